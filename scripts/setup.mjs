@@ -1,0 +1,32 @@
+// Runs before start, test, demo, bench and example, on whatever Node the machine has (20 or newer):
+// installs the locked packages when what is installed is not what the lock file says.
+// Node 24 itself is one of them, so the command after this one finds it first in PATH.
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+/** The locked packages that are not installed at the locked version, by their path. */
+function findMissingPackages() {
+  const installedPath = join(root, 'node_modules/.package-lock.json')
+  if (!existsSync(installedPath)) return ['all']
+  const locked = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages
+  const installed = JSON.parse(readFileSync(installedPath, 'utf8')).packages
+  return Object.keys(locked).filter((path) => {
+    const entry = locked[path]
+    if (!path.startsWith('node_modules/') || entry.link || entry.optional) return false
+    return installed[path]?.version !== entry.version
+  })
+}
+
+const missing = findMissingPackages()
+if (missing.length > 0) {
+  process.stderr.write(`Installing packages (${missing.length === 1 ? missing[0] : `${missing.length} missing`}) …\n`)
+  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: ['ignore', 2, 2] })
+  if (npm.status !== 0) {
+    process.stderr.write('The packages could not be installed; `npm ci` says why above.\n')
+    process.exit(npm.status ?? 1)
+  }
+}
