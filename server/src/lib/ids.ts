@@ -1,0 +1,39 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+
+declare const brand: unique symbol
+type Branded<Name extends string> = string & { readonly [brand]: Name }
+
+export type OrganizationId = Branded<'organization'>
+export type ApiKeyId = Branded<'api-key'>
+export type GrantId = Branded<'grant'>
+export type ReservationId = Branded<'reservation'>
+export type UsageEventId = Branded<'usage-event'>
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+/** `length` characters of base 62, unbiased; 22 characters hold 131 bits, 43 hold 256. */
+export function randomBase62(length: number): string {
+  let text = ''
+  while (text.length < length) {
+    for (const byte of randomBytes(length)) {
+      // 248 is the largest multiple of 62 in a byte: bytes above it would favour the first letters.
+      if (byte < 248 && text.length < length) text += ALPHABET[byte % 62]
+    }
+  }
+  return text
+}
+
+/** A new id such as `key_3kT9…`: the prefix names the kind of thing, as on Stripe. */
+export function newId<Id extends string>(prefix: string): Id {
+  return `${prefix}_${randomBase62(22)}` as Id
+}
+
+/** A new organization id: the configured prefix and a GUID (KF-2), e.g. `org_6f0c…` or `Jeturing_6f0c…`. */
+export function newOrganizationId(prefix: string): OrganizationId {
+  return `${prefix}${randomUUID()}` as OrganizationId
+}
+
+/** A fresh idempotency key for an effect that is about to be stored and then carried out. */
+export function newIdempotencyKey(): string {
+  return randomUUID()
+}

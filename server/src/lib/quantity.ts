@@ -1,0 +1,62 @@
+import { DomainError } from './errors.ts'
+
+/**
+ * An exact decimal of six places, held as a count of millionths: 0.1 is 100_000n.
+ * Range: what fits PostgreSQL's bigint, ±9,223,372,036,854.775807.
+ */
+export type Quantity = bigint
+
+export const MICRO = 1_000_000n
+export const MAX_QUANTITY: Quantity = 2n ** 63n - 1n
+
+const DECIMAL = /^(-?)(\d{1,13})(?:\.(\d{1,6}))?$/
+
+/**
+ * Reads a quantity as it travels: a JSON number or a decimal string with at most six decimal places.
+ * @param field the name of the field, for the error
+ * @throws DomainError `invalid_quantity` for anything else, never rounding
+ */
+export function parseQuantity(input: number | string, field = 'quantity'): Quantity {
+  const text = typeof input === 'number' ? String(input) : input
+  const match = DECIMAL.exec(text)
+  if (!match) {
+    throw new DomainError(
+      'invalid_quantity',
+      `${field} must be a decimal with at most six places and thirteen digits before the point.`,
+      { field },
+    )
+  }
+  const [, sign, whole, fraction = ''] = match
+  const micro = BigInt(whole!) * MICRO + BigInt(fraction.padEnd(6, '0'))
+  if (micro > MAX_QUANTITY) throw new DomainError('invalid_quantity', `${field} is larger than this server can count.`, { field })
+  return sign === '-' ? -micro : micro
+}
+
+/** The shortest decimal text of a quantity: 1_500_000n is `1.5`, 100_000_000n is `100`. */
+export function formatQuantity(quantity: Quantity): string {
+  const sign = quantity < 0n ? '-' : ''
+  const absolute = quantity < 0n ? -quantity : quantity
+  const fraction = (absolute % MICRO).toString().padStart(6, '0').replace(/0+$/, '')
+  return `${sign}${absolute / MICRO}${fraction === '' ? '' : `.${fraction}`}`
+}
+
+/**
+ * A quantity as JSON: a number while a double holds its decimal text exactly (fifteen significant digits), else the text,
+ * so no reader ever sees a rounded value.
+ */
+export function quantityToJson(quantity: Quantity): number | string {
+  const text = formatQuantity(quantity)
+  return text.replace(/[-.]/g, '').replace(/^0+/, '').length <= 15 ? Number(text) : text
+}
+
+/** `quantity × factor`, both exact decimals; throws when the product needs more than six places. */
+export function multiplyQuantities(quantity: Quantity, factor: Quantity): Quantity {
+  const product = quantity * factor
+  if (product % MICRO !== 0n) {
+    throw new DomainError(
+      'invalid_quantity',
+      `${formatQuantity(quantity)} × ${formatQuantity(factor)} needs more than six decimal places.`,
+    )
+  }
+  return product / MICRO
+}
