@@ -53,8 +53,8 @@ export type BillingDefinition<Meter extends string, Credit extends string, Plan 
   /** Lower-case ISO 4217 code of every price; default `usd`. */
   readonly currency?: string
   readonly meters: { readonly [M in Meter]: MeterDefinition }
-  readonly credits?: { readonly [C in Credit]: CreditDefinition<Meter> }
-  readonly plans: { readonly [P in Plan]: PlanDefinition<Meter | Credit> }
+  readonly credits?: { readonly [C in Credit]: CreditDefinition<NoInfer<Meter>> }
+  readonly plans: { readonly [P in Plan]: PlanDefinition<NoInfer<Meter | Credit>> }
   /** The plan of an organization that pays for none. */
   readonly defaultPlan: NoInfer<Plan>
 }

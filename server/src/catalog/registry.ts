@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { ClientBase, Pool } from 'pg'
+import type { Instant } from '../lib/clock.ts'
+import type { Catalog } from './catalog.ts'
+import { CatalogError, catalogDefinitionSchema, normalizeCatalog, type CatalogDefinition } from './normalize.ts'
+
+type Queryable = Pick<Pool | ClientBase, 'query'>
+
+/** A catalog with the number under which it is stored. */
+export type CatalogVersion = { readonly version: number; readonly catalog: Catalog }
+
+/** The catalogs of this installation: the one that new customers get, and every earlier one that somebody still has. */
+export type CatalogRegistry = {
+  readonly current: CatalogVersion
+  /** The catalog of a stored version; read once, then kept, since versions never change. */
+  get(version: number): Promise<Catalog>
+}
+
+/**
+ * Imports the default export of a billing.config.ts.
+ * @throws CatalogError when the file cannot be imported or exports nothing
+ */
+export async function importCatalogDefinition(path: string): Promise<CatalogDefinition> {
+  const url = pathToFileURL(resolve(path)).href
+  const module: { default?: unknown } = await import(url).catch((error: unknown) => {
+    throw new CatalogError([`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}.`])
+  })
+  if (module.default === undefined)
+    throw new CatalogError([`${path} has no default export; write "export default defineBilling({ … })".`])
+  normalizeCatalog(module.default)
+  return catalogDefinitionSchema.parse(module.default)
+}
+
+/**
+ * Stores a definition as a new version unless the same one is stored already, and answers its version.
+ * Two servers that start at once get the same version: the digest is unique.
+ */
+export async function storeCatalogVersion(db: Queryable, definition: CatalogDefinition, now: Instant): Promise<CatalogVersion> {
+  const catalog = normalizeCatalog(definition)
+  const content = canonicalJson(definition)
+  const digest = createHash('sha256').update(content).digest('hex')
+  await db.query(
+    'insert into catalog_versions (digest, content, created_at) values ($1, $2, $3) on conflict (digest) do nothing',
+    [digest, content, now],
+  )
+  const found = await db.query<{ version: number }>('select version from catalog_versions where digest = $1', [digest])
+  return { version: found.rows[0]!.version, catalog }
+}
+
+/** A registry whose `current` is the given version; other versions are read from the database when first asked for. */
+export function createCatalogRegistry(db: Queryable, current: CatalogVersion): CatalogRegistry {
+  const catalogs = new Map<number, Promise<Catalog>>([[current.version, Promise.resolve(current.catalog)]])
+  return {
+    current,
+    get(version) {
+      const known = catalogs.get(version)
+      if (known) return known
+      const reading = readCatalogVersion(db, version)
+      catalogs.set(version, reading)
+      // A failed read is not kept: the next caller asks the database again.
+      reading.catch(() => catalogs.delete(version))
+      return reading
+    },
+  }
+}
+
+async function readCatalogVersion(db: Queryable, version: number): Promise<Catalog> {
+  const found = await db.query<{ content: unknown }>('select content from catalog_versions where version = $1', [version])
+  const row = found.rows[0]
+  if (!row) throw new Error(`Catalog version ${version} is not stored.`)
+  return normalizeCatalog(row.content)
+}
+
+/** JSON with sorted keys, so that reordering a file does not make a new version. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
+}

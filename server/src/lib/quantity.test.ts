@@ -1,0 +1,46 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { DomainError } from './errors.ts'
+import { formatQuantity, MAX_QUANTITY, multiplyQuantities, parseQuantity, quantityToJson } from './quantity.ts'
+
+const quantity = fc.bigInt({ min: -MAX_QUANTITY, max: MAX_QUANTITY })
+
+describe('quantities', () => {
+  it('add up exactly where floats do not: ten times 0.1 is 1 (EM-2)', () => {
+    let sum = 0n
+    for (let i = 0; i < 10; i++) sum += parseQuantity(0.1)
+    expect(sum).toBe(parseQuantity(1))
+  })
+
+  it('survive being written and read', () => {
+    fc.assert(fc.property(quantity, (q) => parseQuantity(formatQuantity(q)) === q))
+  })
+
+  it('survive JSON, as a number only where a double shows the same decimal', () => {
+    fc.assert(
+      fc.property(quantity, (q) => {
+        const json = JSON.parse(JSON.stringify(quantityToJson(q))) as number | string
+        return parseQuantity(json) === q
+      }),
+    )
+  })
+
+  it('are never rounded: a seventh place is refused and the field named', () => {
+    expect(() => parseQuantity('0.0000001', 'amount')).toThrow(
+      expect.objectContaining({ code: 'invalid_quantity', details: { field: 'amount' } }),
+    )
+    expect(() => multiplyQuantities(parseQuantity('0.000001'), parseQuantity('0.1'))).toThrow(DomainError)
+    expect(multiplyQuantities(parseQuantity('2.5'), parseQuantity('0.1'))).toBe(parseQuantity('0.25'))
+  })
+
+  it.each(['', ' 1', '1 ', '1e3', '.5', '5.', '+1', '0x10', 'NaN', '12345678901234', '9999999999999', '1,5'])(
+    'refuse %j',
+    (text) => {
+      expect(() => parseQuantity(text)).toThrow(DomainError)
+    },
+  )
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, 1e21, 1e-7])('refuse the number %d', (number) => {
+    expect(() => parseQuantity(number)).toThrow(DomainError)
+  })
+})
