@@ -1,0 +1,33 @@
+/** A problem document (RFC 9457) as Tollgate answers it; further fields depend on the code. */
+export type Problem = {
+  readonly title: string
+  /** What went wrong, as a stable word, e.g. `unknown_meter`. */
+  readonly code: string
+  /** What went wrong, as a sentence. */
+  readonly detail?: string
+  readonly request_id?: string
+  readonly [field: string]: unknown
+}
+
+/** The server answered, and the answer was no. */
+export class TollgateError extends Error {
+  readonly status: number
+  readonly code: string
+  readonly problem: Problem
+
+  constructor(status: number, problem: Problem) {
+    super(problem.detail ?? problem.title)
+    this.name = 'TollgateError'
+    this.status = status
+    this.code = problem.code
+    this.problem = problem
+  }
+}
+
+/** No answer arrived. The call may have been carried out: repeat it with the same idempotency key to find out. */
+export class TollgateUnreachableError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'TollgateUnreachableError'
+  }
+}

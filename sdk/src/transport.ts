@@ -1,0 +1,94 @@
+import { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
+
+/** How a client reaches the server. */
+export type TransportOptions = {
+  /** Where the server is, e.g. `http://127.0.0.1:3000`; a path prefix is kept. */
+  readonly url: string
+  /** An organization's API key, or an operator's. Sent as a bearer token, never logged. */
+  readonly apiKey: string
+  /** How long one attempt may take, in milliseconds. Default 5,000. */
+  readonly timeoutMs?: number
+  /** How often a failed attempt is repeated. Default 3. Every repetition carries the same idempotency key. */
+  readonly retries?: number
+  /** Another `fetch`, e.g. the `fetch` of a server in the same process. */
+  readonly fetch?: (request: Request) => Promise<Response>
+}
+
+export type Transport = {
+  get<Answer>(path: string): Promise<Answer>
+  post<Answer>(path: string, body: unknown): Promise<Answer>
+}
+
+const FIRST_DELAY_MS = 50
+const LONGEST_DELAY_MS = 5_000
+
+/**
+ * Sends JSON and repeats what failed on the way: no answer, 429, 502, 503, 504. Only for requests that are safe to repeat:
+ * reads, and writes that carry their idempotency key in the body.
+ */
+export function createTransport(options: TransportOptions): Transport {
+  const send = options.fetch ?? ((request: Request) => fetch(request))
+  const base = options.url.replace(/\/+$/, '')
+  const retries = options.retries ?? 3
+
+  async function attempt(method: string, path: string, body: unknown): Promise<Response | Error> {
+    const request = new Request(base + path, {
+      method,
+      headers: { authorization: `Bearer ${options.apiKey}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: AbortSignal.timeout(options.timeoutMs ?? 5_000),
+    })
+    return send(request).catch((error: unknown) => (error instanceof Error ? error : new Error(String(error))))
+  }
+
+  async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    for (let tried = 0; ; tried++) {
+      const outcome = await attempt(method, path, body)
+      if (outcome instanceof Response && !isRepeatable(outcome.status)) return readAnswer<Answer>(outcome)
+      if (tried >= retries) {
+        if (outcome instanceof Response) return readAnswer<Answer>(outcome)
+        throw new TollgateUnreachableError(`${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.message}`, { cause: outcome })
+      }
+      await delay(delayBeforeRetry(outcome, tried))
+    }
+  }
+
+  return {
+    get: (path) => call('GET', path),
+    post: (path, body) => call('POST', path, body),
+  }
+}
+
+function isRepeatable(status: number): boolean {
+  return status === 429 || status === 502 || status === 503 || status === 504
+}
+
+/** What the server asks for in Retry-After, else doubling from 50 ms; at most 5 s. */
+function delayBeforeRetry(outcome: Response | Error, tried: number): number {
+  const seconds = outcome instanceof Response ? Number(outcome.headers.get('retry-after') ?? Number.NaN) : Number.NaN
+  const wanted = Number.isFinite(seconds) ? seconds * 1_000 : FIRST_DELAY_MS * 2 ** tried
+  return Math.min(wanted, LONGEST_DELAY_MS)
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
+}
+
+async function readAnswer<Answer>(response: Response): Promise<Answer> {
+  const text = await response.text()
+  if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as Answer
+  throw new TollgateError(response.status, readProblem(text, response.status))
+}
+
+/** The problem document of a refusal; a proxy's own page becomes a problem with the status as its title. */
+function readProblem(text: string, status: number): Problem {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    if (parsed !== null && typeof parsed === 'object') return { title: `HTTP ${status}`, code: 'unknown', ...parsed }
+  } catch {
+    // Not JSON: what stands between us and the server has answered.
+  }
+  return { title: `HTTP ${status}`, code: 'unknown' }
+}
