@@ -34,7 +34,10 @@ export function createTransport(options: TransportOptions): Transport {
   async function attempt(method: string, path: string, body: unknown): Promise<Response | Error> {
     const request = new Request(base + path, {
       method,
-      headers: { authorization: `Bearer ${options.apiKey}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      headers: {
+        authorization: `Bearer ${options.apiKey}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(options.timeoutMs ?? 5_000),
     })
@@ -47,7 +50,9 @@ export function createTransport(options: TransportOptions): Transport {
       if (outcome instanceof Response && !isRepeatable(outcome.status)) return readAnswer<Answer>(outcome)
       if (tried >= retries) {
         if (outcome instanceof Response) return readAnswer<Answer>(outcome)
-        throw new TollgateUnreachableError(`${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.message}`, { cause: outcome })
+        throw new TollgateUnreachableError(`${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.message}`, {
+          cause: outcome,
+        })
       }
       await delay(delayBeforeRetry(outcome, tried))
     }

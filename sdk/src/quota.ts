@@ -1,0 +1,52 @@
+import type { BalanceAnswer, UsageAnswer, UsageClient } from './usage.ts'
+
+/** The statuses by which a refusal reaches the caller of a metered route. */
+export type RefusalStatus = 402 | 403 | 429
+
+export type QuotaRefusal = { readonly status: RefusalStatus; readonly body: Record<string, unknown> }
+
+/** Where a refused caller is sent to buy more (EM-4). */
+export const UPGRADE_URL = '/api/v1/billing/upgrade'
+
+/**
+ * The status of a refusal: 429 when the quota is used up (EM-4), 403 when the organization is suspended or its plan does
+ * not include the meter (EM-7), and the host's own choice where it names one (402 for MR-13, 403 for CB-5).
+ */
+export function statusOfRefusal(code: string | undefined, chosen: Readonly<Record<string, RefusalStatus>> = {}): RefusalStatus {
+  return chosen[code ?? ''] ?? (code === 'quota_exceeded' ? 429 : 403)
+}
+
+/** The answer to a refused call, with the fields of EM-4 and the numbers that the gate itself used. */
+export async function describeRefusal(
+  client: UsageClient,
+  answer: UsageAnswer,
+  statuses?: Readonly<Record<string, RefusalStatus>>,
+): Promise<QuotaRefusal> {
+  const { quota_exceeded: _exceeded, status: _status, in_trial: _trial, trial_end_date: _end, ...usage } = await client.usage()
+  const message =
+    answer.code === 'quota_exceeded'
+      ? `Monthly quota exceeded. Used ${usage.credits_used}/${usage.monthly_limit} credits.`
+      : (answer.reason ?? 'This call is not permitted.')
+  return {
+    status: statusOfRefusal(answer.code, statuses),
+    body: { error: answer.code, message, usage, upgrade_url: UPGRADE_URL },
+  }
+}
+
+/** The headers of a metered answer (EM-5): used, remaining and total of the period, and a warning under a tenth left. */
+export function creditHeaders(balance: BalanceAnswer): Record<string, string> {
+  const headers: Record<string, string> = {
+    'X-Credits-Used': String(balance.used),
+    'X-Credits-Remaining': String(balance.remaining ?? 'unlimited'),
+    'X-Credits-Total': String(balance.amount ?? 'unlimited'),
+  }
+  if (isNearlyUsedUp(balance)) {
+    headers['X-Quota-Warning'] = `${balance.remaining} of ${balance.amount} left in this period`
+  }
+  return headers
+}
+
+/** Whether less than a tenth of the included amount is left. A warning only: nothing is decided by it. */
+function isNearlyUsedUp({ amount, remaining }: BalanceAnswer): boolean {
+  return amount !== null && remaining !== null && Number(remaining) * 10 < Number(amount)
+}

@@ -1,0 +1,128 @@
+import { createTransport, type TransportOptions } from './transport.ts'
+
+/** A quantity as it travels: a JSON number, or a decimal string where a double would round it. */
+export type QuantityInput = number | string
+
+/** One item of use. `idempotencyKey` makes a repeat safe; the client makes one up when it is left out. */
+export type UsageInput = {
+  /** The meter's name in the catalog. */
+  readonly meter: string
+  /** Default 1. At most six decimal places. */
+  readonly quantity?: QuantityInput
+  readonly idempotencyKey?: string
+  /** When it happened; default now. */
+  readonly occurredAt?: Date | string
+  readonly properties?: Readonly<Record<string, string | number | boolean>>
+  /** Only for operators, who act for any organization. */
+  readonly organizationId?: string
+}
+
+/** What is left of a balance, in its unit. */
+export type BalanceAnswer = {
+  readonly balance: string
+  readonly unit: string
+  readonly plan: string
+  /** Included in the current period; null is unlimited. */
+  readonly amount: QuantityInput | null
+  readonly used: QuantityInput
+  readonly remaining: QuantityInput | null
+  readonly overage: QuantityInput
+  readonly period_start: string | null
+  readonly period_end: string | null
+}
+
+/** A refusal is an answer: `allowed: false` with a code and a sentence. */
+export type UsageAnswer = {
+  readonly allowed: boolean
+  readonly code?: string
+  readonly reason?: string
+  readonly balance: BalanceAnswer | null
+  /** EM-3: what this item cost, and where the period stands after it. */
+  readonly credits_used: QuantityInput
+  readonly total_credits_used: QuantityInput
+  readonly quota_remaining: QuantityInput | null
+  readonly quota_exceeded: boolean
+}
+
+export type ReservationAnswer = UsageAnswer & { readonly reservation_id?: string; readonly expires_at?: string }
+
+/** `GET /api/v1/usage` (EM-8). */
+export type UsageSummary = {
+  readonly customer_id: string
+  readonly subscription_tier: string
+  readonly credits_used: QuantityInput
+  readonly monthly_limit: QuantityInput | null
+  readonly quota_remaining: QuantityInput | null
+  readonly usage_percentage: number
+  readonly quota_exceeded: boolean
+  readonly status: string
+  readonly in_trial: boolean
+  readonly trial_end_date: string | null
+}
+
+export type BatchItem = UsageInput & { readonly verb: 'check' | 'track' | 'consume' }
+
+export type UsageClient = {
+  /** Asks whether a use would be allowed; writes nothing. */
+  check(input: UsageInput): Promise<UsageAnswer>
+  /** Records what has happened; never refused for want of quota. */
+  track(input: UsageInput): Promise<UsageAnswer>
+  /** Checks and records in one step; refused whole when it does not fit. */
+  consume(input: UsageInput): Promise<UsageAnswer>
+  /** Up to 1,000 items in one request; one answer each, in order. */
+  batch(items: readonly BatchItem[]): Promise<readonly UsageAnswer[]>
+  /** Holds an amount for work whose cost is known afterwards. */
+  reserve(input: UsageInput): Promise<ReservationAnswer>
+  /** Records what reserved work came to; default the whole amount held. */
+  settle(
+    reservationId: string,
+    input?: { readonly quantity?: QuantityInput; readonly organizationId?: string },
+  ): Promise<UsageAnswer>
+  /** Gives back what was held. */
+  release(reservationId: string, input?: { readonly organizationId?: string }): Promise<void>
+  balances(): Promise<readonly BalanceAnswer[]>
+  usage(): Promise<UsageSummary>
+}
+
+/**
+ * A client of a Tollgate server. Every write carries an idempotency key, so what failed on the way is repeated safely.
+ * @throws TollgateError when the server refuses the request itself (not for a refused use: that is an answer)
+ * @throws TollgateUnreachableError when no answer arrived
+ */
+export function createTollgateClient(options: TransportOptions): UsageClient {
+  const transport = createTransport(options)
+  return {
+    check: (input) => transport.post('/api/v1/usage/check', toBody(input, false)),
+    track: (input) => transport.post('/api/v1/usage/track', toBody(input)),
+    consume: (input) => transport.post('/api/v1/usage/consume', toBody(input)),
+    async batch(items) {
+      const body = { items: items.map((item) => ({ verb: item.verb, ...toBody(item, item.verb !== 'check') })) }
+      const answer = await transport.post<{ results: UsageAnswer[] }>('/api/v1/usage/batch', body)
+      return answer.results
+    },
+    reserve: (input) => transport.post('/api/v1/usage/reservations', toBody(input)),
+    settle: (id, input = {}) =>
+      transport.post(`/api/v1/usage/reservations/${encodeURIComponent(id)}/settle`, {
+        quantity: input.quantity,
+        organization_id: input.organizationId,
+      }),
+    release: (id, input = {}) =>
+      transport.post(`/api/v1/usage/reservations/${encodeURIComponent(id)}/release`, { organization_id: input.organizationId }),
+    async balances() {
+      const answer = await transport.get<{ balances: BalanceAnswer[] }>('/api/v1/balances')
+      return answer.balances
+    },
+    usage: () => transport.get('/api/v1/usage'),
+  }
+}
+
+function toBody(input: UsageInput, withKey = true): Record<string, unknown> {
+  return {
+    meter: input.meter,
+    quantity: input.quantity ?? 1,
+    ...(withKey ? { idempotency_key: input.idempotencyKey ?? crypto.randomUUID() } : {}),
+    occurred_at: input.occurredAt instanceof Date ? input.occurredAt.toISOString() : input.occurredAt,
+    properties: input.properties,
+    organization_id: input.organizationId,
+  }
+}
