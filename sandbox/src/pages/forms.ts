@@ -68,12 +68,27 @@ export function renderCardFields(errors: FormErrors, exp = ''): Html {
   return html`<fieldset>
     <legend>Card</legend>
     ${renderField(
-      { name: 'card_number', label: 'Card number', autocomplete: 'cc-number', inputmode: 'numeric', placeholder: '4242 4242 4242 4242', maxlength: 24 },
+      {
+        name: 'card_number',
+        label: 'Card number',
+        autocomplete: 'cc-number',
+        inputmode: 'numeric',
+        placeholder: '4242 4242 4242 4242',
+        maxlength: 24,
+      },
       errors,
     )}
     <div class="pair">
       ${renderField(
-        { name: 'exp', label: 'Expiry (MM/YY)', value: exp, autocomplete: 'cc-exp', inputmode: 'numeric', placeholder: '12/34', maxlength: 7 },
+        {
+          name: 'exp',
+          label: 'Expiry (MM/YY)',
+          value: exp,
+          autocomplete: 'cc-exp',
+          inputmode: 'numeric',
+          placeholder: '12/34',
+          maxlength: 7,
+        },
         errors,
       )}
       ${renderField(
@@ -97,7 +112,13 @@ export function renderTestCards(): Html {
     <summary>Test cards</summary>
     <p class="quiet">Any expiry in the future, any security code.</p>
     <dl class="lines">
-      ${rows.map(([number, outcome]) => html`<div><dt><code>${number}</code></dt><dd>${outcome}</dd></div>`)}
+      ${rows.map(
+        ([number, outcome]) =>
+          html`<div>
+            <dt><code>${number}</code></dt>
+            <dd>${outcome}</dd>
+          </div>`,
+      )}
     </dl>
   </details>`
 }
@@ -112,7 +133,14 @@ export function renderOption(option: {
 }): Html {
   const id = `${option.name}-${option.value}`
   return html`<div class="option">
-    <input type="radio" id="${id}" name="${option.name}" value="${option.value}" ${option.checked ? html`checked` : null} required />
+    <input
+      type="radio"
+      id="${id}"
+      name="${option.name}"
+      value="${option.value}"
+      ${option.checked ? html`checked` : null}
+      required
+    />
     <label for="${id}">${option.label}${option.detail ? html`<span>${option.detail}</span>` : null}</label>
   </div>`
 }

@@ -17,7 +17,14 @@ describe('the html template', () => {
 
   it('keeps markup made by itself, joins lists and drops nothing-values', () => {
     const items = ['a', '<b>'].map((item) => html`<li>${item}</li>`)
-    expect(text(html`<ul>${items}</ul>${null}${undefined}${false}${0}`)).toBe('<ul><li>a</li><li>&lt;b&gt;</li></ul>0')
+    expect(
+      text(
+        html`<ul>
+            ${items}
+          </ul>
+          ${null}${undefined}${false}${0}`,
+      ),
+    ).toBe('<ul><li>a</li><li>&lt;b&gt;</li></ul>0')
   })
 
   it('refuses link targets that are not http or https', () => {

@@ -29,7 +29,7 @@ export function renderPage({ title, body, wide = false, problem = false }: PageF
     <body>
       <a class="skip" href="#main">Skip to content</a>
       <header class="bar"><strong>Sandbox</strong><span>Test mode. No real money moves.</span></header>
-      <main id="main"${wide ? html` class="wide"` : null}>${body}</main>
+      <main id="main" ${wide ? html` class="wide"` : null}>${body}</main>
     </body>
   </html>`
 }

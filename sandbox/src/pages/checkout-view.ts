@@ -1,0 +1,199 @@
+import type { FormErrors } from './forms.ts'
+import { renderCardFields, renderErrorSummary, renderField, renderTestCards } from './forms.ts'
+import type { Html } from './html.ts'
+import { html, linkTarget } from './html.ts'
+import { renderMessage, renderPage } from './layout.ts'
+import { formatDate, formatMoney } from './money.ts'
+
+export interface CheckoutLine {
+  readonly name: string
+  readonly description: string | null
+  readonly quantity: number | null
+  /** "$29.00 per month" */
+  readonly unitPrice: string
+  /** Minor units, before discounts. */
+  readonly amount: number
+}
+
+/** Everything the hosted checkout page shows; made from a session by `checkout.ts`. */
+export interface CheckoutView {
+  readonly mode: 'payment' | 'setup' | 'subscription'
+  readonly currency: string
+  readonly lines: readonly CheckoutLine[]
+  readonly subtotal: number
+  readonly discounts: ReadonlyArray<{ readonly label: string; readonly amount: number }>
+  readonly tax: number
+  /** What is paid now. */
+  readonly total: number
+  /** Days of trial and the day it ends; null without a trial. */
+  readonly trial: { readonly days: number; readonly endsAt: number; readonly thenEach: string } | null
+  /** "per month" when the subscription recurs from the start. */
+  readonly recurring: string | null
+  /** A known address is shown, not asked for. */
+  readonly email: { readonly value: string; readonly fixed: boolean }
+  readonly asksForCard: boolean
+  readonly asksForPromotionCode: boolean
+  readonly promotionCode: string
+  readonly appliedPromotionCode: string | null
+  readonly customFields: ReadonlyArray<{
+    readonly key: string
+    readonly label: string
+    readonly optional: boolean
+    readonly value: string
+  }>
+  readonly submitNote: string | null
+  readonly submitType: string | null
+  readonly cancelUrl: string | null
+  readonly exp: string
+  readonly errors: FormErrors
+}
+
+function buttonLabel(view: CheckoutView): string {
+  if (view.mode === 'setup') return 'Save card'
+  if (view.trial !== null) return 'Start trial'
+  if (view.mode === 'subscription') return view.submitType === 'pay' ? 'Pay' : 'Subscribe'
+  const verb = { book: 'Book', donate: 'Donate', subscribe: 'Subscribe' }[view.submitType ?? ''] ?? 'Pay'
+  return view.total === 0 ? 'Complete order' : `${verb} ${formatMoney(view.total, view.currency)}`
+}
+
+function heading(view: CheckoutView): string {
+  if (view.mode === 'setup') return 'Save a card'
+  if (view.trial !== null) return 'Start your trial'
+  return view.mode === 'subscription' ? 'Subscribe' : 'Pay'
+}
+
+function renderTrial(view: CheckoutView): Html | null {
+  if (view.trial === null) return null
+  const { days, endsAt, thenEach } = view.trial
+  return html`<p class="quiet">${days} ${days === 1 ? 'day' : 'days'} free. Then ${thenEach}, from ${formatDate(endsAt)} on.</p>`
+}
+
+function renderSummary(view: CheckoutView): Html {
+  const money = (amount: number): string => formatMoney(amount, view.currency)
+  return html`<section class="card" aria-labelledby="summary">
+    <h2 id="summary">Order</h2>
+    <p class="total">
+      ${money(view.total)}${view.recurring && !view.trial ? html` <span class="quiet small">${view.recurring}</span>` : null}
+    </p>
+    ${renderTrial(view)}
+    <dl class="lines">
+      ${view.lines.map(
+        (line) =>
+          html`<div>
+            <dt>
+              ${line.name}${line.quantity !== null && line.quantity !== 1 ? html` × ${line.quantity}` : null}
+              <div class="quiet small">${line.description ? html`${line.description}. ` : null}${line.unitPrice}</div>
+            </dt>
+            <dd>${money(line.amount)}</dd>
+          </div>`,
+      )}
+      <div>
+        <dt>Subtotal</dt>
+        <dd>${money(view.subtotal)}</dd>
+      </div>
+      ${view.discounts.map(
+        (discount) =>
+          html`<div>
+            <dt>${discount.label}</dt>
+            <dd>${money(-discount.amount)}</dd>
+          </div>`,
+      )}
+      ${
+        view.tax === 0
+          ? null
+          : html`<div>
+              <dt>Tax</dt>
+              <dd>${money(view.tax)}</dd>
+            </div>`
+      }
+      <div class="sum">
+        <dt>Due today</dt>
+        <dd>${money(view.total)}</dd>
+      </div>
+    </dl>
+  </section>`
+}
+
+function renderPromotion(view: CheckoutView): Html | null {
+  if (!view.asksForPromotionCode) return null
+  if (view.appliedPromotionCode !== null) {
+    return html`<div class="field row between">
+      <span>Promotion code <strong>${view.appliedPromotionCode}</strong> applied</span>
+      <button class="plain inline" name="action" value="remove_promotion_code" formnovalidate>Remove</button>
+    </div>`
+  }
+  return html`${renderField(
+      { name: 'promotion_code', label: 'Promotion code', value: view.promotionCode, required: false, autocomplete: 'off' },
+      view.errors,
+    )}
+    <p><button class="plain inline" name="action" value="apply_promotion_code" formnovalidate>Apply code</button></p>`
+}
+
+function renderContact(view: CheckoutView): Html {
+  if (view.email.fixed) {
+    return html`<div class="field">
+      <label for="email">E-mail</label>
+      <input type="email" id="email" name="email" value="${view.email.value}" readonly autocomplete="email" />
+    </div>`
+  }
+  return renderField(
+    { name: 'email', label: 'E-mail', type: 'email', value: view.email.value, autocomplete: 'email', inputmode: 'email' },
+    view.errors,
+  )
+}
+
+/** The hosted checkout page: order on one side, contact and card on the other. */
+export function renderCheckout(view: CheckoutView): Html {
+  const cancel = view.cancelUrl === null ? null : linkTarget(view.cancelUrl)
+  const form = html`<form class="card" method="post" novalidate aria-label="${heading(view)}">
+    ${
+      // The first submit button is the one that Enter presses, so paying comes before "apply code" in the form.
+      html`<button class="skip" tabindex="-1" aria-hidden="true" name="action" value="pay">${buttonLabel(view)}</button>`
+    }
+    ${renderContact(view)}
+    ${view.customFields.map((field) =>
+      renderField(
+        { name: `custom_${field.key}`, label: field.label, required: !field.optional, value: field.value, autocomplete: 'off' },
+        view.errors,
+      ),
+    )}
+    ${view.asksForCard ? renderCardFields(view.errors, view.exp) : html`<p>No card is needed now.</p>`} ${renderPromotion(view)}
+    ${view.submitNote && html`<p class="quiet small">${view.submitNote}</p>`}
+    <div class="actions">
+      <button name="action" value="pay">${buttonLabel(view)}</button>
+      ${cancel && html`<a class="button plain" href="${cancel}">Cancel and go back</a>`}
+    </div>
+  </form>`
+  const aside = view.asksForCard ? renderTestCards() : null
+  const problem = Object.keys(view.errors).length > 0
+  const top = html`<h1>${heading(view)}</h1>
+    ${renderErrorSummary(view.errors)}`
+  const body =
+    view.mode === 'setup'
+      ? html`${top}${form}${aside}`
+      : html`${top}
+          <div class="columns">
+            <div>${renderSummary(view)}</div>
+            <div>${form}${aside}</div>
+          </div>`
+  return renderPage({ title: heading(view), body, wide: view.mode !== 'setup', problem })
+}
+
+/** What a session that is over shows instead of the form. */
+export function renderClosedCheckout(session: {
+  readonly status: 'complete' | 'expired'
+  readonly continueUrl: string | null
+}): Html {
+  const target = session.continueUrl === null ? null : linkTarget(session.continueUrl)
+  return session.status === 'complete'
+    ? renderMessage({
+        title: 'This checkout is complete',
+        text: 'It was paid, and nothing more is due. You can close this page.',
+        link: target === null ? null : { href: target, label: 'Continue' },
+      })
+    : renderMessage({
+        title: 'This checkout has expired',
+        text: 'Nothing was paid. Go back to the shop and start again.',
+        link: target === null ? null : { href: target, label: 'Go back' },
+      })
+}
