@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { ConfigError, describeVariables, readConfig, readEnvironment } from './config.ts'
+
+function problemsOf(environment: Record<string, string>): readonly string[] {
+  try {
+    readConfig(environment)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+describe('readConfig', () => {
+  it('needs nothing: every variable has a default or may be missing', () => {
+    expect(readConfig({})).toMatchObject({ PORT: 3000, STRIPE_TRIAL_PERIOD_DAYS: 14, STRIPE_PAYMENT_GRACE_PERIOD_DAYS: 3 })
+  })
+
+  it('reads a Stripe key under both of its names', () => {
+    const key = { STRIPE_API_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: 'whsec_1' }
+    expect(readConfig(key).STRIPE_SECRET_KEY).toBe('sk_test_1')
+    expect(readConfig({ ...key, STRIPE_SECRET_KEY: 'sk_test_1' }).STRIPE_SECRET_KEY).toBe('sk_test_1')
+    expect(problemsOf({ ...key, STRIPE_SECRET_KEY: 'sk_test_2' })).toEqual([
+      'STRIPE_API_KEY and STRIPE_SECRET_KEY are two names of one variable, and they differ: set one of them.',
+    ])
+  })
+
+  it('says which variable is wrong and why, and never shows a secret', () => {
+    const problems = problemsOf({ PORT: 'http', DATABASE_URL: 'mysql://localhost/x', STRIPE_SECRET_KEY: 'pk_test_secret' })
+    expect(problems).toEqual([
+      'PORT is wrong: a port number is expected.',
+      'DATABASE_URL is wrong: an address such as postgresql://user:password@host:5432/name is expected.',
+      'STRIPE_SECRET_KEY is wrong: a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected.',
+    ])
+    expect(problems.join()).not.toContain('pk_test_secret')
+  })
+
+  it('refuses a key of the other mode, and a key whose webhooks could not be verified', () => {
+    expect(problemsOf({ STRIPE_SECRET_KEY: 'sk_live_1', STRIPE_ENVIRONMENT: 'test', STRIPE_WEBHOOK_SECRET: 'whsec_1' })).toEqual([
+      'STRIPE_ENVIRONMENT is test, but STRIPE_SECRET_KEY is a live key.',
+    ])
+    expect(problemsOf({ STRIPE_SECRET_KEY: 'sk_test_1' })).toEqual([
+      'STRIPE_WEBHOOK_SECRET is missing: with a Stripe key, webhooks must be verified.',
+    ])
+  })
+
+  it('takes an empty variable as not set', () => {
+    expect(readConfig({ PORT: '', STRIPE_SECRET_KEY: '' }).PORT).toBe(3000)
+  })
+})
+
+describe('readEnvironment', () => {
+  it('puts the shell over .env.local over .env', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-config-'))
+    try {
+      writeFileSync(join(directory, '.env'), 'PORT=1\nHOST=a\nLOG_LEVEL=debug\n')
+      writeFileSync(join(directory, '.env.local'), 'PORT=2\nHOST=b\n')
+      expect(readEnvironment(directory, { PORT: '3' })).toEqual({ PORT: '3', HOST: 'b', LOG_LEVEL: 'debug' })
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
+})
+
+it('has an .env.example that says what the schema says', () => {
+  const committed = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+  expect(committed, 'run: node scripts/generate-env-example.ts').toBe(describeVariables())
+})

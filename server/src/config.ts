@@ -1,0 +1,162 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseEnv } from 'node:util'
+import { z } from 'zod'
+
+/** What start-up refuses: one sentence per variable that is wrong. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+const port = z.coerce.number('a port number is expected').int('a port number is expected').min(0).max(65_535)
+const days = (most: number) =>
+  z.coerce.number('a number of days is expected').int('a whole number of days is expected').min(0).max(most)
+const httpUrl = z.url({ protocol: /^https?$/, error: 'an http or https address is expected' })
+
+/** Every variable of the server. `.env.example` is generated from this table. */
+export const variablesSchema = z.object({
+  PORT: port.default(3000).meta({ description: 'Where the server listens.' }),
+  HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
+  TOLLGATE_PUBLIC_URL: httpUrl
+    .optional()
+    .meta({ description: 'The address by which browsers reach the server; default http://localhost:PORT.' }),
+  TOLLGATE_DATA_DIR: z
+    .string()
+    .default('.tollgate')
+    .meta({ description: 'Where the embedded PostgreSQL, the sandbox and the operator key are kept.' }),
+  TOLLGATE_CATALOG: z
+    .string()
+    .default('examples/episodic-memory/billing.config.ts')
+    .meta({ description: 'The billing.config.ts with meters, credits and plans.' }),
+  TOLLGATE_OPERATOR_KEY: z
+    .string()
+    .min(20, 'at least 20 characters are expected')
+    .optional()
+    .meta({ description: 'The bootstrap operator key. Without it, one is made and kept in the data directory (0600).' }),
+  TOLLGATE_SECRET: z
+    .string()
+    .min(32, 'at least 32 characters are expected')
+    .optional()
+    .meta({ description: 'The secret behind the digests of API keys. Without it, one is made and kept in the database.' }),
+  TOLLGATE_SANDBOX_PORT: port
+    .default(12_111)
+    .meta({ description: 'Where the Stripe sandbox listens while no Stripe key is set.' }),
+  TOLLGATE_TENANT_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{0,30}$/, 'letters, digits, _ and - are expected')
+    .default('org_')
+    .meta({ description: 'What an organization id begins with (KF-2), e.g. Jeturing_.' }),
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/, error: 'an address such as postgresql://user:password@host:5432/name is expected' })
+    .optional()
+    .meta({ description: 'A PostgreSQL (15 or newer) to use instead of the embedded one.' }),
+  STRIPE_SECRET_KEY: z
+    .string()
+    .regex(/^(sk|rk)_(test|live)_/, 'a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected')
+    .optional()
+    .meta({ description: 'A Stripe key: the server then talks to Stripe instead of the sandbox. STRIPE_API_KEY is the same.' }),
+  STRIPE_WEBHOOK_SECRET: z
+    .string()
+    .startsWith('whsec_', 'a secret that begins with whsec_ is expected')
+    .optional()
+    .meta({ description: 'The signing secret of the webhook endpoint; needed with a Stripe key.' }),
+  STRIPE_ENVIRONMENT: z
+    .enum(['test', 'live'], 'test or live is expected')
+    .optional()
+    .meta({ description: 'test or live: a key of the other mode fails start-up.' }),
+  STRIPE_SUCCESS_URL: httpUrl.optional().meta({ description: 'Where checkout sends the customer after paying.' }),
+  STRIPE_CANCEL_URL: httpUrl.optional().meta({ description: 'Where checkout sends the customer who goes back.' }),
+  STRIPE_PORTAL_RETURN_URL: httpUrl.optional().meta({ description: 'Where the billing portal sends the customer back to.' }),
+  STRIPE_PRICE_ID: z
+    .string()
+    .optional()
+    .meta({ description: 'The price that checkout uses when the request names none (MR-1).' }),
+  STRIPE_TRIAL_PERIOD_DAYS: days(730).default(14).meta({ description: 'The length of a trial, in days.' }),
+  STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .meta({ description: 'How much is logged, as JSON lines.' }),
+})
+
+/** Variables that have two names; both are read, and must agree when both are set. */
+const ALIASES = { STRIPE_API_KEY: 'STRIPE_SECRET_KEY' } as const
+
+export type Config = z.infer<typeof variablesSchema> & {
+  /** All variables as given: a catalog's `priceVariable` names one of them. */
+  readonly variables: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * Reads the configuration out of environment variables; an empty one counts as not set. Pure.
+ * @throws ConfigError with a sentence for each variable that is wrong
+ */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const variables: Record<string, string | undefined> = {}
+  for (const [name, value] of Object.entries(environment)) if (value !== undefined && value !== '') variables[name] = value
+  const problems = applyAliases(variables)
+  const parsed = variablesSchema.safeParse(variables)
+  if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')} is wrong: ${issue.message}.`))
+  if (parsed.success) problems.push(...findContradictions(parsed.data))
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems)
+  return { ...parsed.data, variables }
+}
+
+function applyAliases(variables: Record<string, string | undefined>): string[] {
+  const problems: string[] = []
+  for (const [alias, name] of Object.entries(ALIASES)) {
+    if (variables[alias] === undefined) continue
+    if (variables[name] !== undefined && variables[name] !== variables[alias]) {
+      problems.push(`${alias} and ${name} are two names of one variable, and they differ: set one of them.`)
+    }
+    variables[name] ??= variables[alias]
+  }
+  return problems
+}
+
+function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
+  const problems: string[] = []
+  const key = config.STRIPE_SECRET_KEY
+  if (key === undefined) return problems
+  const mode = key.includes('_live_') ? 'live' : 'test'
+  if (config.STRIPE_ENVIRONMENT !== undefined && config.STRIPE_ENVIRONMENT !== mode) {
+    problems.push(`STRIPE_ENVIRONMENT is ${config.STRIPE_ENVIRONMENT}, but STRIPE_SECRET_KEY is a ${mode} key.`)
+  }
+  if (config.STRIPE_WEBHOOK_SECRET === undefined) {
+    problems.push('STRIPE_WEBHOOK_SECRET is missing: with a Stripe key, webhooks must be verified.')
+  }
+  return problems
+}
+
+/** The variables of `.env` and `.env.local` in a directory, the latter over the former; what the shell sets is over both. */
+export function readEnvironment(
+  directory: string,
+  shell: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  const variables: Record<string, string | undefined> = {}
+  for (const name of ['.env', '.env.local']) {
+    const path = join(directory, name)
+    if (existsSync(path)) Object.assign(variables, parseEnv(readFileSync(path, 'utf8')))
+  }
+  return { ...variables, ...shell }
+}
+
+/** The text of `.env.example`: every variable with what it means, commented out, with its default where it has one. */
+export function describeVariables(): string {
+  const lines = [
+    '# Every variable of Tollgate. Copy to .env (or .env.local, which git ignores) and uncomment what you set.',
+    '# Generated from server/src/config.ts.',
+    '',
+  ]
+  for (const [name, schema] of Object.entries(variablesSchema.shape)) {
+    const parsed = schema.safeParse(undefined)
+    lines.push(`# ${schema.meta()?.description ?? ''}`, `#${name}=${parsed.success ? String(parsed.data ?? '') : ''}`, '')
+  }
+  return lines.join('\n')
+}
