@@ -13,7 +13,6 @@ export interface TextField {
   readonly autocomplete?: string
   readonly inputmode?: 'numeric' | 'email' | 'text'
   readonly required?: boolean
-  readonly placeholder?: string
   readonly maxlength?: number
   readonly min?: number
 }
@@ -37,7 +36,7 @@ export function renderField(field: TextField, errors: FormErrors): Html {
       value="${value}"
       ${required ? html`required` : null}
       ${attribute('autocomplete', field.autocomplete)}${attribute('inputmode', field.inputmode)}
-      ${attribute('placeholder', field.placeholder)}${attribute('maxlength', field.maxlength)}${attribute('min', field.min)}
+      ${attribute('maxlength', field.maxlength)}${attribute('min', field.min)}
       ${described === '' ? null : html`aria-describedby="${described}"`}
       ${error ? html`aria-invalid="true"` : null}
     />
@@ -66,14 +65,13 @@ export interface CardInput {
 /** Card number, expiry and security code. Number and code are never written back into a page; the expiry is. */
 export function renderCardFields(errors: FormErrors, exp = ''): Html {
   return html`<fieldset>
-    <legend>Card</legend>
+    <legend class="unseen">Card</legend>
     ${renderField(
       {
         name: 'card_number',
         label: 'Card number',
         autocomplete: 'cc-number',
         inputmode: 'numeric',
-        placeholder: '4242 4242 4242 4242',
         maxlength: 24,
       },
       errors,
@@ -86,15 +84,11 @@ export function renderCardFields(errors: FormErrors, exp = ''): Html {
           value: exp,
           autocomplete: 'cc-exp',
           inputmode: 'numeric',
-          placeholder: '12/34',
           maxlength: 7,
         },
         errors,
       )}
-      ${renderField(
-        { name: 'cvc', label: 'Security code', autocomplete: 'cc-csc', inputmode: 'numeric', placeholder: '123', maxlength: 4 },
-        errors,
-      )}
+      ${renderField({ name: 'cvc', label: 'Security code', autocomplete: 'cc-csc', inputmode: 'numeric', maxlength: 4 }, errors)}
     </div>
   </fieldset>`
 }
@@ -141,7 +135,7 @@ export function renderOption(option: {
       ${option.checked ? html`checked` : null}
       required
     />
-    <label for="${id}">${option.label}${option.detail ? html`<span>${option.detail}</span>` : null}</label>
+    <label for="${id}">${option.label}${option.detail ? html`<span class="detail">${option.detail}</span>` : null}</label>
   </div>`
 }
 

@@ -27,7 +27,7 @@ export interface InvoiceView {
   readonly amountRemaining: number
 }
 
-const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
+export const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
   draft: 'Draft',
   open: 'Payment due',
   paid: 'Paid',
@@ -85,7 +85,7 @@ export function renderInvoice(page: InvoicePageView): Html {
       >
     </div>
     <p class="quiet">${invoice.status === 'paid' ? 'Nothing is due.' : 'Amount due'}</p>
-    <dl class="lines">
+    <dl class="lines facts">
       <div>
         <dt>From</dt>
         <dd>${invoice.from}</dd>

@@ -83,7 +83,7 @@ function renderSubscription(base: string, subscription: PortalSubscription): Htm
   const { can, id, name } = subscription
   const link = (action: string, label: string, plain = true): Html =>
     html`<a class="button inline${plain ? ' plain' : ''}" href="${base}/subscriptions/${id}/${action}"
-      >${label}<span class="skip"> of ${name}</span></a
+      >${label}<span class="unseen"> of ${name}</span></a
     >`
   return html`<article class="card" aria-label="${name}">
     <div class="row between">
@@ -124,7 +124,7 @@ function renderCustomer(view: PortalHomeView): Html {
   return html`<section aria-labelledby="customer">
     <h2 id="customer">Billing information</h2>
     <div class="card">
-      <dl class="lines">
+      <dl class="lines facts">
         ${view.customer.map(
           ([label, value]) =>
             html`<div>

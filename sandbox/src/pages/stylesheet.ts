@@ -18,8 +18,10 @@ a { color: var(--accent); text-underline-offset: .15em; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem; }
 h2 { font-size: 1.125rem; line-height: 1.3; margin: 0 0 .75rem; }
+h3 { font-size: 1.0625rem; line-height: 1.3; margin: 0; }
 p { margin: 0 0 .75rem; }
 .skip { position: absolute; left: -100rem; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .skip:focus { left: 1rem; top: .5rem; background: var(--surface); padding: .5rem; }
 .bar { background: var(--note); border-bottom: 1px solid var(--line); padding: .5rem 1rem; font-size: .875rem; display: flex; gap: .5rem 1.5rem; flex-wrap: wrap; justify-content: center; }
 main { max-width: 34rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
@@ -28,7 +30,12 @@ main.wide { max-width: 72rem; }
 @media (min-width: 52rem) { .columns { grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 3rem; } }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: .5rem; padding: 1.25rem; margin: 0 0 1.25rem; }
 .card > :last-child { margin-bottom: 0; }
+.card > dl.lines:first-child > div:first-child, details[open] dl > div:first-child { padding-top: 0; }
+.card > dl.lines:last-child > div:last-child { padding-bottom: 0; }
+.card > dl + p { margin-top: .75rem; }
+details.card { padding-block: .75rem; }
 .total { font-size: 2rem; line-height: 1.2; font-weight: 650; margin: 0 0 .25rem; font-variant-numeric: tabular-nums; }
+.total .quiet { font-weight: 400; }
 .quiet { color: var(--quiet); }
 .small { font-size: .875rem; }
 .badge { display: inline-block; border: 1px solid currentColor; border-radius: 1rem; padding: 0 .6rem; font-size: .8125rem; color: var(--quiet); white-space: nowrap; }
@@ -38,7 +45,8 @@ dl.lines { margin: 0; }
 dl.lines > div { display: flex; justify-content: space-between; gap: 1rem; padding: .5rem 0; border-top: 1px solid var(--line); }
 dl.lines > div:first-child { border-top: 0; }
 dl.lines dt { min-width: 0; }
-dl.lines dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
+dl.lines dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+dl.facts dd { white-space: normal; min-width: 0; }
 dl.lines .sum { font-weight: 650; }
 form { margin: 0; }
 fieldset { border: 0; margin: 0 0 1rem; padding: 0; min-width: 0; }
@@ -56,7 +64,7 @@ input[type=text], input[type=email], input[type=number], input[type=tel], input[
 .option { display: flex; gap: .75rem; align-items: flex-start; padding: .75rem; border: 1px solid var(--line); border-radius: .375rem; margin-bottom: .5rem; }
 .option input { width: 1.25rem; height: 1.25rem; margin: .125rem 0 0; flex: none; accent-color: var(--accent); }
 .option label { flex: 1; min-width: 0; font-weight: 600; }
-.option label span { display: block; font-weight: 400; color: var(--quiet); font-size: .875rem; }
+.option label .detail { display: block; font-weight: 400; color: var(--quiet); font-size: .875rem; }
 button, .button {
   display: block; width: 100%; min-height: 2.75rem; padding: .6rem 1rem; font: inherit; font-weight: 650; text-align: center; text-decoration: none;
   color: var(--accent-ink); background: var(--accent); border: 1px solid var(--accent); border-radius: .375rem; cursor: pointer;
@@ -66,7 +74,9 @@ button.danger { color: var(--surface); background: var(--bad); border-color: var
 button.inline, .button.inline { display: inline-block; width: auto; }
 .actions { display: grid; gap: .75rem; margin-top: 1rem; }
 .row { display: flex; flex-wrap: wrap; gap: .75rem; align-items: center; }
-.row.between { justify-content: space-between; }
+.row.between { justify-content: space-between; flex-wrap: nowrap; }
+.row.between > :first-child { min-width: 0; margin: 0; }
+.row.between + * { margin-top: .75rem; }
 .problem { background: var(--bad-ground); border: 2px solid var(--bad); border-radius: .5rem; padding: 1rem 1.25rem; margin: 0 0 1.25rem; }
 .problem h2 { color: var(--bad); margin-bottom: .25rem; }
 .problem ul { margin: 0; padding-left: 1.25rem; }
