@@ -1,0 +1,134 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { pino } from 'pino'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { createApp, MAX_BODY_BYTES, type App } from './app.ts'
+import { registerErrorsPage } from './errors-page.ts'
+import { ERRORS_PAGE, PROBLEMS } from './problems.ts'
+
+const reader: Principal = {
+  kind: 'api_key',
+  keyId: 'key_1' as ApiKeyId,
+  organizationId: 'org_1' as OrganizationId,
+  scopes: ['read'],
+}
+const operator: Principal = { kind: 'operator', name: 'bootstrap' }
+const callers: Readonly<Record<string, Principal>> = { reader, operator }
+
+const logged: string[] = []
+let app: App
+
+function registerThings(app: App): void {
+  const body = {
+    content: {
+      'application/json': { schema: z.object({ quantity: z.number().positive(), nested: z.object({ name: z.string() }) }) },
+    },
+  }
+  const route = createRoute({
+    method: 'post',
+    path: '/api/v1/things',
+    request: { body },
+    responses: { 200: { description: 'The thing.' } },
+  })
+  app.openapi(route, (context) => context.json(context.req.valid('json')))
+  app.get('/api/v1/fails', () => {
+    throw new Error('the password is hunter2')
+  })
+  app.get('/api/v1/away', () => {
+    throw new DomainError('database_unavailable', 'PostgreSQL does not answer.')
+  })
+  app.get('/api/v1/mine', (context) => {
+    const principal = requireScope(context.get('principal'), 'write')
+    return context.json({ organization: organizationFor(principal, context.req.query('organization_id')) })
+  })
+  app.get('/api/v1/all', (context) => context.json(requireOperator(context.get('principal'))))
+}
+
+beforeEach(() => {
+  logged.length = 0
+  const log = pino({ level: 'info' }, { write: (line) => logged.push(line) })
+  app = createApp({
+    log,
+    authenticate: async (request) => callers[request.headers.get('authorization') ?? ''] ?? null,
+    register: [registerThings, registerErrorsPage],
+  })
+})
+
+function post(path: string, body: unknown): Promise<Response> | Response {
+  return app.request(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  })
+}
+
+describe('the app', () => {
+  it('serves every route under /api/v1 and under /api, query and all', async () => {
+    const body = { quantity: 1, nested: { name: 'a' } }
+    expect(await (await post('/api/v1/things', body)).json()).toEqual(body)
+    expect(await (await post('/api/things?x=/api/y', body)).json()).toEqual(body)
+    expect((await post('/things', body)).status).toBe(404)
+  })
+
+  it('names every field that is wrong, as a problem document', async () => {
+    const response = await post('/api/v1/things', { quantity: -1, nested: {} })
+    expect(response.status).toBe(400)
+    expect(response.headers.get('content-type')).toBe('application/problem+json')
+    const problem = (await response.json()) as { code: string; errors: { field: string }[] }
+    expect(problem.code).toBe('invalid_request')
+    expect(problem.errors.map((error) => error.field)).toEqual(['quantity', 'nested.name'])
+  })
+
+  it('answers 400 to a body that is not JSON, and 413 to one that is too large', async () => {
+    expect((await post('/api/v1/things', '{')).status).toBe(400)
+    expect((await post('/api/v1/things', `"${'x'.repeat(MAX_BODY_BYTES)}"`)).status).toBe(413)
+  })
+
+  it('tells nothing of its inside when it fails, and logs it under the request id', async () => {
+    const response = await app.request('/api/v1/fails', { headers: { 'x-request-id': 'mine-1' } })
+    expect(response.status).toBe(500)
+    expect(response.headers.get('x-request-id')).toBe('mine-1')
+    const text = await response.text()
+    expect(text).not.toContain('hunter2')
+    expect(JSON.parse(text)).toMatchObject({ code: 'internal_error', request_id: 'mine-1' })
+    expect(logged.join('')).toContain('mine-1')
+  })
+
+  it('makes a request id of its own when the given one could forge a log line', async () => {
+    const response = await app.request('/api/v1/away', { headers: { 'x-request-id': 'a b' } })
+    expect(response.headers.get('x-request-id')).toMatch(/^req_/)
+  })
+
+  it('says when to come back while something is away', async () => {
+    const response = await app.request('/api/v1/away')
+    expect(response.status).toBe(503)
+    expect(response.headers.get('retry-after')).toBe('1')
+  })
+
+  it('has a section for every error that a problem document can point to', async () => {
+    const page = await (await app.request(ERRORS_PAGE)).text()
+    for (const code of [...Object.keys(PROBLEMS), 'internal_error']) expect(page).toContain(`id="${code}"`)
+  })
+})
+
+describe('callers', () => {
+  const get = (path: string, caller?: string) =>
+    app.request(path, { headers: caller === undefined ? {} : { authorization: caller } })
+
+  it('are 401 when nobody is authenticated, 403 without the scope', async () => {
+    expect((await get('/api/v1/mine')).status).toBe(401)
+    expect((await get('/api/v1/mine', 'reader')).status).toBe(403)
+    expect((await get('/api/v1/all')).status).toBe(401)
+    expect((await get('/api/v1/all', 'reader')).status).toBe(403)
+    expect((await get('/api/v1/all', 'operator')).status).toBe(200)
+  })
+
+  it('find another organization’s things missing, not forbidden; an operator names the organization', async () => {
+    expect(() => organizationFor(reader, 'org_2')).toThrow(expect.objectContaining({ code: 'not_found' }))
+    expect(organizationFor(reader, undefined)).toBe('org_1')
+    expect((await get('/api/v1/mine', 'operator')).status).toBe(400)
+    expect(await (await get('/api/v1/mine?organization_id=org_2', 'operator')).json()).toEqual({ organization: 'org_2' })
+  })
+})

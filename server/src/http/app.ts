@@ -1,0 +1,88 @@
+import { OpenAPIHono } from '@hono/zod-openapi'
+import { bodyLimit } from 'hono/body-limit'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { Logger } from 'pino'
+import type { Principal } from '../auth/principal.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
+import { routedPath } from './legacy-path.ts'
+import { internalProblem, problemOf } from './problems.ts'
+
+/** What every handler finds in its context. */
+export type AppEnv = { Variables: { requestId: string; principal: Principal | null } }
+
+export type App = OpenAPIHono<AppEnv>
+
+export type AppOptions = {
+  /** Who is calling; null when nobody is authenticated. Throws DomainError only when it cannot be found out. */
+  readonly authenticate: (request: Request) => Promise<Principal | null>
+  readonly log: Logger
+  /** The domains' routes, in order. */
+  readonly register: readonly ((app: App) => void)[]
+}
+
+/** The largest body of a request, in bytes: a batch of 1,000 items with properties fits well. */
+export const MAX_BODY_BYTES = 4 * 1024 * 1024
+
+const REQUEST_ID = /^[\w.-]{1,64}$/
+
+/** Puts the app together. Routes validate with zod; what they throw becomes a problem document. */
+export function createApp(options: AppOptions): App {
+  const app: App = new OpenAPIHono<AppEnv>({
+    getPath: routedPath,
+    defaultHook: (result) => {
+      if (!result.success) throw invalidRequest(result.error.issues)
+    },
+  })
+  app.use(async (context, next) => {
+    const given = context.req.header('x-request-id')
+    const requestId = given !== undefined && REQUEST_ID.test(given) ? given : newId('req')
+    context.set('requestId', requestId)
+    context.header('X-Request-Id', requestId)
+    context.set('principal', await options.authenticate(context.req.raw))
+    await next()
+  })
+  app.use(
+    bodyLimit({
+      maxSize: MAX_BODY_BYTES,
+      onError: () => {
+        throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
+      },
+    }),
+  )
+  app.onError((error, context) => {
+    const requestId = context.get('requestId')
+    const known = asDomainError(error)
+    if (known) {
+      const problem = problemOf(known, requestId)
+      if (problem.status >= 500) options.log.warn({ err: error, requestId, path: context.req.path }, 'request refused')
+      return context.json(problem.body, problem.status as ContentfulStatusCode, problem.headers)
+    }
+    options.log.error({ err: error, requestId, path: context.req.path }, 'request failed')
+    return context.json(internalProblem(requestId), 500, { 'content-type': 'application/problem+json' })
+  })
+  app.notFound((context) => {
+    const problem = problemOf(new DomainError('not_found', `There is nothing at ${context.req.path}.`), context.get('requestId'))
+    return context.json(problem.body, 404, problem.headers)
+  })
+  for (const register of options.register) register(app)
+  return app
+}
+
+/** Hono's own complaint about a body that is not JSON is the caller's mistake too. */
+function asDomainError(error: unknown): DomainError | null {
+  if (error instanceof DomainError) return error
+  const status = error !== null && typeof error === 'object' && 'status' in error ? error.status : undefined
+  return status === 400 && error instanceof Error ? new DomainError('invalid_request', error.message) : null
+}
+
+type Issue = { readonly path: readonly PropertyKey[]; readonly message: string }
+
+/** One problem document for everything that a schema found, each with its field. */
+export function invalidRequest(issues: readonly Issue[]): DomainError {
+  const errors = issues.map((issue) => ({ field: issue.path.map(String).join('.'), message: issue.message }))
+  const [first] = errors
+  const detail =
+    first === undefined ? 'The request is not valid.' : `${first.field === '' ? 'The body' : first.field}: ${first.message}`
+  return new DomainError('invalid_request', detail, { errors })
+}
