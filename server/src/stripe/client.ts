@@ -1,0 +1,352 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import Stripe from 'stripe'
+import { DomainError } from '../lib/errors.ts'
+import { readEnvelope } from './envelope.ts'
+import { toStripeCallError, type StripeCallError, type WireError, isMissingAtStripe } from './errors.ts'
+import type {
+  InvoicePreview,
+  MutationKind,
+  MutationResult,
+  PriceSnapshot,
+  StripeGateway,
+  StripeMutations,
+  StripeReads,
+  TestClockSnapshot,
+} from './gateway.ts'
+import { createRateLimiter, type CallPriority } from './limiter.ts'
+import type { Log } from './log.ts'
+import * as request from './requests.ts'
+import {
+  fromUnix,
+  idOf,
+  toChargeSnapshot,
+  toCustomerSnapshot,
+  toInvoiceSnapshot,
+  toPaymentMethodSnapshot,
+  toSubscriptionSnapshot,
+  toUnix,
+} from './snapshots.ts'
+
+export type StripeClientOptions = {
+  readonly apiKey: string
+  /** Where the API is, when it is not Stripe itself. */
+  readonly endpoint?: { readonly host: string; readonly port: number; readonly protocol: 'http' | 'https' }
+  /** Milliseconds for one attempt of a call; default 20,000. */
+  readonly timeoutMs?: number
+  /** Calls a second that this process may make; default 20 in test mode, 80 in live mode. */
+  readonly callsPerSecond?: number
+  readonly log: Log
+}
+
+/** The version whose shapes `snapshots.ts` reads; the SDK's own, named so that an upgrade of the SDK cannot move it unseen. */
+const API_VERSION = '2026-10-28.endive'
+const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
+const PAGE = 100
+
+/** Makes the gateway that speaks to Stripe, or to the sandbox, through the official package. */
+export function createStripeClient(options: StripeClientOptions): StripeGateway {
+  const mode = /^(sk|rk)_live_/.test(options.apiKey) ? 'live' : 'test'
+  const stripe = new Stripe(options.apiKey, {
+    apiVersion: API_VERSION,
+    maxNetworkRetries: 2,
+    timeout: options.timeoutMs ?? 20_000,
+    telemetry: false,
+    appInfo: { name: 'Tollgate' },
+    ...options.endpoint,
+  })
+  const perSecond = options.callsPerSecond ?? (mode === 'live' ? 80 : 20)
+  const limiter = createRateLimiter({ perSecond, burst: perSecond })
+  const call = createCaller(limiter.take, options.log)
+  const changes = mutationTable(stripe)
+
+  return {
+    mode,
+    reads: createReads(stripe, (name, make) => call(name, 'interactive', make)),
+    backgroundReads: createReads(stripe, (name, make) => call(name, 'background', make)),
+    perform(kind, params, { idempotencyKey, priority = 'interactive' }) {
+      return call(kind, priority, () => changes[kind](params, { idempotencyKey }))
+    },
+    verifyWebhook(rawBody, signature, secrets) {
+      return readEnvelope(verify(stripe, rawBody, signature, secrets))
+    },
+  }
+}
+
+type Caller = <T>(name: string, make: () => Promise<T>) => Promise<T>
+
+/** Waits for its turn, waits longer when Stripe throttles, and turns the SDK's errors into ours; their words go to the log only. */
+function createCaller(take: (priority: CallPriority) => Promise<void>, log: Log) {
+  return async function call<T>(name: string, priority: CallPriority, make: () => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      await take(priority)
+      try {
+        return await make()
+      } catch (error) {
+        const waitMs = THROTTLE_WAITS_MS[attempt]
+        if (error instanceof Stripe.errors.StripeRateLimitError && waitMs !== undefined) {
+          await delay(waitMs)
+          continue
+        }
+        throw translate(name, error, log)
+      }
+    }
+  }
+}
+
+function translate(name: string, error: unknown, log: Log): unknown {
+  if (!(error instanceof Stripe.errors.StripeError)) return error
+  const wire: WireError = error
+  const translated: StripeCallError = toStripeCallError(wire)
+  log.warn(
+    {
+      call: name,
+      stripe_request_id: error.requestId,
+      type: error.type,
+      status: error.statusCode,
+      code: error.code,
+      decline_code: error.decline_code,
+      param: error.param,
+      reason: error.message,
+      outcome: translated.outcome,
+    },
+    'a call to Stripe failed',
+  )
+  return translated
+}
+
+function verify(stripe: Stripe, rawBody: string, signature: string, secrets: readonly string[]): Stripe.Event {
+  for (const secret of secrets) {
+    try {
+      return stripe.webhooks.constructEvent(rawBody, signature, secret)
+    } catch (error) {
+      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) {
+        throw new DomainError('invalid_request', 'The body is not an event of Stripe that this server reads.')
+      }
+    }
+  }
+  throw new DomainError('invalid_signature', 'invalid signature')
+}
+
+/** null where Stripe knows no such object. */
+async function orNull<T>(reading: Promise<T>): Promise<T | null> {
+  try {
+    return await reading
+  } catch (error) {
+    if (isMissingAtStripe(error)) return null
+    throw error
+  }
+}
+
+/** Every page of a list, each page its own call under the rate limit. */
+async function readPages<Wire extends { id: string }, Snapshot>(
+  page: (startingAfter: { starting_after?: string }) => Promise<{ data: Wire[]; has_more: boolean }>,
+  map: (wire: Wire) => Snapshot,
+  limit: number | null = null,
+): Promise<Snapshot[]> {
+  const found: Snapshot[] = []
+  let after: { starting_after?: string } = {}
+  for (;;) {
+    const { data, has_more } = await page(after)
+    found.push(...data.map(map))
+    const last = data.at(-1)
+    if (!has_more || last === undefined || (limit !== null && found.length >= limit)) return found
+    after = { starting_after: last.id }
+  }
+}
+
+function createReads(stripe: Stripe, call: Caller): StripeReads {
+  return {
+    retrieveCustomer: (id) =>
+      orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
+    findCustomers: ({ email, testClockId }) =>
+      readPages(
+        (after) =>
+          call('find_customers', () =>
+            stripe.customers.list({ email, limit: PAGE, ...after, ...(testClockId === null ? {} : { test_clock: testClockId }) }),
+          ),
+        toCustomerSnapshot,
+      ),
+    listSubscriptions: (customer) =>
+      readPages(
+        (after) =>
+          call('list_subscriptions', () => stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, ...after })),
+        toSubscriptionSnapshot,
+      ),
+    retrieveInvoice: (id) => orNull(call('retrieve_invoice', async () => toInvoiceSnapshot(await stripe.invoices.retrieve(id)))),
+    listInvoices: (customer, limit) =>
+      readPages(
+        (after) =>
+          call('list_invoices', () => stripe.invoices.list({ customer, limit: Math.min(limit ?? PAGE, PAGE), ...after })),
+        toInvoiceSnapshot,
+        limit,
+      ),
+    listPaymentMethods: (customer) =>
+      readPages(
+        (after) => call('list_payment_methods', () => stripe.customers.listPaymentMethods(customer, { limit: PAGE, ...after })),
+        toPaymentMethodSnapshot,
+      ),
+    retrieveCharge: (id) => orNull(call('retrieve_charge', async () => toChargeSnapshot(await stripe.charges.retrieve(id)))),
+    listCharges: (customer, limit) =>
+      readPages(
+        (after) => call('list_charges', () => stripe.charges.list({ customer, limit: Math.min(limit ?? PAGE, PAGE), ...after })),
+        toChargeSnapshot,
+        limit,
+      ),
+    previewInvoice: async (query) =>
+      toPreview(await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))),
+    retrieveTestClock: async (id) =>
+      toTestClock(await call('retrieve_test_clock', () => stripe.testHelpers.testClocks.retrieve(id))),
+    listProducts: () =>
+      readPages(
+        (after) => call('list_products', () => stripe.products.list({ limit: PAGE, ...after })),
+        ({ id, name, description, active, metadata }) => ({ id, name, description, active, metadata }),
+      ),
+    listPrices: () =>
+      readPages(
+        (after) => call('list_prices', () => stripe.prices.list({ active: true, type: 'recurring', limit: PAGE, ...after })),
+        toPriceSnapshot,
+      ),
+    retrievePrice: (id) => orNull(call('retrieve_price', async () => toPriceSnapshot(await stripe.prices.retrieve(id)))),
+    listEvents: async ({ since, startingAfter }) => {
+      const page = await call('list_events', () =>
+        stripe.events.list({
+          created: { gte: toUnix(since) },
+          limit: PAGE,
+          ...(startingAfter === null ? {} : { starting_after: startingAfter }),
+        }),
+      )
+      return {
+        hasMore: page.has_more,
+        events: page.data.map((event) => ({ envelope: readEnvelope(event), payload: JSON.stringify(event) })),
+      }
+    },
+    listCustomers: async (startingAfter) => {
+      const page = await call('list_customers', () =>
+        stripe.customers.list({ limit: PAGE, ...(startingAfter === null ? {} : { starting_after: startingAfter }) }),
+      )
+      return { customers: page.data.map(toCustomerSnapshot), hasMore: page.has_more }
+    },
+  }
+}
+
+type MutationTable = {
+  readonly [Kind in MutationKind]: (params: StripeMutations[Kind], options: { idempotencyKey: string }) => Promise<MutationResult>
+}
+
+function mutationTable(stripe: Stripe): MutationTable {
+  const { subscriptions, subscriptionSchedules: schedules, invoices, testHelpers } = stripe
+  return {
+    create_customer: async ({ email, name, testClockId, metadata }, options) =>
+      result(
+        await stripe.customers.create(
+          { email, name, metadata: { ...metadata }, ...(testClockId === null ? {} : { test_clock: testClockId }) },
+          options,
+        ),
+      ),
+    update_customer: async (params, options) =>
+      result(await stripe.customers.update(params.customerId, request.toCustomerUpdate(params), options)),
+    attach_payment_method: async ({ customerId, paymentMethodId }, options) =>
+      result(await stripe.paymentMethods.attach(paymentMethodId, { customer: customerId }, options)),
+    detach_payment_method: async ({ paymentMethodId }, options) =>
+      result(await stripe.paymentMethods.detach(paymentMethodId, {}, options)),
+    create_checkout_session: async (params, options) =>
+      result(await stripe.checkout.sessions.create(request.toCheckoutSession(params), options)),
+    create_portal_session: async ({ customerId, returnUrl }, options) =>
+      result(await stripe.billingPortal.sessions.create({ customer: customerId, return_url: returnUrl }, options)),
+    create_setup_intent: async ({ customerId, metadata }, options) =>
+      result(
+        await stripe.setupIntents.create({ customer: customerId, usage: 'off_session', metadata: { ...metadata } }, options),
+      ),
+    create_subscription: async (params, options) => result(await subscriptions.create(request.toSubscription(params), options)),
+    update_subscription: async (params, options) =>
+      result(await subscriptions.update(params.subscriptionId, request.toSubscriptionUpdate(params), options)),
+    cancel_subscription: async ({ subscriptionId, prorate, invoiceNow }, options) =>
+      result(await subscriptions.cancel(subscriptionId, { prorate, invoice_now: invoiceNow }, options)),
+    create_schedule: async ({ subscriptionId }, options) =>
+      result(await schedules.create({ from_subscription: subscriptionId }, options)),
+    schedule_switch: async (params, options) =>
+      result(await schedules.update(params.scheduleId, request.toScheduleSwitch(params), options)),
+    release_schedule: async ({ scheduleId }, options) => result(await schedules.release(scheduleId, {}, options)),
+    pause_subscription: async ({ subscriptionId }, options) => result(await subscriptions.pause(subscriptionId, {}, options)),
+    resume_subscription: async ({ subscriptionId }, options) =>
+      result(await subscriptions.resume(subscriptionId, { billing_cycle_anchor: { type: 'now' } }, options)),
+    pay_invoice: async ({ invoiceId, paymentMethodId }, options) =>
+      result(await invoices.pay(invoiceId, paymentMethodId === null ? {} : { payment_method: paymentMethodId }, options)),
+    void_invoice: async ({ invoiceId }, options) => result(await invoices.voidInvoice(invoiceId, {}, options)),
+    create_test_clock: async ({ name, nowUnix }, options) =>
+      result(await testHelpers.testClocks.create({ name, frozen_time: nowUnix }, options)),
+    advance_test_clock: async ({ testClockId, toUnix: to }, options) =>
+      result(await testHelpers.testClocks.advance(testClockId, { frozen_time: to }, options)),
+    create_product: async ({ name, description, metadata }, options) =>
+      result(
+        await stripe.products.create(
+          { name, metadata: { ...metadata }, ...(description === '' ? {} : { description }) },
+          options,
+        ),
+      ),
+    update_product: async ({ productId, name, description }, options) =>
+      result(await stripe.products.update(productId, { name, description }, options)),
+    create_price: async (params, options) =>
+      result(
+        await stripe.prices.create(
+          {
+            product: params.productId,
+            currency: params.currency,
+            unit_amount: params.unitAmountMinor,
+            recurring: { interval: params.interval },
+            lookup_key: params.lookupKey,
+            transfer_lookup_key: true,
+            metadata: { ...params.metadata },
+          },
+          options,
+        ),
+      ),
+    create_coupon: async (params, options) => result(await stripe.coupons.create(request.toCoupon(params), options)),
+  }
+}
+
+type WireResult = {
+  readonly id: string
+  readonly status?: string | null
+  readonly url?: string | null
+  readonly client_secret?: string | null
+}
+
+function result(wire: WireResult): MutationResult {
+  return { id: wire.id, status: wire.status ?? null, url: wire.url ?? null, clientSecret: wire.client_secret ?? null }
+}
+
+function toPriceSnapshot(price: Stripe.Price): PriceSnapshot {
+  return {
+    id: price.id,
+    productId: idOf(price.product) ?? '',
+    active: price.active,
+    currency: price.currency,
+    unitAmountMinor: price.unit_amount,
+    interval: price.recurring?.interval ?? null,
+    intervalCount: price.recurring?.interval_count ?? 1,
+    lookupKey: price.lookup_key,
+  }
+}
+
+function toTestClock(clock: Stripe.TestHelpers.TestClock): TestClockSnapshot {
+  return { id: clock.id, status: clock.status as TestClockSnapshot['status'], now: fromUnix(clock.frozen_time) }
+}
+
+function toPreview(invoice: Stripe.Invoice): InvoicePreview {
+  return {
+    currency: invoice.currency,
+    subtotalMinor: invoice.subtotal,
+    totalMinor: invoice.total,
+    amountDueMinor: invoice.amount_due,
+    startingBalanceMinor: invoice.starting_balance,
+    lines: invoice.lines.data.map((line) => ({
+      description: line.description,
+      amountMinor: line.amount,
+      proration: (line.parent?.subscription_item_details ?? line.parent?.invoice_item_details)?.proration ?? false,
+      priceId: idOf(line.pricing?.price_details?.price),
+      periodStart: fromUnix(line.period.start),
+      periodEnd: fromUnix(line.period.end),
+    })),
+  }
+}

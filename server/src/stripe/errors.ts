@@ -1,0 +1,103 @@
+import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
+
+/**
+ * What is known after a call to Stripe failed: `refused` means that nothing happened there, `unknown` that it may have
+ * happened (connection lost, time-out, 5xx): such a call is repeated with the same key, or looked for.
+ */
+export type CallOutcome = 'refused' | 'unknown'
+
+/** A failed call to Stripe, with a message fit to be shown. Stripe's own words are logged where it is made, not carried along. */
+export class StripeCallError extends DomainError {
+  readonly outcome: CallOutcome
+
+  constructor(code: DomainErrorCode, message: string, outcome: CallOutcome, details: Record<string, unknown> = {}) {
+    super(code, message, details)
+    this.name = 'StripeCallError'
+    this.outcome = outcome
+  }
+}
+
+/** What is read of an error of the SDK. */
+export type WireError = {
+  readonly type: string
+  readonly statusCode?: number
+  readonly code?: string
+  readonly decline_code?: string
+  readonly param?: string
+}
+
+/** Seconds after which a caller may try again when Stripe is away. */
+export const STRIPE_RETRY_AFTER_SECONDS = 5
+
+const UNAVAILABLE = 'Stripe cannot be reached at the moment; nothing is lost, please try again.'
+
+/**
+ * Maps an error of the SDK to one of ours. Pure.
+ * Away or throttled → `stripe_unavailable` (503 with Retry-After); a declined card → `payment_failed` with the decline code;
+ * a thing named by the caller that Stripe does not know → `invalid_request`; everything else → `stripe_failed` (OC-10).
+ */
+export function toStripeCallError(error: WireError): StripeCallError {
+  switch (error.type) {
+    case 'StripeConnectionError':
+      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'unknown', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+    case 'StripeRateLimitError':
+      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'refused', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+    case 'StripeCardError':
+      return toPaymentFailed(error)
+    case 'StripeInvalidRequestError':
+      return toRefused(error)
+    default: {
+      const unknown = error.type === 'StripeAPIError' || (error.statusCode ?? 500) >= 500
+      return new StripeCallError('stripe_failed', 'Stripe could not carry this out.', unknown ? 'unknown' : 'refused')
+    }
+  }
+}
+
+const DECLINES: Readonly<Record<string, string>> = {
+  insufficient_funds: 'The card was declined: insufficient funds.',
+  expired_card: 'The card was declined: it has expired.',
+  incorrect_cvc: 'The card was declined: its security code is wrong.',
+  incorrect_number: 'The card was declined: its number is wrong.',
+  processing_error: 'The card could not be processed; please try again.',
+  authentication_required: 'The bank asks for authentication of this payment.',
+}
+
+/** Codes by which Stripe says that the payment waits for the customer (3-D Secure). */
+const ACTION_CODES = new Set([
+  'authentication_required',
+  'subscription_payment_intent_requires_action',
+  'invoice_payment_intent_requires_action',
+])
+
+function toPaymentFailed(error: WireError): StripeCallError {
+  const reason = error.decline_code ?? error.code ?? 'card_declined'
+  // Lost, stolen and suspected cards are not told apart to the caller: Stripe's advice is to show a plain decline.
+  const shown = reason in DECLINES ? reason : 'generic_decline'
+  const action = ACTION_CODES.has(error.code ?? '') || ACTION_CODES.has(reason)
+  return new StripeCallError('payment_failed', DECLINES[reason] ?? 'The card was declined.', 'refused', {
+    decline_code: action ? 'authentication_required' : shown,
+    requires_action: action,
+  })
+}
+
+function toRefused(error: WireError): StripeCallError {
+  const { code = '', param = '' } = error
+  if (code === 'resource_missing' && /payment_method|source/.test(param)) {
+    return new StripeCallError('invalid_request', 'There is no such payment method.', 'refused', { field: 'payment_method_id' })
+  }
+  if (code === 'resource_missing' && /coupon|promotion_code|discount/.test(param)) {
+    return new StripeCallError('invalid_request', 'There is no such discount.', 'refused', { field: 'discount_code' })
+  }
+  if (ACTION_CODES.has(code)) return toPaymentFailed(error)
+  // A charge without any payment method is a 400 that names no parameter; an unknown object a 404, or a 400 that names it.
+  if (code === 'resource_missing' && param === '' && error.statusCode === 400) {
+    return new StripeCallError('payment_method_missing', 'There is no payment method to charge; add one first.', 'refused')
+  }
+  const missing = code === 'resource_missing' || error.statusCode === 404
+  return new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused', missing ? { missing: true } : {})
+}
+
+/** Whether a failed call says that the thing asked for does not exist at Stripe. */
+export function isMissingAtStripe(error: unknown): boolean {
+  return error instanceof StripeCallError && error.details['missing'] === true
+}

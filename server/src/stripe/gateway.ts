@@ -1,0 +1,261 @@
+import type { Instant } from '../lib/clock.ts'
+import type { CallPriority } from './limiter.ts'
+import type {
+  ChargeSnapshot,
+  CustomerSnapshot,
+  InvoiceSnapshot,
+  PaymentMethodSnapshot,
+  StripeObject,
+  SubscriptionSnapshot,
+} from './snapshots.ts'
+
+/**
+ * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same
+ * contract tests. Everything here is plain data: no type of the SDK passes this line.
+ *
+ * Errors of every function: `stripe_unavailable`, `stripe_failed`, `payment_failed`, `payment_method_missing`,
+ * `invalid_request` (see `errors.ts`).
+ */
+export type StripeGateway = {
+  /** `live` or `test`, read off the key. */
+  readonly mode: 'live' | 'test'
+  readonly reads: StripeReads
+  /** The same reads behind the calls that people wait for. */
+  readonly backgroundReads: StripeReads
+  /** Carries out a change. Always through `intents.ts`, which stores the key first. */
+  perform<Kind extends MutationKind>(kind: Kind, params: StripeMutations[Kind], call: MutationCall): Promise<MutationResult>
+  /**
+   * Checks the signature over the raw body and reads the event's envelope.
+   * @throws DomainError `invalid_signature`
+   */
+  verifyWebhook(rawBody: string, signature: string, secrets: readonly string[]): WebhookEnvelope
+}
+
+export type StripeReads = {
+  /** A deleted customer is answered as such; one that never was is null. */
+  retrieveCustomer(customerId: string): Promise<CustomerSnapshot | null>
+  /** Customers with this e-mail address, newest first; those of a test clock only when it is named. */
+  findCustomers(query: { email: string; testClockId: string | null }): Promise<CustomerSnapshot[]>
+  /** All of them, canceled ones too (a backfill without status=all misses those). */
+  listSubscriptions(customerId: string): Promise<SubscriptionSnapshot[]>
+  retrieveInvoice(invoiceId: string): Promise<InvoiceSnapshot | null>
+  /** Newest first; `limit` null is all. */
+  listInvoices(customerId: string, limit: number | null): Promise<InvoiceSnapshot[]>
+  listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>
+  retrieveCharge(chargeId: string): Promise<ChargeSnapshot | null>
+  /** Newest first; `limit` null is all. */
+  listCharges(customerId: string, limit: number | null): Promise<ChargeSnapshot[]>
+  previewInvoice(query: InvoicePreviewQuery): Promise<InvoicePreview>
+  retrieveTestClock(testClockId: string): Promise<TestClockSnapshot>
+  listProducts(): Promise<ProductSnapshot[]>
+  /** Recurring prices that are active. */
+  listPrices(): Promise<PriceSnapshot[]>
+  retrievePrice(priceId: string): Promise<PriceSnapshot | null>
+  /** Events of the last 30 days at most, newest first, one page at a time. */
+  listEvents(query: { since: Instant; startingAfter: string | null }): Promise<EventPage>
+  /** One page of customers, newest first. */
+  listCustomers(startingAfter: string | null): Promise<{ readonly customers: CustomerSnapshot[]; readonly hasMore: boolean }>
+}
+
+export type WebhookEnvelope = {
+  readonly id: string
+  readonly type: string
+  readonly livemode: boolean
+  readonly createdAt: Instant
+  readonly objectType: string
+  readonly objectId: string | null
+  readonly customerId: string | null
+}
+
+export type EventPage = {
+  readonly events: readonly { readonly envelope: WebhookEnvelope; readonly payload: string }[]
+  readonly hasMore: boolean
+}
+
+export type ProductSnapshot = {
+  readonly id: string
+  readonly name: string
+  readonly description: string | null
+  readonly active: boolean
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+export type PriceSnapshot = {
+  readonly id: string
+  readonly productId: string
+  readonly active: boolean
+  readonly currency: string
+  readonly unitAmountMinor: number | null
+  readonly interval: string | null
+  readonly intervalCount: number
+  readonly lookupKey: string | null
+}
+
+export type TestClockSnapshot = {
+  readonly id: string
+  readonly status: 'advancing' | 'ready' | 'internal_failure'
+  readonly now: Instant
+}
+
+export type InvoicePreviewQuery = {
+  readonly customerId: string
+  readonly subscriptionId: string | null
+  readonly items: readonly SubscriptionItemParams[]
+  /** `next` shows what is due at the next invoice with what is pending, `recurring` what each later period costs. */
+  readonly mode: 'next' | 'recurring'
+  readonly prorationBehavior: ProrationBehavior | null
+  readonly prorationAtUnix: number | null
+  readonly trialEndUnix: number | 'now' | null
+  readonly resetAnchor: boolean
+  readonly cancelNow: boolean
+  readonly discounts: readonly DiscountParams[]
+}
+
+export type InvoicePreview = {
+  readonly currency: string
+  readonly subtotalMinor: number
+  readonly totalMinor: number
+  readonly amountDueMinor: number
+  readonly startingBalanceMinor: number
+  readonly lines: readonly InvoicePreviewLine[]
+}
+
+export type InvoicePreviewLine = {
+  readonly description: string | null
+  readonly amountMinor: number
+  readonly proration: boolean
+  readonly priceId: string | null
+  readonly periodStart: Instant
+  readonly periodEnd: Instant
+}
+
+export type ProrationBehavior = 'always_invoice' | 'create_prorations' | 'none'
+
+export type SubscriptionItemParams = {
+  /** The item to change; null adds one. */
+  readonly itemId: string | null
+  readonly priceId: string
+  /** Always sent: swapping a price without it resets it to 1. */
+  readonly quantity: number
+}
+
+export type DiscountParams = { readonly couponId: string } | { readonly promotionCodeId: string }
+
+/** What happens when a trial ends and no payment method is there. */
+export type TrialEndBehavior = 'cancel' | 'create_invoice' | 'pause'
+
+/** Every change that Tollgate makes at Stripe, with its parameters as JSON holds them, so that an intent can be stored and repeated. */
+export type StripeMutations = {
+  readonly create_customer: {
+    readonly email: string
+    readonly name: string
+    readonly testClockId: string | null
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly update_customer: {
+    readonly customerId: string
+    readonly email?: string
+    readonly name?: string
+    readonly defaultPaymentMethodId?: string
+  }
+  readonly attach_payment_method: { readonly customerId: string; readonly paymentMethodId: string }
+  readonly detach_payment_method: { readonly paymentMethodId: string }
+  readonly create_checkout_session: {
+    readonly customerId: string
+    readonly priceId: string
+    readonly quantity: number
+    readonly successUrl: string
+    readonly cancelUrl: string
+    readonly trialDays: number | null
+    readonly allowPromotionCodes: boolean
+    readonly reference: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly create_portal_session: { readonly customerId: string; readonly returnUrl: string }
+  readonly create_setup_intent: { readonly customerId: string; readonly metadata: Readonly<Record<string, string>> }
+  readonly create_subscription: {
+    readonly customerId: string
+    readonly items: readonly SubscriptionItemParams[]
+    readonly paymentMethodId: string | null
+    readonly trialDays: number | null
+    readonly trialEndBehavior: TrialEndBehavior
+    readonly paymentBehavior: 'error_if_incomplete' | 'default_incomplete' | 'allow_incomplete'
+    readonly discounts: readonly DiscountParams[]
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly update_subscription: {
+    readonly subscriptionId: string
+    readonly items?: readonly SubscriptionItemParams[]
+    readonly prorationBehavior?: ProrationBehavior
+    readonly prorationAtUnix?: number
+    readonly paymentBehavior?: 'error_if_incomplete' | 'allow_incomplete' | 'pending_if_incomplete'
+    readonly resetAnchor?: boolean
+    readonly cancelAtPeriodEnd?: boolean
+    /** Clears a cancellation at a date, which a flexible portal sets instead of cancelAtPeriodEnd. */
+    readonly clearCancelAt?: boolean
+    readonly trialEndUnix?: number | 'now'
+    readonly defaultPaymentMethodId?: string
+    readonly pauseCollection?: 'void' | 'keep_as_draft' | 'mark_uncollectible' | 'none'
+    readonly discounts?: readonly DiscountParams[]
+    readonly metadata?: Readonly<Record<string, string>>
+  }
+  readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
+  /** Makes a schedule of a subscription, with its running phase as the first. */
+  readonly create_schedule: { readonly subscriptionId: string }
+  /** Keeps what runs until `switchAtUnix` and then sells `next`. */
+  readonly schedule_switch: {
+    readonly scheduleId: string
+    readonly current: { readonly items: readonly PhaseItem[]; readonly startUnix: number }
+    readonly switchAtUnix: number
+    readonly next: readonly PhaseItem[]
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly release_schedule: { readonly scheduleId: string }
+  readonly pause_subscription: { readonly subscriptionId: string }
+  readonly resume_subscription: { readonly subscriptionId: string }
+  readonly pay_invoice: { readonly invoiceId: string; readonly paymentMethodId: string | null }
+  readonly void_invoice: { readonly invoiceId: string }
+  readonly create_test_clock: { readonly name: string; readonly nowUnix: number }
+  readonly advance_test_clock: { readonly testClockId: string; readonly toUnix: number }
+  readonly create_product: {
+    readonly name: string
+    readonly description: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly update_product: { readonly productId: string; readonly name: string; readonly description: string }
+  readonly create_price: {
+    readonly productId: string
+    readonly currency: string
+    readonly unitAmountMinor: number
+    readonly interval: 'month' | 'year'
+    readonly lookupKey: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  readonly create_coupon: {
+    readonly couponId: string
+    readonly name: string
+    readonly percentOff: string | null
+    readonly amountOffMinor: number | null
+    readonly currency: string | null
+    readonly duration: 'once' | 'repeating' | 'forever'
+    readonly durationInMonths: number | null
+    readonly maxRedemptions: number | null
+  }
+}
+
+export type PhaseItem = { readonly priceId: string; readonly quantity: number }
+
+export type MutationKind = keyof StripeMutations
+
+export type MutationCall = { readonly idempotencyKey: string; readonly priority?: CallPriority }
+
+/** What is kept of an answer; everything else is refetched into the mirror. */
+export type MutationResult = {
+  readonly id: string
+  readonly status: string | null
+  readonly url: string | null
+  /** For the browser that asked; never stored. */
+  readonly clientSecret: string | null
+}
+
+export type { StripeObject }

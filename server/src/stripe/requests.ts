@@ -1,0 +1,121 @@
+import type { DiscountParams, InvoicePreviewQuery, PhaseItem, StripeMutations, SubscriptionItemParams } from './gateway.ts'
+
+/**
+ * Our parameters as Stripe's request bodies. Plain functions, so that the client stays a list of calls; the compiler checks
+ * there that each body fits the SDK's parameters.
+ */
+
+export function toItems(items: readonly SubscriptionItemParams[]) {
+  return items.map(({ itemId, priceId, quantity }) => ({ ...(itemId === null ? {} : { id: itemId }), price: priceId, quantity }))
+}
+
+export function toDiscounts(discounts: readonly DiscountParams[]) {
+  return discounts.map((discount) =>
+    'couponId' in discount ? { coupon: discount.couponId } : { promotion_code: discount.promotionCodeId },
+  )
+}
+
+function toPhaseItems(items: readonly PhaseItem[]) {
+  return items.map(({ priceId, quantity }) => ({ price: priceId, quantity }))
+}
+
+export function toCustomerUpdate({ email, name, defaultPaymentMethodId }: StripeMutations['update_customer']) {
+  return {
+    ...(email === undefined ? {} : { email }),
+    ...(name === undefined ? {} : { name }),
+    ...(defaultPaymentMethodId === undefined ? {} : { invoice_settings: { default_payment_method: defaultPaymentMethodId } }),
+  }
+}
+
+export function toCheckoutSession(params: StripeMutations['create_checkout_session']) {
+  return {
+    mode: 'subscription' as const,
+    customer: params.customerId,
+    client_reference_id: params.reference,
+    line_items: [{ price: params.priceId, quantity: params.quantity }],
+    success_url: params.successUrl,
+    cancel_url: params.cancelUrl,
+    ...(params.allowPromotionCodes ? { allow_promotion_codes: true } : {}),
+    metadata: { ...params.metadata },
+    subscription_data: {
+      metadata: { ...params.metadata },
+      ...(params.trialDays === null ? {} : { trial_period_days: params.trialDays }),
+    },
+  }
+}
+
+export function toSubscription(params: StripeMutations['create_subscription']) {
+  return {
+    customer: params.customerId,
+    items: toItems(params.items),
+    payment_behavior: params.paymentBehavior,
+    // What is paid with is used for the renewals too.
+    payment_settings: { save_default_payment_method: 'on_subscription' as const },
+    trial_settings: { end_behavior: { missing_payment_method: params.trialEndBehavior } },
+    metadata: { ...params.metadata },
+    ...(params.paymentMethodId === null ? {} : { default_payment_method: params.paymentMethodId }),
+    ...(params.trialDays === null ? {} : { trial_period_days: params.trialDays }),
+    ...(params.discounts.length === 0 ? {} : { discounts: toDiscounts(params.discounts) }),
+  }
+}
+
+export function toSubscriptionUpdate(params: StripeMutations['update_subscription']) {
+  const { pauseCollection } = params
+  return {
+    ...(params.items === undefined ? {} : { items: toItems(params.items) }),
+    ...(params.prorationBehavior === undefined ? {} : { proration_behavior: params.prorationBehavior }),
+    ...(params.prorationAtUnix === undefined ? {} : { proration_date: params.prorationAtUnix }),
+    ...(params.paymentBehavior === undefined ? {} : { payment_behavior: params.paymentBehavior }),
+    ...(params.resetAnchor === true ? { billing_cycle_anchor: { type: 'now' as const } } : {}),
+    ...(params.cancelAtPeriodEnd === undefined ? {} : { cancel_at_period_end: params.cancelAtPeriodEnd }),
+    ...(params.clearCancelAt === true ? { cancel_at: '' as const } : {}),
+    ...(params.trialEndUnix === undefined ? {} : { trial_end: params.trialEndUnix }),
+    ...(params.defaultPaymentMethodId === undefined ? {} : { default_payment_method: params.defaultPaymentMethodId }),
+    ...(pauseCollection === undefined
+      ? {}
+      : { pause_collection: pauseCollection === 'none' ? ('' as const) : { behavior: pauseCollection } }),
+    ...(params.discounts === undefined ? {} : { discounts: toDiscounts(params.discounts) }),
+    ...(params.metadata === undefined ? {} : { metadata: { ...params.metadata } }),
+  }
+}
+
+export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
+  return {
+    end_behavior: 'release' as const,
+    metadata: { ...params.metadata },
+    phases: [
+      { items: toPhaseItems(params.current.items), start_date: params.current.startUnix, end_date: params.switchAtUnix },
+      { items: toPhaseItems(params.next), start_date: params.switchAtUnix, proration_behavior: 'none' as const },
+    ],
+  }
+}
+
+export function toCoupon(params: StripeMutations['create_coupon']) {
+  return {
+    id: params.couponId,
+    name: params.name,
+    duration: params.duration,
+    ...(params.percentOff === null ? {} : { percent_off: Number(params.percentOff) }),
+    ...(params.amountOffMinor === null ? {} : { amount_off: params.amountOffMinor }),
+    ...(params.currency === null ? {} : { currency: params.currency }),
+    ...(params.durationInMonths === null ? {} : { duration_in_months: params.durationInMonths }),
+    ...(params.maxRedemptions === null ? {} : { max_redemptions: params.maxRedemptions }),
+  }
+}
+
+export function toInvoicePreview(query: InvoicePreviewQuery) {
+  return {
+    customer: query.customerId,
+    preview_mode: query.mode,
+    ...(query.subscriptionId === null ? {} : { subscription: query.subscriptionId }),
+    ...(query.discounts.length === 0 ? {} : { discounts: toDiscounts(query.discounts) }),
+    subscription_details: {
+      ...(query.items.length === 0 ? {} : { items: toItems(query.items) }),
+      ...(query.prorationBehavior === null ? {} : { proration_behavior: query.prorationBehavior }),
+      ...(query.prorationAtUnix === null ? {} : { proration_date: query.prorationAtUnix }),
+      ...(query.trialEndUnix === null ? {} : { trial_end: query.trialEndUnix }),
+      ...(query.resetAnchor ? { billing_cycle_anchor: { type: 'now' as const } } : {}),
+      ...(query.cancelNow ? { cancel_now: true } : {}),
+    },
+  }
+}

@@ -1,0 +1,377 @@
+import type { Instant } from '../lib/clock.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+
+/**
+ * Stripe's objects as the rest of Tollgate sees them: the fields it reads, in its own types, and the whole object beside them.
+ * The `Wire…` types name what is read of an answer; `client.ts` passes the SDK's objects, so the compiler checks that they fit.
+ */
+export type StripeObject = Readonly<Record<string, unknown>>
+
+export type CustomerSnapshot = {
+  readonly id: string
+  readonly deleted: boolean
+  readonly email: string | null
+  readonly name: string | null
+  /** Null until the first invoice or subscription fixes it. */
+  readonly currency: string | null
+  readonly balanceMinor: number
+  readonly delinquent: boolean
+  readonly defaultPaymentMethodId: string | null
+  readonly testClockId: string | null
+  readonly metadata: Readonly<Record<string, string>>
+  readonly createdAt: Instant
+  readonly data: StripeObject
+}
+
+export type SubscriptionSnapshot = {
+  readonly id: string
+  readonly customerId: string
+  readonly status: SubscriptionStatus
+  readonly currency: string
+  readonly collectionMethod: string
+  readonly cancelAt: Instant | null
+  readonly cancelAtPeriodEnd: boolean
+  readonly canceledAt: Instant | null
+  readonly endedAt: Instant | null
+  readonly trialStart: Instant | null
+  readonly trialEnd: Instant | null
+  readonly pauseBehavior: string | null
+  readonly defaultPaymentMethodId: string | null
+  readonly latestInvoiceId: string | null
+  readonly scheduleId: string | null
+  readonly metadata: Readonly<Record<string, string>>
+  readonly createdAt: Instant
+  readonly items: readonly SubscriptionItemSnapshot[]
+  readonly data: StripeObject
+}
+
+export type SubscriptionItemSnapshot = {
+  readonly id: string
+  readonly priceId: string
+  readonly productId: string
+  readonly quantity: number | null
+  readonly unitAmountMinor: number | null
+  readonly currency: string
+  readonly interval: string
+  readonly intervalCount: number
+  readonly usageType: string
+  readonly currentPeriodStart: Instant
+  readonly currentPeriodEnd: Instant
+}
+
+export type InvoiceStatus = 'draft' | 'open' | 'paid' | 'uncollectible' | 'void'
+
+export type InvoiceSnapshot = {
+  readonly id: string
+  readonly customerId: string
+  readonly subscriptionId: string | null
+  readonly number: string | null
+  readonly status: InvoiceStatus
+  readonly billingReason: string | null
+  readonly collectionMethod: string
+  readonly currency: string
+  readonly subtotalMinor: number
+  readonly totalMinor: number
+  readonly amountDueMinor: number
+  readonly amountPaidMinor: number
+  readonly amountRemainingMinor: number
+  readonly attempted: boolean
+  readonly attemptCount: number
+  readonly nextPaymentAttemptAt: Instant | null
+  readonly periodStart: Instant
+  readonly periodEnd: Instant
+  readonly dueAt: Instant | null
+  readonly finalizedAt: Instant | null
+  readonly paidAt: Instant | null
+  readonly hostedInvoiceUrl: string | null
+  readonly invoicePdf: string | null
+  readonly createdAt: Instant
+  readonly data: StripeObject
+}
+
+export type PaymentMethodSnapshot = {
+  readonly id: string
+  readonly customerId: string | null
+  readonly type: string
+  readonly card: {
+    readonly brand: string
+    readonly last4: string
+    readonly expMonth: number
+    readonly expYear: number
+  } | null
+  readonly createdAt: Instant
+  readonly data: StripeObject
+}
+
+export type ChargeSnapshot = {
+  readonly id: string
+  readonly customerId: string | null
+  readonly paymentIntentId: string | null
+  readonly amountMinor: number
+  readonly amountRefundedMinor: number
+  readonly currency: string
+  readonly status: string
+  readonly paid: boolean
+  readonly refunded: boolean
+  readonly disputed: boolean
+  readonly description: string | null
+  readonly failureCode: string | null
+  readonly createdAt: Instant
+  readonly data: StripeObject
+}
+
+type Reference = string | { readonly id: string }
+type Metadata = Readonly<Record<string, string>>
+
+export type WireCustomer = {
+  readonly id: string
+  readonly deleted?: boolean | void
+  readonly email?: string | null
+  readonly name?: string | null
+  readonly currency?: string | null
+  readonly balance?: number
+  readonly delinquent?: boolean | null
+  readonly invoice_settings?: { readonly default_payment_method: Reference | null }
+  readonly test_clock?: Reference | null
+  readonly metadata?: Metadata
+  readonly created?: number
+}
+
+export type WireSubscription = {
+  readonly id: string
+  readonly customer: Reference
+  readonly status: string
+  readonly currency: string
+  readonly collection_method: string
+  readonly cancel_at: number | null
+  readonly cancel_at_period_end: boolean
+  readonly canceled_at: number | null
+  readonly ended_at: number | null
+  readonly trial_start: number | null
+  readonly trial_end: number | null
+  readonly pause_collection: { readonly behavior: string } | null
+  readonly default_payment_method: Reference | null
+  readonly latest_invoice: Reference | null
+  readonly schedule: Reference | null
+  readonly metadata: Metadata
+  readonly created: number
+  readonly items: { readonly data: readonly WireSubscriptionItem[] }
+}
+
+export type WireSubscriptionItem = {
+  readonly id: string
+  readonly quantity?: number
+  readonly current_period_start: number
+  readonly current_period_end: number
+  readonly price: {
+    readonly id: string
+    readonly product: Reference
+    readonly currency: string
+    readonly unit_amount: number | null
+    readonly recurring: { readonly interval: string; readonly interval_count: number; readonly usage_type: string } | null
+  }
+}
+
+export type WireInvoice = {
+  readonly id: string
+  readonly customer: Reference | null
+  readonly parent: { readonly subscription_details: { readonly subscription: Reference } | null } | null
+  readonly number: string | null
+  readonly status: string | null
+  readonly billing_reason: string | null
+  readonly collection_method: string
+  readonly currency: string
+  readonly subtotal: number
+  readonly total: number
+  readonly amount_due: number
+  readonly amount_paid: number
+  readonly amount_remaining: number
+  readonly attempted: boolean
+  readonly attempt_count: number
+  readonly next_payment_attempt: number | null
+  readonly period_start: number
+  readonly period_end: number
+  readonly due_date: number | null
+  readonly status_transitions: { readonly finalized_at: number | null; readonly paid_at: number | null }
+  readonly hosted_invoice_url?: string | null
+  readonly invoice_pdf?: string | null
+  readonly created: number
+}
+
+export type WirePaymentMethod = {
+  readonly id: string
+  readonly customer: Reference | null
+  readonly type: string
+  readonly card?: {
+    readonly brand: string
+    readonly last4: string
+    readonly exp_month: number
+    readonly exp_year: number
+  }
+  readonly created: number
+}
+
+export type WireCharge = {
+  readonly id: string
+  readonly customer: Reference | null
+  readonly payment_intent: Reference | null
+  readonly amount: number
+  readonly amount_refunded: number
+  readonly currency: string
+  readonly status: string
+  readonly paid: boolean
+  readonly refunded: boolean
+  readonly disputed: boolean
+  readonly description: string | null
+  readonly failure_code: string | null
+  readonly created: number
+}
+
+export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
+  return {
+    id: wire.id,
+    deleted: wire.deleted === true,
+    email: wire.email ?? null,
+    name: wire.name ?? null,
+    currency: wire.currency ?? null,
+    balanceMinor: wire.balance ?? 0,
+    delinquent: wire.delinquent === true,
+    defaultPaymentMethodId: idOf(wire.invoice_settings?.default_payment_method),
+    testClockId: idOf(wire.test_clock),
+    metadata: wire.metadata ?? {},
+    createdAt: fromUnix(wire.created ?? 0),
+    data: toPlainObject(wire),
+  }
+}
+
+export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnapshot {
+  return {
+    id: wire.id,
+    customerId: requiredId(wire.customer),
+    // Enums are open; a status that is not known yet fails the mirror's readers loudly rather than silently standing for another.
+    status: wire.status as SubscriptionStatus,
+    currency: wire.currency,
+    collectionMethod: wire.collection_method,
+    cancelAt: fromUnixOrNull(wire.cancel_at),
+    cancelAtPeriodEnd: wire.cancel_at_period_end,
+    canceledAt: fromUnixOrNull(wire.canceled_at),
+    endedAt: fromUnixOrNull(wire.ended_at),
+    trialStart: fromUnixOrNull(wire.trial_start),
+    trialEnd: fromUnixOrNull(wire.trial_end),
+    pauseBehavior: wire.pause_collection?.behavior ?? null,
+    defaultPaymentMethodId: idOf(wire.default_payment_method),
+    latestInvoiceId: idOf(wire.latest_invoice),
+    scheduleId: idOf(wire.schedule),
+    metadata: wire.metadata,
+    createdAt: fromUnix(wire.created),
+    items: wire.items.data.map(toItemSnapshot),
+    data: toPlainObject(wire),
+  }
+}
+
+function toItemSnapshot(wire: WireSubscriptionItem): SubscriptionItemSnapshot {
+  return {
+    id: wire.id,
+    priceId: wire.price.id,
+    productId: requiredId(wire.price.product),
+    quantity: wire.quantity ?? null,
+    unitAmountMinor: wire.price.unit_amount,
+    currency: wire.price.currency,
+    interval: wire.price.recurring?.interval ?? 'month',
+    intervalCount: wire.price.recurring?.interval_count ?? 1,
+    usageType: wire.price.recurring?.usage_type ?? 'licensed',
+    currentPeriodStart: fromUnix(wire.current_period_start),
+    currentPeriodEnd: fromUnix(wire.current_period_end),
+  }
+}
+
+export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
+  return {
+    id: wire.id,
+    customerId: requiredId(wire.customer),
+    subscriptionId: idOf(wire.parent?.subscription_details?.subscription),
+    number: wire.number,
+    status: (wire.status ?? 'draft') as InvoiceStatus,
+    billingReason: wire.billing_reason,
+    collectionMethod: wire.collection_method,
+    currency: wire.currency,
+    subtotalMinor: wire.subtotal,
+    totalMinor: wire.total,
+    amountDueMinor: wire.amount_due,
+    amountPaidMinor: wire.amount_paid,
+    amountRemainingMinor: wire.amount_remaining,
+    attempted: wire.attempted,
+    attemptCount: wire.attempt_count,
+    nextPaymentAttemptAt: fromUnixOrNull(wire.next_payment_attempt),
+    periodStart: fromUnix(wire.period_start),
+    periodEnd: fromUnix(wire.period_end),
+    dueAt: fromUnixOrNull(wire.due_date),
+    finalizedAt: fromUnixOrNull(wire.status_transitions.finalized_at),
+    paidAt: fromUnixOrNull(wire.status_transitions.paid_at),
+    hostedInvoiceUrl: wire.hosted_invoice_url ?? null,
+    invoicePdf: wire.invoice_pdf ?? null,
+    createdAt: fromUnix(wire.created),
+    data: toPlainObject(wire),
+  }
+}
+
+export function toPaymentMethodSnapshot(wire: WirePaymentMethod): PaymentMethodSnapshot {
+  const { card } = wire
+  return {
+    id: wire.id,
+    customerId: idOf(wire.customer),
+    type: wire.type,
+    card: card ? { brand: card.brand, last4: card.last4, expMonth: card.exp_month, expYear: card.exp_year } : null,
+    createdAt: fromUnix(wire.created),
+    data: toPlainObject(wire),
+  }
+}
+
+export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
+  return {
+    id: wire.id,
+    customerId: idOf(wire.customer),
+    paymentIntentId: idOf(wire.payment_intent),
+    amountMinor: wire.amount,
+    amountRefundedMinor: wire.amount_refunded,
+    currency: wire.currency,
+    status: wire.status,
+    paid: wire.paid,
+    refunded: wire.refunded,
+    disputed: wire.disputed,
+    description: wire.description,
+    failureCode: wire.failure_code,
+    createdAt: fromUnix(wire.created),
+    data: toPlainObject(wire),
+  }
+}
+
+/** Stripe's time (whole seconds) as an instant. */
+export function fromUnix(seconds: number): Instant {
+  return new Date(seconds * 1000)
+}
+
+export function fromUnixOrNull(seconds: number | null | undefined): Instant | null {
+  return seconds === null || seconds === undefined ? null : fromUnix(seconds)
+}
+
+/** An instant as Stripe's time: whole seconds, rounded down. */
+export function toUnix(at: Instant): number {
+  return Math.floor(at.getTime() / 1000)
+}
+
+export function idOf(reference: Reference | null | undefined): string | null {
+  if (reference === null || reference === undefined) return null
+  return typeof reference === 'string' ? reference : reference.id
+}
+
+function requiredId(reference: Reference | null): string {
+  const id = idOf(reference)
+  if (id === null) throw new TypeError('Stripe answered an object without the customer or product it belongs to.')
+  return id
+}
+
+/** The object as JSON holds it: the SDK's decimals become strings again, its hidden response fields are left out. */
+function toPlainObject(wire: object): StripeObject {
+  return JSON.parse(JSON.stringify(wire)) as StripeObject
+}
