@@ -1,3 +1,5 @@
+import type { Ctx } from '../engine/context.ts'
+
 /**
  * The seam between billing (invoices, subscriptions) and payments (payment intents, charges, refunds).
  *
@@ -10,7 +12,7 @@
  */
 
 /** What every function here receives first: the engine's operation context. */
-export type SeamContext = unknown
+export type SeamContext = Ctx
 
 /** A charge that billing asks for, for the whole of what an invoice still owes. */
 export interface InvoiceCharge {

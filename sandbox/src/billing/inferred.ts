@@ -1,0 +1,133 @@
+/**
+ * Rules that no page of Stripe's documentation states, each one function (or one constant) with its doubt.
+ * Whoever learns better changes one place. A rule that is documented does not belong here.
+ */
+import { type Decimal, DECIMAL_SCALE, roundHalfAwayFromZero, roundHalfDown, toSafeInteger } from './decimal.ts'
+import { addMonths, DAY_SECONDS, HOUR_SECONDS } from './periods.ts'
+
+/**
+ * A prorated line is rounded to the nearest minor unit; a tie goes down: ⌈x − ½⌉.
+ * Doubt: fits the recordings known to us; half-to-even and half-up fit most of them as well.
+ */
+export function roundProration(numerator: bigint, denominator: bigint): bigint {
+  return roundHalfDown(numerator, denominator)
+}
+
+/**
+ * `unit_amount_decimal` × quantity is rounded once per line, ties away from zero.
+ * Doubt: the documentation says that the line is rounded, not which way a tie goes.
+ */
+export function roundLineAmount(scaledAmount: bigint, scale: bigint): number {
+  return toSafeInteger(roundHalfAwayFromZero(scaledAmount, scale))
+}
+
+/**
+ * A percent discount is rounded per line, ties away from zero.
+ * Doubt: rounding the total and apportioning it would differ by a minor unit on some invoices with several lines.
+ */
+export function percentOfLine(amount: bigint, percent: Decimal): bigint {
+  return roundHalfAwayFromZero(amount * percent, 100n * DECIMAL_SCALE)
+}
+
+/**
+ * Tax is rounded per line and rate, ties away from zero. `includedPercent` is the sum of the rates that the amount already
+ * includes: 0 for an exclusive rate.
+ * Doubt: Stripe has a setting for rounding on the line or on the total; this is the default as far as known.
+ */
+export function taxOfLine(taxable: bigint, percent: Decimal, includedPercent: Decimal): bigint {
+  return roundHalfAwayFromZero(taxable * percent, 100n * DECIMAL_SCALE + includedPercent)
+}
+
+/**
+ * With no usage at all, a tiered price charges the flat amount of its first tier.
+ * Doubt: seen in invoices of metered prices; not stated for licensed prices of quantity 0.
+ */
+export function chargesFirstFlatAtZero(): boolean {
+  return true
+}
+
+/**
+ * Smart retries try 8 times within 2 weeks of the first attempt; these are the offsets from the first attempt, in seconds.
+ * Doubt: Stripe picks the moments by a model that nobody outside can repeat; the count and the span are documented.
+ */
+export function smartRetryOffsets(): readonly number[] {
+  return [1, 3, 5, 7, 9, 11, 13, 14].map((days) => days * DAY_SECONDS)
+}
+
+/**
+ * A `repeating` coupon ends the given number of calendar months after it starts, with the day clamped to the month's last.
+ * Doubt: the clamp is that of billing periods, which the documentation does not repeat for coupons.
+ */
+export function repeatingCouponEnd(start: number, months: number): number {
+  return addMonths(start, months)
+}
+
+/**
+ * Changing an item to another interval resets the anchor to now in classic mode, and leaves it in flexible mode.
+ * Doubt: the changelog says that flexible mode does not reset the anchor "during other operations" without naming them all.
+ */
+export function intervalChangeResetsAnchor(mode: 'classic' | 'flexible'): boolean {
+  return mode === 'classic'
+}
+
+/**
+ * An update that changes an item's interval is invoiced at once, also with `create_prorations`, in both modes.
+ * Doubt: documented for classic mode only.
+ */
+export function intervalChangeInvoicesNow(): boolean {
+  return true
+}
+
+/**
+ * `invoice.upcoming` comes this long before a renewal.
+ * Doubt: none about the number, which is an account setting (3, 7, 15, 30 or 45 days); 7 is what new accounts have.
+ */
+export const UPCOMING_INVOICE_NOTICE_SECONDS = 7 * DAY_SECONDS
+
+/**
+ * A renewal's draft is finalized this long after it was made.
+ * Doubt: Stripe says "about one hour"; an exact hour makes runs repeatable.
+ */
+export const DRAFT_SECONDS = HOUR_SECONDS
+
+/**
+ * The first invoice after a trial is a draft for an hour, as a renewal's is.
+ * Doubt: the documentation calls it a renewal without repeating the hour.
+ */
+export function trialEndInvoiceIsDraftForAnHour(): boolean {
+  return true
+}
+
+/**
+ * What follows when all retries failed, unless the account's settings say otherwise.
+ * Doubt: accounts differ; new ones are said to cancel the subscription.
+ */
+export const DEFAULT_EXHAUSTED_BEHAVIOR: 'cancel' | 'unpaid' | 'past_due' = 'cancel'
+
+/**
+ * A classic-mode proration splits an amount-off discount of the subscription evenly over its items; what does not divide
+ * goes to the last item.
+ * Doubt: "distributed evenly" is documented, where the remainder goes is not.
+ */
+export function evenShares(amount: bigint, parts: number): bigint[] {
+  if (parts === 0) return []
+  const share = amount / BigInt(parts)
+  return Array.from({ length: parts }, (_, index) => (index === parts - 1 ? amount - share * BigInt(parts - 1) : share))
+}
+
+/**
+ * An invoice whose amount due is positive and below the currency's minimum is marked paid, and what it asked for is moved
+ * to the customer's balance, to be collected with the next one.
+ * Doubt: from third-party recordings; the documentation only says that such an invoice is not charged.
+ */
+export function belowMinimumMovesToBalance(amountDue: number, minimum: number): boolean {
+  return amountDue > 0 && amountDue < minimum
+}
+
+/**
+ * Lines of a graduated price: one per tier with units in it, and one more per tier with a flat amount.
+ * Doubt: the split and its wording are taken from invoices seen, not from documentation.
+ */
+export function graduatedLineLabel(tier: number, flat: boolean): string {
+  return flat ? `Flat fee (Tier ${tier})` : `Tier ${tier}`
+}
