@@ -1,10 +1,24 @@
 import { defineConfig } from 'vitest/config'
 
+const common = {
+  exclude: ['**/node_modules/**'],
+  testTimeout: 20_000,
+  hookTimeout: 60_000,
+}
+
 export default defineConfig({
   test: {
-    include: ['{server,sandbox,sdk,examples,bench,e2e,tests}/**/*.test.ts'],
-    exclude: ['**/node_modules/**'],
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    projects: [
+      {
+        // What may need a database: one PostgreSQL for all of it, a clone per file (server/test/README.md).
+        test: {
+          ...common,
+          name: 'server',
+          include: ['{server,examples,bench,e2e}/**/*.test.ts'],
+          globalSetup: ['server/test/global-setup.ts'],
+        },
+      },
+      { test: { ...common, name: 'rest', include: ['{sandbox,sdk,tests}/**/*.test.ts'] } },
+    ],
   },
 })

@@ -99,6 +99,9 @@ create table stripe_subscriptions (
   default_payment_method_id text,
   latest_invoice_id text,
   schedule_id text,
+  -- What the schedule's next phase sells, and from when.
+  scheduled_price_id text,
+  scheduled_at timestamptz,
   created_at timestamptz not null,
   data jsonb not null,
   refreshed_at timestamptz not null,

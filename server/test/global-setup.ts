@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import type { TestProject } from 'vitest/node'
+import { startEmbeddedPostgres } from '../src/db/embedded-postgres.ts'
+import { migrate } from '../src/db/migrate.ts'
+import { TEMPLATE } from './database.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** The test server's address, on its maintenance database. */
+    databaseServerUrl: string
+  }
+}
+
+/** One PostgreSQL for the whole run, with a migrated template that each test file clones. */
+export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-'))
+  const postgres = await startEmbeddedPostgres({
+    directory: join(directory, 'postgres'),
+    durability: 'none',
+    maxConnections: 300,
+  })
+  const watchdog = stopWithParent(postgres.pid(), directory)
+  const serverUrl = new URL(postgres.url)
+  serverUrl.pathname = '/postgres'
+  const client = new pg.Client({ connectionString: serverUrl.href })
+  await client.connect()
+  await client.query(`create database ${TEMPLATE}`)
+  await client.end()
+  const templateUrl = new URL(postgres.url)
+  templateUrl.pathname = `/${TEMPLATE}`
+  await migrate(templateUrl.href)
+  project.provide('databaseServerUrl', serverUrl.href)
+  return async () => {
+    watchdog.kill('SIGKILL')
+    await postgres.stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** A killed test run must not leave its server behind: a shell waits for the end of our pipe, which comes in any case. */
+function stopWithParent(pid: number, directory: string) {
+  const script = 'read _; kill -INT "$0" 2>/dev/null; sleep 1; rm -rf "$1"'
+  const watchdog = spawn('/bin/sh', ['-c', script, String(pid), directory], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  watchdog.unref()
+  return watchdog
+}
