@@ -1,0 +1,135 @@
+import type { Quantity } from '../lib/quantity.ts'
+import { compareDrawOrder, type Draw, type Grant } from './rules.ts'
+
+/** A grant while one decision changes it. */
+export class GrantLine {
+  readonly grant: Grant
+  used: Quantity
+  overage: Quantity
+  reserved: Quantity
+
+  constructor(grant: Grant) {
+    this.grant = grant
+    this.used = grant.used
+    this.overage = grant.overage
+    this.reserved = grant.reserved
+  }
+
+  /** null is unlimited. */
+  get available(): Quantity | null {
+    const { amount, revoked } = this.grant
+    return amount === null ? null : amount - this.used - this.reserved - revoked
+  }
+
+  get changed(): boolean {
+    return this.used !== this.grant.used || this.overage !== this.grant.overage || this.reserved !== this.grant.reserved
+  }
+}
+
+/** The sums of a book. `amount` and `remaining` are null when something in it is unlimited. */
+export type BookTotals = {
+  readonly amount: Quantity | null
+  readonly used: Quantity
+  readonly overage: Quantity
+  readonly reserved: Quantity
+  readonly remaining: Quantity | null
+}
+
+/**
+ * The grants of one balance that count at one time, in the order in which they are drawn. Lives for one decision; lines
+ * are shared between the books of a period and the next, so that each grant is changed in one place.
+ */
+export class BalanceBook {
+  /** The plan's allowance of the period: it carries the overage. */
+  readonly plan: GrantLine
+  readonly #lines: readonly GrantLine[]
+  readonly #scoped: boolean
+
+  constructor(lines: readonly GrantLine[], plan: GrantLine) {
+    this.plan = plan
+    this.#lines = lines.toSorted((a, b) => compareDrawOrder(a.grant, b.grant))
+    this.#scoped = lines.some((line) => line.grant.meters !== null)
+  }
+
+  /** How many grants count for a meter, the plan's included. */
+  countFor(meter: string): number {
+    return this.#linesFor(meter).length
+  }
+
+  /** What a meter may still use; null is unlimited. */
+  availableFor(meter: string): Quantity | null {
+    let sum = 0n
+    for (const line of this.#linesFor(meter)) {
+      const available = line.available
+      if (available === null) return null
+      sum += available
+    }
+    return sum
+  }
+
+  /** Takes as much of `cost` as the grants give, in their order; the rest is overage of the plan's allowance. */
+  draw(meter: string, cost: Quantity): Draw[] {
+    const draws: Draw[] = []
+    const left = this.#take(meter, cost, (line, amount) => {
+      line.used += amount
+      draws.push({ grantId: line.grant.id, amount, overage: 0n })
+    })
+    if (left > 0n) {
+      this.plan.overage += left
+      const index = draws.findIndex((draw) => draw.grantId === this.plan.grant.id)
+      const own = draws[index] ?? { grantId: this.plan.grant.id, amount: 0n }
+      draws.splice(index < 0 ? draws.length : index, 1, { ...own, overage: left })
+    }
+    return draws
+  }
+
+  /** Holds `cost` on the grants in their order; the caller has seen that it fits, or accepts overage when it settles. */
+  hold(meter: string, cost: Quantity): Draw[] {
+    const holds: Draw[] = []
+    this.#take(meter, cost, (line, amount) => {
+      line.reserved += amount
+      holds.push({ grantId: line.grant.id, amount, overage: 0n })
+    })
+    return holds
+  }
+
+  totalsFor(meter: string): BookTotals {
+    let amount: Quantity | null = 0n
+    let used = 0n
+    let overage = 0n
+    let reserved = 0n
+    let remaining: Quantity | null = 0n
+    for (const line of this.#linesFor(meter)) {
+      used += line.used
+      overage += line.overage
+      reserved += line.reserved
+      const { amount: granted, revoked } = line.grant
+      if (granted === null || amount === null || remaining === null) {
+        amount = null
+        remaining = null
+        continue
+      }
+      amount += granted - revoked
+      remaining += granted - revoked - line.used - line.reserved
+    }
+    return { amount, used, overage, reserved, remaining }
+  }
+
+  #take(meter: string, cost: Quantity, record: (line: GrantLine, amount: Quantity) => void): Quantity {
+    let left = cost
+    for (const line of this.#linesFor(meter)) {
+      if (left === 0n) break
+      const available = line.available
+      const amount = available === null || left < available ? left : available
+      if (amount <= 0n) continue
+      record(line, amount)
+      left -= amount
+    }
+    return left
+  }
+
+  #linesFor(meter: string): readonly GrantLine[] {
+    if (!this.#scoped) return this.#lines
+    return this.#lines.filter(({ grant }) => grant.meters === null || grant.meters.includes(meter))
+  }
+}

@@ -1,0 +1,74 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { addMonths, DAY_MS } from '../lib/period.ts'
+import { allowanceSpanOf, type BillingCycle } from './periods.ts'
+
+const at = (text: string) => new Date(text)
+const cycle = (start: string, end: string): BillingCycle => ({
+  anchor: at('2020-01-31T10:00:00Z'),
+  current: { start: at(start), end: at(end) },
+})
+const noSubscription: BillingCycle = { anchor: at('2025-01-31T10:00:00Z'), current: null }
+
+describe('the span of an allowance', () => {
+  test('a calendar month starts again on the first, whatever the subscription does (CB-3)', () => {
+    expect(
+      allowanceSpanOf('calendar_month', cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z'), at('2026-02-28T23:59:59.999Z')),
+    ).toEqual({
+      start: at('2026-02-01T00:00:00Z'),
+      end: at('2026-03-01T00:00:00Z'),
+    })
+  })
+
+  test('a billing cycle is the subscription’s own period, also when the month end was clamped', () => {
+    const clamped = cycle('2026-02-28T10:00:00Z', '2026-03-31T10:00:00Z')
+    expect(allowanceSpanOf('billing_cycle', clamped, at('2026-03-30T00:00:00Z'))).toEqual(clamped.current)
+  })
+
+  test('a renewal whose webhook is late has begun at the old end, so that the webhook finds the same span', () => {
+    const known = cycle('2026-01-15T00:00:00Z', '2026-02-15T00:00:00Z')
+    expect(allowanceSpanOf('billing_cycle', known, at('2026-02-15T00:00:00Z')).start).toEqual(at('2026-02-15T00:00:00Z'))
+    expect(allowanceSpanOf('billing_cycle', known, at('2026-03-20T00:00:00Z')).start).toEqual(at('2026-03-15T00:00:00Z'))
+  })
+
+  test('a yearly subscription gets its allowance every month, the last one ending with the year', () => {
+    const year = cycle('2025-01-31T10:00:00Z', '2026-01-31T10:00:00Z')
+    expect(allowanceSpanOf('billing_cycle', year, at('2025-03-01T00:00:00Z'))).toEqual({
+      start: at('2025-02-28T10:00:00Z'),
+      end: at('2025-03-31T10:00:00Z'),
+    })
+    expect(allowanceSpanOf('billing_cycle', year, at('2026-01-31T09:59:59Z')).end).toEqual(at('2026-01-31T10:00:00Z'))
+  })
+
+  test('a clock behind Stripe’s sees the cycle that is about to begin', () => {
+    const soon = cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z')
+    expect(allowanceSpanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(soon.current)
+  })
+
+  test('without a subscription the months are counted from the day the organization came', () => {
+    expect(allowanceSpanOf('billing_cycle', noSubscription, at('2026-02-28T09:00:00Z')).start).toEqual(at('2026-01-31T10:00:00Z'))
+    expect(allowanceSpanOf('lifetime', noSubscription, at('2030-01-01T00:00:00Z'))).toEqual({
+      start: noSubscription.anchor,
+      end: null,
+    })
+  })
+
+  test('spans follow each other without hole or overlap, for every kind of cycle', () => {
+    const instant = fc.integer({ min: Date.UTC(2024, 0, 1), max: Date.UTC(2026, 11, 31) }).map((ms) => new Date(ms))
+    const length = fc.oneof(
+      fc.constantFrom(7, 14).map((days) => (start: Date) => new Date(start.getTime() + days * DAY_MS)),
+      fc.constantFrom(1, 3, 12).map((months) => (start: Date) => addMonths(start, months)),
+    )
+    const period = fc.constantFrom('billing_cycle', 'calendar_month', 'day', 'year' as const)
+    fc.assert(
+      fc.property(period, instant, instant, length, fc.boolean(), (kind, start, now, endOf, subscribed) => {
+        const facts: BillingCycle = { anchor: start, current: subscribed ? { start, end: endOf(start) } : null }
+        const moment = subscribed && now < start ? start : now
+        const span = allowanceSpanOf(kind, facts, moment)
+        expect(span.start <= moment && span.end !== null && moment < span.end).toBe(true)
+        expect(allowanceSpanOf(kind, facts, new Date(span.end!.getTime() - 1)).start).toEqual(span.start)
+        expect(allowanceSpanOf(kind, facts, span.end!).start).toEqual(span.end)
+      }),
+    )
+  })
+})

@@ -1,0 +1,60 @@
+import type { AllowancePeriod } from '../catalog/define.ts'
+import type { Instant } from '../lib/clock.ts'
+import { addMonths, anchoredMonthOf, calendarDayOf, calendarMonthOf, calendarYearOf, DAY_MS, type Period } from '../lib/period.ts'
+
+/** The span for which an allowance stands; `end` is null for one that never starts again. */
+export type AllowanceSpan = { readonly start: Instant; readonly end: Instant | null }
+
+/** What `billing_cycle` follows: the subscription's current period, or for want of one the day the organization came. */
+export type BillingCycle = {
+  readonly anchor: Instant
+  readonly current: Period | null
+}
+
+// Stripe's months are 28 to 31 days; a period a little longer is still one month, a longer one (a year, a quarter) is cut into months.
+const LONGEST_MONTH_MS = 32 * DAY_MS
+const SHORTEST_MONTH_MS = 28 * DAY_MS
+
+/**
+ * The span of an allowance that holds `now`. Pure, and the only place where allowance periods are computed.
+ * Calendar periods are UTC. A billing cycle longer than a month (a yearly subscription) is cut into months counted from
+ * its start, since an allowance is what a plan includes per month. When `now` lies past the last known cycle, the next one
+ * is taken to begin exactly at its end: the renewal's webhook, however late, then finds the same span.
+ */
+export function allowanceSpanOf(period: AllowancePeriod, cycle: BillingCycle, now: Instant): AllowanceSpan {
+  switch (period) {
+    case 'calendar_month':
+      return calendarMonthOf(now)
+    case 'day':
+      return calendarDayOf(now)
+    case 'year':
+      return calendarYearOf(now)
+    case 'lifetime':
+      return { start: cycle.anchor, end: null }
+    case 'billing_cycle':
+      return cycle.current ? subscriptionSpanOf(cycle.current, now) : anchoredMonthOf(cycle.anchor, now)
+  }
+}
+
+function subscriptionSpanOf(current: Period, now: Instant): Period {
+  const lengthMs = current.end.getTime() - current.start.getTime()
+  if (now >= current.end) return spanAfter(current, now)
+  // A clock that runs a little behind Stripe's sees a cycle that has not begun yet: it is the current one all the same.
+  if (lengthMs <= LONGEST_MONTH_MS || now < current.start) {
+    return lengthMs <= LONGEST_MONTH_MS ? current : { start: current.start, end: addMonths(current.start, 1) }
+  }
+  return endingBy(current.end, anchoredMonthOf(current.start, now))
+}
+
+function spanAfter({ start, end }: Period, now: Instant): Period {
+  const lengthMs = end.getTime() - start.getTime()
+  if (lengthMs >= SHORTEST_MONTH_MS) return anchoredMonthOf(end, now)
+  const passed = Math.floor((now.getTime() - end.getTime()) / lengthMs)
+  const from = end.getTime() + passed * lengthMs
+  return { start: new Date(from), end: new Date(from + lengthMs) }
+}
+
+/** A month that would reach past the cycle's end stops there: the next cycle begins a month of its own. */
+function endingBy(end: Instant, span: Period): Period {
+  return span.end > end ? { start: span.start, end } : span
+}

@@ -1,0 +1,202 @@
+import type { Allowance, Catalog } from '../catalog/catalog.ts'
+import type { Instant } from '../lib/clock.ts'
+import { assert } from '../lib/errors.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import type { Standing } from '../standing/rules.ts'
+import { allowanceSpanOf, type AllowanceSpan, type BillingCycle } from './periods.ts'
+
+export type GrantKind = 'plan' | 'top_up' | 'promotion' | 'rollover' | 'manual'
+
+/**
+ * Something that may be used up. Always: amount − used − reserved − revoked − expired = remaining, and used + overage is
+ * the sum of what its events drew.
+ */
+export type Grant = {
+  readonly organizationId: string
+  readonly id: string
+  readonly balanceKey: string
+  readonly kind: GrantKind
+  /** Of a plan's allowance: whose terms the amount is. */
+  readonly planKey: string | null
+  readonly catalogVersion: number | null
+  /** null is unlimited. */
+  readonly amount: Quantity | null
+  readonly limit: 'hard' | 'soft'
+  readonly used: Quantity
+  /** Use beyond the amount; only a plan's allowance carries it. */
+  readonly overage: Quantity
+  /** Held by open reservations. */
+  readonly reserved: Quantity
+  readonly revoked: Quantity
+  /** Lower is drawn first. */
+  readonly priority: number
+  /** The meters it may pay for; null is every meter of the balance. */
+  readonly meters: readonly string[] | null
+  readonly startsAt: Instant
+  readonly expiresAt: Instant | null
+  readonly createdAt: Instant
+}
+
+/**
+ * What is drawn first: what was given away, then what would be lost soonest, then the plan's own, and last what was paid
+ * for separately. An operator may set another priority on a grant.
+ */
+export const DEFAULT_PRIORITY: Readonly<Record<GrantKind, number>> = {
+  promotion: 30,
+  rollover: 40,
+  plan: 50,
+  manual: 50,
+  top_up: 70,
+}
+
+/** The order of drawing: priority, then earliest expiry, then earliest created; the id makes it total. */
+export function compareDrawOrder(a: Grant, b: Grant): number {
+  return (
+    a.priority - b.priority ||
+    timeOf(a.expiresAt) - timeOf(b.expiresAt) ||
+    a.createdAt.getTime() - b.createdAt.getTime() ||
+    (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
+  )
+}
+
+function timeOf(instant: Instant | null): number {
+  // Far beyond every date and, unlike Infinity, safe to subtract from itself.
+  return instant === null ? Number.MAX_SAFE_INTEGER : instant.getTime()
+}
+
+/** Whether a grant can be drawn from at a time: from its start inclusive to its expiry exclusive. */
+export function isActiveAt(grant: Pick<Grant, 'startsAt' | 'expiresAt'>, now: Instant): boolean {
+  return grant.startsAt <= now && (grant.expiresAt === null || now < grant.expiresAt)
+}
+
+/** What a grant still gives when it has not expired; null is unlimited. */
+export function availableOf(grant: Pick<Grant, 'amount' | 'used' | 'reserved' | 'revoked'>): Quantity | null {
+  return grant.amount === null ? null : grant.amount - grant.used - grant.reserved - grant.revoked
+}
+
+/** The parts of a grant's amount at a time. They add up to the amount; an unlimited grant has no remaining and nothing expires. */
+export type GrantParts = { readonly remaining: Quantity | null; readonly expired: Quantity }
+
+/** Splits what a grant still gives into remaining and expired. */
+export function partsOf(grant: Grant, now: Instant): GrantParts {
+  const available = availableOf(grant)
+  if (available === null) return { remaining: null, expired: 0n }
+  const over = grant.expiresAt !== null && grant.expiresAt <= now
+  return over ? { remaining: 0n, expired: available } : { remaining: available, expired: 0n }
+}
+
+/** The plan's allowance of one balance for one span, as a grant that is yet to be opened or already stands. */
+export type PlanGrant = {
+  readonly id: string
+  readonly balanceKey: string
+  readonly planKey: string
+  readonly catalogVersion: number
+  /** Whether the plan names the balance at all; a balance it does not name is a grant of nothing, which carries overage. */
+  readonly included: boolean
+  readonly amount: Quantity | null
+  readonly limit: 'hard' | 'soft'
+  readonly span: AllowanceSpan
+}
+
+/** What decides an organization's plan allowances. */
+export type PlanTerms = {
+  readonly standing: Standing
+  readonly catalog: Catalog
+  readonly catalogVersion: number
+  /** When the organization came; billing cycles without a subscription are counted from it. */
+  readonly anchor: Instant
+  readonly currentPeriodStart: Instant | null
+  readonly currentPeriodEnd: Instant | null
+}
+
+const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = { amount: 0n, period: 'billing_cycle', limit: 'hard' }
+
+/**
+ * The plan's allowance of a balance that stands at `now`. Its id is made of the balance, the kind of period and the
+ * period's start, never of the plan: a plan changed within the period is the same grant with another amount, so that
+ * nothing is handed out twice.
+ */
+export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant): PlanGrant {
+  const plan = terms.catalog.plans.get(terms.standing.planKey)
+  const allowance = plan?.allowances.get(balanceKey)
+  const { amount, period, limit } = allowance ?? NOTHING_INCLUDED
+  const span = allowanceSpanOf(period, billingCycleOf(terms), now)
+  return {
+    id: `plan:${balanceKey}:${period}:${span.start.toISOString()}`,
+    balanceKey,
+    planKey: terms.standing.planKey,
+    catalogVersion: terms.catalogVersion,
+    included: allowance !== undefined,
+    amount,
+    limit,
+    span,
+  }
+}
+
+function billingCycleOf({ standing, anchor, currentPeriodStart: start, currentPeriodEnd: end }: PlanTerms): BillingCycle {
+  // A subscription that ended leaves its last period on the account; what counts then is the organization's own month.
+  const subscribed = standing.state !== 'free' && start !== null && end !== null && start < end
+  return { anchor, current: subscribed ? { start, end } : null }
+}
+
+/** The grant as it is first stored. */
+export function openedGrant(organizationId: string, plan: PlanGrant, now: Instant): Grant {
+  return {
+    organizationId,
+    id: plan.id,
+    balanceKey: plan.balanceKey,
+    kind: 'plan',
+    planKey: plan.planKey,
+    catalogVersion: plan.catalogVersion,
+    amount: plan.amount,
+    limit: plan.limit,
+    used: 0n,
+    overage: 0n,
+    reserved: 0n,
+    revoked: 0n,
+    priority: DEFAULT_PRIORITY.plan,
+    meters: null,
+    startsAt: plan.span.start,
+    expiresAt: plan.span.end,
+    createdAt: now,
+  }
+}
+
+/** Whether a stored grant carries the plan's present terms. */
+export function hasTermsOf(grant: Grant, plan: PlanGrant): boolean {
+  return (
+    grant.planKey === plan.planKey &&
+    grant.catalogVersion === plan.catalogVersion &&
+    grant.limit === plan.limit &&
+    timeOf(grant.expiresAt) === timeOf(plan.span.end)
+  )
+}
+
+/**
+ * The grant of a period under the terms of a plan changed within it. What was used so far counts against the new amount:
+ * - up: the rest of the new amount can be used, and overage that nobody bills (a hard limit's) is absorbed by it;
+ * - down: what was used while it was included stays included, so the amount never falls below it, and nothing remains;
+ * - overage under a soft limit stays overage, since it may already be on a bill.
+ */
+export function regrant(grant: Grant, plan: PlanGrant): Grant {
+  assert(grant.id === plan.id && grant.kind === 'plan', 'a plan grant takes the terms of its own period only')
+  const terms = {
+    planKey: plan.planKey,
+    catalogVersion: plan.catalogVersion,
+    limit: plan.limit,
+    startsAt: plan.span.start,
+    expiresAt: plan.span.end,
+  }
+  if (plan.amount === null) {
+    const absorbed = grant.limit === 'hard' ? grant.overage : 0n
+    return { ...grant, ...terms, amount: null, used: grant.used + absorbed, overage: grant.overage - absorbed }
+  }
+  const committed = grant.used + grant.reserved + grant.revoked
+  const amount = plan.amount > committed ? plan.amount : committed
+  const room = amount - committed
+  const absorbed = grant.limit === 'hard' ? (grant.overage < room ? grant.overage : room) : 0n
+  return { ...grant, ...terms, amount, used: grant.used + absorbed, overage: grant.overage - absorbed }
+}
+
+/** What one event took from one grant. */
+export type Draw = { readonly grantId: string; readonly amount: Quantity; readonly overage: Quantity }

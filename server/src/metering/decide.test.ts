@@ -1,0 +1,506 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { normalizeCatalog } from '../catalog/normalize.ts'
+import { openedGrant, regrant, type Grant, type PlanTerms } from '../grants/rules.ts'
+import { DomainError } from '../lib/errors.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
+import type { Standing } from '../standing/rules.ts'
+import { decide, eventKey, planGrantsNeeded, type Decision, type DecisionInput } from './decide.ts'
+import type { OrganizationState } from './ledger.ts'
+import type { Reservation, UsageAnswer, UsageEvent, UsageRequest } from './usage.ts'
+
+const now = new Date('2026-03-10T12:00:00Z')
+const catalog = normalizeCatalog({
+  meters: { episode_ingestion: {}, episode_search: {}, tokens: {}, calls: { aggregation: 'count' }, extra: {} },
+  credits: { credits: { costs: { episode_ingestion: 1, episode_search: '0.1' } } },
+  plans: {
+    free: {
+      name: 'Free',
+      allowances: { credits: { amount: 100, period: 'calendar_month' }, calls: { amount: 3, period: 'day' } },
+    },
+    soft: { name: 'Soft', allowances: { credits: { amount: 500, limit: 'soft' } } },
+    pro: { name: 'Pro', allowances: { credits: { amount: 'unlimited' }, tokens: { amount: 10, period: 'calendar_month' } } },
+  },
+  defaultPlan: 'free',
+})
+
+const standing = (planKey: string, over: Partial<Standing> = {}): Standing => ({
+  state: 'active',
+  mayUse: true,
+  reason: 'paid',
+  planKey,
+  since: null,
+  until: null,
+  ...over,
+})
+
+function termsOf(planKey: string, over: Partial<Standing> = {}): PlanTerms {
+  return {
+    standing: standing(planKey, over),
+    catalog,
+    catalogVersion: 1,
+    anchor: new Date('2026-01-05T00:00:00Z'),
+    currentPeriodStart: null,
+    currentPeriodEnd: null,
+  }
+}
+
+/** The state of an organization whose plan allowances are open, with the counters and other grants that a test names. */
+function stateOf(
+  terms: PlanTerms,
+  { used = {}, others = [] }: { used?: Record<string, string>; others?: Grant[] } = {},
+): OrganizationState {
+  const plans = planGrantsNeeded(terms, now, catalog.meters.keys()).map((plan) => {
+    const grant = openedGrant('org', plan, now)
+    return { ...grant, used: parseQuantity(used[grant.balanceKey] ?? '0') }
+  })
+  return { organizationId: 'org', now, terms, grants: [...plans, ...others] }
+}
+
+function grantOf(id: string, amount: string | null, over: Partial<Grant> = {}): Grant {
+  const template = openedGrant('org', planGrantsNeeded(termsOf('free'), now, ['episode_search'])[0]!, now)
+  return {
+    ...template,
+    id,
+    kind: 'manual',
+    planKey: null,
+    catalogVersion: null,
+    amount: amount === null ? null : parseQuantity(amount),
+    ...over,
+  }
+}
+
+let ids = 0
+function run(state: OrganizationState, requests: readonly UsageRequest[], over: Partial<DecisionInput> = {}): Decision {
+  return decide({
+    requests,
+    organizations: new Map([['org', state]]),
+    known: new Map(),
+    reservations: [],
+    recordedAt: now,
+    newEventId: () => `event ${(ids += 1)}`,
+    newReservationId: () => `reservation ${(ids += 1)}`,
+    ...over,
+  })
+}
+
+const use = (
+  verb: 'consume' | 'track',
+  meter: string,
+  quantity: number | string,
+  key: string,
+  occurredAt: Date | null = null,
+): UsageRequest => ({
+  verb,
+  organizationId: 'org',
+  meter,
+  quantity: parseQuantity(quantity),
+  idempotencyKey: key,
+  occurredAt,
+  properties: null,
+})
+const reserve = (quantity: number, key: string): UsageRequest => ({
+  verb: 'reserve',
+  organizationId: 'org',
+  meter: 'episode_ingestion',
+  quantity: parseQuantity(quantity),
+  idempotencyKey: key,
+  properties: null,
+  ttlMs: 60_000,
+})
+
+function answers(decision: Decision): UsageAnswer[] {
+  return decision.outcomes.map((outcome) => {
+    if (outcome.kind === 'error') throw outcome.error
+    return outcome.answer
+  })
+}
+
+function errorOf(decision: Decision, index = 0): DomainError {
+  const outcome = decision.outcomes[index]!
+  if (outcome.kind !== 'error') throw new Error('an error was expected')
+  return outcome.error
+}
+
+/** Writes a decision onto a state, as the store does. */
+function apply(state: OrganizationState, decision: Decision): OrganizationState {
+  const changes = new Map(decision.grantChanges.map((change) => [change.id, change]))
+  const grants = state.grants.map((grant) => {
+    const change = changes.get(grant.id)
+    if (!change) return grant
+    return {
+      ...grant,
+      used: grant.used + change.used,
+      overage: grant.overage + change.overage,
+      reserved: grant.reserved + change.reserved,
+    }
+  })
+  return { ...state, grants }
+}
+
+describe('consume', () => {
+  test('ten searches at 0.1 cost exactly 1 (EM-2)', () => {
+    const searches = Array.from({ length: 10 }, (_, index) => use('consume', 'episode_search', 1, `s${index}`))
+    expect(answers(run(stateOf(termsOf('free')), searches)).at(-1)!.balance.used).toBe(MICRO)
+  })
+
+  test('allows exactly what is left and refuses the rest with the sentence of EM-4', () => {
+    const decision = run(
+      stateOf(termsOf('free'), { used: { credits: '50' } }),
+      Array.from({ length: 200 }, (_, index) => use('consume', 'episode_ingestion', 1, `k${index}`)),
+    )
+    const all = answers(decision)
+    expect(all.filter((answer) => answer.allowed)).toHaveLength(50)
+    expect(all.at(-1)).toMatchObject({
+      code: 'quota_exceeded',
+      reason: 'Monthly quota exceeded. Used 100/100 credits.',
+      drawn: 0n,
+    })
+    expect(decision.events).toHaveLength(200)
+    expect(decision.hourlyChanges).toMatchObject([{ events: 50, quantity: 50n * MICRO }])
+  })
+
+  test('is refused whole when it does not fit, and a smaller one after it still fits', () => {
+    const state = stateOf(termsOf('free'), { used: { credits: '95' } })
+    const [large, small] = answers(
+      run(state, [use('consume', 'episode_ingestion', 6, 'a'), use('consume', 'episode_ingestion', 5, 'b')]),
+    )
+    expect([large!.allowed, small!.allowed, small!.balance.remaining]).toEqual([false, true, 0n])
+  })
+
+  test('goes on as overage under a soft limit', () => {
+    const [answer] = answers(
+      run(stateOf(termsOf('soft'), { used: { credits: '500' } }), [use('consume', 'episode_ingestion', 85, 'a')]),
+    )
+    expect(answer).toMatchObject({ allowed: true, balance: { remaining: 0n, overage: 85n * MICRO, used: 500n * MICRO } })
+  })
+
+  test('a balance that the plan does not name is not included, unless something else was granted', () => {
+    const bare = stateOf(termsOf('free'))
+    expect(answers(run(bare, [use('consume', 'tokens', 1, 'a')]))[0]).toMatchObject({ allowed: false, code: 'not_included' })
+    const topped = stateOf(termsOf('free'), { others: [grantOf('gift', '1', { balanceKey: 'tokens' })] })
+    const [first, second] = answers(run(topped, [use('consume', 'tokens', 1, 'a'), use('consume', 'tokens', 1, 'b')]))
+    expect([first!.allowed, second!.code]).toEqual([true, 'quota_exceeded'])
+  })
+
+  test('unlimited never runs out', () => {
+    const [answer] = answers(run(stateOf(termsOf('pro')), [use('consume', 'episode_ingestion', 1_000_000, 'a')]))
+    expect(answer).toMatchObject({ allowed: true, balance: { amount: null, remaining: null, used: 1_000_000n * MICRO } })
+  })
+
+  test.each([
+    [{ state: 'suspended', mayUse: false }, 'suspended'],
+    [{ state: 'paused', mayUse: false }, 'paused'],
+  ] as const)('an account that is %j refuses every use, and still records what has happened', (over, code) => {
+    const state = stateOf(termsOf('pro', over))
+    const [consumed, checked, reserved, tracked] = answers(
+      run(state, [
+        use('consume', 'episode_ingestion', 1, 'a'),
+        { verb: 'check', organizationId: 'org', meter: 'episode_ingestion', quantity: MICRO },
+        reserve(1, 'r'),
+        use('track', 'episode_ingestion', 1, 'b'),
+      ]),
+    )
+    expect([consumed!.code, checked!.code, reserved!.code, tracked!.code]).toEqual([code, code, code, null])
+    expect(tracked!.balance.used).toBe(MICRO)
+  })
+
+  test('a counting meter counts uses, whatever their quantity', () => {
+    const items = [1, 7, 0.5, 2].map((quantity, index) => use('consume', 'calls', quantity, `k${index}`))
+    expect(answers(run(stateOf(termsOf('free')), items)).map((answer) => answer.allowed)).toEqual([true, true, true, false])
+  })
+})
+
+describe('the order of drawing', () => {
+  test('is priority, then earliest expiry, then earliest created; expired and future grants give nothing', () => {
+    const soon = new Date(now.getTime() + DAY_MS)
+    const others = [
+      grantOf('late', '1', { priority: 10, expiresAt: null }),
+      grantOf('younger', '1', { priority: 10, expiresAt: soon, createdAt: new Date(now.getTime() - 1) }),
+      grantOf('older', '1', { priority: 10, expiresAt: soon, createdAt: new Date(now.getTime() - 2) }),
+      grantOf('first', '1', { priority: 1 }),
+      grantOf('over', '9', { priority: 0, expiresAt: now }),
+      grantOf('future', '9', { priority: 0, startsAt: soon }),
+    ]
+    const decision = run(stateOf(termsOf('free'), { others }), [use('consume', 'episode_ingestion', '4.5', 'a')])
+    expect(decision.events[0]!.draws.map(({ grantId, amount }) => [grantId.replace(/^plan:.*/, 'plan'), amount])).toEqual([
+      ['first', MICRO],
+      ['older', MICRO],
+      ['younger', MICRO],
+      ['late', MICRO],
+      ['plan', MICRO / 2n],
+    ])
+  })
+
+  test('a grant for some meters pays for no other', () => {
+    const others = [grantOf('search only', '1', { priority: 1, meters: ['episode_search'] })]
+    const state = stateOf(termsOf('free'), { used: { credits: '100' }, others })
+    const [ingestion, search] = answers(
+      run(state, [use('consume', 'episode_ingestion', 1, 'a'), use('consume', 'episode_search', 10, 'b')]),
+    )
+    expect([ingestion!.allowed, search!.allowed]).toEqual([false, true])
+  })
+})
+
+describe('track', () => {
+  test('is never refused for quota: what does not fit is overage', () => {
+    const [answer] = answers(
+      run(stateOf(termsOf('free'), { used: { credits: '98' } }), [use('track', 'episode_ingestion', 5, 'a')]),
+    )
+    expect(answer).toMatchObject({
+      allowed: true,
+      drawn: 5n * MICRO,
+      balance: { used: 100n * MICRO, overage: 3n * MICRO, remaining: 0n },
+    })
+  })
+
+  test('use that is told late counts in the period in which it happened', () => {
+    const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
+    const past = openedGrant('org', february, now)
+    const state = stateOf(termsOf('free'), { others: [past] })
+    const decision = run(state, [
+      use('track', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z')),
+      use('consume', 'episode_ingestion', 1, 'b'),
+    ])
+    expect(decision.events.map((event) => event.draws[0]!.grantId)).toEqual([past.id, state.grants[0]!.id])
+    expect(decision.events[0]!.after.periodStart).toEqual(new Date('2026-02-01T00:00:00Z'))
+    expect(decision.hourlyChanges.map((change) => change.hour.toISOString())).toEqual([
+      '2026-02-20T00:00:00.000Z',
+      '2026-03-10T12:00:00.000Z',
+    ])
+  })
+
+  test('a period that nobody knows any more counts now', () => {
+    const decision = run(stateOf(termsOf('free')), [use('track', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z'))])
+    expect(decision.events[0]!.after.periodStart).toEqual(new Date('2026-03-01T00:00:00Z'))
+  })
+
+  test.each([
+    ['more than 35 days ago', new Date(now.getTime() - 35 * DAY_MS - 1)],
+    ['more than 5 minutes ahead', new Date(now.getTime() + 5 * 60_000 + 1)],
+  ])('refuses a time %s and changes nothing', (_name, at) => {
+    const decision = run(stateOf(termsOf('free')), [use('track', 'episode_ingestion', 2, 'a', at)])
+    expect(errorOf(decision).code).toBe('time_out_of_range')
+    expect([decision.events, decision.grantChanges]).toEqual([[], []])
+  })
+})
+
+describe('repeats', () => {
+  test('the same key answers what it answered first, a refusal too, and takes nothing more', () => {
+    const state = stateOf(termsOf('free'), { used: { credits: '99' } })
+    const items = [use('consume', 'episode_ingestion', 1, 'a'), use('consume', 'episode_ingestion', 2, 'b')]
+    const first = run(state, items)
+    const known = new Map(first.events.map((event) => [eventKey('org', event.idempotencyKey), event]))
+    const later = stateOf(termsOf('pro'))
+    const again = run(later, items, { known })
+    expect(answers(again)).toEqual(answers(first).map((answer) => ({ ...answer, replayed: true })))
+    expect([again.events, again.grantChanges]).toEqual([[], []])
+  })
+
+  test('a key used twice within one batch is answered once and repeated', () => {
+    const decision = run(stateOf(termsOf('free')), [
+      use('consume', 'episode_ingestion', 1, 'a'),
+      use('consume', 'episode_ingestion', 1, 'a'),
+    ])
+    expect(answers(decision).map((answer) => answer.replayed)).toEqual([false, true])
+    expect(decision.events).toHaveLength(1)
+  })
+
+  test.each([
+    ['quantity', { quantity: 2n * MICRO }],
+    ['meter', { meter: 'episode_search' }],
+    ['verb', { verb: 'track' as const }],
+    ['occurred_at', { occurredAt: now }],
+    ['properties', { properties: { model: 'large' } }],
+  ])('the same key with another %s is refused and names the field', (field, change) => {
+    const first = use('consume', 'episode_ingestion', 1, 'a')
+    const decision = run(stateOf(termsOf('free')), [first, { ...first, ...change } as UsageRequest])
+    expect(errorOf(decision, 1)).toMatchObject({ code: 'idempotency_conflict', details: { field, idempotency_key: 'a' } })
+    expect(decision.events).toHaveLength(1)
+  })
+
+  test('what a caller got wrong touches no neighbour', () => {
+    const decision = run(stateOf(termsOf('free')), [
+      use('consume', 'episode_ingestion', 1, 'a'),
+      use('consume', 'no_such_meter', 1, 'b'),
+      { ...use('consume', 'episode_ingestion', 1, 'c'), organizationId: 'nobody' } as UsageRequest,
+      use('consume', 'episode_search', '0.000001', 'd'),
+      use('consume', 'episode_ingestion', 1, 'e'),
+    ])
+    expect(decision.outcomes.map((outcome) => (outcome.kind === 'error' ? outcome.error.code : 'answer'))).toEqual([
+      'answer',
+      'unknown_meter',
+      'not_found',
+      'invalid_quantity',
+      'answer',
+    ])
+    expect(decision.events).toHaveLength(2)
+  })
+})
+
+describe('reservations', () => {
+  const settle = (id: string, quantity: Quantity | null): UsageRequest => ({
+    verb: 'settle',
+    organizationId: 'org',
+    reservationId: id,
+    quantity,
+  })
+
+  function reserved(quantity: number, free = '100') {
+    const state = stateOf(termsOf('free'), {
+      used: { credits: parseQuantity(100) === parseQuantity(free) ? '0' : String(100 - Number(free)) },
+    })
+    const decision = run(state, [reserve(quantity, 'r')])
+    return { state: apply(state, decision), reservation: decision.newReservations[0]!, decision }
+  }
+
+  test('what is held cannot be used by another, and is given back when released', () => {
+    const { state, reservation } = reserved(80)
+    const [refused] = answers(run(state, [use('consume', 'episode_ingestion', 21, 'a')]))
+    expect(refused).toMatchObject({ allowed: false, balance: { reserved: 80n * MICRO, remaining: 20n * MICRO } })
+    const release: UsageRequest = { verb: 'release', organizationId: 'org', reservationId: reservation.id }
+    const decision = run(state, [release, use('consume', 'episode_ingestion', 21, 'a'), release], { reservations: [reservation] })
+    expect(answers(decision).map((answer) => answer.allowed)).toEqual([true, true, true])
+    expect(decision.closedReservations).toMatchObject([{ status: 'released' }])
+  })
+
+  test.each([
+    ['less', '30', '30', '0'],
+    ['equal', '80', '80', '0'],
+    ['more', '95', '95', '0'],
+    ['more than there is', '110', '100', '10'],
+  ])('settling %s records exactly what was used', (_name, quantity, used, overage) => {
+    const { state, reservation } = reserved(80)
+    const decision = run(state, [settle(reservation.id, parseQuantity(quantity))], { reservations: [reservation] })
+    expect(answers(decision)[0]!.balance).toMatchObject({
+      used: parseQuantity(used),
+      overage: parseQuantity(overage),
+      reserved: 0n,
+    })
+    expect(decision.hourlyChanges[0]!.quantity).toBe(parseQuantity(quantity))
+  })
+
+  test('settling twice answers the first settlement; with another quantity it is refused', () => {
+    const { state, reservation } = reserved(10)
+    const decision = run(state, [settle(reservation.id, null), settle(reservation.id, null), settle(reservation.id, MICRO)], {
+      reservations: [reservation],
+    })
+    expect(decision.events).toHaveLength(1)
+    expect(decision.outcomes[1]).toMatchObject({ answer: { replayed: true } })
+    expect(errorOf(decision, 2)).toMatchObject({ code: 'idempotency_conflict', details: { field: 'quantity' } })
+  })
+
+  test('a hold ends by itself, and use that is settled afterwards is still recorded', () => {
+    const { state, reservation } = reserved(80)
+    const later = { ...state, now: new Date(now.getTime() + 60_000) }
+    const decision = run(later, [use('consume', 'episode_ingestion', 90, 'a'), settle(reservation.id, 20n * MICRO)], {
+      reservations: [reservation],
+    })
+    expect(answers(decision)[0]!.allowed).toBe(true)
+    expect(answers(decision)[1]!.balance).toMatchObject({ used: 100n * MICRO, overage: 10n * MICRO, reserved: 0n })
+  })
+
+  test('a reservation of another organization does not exist', () => {
+    const { state, reservation } = reserved(10)
+    const foreign: Reservation = { ...reservation, organizationId: 'other' }
+    expect(errorOf(run(state, [settle(reservation.id, null)], { reservations: [foreign] })).code).toBe('not_found')
+  })
+})
+
+describe('for any sequence of uses', () => {
+  const quantity = fc.integer({ min: 0, max: 40_000_000 }).map(BigInt)
+  const request = fc
+    .record({
+      verb: fc.constantFrom('consume', 'track', 'reserve' as const),
+      meter: fc.constantFrom('episode_ingestion', 'tokens', 'calls', 'extra'),
+      quantity,
+      key: fc.integer({ min: 0, max: 30 }).map((n) => `k${n}`),
+    })
+    .map(({ verb, meter, quantity: amount, key }): UsageRequest => {
+      const asked = { organizationId: 'org', meter, quantity: amount, idempotencyKey: key, properties: null }
+      return verb === 'reserve' ? { ...asked, verb, ttlMs: 60_000 } : { ...asked, verb, occurredAt: null }
+    })
+  const grants = fc.array(
+    fc.record({
+      amount: fc.option(quantity, { freq: 8, nil: null }),
+      priority: fc.integer({ min: 0, max: 99 }),
+      balanceKey: fc.constantFrom('credits', 'tokens'),
+    }),
+    { maxLength: 4 },
+  )
+  const scenario = fc.record({
+    plan: fc.constantFrom('free', 'soft', 'pro'),
+    grants,
+    requests: fc.array(request, { maxLength: 40 }),
+  })
+
+  test('no grant is overdrawn, and events, grants and hours tell the same sum', () => {
+    fc.assert(
+      fc.property(scenario, ({ plan, grants: others, requests }) => {
+        const state = stateOf(termsOf(plan), { others: others.map((grant, index) => grantOf(`g${index}`, null, grant)) })
+        const decision = run(state, requests)
+        const after = apply(state, decision)
+        const drawnFrom = sumDraws(decision.events)
+        for (const grant of after.grants) {
+          if (grant.amount !== null) expect(grant.used + grant.reserved + grant.revoked <= grant.amount).toBe(true)
+          expect(grant.used + grant.overage + grant.reserved).toBe(drawnFrom.get(grant.id) ?? 0n)
+          if (grant.limit === 'hard' && !requests.some((asked) => asked.verb === 'track')) expect(grant.overage).toBe(0n)
+        }
+        const hours = decision.hourlyChanges.reduce((sum, change) => sum + change.drawn, 0n)
+        const recorded = decision.events.filter((event) => event.verb !== 'reserve')
+        expect(hours).toBe(recorded.reduce((sum, event) => sum + event.drawn, 0n))
+      }),
+    )
+  })
+
+  test('deciding in two batches is deciding in one', () => {
+    fc.assert(
+      fc.property(scenario, fc.nat(40), ({ plan, grants: others, requests }, cut) => {
+        const state = stateOf(termsOf(plan), { others: others.map((grant, index) => grantOf(`g${index}`, null, grant)) })
+        const whole = run(state, requests)
+        const first = run(state, requests.slice(0, cut))
+        const known = new Map(first.events.map((event) => [eventKey('org', event.idempotencyKey), event]))
+        const second = run(apply(state, first), requests.slice(cut), { known })
+        const shown = (decision: Decision) =>
+          decision.outcomes.map((outcome) =>
+            outcome.kind === 'answer'
+              ? { ...outcome.answer, eventId: null, reservation: null, replayed: null }
+              : outcome.error.message,
+          )
+        expect([...shown(first), ...shown(second)]).toEqual(shown(whole))
+        expect(apply(apply(state, first), second).grants).toEqual(apply(state, whole).grants)
+      }),
+    )
+  })
+})
+
+describe('a plan changed within its period', () => {
+  test('never hands the quota out twice: used so far counts against the new amount, up and down and back', () => {
+    const amount = fc.option(fc.bigInt({ min: 0n, max: 1_000n }), { nil: null })
+    fc.assert(
+      fc.property(amount, fc.bigInt({ min: 0n, max: 1_500n }), fc.array(amount, { minLength: 1 }), (before, demand, changes) => {
+        const plan = planGrantsNeeded(termsOf('free'), now, ['episode_search'])[0]!
+        const used = before === null || demand < before ? demand : before
+        let grant: Grant = { ...openedGrant('org', { ...plan, amount: before }, now), used, overage: demand - used }
+        for (const next of changes) {
+          const owed = grant.overage
+          grant = regrant(grant, { ...plan, amount: next, planKey: 'another' })
+          expect(grant.used + grant.overage).toBe(demand)
+          expect(grant.overage <= owed).toBe(true)
+          if (grant.amount !== null) expect(grant.used <= grant.amount).toBe(true)
+          if (next !== null)
+            expect(grant.amount! - grant.used).toBe(next > demand - grant.overage ? next - (demand - grant.overage) : 0n)
+        }
+      }),
+    )
+  })
+})
+
+function sumDraws(events: readonly UsageEvent[]): Map<string, Quantity> {
+  const sums = new Map<string, Quantity>()
+  for (const draw of events.flatMap((event) => event.draws)) {
+    sums.set(draw.grantId, (sums.get(draw.grantId) ?? 0n) + draw.amount + draw.overage)
+  }
+  return sums
+}

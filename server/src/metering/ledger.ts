@@ -1,0 +1,99 @@
+import { BalanceBook, GrantLine } from '../grants/book.ts'
+import { isActiveAt, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import { assert } from '../lib/errors.ts'
+import type { BalanceSnapshot } from './usage.ts'
+
+/** What a decision knows of one organization, all read under its lock. */
+export type OrganizationState = {
+  readonly organizationId: string
+  /** The organization's time: its test clock's, else this server's. */
+  readonly now: Instant
+  readonly terms: PlanTerms
+  readonly grants: readonly Grant[]
+}
+
+/** The books of one organization while one decision changes them. */
+export class OrganizationLedger {
+  readonly state: OrganizationState
+  readonly #lines = new Map<string, GrantLine>()
+  readonly #books = new Map<string, BalanceBook>()
+  readonly #plans = new Map<string, PlanGrant>()
+
+  constructor(state: OrganizationState) {
+    this.state = state
+    for (const grant of state.grants) this.#lines.set(grant.id, new GrantLine(grant))
+  }
+
+  /** The plan's allowance that stands now. */
+  planGrant(balanceKey: string): PlanGrant {
+    let plan = this.#plans.get(balanceKey)
+    if (!plan) {
+      plan = planGrantOf(this.state.terms, balanceKey, this.state.now)
+      this.#plans.set(balanceKey, plan)
+    }
+    return plan
+  }
+
+  /** The grants that count now. A plan's allowance counts only while it is the one that stands. */
+  currentBook(balanceKey: string): BalanceBook {
+    const known = this.#books.get(balanceKey)
+    if (known) return known
+    const plan = this.#lines.get(this.planGrant(balanceKey).id)
+    assert(plan, `the plan's allowance of ${balanceKey} was opened before the decision`)
+    return this.#openBook(balanceKey, balanceKey, plan, this.state.now)
+  }
+
+  /**
+   * The grants that counted when something happened: those of its own period where that is still known, else the current
+   * ones. Use that is told late so lands in the period it belongs to.
+   */
+  bookAt(balanceKey: string, at: Instant): BalanceBook {
+    const current = this.currentBook(balanceKey)
+    if (at >= current.plan.grant.startsAt) return current
+    const plan = latestPlanAt(this.#lines.values(), balanceKey, at)
+    if (!plan) return current
+    const name = `${balanceKey} ${plan.grant.id}`
+    return this.#books.get(name) ?? this.#openBook(name, balanceKey, plan, at)
+  }
+
+  line(grantId: string): GrantLine | undefined {
+    return this.#lines.get(grantId)
+  }
+
+  changedLines(): GrantLine[] {
+    return [...this.#lines.values()].filter((line) => line.changed)
+  }
+
+  #openBook(name: string, balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
+    const lines = [...this.#lines.values()].filter(
+      (line) =>
+        line === plan || (line.grant.balanceKey === balanceKey && line.grant.kind !== 'plan' && isActiveAt(line.grant, at)),
+    )
+    const book = new BalanceBook(lines, plan)
+    this.#books.set(name, book)
+    return book
+  }
+}
+
+function latestPlanAt(lines: Iterable<GrantLine>, balanceKey: string, at: Instant): GrantLine | undefined {
+  let latest: GrantLine | undefined
+  for (const line of lines) {
+    const { grant } = line
+    if (grant.kind !== 'plan' || grant.balanceKey !== balanceKey || !isActiveAt(grant, at)) continue
+    if (!latest || grant.startsAt > latest.grant.startsAt) latest = line
+  }
+  return latest
+}
+
+/** The balance as an answer shows it to a meter. */
+export function snapshotOf(book: BalanceBook, meter: string): BalanceSnapshot {
+  const { grant } = book.plan
+  return {
+    balanceKey: grant.balanceKey,
+    planKey: grant.planKey ?? '',
+    ...book.totalsFor(meter),
+    periodStart: grant.startsAt,
+    periodEnd: grant.expiresAt,
+  }
+}

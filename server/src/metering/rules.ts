@@ -1,0 +1,108 @@
+import type { Meter } from '../catalog/catalog.ts'
+import type { BalanceBook, GrantLine } from '../grants/book.ts'
+import type { Draw } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { DAY_MS, hourOf, MINUTE_MS } from '../lib/period.ts'
+import { MICRO, type Quantity } from '../lib/quantity.ts'
+import type { OrganizationLedger } from './ledger.ts'
+import type { RefusalCode, UsageEvent } from './usage.ts'
+
+/** How far in the past a use may be told, and how far ahead a caller's clock may be (as Stripe's meter events). */
+export const LATEST_MS = 35 * DAY_MS
+export const EARLIEST_MS = 5 * MINUTE_MS
+
+/** What a reservation held on one grant. */
+export type HeldLine = { readonly line: GrantLine; readonly amount: Quantity }
+
+export type HourlyChange = {
+  readonly organizationId: string
+  readonly meter: string
+  readonly hour: Instant
+  readonly events: number
+  readonly quantity: Quantity
+  readonly drawn: Quantity
+  readonly overage: Quantity
+}
+
+/** Why a use cannot go on, or null. A soft limit never refuses. */
+export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: Meter, cost: Quantity): RefusalCode | null {
+  const { standing } = ledger.state.terms
+  if (!standing.mayUse) return standing.state === 'paused' ? 'paused' : 'suspended'
+  const plan = ledger.planGrant(meter.balanceKey)
+  if (!plan.included && book.countFor(meter.key) === 1) return 'not_included'
+  const available = book.availableFor(meter.key)
+  return available === null || cost <= available || plan.limit === 'soft' ? null : 'quota_exceeded'
+}
+
+/** What a use adds to its meter's quantity: a counting meter counts uses, whatever their quantity. */
+export function countedBy(meter: Meter, quantity: Quantity): Quantity {
+  return meter.aggregation === 'count' ? MICRO : quantity
+}
+
+export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant {
+  if (occurredAt === null) return now
+  const agoMs = now.getTime() - occurredAt.getTime()
+  if (agoMs > LATEST_MS || agoMs < -EARLIEST_MS) {
+    throw new DomainError(
+      'time_out_of_range',
+      `occurred_at may lie at most 35 days in the past and 5 minutes in the future; it is now ${now.toISOString()}.`,
+      { field: 'occurred_at', now: now.toISOString() },
+    )
+  }
+  return occurredAt
+}
+
+export function sumsOf(draws: readonly Draw[]): Pick<UsageEvent, 'drawn' | 'overage' | 'draws'> {
+  let drawn = 0n
+  let overage = 0n
+  for (const draw of draws) {
+    drawn += draw.amount + draw.overage
+    overage += draw.overage
+  }
+  return { drawn, overage, draws }
+}
+
+/** Takes what was held, in the order in which it was held. */
+export function takeFrom(held: readonly HeldLine[], cost: Quantity): Draw[] {
+  let left = cost
+  const draws: Draw[] = []
+  for (const { line, amount: most } of held) {
+    const amount = left < most ? left : most
+    if (amount === 0n) continue
+    line.used += amount
+    left -= amount
+    draws.push({ grantId: line.grant.id, amount, overage: 0n })
+  }
+  return draws
+}
+
+export function mergeDraws(draws: readonly Draw[]): Draw[] {
+  const merged = new Map<string, Draw>()
+  for (const draw of draws) {
+    const same = merged.get(draw.grantId)
+    merged.set(draw.grantId, same ? { ...same, amount: same.amount + draw.amount, overage: same.overage + draw.overage } : draw)
+  }
+  return [...merged.values()]
+}
+
+/** Sums events by organization, meter and hour of happening. */
+export function hourlyChangesOf(events: readonly UsageEvent[]): HourlyChange[] {
+  const changes = new Map<string, HourlyChange>()
+  for (const event of events) {
+    if (event.refusal !== null || event.verb === 'reserve') continue
+    const hour = hourOf(event.occurredAt)
+    const name = `${event.organizationId}\n${event.meter}\n${hour.getTime()}`
+    const sum = changes.get(name)
+    changes.set(name, {
+      organizationId: event.organizationId,
+      meter: event.meter,
+      hour,
+      events: (sum?.events ?? 0) + 1,
+      quantity: (sum?.quantity ?? 0n) + event.counted,
+      drawn: (sum?.drawn ?? 0n) + event.drawn,
+      overage: (sum?.overage ?? 0n) + event.overage,
+    })
+  }
+  return [...changes.values()]
+}
