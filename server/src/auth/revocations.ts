@@ -96,6 +96,7 @@ export async function startRevocationListener(options: RevocationListenerOptions
       await beating
       const last = client
       client = null
+      lastSignMs = Number.NEGATIVE_INFINITY
       await last?.end()
     },
   }

@@ -1,0 +1,144 @@
+import { compare } from '@node-rs/bcrypt'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { testDatabase } from '../../test/database.ts'
+import { ManualClock } from '../lib/clock.ts'
+import type { OrganizationId } from '../lib/ids.ts'
+import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
+import { createApiKey, createKeyVerifier, keyOfRequest, type KeyVerifier } from './api-keys.ts'
+import { startRevocationListener, type RevocationListener } from './revocations.ts'
+import { listApiKeys, loadDigestSecret, revokeApiKey } from './store.ts'
+
+const database = await testDatabase()
+const organizationId = 'org_keys' as OrganizationId
+const start = new Date('2026-03-01T00:00:00Z')
+const secret = 'a secret of thirty-two characters'
+const listeners: RevocationListener[] = []
+
+/** One process: its own listener, its own cache, and a count of how often bcrypt was asked. */
+async function startProcess(
+  clock = new ManualClock(start),
+): Promise<{ verifier: KeyVerifier; listener: RevocationListener; asked: () => number; clock: ManualClock }> {
+  let asked = 0
+  const listener = await startRevocationListener({ connectionString: database.url, onError: () => undefined })
+  listeners.push(listener)
+  const verifier = createKeyVerifier({
+    db: database.db.pool,
+    secret,
+    clock,
+    revocations: listener,
+    operatorKey: 'the-operator-key-of-this-test',
+    compareHash: (key, hash) => {
+      asked += 1
+      return compare(key, hash)
+    },
+  })
+  return { verifier, listener, asked: () => asked, clock }
+}
+
+function makeKey(expiresAt: Date | null = null) {
+  return createApiKey(
+    database.db.pool,
+    secret,
+    { organizationId, name: 'application', scopes: ['read', 'write'], expiresAt },
+    start,
+  )
+}
+
+beforeAll(async () => {
+  await database.db.pool.query(
+    `insert into organizations (id, name, email, created_at) values ($1, 'Keys', 'a@example.com', now())`,
+    [organizationId],
+  )
+})
+
+afterEach(async () => {
+  await Promise.all(listeners.splice(0).map((listener) => listener.stop()))
+})
+
+describe('API keys', () => {
+  it('are stored as a bcrypt hash of cost 12 behind a digest, and never as themselves', async () => {
+    const { key, id } = await makeKey()
+    const stored = await database.db.pool.query<{ bcrypt_hash: string }>('select * from api_keys where id = $1', [id])
+    expect(stored.rows[0]!.bcrypt_hash).toMatch(/^\$2[aby]\$12\$/)
+    expect(JSON.stringify(stored.rows)).not.toContain(key)
+    expect(JSON.stringify(await listApiKeys(database.db.pool, organizationId))).not.toContain(key)
+  })
+
+  it('ask bcrypt once in five minutes, however often they are used', async () => {
+    const { key } = await makeKey()
+    const { verifier, asked, clock } = await startProcess()
+    await Promise.all(Array.from({ length: 20 }, () => verifier.verify(key)))
+    expect(await verifier.verify(key)).toMatchObject({ kind: 'api_key', organizationId, scopes: ['read', 'write'] })
+    expect(asked()).toBe(1)
+    clock.advance(5 * MINUTE_MS)
+    await verifier.verify(key)
+    expect(asked()).toBe(2)
+  })
+
+  it('that are wrong never reach bcrypt', async () => {
+    const { key } = await makeKey()
+    const { verifier, asked } = await startProcess()
+    for (const wrong of [`${key}x`, key.slice(0, -1), `tg_${'0'.repeat(43)}`, '', 'sk_test_1'])
+      expect(await verifier.verify(wrong)).toBeNull()
+    expect(asked()).toBe(0)
+  })
+
+  it('stop working on every process within a second of their revocation', async () => {
+    const { key, id } = await makeKey()
+    const processes = [await startProcess(), await startProcess()]
+    for (const { verifier } of processes) expect(await verifier.verify(key)).not.toBeNull()
+    const before = performance.now()
+    expect(await revokeApiKey(database.db.pool, { organizationId, id }, start)).toBe(true)
+    for (const { verifier } of processes) {
+      while ((await verifier.verify(key)) !== null && performance.now() - before < 1_000) {
+        await new Promise((resolve) => {
+          setImmediate(resolve)
+        })
+      }
+      expect(await verifier.verify(key)).toBeNull()
+    }
+    expect(await revokeApiKey(database.db.pool, { organizationId, id }, start)).toBe(false)
+  })
+
+  it('are looked up on every call while news of revocations cannot arrive', async () => {
+    const { key, id } = await makeKey()
+    const { verifier, listener, asked } = await startProcess()
+    await verifier.verify(key)
+    await listener.stop()
+    listeners.length = 0
+    await database.db.pool.query('update api_keys set revoked_at = $2 where id = $1', [id, start])
+    expect(listener.isCurrent()).toBe(false)
+    expect(await verifier.verify(key)).toBeNull()
+    expect(asked()).toBe(1)
+  })
+
+  it('end when they expire, also out of the cache', async () => {
+    const { key } = await makeKey(new Date(start.getTime() + MINUTE_MS))
+    const { verifier, clock } = await startProcess()
+    expect(await verifier.verify(key)).not.toBeNull()
+    clock.set(new Date(start.getTime() + MINUTE_MS))
+    expect(await verifier.verify(key)).toBeNull()
+    clock.advance(DAY_MS)
+    expect(await verifier.verify(key)).toBeNull()
+  })
+
+  it('of an operator open every organization', async () => {
+    const { verifier, asked } = await startProcess()
+    expect(await verifier.verify('the-operator-key-of-this-test')).toEqual({ kind: 'operator', name: 'bootstrap' })
+    expect(asked()).toBe(0)
+  })
+})
+
+it('agrees on one digest secret when several servers start together', async () => {
+  const secrets = await Promise.all(
+    ['one', 'two', 'three'].map((made) => loadDigestSecret(database.db.pool, undefined, () => made)),
+  )
+  expect(new Set(secrets).size).toBe(1)
+  expect(await loadDigestSecret(database.db.pool, 'given', () => 'made')).toBe('given')
+})
+
+it('reads the key of a request under both headers', () => {
+  expect(keyOfRequest(new Headers({ authorization: 'Bearer abc' }))).toBe('abc')
+  expect(keyOfRequest(new Headers({ 'x-api-key': 'abc' }))).toBe('abc')
+  expect(keyOfRequest(new Headers({ authorization: 'Basic abc' }))).toBeNull()
+})
