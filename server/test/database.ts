@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { afterAll, inject } from 'vitest'
-import { openDb, type Db } from '../src/db/db.ts'
+import { afterAll, beforeAll, inject } from 'vitest'
+import { openDatabase, type Db } from '../src/db/database.ts'
 
 export const TEMPLATE = 'tollgate_template'
 
@@ -13,14 +13,14 @@ export type TestDatabase = {
 
 /**
  * A migrated, empty database of the calling test file's own (a clone of the template, 20 to 40 ms), closed and dropped
- * after its tests. Call it once at the top: `const { db } = await testDatabase()`.
+ * after its tests. Call it once at the top, and use its fields inside of tests and hooks.
  */
-export async function testDatabase(): Promise<TestDatabase> {
+export function testDatabase(): TestDatabase {
   const name = `test_${randomUUID().replaceAll('-', '')}`
-  await onServer(`create database ${name} template ${TEMPLATE}`)
   const url = new URL(inject('databaseServerUrl'))
   url.pathname = `/${name}`
-  const db = openDb({ url: url.href, applicationName: 'tollgate-test' })
+  const db = openDatabase({ connectionString: url.href })
+  beforeAll(() => onServer(`create database ${name} template ${TEMPLATE}`))
   afterAll(async () => {
     await db.close()
     await onServer(`drop database ${name} with (force)`)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
+import { openDatabase } from '../src/db/database.ts'
 import { startEmbeddedPostgres } from '../src/db/embedded-postgres.ts'
 import { migrate } from '../src/db/migrate.ts'
 import { TEMPLATE } from './database.ts'
@@ -32,7 +33,9 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   await client.end()
   const templateUrl = new URL(postgres.url)
   templateUrl.pathname = `/${TEMPLATE}`
-  await migrate(templateUrl.href)
+  const template = openDatabase({ connectionString: templateUrl.href, poolSize: 1 })
+  await migrate(template)
+  await template.close()
   project.provide('databaseServerUrl', serverUrl.href)
   return async () => {
     watchdog.kill('SIGKILL')

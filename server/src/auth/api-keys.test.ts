@@ -8,7 +8,7 @@ import { createApiKey, createKeyVerifier, keyOfRequest, type KeyVerifier } from 
 import { startRevocationListener, type RevocationListener } from './revocations.ts'
 import { listApiKeys, loadDigestSecret, revokeApiKey } from './store.ts'
 
-const database = await testDatabase()
+const database = testDatabase()
 const organizationId = 'org_keys' as OrganizationId
 const start = new Date('2026-03-01T00:00:00Z')
 const secret = 'a secret of thirty-two characters'
@@ -22,7 +22,7 @@ async function startProcess(
   const listener = await startRevocationListener({ connectionString: database.url, onError: () => undefined })
   listeners.push(listener)
   const verifier = createKeyVerifier({
-    db: database.db.pool,
+    db: database.db,
     secret,
     clock,
     revocations: listener,
@@ -37,7 +37,7 @@ async function startProcess(
 
 function makeKey(expiresAt: Date | null = null) {
   return createApiKey(
-    database.db.pool,
+    database.db,
     secret,
     { organizationId, name: 'application', scopes: ['read', 'write'], expiresAt },
     start,
@@ -45,7 +45,7 @@ function makeKey(expiresAt: Date | null = null) {
 }
 
 beforeAll(async () => {
-  await database.db.pool.query(
+  await database.db.query(
     `insert into organizations (id, name, email, created_at) values ($1, 'Keys', 'a@example.com', now())`,
     [organizationId],
   )
@@ -58,10 +58,10 @@ afterEach(async () => {
 describe('API keys', () => {
   it('are stored as a bcrypt hash of cost 12 behind a digest, and never as themselves', async () => {
     const { key, id } = await makeKey()
-    const stored = await database.db.pool.query<{ bcrypt_hash: string }>('select * from api_keys where id = $1', [id])
+    const stored = await database.db.query<{ bcrypt_hash: string }>('select * from api_keys where id = $1', [id])
     expect(stored.rows[0]!.bcrypt_hash).toMatch(/^\$2[aby]\$12\$/)
     expect(JSON.stringify(stored.rows)).not.toContain(key)
-    expect(JSON.stringify(await listApiKeys(database.db.pool, organizationId))).not.toContain(key)
+    expect(JSON.stringify(await listApiKeys(database.db, organizationId))).not.toContain(key)
   })
 
   it('ask bcrypt once in five minutes, however often they are used', async () => {
@@ -88,7 +88,7 @@ describe('API keys', () => {
     const processes = [await startProcess(), await startProcess()]
     for (const { verifier } of processes) expect(await verifier.verify(key)).not.toBeNull()
     const before = performance.now()
-    expect(await revokeApiKey(database.db.pool, { organizationId, id }, start)).toBe(true)
+    expect(await revokeApiKey(database.db, { organizationId, id }, start)).toBe(true)
     for (const { verifier } of processes) {
       while ((await verifier.verify(key)) !== null && performance.now() - before < 1_000) {
         await new Promise((resolve) => {
@@ -97,7 +97,7 @@ describe('API keys', () => {
       }
       expect(await verifier.verify(key)).toBeNull()
     }
-    expect(await revokeApiKey(database.db.pool, { organizationId, id }, start)).toBe(false)
+    expect(await revokeApiKey(database.db, { organizationId, id }, start)).toBe(false)
   })
 
   it('are looked up on every call while news of revocations cannot arrive', async () => {
@@ -106,7 +106,7 @@ describe('API keys', () => {
     await verifier.verify(key)
     await listener.stop()
     listeners.length = 0
-    await database.db.pool.query('update api_keys set revoked_at = $2 where id = $1', [id, start])
+    await database.db.query('update api_keys set revoked_at = $2 where id = $1', [id, start])
     expect(listener.isCurrent()).toBe(false)
     expect(await verifier.verify(key)).toBeNull()
     expect(asked()).toBe(1)
@@ -131,10 +131,10 @@ describe('API keys', () => {
 
 it('agrees on one digest secret when several servers start together', async () => {
   const secrets = await Promise.all(
-    ['one', 'two', 'three'].map((made) => loadDigestSecret(database.db.pool, undefined, () => made)),
+    ['one', 'two', 'three'].map((made) => loadDigestSecret(database.db, undefined, () => made)),
   )
   expect(new Set(secrets).size).toBe(1)
-  expect(await loadDigestSecret(database.db.pool, 'given', () => 'made')).toBe('given')
+  expect(await loadDigestSecret(database.db, 'given', () => 'made')).toBe('given')
 })
 
 it('reads the key of a request under both headers', () => {

@@ -1,0 +1,108 @@
+import pg, { type ClientBase, type Pool, type PoolClient } from 'pg'
+import { DomainError } from '../lib/errors.ts'
+
+/** What runs one statement: the pool, or the client of a transaction. */
+export type Queryable = Pick<Pool | ClientBase, 'query'>
+
+/** The client of an open transaction. A store's statements take it (or the pool) as their first argument. */
+export type Transaction = PoolClient
+
+/** PostgreSQL as the domains see it. */
+export type Db = Queryable & {
+  /**
+   * Runs `work` in one transaction: committed when it answers, rolled back when it throws.
+   * @throws DomainError `database_unavailable` when PostgreSQL is away; whether a commit in flight took effect is then
+   * unknown, and repeating with the same idempotency key is safe
+   */
+  transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>
+  close(): Promise<void>
+}
+
+export type DatabaseOptions = {
+  readonly connectionString: string
+  /** Connections at most; default 20. */
+  readonly poolSize?: number
+  /** Called for an idle connection that was lost; the pool opens another by itself. */
+  readonly onError?: (error: Error) => void
+}
+
+const CONNECT_TIMEOUT_MS = 3_000
+const INT8 = 20
+
+/** `bigint` columns arrive as bigint: money and quantities never pass through a float. Everything else as pg reads it. */
+const types = {
+  getTypeParser: ((id: number, format?: 'text' | 'binary') =>
+    id === INT8 ? BigInt : pg.types.getTypeParser(id, format)) as typeof pg.types.getTypeParser,
+}
+
+/** Opens a pool. Connections are made when first needed, so this succeeds while PostgreSQL is away. */
+export function openDatabase(options: DatabaseOptions): Db {
+  const pool = new pg.Pool({
+    connectionString: options.connectionString,
+    max: options.poolSize ?? 20,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    application_name: 'tollgate',
+    // Sessions think in UTC whatever the server's own zone is.
+    options: '-c timezone=UTC',
+    types,
+  })
+  pool.on('error', (error) => options.onError?.(error))
+  return { query: pool.query.bind(pool), transaction: (work) => runTransaction(pool, work), close: () => pool.end() }
+}
+
+async function runTransaction<Result>(pool: Pool, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect().catch(throwUnavailable)
+  let broken: Error | undefined
+  // A connection that dies while it is lent also says so here; unheard, the event would end the process.
+  const onLost = (error: Error): void => {
+    broken = error
+  }
+  client.on('error', onLost)
+  try {
+    await client.query('begin')
+    const result = await work(client)
+    await client.query('commit')
+    return result
+  } catch (error) {
+    await client.query('rollback').catch((rollbackError: unknown) => {
+      broken ??= rollbackError instanceof Error ? rollbackError : new Error(String(rollbackError))
+    })
+    if (isConnectionError(error)) throwUnavailable(error)
+    throw error
+  } finally {
+    client.off('error', onLost)
+    client.release(broken)
+  }
+}
+
+function throwUnavailable(error: unknown): never {
+  throw new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
+}
+
+const NETWORK_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ETIMEDOUT',
+  'EPIPE',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])
+
+// SQLSTATE of a server that is away or full: connection exceptions (08), shutdown (57P0x), a read-only standby after a failover
+// (25006), too many connections (53300). https://www.postgresql.org/docs/current/errcodes-appendix.html
+const AWAY = /^(08...|57P0[1-5]|25006|53300)$/
+
+// What `pg` says without a code when a connection breaks or cannot be had in time.
+const MESSAGES =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/
+
+/** Whether an error means that PostgreSQL is away, rather than that a statement was wrong. */
+export function isConnectionError(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isConnectionError)
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return NETWORK_CODES.has(code) || AWAY.test(code) || MESSAGES.test(error.message) || isConnectionError(error.cause)
+}
