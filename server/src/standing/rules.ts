@@ -67,19 +67,72 @@ export type Standing = {
 
 /**
  * Says whether an organization may use the product, since when, until when and why. Pure: every gate, page and metric
- * reads this and nothing else. Rules: EM-6, EM-7, MR-13; statuses as on https://docs.stripe.com/billing/subscriptions/overview.
+ * reads this and nothing else. Rules: EM-6, EM-7, MR-6, MR-13; statuses as on https://docs.stripe.com/billing/subscriptions/overview.
+ *
+ * Stripe's status is believed for as long as it is the last one heard: a trial or a period that has run out by our clock goes on
+ * until Stripe says what came of it, so that an outage of Stripe shuts nobody out. What an operator set by hand ends on the minute.
  */
 export function deriveStanding(facts: StandingFacts, policy: StandingPolicy, now: Instant): Standing {
   const { override } = facts
-  const status = override?.status ?? facts.subscriptionStatus
+  if (override !== null && overridesStanding(override)) return deriveOverridden(facts, override, policy, now)
   const planKey = override?.planKey ?? facts.planKey
-  const trialEndsAt = override?.trialEndsAt ?? facts.trialEndsAt
-  const free = { state: 'free', mayUse: true, planKey: override?.planKey ?? policy.defaultPlanKey, since: null, until: null } as const
+  return deriveFromStripe(facts, { planKey, freePlanKey: override?.planKey ?? policy.defaultPlanKey }, policy, now)
+}
 
-  if (override?.expiresAt && override.expiresAt <= now) {
-    return { ...free, reason: 'subscription_ended', since: override.expiresAt }
+/** Whether the operator said more than which plan it is. */
+function overridesStanding({ status, trialEndsAt, expiresAt }: StandingOverride): boolean {
+  return status !== null || trialEndsAt !== null || expiresAt !== null
+}
+
+function deriveOverridden(facts: StandingFacts, override: StandingOverride, policy: StandingPolicy, now: Instant): Standing {
+  const planKey = override.planKey ?? facts.planKey
+  const ended = { state: 'free', mayUse: true, planKey: policy.defaultPlanKey, until: null } as const
+  if (override.expiresAt !== null && override.expiresAt <= now) {
+    return { ...ended, reason: 'subscription_ended', since: override.expiresAt }
   }
+  const status = override.status ?? facts.subscriptionStatus
+  const trialEndsAt = override.trialEndsAt ?? facts.trialEndsAt
   switch (status) {
+    case null:
+    case 'canceled':
+    case 'incomplete_expired':
+    case 'incomplete':
+      return { ...ended, planKey: override.planKey ?? policy.defaultPlanKey, reason: 'override', since: null }
+    case 'trialing':
+      return trialEndsAt !== null && trialEndsAt <= now
+        ? { ...ended, reason: 'trial_ended', since: trialEndsAt }
+        : {
+            state: 'trialing',
+            mayUse: true,
+            reason: 'override',
+            planKey,
+            since: null,
+            until: earliest(trialEndsAt, override.expiresAt),
+          }
+    case 'active':
+      return override.status === null
+        ? derivePaid(facts, planKey, policy, now)
+        : { state: 'active', mayUse: true, reason: 'override', planKey, since: null, until: override.expiresAt }
+    case 'past_due':
+    case 'unpaid':
+      return override.status === null
+        ? derivePaid(facts, planKey, policy, now)
+        : { state: 'suspended', mayUse: false, reason: 'override', planKey, since: null, until: null }
+    case 'paused':
+      return { state: 'paused', mayUse: false, reason: 'override', planKey, since: null, until: null }
+  }
+}
+
+type PlanKeys = { readonly planKey: string; readonly freePlanKey: string }
+
+function deriveFromStripe(
+  facts: StandingFacts,
+  { planKey, freePlanKey }: PlanKeys,
+  policy: StandingPolicy,
+  now: Instant,
+): Standing {
+  const free = { state: 'free', mayUse: true, planKey: freePlanKey, since: null, until: null } as const
+  switch (facts.subscriptionStatus) {
     case null:
       return { ...free, reason: 'no_subscription' }
     case 'canceled':
@@ -88,22 +141,25 @@ export function deriveStanding(facts: StandingFacts, policy: StandingPolicy, now
     case 'incomplete':
       // The first payment is not made yet: nothing of the plan is given, what was there before stays.
       return { ...free, reason: 'payment_pending' }
-    case 'paused':
-      return { state: 'paused', mayUse: false, reason: 'collection_paused', planKey, since: trialEndsAt, until: null }
+    case 'paused': {
+      const trialEnded = facts.trialEndsAt !== null && facts.trialEndsAt <= now
+      const reason = trialEnded ? 'trial_ended' : 'collection_paused'
+      return { state: 'paused', mayUse: false, reason, planKey, since: trialEnded ? facts.trialEndsAt : null, until: null }
+    }
     case 'trialing':
-      return { state: 'trialing', mayUse: true, reason: 'in_trial', planKey, since: null, until: trialEndsAt }
+      return { state: 'trialing', mayUse: true, reason: 'in_trial', planKey, since: null, until: facts.trialEndsAt }
     case 'active':
     case 'past_due':
     case 'unpaid':
-      return derivePaidStanding(facts, planKey, policy, now)
+      return derivePaid(facts, planKey, policy, now)
   }
 }
 
-function derivePaidStanding(facts: StandingFacts, planKey: string, policy: StandingPolicy, now: Instant): Standing {
+function derivePaid(facts: StandingFacts, planKey: string, policy: StandingPolicy, now: Instant): Standing {
   const failedAt = facts.paymentFailedAt
   if (failedAt === null) {
-    const owing = facts.subscriptionStatus === 'unpaid'
-    return owing
+    // `unpaid` without an open invoice: Stripe has given up collecting, and later invoices stay drafts.
+    return facts.subscriptionStatus === 'unpaid'
       ? { state: 'suspended', mayUse: false, reason: 'payment_failed', planKey, since: null, until: null }
       : { state: 'active', mayUse: true, reason: 'paid', planKey, since: null, until: facts.currentPeriodEnd }
   }
@@ -111,4 +167,9 @@ function derivePaidStanding(facts: StandingFacts, planKey: string, policy: Stand
   return now < graceEnd
     ? { state: 'grace', mayUse: true, reason: 'payment_failed_in_grace', planKey, since: failedAt, until: graceEnd }
     : { state: 'suspended', mayUse: false, reason: 'payment_failed', planKey, since: graceEnd, until: null }
+}
+
+function earliest(a: Instant | null, b: Instant | null): Instant | null {
+  if (a === null || b === null) return a ?? b
+  return a < b ? a : b
 }

@@ -8,6 +8,7 @@ import type {
   MutationKind,
   MutationResult,
   PriceSnapshot,
+  ScheduleSnapshot,
   StripeGateway,
   StripeMutations,
   StripeReads,
@@ -194,6 +195,8 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       ),
     previewInvoice: async (query) =>
       toPreview(await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))),
+    retrieveSchedule: (id) =>
+      orNull(call('retrieve_schedule', async () => toScheduleSnapshot(await stripe.subscriptionSchedules.retrieve(id)))),
     retrieveTestClock: async (id) =>
       toTestClock(await call('retrieve_test_clock', () => stripe.testHelpers.testClocks.retrieve(id))),
     listProducts: () =>
@@ -326,6 +329,18 @@ function toPriceSnapshot(price: Stripe.Price): PriceSnapshot {
     interval: price.recurring?.interval ?? null,
     intervalCount: price.recurring?.interval_count ?? 1,
     lookupKey: price.lookup_key,
+  }
+}
+
+function toScheduleSnapshot(schedule: Stripe.SubscriptionSchedule): ScheduleSnapshot {
+  return {
+    id: schedule.id,
+    status: schedule.status,
+    phases: schedule.phases.map((phase) => ({
+      startsAt: fromUnix(phase.start_date),
+      endsAt: fromUnix(phase.end_date),
+      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? 1 })),
+    })),
   }
 }
 

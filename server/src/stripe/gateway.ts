@@ -46,6 +46,7 @@ export type StripeReads = {
   /** Newest first; `limit` null is all. */
   listCharges(customerId: string, limit: number | null): Promise<ChargeSnapshot[]>
   previewInvoice(query: InvoicePreviewQuery): Promise<InvoicePreview>
+  retrieveSchedule(scheduleId: string): Promise<ScheduleSnapshot | null>
   retrieveTestClock(testClockId: string): Promise<TestClockSnapshot>
   listProducts(): Promise<ProductSnapshot[]>
   /** Recurring prices that are active. */
@@ -89,6 +90,12 @@ export type PriceSnapshot = {
   readonly interval: string | null
   readonly intervalCount: number
   readonly lookupKey: string | null
+}
+
+export type ScheduleSnapshot = {
+  readonly id: string
+  readonly status: string
+  readonly phases: readonly { readonly startsAt: Instant; readonly endsAt: Instant; readonly items: readonly PhaseItem[] }[]
 }
 
 export type TestClockSnapshot = {

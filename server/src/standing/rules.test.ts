@@ -1,0 +1,191 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { DAY_MS } from '../lib/period.ts'
+import { deriveStanding, type StandingFacts, type StandingOverride, type SubscriptionStatus } from './rules.ts'
+
+const policy = { defaultPlanKey: 'free', graceDays: 3 }
+const now = new Date('2026-03-10T12:00:00Z')
+const daysFromNow = (days: number) => new Date(now.getTime() + days * DAY_MS)
+
+const subscribed: StandingFacts = {
+  planKey: 'pro',
+  subscriptionStatus: 'active',
+  trialEndsAt: null,
+  currentPeriodEnd: daysFromNow(20),
+  paymentFailedAt: null,
+  override: null,
+}
+const noOverride: StandingOverride = { planKey: null, status: null, trialEndsAt: null, expiresAt: null }
+
+describe('without an override', () => {
+  test('an organization without a subscription is on the default plan', () => {
+    expect(deriveStanding({ ...subscribed, subscriptionStatus: null }, policy, now)).toMatchObject({
+      state: 'free',
+      planKey: 'free',
+      mayUse: true,
+      reason: 'no_subscription',
+    })
+  })
+
+  test('a subscription whose first payment is pending gives nothing of its plan yet', () => {
+    expect(deriveStanding({ ...subscribed, subscriptionStatus: 'incomplete' }, policy, now)).toMatchObject({
+      state: 'free',
+      planKey: 'free',
+      reason: 'payment_pending',
+    })
+  })
+
+  test('EM-7 a failed payment leaves use allowed for the days of grace, to the millisecond', () => {
+    const failed = { ...subscribed, subscriptionStatus: 'past_due' as const, paymentFailedAt: daysFromNow(-3) }
+    const graceEnd = now
+    expect(deriveStanding(failed, policy, new Date(graceEnd.getTime() - 1))).toMatchObject({
+      state: 'grace',
+      mayUse: true,
+      since: failed.paymentFailedAt,
+      until: graceEnd,
+    })
+    expect(deriveStanding(failed, policy, graceEnd)).toMatchObject({ state: 'suspended', mayUse: false, since: graceEnd })
+  })
+
+  test('EM-7 an active subscription with an open failed invoice is in grace too: active does not mean that all is paid', () => {
+    expect(deriveStanding({ ...subscribed, paymentFailedAt: daysFromNow(-1) }, policy, now).state).toBe('grace')
+  })
+
+  test('a subscription that Stripe has given up collecting is suspended', () => {
+    expect(deriveStanding({ ...subscribed, subscriptionStatus: 'unpaid' }, policy, now).mayUse).toBe(false)
+  })
+
+  test('past_due without an attempted open invoice is not held against the customer', () => {
+    expect(deriveStanding({ ...subscribed, subscriptionStatus: 'past_due' }, policy, now).state).toBe('active')
+  })
+
+  test('a trial that ended without a payment method says so', () => {
+    const facts = { ...subscribed, subscriptionStatus: 'paused' as const, trialEndsAt: daysFromNow(-1) }
+    expect(deriveStanding(facts, policy, now)).toMatchObject({ state: 'paused', mayUse: false, reason: 'trial_ended' })
+  })
+
+  test('a trial that is over by our clock goes on until Stripe says what came of it', () => {
+    const facts = { ...subscribed, subscriptionStatus: 'trialing' as const, trialEndsAt: daysFromNow(-0.01) }
+    expect(deriveStanding(facts, policy, now)).toMatchObject({ state: 'trialing', mayUse: true })
+  })
+})
+
+describe('MR-6 an operator overrides', () => {
+  test('only the plan: the standing stays what Stripe says', () => {
+    const override = { ...noOverride, planKey: 'enterprise' }
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
+      state: 'active',
+      planKey: 'enterprise',
+      reason: 'paid',
+    })
+    expect(deriveStanding({ ...subscribed, subscriptionStatus: null, override }, policy, now).planKey).toBe('enterprise')
+  })
+
+  test('a status of past_due stops use at once, without grace', () => {
+    const override = { ...noOverride, status: 'past_due' as const }
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
+      state: 'suspended',
+      mayUse: false,
+      reason: 'override',
+    })
+  })
+
+  test('a status of active waives an unpaid invoice', () => {
+    const override = { ...noOverride, status: 'active' as const }
+    expect(deriveStanding({ ...subscribed, paymentFailedAt: daysFromNow(-30), override }, policy, now)).toMatchObject({
+      state: 'active',
+      mayUse: true,
+    })
+  })
+
+  test('a trial ends on the minute that the operator named', () => {
+    const override = { ...noOverride, status: 'trialing' as const, trialEndsAt: now }
+    expect(deriveStanding({ ...subscribed, override }, policy, new Date(now.getTime() - 1)).state).toBe('trialing')
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
+      state: 'free',
+      planKey: 'free',
+      reason: 'trial_ended',
+    })
+  })
+
+  test('an expiry ends everything that was given by hand', () => {
+    const override = { planKey: 'pro', status: 'active' as const, trialEndsAt: null, expiresAt: now }
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
+      state: 'free',
+      planKey: 'free',
+      reason: 'subscription_ended',
+    })
+  })
+
+  test('an expiry set on a paying customer does not hide a failed payment before it', () => {
+    const override = { ...noOverride, expiresAt: daysFromNow(10) }
+    expect(deriveStanding({ ...subscribed, paymentFailedAt: daysFromNow(-4), override }, policy, now).state).toBe('suspended')
+  })
+})
+
+const statuses: (SubscriptionStatus | null)[] = [
+  null,
+  'incomplete',
+  'incomplete_expired',
+  'trialing',
+  'active',
+  'past_due',
+  'unpaid',
+  'canceled',
+  'paused',
+]
+const instant = fc.date({ min: daysFromNow(-60), max: daysFromNow(60), noInvalidDate: true })
+const maybeInstant = fc.option(instant)
+const facts: fc.Arbitrary<StandingFacts> = fc.record({
+  planKey: fc.constantFrom('pro', 'starter'),
+  subscriptionStatus: fc.constantFrom(...statuses),
+  trialEndsAt: maybeInstant,
+  currentPeriodEnd: maybeInstant,
+  paymentFailedAt: maybeInstant,
+  override: fc.option(
+    fc.record({
+      planKey: fc.option(fc.constantFrom('pro', 'enterprise')),
+      status: fc.constantFrom(...statuses),
+      trialEndsAt: maybeInstant,
+      expiresAt: maybeInstant,
+    }),
+  ),
+})
+
+describe('for all facts and times', () => {
+  test('use is refused exactly when suspended or paused', () => {
+    fc.assert(
+      fc.property(facts, instant, (given, at) => {
+        const { state, mayUse } = deriveStanding(given, policy, at)
+        expect(mayUse).toBe(state !== 'suspended' && state !== 'paused')
+      }),
+    )
+  })
+
+  test('a standing holds until the time it names, and is another one from then on, where Stripe has nothing to say to it', () => {
+    fc.assert(
+      fc.property(facts, instant, (given, at) => {
+        const standing = deriveStanding(given, policy, at)
+        if (standing.until === null || standing.until <= at || !['grace', 'override'].includes(reasonKind(standing.reason)))
+          return
+        const before = deriveStanding(given, policy, new Date(standing.until.getTime() - 1))
+        expect(before).toEqual(standing)
+        expect(deriveStanding(given, policy, standing.until).state).not.toBe(standing.state)
+      }),
+    )
+  })
+
+  test('paying everything never takes use away', () => {
+    fc.assert(
+      fc.property(facts, instant, (given, at) => {
+        const owing = deriveStanding(given, policy, at)
+        const paid = deriveStanding({ ...given, paymentFailedAt: null }, policy, at)
+        if (owing.mayUse) expect(paid.mayUse || given.subscriptionStatus === 'unpaid').toBe(true)
+      }),
+    )
+  })
+})
+
+function reasonKind(reason: string): string {
+  return reason === 'payment_failed_in_grace' ? 'grace' : reason
+}

@@ -1,0 +1,231 @@
+import type { Instant } from '../lib/clock.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { InvoiceStatus } from './snapshots.ts'
+
+/** A subscription as the mirror holds it, as far as the account depends on it. */
+export type MirroredSubscription = {
+  readonly id: string
+  readonly status: SubscriptionStatus
+  readonly cancelAt: Instant | null
+  readonly cancelAtPeriodEnd: boolean
+  readonly trialEnd: Instant | null
+  readonly defaultPaymentMethodId: string | null
+  readonly createdAt: Instant
+  readonly items: readonly MirroredItem[]
+  /** What the next phase of its schedule sells, and from when. */
+  readonly scheduled: { readonly priceId: string; readonly at: Instant } | null
+}
+
+export type MirroredItem = {
+  readonly id: string
+  readonly priceId: string
+  readonly quantity: number | null
+  readonly currentPeriodStart: Instant
+  readonly currentPeriodEnd: Instant
+}
+
+export type MirroredInvoice = {
+  readonly id: string
+  readonly subscriptionId: string | null
+  readonly status: InvoiceStatus
+  readonly collectionMethod: string
+  readonly attempted: boolean
+  readonly amountRemainingMinor: number
+  readonly finalizedAt: Instant | null
+  readonly createdAt: Instant
+}
+
+/** What a Stripe price sells, from `plan_prices`. */
+export type SoldPlan = { readonly planKey: string; readonly priceKey: string; readonly catalogVersion: number }
+
+export type AccountInputs = {
+  readonly subscriptions: readonly MirroredSubscription[]
+  /** Those that are open. */
+  readonly invoices: readonly MirroredInvoice[]
+  readonly customerPaymentMethodId: string | null
+  readonly plansByPrice: ReadonlyMap<string, SoldPlan>
+  readonly previous: { readonly planKey: string; readonly catalogVersion: number; readonly subscriptionId: string | null } | null
+  /** The catalog of new customers, and its default plan. */
+  readonly current: { readonly catalogVersion: number; readonly defaultPlanKey: string; readonly planKeys: ReadonlySet<string> }
+}
+
+/** An `accounts` row without the columns that operators set. */
+export type DerivedAccount = {
+  readonly planKey: string
+  readonly catalogVersion: number
+  readonly subscriptionId: string | null
+  readonly subscriptionStatus: SubscriptionStatus | null
+  readonly currentPeriodStart: Instant | null
+  readonly currentPeriodEnd: Instant | null
+  readonly trialEndsAt: Instant | null
+  readonly cancelAt: Instant | null
+  readonly paymentFailedAt: Instant | null
+  readonly stripePriceId: string | null
+  readonly priceKey: string | null
+  readonly quantity: number | null
+  readonly paymentMethodId: string | null
+  readonly nextInvoiceAt: Instant | null
+  readonly scheduledPlanKey: string | null
+  readonly scheduledPriceKey: string | null
+  readonly scheduledAt: Instant | null
+}
+
+export type AccountAlert =
+  | { readonly kind: 'unknown_price'; readonly subscriptionId: string; readonly priceIds: readonly string[] }
+  | { readonly kind: 'several_subscriptions'; readonly subscriptionIds: readonly string[] }
+
+export type AccountDerivation = { readonly account: DerivedAccount; readonly alerts: readonly AccountAlert[] }
+
+/**
+ * Derives what an organization has from the mirror of Stripe, and from nothing else. Pure.
+ * - Of several subscriptions the best standing one counts, then the newer: the same whatever the order of the rows.
+ * - A price that sells no known plan keeps the plan there was and raises an alert; it never means the free plan.
+ * - An account keeps the catalog version under which its subscription began.
+ * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
+ *   Stripe tries to charge it in that moment.
+ */
+export function deriveAccount(inputs: AccountInputs): AccountDerivation {
+  const ranked = [...inputs.subscriptions].sort(compareSubscriptions)
+  const subscription = ranked[0] ?? null
+  if (subscription === null) return { account: withoutSubscription(inputs), alerts: [] }
+  const item = findPlanItem(subscription, inputs.plansByPrice)
+  const sold = item === null ? null : (inputs.plansByPrice.get(item.priceId) ?? null)
+  const ended = ENDED.has(subscription.status)
+  const terms = ended ? defaultTerms(inputs) : subscribedTerms(inputs, subscription, sold)
+  const timed = item ?? subscription.items[0] ?? null
+  const account: DerivedAccount = {
+    ...terms,
+    subscriptionId: subscription.id,
+    subscriptionStatus: subscription.status,
+    currentPeriodStart: timed?.currentPeriodStart ?? null,
+    currentPeriodEnd: timed?.currentPeriodEnd ?? null,
+    trialEndsAt: subscription.trialEnd,
+    cancelAt: ended ? null : cancelTime(subscription, timed),
+    paymentFailedAt: ended ? null : findPaymentFailure(inputs.invoices, subscription.id),
+    stripePriceId: item?.priceId ?? null,
+    priceKey: sold?.priceKey ?? null,
+    quantity: item?.quantity ?? null,
+    paymentMethodId: subscription.defaultPaymentMethodId ?? inputs.customerPaymentMethodId,
+    nextInvoiceAt: nextInvoiceTime(subscription, timed),
+    ...scheduledChange(ended ? null : subscription.scheduled, inputs.plansByPrice),
+  }
+  return { account, alerts: findAlerts(ranked, subscription, sold) }
+}
+
+/** Better standing first. A subscription that is paid for or tried goes before one that owes, and any of them before an ended one. */
+const RANK: Readonly<Record<SubscriptionStatus, number>> = {
+  active: 0,
+  trialing: 0,
+  past_due: 1,
+  unpaid: 2,
+  paused: 3,
+  incomplete: 4,
+  canceled: 5,
+  incomplete_expired: 6,
+}
+const ENDED: ReadonlySet<SubscriptionStatus> = new Set(['canceled', 'incomplete_expired'])
+
+function compareSubscriptions(a: MirroredSubscription, b: MirroredSubscription): number {
+  return RANK[a.status] - RANK[b.status] || b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1)
+}
+
+function withoutSubscription(inputs: AccountInputs): DerivedAccount {
+  return {
+    ...defaultTerms(inputs),
+    subscriptionId: null,
+    subscriptionStatus: null,
+    currentPeriodStart: null,
+    currentPeriodEnd: null,
+    trialEndsAt: null,
+    cancelAt: null,
+    paymentFailedAt: null,
+    stripePriceId: null,
+    priceKey: null,
+    quantity: null,
+    paymentMethodId: inputs.customerPaymentMethodId,
+    nextInvoiceAt: null,
+    scheduledPlanKey: null,
+    scheduledPriceKey: null,
+    scheduledAt: null,
+  }
+}
+
+type Terms = Pick<DerivedAccount, 'planKey' | 'catalogVersion'>
+
+function defaultTerms({ previous, current }: AccountInputs): Terms {
+  if (previous !== null && previous.planKey === current.defaultPlanKey) {
+    return { planKey: previous.planKey, catalogVersion: previous.catalogVersion }
+  }
+  return { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
+}
+
+function subscribedTerms({ previous, current }: AccountInputs, subscription: MirroredSubscription, sold: SoldPlan | null): Terms {
+  if (sold === null) return previous ?? { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
+  if (previous !== null && previous.subscriptionId === subscription.id && previous.planKey === sold.planKey) {
+    return { planKey: previous.planKey, catalogVersion: previous.catalogVersion }
+  }
+  // A plan that the current catalog no longer has keeps the terms under which its price was made.
+  return {
+    planKey: sold.planKey,
+    catalogVersion: current.planKeys.has(sold.planKey) ? current.catalogVersion : sold.catalogVersion,
+  }
+}
+
+/** The item that sells a plan; with several, the one whose id comes first, so that the answer does not depend on their order. */
+function findPlanItem(subscription: MirroredSubscription, plans: ReadonlyMap<string, SoldPlan>): MirroredItem | null {
+  const selling = subscription.items.filter((item) => plans.has(item.priceId))
+  return selling.sort((a, b) => (a.id < b.id ? -1 : 1))[0] ?? null
+}
+
+/** A portal in flexible mode sets `cancel_at`, the API `cancel_at_period_end`: both are read. */
+function cancelTime(subscription: MirroredSubscription, item: MirroredItem | null): Instant | null {
+  if (subscription.cancelAt !== null) return subscription.cancelAt
+  return subscription.cancelAtPeriodEnd ? (item?.currentPeriodEnd ?? null) : null
+}
+
+function findPaymentFailure(invoices: readonly MirroredInvoice[], subscriptionId: string): Instant | null {
+  const failed = invoices
+    .filter(
+      (invoice) =>
+        invoice.subscriptionId === subscriptionId &&
+        invoice.status === 'open' &&
+        invoice.attempted &&
+        invoice.collectionMethod === 'charge_automatically' &&
+        invoice.amountRemainingMinor > 0,
+    )
+    .map((invoice) => (invoice.finalizedAt ?? invoice.createdAt).getTime())
+  return failed.length === 0 ? null : new Date(Math.min(...failed))
+}
+
+type ScheduledChange = Pick<DerivedAccount, 'scheduledPlanKey' | 'scheduledPriceKey' | 'scheduledAt'>
+
+function scheduledChange(scheduled: MirroredSubscription['scheduled'], plans: ReadonlyMap<string, SoldPlan>): ScheduledChange {
+  const sold = scheduled === null ? undefined : plans.get(scheduled.priceId)
+  if (scheduled === null || sold === undefined) return { scheduledPlanKey: null, scheduledPriceKey: null, scheduledAt: null }
+  return { scheduledPlanKey: sold.planKey, scheduledPriceKey: sold.priceKey, scheduledAt: scheduled.at }
+}
+
+function nextInvoiceTime(subscription: MirroredSubscription, item: MirroredItem | null): Instant | null {
+  if (ENDED.has(subscription.status) || subscription.status === 'paused' || subscription.status === 'incomplete') return null
+  const end = item?.currentPeriodEnd ?? null
+  const cancelAt = cancelTime(subscription, item)
+  return end !== null && cancelAt !== null && cancelAt <= end ? null : end
+}
+
+function findAlerts(
+  ranked: readonly MirroredSubscription[],
+  subscription: MirroredSubscription,
+  sold: SoldPlan | null,
+): AccountAlert[] {
+  const alerts: AccountAlert[] = []
+  if (sold === null && !ENDED.has(subscription.status)) {
+    alerts.push({
+      kind: 'unknown_price',
+      subscriptionId: subscription.id,
+      priceIds: subscription.items.map((item) => item.priceId),
+    })
+  }
+  const live = ranked.filter(({ status }) => RANK[status] < RANK.incomplete)
+  if (live.length > 1) alerts.push({ kind: 'several_subscriptions', subscriptionIds: live.map(({ id }) => id) })
+  return alerts
+}
