@@ -1,0 +1,101 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { afterEach, describe, expect, it } from 'vitest'
+import { TollgateError, TollgateUnreachableError } from './errors.ts'
+import { createTollgateClient } from './usage.ts'
+
+const servers: Server[] = []
+
+afterEach(() => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections()
+    server.close()
+  }
+})
+
+type Received = { readonly path: string; readonly authorization: string | undefined; readonly body: Record<string, unknown> }
+
+/** A peer that answers each request by the next of these, the last one for ever. */
+async function startPeer(
+  answers: readonly ((response: ServerResponse) => void)[],
+): Promise<{ url: string; received: Received[] }> {
+  const received: Received[] = []
+  const server = createServer((request, response) => {
+    void readBody(request).then((body) => {
+      received.push({ path: request.url ?? '', authorization: request.headers.authorization, body })
+      answers[Math.min(received.length, answers.length) - 1]!(response)
+    })
+  }).listen(0, '127.0.0.1')
+  servers.push(server)
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('A TCP port was expected.')
+  return { url: `http://127.0.0.1:${address.port}`, received }
+}
+
+async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+  let text = ''
+  for await (const chunk of request) text += String(chunk)
+  return text === '' ? {} : (JSON.parse(text) as Record<string, unknown>)
+}
+
+const json = (status: number, body: unknown) => (response: ServerResponse) => {
+  response.writeHead(status, { 'content-type': 'application/json', 'retry-after': '0' }).end(JSON.stringify(body))
+}
+const hangUp = (response: ServerResponse): void => void response.destroy()
+const allowed = json(200, { allowed: true })
+
+describe('the client', () => {
+  it('repeats a write that had no answer, with the same idempotency key', async () => {
+    const { url, received } = await startPeer([hangUp, json(503, {}), allowed])
+    const client = createTollgateClient({ url, apiKey: 'tg_key' })
+    expect(await client.consume({ meter: 'search', quantity: '0.1' })).toEqual({ allowed: true })
+    expect(received).toHaveLength(3)
+    expect(new Set(received.map((request) => request.body['idempotency_key'])).size).toBe(1)
+    expect(received[0]).toMatchObject({
+      path: '/api/v1/usage/consume',
+      authorization: 'Bearer tg_key',
+      body: { meter: 'search', quantity: '0.1' },
+    })
+  })
+
+  it('gives each item of a batch its own key, and a check none', async () => {
+    const { url, received } = await startPeer([json(200, { results: [] })])
+    const client = createTollgateClient({ url, apiKey: 'tg_key' })
+    await client.batch([
+      { verb: 'consume', meter: 'a' },
+      { verb: 'track', meter: 'a', idempotencyKey: 'mine' },
+      { verb: 'check', meter: 'a' },
+    ])
+    const [first, second, third] = received[0]!.body['items'] as Record<string, unknown>[]
+    expect(first!['idempotency_key']).toMatch(/^[0-9a-f-]{36}$/)
+    expect(second!['idempotency_key']).toBe('mine')
+    expect(third).not.toHaveProperty('idempotency_key')
+  })
+
+  it('does not repeat what the server refuses, and passes its problem on', async () => {
+    const { url, received } = await startPeer([
+      json(422, { title: 'No such meter', code: 'unknown_meter', detail: 'No meter is called "x".' }),
+    ])
+    const client = createTollgateClient({ url, apiKey: 'tg_key' })
+    const refused = client.consume({ meter: 'x' })
+    await expect(refused).rejects.toThrow(
+      expect.objectContaining({ status: 422, code: 'unknown_meter', message: 'No meter is called "x".' }),
+    )
+    await expect(refused).rejects.toBeInstanceOf(TollgateError)
+    expect(received).toHaveLength(1)
+  })
+
+  it('says that it does not know when no answer ever arrives', async () => {
+    const { url, received } = await startPeer([hangUp])
+    const client = createTollgateClient({ url, apiKey: 'tg_key', retries: 1 })
+    await expect(client.consume({ meter: 'x' })).rejects.toBeInstanceOf(TollgateUnreachableError)
+    expect(received).toHaveLength(2)
+  })
+
+  it('gives up on an attempt that takes too long', async () => {
+    const { url } = await startPeer([() => undefined])
+    const client = createTollgateClient({ url, apiKey: 'tg_key', retries: 0, timeoutMs: 50 })
+    await expect(client.usage()).rejects.toBeInstanceOf(TollgateUnreachableError)
+  })
+})
