@@ -1,0 +1,63 @@
+import { layout } from './layout.ts'
+
+/** Stored forms of the objects that the core owns: customers, catalog, meters, credits, entitlements, events, webhooks. */
+export interface CoreShapes {
+  customer: {
+    /** Id of the discount that applies, or null. */
+    discount: string | null
+    subscriptions: never
+    tax_ids: never
+    sources: never
+  }
+  deleted_customer: Record<never, never>
+  event: { _: { customer: string | null } }
+  webhook_endpoint: {
+    secret: never
+    _: {
+      secret: string
+      /** The secret before the last roll and the unix second until which it still signs. */
+      previousSecret: { secret: string; until: number } | null
+    }
+  }
+  /** One event on its way to one endpoint. */
+  _delivery: {
+    id: string
+    event: string
+    endpoint: string
+    /** Tries so far. */
+    attempts: number
+    state: 'pending' | 'delivered' | 'failed'
+    /** Real time (ms) of the next try. */
+    nextAttemptMs: number
+    /** HTTP status or network error of the last try. */
+    lastResult: string | null
+  }
+  /** An answer kept for a repeat of the same request. */
+  _idempotent_answer: {
+    id: string
+    endpoint: string
+    digest: string
+    /** Unix seconds of the sandbox's clock. */
+    created: number
+    status: number
+    body: string
+    requestId: string
+  }
+  /** Settings of the sandbox that a restart must find again (the clock). */
+  _setting: { id: string; value: unknown }
+}
+
+export const coreLayouts = [
+  layout('customer', 'cus', { email: (customer) => customer.email, test_clock: (customer) => customer.test_clock }),
+  layout('deleted_customer', ''),
+  layout('customer_balance_transaction', 'cbtxn', { customer: (transaction) => transaction.customer }),
+  layout('product', 'prod'),
+  layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
+  layout('tax_rate', 'txr'),
+  layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
+  layout('event', 'evt', { type: (event) => event.type }),
+  layout('webhook_endpoint', 'we'),
+  layout('_delivery', 'dlv', { event: (delivery) => delivery.event, state: (delivery) => delivery.state }),
+  layout('_idempotent_answer', ''),
+  layout('_setting', ''),
+]

@@ -1,0 +1,83 @@
+import { layout } from './layout.ts'
+
+/** A checkout line as it was asked for, its price already made. */
+export interface CheckoutItem {
+  readonly id: string
+  readonly price: string
+  readonly quantity: number
+  readonly adjustable: { enabled: boolean; maximum: number | null; minimum: number | null } | null
+  readonly metadata: Record<string, string>
+  readonly taxRates: readonly string[]
+}
+
+/** Stored forms of the payment objects: payment methods, intents, charges, refunds, disputes, checkout and portal sessions. */
+export interface PaymentShapes {
+  payment_method: {
+    _: {
+      /** Key of the row of `payments/test-cards.ts` that says how the card behaves; null for other kinds of method. */
+      card: string | null
+      /** The holder authenticated a later use without them being there. */
+      setUp: boolean
+      /** Used once without a customer, or detached: Stripe lets it not be used again. */
+      spent: boolean
+    }
+  }
+  payment_intent: {
+    _: {
+      /** The invoice that the intent pays. */
+      invoice: string | null
+      checkoutSession: string | null
+      returnUrl: string | null
+      offSession: boolean
+      /** An unanswered 3D Secure challenge stands. */
+      challenged: boolean
+    }
+  }
+  setup_intent: {
+    _: {
+      /** The subscription whose `pending_setup_intent` this is. */
+      subscription: string | null
+      checkoutSession: string | null
+      returnUrl: string | null
+    }
+  }
+  charge: { refunds: never }
+  dispute: { balance_transactions: never; _: { balanceTransactions: readonly string[] } }
+  /** The test behaviour that a refund still has before it. */
+  refund: { _: { next: { readonly at: number; readonly status: 'succeeded' | 'failed' } | null } }
+  balance_transaction: { status: never; _: { customer: string | null } }
+  'checkout.session': {
+    line_items: never
+    _: {
+      items: readonly CheckoutItem[]
+      subscriptionData: Record<string, unknown>
+      paymentIntentData: Record<string, unknown>
+      setupIntentData: Record<string, unknown>
+      customerUpdate: { address?: 'auto' | 'never'; name?: 'auto' | 'never'; shipping?: 'auto' | 'never' }
+      /** The test clock of its customer, or null: what its times mean. */
+      promotionCode: string | null
+      /** What the visitor sent with the form, kept while a 3D Secure challenge is open. Holds no card number. */
+      challenge: { readonly paymentMethod: string; readonly email: string; readonly custom: Record<string, string> } | null
+    }
+  }
+  'billing_portal.session': { _: { token: string; completed: boolean; openedAt: number | null } }
+}
+
+export const paymentLayouts = [
+  layout('payment_method', 'pm', { customer: (method) => method.customer }),
+  layout('setup_intent', 'seti', { customer: (intent) => intent.customer, payment_method: (intent) => intent.payment_method }),
+  layout('setup_attempt', 'setatt', { setup_intent: (attempt) => attempt.setup_intent }),
+  layout('payment_intent', 'pi', { customer: (intent) => intent.customer, invoice: (intent) => intent._.invoice }),
+  layout('charge', 'ch', { customer: (charge) => charge.customer, payment_intent: (charge) => charge.payment_intent }),
+  layout('refund', 're', { charge: (refund) => refund.charge, payment_intent: (refund) => refund.payment_intent }),
+  layout('dispute', 'du', { charge: (dispute) => dispute.charge, payment_intent: (dispute) => dispute.payment_intent }),
+  layout('balance_transaction', 'txn', { source: (transaction) => transaction.source as string | null }),
+  layout('mandate', 'mandate', { payment_method: (mandate) => mandate.payment_method }),
+  layout('checkout.session', 'cs', {
+    customer: (session) => session.customer,
+    payment_intent: (session) => session.payment_intent,
+    subscription: (session) => session.subscription,
+  }),
+  layout('billing_portal.configuration', 'bpc'),
+  layout('billing_portal.session', 'bps', { token: (session) => session._.token }),
+]

@@ -1,0 +1,17 @@
+import type { Module } from './engine/module.ts'
+import { forgetAnswers } from './http/idempotency.ts'
+import { customersModule } from './resources/customers.ts'
+import { eventsModule } from './resources/events.ts'
+import { webhookEndpointsModule } from './resources/webhook-endpoints.ts'
+import { productsModule } from './resources/products.ts'
+import { pricesModule } from './resources/prices.ts'
+
+/** Customers, catalog, meters, credits, entitlements, events, webhook endpoints, and the sandbox's own controls. */
+export const coreModules: readonly Module[] = [
+  { rules: [forgetAnswers] },
+  customersModule,
+  productsModule,
+  pricesModule,
+  eventsModule,
+  webhookEndpointsModule,
+]
