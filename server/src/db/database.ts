@@ -7,6 +7,9 @@ export type Queryable = Pick<Pool | ClientBase, 'query'>
 /** The client of an open transaction. A store's statements take it (or the pool) as their first argument. */
 export type Transaction = PoolClient
 
+/** One lent connection: single statements, and transactions on it. */
+export type Session = Queryable & { transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> }
+
 /** PostgreSQL as the domains see it. */
 export type Db = Queryable & {
   /**
@@ -15,6 +18,12 @@ export type Db = Queryable & {
    * unknown, and repeating with the same idempotency key is safe
    */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>
+  /**
+   * Lends one connection for what belongs to a session rather than to a transaction: an advisory lock that spans a call
+   * to somewhere else and the transaction after it.
+   * @throws DomainError `database_unavailable` when PostgreSQL is away
+   */
+  session<Result>(work: (session: Session) => Promise<Result>): Promise<Result>
   close(): Promise<void>
 }
 
@@ -48,31 +57,47 @@ export function openDatabase(options: DatabaseOptions): Db {
     types,
   })
   pool.on('error', (error) => options.onError?.(error))
-  return { query: pool.query.bind(pool), transaction: (work) => runTransaction(pool, work), close: () => pool.end() }
+  return {
+    query: pool.query.bind(pool),
+    transaction: (work) => lend(pool, (client) => runTransaction(client, work)),
+    session: (work) =>
+      lend(pool, (client) => work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner) })),
+    close: () => pool.end(),
+  }
 }
 
-async function runTransaction<Result>(pool: Pool, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+/** A connection on which a rollback failed: it is thrown away instead of being lent again. */
+const unusable = new WeakSet<PoolClient>()
+
+async function lend<Result>(pool: Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
   const client = await pool.connect().catch(throwUnavailable)
-  let broken: Error | undefined
+  let lost: Error | undefined
   // A connection that dies while it is lent also says so here; unheard, the event would end the process.
   const onLost = (error: Error): void => {
-    broken = error
+    lost = error
   }
   client.on('error', onLost)
+  try {
+    return await work(client)
+  } catch (error) {
+    if (!isConnectionError(error)) throw error
+    unusable.add(client)
+    return throwUnavailable(error)
+  } finally {
+    client.off('error', onLost)
+    client.release(lost ?? unusable.has(client))
+  }
+}
+
+async function runTransaction<Result>(client: PoolClient, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
   try {
     await client.query('begin')
     const result = await work(client)
     await client.query('commit')
     return result
   } catch (error) {
-    await client.query('rollback').catch((rollbackError: unknown) => {
-      broken ??= rollbackError instanceof Error ? rollbackError : new Error(String(rollbackError))
-    })
-    if (isConnectionError(error)) throwUnavailable(error)
+    await client.query('rollback').catch(() => unusable.add(client))
     throw error
-  } finally {
-    client.off('error', onLost)
-    client.release(broken)
   }
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import { DomainError } from '../lib/errors.ts'
 import { readEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError, isMissingAtStripe } from './errors.ts'
@@ -14,7 +14,7 @@ import type {
   StripeReads,
   TestClockSnapshot,
 } from './gateway.ts'
-import { createRateLimiter, type CallPriority } from './limiter.ts'
+import { createRateLimiter, type CallPriority, type RateLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
 import * as request from './requests.ts'
 import {
@@ -57,7 +57,7 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
   })
   const perSecond = options.callsPerSecond ?? (mode === 'live' ? 80 : 20)
   const limiter = createRateLimiter({ perSecond, burst: perSecond })
-  const call = createCaller(limiter.take, options.log)
+  const call = createCaller(limiter, options.log)
   const changes = mutationTable(stripe)
 
   return {
@@ -76,10 +76,10 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
 type Caller = <T>(name: string, make: () => Promise<T>) => Promise<T>
 
 /** Waits for its turn, waits longer when Stripe throttles, and turns the SDK's errors into ours; their words go to the log only. */
-function createCaller(take: (priority: CallPriority) => Promise<void>, log: Log) {
+function createCaller(limiter: RateLimiter, log: Log) {
   return async function call<T>(name: string, priority: CallPriority, make: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
-      await take(priority)
+      await limiter.take(priority)
       try {
         return await make()
       } catch (error) {
