@@ -1,44 +1,33 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
+import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
+import type { RefusalStatus } from './quota.ts'
 import type { QuantityInput, UsageClient } from './usage.ts'
 
 export type MeteredRouteOptions = {
   /** The client that acts for this call's organization; null answers 401. */
   readonly client: (context: Context) => UsageClient | null
   readonly meter: string
-  /** How much one call uses; default 1. */
+  /** How much one call uses, or at most uses; default 1. */
   readonly quantity?: QuantityInput | ((context: Context) => QuantityInput | Promise<QuantityInput>)
+  /** What the call came to, read after the handler ran (tokens, for example); without it, what was held is recorded. */
+  readonly settleQuantity?: (context: Context) => QuantityInput | undefined
   /** Other statuses for refusals by their code, e.g. `{ quota_exceeded: 403 }` (CB-5). */
   readonly statuses?: Readonly<Record<string, RefusalStatus>>
 }
 
-/**
- * Meters a route: holds its cost before the handler runs, records it when the handler succeeds, gives it back when the
- * handler fails (EM-3). Because the cost is held, calls that run at the same moment cannot overshoot the quota together.
- * Answers carry the headers of EM-5; a refusal is 429 or 403 with the body of EM-4.
- */
+/** Meters a Hono route (see `beginMeteredCall`): 429 or 403 with the body of EM-4, `X-Credits-*` on every answer. */
 export function meterRoute(options: MeteredRouteOptions): MiddlewareHandler {
   return async (context, next) => {
     const client = options.client(context)
-    if (client === null) return context.json({ error: 'unauthenticated', message: 'An API key is needed.' }, 401)
+    if (client === null) return context.json(UNAUTHENTICATED, 401)
     const quantity = typeof options.quantity === 'function' ? await options.quantity(context) : (options.quantity ?? 1)
-    const held = await client.reserve({ meter: options.meter, quantity })
-    if (held.balance) setHeaders(context, creditHeaders(held.balance))
-    if (!held.allowed || held.reservation_id === undefined) {
-      const refusal = await describeRefusal(client, held, options.statuses)
-      return context.json(refusal.body, refusal.status)
-    }
+    const call = await beginMeteredCall(client, { ...options, quantity })
+    // Before the handler runs: headers that Hono gets afterwards cost a copy of the whole answer.
+    for (const [name, value] of Object.entries(call.headers)) context.header(name, value)
+    if (call.refusal) return context.json(call.refusal.body, call.refusal.status)
     await next()
-    if (context.res.ok && !context.error) {
-      await client.settle(held.reservation_id)
-    } else {
-      await client.release(held.reservation_id)
-    }
+    const ok = context.res.ok && !context.error
+    await call.finish({ ok, quantity: ok ? options.settleQuantity?.(context) : undefined })
     return undefined
   }
-}
-
-/** Set before the handler runs: headers that Hono gets afterwards cost a copy of the whole answer. */
-function setHeaders(context: Context, headers: Record<string, string>): void {
-  for (const [name, value] of Object.entries(headers)) context.header(name, value)
 }

@@ -1,0 +1,43 @@
+import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
+import type { RefusalStatus } from './quota.ts'
+import type { QuantityInput, UsageClient } from './usage.ts'
+
+export type MeteredHandlerOptions = {
+  /** The client that acts for this call's organization; null answers 401. */
+  readonly client: (request: Request) => UsageClient | null
+  readonly meter: string
+  readonly quantity?: QuantityInput | ((request: Request) => QuantityInput | Promise<QuantityInput>)
+  /** What the call came to, read from the handler's answer. */
+  readonly settleQuantity?: (response: Response) => QuantityInput | undefined
+  readonly statuses?: Readonly<Record<string, RefusalStatus>>
+}
+
+/**
+ * Meters a handler of web-standard requests (see `beginMeteredCall`): a route handler of Next, a Worker, Deno, Bun.
+ * @example
+ * export const POST = meterHandler({ client, meter: 'chat_tokens' }, async (request) => Response.json(await chat(request)))
+ */
+export function meterHandler<Rest extends unknown[]>(
+  options: MeteredHandlerOptions,
+  handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  return async (request, ...rest) => {
+    const client = options.client(request)
+    if (client === null) return Response.json(UNAUTHENTICATED, { status: 401 })
+    const quantity = typeof options.quantity === 'function' ? await options.quantity(request) : (options.quantity ?? 1)
+    const call = await beginMeteredCall(client, { ...options, quantity })
+    if (call.refusal) return Response.json(call.refusal.body, { status: call.refusal.status, headers: call.headers })
+    let response: Response
+    try {
+      response = await handler(request, ...rest)
+    } catch (error) {
+      await call.finish({ ok: false })
+      throw error
+    }
+    await call.finish({ ok: response.ok, quantity: response.ok ? options.settleQuantity?.(response) : undefined })
+    // The handler's headers may be immutable (a passed-on fetch), so the answer is made anew around its body.
+    const headers = new Headers(response.headers)
+    for (const [name, value] of Object.entries(call.headers)) headers.set(name, value)
+    return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+  }
+}
