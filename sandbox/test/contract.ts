@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import { afterEach, expect } from 'vitest'
 import { startSandbox, type Sandbox, type SandboxOptions } from '../src/index.ts'
 import { Contract } from './schemas.ts'
@@ -19,11 +19,11 @@ export interface TestSandbox {
   /** The official client, pointed at the sandbox; every answer it gets is checked against the contract. */
   readonly stripe: Stripe
   /** Sends a raw request: for what the official client cannot say. Checked against the contract as well. */
-  fetch(path: string, init?: RequestInit): Promise<Response>
+  readonly fetch: (path: string, init?: RequestInit) => Promise<Response>
   /** All events so far, oldest first, each snapshot checked against the contract. */
-  events(): Stripe.Event[]
+  readonly events: () => Stripe.Event[]
   /** `type` of all events so far, oldest first; those after `since` events when given. */
-  eventTypes(since?: number): string[]
+  readonly eventTypes: (since?: number) => string[]
 }
 
 const running: Array<() => Promise<void>> = []

@@ -187,7 +187,7 @@ class Transaction implements Ctx {
     const { id } = object as unknown as StoredObject
     if (this.store.get(name, id) !== undefined) throw new Error(`There is a ${name} with the id ${id} already.`)
     this.store.put(name, object)
-    if (event !== undefined) this.emit(event, object as object)
+    if (event !== undefined) this.emit(event, object)
     return object
   }
 
@@ -198,9 +198,9 @@ class Transaction implements Ctx {
   }
 
   change<K extends StoredName>(name: K, id: string, patch: Partial<Stored<K>>, event: EventType): Stored<K> {
-    const before = this.present(this.require(name, id) as object)
+    const before = this.present(this.require(name, id))
     const next = this.update(name, id, patch)
-    if (!sameJson(before, this.present(next as object))) this.emit(event, next as object, { before })
+    if (!sameJson(before, this.present(next))) this.emit(event, next, { before })
     return next
   }
 

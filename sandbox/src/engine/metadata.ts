@@ -5,7 +5,7 @@ const MAX_KEY = 40
 const MAX_VALUE = 500
 
 /** Metadata as a parameter: `''` clears everything, a key with `''` (or null) removes the key. */
-export type MetadataParam = '' | null | Record<string, string | number | '' | null> | undefined
+export type MetadataParam = '' | null | Record<string, string | number | null> | undefined
 
 /**
  * Merges the metadata parameter into what is stored. Limits as on Stripe: 50 keys, 40 characters a key, 500 a value.

@@ -6,7 +6,7 @@ import type { Ctx } from './context.ts'
 /** `{id}` and the like of a path template, as an object of strings. */
 export type PathOf<Key extends string> = Key extends `${string}{${infer Name}}${infer Rest}`
   ? { readonly [N in Name]: string } & PathOf<Rest>
-  : Record<never, never>
+  : unknown
 
 /** One operation of the contract and what carries it out. Make it with `operation()`. */
 export interface Operation {
@@ -17,7 +17,7 @@ export interface Operation {
   readonly refuses: readonly string[]
   /** True for operations that Stripe.js may call with a publishable key. */
   readonly publishable: boolean
-  run(ctx: Ctx, params: Record<string, unknown>, path: Record<string, string>): object
+  readonly run: (ctx: Ctx, params: Record<string, unknown>, path: Record<string, string>) => object
 }
 
 interface OperationDeclaration<Key extends OperationKey, Taken extends keyof Params[Key]> {
@@ -26,7 +26,7 @@ interface OperationDeclaration<Key extends OperationKey, Taken extends keyof Par
   readonly refuses?: readonly string[]
   readonly publishable?: boolean
   /** Carries the operation out; returns the stored object, a list, or any plain object to answer. */
-  run(ctx: Ctx, params: Pick<Params[Key], Taken>, path: PathOf<Key>): object
+  readonly run: (ctx: Ctx, params: Pick<Params[Key], Taken>, path: PathOf<Key>) => object
 }
 
 /** Declares an operation. `expand` needs no mention: the engine takes care of it. */
@@ -38,7 +38,7 @@ export function operation<Key extends OperationKey, Taken extends keyof Params[K
     takes: declaration.takes as readonly string[],
     refuses: declaration.refuses ?? [],
     publishable: declaration.publishable ?? false,
-    run: declaration.run as Operation['run'],
+    run: declaration.run as unknown as Operation['run'],
   }
 }
 
@@ -46,17 +46,17 @@ export function operation<Key extends OperationKey, Taken extends keyof Params[K
 export interface Presenter {
   readonly name: StoredName
   /** Fields computed each time: embedded objects and lists. */
-  compose(object: StoredObject, ctx: Ctx): Record<string, unknown>
+  readonly compose: (object: StoredObject, ctx: Ctx) => Record<string, unknown>
   /** Fields that are left out until `expand` names them; each says how to find the value. */
   readonly onExpand: Readonly<Record<string, (object: StoredObject, ctx: Ctx) => unknown>>
 }
 
 interface PresenterDeclaration<K extends StoredName> {
-  compose?(
+  readonly compose?: (
     object: Stored<K>,
     ctx: Ctx,
-  ): K extends keyof Wire ? Partial<{ [F in keyof Wire[K]]: unknown }> : Record<string, unknown>
-  onExpand?: Readonly<Record<string, (object: Stored<K>, ctx: Ctx) => unknown>>
+  ) => K extends keyof Wire ? Partial<{ [F in keyof Wire[K]]: unknown }> : Record<string, unknown>
+  readonly onExpand?: Readonly<Record<string, (object: Stored<K>, ctx: Ctx) => unknown>>
 }
 
 /** Declares how a kind of object is presented. */
@@ -79,9 +79,9 @@ export interface TimeRule {
   /** Rules due in the same second run in ascending order; 50 unless told. */
   readonly order: number
   /** Unix seconds at which `run` must happen, or null. Reads only the object itself (and what never changes). */
-  due(object: StoredObject, ctx: Ctx): number | null
+  readonly due: (object: StoredObject, ctx: Ctx) => number | null
   /** Makes it happen. Must change the object so that `due` gives a later time or null. `ctx.now()` is the time that was due. */
-  run(object: StoredObject, ctx: Ctx): void
+  readonly run: (object: StoredObject, ctx: Ctx) => void
 }
 
 /** Declares a time-driven rule. */
@@ -89,8 +89,8 @@ export function timeRule<K extends StoredName>(rule: {
   readonly name: string
   readonly object: K
   readonly order?: number
-  due(object: Stored<K>, ctx: Ctx): number | null
-  run(object: Stored<K>, ctx: Ctx): void
+  readonly due: (object: Stored<K>, ctx: Ctx) => number | null
+  readonly run: (object: Stored<K>, ctx: Ctx) => void
 }): TimeRule {
   return {
     name: rule.name,

@@ -172,7 +172,7 @@ function looseness(schema: Schema): number {
 }
 
 function textOf(raw: unknown): string {
-  return typeof raw === 'object' ? JSON.stringify(raw) : String(raw)
+  return typeof raw === 'string' ? raw : JSON.stringify(raw)
 }
 
 /** True when the operation's schema knows a parameter at this dotted path (`subscription_data.trial_period_days`). */

@@ -9,7 +9,6 @@ export interface CoreShapes {
     tax_ids: never
     sources: never
   }
-  deleted_customer: Record<never, never>
   event: { _: { customer: string | null } }
   webhook_endpoint: {
     secret: never

@@ -9,7 +9,7 @@ import { paymentLayouts, type PaymentShapes } from './payments.ts'
  */
 type Shapes = CoreShapes & BillingShapes & PaymentShapes
 
-type Shape<K> = K extends keyof Shapes ? Shapes[K] : Record<never, never>
+type Shape<K> = K extends keyof Shapes ? Shapes[K] : object
 type Composed<S> = { [F in keyof S as S[F] extends never ? (F extends string ? F : never) : never]: true }
 type Replaced<S> = { [F in keyof S as S[F] extends never ? never : F]: S[F] }
 

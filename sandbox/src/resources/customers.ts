@@ -211,7 +211,7 @@ const presenters = [
         const running = ctx.store
           .by('subscription', 'customer', customer.id)
           .filter((subscription) => subscription.status !== 'canceled')
-        const newestFirst = running.reverse().map((subscription) => ctx.present(subscription))
+        const newestFirst = running.toReversed().map((subscription) => ctx.present(subscription))
         return wholeList(newestFirst, `/v1/customers/${customer.id}/subscriptions`)
       },
       sources: (customer) => wholeList([], `/v1/customers/${customer.id}/sources`),

@@ -4,7 +4,7 @@ import { invalidRequest, missing } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import type { Stored } from '../model/index.ts'
 import type { Params } from '../wire.gen.ts'
-import { createProduct } from './products.ts'
+import { createProduct } from './product-create.ts'
 
 export type Price = Stored<'price'>
 export type CreateParams = Omit<Params['POST /v1/prices'], 'expand'>

@@ -1,14 +1,13 @@
-import { orNull, updated } from '../engine/answer.ts'
+import { updated } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
 import type { Params } from '../wire.gen.ts'
 import { createPrice } from './price-create.ts'
+import { createProduct, taxDetails, type Product } from './product-create.ts'
 
-type Product = Stored<'product'>
 type CreateParams = Params['POST /v1/products']
 
 const CREATE_TAKES = [
@@ -30,44 +29,12 @@ const CREATE_TAKES = [
   'url',
 ] as const
 
-/** Makes a product; a given id must be free. */
-export function createProduct(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Product {
-  const id = params.id ?? ctx.newId('prod')
-  if (ctx.get('product', id) !== undefined) {
-    throw invalidRequest(`Product already exists: ${id}`, { param: 'id', code: 'resource_already_exists' })
-  }
-  const now = ctx.now()
-  const product = ctx.create('product', {
-    id,
-    object: 'product',
-    active: params.active ?? true,
-    created: now,
-    default_price: null,
-    description: orNull(params.description),
-    images: params.images ?? [],
-    livemode: false,
-    marketing_features: params.marketing_features ?? [],
-    metadata: mergeMetadata({}, params.metadata),
-    name: params.name,
-    package_dimensions: params.package_dimensions ?? null,
-    shippable: params.shippable ?? null,
-    statement_descriptor: orNull(params.statement_descriptor),
-    tax_code: params.tax_code ?? null,
-    tax_details: taxDetails(params.tax_details),
-    type: params.type ?? 'service',
-    unit_label: orNull(params.unit_label),
-    updated: now,
-    url: orNull(params.url),
-  })
-  ctx.emit('product.created', product)
-  if (params.default_price_data === undefined) return product
-  const price = createPrice(ctx, { ...params.default_price_data, product: id })
-  return ctx.change('product', id, { default_price: price.id }, 'product.updated')
-}
-
-function taxDetails(param: CreateParams['tax_details']): Product['tax_details'] {
-  if (param === undefined) return null
-  return { performance_location: param.performance_location ?? null, tax_code: param.tax_code || null }
+function create(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Product {
+  const { default_price_data: priceData, ...rest } = params
+  const product = createProduct(ctx, rest)
+  if (priceData === undefined) return product
+  const price = createPrice(ctx, { ...priceData, product: product.id })
+  return ctx.change('product', product.id, { default_price: price.id }, 'product.updated')
 }
 
 function update(ctx: Ctx, id: string, params: Omit<Params['POST /v1/products/{id}'], 'expand'>): Product {
@@ -115,7 +82,7 @@ function remove(ctx: Ctx, id: string): object {
 }
 
 const operations = [
-  operation({ on: 'POST /v1/products', takes: CREATE_TAKES, run: createProduct }),
+  operation({ on: 'POST /v1/products', takes: CREATE_TAKES, run: create }),
   operation({
     on: 'POST /v1/products/{id}',
     takes: [
