@@ -1,4 +1,7 @@
+export { createCallCounter, type CallCounter, type CallCounterOptions, type CountedRequest } from './call-counter.ts'
 export { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
+export { beginMeteredCall, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
 export { creditHeaders, describeRefusal, statusOfRefusal, type RefusalStatus } from './quota.ts'
+export { createRecorders, type CheckResult, type Recorder } from './recorders.ts'
 export type { TransportOptions } from './transport.ts'
 export * from './usage.ts'
