@@ -1,126 +1,151 @@
 import { insertAuditEntry } from '../audit/store.ts'
-import { createApiKey, type ApiKeyInput } from '../auth/api-keys.ts'
-import { actorOf, type Principal } from '../auth/principal.ts'
-import { listApiKeys, revokeApiKey, type ApiKey } from '../auth/store.ts'
-import type { CatalogRegistry } from '../catalog/registry.ts'
-import type { Db } from '../db/database.ts'
-import type { Clock } from '../lib/clock.ts'
+import { makeApiKey, type ApiKeyInput } from '../auth/api-keys.ts'
+import { insertApiKey, listApiKeys, revokeApiKey, type ApiKey } from '../auth/store.ts'
+import type { Db, Transaction } from '../db/database.ts'
+import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newOrganizationId, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
-import { findOrganizationById, insertAccount, insertOrganization, type Organization } from './store.ts'
+import { findOrganization, insertOrganization, type Organization } from './store.ts'
 
 export type OrganizationsContext = {
   readonly db: Db
   readonly clock: Clock
-  readonly catalogs: CatalogRegistry
-  /** What the id of an organization begins with when the caller names none (KF-2). */
-  readonly tenantPrefix: string
   /** The secret behind the digests of API keys. */
-  readonly digestSecret: string
-  /** Puts a new organization onto a Stripe test clock of its own; null when no Stripe is configured. */
-  readonly startTestClock: ((organizationId: OrganizationId) => Promise<void>) | null
+  readonly keySecret: string
+  /** What a new id begins with (KF-2). */
+  readonly tenantPrefix: string
+  /** Called in the transaction that creates an organization: opens its account. */
+  readonly onCreated: (tx: Transaction, created: { organizationId: OrganizationId; now: Instant }) => Promise<void>
+  /** Puts an organization onto a test clock of its own, unless it is on one; null when there is no Stripe to make one. */
+  readonly attachTestClock: ((organizationId: OrganizationId) => Promise<void>) | null
 }
 
-/** Who asked, for the audit log. */
-export type Caller = { readonly principal: Principal; readonly requestId: string }
+/** Who asks, for the audit log. */
+export type Asker = { readonly actor: string; readonly requestId: string }
 
 export type OrganizationInput = {
-  readonly id?: OrganizationId | undefined
+  /** Made with the configured prefix when missing. */
+  readonly id?: string | undefined
   readonly name: string
   readonly email: string
-  /** Whether it is to live on a Stripe test clock, so that its time can be moved. */
   readonly testClock: boolean
 }
 
 /**
- * Makes an organization with its account on the default plan.
- * @throws DomainError `conflict` when the id is taken, `billing_not_configured` for a test clock without Stripe
+ * Creates an organization with its account. With the id of one that has the same name and e-mail it answers that one, so a
+ * creation can be repeated; the test clock is then made where it is still missing.
+ * @throws DomainError `conflict` when the id is taken by another; `billing_not_configured` when a test clock is asked for
+ * and no Stripe is there
  */
 export async function createOrganization(
   context: OrganizationsContext,
-  caller: Caller,
   input: OrganizationInput,
-): Promise<Organization> {
-  const { db, catalogs } = context
-  if (input.testClock && context.startTestClock === null) {
-    throw new DomainError('billing_not_configured', 'A test clock lives in Stripe, and no Stripe is configured.')
+  asker: Asker,
+): Promise<{ readonly organization: Organization; readonly created: boolean }> {
+  const { attachTestClock } = context
+  if (input.testClock && attachTestClock === null) {
+    throw new DomainError('billing_not_configured', 'A test clock needs Stripe, and no Stripe key is set.')
   }
-  const now = context.clock.now()
-  const id = input.id ?? newOrganizationId(context.tenantPrefix)
-  await db.transaction(async (tx) => {
-    if (!(await insertOrganization(tx, { id, name: input.name, email: input.email, createdAt: now }))) {
-      throw new DomainError('conflict', `There is an organization ${id} already.`, { field: 'id' })
+  const id = input.id === undefined ? newOrganizationId(context.tenantPrefix) : (input.id as OrganizationId)
+  const created = await context.db.transaction((tx) => insertWithAccount(tx, context, { ...input, id }, asker))
+  if (!created) {
+    const existing = await readOrganization(context.db, id)
+    if (existing.name !== input.name || existing.email !== input.email) {
+      throw new DomainError('conflict', `There is an organization with the id ${id} already.`, { field: 'id' })
     }
-    const { version, catalog } = catalogs.current
-    await insertAccount(tx, { organizationId: id, planKey: catalog.defaultPlanKey, catalogVersion: version, now })
-    await insertAuditEntry(tx, {
-      organizationId: id,
-      actor: actorOf(caller.principal),
-      action: 'organization.created',
-      target: id,
-      after: { name: input.name, email: input.email, test_clock: input.testClock },
-      requestId: caller.requestId,
-      at: now,
-    })
+  }
+  // After the commit: no call to Stripe inside a transaction. A failure here is mended by repeating the request with the id.
+  if (input.testClock) await attachTestClock?.(id)
+  return { organization: await readOrganization(context.db, id), created }
+}
+
+async function insertWithAccount(
+  tx: Transaction,
+  context: OrganizationsContext,
+  input: OrganizationInput & { readonly id: OrganizationId },
+  asker: Asker,
+): Promise<boolean> {
+  const now = context.clock.now()
+  const { id, name, email } = input
+  if (!(await insertOrganization(tx, { id, name, email, createdAt: now }))) return false
+  await context.onCreated(tx, { organizationId: id, now })
+  await insertAuditEntry(tx, {
+    organizationId: id,
+    ...asker,
+    action: 'organization.created',
+    target: id,
+    before: null,
+    after: { name, email, test_clock: input.testClock },
+    at: now,
   })
-  if (input.testClock) await context.startTestClock!(id)
-  return readOrganization(context, id)
+  return true
 }
 
 /** @throws DomainError `not_found` */
-export async function readOrganization({ db }: Pick<OrganizationsContext, 'db'>, id: OrganizationId): Promise<Organization> {
-  const organization = await findOrganizationById(db, id)
-  if (!organization) throw new DomainError('not_found', 'There is no such organization.')
+export async function readOrganization(db: Db, id: OrganizationId): Promise<Organization> {
+  const organization = await findOrganization(db, id)
+  if (organization === null) throw new DomainError('not_found', 'There is no such organization.')
   return organization
 }
 
-/** Makes a key for an organization; the answer is the only place where it is ever shown. */
-export async function issueApiKey(
+/**
+ * Makes a key for an organization. The answer's `key` exists nowhere else afterwards.
+ * @throws DomainError `not_found`; `invalid_request` when it would expire before it exists
+ */
+export async function createKey(
   context: OrganizationsContext,
-  caller: Caller,
   input: ApiKeyInput,
+  asker: Asker,
 ): Promise<ApiKey & { readonly key: string }> {
-  await readOrganization(context, input.organizationId)
   const now = context.clock.now()
-  return context.db.transaction(async (tx) => {
-    const created = await createApiKey(tx, context.digestSecret, input, now)
+  if (input.expiresAt && input.expiresAt <= now) {
+    throw new DomainError('invalid_request', 'expires_at lies in the past.', { field: 'expires_at' })
+  }
+  await readOrganization(context.db, input.organizationId)
+  // bcrypt takes its time: before the transaction, not inside it.
+  const { key, row } = await makeApiKey(context.keySecret, input, now)
+  await context.db.transaction(async (tx) => {
+    await insertApiKey(tx, row)
     await insertAuditEntry(tx, {
       organizationId: input.organizationId,
-      actor: actorOf(caller.principal),
+      ...asker,
       action: 'api_key.created',
-      target: created.id,
-      after: { name: created.name, scopes: created.scopes, display_prefix: created.displayPrefix },
-      requestId: caller.requestId,
+      target: row.id,
+      before: null,
+      after: { name: row.name, scopes: row.scopes, display_prefix: row.displayPrefix, expires_at: row.expiresAt },
       at: now,
     })
-    return created
   })
+  return { ...row, revokedAt: null, key }
 }
 
-/** The keys of an organization, revoked ones too, without anything secret. */
-export async function readApiKeys(context: OrganizationsContext, organizationId: OrganizationId): Promise<readonly ApiKey[]> {
-  await readOrganization(context, organizationId)
+/** @throws DomainError `not_found` */
+export async function listKeys(context: OrganizationsContext, organizationId: OrganizationId): Promise<readonly ApiKey[]> {
+  await readOrganization(context.db, organizationId)
   return listApiKeys(context.db, organizationId)
 }
 
 /**
- * Revokes a key; within a second no process accepts it any more.
- * @throws DomainError `not_found` when the organization has no such live key
+ * Revokes a key; every process refuses it within a second. Revoking it again changes nothing.
+ * @throws DomainError `not_found`
  */
-export async function withdrawApiKey(
+export async function revokeKey(
   context: OrganizationsContext,
-  caller: Caller,
   key: { organizationId: OrganizationId; id: ApiKeyId },
+  asker: Asker,
 ): Promise<void> {
+  const known = (await listApiKeys(context.db, key.organizationId)).find(({ id }) => id === key.id)
+  if (!known) throw new DomainError('not_found', 'There is no such key.')
   const now = context.clock.now()
   await context.db.transaction(async (tx) => {
-    if (!(await revokeApiKey(tx, key, now))) throw new DomainError('not_found', 'There is no such API key.')
+    if (!(await revokeApiKey(tx, key, now))) return
     await insertAuditEntry(tx, {
       organizationId: key.organizationId,
-      actor: actorOf(caller.principal),
+      ...asker,
       action: 'api_key.revoked',
       target: key.id,
-      requestId: caller.requestId,
+      before: { name: known.name, scopes: known.scopes, display_prefix: known.displayPrefix },
+      after: null,
       at: now,
     })
   })

@@ -1,31 +1,21 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { requireOperator, requireScope, organizationFor } from '../auth/principal.ts'
+import { actorOf, organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import {
+  createKey,
   createOrganization,
-  issueApiKey,
-  readApiKeys,
+  listKeys,
   readOrganization,
-  withdrawApiKey,
+  revokeKey,
+  type Asker,
   type OrganizationsContext,
 } from './actions.ts'
 import { listOrganizations, type Organization } from './store.ts'
 
-const organizationId = z
-  .string()
-  .regex(/^[\w.-]{1,100}$/, 'letters, digits, _, - and . are expected, at most 100')
-  .transform((id) => id as OrganizationId)
-const instant = z.iso.datetime()
-
-const organizationBody = z.object({
-  id: organizationId.optional(),
-  name: z.string().min(1).max(200),
-  email: z.email().max(320),
-  test_clock: z.boolean().default(false).openapi({ description: 'Whether it lives on a Stripe test clock of its own.' }),
-})
+const idSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits and . _ : - are expected, at most 100')
 
 const organizationSchema = z
   .object({
@@ -33,153 +23,200 @@ const organizationSchema = z
     name: z.string(),
     email: z.string(),
     stripe_customer_id: z.string().nullable(),
-    test_clock_id: z.string().nullable(),
-    now: instant.nullable().openapi({ description: 'Its own time while it lives on a test clock.' }),
-    created_at: instant,
+    test_clock: z
+      .object({ id: z.string(), now: z.iso.datetime().nullable() })
+      .nullable()
+      .meta({ description: 'The test clock on which it lives, and its time there.' }),
+    created_at: z.iso.datetime(),
   })
   .openapi('Organization')
-
-const keyBody = z.object({
-  name: z.string().min(1).max(200),
-  scopes: z
-    .array(z.enum(['read', 'write', 'admin']))
-    .min(1)
-    .default(['read', 'write']),
-  expires_at: instant.optional(),
-})
 
 const keySchema = z
   .object({
     id: z.string(),
     name: z.string(),
-    scopes: z.array(z.string()),
-    display_prefix: z.string(),
-    created_at: instant,
-    expires_at: instant.nullable(),
-    revoked_at: instant.nullable(),
+    scopes: z.array(z.enum(['read', 'write', 'admin'])),
+    display_prefix: z.string().meta({ description: 'The first characters, to tell keys apart.' }),
+    created_at: z.iso.datetime(),
+    expires_at: z.iso.datetime().nullable(),
+    revoked_at: z.iso.datetime().nullable(),
   })
   .openapi('ApiKey')
 
-const organizationParams = z.object({ organization_id: organizationId })
-const json = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
+const newKeySchema = keySchema
+  .extend({ key: z.string().meta({ description: 'The key itself: shown here, and never again.' }) })
+  .openapi('NewApiKey')
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
   description,
   content: { 'application/json': { schema } },
 })
-const bodyOf = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
 
-const create = createRoute({
+const organizationParams = z.object({ id: z.string().meta({ description: 'The organization.' }) })
+
+const createOrganizationRoute = createRoute({
   method: 'post',
   path: '/api/v1/organizations',
-  summary: 'Create an organization (operator)',
   tags: ['Organizations'],
-  request: { body: bodyOf(organizationBody) },
-  responses: { 201: json(organizationSchema, 'The organization, on the default plan.') },
-})
-
-const list = createRoute({
-  method: 'get',
-  path: '/api/v1/organizations',
-  summary: 'List organizations (operator)',
-  tags: ['Organizations'],
+  summary: 'Create an organization',
+  description: 'For operators. Repeating it with the same id and body answers the one that is there, with 200.',
   request: {
-    query: z.object({ starting_after: z.string().default(''), limit: z.coerce.number().int().min(1).max(100).default(20) }),
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.object({
+            id: idSchema.optional(),
+            name: z.string().trim().min(1).max(200),
+            email: z.email().max(320),
+            test_clock: z.boolean().default(false).meta({ description: 'Whether it lives on a Stripe test clock of its own.' }),
+          }),
+        },
+      },
+    },
   },
-  responses: { 200: json(z.object({ organizations: z.array(organizationSchema), has_more: z.boolean() }), 'A page by id.') },
+  responses: { 201: json('It was created.', organizationSchema), 200: json('It was there already.', organizationSchema) },
 })
 
-const read = createRoute({
+const listOrganizationsRoute = createRoute({
   method: 'get',
-  path: '/api/v1/organizations/{organization_id}',
-  summary: 'Read an organization',
+  path: '/api/v1/organizations',
   tags: ['Organizations'],
-  request: { params: organizationParams },
-  responses: { 200: json(organizationSchema, 'The organization.') },
+  summary: 'List organizations, newest first',
+  request: {
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(100).default(50),
+      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+    }),
+  },
+  responses: {
+    200: json('A page of them.', z.object({ organizations: z.array(organizationSchema), has_more: z.boolean() })),
+  },
 })
 
-const createKey = createRoute({
-  method: 'post',
-  path: '/api/v1/organizations/{organization_id}/api-keys',
-  summary: 'Create an API key; it is shown in this answer only',
-  tags: ['API keys'],
-  request: { params: organizationParams, body: bodyOf(keyBody) },
-  responses: { 201: json(keySchema.extend({ key: z.string() }).openapi('NewApiKey'), 'The key.') },
-})
-
-const listKeys = createRoute({
+const readOrganizationRoute = createRoute({
   method: 'get',
-  path: '/api/v1/organizations/{organization_id}/api-keys',
-  summary: 'List the API keys of an organization',
-  tags: ['API keys'],
+  path: '/api/v1/organizations/{id}',
+  tags: ['Organizations'],
+  summary: 'Read an organization',
   request: { params: organizationParams },
-  responses: { 200: json(z.object({ api_keys: z.array(keySchema) }), 'The keys, without anything secret.') },
+  responses: { 200: json('The organization.', organizationSchema) },
 })
 
-const revokeKey = createRoute({
-  method: 'delete',
-  path: '/api/v1/organizations/{organization_id}/api-keys/{key_id}',
-  summary: 'Revoke an API key',
+const createKeyRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/organizations/{id}/api-keys',
   tags: ['API keys'],
-  request: { params: organizationParams.extend({ key_id: z.string() }) },
-  responses: { 204: { description: 'Revoked: no process accepts it after a second.' } },
+  summary: 'Create an API key',
+  request: {
+    params: organizationParams,
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.object({
+            name: z.string().trim().min(1).max(100),
+            scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
+            expires_at: z.iso.datetime({ offset: true }).nullish(),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 201: json('The key. It is shown only here.', newKeySchema) },
 })
 
-/** The operator's routes for organizations; an organization's own `admin` key may read it and manage its keys. */
+const listKeysRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/organizations/{id}/api-keys',
+  tags: ['API keys'],
+  summary: 'List API keys, without the keys themselves',
+  request: { params: organizationParams },
+  responses: { 200: json('The keys.', z.object({ api_keys: z.array(keySchema) })) },
+})
+
+const revokeKeyRoute = createRoute({
+  method: 'delete',
+  path: '/api/v1/organizations/{id}/api-keys/{key_id}',
+  tags: ['API keys'],
+  summary: 'Revoke an API key',
+  description: 'Every server refuses it within a second.',
+  request: { params: organizationParams.extend({ key_id: z.string() }) },
+  responses: { 204: { description: 'It is revoked.' } },
+})
+
 export function registerOrganizationRoutes(app: App, context: OrganizationsContext): void {
-  app.openapi(create, async (c) => {
+  app.openapi(createOrganizationRoute, async (c) => {
+    const principal = requireOperator(c.get('principal'))
+    const { id, name, email, test_clock: testClock } = c.req.valid('json')
+    const { organization, created } = await createOrganization(context, { id, name, email, testClock }, askerOf(c, principal))
+    return c.json(showOrganization(organization), created ? 201 : 200)
+  })
+
+  app.openapi(listOrganizationsRoute, async (c) => {
     requireOperator(c.get('principal'))
-    const { test_clock: testClock, ...input } = c.req.valid('json')
-    return c.json(organizationAnswer(await createOrganization(context, callerOf(c), { ...input, testClock })), 201)
-  })
-  app.openapi(list, async (c) => {
-    requireOperator(c.get('principal'))
-    const { starting_after: after, limit } = c.req.valid('query')
-    const found = await listOrganizations(context.db, { after, limit: limit + 1 })
-    return c.json({ organizations: found.slice(0, limit).map(organizationAnswer), has_more: found.length > limit }, 200)
-  })
-  app.openapi(read, async (c) => {
-    const principal = requireScope(c.get('principal'), 'read')
-    const id = organizationFor(principal, c.req.valid('param').organization_id)
-    return c.json(organizationAnswer(await readOrganization(context, id)), 200)
-  })
-  app.openapi(createKey, async (c) => {
-    const id = organizationFor(requireScope(c.get('principal'), 'admin'), c.req.valid('param').organization_id)
-    const { expires_at: expiresAt, ...input } = c.req.valid('json')
-    const key = await issueApiKey(context, callerOf(c), {
-      ...input,
-      organizationId: id,
-      expiresAt: expiresAt === undefined ? null : new Date(expiresAt),
+    const { limit, starting_after: startingAfter } = c.req.valid('query')
+    const found = await listOrganizations(context.db, {
+      limit: limit + 1,
+      startingAfter: (startingAfter as OrganizationId | undefined) ?? null,
     })
-    return c.json({ ...keyAnswer(key), key: key.key }, 201)
+    return c.json({ organizations: found.slice(0, limit).map(showOrganization), has_more: found.length > limit }, 200)
   })
-  app.openapi(listKeys, async (c) => {
-    const id = organizationFor(requireScope(c.get('principal'), 'admin'), c.req.valid('param').organization_id)
-    return c.json({ api_keys: (await readApiKeys(context, id)).map(keyAnswer) }, 200)
+
+  app.openapi(readOrganizationRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'read')
+    const organizationId = organizationFor(principal, c.req.valid('param').id)
+    return c.json(showOrganization(await readOrganization(context.db, organizationId)), 200)
   })
-  app.openapi(revokeKey, async (c) => {
-    const params = c.req.valid('param')
-    const id = organizationFor(requireScope(c.get('principal'), 'admin'), params.organization_id)
-    await withdrawApiKey(context, callerOf(c), { organizationId: id, id: params.key_id as ApiKeyId })
+
+  app.openapi(createKeyRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'admin')
+    const organizationId = organizationFor(principal, c.req.valid('param').id)
+    const { name, scopes, expires_at: expiresAt } = c.req.valid('json')
+    const input = {
+      organizationId,
+      name,
+      scopes: [...new Set(scopes)],
+      expiresAt: expiresAt === null || expiresAt === undefined ? null : new Date(expiresAt),
+    }
+    const made = await createKey(context, input, askerOf(c, principal))
+    return c.json({ ...showKey(made), key: made.key }, 201)
+  })
+
+  app.openapi(listKeysRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'admin')
+    const keys = await listKeys(context, organizationFor(principal, c.req.valid('param').id))
+    return c.json({ api_keys: keys.map(showKey) }, 200)
+  })
+
+  app.openapi(revokeKeyRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'admin')
+    const { id, key_id: keyId } = c.req.valid('param')
+    const key = { organizationId: organizationFor(principal, id), id: keyId as ApiKeyId }
+    await revokeKey(context, key, askerOf(c, principal))
     return c.body(null, 204)
   })
 }
 
-function callerOf(c: Context<AppEnv>) {
-  return { principal: requireScope(c.get('principal'), 'read'), requestId: c.get('requestId') }
+function askerOf(c: Context<AppEnv>, principal: Principal): Asker {
+  return { actor: actorOf(principal), requestId: c.get('requestId') }
 }
 
-function organizationAnswer(organization: Organization) {
+function showOrganization(organization: Organization) {
   return {
     id: organization.id,
     name: organization.name,
     email: organization.email,
     stripe_customer_id: organization.stripeCustomerId,
-    test_clock_id: organization.stripeTestClockId,
-    now: organization.testClockNow?.toISOString() ?? null,
+    test_clock:
+      organization.testClockId === null
+        ? null
+        : { id: organization.testClockId, now: organization.testClockNow?.toISOString() ?? null },
     created_at: organization.createdAt.toISOString(),
   }
 }
 
-function keyAnswer(key: ApiKey) {
+function showKey(key: ApiKey) {
   return {
     id: key.id,
     name: key.name,

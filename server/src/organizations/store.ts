@@ -7,52 +7,41 @@ export type Organization = {
   readonly name: string
   readonly email: string
   readonly stripeCustomerId: string | null
-  readonly stripeTestClockId: string | null
-  /** The organization's own time while it lives on a test clock. */
+  readonly testClockId: string | null
   readonly testClockNow: Instant | null
   readonly createdAt: Instant
 }
 
-const COLUMNS = `id, name, email, stripe_customer_id as "stripeCustomerId", stripe_test_clock_id as "stripeTestClockId",
+const COLUMNS = `id, name, email, stripe_customer_id as "stripeCustomerId", stripe_test_clock_id as "testClockId",
   test_clock_now as "testClockNow", created_at as "createdAt"`
 
-export type NewOrganization = Pick<Organization, 'id' | 'name' | 'email' | 'createdAt'>
-
-/** Inserts an organization; answers false when the id is taken. */
-export async function insertOrganization(tx: Queryable, organization: NewOrganization): Promise<boolean> {
-  const { rowCount } = await tx.query(
+/** Answers false when the id is taken. */
+export async function insertOrganization(
+  tx: Queryable,
+  organization: Pick<Organization, 'id' | 'name' | 'email' | 'createdAt'>,
+): Promise<boolean> {
+  const inserted = await tx.query(
     'insert into organizations (id, name, email, created_at) values ($1, $2, $3, $4) on conflict (id) do nothing',
     [organization.id, organization.name, organization.email, organization.createdAt],
   )
-  return rowCount === 1
+  return inserted.rowCount === 1
 }
 
-export type NewAccount = {
-  readonly organizationId: OrganizationId
-  readonly planKey: string
-  readonly catalogVersion: number
-  readonly now: Instant
-}
-
-export async function insertAccount(tx: Queryable, account: NewAccount): Promise<void> {
-  await tx.query('insert into accounts (organization_id, plan_key, catalog_version, updated_at) values ($1, $2, $3, $4)', [
-    account.organizationId,
-    account.planKey,
-    account.catalogVersion,
-    account.now,
-  ])
-}
-
-export async function findOrganizationById(db: Queryable, id: OrganizationId): Promise<Organization | null> {
+export async function findOrganization(db: Queryable, id: OrganizationId): Promise<Organization | null> {
   const { rows } = await db.query<Organization>(`select ${COLUMNS} from organizations where id = $1`, [id])
   return rows[0] ?? null
 }
 
-/** A page of organizations by id, after the given one. */
-export async function listOrganizations(db: Queryable, page: { after: string; limit: number }): Promise<readonly Organization[]> {
-  const { rows } = await db.query<Organization>(`select ${COLUMNS} from organizations where id > $1 order by id limit $2`, [
-    page.after,
-    page.limit,
-  ])
+/** Newest first, from after the given one on. */
+export async function listOrganizations(
+  db: Queryable,
+  page: { readonly limit: number; readonly startingAfter: OrganizationId | null },
+): Promise<readonly Organization[]> {
+  const { rows } = await db.query<Organization>(
+    `select ${COLUMNS} from organizations
+     where $2::text is null or (created_at, id) < (select created_at, id from organizations where id = $2)
+     order by created_at desc, id desc limit $1`,
+    [page.limit, page.startingAfter],
+  )
   return rows
 }

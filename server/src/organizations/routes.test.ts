@@ -1,0 +1,119 @@
+import { pino } from 'pino'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { testDatabase } from '../../test/database.ts'
+import { listAuditEntries } from '../audit/store.ts'
+import type { Principal } from '../auth/principal.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
+import { createApp, type App } from '../http/app.ts'
+import { ManualClock } from '../lib/clock.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { registerOrganizationRoutes } from './routes.ts'
+
+const database = testDatabase()
+const clock = new ManualClock(new Date('2026-03-01T00:00:00Z'))
+const callers: Record<string, Principal> = {
+  operator: { kind: 'operator', name: 'bootstrap' },
+  stranger: { kind: 'api_key', keyId: 'key_s' as ApiKeyId, organizationId: 'org_stranger' as OrganizationId, scopes: ['admin'] },
+  writer: { kind: 'api_key', keyId: 'key_w' as ApiKeyId, organizationId: 'acme' as OrganizationId, scopes: ['read', 'write'] },
+}
+let app: App
+
+beforeAll(async () => {
+  const definition = { meters: { search: {} }, plans: { free: { name: 'Free', allowances: {} } }, defaultPlan: 'free' }
+  const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
+  app = createApp({
+    log: pino({ level: 'silent' }),
+    authenticate: async (request) => callers[request.headers.get('authorization') ?? ''] ?? null,
+    register: [
+      (app) =>
+        registerOrganizationRoutes(app, {
+          db: database.db,
+          clock,
+          catalogs,
+          tenantPrefix: 'Jeturing_',
+          digestSecret: 'a secret of thirty-two characters',
+          startTestClock: null,
+        }),
+    ],
+  })
+})
+
+async function call(
+  caller: string,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<{ status: number; body: Record<string, unknown> }> {
+  const response = await app.request(path, {
+    method,
+    headers: { authorization: caller, 'content-type': 'application/json' },
+    body: body === undefined ? null : JSON.stringify(body),
+  })
+  const text = await response.text()
+  return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
+}
+
+const acme = { id: 'acme', name: 'Acme', email: 'billing@example.com' }
+
+describe('organizations', () => {
+  it('get a prefixed id of their own, or keep the one they are given, once', async () => {
+    const made = await call('operator', 'POST', '/api/v1/organizations', { name: 'Acme', email: 'billing@example.com' })
+    expect(made.status).toBe(201)
+    expect(made.body['id']).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
+    expect((await call('operator', 'POST', '/api/v1/organizations', acme)).body).toMatchObject(acme)
+    const again = await call('operator', 'POST', '/api/v1/organizations', { ...acme, name: 'Other' })
+    expect([again.status, again.body['code']]).toEqual([409, 'conflict'])
+    expect((await call('operator', 'GET', '/api/v1/organizations/acme')).body['name']).toBe('Acme')
+  })
+
+  it('start on the default plan of the current catalog', async () => {
+    const { rows } = await database.db.query(`select plan_key, catalog_version from accounts where organization_id = 'acme'`)
+    expect(rows).toEqual([{ plan_key: 'free', catalog_version: 1 }])
+  })
+
+  it('are made and listed by operators only', async () => {
+    expect((await call('writer', 'POST', '/api/v1/organizations', acme)).status).toBe(403)
+    expect((await call('', 'GET', '/api/v1/organizations')).status).toBe(401)
+    const page = await call('operator', 'GET', '/api/v1/organizations?limit=1')
+    expect(page.body).toMatchObject({ organizations: [{ id: expect.stringContaining('Jeturing_') as unknown }], has_more: true })
+  })
+
+  it('refuse a body that is wrong, and a test clock without Stripe, leaving nothing behind', async () => {
+    expect((await call('operator', 'POST', '/api/v1/organizations', { name: '', email: 'nobody' })).status).toBe(400)
+    expect((await call('operator', 'POST', '/api/v1/organizations', { ...acme, id: 'clocked', test_clock: true })).status).toBe(
+      503,
+    )
+    expect((await call('operator', 'GET', '/api/v1/organizations/clocked')).status).toBe(404)
+  })
+})
+
+describe('API keys', () => {
+  it('are shown at their creation and never again', async () => {
+    const made = await call('operator', 'POST', '/api/v1/organizations/acme/api-keys', { name: 'application', scopes: ['read'] })
+    expect(made.status).toBe(201)
+    expect(made.body['key']).toMatch(/^tg_[0-9A-Za-z]{43}$/)
+    const listed = await call('operator', 'GET', '/api/v1/organizations/acme/api-keys')
+    expect(listed.body).toMatchObject({
+      api_keys: [{ id: made.body['id'], name: 'application', scopes: ['read'], revoked_at: null }],
+    })
+    const entries = await listAuditEntries(database.db, 'acme', 10)
+    expect(JSON.stringify([listed.body, entries])).not.toContain(made.body['key'])
+    expect(entries.map((entry) => entry.action)).toEqual(['api_key.created', 'organization.created'])
+  })
+
+  it('are managed with the scope admin, and another tenant’s are not found', async () => {
+    const path = '/api/v1/organizations/acme/api-keys'
+    expect((await call('writer', 'POST', path, { name: 'x' })).status).toBe(403)
+    expect((await call('stranger', 'POST', path, { name: 'x' })).status).toBe(404)
+    expect((await call('stranger', 'GET', path)).status).toBe(404)
+    expect((await call('stranger', 'GET', '/api/v1/organizations/acme')).status).toBe(404)
+  })
+
+  it('are revoked once', async () => {
+    const made = await call('operator', 'POST', '/api/v1/organizations/acme/api-keys', { name: 'short-lived' })
+    const path = `/api/v1/organizations/acme/api-keys/${String(made.body['id'])}`
+    expect((await call('stranger', 'DELETE', path)).status).toBe(404)
+    expect((await call('operator', 'DELETE', path)).status).toBe(204)
+    expect((await call('operator', 'DELETE', path)).status).toBe(404)
+  })
+})
