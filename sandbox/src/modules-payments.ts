@@ -1,4 +1,22 @@
 import type { Module } from './engine/module.ts'
+import './payments/invoice-payments.ts'
+import { balanceTransactionsModule } from './resources/balance-transactions.ts'
+import { chargesModule } from './resources/charges.ts'
+import { disputesModule } from './resources/disputes.ts'
+import { mandatesModule } from './resources/mandates.ts'
+import { paymentIntentsModule } from './resources/payment-intents.ts'
+import { paymentMethodsModule } from './resources/payment-methods.ts'
+import { refundsModule } from './resources/refunds.ts'
+import { setupIntentsModule } from './resources/setup-intents.ts'
 
 /** Payment methods, intents, charges, refunds, disputes, checkout, portal, and the pages of these. */
-export const paymentModules: readonly Module[] = []
+export const paymentModules: readonly Module[] = [
+  paymentMethodsModule,
+  setupIntentsModule,
+  paymentIntentsModule,
+  chargesModule,
+  refundsModule,
+  disputesModule,
+  balanceTransactionsModule,
+  mandatesModule,
+]

@@ -1,6 +1,5 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatDate, formatInstant, formatInterval, formatMoney, formatUnitPrice, toMajor } from './money.ts'
+import { formatDate, formatInstant, formatInterval, formatMoney, formatUnitPrice } from './money.ts'
 
 describe('money in words', () => {
   it.each([
@@ -11,15 +10,7 @@ describe('money in words', () => {
     [1230, 'kwd', 'KWD 1.230'],
     [123456789, 'eur', '€1,234,567.89'],
   ])('writes %s %s as %s', (amount, currency, words) => {
-    expect(formatMoney(amount, currency).replace('\u00a0', ' ')).toBe(words)
-  })
-
-  it('loses no minor unit between amount and decimal string', () => {
-    fc.assert(
-      fc.property(fc.maxSafeInteger(), fc.constantFrom('usd', 'jpy', 'bhd'), (amount, currency) => {
-        expect(BigInt(toMajor(amount, currency).replace('.', ''))).toBe(BigInt(amount))
-      }),
-    )
+    expect(formatMoney(amount, currency)).toBe(words)
   })
 
   it('shows prices finer than a cent in full', () => {

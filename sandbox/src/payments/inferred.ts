@@ -1,0 +1,40 @@
+/**
+ * Rules about payments that no page of Stripe's documentation states, each one function or constant with its doubt.
+ * A rule that is documented does not belong here.
+ */
+
+const DAY_SECONDS = 86_400
+
+/**
+ * Stripe's fee on a card payment: 2.9 % + 30 minor units, the percentage rounded half up.
+ * Doubt: the standard price of a US account; other countries, cards and contracts pay otherwise.
+ */
+export function processingFee(amount: number): number {
+  return Math.min(amount, Math.floor((amount * 29 + 500) / 1000) + 30)
+}
+
+/** What a dispute costs, in minor units. Doubt: 15.00 in US dollars is documented, other currencies are not. */
+export const disputeFee = 1500
+
+/** When a payment's money becomes available. Doubt: two days is a US account's schedule; weekends are not looked at. */
+export function availableOn(created: number): number {
+  return created + 2 * DAY_SECONDS
+}
+
+/** Until when a dispute can be answered. Doubt: it depends on network and reason; nine days is common. */
+export function disputeDueBy(created: number): number {
+  return created + 9 * DAY_SECONDS
+}
+
+/** How long an authorized payment can be captured. Source for Visa: 7 days; other networks differ. */
+export function captureBefore(created: number): number {
+  return created + 7 * DAY_SECONDS
+}
+
+/** When a refund of the "pending" and "fails" test cards reaches its end. Doubt: Stripe says "some time later". */
+export const refundSettlesAfterSeconds = 60
+
+/** Radar's score of a payment. Doubt: only the levels are documented: 65 and up elevated, 75 and up highest. */
+export function riskScore(risk: 'normal' | 'elevated' | 'highest'): number {
+  return { normal: 20, elevated: 65, highest: 85 }[risk]
+}

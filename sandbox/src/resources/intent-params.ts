@@ -1,0 +1,47 @@
+import { invalidRequest, notSupported } from '../engine/errors.ts'
+
+interface AutomaticParam {
+  readonly allow_redirects?: 'always' | 'never'
+  readonly enabled: boolean
+}
+
+/**
+ * Which methods an intent takes, from the two parameters that say so; neither means automatic, as in current API versions.
+ * The sandbox pays by card; a list without it is refused.
+ */
+export function methodTypes<T extends string>(params: {
+  readonly automatic_payment_methods?: AutomaticParam | undefined
+  readonly allowed_payment_method_types?: T[] | '' | undefined
+}): { automatic: { allow_redirects: 'always' | 'never'; enabled: true } | null; allowed: T[] | null } {
+  const automatic = params.automatic_payment_methods
+  const allowed = params.allowed_payment_method_types || null
+  if (allowed !== null && !allowed.some((type) => type === 'card')) {
+    throw notSupported('A payment without cards', 'allowed_payment_method_types')
+  }
+  if (automatic?.enabled === false) return { automatic: null, allowed }
+  return { automatic: { allow_redirects: automatic?.allow_redirects ?? 'always', enabled: true }, allowed }
+}
+
+/**
+ * Refuses to confirm without a way back where a method might redirect, as Stripe does: automatic methods need a `return_url`
+ * unless redirects are ruled out.
+ */
+export function requireReturnUrl(
+  what: 'PaymentIntent' | 'SetupIntent',
+  automatic: { allow_redirects?: 'always' | 'never'; enabled: boolean | null } | null,
+  returnUrl: string | undefined,
+): void {
+  if (automatic?.enabled !== true || automatic.allow_redirects === 'never' || returnUrl !== undefined) return
+  throw invalidRequest(
+    `This ${what} is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods might redirect your customer off of your page, you must provide a \`return_url\`. If you don't want to accept redirect-based payment methods, set \`automatic_payment_methods[enabled]\` to \`true\` and \`automatic_payment_methods[allow_redirects]\` to \`never\` when creating Setup Intents and Payment Intents.`,
+    { param: 'return_url' },
+  )
+}
+
+/** Checks that a parameter is an absolute http or https address. Throws `url_invalid`. */
+export function requireUrl(url: string | undefined, param: string): void {
+  if (url === undefined) return
+  const known = URL.canParse(url) ? new URL(url).protocol : ''
+  if (/^(https?:|[a-z][a-z0-9+.-]*:)$/.test(known) && known !== 'javascript:' && known !== 'data:') return
+  throw invalidRequest('Not a valid URL', { param, code: 'url_invalid' })
+}
