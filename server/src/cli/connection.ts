@@ -1,0 +1,84 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+
+/** What a running development server leaves in its data directory for the CLI (mode 0600). */
+export const runtimeSchema = z.object({
+  url: z.url(),
+  operatorKey: z.string(),
+  /** Where the Stripe sandbox is; null while Stripe itself is used. */
+  sandboxUrl: z.url().nullable(),
+  pid: z.number().int(),
+})
+
+export type Runtime = z.infer<typeof runtimeSchema>
+
+export const RUNTIME_FILE = 'runtime.json'
+
+/** A failure that a person can act on; printed as a sentence, without a stack. */
+export class CliError extends Error {
+  readonly details: unknown
+
+  constructor(message: string, details: unknown = null) {
+    super(message)
+    this.name = 'CliError'
+    this.details = details
+  }
+}
+
+export type ConnectionOptions = {
+  readonly url?: string | undefined
+  readonly operatorKey?: string | undefined
+  readonly dataDir: string
+}
+
+export type Connection = {
+  readonly url: string
+  call<Answer>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<Answer>
+}
+
+/**
+ * A connection to the server that is named, or else to the development server of this data directory.
+ * @throws CliError when none is named and none is running
+ */
+export function connect(options: ConnectionOptions): Connection {
+  const runtime = readRuntime(options.dataDir)
+  const url = options.url ?? runtime?.url
+  const key = options.operatorKey ?? runtime?.operatorKey
+  if (url === undefined || key === undefined) {
+    throw new CliError('No server is running here. Start one with "npm start", or name one with --url and TOLLGATE_OPERATOR_KEY.')
+  }
+  return { url, call: (method, path, body) => callServer({ url, key, method, path, body }) }
+}
+
+function readRuntime(dataDir: string): Runtime | null {
+  const path = join(dataDir, RUNTIME_FILE)
+  if (!existsSync(path)) return null
+  const parsed = runtimeSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')))
+  return parsed.success ? parsed.data : null
+}
+
+type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }
+
+async function callServer<Answer>({ url, key, method, path, body }: Call): Promise<Answer> {
+  const response = await fetch(url + path, {
+    method,
+    headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    body: body === undefined ? null : JSON.stringify(body),
+  }).catch((error: unknown) => {
+    throw new CliError(`${url} does not answer: ${error instanceof Error ? error.message : String(error)}.`)
+  })
+  const text = await response.text()
+  const answer: unknown = text === '' ? null : parseJson(text)
+  if (response.ok) return answer as Answer
+  const detail = answer !== null && typeof answer === 'object' && 'detail' in answer ? String(answer.detail) : text
+  throw new CliError(`${method} ${path} answered ${response.status}: ${detail}`, answer)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,42 @@
+/** Where a command's words go. */
+export type Output = { readonly out: (text: string) => void; readonly err: (text: string) => void }
+
+/** Prints an answer: as JSON when asked to, else as lines of `name: value`, or as a table for a list of records. */
+export function printAnswer(answer: unknown, { json, output }: { json: boolean; output: Output }): void {
+  if (json) {
+    output.out(`${JSON.stringify(answer, null, 2)}\n`)
+    return
+  }
+  if (Array.isArray(answer)) output.out(formatTable(answer as readonly Record<string, unknown>[]))
+  else if (answer !== null && typeof answer === 'object') output.out(formatRecord(answer as Record<string, unknown>))
+  else output.out(`${String(answer)}\n`)
+}
+
+function formatRecord(record: Readonly<Record<string, unknown>>): string {
+  const width = Math.max(...Object.keys(record).map((name) => name.length), 0)
+  return Object.entries(record)
+    .map(([name, value]) => `${name.padEnd(width)}  ${formatValue(value)}\n`)
+    .join('')
+}
+
+function formatTable(records: readonly Readonly<Record<string, unknown>>[]): string {
+  const [first] = records
+  if (first === undefined) return 'none\n'
+  const names = Object.keys(first)
+  const rows = [names, ...records.map((record) => names.map((name) => formatValue(record[name])))]
+  const widths = names.map((_name, column) => Math.max(...rows.map((row) => row[column]!.length)))
+  return rows
+    .map(
+      (row) =>
+        `${row
+          .map((cell, column) => cell.padEnd(widths[column]!))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('')
+}
+
+function formatValue(value: unknown): string {
+  if (value === null || value === undefined) return '–'
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+}

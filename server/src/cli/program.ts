@@ -1,0 +1,151 @@
+import { Command, Option } from 'commander'
+import { connect, type Connection } from './connection.ts'
+import { printAnswer, type Output } from './print.ts'
+
+/** What starts and prepares servers; given by `main.ts`, so that a command over HTTP loads none of it. */
+export type Launchers = {
+  /** `tollgate dev`: everything on this machine. */
+  readonly dev: () => Promise<void>
+  /** `tollgate start`: the server alone, on the PostgreSQL and Stripe that are configured. */
+  readonly start: () => Promise<void>
+  /** `tollgate migrate`: answers the migrations that were applied. */
+  readonly migrate: () => Promise<readonly string[]>
+  /** `tollgate push`: prints the difference first, and carries it out unless `dryRun`. */
+  readonly push: (options: { dryRun: boolean }) => Promise<unknown>
+  /** `tollgate doctor`: what is configured, what answers, what does not. */
+  readonly doctor: () => Promise<readonly Record<string, unknown>[]>
+}
+
+export type ProgramOptions = {
+  readonly launchers: Launchers
+  readonly output: Output
+  readonly dataDir: string
+  readonly operatorKey?: string | undefined
+}
+
+type Globals = { readonly json?: boolean; readonly url?: string }
+
+/** The command line: thin words over routes and launchers. */
+export function createProgram({ launchers, output, dataDir, operatorKey }: ProgramOptions): Command {
+  const program = new Command('tollgate').description('Billing, metering and entitlements.').exitOverride()
+  program.configureOutput({ writeOut: output.out, writeErr: output.err })
+  const globals = (command: Command): Globals => command.optsWithGlobals<Globals>()
+  const server = (command: Command): Connection => connect({ url: globals(command).url, operatorKey, dataDir })
+  const answer = (command: Command, value: unknown): void => printAnswer(value, { json: globals(command).json === true, output })
+  /** A command that may print JSON and may name its server. */
+  const remote = (parent: Command, usage: string, description: string): Command =>
+    parent
+      .command(usage)
+      .description(description)
+      .addOption(new Option('--json', 'print the answer as JSON'))
+      .addOption(new Option('--url <url>', 'the server to ask; default: the one that runs here'))
+
+  program.command('dev').description('PostgreSQL, Stripe sandbox and server on this machine').action(launchers.dev)
+  program.command('start').description('the server on the configured PostgreSQL and Stripe').action(launchers.start)
+  remote(program, 'migrate', 'apply the migrations that are missing').action(async (_options, command: Command) => {
+    answer(command, { applied: await launchers.migrate() })
+  })
+  remote(program, 'push', 'bring products and prices of the catalog to Stripe')
+    .option('--dry-run', 'only print what would change')
+    .action(async (options: { dryRun?: boolean }, command: Command) =>
+      answer(command, await launchers.push({ dryRun: options.dryRun === true })),
+    )
+  remote(program, 'doctor', 'what is configured, and what answers').action(async (_options, command: Command) => {
+    answer(command, await launchers.doctor())
+  })
+  addClock(program, { remote, server, answer })
+  addOrganizations(program, { remote, server, answer })
+  addKeys(program, { remote, server, answer })
+  addEvents(program, { remote, server, answer })
+  return program
+}
+
+type Kit = {
+  readonly remote: (parent: Command, usage: string, description: string) => Command
+  readonly server: (command: Command) => Connection
+  readonly answer: (command: Command, value: unknown) => void
+}
+
+const path = (segment: string): string => encodeURIComponent(segment)
+
+function addClock(program: Command, { remote, server, answer }: Kit): void {
+  const clock = program.command('clock').description('the test clocks of organizations')
+  remote(clock, 'advance <organization>', 'move the clock of an organization, and wait until all that follows is handled')
+    .option('--by <duration>', 'how far, e.g. 31d, 12h, 90m')
+    .option('--to <time>', 'until when, e.g. 2026-12-24T00:00:00Z')
+    .action(async (organization: string, { by, to }: { by?: string; to?: string }, command: Command) => {
+      answer(command, await server(command).call('POST', `/api/v1/organizations/${path(organization)}/clock/advance`, { by, to }))
+    })
+}
+
+function addOrganizations(program: Command, { remote, server, answer }: Kit): void {
+  const organizations = program.command('orgs').description('organizations')
+  remote(organizations, 'create <name> <email>', 'create an organization')
+    .option('--id <id>', 'its id; default: a new one')
+    .option('--test-clock', 'let it live on a test clock of its own')
+    .action(async (name: string, email: string, options: { id?: string; testClock?: boolean }, command: Command) => {
+      answer(
+        command,
+        await server(command).call('POST', '/api/v1/organizations', {
+          id: options.id,
+          name,
+          email,
+          test_clock: options.testClock === true,
+        }),
+      )
+    })
+  remote(organizations, 'list', 'list organizations')
+    .option('--after <id>', 'the last id of the page before', '')
+    .action(async ({ after }: { after: string }, command: Command) => {
+      const page = await server(command).call<{ organizations: unknown[] }>(
+        'GET',
+        `/api/v1/organizations?limit=100&starting_after=${path(after)}`,
+      )
+      answer(command, page.organizations)
+    })
+  remote(organizations, 'show <organization>', 'show one').action(async (organization: string, _options, command: Command) => {
+    answer(command, await server(command).call('GET', `/api/v1/organizations/${path(organization)}`))
+  })
+}
+
+function addKeys(program: Command, { remote, server, answer }: Kit): void {
+  const keys = program.command('keys').description('API keys of an organization')
+  remote(keys, 'create <organization> <name>', 'create a key; it is shown once')
+    .option('--scopes <scopes>', 'read, write, admin', 'read,write')
+    .action(async (organization: string, name: string, { scopes }: { scopes: string }, command: Command) => {
+      const body = { name, scopes: scopes.split(',').map((scope) => scope.trim()) }
+      answer(command, await server(command).call('POST', `/api/v1/organizations/${path(organization)}/api-keys`, body))
+    })
+  remote(keys, 'list <organization>', 'list the keys').action(async (organization: string, _options, command: Command) => {
+    const list = await server(command).call<{ api_keys: unknown[] }>(
+      'GET',
+      `/api/v1/organizations/${path(organization)}/api-keys`,
+    )
+    answer(command, list.api_keys)
+  })
+  remote(keys, 'revoke <organization> <key>', 'revoke a key').action(
+    async (organization: string, key: string, _options, command: Command) => {
+      await server(command).call('DELETE', `/api/v1/organizations/${path(organization)}/api-keys/${path(key)}`)
+      answer(command, { revoked: key })
+    },
+  )
+}
+
+function addEvents(program: Command, { remote, server, answer }: Kit): void {
+  const events = program.command('events').description('webhook events that arrived from Stripe')
+  remote(events, 'list', 'the newest events')
+    .option('--status <status>', 'pending, failed or handled')
+    .action(async ({ status }: { status?: string }, command: Command) => {
+      const list = await server(command).call<{ events: unknown[] }>(
+        'GET',
+        `/api/v1/stripe-events${status === undefined ? '' : `?status=${path(status)}`}`,
+      )
+      answer(command, list.events)
+    })
+  remote(events, 'show <event>', 'one event with its payload').action(async (event: string, _options, command: Command) => {
+    answer(command, await server(command).call('GET', `/api/v1/stripe-events/${path(event)}`))
+  })
+  remote(events, 'replay <event>', 'handle an event again').action(async (event: string, _options, command: Command) => {
+    answer(command, await server(command).call('POST', `/api/v1/stripe-events/${path(event)}/replay`))
+  })
+}
