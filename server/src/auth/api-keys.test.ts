@@ -2,11 +2,11 @@ import { compare } from '@node-rs/bcrypt'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { ManualClock } from '../lib/clock.ts'
-import type { OrganizationId } from '../lib/ids.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
-import { createApiKey, createKeyVerifier, keyOfRequest, type KeyVerifier } from './api-keys.ts'
+import { makeApiKey, createKeyVerifier, keyOfRequest, type KeyVerifier } from './api-keys.ts'
 import { startRevocationListener, type RevocationListener } from './revocations.ts'
-import { listApiKeys, loadDigestSecret, revokeApiKey } from './store.ts'
+import { insertApiKey, listApiKeys, loadDigestSecret, revokeApiKey } from './store.ts'
 
 const database = testDatabase()
 const organizationId = 'org_keys' as OrganizationId
@@ -35,20 +35,20 @@ async function startProcess(
   return { verifier, listener, asked: () => asked, clock }
 }
 
-function makeKey(expiresAt: Date | null = null) {
-  return createApiKey(
-    database.db,
+async function makeKey(expiresAt: Date | null = null): Promise<{ key: string; id: ApiKeyId }> {
+  const { key, row } = await makeApiKey(
     secret,
     { organizationId, name: 'application', scopes: ['read', 'write'], expiresAt },
     start,
   )
+  await insertApiKey(database.db, row)
+  return { key, id: row.id }
 }
 
 beforeAll(async () => {
-  await database.db.query(
-    `insert into organizations (id, name, email, created_at) values ($1, 'Keys', 'a@example.com', now())`,
-    [organizationId],
-  )
+  await database.db.query(`insert into organizations (id, name, email, created_at) values ($1, 'Keys', 'a@example.com', now())`, [
+    organizationId,
+  ])
 })
 
 afterEach(async () => {
@@ -130,9 +130,7 @@ describe('API keys', () => {
 })
 
 it('agrees on one digest secret when several servers start together', async () => {
-  const secrets = await Promise.all(
-    ['one', 'two', 'three'].map((made) => loadDigestSecret(database.db, undefined, () => made)),
-  )
+  const secrets = await Promise.all(['one', 'two', 'three'].map((made) => loadDigestSecret(database.db, undefined, () => made)))
   expect(new Set(secrets).size).toBe(1)
   expect(await loadDigestSecret(database.db, 'given', () => 'made')).toBe('given')
 })

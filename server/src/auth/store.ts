@@ -1,9 +1,7 @@
-import type { ClientBase, Pool } from 'pg'
+import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import type { Scope } from './principal.ts'
-
-export type Queryable = Pick<Pool | ClientBase, 'query'>
 
 /** The channel on which a revoked key's id is told to every process. */
 export const REVOCATION_CHANNEL = 'tollgate_api_key_revoked'

@@ -1,9 +1,8 @@
 import { pino } from 'pino'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
-import { listAuditEntries } from '../audit/store.ts'
+import { registerAuditRoutes } from '../audit/routes.ts'
 import type { Principal } from '../auth/principal.ts'
-import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { createApp, type App } from '../http/app.ts'
 import { ManualClock } from '../lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
@@ -18,21 +17,22 @@ const callers: Record<string, Principal> = {
 }
 let app: App
 
-beforeAll(async () => {
-  const definition = { meters: { search: {} }, plans: { free: { name: 'Free', allowances: {} } }, defaultPlan: 'free' }
-  const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
+beforeAll(() => {
   app = createApp({
     log: pino({ level: 'silent' }),
     authenticate: async (request) => callers[request.headers.get('authorization') ?? ''] ?? null,
     register: [
+      (app) => registerAuditRoutes(app, database),
       (app) =>
         registerOrganizationRoutes(app, {
           db: database.db,
           clock,
-          catalogs,
           tenantPrefix: 'Jeturing_',
-          digestSecret: 'a secret of thirty-two characters',
-          startTestClock: null,
+          keySecret: 'a secret of thirty-two characters',
+          onCreated: async (tx, created) => {
+            await tx.query('insert into settings (name, value) values ($1, $2)', [created.organizationId, 'opened'])
+          },
+          attachTestClock: null,
         }),
     ],
   })
@@ -66,16 +66,22 @@ describe('organizations', () => {
     expect((await call('operator', 'GET', '/api/v1/organizations/acme')).body['name']).toBe('Acme')
   })
 
-  it('start on the default plan of the current catalog', async () => {
-    const { rows } = await database.db.query(`select plan_key, catalog_version from accounts where organization_id = 'acme'`)
-    expect(rows).toEqual([{ plan_key: 'free', catalog_version: 1 }])
+  it('answer the one that is there when a creation is repeated, and open their account once', async () => {
+    const again = await call('operator', 'POST', '/api/v1/organizations', acme)
+    expect([again.status, again.body['id']]).toEqual([200, 'acme'])
+    const { rows } = await database.db.query(`select value from settings where name = 'acme'`)
+    expect(rows).toEqual([{ value: 'opened' }])
+    const entries = await call('operator', 'GET', '/api/v1/audit-log?organization_id=acme')
+    expect(entries.body['entries']).toHaveLength(1)
   })
 
   it('are made and listed by operators only', async () => {
     expect((await call('writer', 'POST', '/api/v1/organizations', acme)).status).toBe(403)
     expect((await call('', 'GET', '/api/v1/organizations')).status).toBe(401)
-    const page = await call('operator', 'GET', '/api/v1/organizations?limit=1')
-    expect(page.body).toMatchObject({ organizations: [{ id: expect.stringContaining('Jeturing_') as unknown }], has_more: true })
+    const newest = await call('operator', 'GET', '/api/v1/organizations?limit=1')
+    expect(newest.body).toMatchObject({ organizations: [acme], has_more: true })
+    const rest = await call('operator', 'GET', '/api/v1/organizations?starting_after=acme')
+    expect(rest.body).toMatchObject({ organizations: [{ name: 'Acme' }], has_more: false })
   })
 
   it('refuse a body that is wrong, and a test clock without Stripe, leaving nothing behind', async () => {
@@ -96,24 +102,42 @@ describe('API keys', () => {
     expect(listed.body).toMatchObject({
       api_keys: [{ id: made.body['id'], name: 'application', scopes: ['read'], revoked_at: null }],
     })
-    const entries = await listAuditEntries(database.db, 'acme', 10)
-    expect(JSON.stringify([listed.body, entries])).not.toContain(made.body['key'])
-    expect(entries.map((entry) => entry.action)).toEqual(['api_key.created', 'organization.created'])
+    const log = await call('operator', 'GET', '/api/v1/audit-log?organization_id=acme')
+    expect(JSON.stringify([listed.body, log.body])).not.toContain(made.body['key'])
+    expect(log.body['entries']).toMatchObject([
+      {
+        actor: 'operator:bootstrap',
+        action: 'api_key.created',
+        target: made.body['id'],
+        before: null,
+        after: { scopes: ['read'] },
+      },
+      { action: 'organization.created', target: 'acme' },
+    ])
   })
 
   it('are managed with the scope admin, and another tenant’s are not found', async () => {
     const path = '/api/v1/organizations/acme/api-keys'
-    expect((await call('writer', 'POST', path, { name: 'x' })).status).toBe(403)
-    expect((await call('stranger', 'POST', path, { name: 'x' })).status).toBe(404)
+    expect((await call('writer', 'POST', path, { name: 'x', scopes: ['read'] })).status).toBe(403)
+    expect((await call('stranger', 'POST', path, { name: 'x', scopes: ['read'] })).status).toBe(404)
     expect((await call('stranger', 'GET', path)).status).toBe(404)
     expect((await call('stranger', 'GET', '/api/v1/organizations/acme')).status).toBe(404)
   })
 
-  it('are revoked once', async () => {
-    const made = await call('operator', 'POST', '/api/v1/organizations/acme/api-keys', { name: 'short-lived' })
+  it('are revoked once, however often it is asked for', async () => {
+    const made = await call('operator', 'POST', '/api/v1/organizations/acme/api-keys', {
+      name: 'short-lived',
+      scopes: ['read'],
+    })
     const path = `/api/v1/organizations/acme/api-keys/${String(made.body['id'])}`
     expect((await call('stranger', 'DELETE', path)).status).toBe(404)
     expect((await call('operator', 'DELETE', path)).status).toBe(204)
-    expect((await call('operator', 'DELETE', path)).status).toBe(404)
+    expect((await call('operator', 'DELETE', path)).status).toBe(204)
+    const log = await call('operator', 'GET', '/api/v1/audit-log?organization_id=acme&limit=2')
+    expect(log.body).toMatchObject({ entries: [{ action: 'api_key.revoked' }, { action: 'api_key.created' }], has_more: true })
+    const [newest] = log.body['entries'] as { id: string }[]
+    const older = await call('operator', 'GET', `/api/v1/audit-log?organization_id=acme&before=${newest!.id}`)
+    expect(older.body['entries']).not.toContainEqual(newest)
+    expect((await call('stranger', 'GET', '/api/v1/audit-log')).body).toEqual({ entries: [], has_more: false })
   })
 })
