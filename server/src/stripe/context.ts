@@ -1,0 +1,50 @@
+import type { CatalogRegistry } from '../catalog/registry.ts'
+import type { Db, Transaction } from '../db/database.ts'
+import type { Clock, Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { StripeGateway, TrialEndBehavior } from './gateway.ts'
+import type { Log } from './log.ts'
+
+/** What everything about billing works with; put together once, by the composition root. */
+export type BillingContext = {
+  readonly db: Db
+  readonly clock: Clock
+  readonly catalogs: CatalogRegistry
+  /** null when no Stripe key is set (MR-14, OC-10). */
+  readonly gateway: StripeGateway | null
+  readonly policy: BillingPolicy
+  readonly log: Log
+  /**
+   * Called in the transaction that derived an account anew: opens and adjusts what the plan grants. `now` is the
+   * organization's time.
+   */
+  readonly onAccountDerived: (tx: Transaction, derived: { organizationId: string; now: Instant }) => Promise<void>
+}
+
+export type BillingPolicy = {
+  /** Signing secrets of the webhook endpoint; several while one is rolled. */
+  readonly webhookSecrets: readonly string[]
+  /** Days of a trial (EM, STRIPE_TRIAL_PERIOD_DAYS). */
+  readonly trialDays: number
+  readonly trialEndBehavior: TrialEndBehavior
+  /** When a smaller plan is taken, unless the request says it. */
+  readonly downgradeAt: 'now' | 'period_end'
+  /** Defaults of MR-1 and MR-2. */
+  readonly successUrl: string
+  readonly cancelUrl: string
+  readonly portalReturnUrl: string
+  /** The price that checkout uses when the request names neither price nor plan (STRIPE_PRICE_ID). */
+  readonly defaultPriceId: string | null
+  /** Origins to which checkout and portal may send people, beside those of the defaults. */
+  readonly redirectOrigins: readonly string[]
+  /** Whether pages on this machine are fine too: while the sandbox stands in for Stripe. */
+  readonly allowLoopbackRedirects: boolean
+}
+
+/** @throws DomainError `billing_not_configured` when no Stripe key is set */
+export function requireGateway(context: BillingContext): StripeGateway {
+  if (context.gateway === null) {
+    throw new DomainError('billing_not_configured', 'No Stripe key is set: billing is not available.')
+  }
+  return context.gateway
+}

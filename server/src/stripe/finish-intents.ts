@@ -1,0 +1,111 @@
+import type { Queryable, Session } from '../db/database.ts'
+import { MINUTE_MS } from '../lib/period.ts'
+import type { BillingContext } from './context.ts'
+import { requireGateway } from './context.ts'
+import { StripeCallError } from './errors.ts'
+import type { MutationKind, MutationResult } from './gateway.ts'
+import { carryOut, INTENT_METADATA, KEY_LIFE_MS, listPendingIntents, settleIntent, type Intent } from './intents.ts'
+import type { CallPriority } from './limiter.ts'
+import { tryOrganizationLock } from './lock.ts'
+import { linkCustomer, readOrganization } from './organizations.ts'
+
+/** An intent whose end became known only now. */
+export type FinishedIntent = { readonly intent: Intent; readonly result: MutationResult }
+
+/** After so many repeats that Stripe answered with its own failure (a replayed 500), we look instead of asking again. */
+const MOST_REPEATS = 5
+
+/**
+ * Settles what an earlier request left open, before anything else of the organization is changed: so a customer who tries again
+ * after a time-out is not given a second subscription. The caller holds the organization's lock.
+ * @returns those that turned out to be done
+ */
+export async function finishPendingIntents(
+  context: BillingContext,
+  session: Session,
+  organizationId: string,
+  priority: CallPriority = 'interactive',
+): Promise<FinishedIntent[]> {
+  const finished: FinishedIntent[] = []
+  for (const intent of await listPendingIntents(session, { organizationId })) {
+    const result = await finishIntent(context, session, intent, priority)
+    if (result !== null) finished.push({ intent, result })
+  }
+  return finished
+}
+
+/** Settles what no request has come back for. Answers how many it looked at. */
+export async function finishStrandedIntents(context: BillingContext, limit = 50): Promise<number> {
+  // A minute: the request that made the intent may still be waiting for its answer.
+  const until = new Date(context.clock.now().getTime() - MINUTE_MS)
+  const stranded = await listPendingIntents(context.db, { until, limit })
+  for (const intent of stranded) {
+    if (intent.organizationId === null) {
+      await finishIntent(context, context.db, intent, 'background')
+    } else {
+      const { organizationId } = intent
+      await tryOrganizationLock(context, organizationId, (session) =>
+        finishPendingIntents(context, session, organizationId, 'background'),
+      )
+    }
+  }
+  return stranded.length
+}
+
+/** null when it was refused, or was never done and is not wanted any more. */
+async function finishIntent(
+  context: BillingContext,
+  db: Queryable,
+  intent: Intent,
+  priority: CallPriority,
+): Promise<MutationResult | null> {
+  const ageMs = context.clock.now().getTime() - intent.createdAt.getTime()
+  if (ageMs < KEY_LIFE_MS && intent.attempts < MOST_REPEATS) {
+    try {
+      const result = await carryOut(context, db, intent, priority)
+      await applyResult(db, intent, result)
+      return result
+    } catch (error) {
+      if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') return null
+      throw error
+    }
+  }
+  // The key may be forgotten: asking again could do it twice. Look for what it made; if there is nothing, leave it at that.
+  const found = await findResult(context, db, intent)
+  const now = context.clock.now()
+  await settleIntent(db, intent.id, found === null ? { state: 'abandoned' } : { state: 'succeeded', result: found }, now)
+  if (found !== null) await applyResult(db, intent, found)
+  context.log.warn(
+    { event: 'stripe.intent_looked_up', intent_id: intent.id, kind: intent.kind, found: found !== null },
+    'the end of a call to Stripe was looked up',
+  )
+  return found
+}
+
+/** What follows from a result beside the mirror. */
+async function applyResult(db: Queryable, intent: Intent, result: MutationResult): Promise<void> {
+  if (intent.kind !== 'create_customer' || intent.organizationId === null) return
+  await linkCustomer(db, { organizationId: intent.organizationId, customerId: result.id })
+}
+
+async function findResult(context: BillingContext, db: Queryable, intent: Intent): Promise<MutationResult | null> {
+  const reads = requireGateway(context).backgroundReads
+  const is = <Kind extends MutationKind>(kind: Kind, any: Intent): any is Intent<Kind> => any.kind === kind
+  if (is('create_customer', intent)) {
+    const { email, testClockId } = intent.params
+    const customers = await reads.findCustomers({ email, testClockId })
+    return toResult(customers.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
+  }
+  if (is('create_subscription', intent) && intent.organizationId !== null) {
+    const { customerId } = await readOrganization(db, intent.organizationId)
+    const subscriptions = customerId === null ? [] : await reads.listSubscriptions(customerId)
+    return toResult(subscriptions.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
+  }
+  // What else there is either shows in the mirror after a refetch (a plan change, a cancellation, a payment) or is worthless
+  // by now (a checkout session, a portal session).
+  return null
+}
+
+function toResult(found: { id: string; status?: string } | undefined): MutationResult | null {
+  return found === undefined ? null : { id: found.id, status: found.status ?? null, url: null, clientSecret: null }
+}

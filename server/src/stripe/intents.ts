@@ -1,0 +1,144 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { newId, newIdempotencyKey } from '../lib/ids.ts'
+import { HOUR_MS } from '../lib/period.ts'
+import { requireGateway, type BillingContext } from './context.ts'
+import { StripeCallError } from './errors.ts'
+import type { MutationKind, MutationResult, StripeMutations } from './gateway.ts'
+import type { CallPriority } from './limiter.ts'
+
+/**
+ * The outbox of calls that change something at Stripe. First the intent is committed with its idempotency key, then the call is
+ * made, then its result is committed. Whatever happens in between, the same key tells Stripe that it is the same wish.
+ */
+export type Intent<Kind extends MutationKind = MutationKind> = {
+  readonly id: string
+  readonly organizationId: string | null
+  readonly kind: Kind
+  readonly params: StripeMutations[Kind]
+  readonly idempotencyKey: string
+  readonly attempts: number
+  readonly createdAt: Instant
+}
+
+/** The metadata by which an object at Stripe names the intent that made it. */
+export const INTENT_METADATA = 'tollgate_intent'
+
+/** Stripe keeps a key for at least 24 hours; an hour is left for clocks that differ. */
+export const KEY_LIFE_MS = 23 * HOUR_MS
+
+export type IntentRequest<Kind extends MutationKind> = {
+  /** null for what belongs to no organization, such as a product. */
+  readonly organizationId: string | null
+  readonly kind: Kind
+  readonly params: StripeMutations[Kind]
+  readonly priority?: CallPriority
+}
+
+/**
+ * Carries out one change at Stripe. Never call it inside a transaction.
+ * A refusal is final: the intent failed. When it is unknown whether the call arrived, the intent stays pending, the caller is
+ * told to try again, and `finishPendingIntents` settles it before anything else of that organization is changed.
+ */
+export async function performIntent<Kind extends MutationKind>(
+  context: BillingContext,
+  db: Queryable,
+  request: IntentRequest<Kind>,
+): Promise<MutationResult> {
+  requireGateway(context)
+  const intent: Intent<Kind> = {
+    id: newId('int'),
+    organizationId: request.organizationId,
+    kind: request.kind,
+    params: request.params,
+    idempotencyKey: newIdempotencyKey(),
+    attempts: 0,
+    createdAt: context.clock.now(),
+  }
+  await insertIntent(db, intent)
+  return carryOut(context, db, intent, request.priority ?? 'interactive')
+}
+
+/** Makes (or repeats) the call of an intent and writes down what came of it. */
+export async function carryOut<Kind extends MutationKind>(
+  context: BillingContext,
+  db: Queryable,
+  intent: Intent<Kind>,
+  priority: CallPriority,
+): Promise<MutationResult> {
+  const gateway = requireGateway(context)
+  const params = withIntentMetadata(intent)
+  try {
+    const result = await gateway.perform(intent.kind, params, { idempotencyKey: intent.idempotencyKey, priority })
+    await settleIntent(db, intent.id, { state: 'succeeded', result }, context.clock.now())
+    return result
+  } catch (error) {
+    if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') {
+      await settleIntent(db, intent.id, { state: 'failed', errorCode: error.code }, context.clock.now())
+    } else {
+      await noteAttempt(db, intent.id, context.clock.now())
+    }
+    throw error
+  }
+}
+
+/** What carries metadata names its intent, so that it can be found at Stripe after the key has expired. */
+function withIntentMetadata<Kind extends MutationKind>(intent: Intent<Kind>): StripeMutations[Kind] {
+  const { params } = intent
+  if (!('metadata' in params)) return params
+  return { ...params, metadata: { ...(params.metadata as Record<string, string>), [INTENT_METADATA]: intent.id } }
+}
+
+async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
+  await db.query(
+    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at)
+     values ($1, $2, $3, $4, $5, 'pending', $6)`,
+    [intent.organizationId, intent.id, intent.kind, JSON.stringify(intent.params), intent.idempotencyKey, intent.createdAt],
+  )
+}
+
+export type Settlement =
+  | { readonly state: 'succeeded'; readonly result: MutationResult }
+  | { readonly state: 'failed'; readonly errorCode: string }
+  | { readonly state: 'abandoned' }
+
+/** Writes the end of an intent; a client secret is for the browser that asked and is not kept. */
+export async function settleIntent(db: Queryable, id: string, settlement: Settlement, now: Instant): Promise<void> {
+  const kept = settlement.state === 'succeeded' ? { ...settlement.result, clientSecret: null } : null
+  await db.query(
+    `update stripe_intents set state = $2, result = $3, error_code = $4, attempts = attempts + 1, last_attempt_at = $5,
+       finished_at = $5 where id = $1 and state = 'pending'`,
+    [
+      id,
+      settlement.state,
+      kept === null ? null : JSON.stringify(kept),
+      settlement.state === 'failed' ? settlement.errorCode : null,
+      now,
+    ],
+  )
+}
+
+async function noteAttempt(db: Queryable, id: string, now: Instant): Promise<void> {
+  await db.query('update stripe_intents set attempts = attempts + 1, last_attempt_at = $2 where id = $1', [id, now])
+}
+
+/** Intents whose end is not known, oldest first; of one organization, or of all (null) that were last tried before `until`. */
+export async function listPendingIntents(
+  db: Queryable,
+  query: { organizationId: string } | { until: Instant; limit: number },
+): Promise<Intent[]> {
+  const columns = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
+    created_at as "createdAt"`
+  const { rows } =
+    'organizationId' in query
+      ? await db.query<Intent>(
+          `select ${columns} from stripe_intents where state = 'pending' and organization_id = $1 order by created_at, id`,
+          [query.organizationId],
+        )
+      : await db.query<Intent>(
+          `select ${columns} from stripe_intents
+           where state = 'pending' and coalesce(last_attempt_at, created_at) < $1 order by created_at, id limit $2`,
+          [query.until, query.limit],
+        )
+  return rows
+}

@@ -1,0 +1,89 @@
+import type { Queryable } from '../db/database.ts'
+import type { Clock, Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+
+/** An organization as billing sees it. */
+export type BilledOrganization = {
+  readonly id: string
+  readonly name: string
+  readonly email: string
+  readonly customerId: string | null
+  readonly testClockId: string | null
+  readonly testClockNow: Instant | null
+}
+
+const COLUMNS = `id, name, email, stripe_customer_id as "customerId", stripe_test_clock_id as "testClockId",
+  test_clock_now as "testClockNow"`
+
+/** The organization's own time: its test clock's where it lives on one. */
+export function timeOf(organization: BilledOrganization, clock: Clock): Instant {
+  return organization.testClockNow ?? clock.now()
+}
+
+export async function findOrganization(db: Queryable, id: string): Promise<BilledOrganization | null> {
+  const { rows } = await db.query<BilledOrganization>(`select ${COLUMNS} from organizations where id = $1`, [id])
+  return rows[0] ?? null
+}
+
+/** @throws DomainError `not_found` */
+export async function readOrganization(db: Queryable, id: string): Promise<BilledOrganization> {
+  const organization = await findOrganization(db, id)
+  if (organization === null) throw new DomainError('not_found', 'There is no such organization.')
+  return organization
+}
+
+/** By its present customer, or by one that the mirror knows from before. */
+export async function findOrganizationIdByCustomer(db: Queryable, customerId: string): Promise<string | null> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from organizations where stripe_customer_id = $1
+     union all select organization_id from stripe_customers where id = $1 limit 1`,
+    [customerId],
+  )
+  return rows[0]?.id ?? null
+}
+
+export async function findOrganizationIdByTestClock(db: Queryable, testClockId: string): Promise<string | null> {
+  const { rows } = await db.query<{ id: string }>('select id from organizations where stripe_test_clock_id = $1', [testClockId])
+  return rows[0]?.id ?? null
+}
+
+/** By an object that the mirror holds, for events that name no customer (a dispute names its charge). */
+export async function findOrganizationIdByObject(db: Queryable, objectId: string): Promise<string | null> {
+  const { rows } = await db.query<{ organization_id: string }>(
+    `select organization_id from stripe_payment_methods where id = $1
+     union all select organization_id from stripe_charges where id = $1 or payment_intent_id = $1
+     union all select organization_id from stripe_invoices where id = $1
+     union all select organization_id from stripe_subscriptions where id = $1 or schedule_id = $1
+     limit 1`,
+    [objectId],
+  )
+  return rows[0]?.organization_id ?? null
+}
+
+/** Gives the organization a customer unless it has one; answers whether it has this one now. */
+export async function linkCustomer(db: Queryable, link: { organizationId: string; customerId: string }): Promise<boolean> {
+  const { rows } = await db.query<{ stripe_customer_id: string }>(
+    `update organizations set stripe_customer_id = coalesce(stripe_customer_id, $2) where id = $1 returning stripe_customer_id`,
+    [link.organizationId, link.customerId],
+  )
+  return rows[0]?.stripe_customer_id === link.customerId
+}
+
+/** Forgets a customer that was deleted at Stripe, so that the next purchase makes a new one. */
+export async function unlinkCustomer(db: Queryable, link: { organizationId: string; customerId: string }): Promise<void> {
+  await db.query('update organizations set stripe_customer_id = null where id = $1 and stripe_customer_id = $2', [
+    link.organizationId,
+    link.customerId,
+  ])
+}
+
+export async function setTestClock(
+  db: Queryable,
+  clock: { organizationId: string; testClockId: string; now: Instant },
+): Promise<void> {
+  await db.query('update organizations set stripe_test_clock_id = $2, test_clock_now = $3 where id = $1', [
+    clock.organizationId,
+    clock.testClockId,
+    clock.now,
+  ])
+}
