@@ -12,7 +12,7 @@ export type Loop = {
 }
 
 /** An organization made by the first step, with a caller that holds its key. */
-export type Customer = { readonly organizationId: string; readonly app: Caller }
+export type Customer = { readonly organizationId: string; readonly key: string; readonly app: Caller }
 
 export function createLoop(program: Program, tell: (line: string) => void): Loop {
   const sandbox = new URL(program.runtime.sandboxUrl)
@@ -39,7 +39,8 @@ export async function createCustomer(loop: Loop, name: string): Promise<Customer
   const wrong = await createCaller(loop.program.runtime.url, `${text(key.body, 'key')}x`).get('/api/v1/usage')
   expectStatus(wrong, 401)
   loop.tell(`Organization ${organizationId} has an API key, shown once; a wrong key answers 401.`)
-  return { organizationId, app: createCaller(loop.program.runtime.url, text(key.body, 'key')) }
+  const shown = text(key.body, 'key')
+  return { organizationId, key: shown, app: createCaller(loop.program.runtime.url, shown) }
 }
 
 /** Step 2: FREE's 100 credits, exact fractions, and two hundred callers for the last fifty. */
@@ -141,6 +142,7 @@ export async function failAndRecover(loop: Loop, customer: Customer): Promise<vo
   const refused = await consume(app, 'episode_ingestion', 1)
   assert.equal(refused.body['code'], 'suspended')
   loop.tell('Three days later: suspended; metered calls are refused.')
+  await meetSuspension(loop, customer)
   await replaceCard(app, 'pm_card_visa')
   const open = (await invoicesOf(app)).find((invoice) => invoice['status'] === 'open')
   assert.ok(open, 'the failed renewal is an open invoice')
@@ -154,7 +156,7 @@ export async function failAndRecover(loop: Loop, customer: Customer): Promise<vo
 }
 
 /** In the days of suspension the host's metered route answers 403 (EM-7). */
-export async function meetSuspension(loop: Loop, { app }: Customer): Promise<void> {
+async function meetSuspension(loop: Loop, { app }: Customer): Promise<void> {
   const answer = await app.post('/api/v1/capture', { text: 'suspended' })
   expectStatus(answer, 403)
   loop.tell(`POST /api/v1/capture → 403 ${text(answer.body, 'message')}`)
@@ -208,7 +210,7 @@ export async function subscribeWithTrial(loop: Loop, customer: Customer): Promis
 }
 
 /** Moves the organization's clock by CLI; it answers when everything that follows has been handled. */
-export async function advance(loop: Loop, { organizationId }: Customer, by: string): Promise<Body> {
+async function advance(loop: Loop, { organizationId }: Customer, by: string): Promise<Body> {
   return runCli<Body>(loop.program, ['clock', 'advance', organizationId, '--by', by])
 }
 
@@ -254,4 +256,23 @@ function creditHeadersOf(answer: Answer): string {
     .filter(([name]) => name.startsWith('x-credits') || name.startsWith('x-quota'))
     .map(([name, value]) => `${name}: ${value}`)
     .join(', ')
+}
+
+/** The whole loop, in the order in which a customer lives it. */
+export async function runLoop(loop: Loop, heading: (title: string) => void = () => undefined): Promise<void> {
+  heading('The operator creates an organization and its API key')
+  const customer = await createCustomer(loop, 'Acme')
+  heading('FREE: 100 credits a month')
+  await useFreeQuota(loop, customer)
+  await hitTheWall(loop, customer)
+  heading('Checkout: FREE becomes PRO')
+  await buyPro(loop, customer)
+  heading('A month passes: renewal')
+  await renew(loop, customer)
+  heading('The card fails: grace, suspension, recovery')
+  await failAndRecover(loop, customer)
+  heading('Upgrade, downgrade, cancel, each with its preview')
+  await changePlans(loop, customer)
+  heading('Subscribe with a payment method and a trial')
+  await subscribeWithTrial(loop, customer)
 }

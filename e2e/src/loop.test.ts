@@ -1,0 +1,27 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { createLoop, runLoop } from './loop.ts'
+import { createPlace, startProgram, type Program } from './process.ts'
+
+let program: Program
+let place: Awaited<ReturnType<typeof createPlace>>
+
+beforeAll(async () => {
+  place = await createPlace()
+  program = await startProgram({ ...place, program: { kind: 'example', name: 'episodic-memory' } })
+}, 90_000)
+
+afterAll(async () => {
+  await program?.end('SIGINT')
+  await place?.remove()
+})
+
+it('runs the whole loop: quota, checkout, renewal, failed payment, plan changes, trial', { timeout: 180_000 }, async () => {
+  const told: string[] = []
+  const headings: string[] = []
+  await runLoop(
+    createLoop(program, (line) => told.push(line)),
+    (title) => headings.push(title),
+  )
+  expect(headings).toHaveLength(7)
+  expect(told.join('\n')).toContain('50 allowed, 150 refused')
+})
