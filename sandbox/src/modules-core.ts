@@ -3,6 +3,9 @@ import { forgetAnswers } from './http/idempotency.ts'
 import { customersModule } from './resources/customers.ts'
 import { eventsModule } from './resources/events.ts'
 import { webhookEndpointsModule } from './resources/webhook-endpoints.ts'
+import { meterEventsModule } from './resources/meter-event-operations.ts'
+import { metersModule } from './resources/meters.ts'
+import { eventDestinationsModule } from './resources/event-destinations.ts'
 import { productsModule } from './resources/products.ts'
 import { pricesModule } from './resources/prices.ts'
 
@@ -12,6 +15,9 @@ export const coreModules: readonly Module[] = [
   customersModule,
   productsModule,
   pricesModule,
+  metersModule,
+  meterEventsModule,
   eventsModule,
   webhookEndpointsModule,
+  eventDestinationsModule,
 ]

@@ -11,8 +11,9 @@ export class Contract {
   private readonly spec = loadSpec()
 
   constructor() {
-    for (const [name, schema] of Object.entries(this.spec.schemas))
-      this.ajv.addSchema(strictly(schema, this.spec.schemas), refOf(name))
+    for (const [name, schema] of Object.entries(this.spec.schemas)) {
+      this.ajv.addSchema(strictly(name === 'error' ? withMoreCodes(schema) : schema, this.spec.schemas), refOf(name))
+    }
   }
 
   /** Path templates of the operations with this method. */
@@ -46,11 +47,45 @@ export class Contract {
     const validate = this.validators.get(key) ?? this.ajv.compile(strictly(schema, this.spec.schemas))
     this.validators.set(key, validate)
     if (validate(body)) return []
-    return (validate.errors ?? []).map(
-      (error) =>
-        `${error.instancePath || '/'} ${error.message ?? ''} ${JSON.stringify(error.params)} in ${String((body as { id?: unknown })?.id)}`,
-    )
+    return (validate.errors ?? []).map((error) => {
+      const detail = error.keyword === 'additionalProperties' ? JSON.stringify(error.params) : ''
+      return `${error.instancePath || '/'} ${error.message ?? ''} ${detail}, is ${JSON.stringify(valueAt(body, error.instancePath))?.slice(0, 100)}`
+    })
   }
+}
+
+/**
+ * Error codes that Stripe documents elsewhere than in the list of the SDK's types: docs.stripe.com/billing/subscriptions/usage-based/meters/configure and
+ * docs.stripe.com/error-codes.
+ */
+const MORE_CODES = [
+  'archived_meter',
+  'billing_meter_event_session_expired',
+  'duplicate_meter_event',
+  'invalid_api_key',
+  'meter_event_customer_not_found',
+  'meter_event_invalid_value',
+  'meter_event_no_customer_defined',
+  'meter_event_value_too_many_digits',
+  'no_meter',
+  'timestamp_in_future',
+  'timestamp_too_far_in_past',
+]
+
+/** The error schema with the codes that its list lacks. */
+function withMoreCodes(schema: Schema): Schema {
+  const error = schema.properties?.['error'] ?? {}
+  const code = error.properties?.['code'] ?? {}
+  const more = { ...code, enum: [...(code.enum ?? []), ...MORE_CODES] }
+  return { ...schema, properties: { ...schema.properties, error: { ...error, properties: { ...error.properties, code: more } } } }
+}
+
+/** The value at a JSON pointer. */
+function valueAt(body: unknown, pointer: string): unknown {
+  return pointer
+    .split('/')
+    .slice(1)
+    .reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as AnySchema)[key] : undefined), body)
 }
 
 function refOf(name: string): string {

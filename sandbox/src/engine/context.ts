@@ -1,6 +1,6 @@
 import type { Stored, StoredName } from '../model/index.ts'
 import type { Event } from '../wire.gen.ts'
-import type { EmitOptions } from '../events/emit.ts'
+import type { EmitOptions, ThinEvent } from '../events/emit.ts'
 import type { Store } from './store.ts'
 
 /** `customer.created`, … */
@@ -51,6 +51,8 @@ export interface Ctx {
    * before the change) `data.previous_attributes` is what differs.
    */
   emit(type: EventType, object: object, options?: EmitOptions): void
+  /** Records a thin event of the second API and queues its notifications. */
+  emitThin(event: ThinEvent): Stored<'v2.core.event'>
   /** Runs after the transaction is committed; not at all when it is undone. */
   afterCommit(work: () => void): void
 }

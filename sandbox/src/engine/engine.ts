@@ -1,4 +1,4 @@
-import { recordEvent, type EmitOptions } from '../events/emit.ts'
+import { recordEvent, recordThinEvent, type EmitOptions, type ThinEvent } from '../events/emit.ts'
 import { layouts, type Stored, type StoredName, type StoredObject } from '../model/index.ts'
 import { movedTo, realTimeMs, simulatedMs, type ClockState } from './clock.ts'
 import type { Ctx, EventType, Origin } from './context.ts'
@@ -214,6 +214,10 @@ class Transaction implements Ctx {
 
   emit(type: EventType, object: object, options: EmitOptions = {}): void {
     recordEvent(this, type, object, { ...options, apiVersion: this.engine.spec.version, realMs: realTimeMs() })
+  }
+
+  emitThin(event: ThinEvent): Stored<'v2.core.event'> {
+    return recordThinEvent(this, event, realTimeMs())
   }
 
   afterCommit(work: () => void): void {

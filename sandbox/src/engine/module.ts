@@ -17,6 +17,8 @@ export interface Operation {
   readonly refuses: readonly string[]
   /** True for operations that Stripe.js may call with a publishable key. */
   readonly publishable: boolean
+  /** True for the operation that a meter event session's token is for, instead of an API key. */
+  readonly sessionOnly: boolean
   readonly run: (ctx: Ctx, params: Record<string, unknown>, path: Record<string, string>) => object
 }
 
@@ -25,6 +27,7 @@ interface OperationDeclaration<Key extends OperationKey, Taken extends keyof Par
   readonly takes: readonly Taken[]
   readonly refuses?: readonly string[]
   readonly publishable?: boolean
+  readonly sessionOnly?: boolean
   /** Carries the operation out; returns the stored object, a list, or any plain object to answer. */
   readonly run: (ctx: Ctx, params: Pick<Params[Key], Taken>, path: PathOf<Key>) => object
 }
@@ -38,6 +41,7 @@ export function operation<Key extends OperationKey, Taken extends keyof Params[K
     takes: declaration.takes as readonly string[],
     refuses: declaration.refuses ?? [],
     publishable: declaration.publishable ?? false,
+    sessionOnly: declaration.sessionOnly ?? false,
     run: declaration.run as unknown as Operation['run'],
   }
 }

@@ -2,10 +2,12 @@ import { Agent as HttpAgent, request as httpRequest, type RequestOptions } from 
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { setTimeout as delay } from 'node:timers/promises'
 import { realTimeMs } from '../engine/clock.ts'
+import type { Ctx } from '../engine/context.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Stored } from '../model/index.ts'
 import type { Chaos } from './chaos.ts'
 import { signatureHeader } from './signature.ts'
+import { findTarget, type Target } from './targets.ts'
 
 export interface DeliveryOptions {
   /** Seconds to wait before the second, third, … try. After the last one the delivery has failed. */
@@ -121,19 +123,19 @@ export class Deliverer {
   }
 
   private async attempt(delivery: Stored<'_delivery'>): Promise<void> {
-    const endpoint = this.engine.store.get('webhook_endpoint', delivery.endpoint)
-    const event = this.engine.store.get('event', delivery.event)
-    if (endpoint === undefined || event === undefined || endpoint.status !== 'enabled')
-      return this.finish(delivery, 'failed', 'endpoint gone')
-    const trouble = this.chaos.forDelivery(event.id, endpoint.url, delivery.attempts + 1)
+    const reader = this.engine.read()
+    const target = findTarget(reader, delivery.endpoint)
+    const body = bodyOf(reader, delivery.event)
+    if (target === null || body === null || !target.isEnabled) return this.finish(delivery, 'failed', 'endpoint gone')
+    const trouble = this.chaos.forDelivery(delivery.event, target.url, delivery.attempts + 1)
     if (trouble.dropped) return this.finish(delivery, 'failed', 'dropped by chaos')
     if (trouble.waitMs > 0) await delay(trouble.waitMs)
-    const results = await Promise.all(Array.from({ length: trouble.copies }, () => this.send(endpoint, event)))
+    const results = await Promise.all(Array.from({ length: trouble.copies }, () => this.send(target, body)))
     if (this.isStopped) return
     const result = results.find(isSuccess) ?? results[0] ?? 'not sent'
     if (isSuccess(result)) {
       this.finish(delivery, 'delivered', result)
-      if (trouble.lateMs !== null) this.sendLate(trouble.lateMs, endpoint, event)
+      if (trouble.lateMs !== null) this.sendLate(trouble.lateMs, target, body)
       return
     }
     const waitSeconds = this.options.retrySeconds[delivery.attempts]
@@ -156,9 +158,9 @@ export class Deliverer {
     })
   }
 
-  private sendLate(lateMs: number, endpoint: Stored<'webhook_endpoint'>, event: Stored<'event'>): void {
+  private sendLate(lateMs: number, target: Target, body: string): void {
     const timer = setTimeout(() => {
-      void this.send(endpoint, event).finally(() => {
+      void this.send(target, body).finally(() => {
         this.lateCopies.delete(timer)
         this.notify()
       })
@@ -167,24 +169,33 @@ export class Deliverer {
   }
 
   /** One HTTP request; resolves to the status, or to what went wrong. */
-  private send(endpoint: Stored<'webhook_endpoint'>, event: Stored<'event'>): Promise<string> {
-    const body = JSON.stringify(this.engine.read().present(event), null, 2)
+  private send(target: Target, body: string): Promise<string> {
     const seconds = Math.floor(realTimeMs() / 1000)
-    const previous = endpoint._.previousSecret
-    const secrets = [endpoint._.secret, ...(previous !== null && previous.until > seconds ? [previous.secret] : [])]
+    const previous = target.previousSecret
+    const secrets = [target.secret, ...(previous !== null && previous.until > seconds ? [previous.secret] : [])]
     const headers = {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(Buffer.byteLength(body)),
       'user-agent': 'Stripe/1.0 (+https://stripe.com/docs/webhooks)',
       'stripe-signature': signatureHeader(body, secrets, seconds),
     }
-    return post(endpoint.url, body, { headers, timeout: this.options.timeoutMs }, this.agents)
+    return post(target.url, body, { headers, timeout: this.options.timeoutMs }, this.agents)
   }
 
   private notify(): void {
     for (const waiter of this.waiters) waiter()
     this.waiters.clear()
   }
+}
+
+/** What is sent: the whole event, or of a thin one the notification without its data. Null when the event is forgotten. */
+function bodyOf(ctx: Ctx, id: string): string | null {
+  const event = ctx.get('event', id)
+  if (event !== undefined) return JSON.stringify(ctx.present(event), null, 2)
+  const thin = ctx.get('v2.core.event', id)
+  if (thin === undefined) return null
+  const { data: _data, changes: _changes, ...notification } = thin
+  return JSON.stringify(notification)
 }
 
 function isSuccess(result: string): boolean {

@@ -1,6 +1,7 @@
 import type { Ctx, EventType } from '../engine/context.ts'
 import { previousAttributes } from '../engine/difference.ts'
 import type { Stored } from '../model/index.ts'
+import { findTarget, listeners, type Target } from './targets.ts'
 
 /** What an event may carry besides its object. */
 export interface EmitOptions {
@@ -30,7 +31,7 @@ export function recordEvent(
   const snapshot = ctx.present(object)
   const subject = object as Subject
   const customer = options.customer ?? customerOf(subject)
-  const endpoints = listeners(ctx, type)
+  const targets = listeners(ctx, type, 'snapshot')
   const event: Stored<'event'> = {
     id: ctx.newId('evt', 24),
     object: 'event',
@@ -41,20 +42,58 @@ export function recordEvent(
       ...(options.before === undefined ? {} : { previous_attributes: previousAttributes(options.before, snapshot) }),
     },
     livemode: false,
-    pending_webhooks: endpoints.length,
+    pending_webhooks: targets.length,
     request: { id: ctx.origin.request?.id ?? null, idempotency_key: ctx.origin.request?.idempotencyKey ?? null },
     type,
     _: { customer },
   }
   ctx.store.put('event', event)
-  for (const endpoint of endpoints) {
+  queueDeliveries(ctx, event.id, targets, options.realMs)
+}
+
+/** What a thin event tells. */
+export interface ThinEvent {
+  readonly type: Stored<'v2.core.event'>['type']
+  readonly related?: { readonly id: string; readonly type: string; readonly url: string }
+  /** What the event holds when it is fetched; the notification that is sent does not carry it. */
+  readonly data?: Record<string, unknown>
+  /** The customer whose clock dates the event. */
+  readonly customer?: string | null
+  /** Sends it to this target alone, whatever it listens to: for pings. */
+  readonly onlyTo?: string
+}
+
+/** Stores a thin event and queues its notifications to the event destinations that want it. */
+export function recordThinEvent(ctx: Ctx, thin: ThinEvent, realMs: number): Stored<'v2.core.event'> {
+  const event: Stored<'v2.core.event'> = {
+    id: `evt_test_${ctx.token(24)}`,
+    object: 'v2.core.event',
+    created: isoTime(ctx.now(thin.customer)),
+    livemode: false,
+    type: thin.type,
+    ...(thin.related === undefined ? {} : { related_object: thin.related }),
+    ...(thin.data === undefined ? {} : { data: thin.data }),
+  }
+  ctx.store.put('v2.core.event', event)
+  const only = thin.onlyTo === undefined ? null : findTarget(ctx, thin.onlyTo)
+  queueDeliveries(ctx, event.id, only === null ? listeners(ctx, thin.type, 'thin') : [only], realMs)
+  return event
+}
+
+/** Unix seconds as the second API writes times: `2026-01-15T12:00:00.000Z`. */
+export function isoTime(unixSeconds: number): string {
+  return new Date(unixSeconds * 1000).toISOString()
+}
+
+function queueDeliveries(ctx: Ctx, event: string, targets: readonly Target[], realMs: number): void {
+  for (const target of targets) {
     ctx.store.put('_delivery', {
       id: ctx.newId('dlv'),
-      event: event.id,
-      endpoint: endpoint.id,
+      event,
+      endpoint: target.id,
       attempts: 0,
       state: 'pending',
-      nextAttemptMs: options.realMs,
+      nextAttemptMs: realMs,
       lastResult: null,
     })
   }
@@ -63,17 +102,4 @@ export function recordEvent(
 function customerOf(subject: Subject): string | null {
   if (subject.object === 'customer' && typeof subject.id === 'string') return subject.id
   return typeof subject.customer === 'string' ? subject.customer : null
-}
-
-function listeners(ctx: Ctx, type: EventType): Array<Stored<'webhook_endpoint'>> {
-  const found: Array<Stored<'webhook_endpoint'>> = []
-  for (const endpoint of ctx.store.all('webhook_endpoint')) {
-    if (endpoint.status === 'enabled' && listensTo(endpoint.enabled_events, type)) found.push(endpoint)
-  }
-  return found
-}
-
-/** `*` means every event except those that must be asked for by name. */
-function listensTo(enabled: readonly string[], type: string): boolean {
-  return enabled.includes(type) || enabled.includes('*')
 }

@@ -6,7 +6,7 @@ import type { Module, Operation } from '../engine/module.ts'
 import { parseParams, type RawParams } from '../engine/params.ts'
 import type { OperationSpec } from '../engine/spec.ts'
 import type { Chaos } from '../events/chaos.ts'
-import { authenticate, secretKeyRequired } from './auth.ts'
+import { authenticate, authenticateSession, keyOf, secretKeyRequired } from './auth.ts'
 import { decodeForm } from './form.ts'
 import { keyedRequest, keyInUse, storeAnswer, storedAnswer, type KeyedRequest } from './idempotency.ts'
 import { Router } from './router.ts'
@@ -72,11 +72,10 @@ export class Api {
   }
 
   private async handle(request: ApiRequest, requestId: string, headers: Record<string, string>): Promise<ApiResponse> {
-    const keyKind = authenticate(header(request, 'authorization'), this.apiKeys)
     const match = this.router.find(request.method, request.pathname)
+    this.checkKey(request, match?.value.operation ?? null)
     if (match === null) throw unknownUrl(request)
     const { value: endpoint, path } = match
-    if (keyKind === 'publishable' && endpoint.operation?.publishable !== true) throw secretKeyRequired()
     const raw = rawParams(request)
     const keyed = keyedOf(request, raw)
     const trouble = this.chaos.forRequest(endpoint.spec.key)
@@ -90,6 +89,16 @@ export class Api {
     } finally {
       if (keyed !== null) this.inProgress.delete(keyed.key)
     }
+  }
+
+  private checkKey(request: ApiRequest, operation: Operation | null): void {
+    const key = keyOf(header(request, 'authorization'))
+    if (operation?.sessionOnly === true) {
+      authenticateSession(key, this.engine.read())
+      return
+    }
+    const kind = authenticate(key, this.apiKeys)
+    if (kind === 'publishable' && operation?.publishable !== true) throw secretKeyRequired()
   }
 
   private execute(

@@ -1,14 +1,14 @@
+import type { Ctx } from '../engine/context.ts'
 import { StripeError } from '../engine/errors.ts'
 
 /** What a caller may do: everything, or only what Stripe.js does in a browser. */
 export type KeyKind = 'secret' | 'publishable'
 
 /**
- * Reads the API key of `Authorization: Bearer …` or Basic (key as user name). Without a list of keys any `sk_test_…`, `rk_test_…` and
+ * Checks an API key. Without a list of keys any `sk_test_…`, `rk_test_…` and
  * `pk_test_…` is accepted; with one, only its keys. Throws Stripe's 401.
  */
-export function authenticate(header: string | undefined, accepted: readonly string[] | null): KeyKind {
-  const key = keyOf(header)
+export function authenticate(key: string, accepted: readonly string[] | null): KeyKind {
   if (key === '') {
     throw unauthorized(
       'You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. ' +
@@ -35,11 +35,27 @@ export function secretKeyRequired(): StripeError {
   )
 }
 
-function keyOf(header: string | undefined): string {
+/** The key of `Authorization: Bearer …` or Basic (key as user name); empty when there is none. */
+export function keyOf(header: string | undefined): string {
   const [scheme = '', value = ''] = (header ?? '').split(' ')
   if (scheme.toLowerCase() === 'bearer') return value.trim()
   if (scheme.toLowerCase() !== 'basic') return ''
   return Buffer.from(value, 'base64').toString().split(':')[0] ?? ''
+}
+
+/** Checks the token of a meter event session: known and not older than its 15 minutes. */
+export function authenticateSession(key: string, ctx: Ctx): void {
+  const session = ctx.store.lastBy('v2.billing.meter_event_session', 'token', key)
+  if (session !== undefined && Date.parse(session.expires_at) > ctx.now() * 1000) return
+  throw new StripeError(
+    401,
+    {
+      type: 'invalid_request_error',
+      code: session === undefined ? 'invalid_api_key' : 'billing_meter_event_session_expired',
+      message: session === undefined ? 'Invalid authentication token.' : 'The meter event session has expired. Create a new one.',
+    },
+    { beforeExecution: true },
+  )
 }
 
 function masked(key: string): string {

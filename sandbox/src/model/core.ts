@@ -1,5 +1,11 @@
 import { layout } from './layout.ts'
 
+/** A secret before the last roll, and the unix second (real time) until which it still signs. */
+export interface RolledSecret {
+  readonly secret: string
+  readonly until: number
+}
+
 /** Stored forms of the objects that the core owns: customers, catalog, meters, credits, entitlements, events, webhooks. */
 export interface CoreShapes {
   customer: {
@@ -10,12 +16,22 @@ export interface CoreShapes {
     sources: never
   }
   event: { _: { customer: string | null } }
+  'billing.meter_event': {
+    id: string
+    _: {
+      meter: string
+      customer: string
+      /** Decimal text; `1` for meters that count. */
+      value: string
+      canceled: boolean
+    }
+  }
+  'v2.core.event_destination': { webhook_endpoint: { url: string }; _: { secret: string; previousSecret: RolledSecret | null } }
   webhook_endpoint: {
     secret: never
     _: {
       secret: string
-      /** The secret before the last roll and the unix second until which it still signs. */
-      previousSecret: { secret: string; until: number } | null
+      previousSecret: RolledSecret | null
     }
   }
   /** One event on its way to one endpoint. */
@@ -54,6 +70,13 @@ export const coreLayouts = [
   layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
   layout('tax_rate', 'txr'),
   layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
+  layout('billing.meter_event', 'mev', {
+    identifier: (event) => event.identifier,
+    usage: (event) => (event._.canceled ? null : `${event._.meter} ${event._.customer}`),
+  }),
+  layout('v2.billing.meter_event_session', 'mes', { token: (session) => session.authentication_token }),
+  layout('v2.core.event', 'evt', { related: (event) => event.related_object?.id }),
+  layout('v2.core.event_destination', 'ed'),
   layout('event', 'evt', { type: (event) => event.type }),
   layout('webhook_endpoint', 'we'),
   layout('_delivery', 'dlv', { event: (delivery) => delivery.event, state: (delivery) => delivery.state }),
