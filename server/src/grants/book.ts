@@ -93,7 +93,8 @@ export class BalanceBook {
     return holds
   }
 
-  totalsFor(meter: string): BookTotals {
+  /** The sums of what counts for a meter; null is all of it. */
+  totalsFor(meter: string | null): BookTotals {
     let amount: Quantity | null = 0n
     let used = 0n
     let overage = 0n
@@ -128,8 +129,8 @@ export class BalanceBook {
     return left
   }
 
-  #linesFor(meter: string): readonly GrantLine[] {
-    if (!this.#scoped) return this.#lines
+  #linesFor(meter: string | null): readonly GrantLine[] {
+    if (!this.#scoped || meter === null) return this.#lines
     return this.#lines.filter(({ grant }) => grant.meters === null || grant.meters.includes(meter))
   }
 }

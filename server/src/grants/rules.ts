@@ -1,4 +1,4 @@
-import type { Allowance, Catalog } from '../catalog/catalog.ts'
+import type { Allowance, Catalog, Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -102,6 +102,8 @@ export type PlanGrant = {
 export type PlanTerms = {
   readonly standing: Standing
   readonly catalog: Catalog
+  /** The current catalog's meters: one that was declared after this organization's terms is known, if not included. */
+  readonly newerMeters: Catalog['meters']
   readonly catalogVersion: number
   /** When the organization came; billing cycles without a subscription are counted from it. */
   readonly anchor: Instant
@@ -198,5 +200,15 @@ export function regrant(grant: Grant, plan: PlanGrant): Grant {
   return { ...grant, ...terms, amount, used: grant.used + absorbed, overage: grant.overage - absorbed }
 }
 
+/** A meter by its name, in the organization's own terms or in the current catalog. */
+export function meterOf(terms: PlanTerms, meterKey: string): Meter | undefined {
+  return terms.catalog.meters.get(meterKey) ?? terms.newerMeters.get(meterKey)
+}
+
 /** What one event took from one grant. */
 export type Draw = { readonly grantId: string; readonly amount: Quantity; readonly overage: Quantity }
+
+export type GrantName = { readonly organizationId: string; readonly id: string }
+
+/** What a grant's counters change by. */
+export type GrantChange = GrantName & { readonly used: Quantity; readonly overage: Quantity; readonly reserved: Quantity }

@@ -37,3 +37,8 @@ export function newOrganizationId(prefix: string): OrganizationId {
 export function newIdempotencyKey(): string {
   return randomUUID()
 }
+
+/** The id of a usage event. */
+export function newUsageEventId(): UsageEventId {
+  return randomUUID() as string as UsageEventId
+}

@@ -1,8 +1,8 @@
 import type { Meter } from '../catalog/catalog.ts'
 import type { BalanceBook } from '../grants/book.ts'
-import { planGrantOf, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
+import { meterOf, planGrantOf, type GrantChange, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
-import { assert, DomainError } from '../lib/errors.ts'
+import { DomainError } from '../lib/errors.ts'
 import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf, reasonOf } from './answers.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
@@ -39,22 +39,15 @@ export type DecisionInput = {
   /** The reservations that are settled or released here, and those whose time is over. */
   readonly reservations: readonly Reservation[]
   readonly recordedAt: Instant
-  readonly newEventId: () => string
+  /** The id of the event that a key is to have. */
+  readonly eventIdOf: (organizationId: string, idempotencyKey: string) => string
   readonly newReservationId: () => string
 }
 
+/** What came of a request; `error` is what its caller got wrong, or, of a request that failed by itself, what failed. */
 export type Outcome =
   | { readonly kind: 'answer'; readonly answer: UsageAnswer }
-  | { readonly kind: 'error'; readonly error: DomainError }
-
-/** What a grant's counters change by. */
-export type GrantChange = {
-  readonly organizationId: string
-  readonly id: string
-  readonly used: Quantity
-  readonly overage: Quantity
-  readonly reserved: Quantity
-}
+  | { readonly kind: 'error'; readonly error: Error }
 
 /** What is to be written, and one outcome per request, in order. */
 export type Decision = {
@@ -83,7 +76,7 @@ export function decide(input: DecisionInput): Decision {
 export function planGrantsNeeded(terms: PlanTerms, now: Instant, meterKeys: Iterable<string>): PlanGrant[] {
   const needed = new Map<string, PlanGrant>()
   for (const meterKey of meterKeys) {
-    const balanceKey = terms.catalog.meters.get(meterKey)?.balanceKey
+    const balanceKey = meterOf(terms, meterKey)?.balanceKey
     if (balanceKey !== undefined && !needed.has(balanceKey)) needed.set(balanceKey, planGrantOf(terms, balanceKey, now))
   }
   return [...needed.values()]
@@ -283,7 +276,7 @@ class Decider {
 
   #useOf({ organizationId, meter: meterKey, quantity }: Pick<CheckRequest, 'organizationId' | 'meter' | 'quantity'>): Use {
     const ledger = this.#ledgerOf(organizationId)
-    const meter = ledger.state.terms.catalog.meters.get(meterKey)
+    const meter = meterOf(ledger.state.terms, meterKey)
     if (!meter) throw new DomainError('unknown_meter', `No meter is called "${meterKey}".`, { meter: meterKey })
     const cost = multiplyQuantities(countedBy(meter, quantity), meter.cost)
     if (cost > MAX_QUANTITY / 1_000n) {
@@ -323,12 +316,7 @@ class Decider {
   /** Gives back what a reservation holds; answers the lines with the amounts that were held on them. */
   #unhold(reservation: Reservation): HeldLine[] {
     const ledger = this.#ledgerOf(reservation.organizationId)
-    return reservation.holds.map(({ grantId, amount }) => {
-      const line = ledger.line(grantId)
-      assert(line, `the grant ${grantId} of an open reservation was read with it`)
-      line.reserved -= amount
-      return { line, amount }
-    })
+    return reservation.holds.map(({ grantId, amount }) => ({ line: ledger.giveBackHold(grantId, amount), amount }))
   }
 
   #close(reservation: Reservation, closing: Partial<Reservation> & Pick<Reservation, 'status'>): void {
@@ -344,7 +332,7 @@ class Decider {
   ): EventBase {
     return {
       organizationId: request.organizationId,
-      id: this.#input.newEventId(),
+      id: this.#input.eventIdOf(request.organizationId, request.idempotencyKey),
       recordedAt: this.#input.recordedAt,
       verb: request.verb,
       idempotencyKey: request.idempotencyKey,

@@ -2,7 +2,8 @@ import { BalanceBook, GrantLine } from '../grants/book.ts'
 import { isActiveAt, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
-import type { BalanceSnapshot } from './usage.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import type { BalanceSnapshot, Reservation } from './usage.ts'
 
 /** What a decision knows of one organization, all read under its lock. */
 export type OrganizationState = {
@@ -57,8 +58,20 @@ export class OrganizationLedger {
     return this.#books.get(name) ?? this.#openBook(name, balanceKey, plan, at)
   }
 
-  line(grantId: string): GrantLine | undefined {
-    return this.#lines.get(grantId)
+  /** Gives back what reservations hold; those of other organizations are left alone. */
+  giveBack(reservations: readonly Reservation[]): void {
+    for (const { organizationId, holds } of reservations) {
+      if (organizationId === this.state.organizationId)
+        for (const { grantId, amount } of holds) this.giveBackHold(grantId, amount)
+    }
+  }
+
+  /** Gives back one hold and answers the line on which it was. */
+  giveBackHold(grantId: string, amount: Quantity): GrantLine {
+    const line = this.#lines.get(grantId)
+    assert(line, `the grant ${grantId} of an open reservation was read with it`)
+    line.reserved -= amount
+    return line
   }
 
   changedLines(): GrantLine[] {
@@ -86,8 +99,8 @@ function latestPlanAt(lines: Iterable<GrantLine>, balanceKey: string, at: Instan
   return latest
 }
 
-/** The balance as an answer shows it to a meter. */
-export function snapshotOf(book: BalanceBook, meter: string): BalanceSnapshot {
+/** The balance as an answer shows it to a meter; null shows all of it. */
+export function snapshotOf(book: BalanceBook, meter: string | null): BalanceSnapshot {
   const { grant } = book.plan
   return {
     balanceKey: grant.balanceKey,

@@ -1,0 +1,195 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { Grant, GrantChange, GrantKind, GrantName } from './rules.ts'
+
+/** One `accounts` row with what the organization itself adds: whatever decides standing, plan and periods. */
+export type AccountRow = {
+  readonly organizationId: string
+  readonly organizationCreatedAt: Instant
+  readonly testClockNow: Instant | null
+  readonly planKey: string
+  readonly catalogVersion: number
+  readonly subscriptionStatus: SubscriptionStatus | null
+  readonly currentPeriodStart: Instant | null
+  readonly currentPeriodEnd: Instant | null
+  readonly trialEndsAt: Instant | null
+  readonly paymentFailedAt: Instant | null
+  readonly overridePlanKey: string | null
+  readonly overrideStatus: SubscriptionStatus | null
+  readonly overrideTrialEndsAt: Instant | null
+  readonly overrideExpiresAt: Instant | null
+}
+
+const ACCOUNT_SELECT = `select a.organization_id as "organizationId", o.created_at as "organizationCreatedAt",
+    o.test_clock_now as "testClockNow", a.plan_key as "planKey", a.catalog_version as "catalogVersion",
+    a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
+    a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
+    a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
+    a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt"
+  from accounts a join organizations o on o.id = a.organization_id
+  where a.organization_id = any ($1)`
+
+/**
+ * Locks the accounts of organizations, in one order everywhere. Whoever changes an organization's grants, keys or counters
+ * holds this lock; so nothing below it is ever changed by two transactions at once.
+ */
+export async function lockAccounts(tx: Queryable, organizationIds: readonly string[]): Promise<readonly AccountRow[]> {
+  const found = await tx.query<AccountRow>({
+    name: 'lock_accounts',
+    text: `${ACCOUNT_SELECT} order by a.organization_id for no key update of a`,
+    values: [organizationIds],
+  })
+  return found.rows
+}
+
+/** The same without a lock, for reading. */
+export async function findAccounts(db: Queryable, organizationIds: readonly string[]): Promise<readonly AccountRow[]> {
+  const found = await db.query<AccountRow>({ name: 'find_accounts', text: ACCOUNT_SELECT, values: [organizationIds] })
+  return found.rows
+}
+
+/** Gives organizations that have no account yet one on the default plan; answers nothing for ids that do not exist. */
+export async function insertMissingAccounts(
+  tx: Queryable,
+  organizationIds: readonly string[],
+  terms: { readonly planKey: string; readonly catalogVersion: number; readonly now: Instant },
+): Promise<void> {
+  await tx.query(
+    `insert into accounts (organization_id, plan_key, catalog_version, updated_at)
+     select id, $2, $3, $4 from organizations where id = any ($1) order by id
+     on conflict (organization_id) do nothing`,
+    [organizationIds, terms.planKey, terms.catalogVersion, terms.now],
+  )
+}
+
+const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
+  g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved, g.revoked, g.priority,
+  g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.created_at as "createdAt"`
+
+type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
+
+// pg reads 'infinity' as the number Infinity.
+function grantOf(row: GrantRow): Grant {
+  return { ...row, expiresAt: row.expiresAt instanceof Date ? row.expiresAt : null }
+}
+
+/** The grants that count now: at an organization's own time, or at `now` where it has none. */
+export async function findActiveGrants(
+  tx: Queryable,
+  organizationIds: readonly string[],
+  now: Instant,
+): Promise<readonly Grant[]> {
+  const found = await tx.query<GrantRow>({
+    name: 'find_active_grants',
+    text: `select ${GRANT_COLUMNS} from organizations o join grants g on g.organization_id = o.id
+      where o.id = any ($1) and g.expires_at > coalesce(o.test_clock_now, $2) and g.starts_at <= coalesce(o.test_clock_now, $2)`,
+    values: [organizationIds, now],
+  })
+  return found.rows.map(grantOf)
+}
+
+/** A moment in an organization's time. */
+export type Moment = { readonly organizationId: string; readonly at: Instant }
+
+/** The grants that counted at moments of the past. */
+export async function findGrantsAt(tx: Queryable, moments: readonly Moment[]): Promise<readonly Grant[]> {
+  const found = await tx.query<GrantRow>(
+    `select distinct on (g.organization_id, g.id) ${GRANT_COLUMNS}
+     from unnest($1::text[], $2::timestamptz[]) as m (organization_id, at)
+     join grants g on g.organization_id = m.organization_id and g.expires_at > m.at and g.starts_at <= m.at`,
+    [moments.map((moment) => moment.organizationId), moments.map((moment) => moment.at)],
+  )
+  return found.rows.map(grantOf)
+}
+
+/** Named grants, expired or not. */
+export async function findGrantsById(tx: Queryable, names: readonly GrantName[]): Promise<readonly Grant[]> {
+  const found = await tx.query<GrantRow>(
+    `select ${GRANT_COLUMNS} from unnest($1::text[], $2::text[]) as n (organization_id, id)
+     join grants g on g.organization_id = n.organization_id and g.id = n.id`,
+    [names.map((name) => name.organizationId), names.map((name) => name.id)],
+  )
+  return found.rows.map(grantOf)
+}
+
+/** Every grant of an organization, newest first. */
+export async function listGrants(db: Queryable, organizationId: string): Promise<readonly Grant[]> {
+  const found = await db.query<GrantRow>(
+    `select ${GRANT_COLUMNS} from grants g where g.organization_id = $1 order by g.created_at desc, g.id`,
+    [organizationId],
+  )
+  return found.rows.map(grantOf)
+}
+
+/** Stores new grants; one whose id is there already stays as it is. */
+export async function insertGrants(tx: Queryable, grants: readonly Grant[]): Promise<void> {
+  await tx.query(
+    `insert into grants (organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
+       revoked, priority, meters, starts_at, expires_at, created_at)
+     select organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
+       revoked, priority, meters, starts_at, coalesce(expires_at, 'infinity'), created_at
+     from json_to_recordset($1) as g (organization_id text, id text, balance text, kind text, plan_key text, catalog_version integer,
+       amount bigint, limit_kind text, used bigint, overage bigint, reserved bigint, revoked bigint, priority integer, meters text[],
+       starts_at timestamptz, expires_at timestamptz, created_at timestamptz)
+     order by organization_id, id
+     on conflict (organization_id, id) do nothing`,
+    [JSON.stringify(grants.map(toRow))],
+  )
+}
+
+/** Writes new terms and what follows from them; the caller holds the account's lock. */
+export async function updateGrants(tx: Queryable, grants: readonly Grant[]): Promise<void> {
+  await tx.query(
+    `update grants g set plan_key = n.plan_key, catalog_version = n.catalog_version, amount = n.amount, limit_kind = n.limit_kind,
+       used = n.used, overage = n.overage, revoked = n.revoked, starts_at = n.starts_at,
+       expires_at = coalesce(n.expires_at, 'infinity')
+     from json_to_recordset($1) as n (organization_id text, id text, plan_key text, catalog_version integer, amount bigint,
+       limit_kind text, used bigint, overage bigint, revoked bigint, starts_at timestamptz, expires_at timestamptz)
+     where g.organization_id = n.organization_id and g.id = n.id`,
+    [JSON.stringify(grants.map(toRow))],
+  )
+}
+
+function toRow(grant: Grant): Record<string, unknown> {
+  return {
+    organization_id: grant.organizationId,
+    id: grant.id,
+    balance: grant.balanceKey,
+    kind: grant.kind satisfies GrantKind,
+    plan_key: grant.planKey,
+    catalog_version: grant.catalogVersion,
+    amount: grant.amount?.toString() ?? null,
+    limit_kind: grant.limit,
+    used: grant.used.toString(),
+    overage: grant.overage.toString(),
+    reserved: grant.reserved.toString(),
+    revoked: grant.revoked.toString(),
+    priority: grant.priority,
+    meters: grant.meters,
+    starts_at: grant.startsAt,
+    expires_at: grant.expiresAt,
+    created_at: grant.createdAt,
+  }
+}
+
+/** Adds to counters. The table's own check refuses what would overdraw a grant, whatever the caller believed. */
+export async function addToGrants(tx: Queryable, changes: readonly GrantChange[]): Promise<void> {
+  await tx.query({
+    name: 'add_to_grants',
+    text: `update grants g set used = g.used + c.used, overage = g.overage + c.overage, reserved = g.reserved + c.reserved
+      from json_to_recordset($1) as c (organization_id text, id text, used bigint, overage bigint, reserved bigint)
+      where g.organization_id = c.organization_id and g.id = c.id`,
+    values: [
+      JSON.stringify(
+        changes.map((change) => ({
+          organization_id: change.organizationId,
+          id: change.id,
+          used: change.used.toString(),
+          overage: change.overage.toString(),
+          reserved: change.reserved.toString(),
+        })),
+      ),
+    ],
+  })
+}

@@ -1,0 +1,98 @@
+import pg, { type ClientBase, type PoolClient } from 'pg'
+import { isConnectionError } from '../db/database.ts'
+import { DomainError } from '../lib/errors.ts'
+
+/** What a transaction has sent and not waited for, and what it answers once all of it is committed. */
+export type Written<Result> = { readonly writes: readonly Promise<unknown>[]; readonly result: Result }
+
+/**
+ * A few connections of the write path's own, in pipeline mode: statements are sent without waiting for the one before, so a
+ * group commit costs two round trips (read, write and commit) instead of one per statement.
+ */
+export type UsageConnections = {
+  /**
+   * One transaction. `work` reads, decides, and answers the writes it has sent; the commit is sent right behind them. When one
+   * of them fails PostgreSQL turns that commit into a rollback, and this throws.
+   * @throws DomainError `database_unavailable` when PostgreSQL is away; whether the commit took effect is then unknown
+   */
+  transaction<Result>(work: (tx: ClientBase) => Promise<Written<Result>>): Promise<Result>
+  /** Statements outside of a transaction, each with its own snapshot. */
+  read<Result>(work: (client: ClientBase) => Promise<Result>): Promise<Result>
+  close(): Promise<void>
+}
+
+export type UsageConnectionOptions = {
+  readonly connectionString: string
+  readonly size: number
+  /** A lock or statement that takes longer fails, and the batch is taken apart to find whose it was. */
+  readonly statementTimeoutMs?: number
+}
+
+const CONNECT_TIMEOUT_MS = 3_000
+const STATEMENT_TIMEOUT_MS = 10_000
+const INT8 = 20
+
+const types = {
+  getTypeParser: ((id: number, format?: 'text' | 'binary') =>
+    id === INT8 ? BigInt : pg.types.getTypeParser(id, format)) as typeof pg.types.getTypeParser,
+}
+
+export function openUsageConnections(options: UsageConnectionOptions): UsageConnections {
+  const pool = new pg.Pool({
+    connectionString: options.connectionString,
+    max: options.size,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    application_name: 'tollgate usage',
+    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS}`,
+    pipeline: true,
+    types,
+  })
+  // An idle connection that is lost is replaced by the pool when next needed.
+  pool.on('error', () => {})
+  return {
+    transaction: (work) => withClient(pool, (client) => transact(client, work)),
+    read: (work) => withClient(pool, work),
+    close: () => pool.end(),
+  }
+}
+
+async function withClient<Result>(pool: pg.Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect().catch(throwUnavailable)
+  let broken: Error | undefined
+  const onLost = (error: Error): void => {
+    broken = error
+  }
+  client.on('error', onLost)
+  try {
+    return await work(client)
+  } catch (error) {
+    if (!isConnectionError(error)) throw error
+    broken ??= error instanceof Error ? error : new Error(String(error))
+    throwUnavailable(error)
+  } finally {
+    client.off('error', onLost)
+    client.release(broken)
+  }
+}
+
+async function transact<Result>(client: ClientBase, work: (tx: ClientBase) => Promise<Written<Result>>): Promise<Result> {
+  const begun = client.query('begin')
+  // Whoever fails first is thrown below; the others must not be left unheard.
+  begun.catch(() => {})
+  let written: Written<Result>
+  try {
+    written = await work(client)
+  } catch (error) {
+    await client.query('rollback')
+    throw error
+  }
+  const committed = client.query('commit')
+  const [, ending] = await Promise.all([Promise.all(written.writes), committed, begun])
+  if (ending.command !== 'COMMIT') throw new Error(`The transaction ended with ${ending.command}.`)
+  return written.result
+}
+
+function throwUnavailable(error: unknown): never {
+  throw new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
+}

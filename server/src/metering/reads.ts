@@ -1,0 +1,137 @@
+import type { Queryable } from '../db/database.ts'
+import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
+import { hasTermsOf, meterOf, openedGrant, planGrantOf, regrant, type Grant, type PlanTerms } from '../grants/rules.ts'
+import { findAccounts, findActiveGrants, findGrantsById, type AccountRow } from '../grants/store.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
+import { findHeldGrants } from './commit.ts'
+import { decide, type Outcome } from './decide.ts'
+import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
+import { findOverdueReservations } from './store.ts'
+import type { BalanceSnapshot, CheckRequest, Reservation } from './usage.ts'
+
+/** Answers checks together: the same decision as `consume`, with nothing written. */
+export async function decideChecks(
+  client: Queryable,
+  context: GrantsContext,
+  requests: readonly CheckRequest[],
+): Promise<readonly Outcome[]> {
+  const organizationIds = [...new Set(requests.map((request) => request.organizationId))]
+  const meters = Map.groupBy(requests, (request) => request.organizationId)
+  const { states, overdue } = await readStates(client, context, organizationIds, (organizationId, terms) =>
+    (meters.get(organizationId) ?? []).flatMap((request) => meterOf(terms, request.meter)?.balanceKey ?? []),
+  )
+  const decision = decide({
+    requests,
+    organizations: states,
+    known: new Map(),
+    reservations: overdue,
+    recordedAt: context.clock.now(),
+    eventIdOf: newUsageEventId,
+    newReservationId: () => newId<ReservationId>('res'),
+  })
+  return decision.outcomes
+}
+
+/** One balance of an organization, with the words that the catalog has for it. */
+export type BalanceReading = BalanceSnapshot & { readonly name: string; readonly unit: string; readonly limit: 'hard' | 'soft' }
+
+/** An organization's balances and standing at its own time. */
+export type OrganizationReading = {
+  readonly account: AccountRow
+  readonly terms: PlanTerms
+  readonly now: Instant
+  readonly balances: readonly BalanceReading[]
+}
+
+/**
+ * The balances that an organization has: those that its plan names, and those of which it holds another grant.
+ * @throws DomainError `not_found`
+ */
+export async function readBalances(
+  client: Queryable,
+  context: GrantsContext,
+  organizationId: string,
+): Promise<OrganizationReading> {
+  const { accounts, states, overdue } = await readStates(client, context, [organizationId], balanceKeysOf)
+  const state = states.get(organizationId)
+  const account = accounts.get(organizationId)
+  if (!state || !account) {
+    throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
+  }
+  const ledger = new OrganizationLedger(state)
+  ledger.giveBack(overdue)
+  const balances = [...new Set(balanceKeysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
+    const book = ledger.currentBook(key)
+    const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
+    return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit }
+  })
+  return { account, terms: state.terms, now: state.now, balances }
+}
+
+function balanceKeysOf(_organizationId: string, terms: PlanTerms, grants: readonly Grant[]): string[] {
+  const included = terms.catalog.plans.get(terms.standing.planKey)?.allowances.keys() ?? []
+  return [...included, ...grants.filter((grant) => grant.kind !== 'plan').map((grant) => grant.balanceKey)]
+}
+
+type Reading = {
+  readonly accounts: ReadonlyMap<string, AccountRow>
+  readonly states: ReadonlyMap<string, OrganizationState>
+  /** Open reservations whose time is over: their holds count no longer. */
+  readonly overdue: readonly Reservation[]
+}
+
+/** Reads organizations with the plan allowances that their next use would open, without opening them. */
+async function readStates(
+  client: Queryable,
+  context: GrantsContext,
+  organizationIds: readonly string[],
+  keysOf: (organizationId: string, terms: PlanTerms, grants: readonly Grant[]) => readonly string[],
+): Promise<Reading> {
+  const machineNow = context.clock.now()
+  const [found, active] = await Promise.all([
+    findAccounts(client, organizationIds),
+    findActiveGrants(client, organizationIds, machineNow),
+  ])
+  const terms = await termsOfAccounts(context, found, machineNow)
+  const grants = new Map<string, Map<string, Grant>>(found.map(({ organizationId }) => [organizationId, new Map()]))
+  const keep = (read: readonly Grant[]): void => {
+    for (const grant of read) grants.get(grant.organizationId)?.set(grant.id, grant)
+  }
+  keep(active)
+  const holding = [...new Set(active.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : [])))]
+  const overdue = holding.length === 0 ? [] : await findOverdueReservations(client, holding, machineNow)
+  keep(await findHeldGrants(client, overdue, grants))
+  const wanted = found.flatMap((account) => {
+    const { organizationId } = account
+    const own = terms.get(organizationId)!
+    const now = timeOf(account, machineNow)
+    const keys = new Set(keysOf(organizationId, own, [...grants.get(organizationId)!.values()]))
+    return [...keys].map((key) => ({ organizationId, now, plan: planGrantOf(own, key, now) }))
+  })
+  const missing = wanted.filter(({ organizationId, plan }) => !grants.get(organizationId)!.has(plan.id))
+  // One that ended when another plan took its place may stand again.
+  if (missing.length > 0) keep(await findGrantsById(client, missing.map(nameOf)))
+  keep(
+    wanted.map(({ organizationId, plan, now }) => {
+      const grant = grants.get(organizationId)!.get(plan.id) ?? openedGrant(organizationId, plan, now)
+      return hasTermsOf(grant, plan) ? grant : regrant(grant, plan)
+    }),
+  )
+  const states = found.map((account): [string, OrganizationState] => {
+    const { organizationId } = account
+    const now = timeOf(account, machineNow)
+    return [
+      organizationId,
+      { organizationId, now, terms: terms.get(organizationId)!, grants: [...grants.get(organizationId)!.values()] },
+    ]
+  })
+  return { accounts: new Map(found.map((account) => [account.organizationId, account])), states: new Map(states), overdue }
+}
+
+function nameOf({ organizationId, plan }: { organizationId: string; plan: { id: string } }): {
+  organizationId: string
+  id: string
+} {
+  return { organizationId, id: plan.id }
+}

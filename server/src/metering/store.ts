@@ -1,0 +1,293 @@
+import type { Queryable } from '../db/database.ts'
+import type { Draw } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { HourlyChange } from './rules.ts'
+import type { Reservation, ReservationStatus, UsageEvent } from './usage.ts'
+
+/** A key as it is claimed: the event that will hold its answer is named before it is decided. */
+export type KeyClaim = { readonly organizationId: string; readonly idempotencyKey: string; readonly eventId: string }
+
+/**
+ * Claims keys for the events named; answers how many were new. Keys are claimed under their organization's lock, so one
+ * that is not new was answered by a transaction that has committed.
+ *
+ * Claiming first and looking up only what was known already saves a probe of the index for every item
+ * (500 items: 1.3 ms of the server's time).
+ */
+export async function claimKeys(tx: Queryable, claims: readonly KeyClaim[], recordedAt: Instant): Promise<number> {
+  const claimed = await tx.query({
+    name: 'claim_keys',
+    text: `insert into usage_keys (organization_id, idempotency_key, recorded_at, event_id)
+      select o, k, $1, e from json_to_recordset($2) as c (o text, k text, e uuid)
+      on conflict (organization_id, idempotency_key) do nothing`,
+    values: [
+      recordedAt,
+      JSON.stringify(
+        claims.map(({ organizationId, idempotencyKey, eventId }) => ({ o: organizationId, k: idempotencyKey, e: eventId })),
+      ),
+    ],
+  })
+  return claimed.rowCount ?? 0
+}
+
+/** Gives back keys that were claimed for requests that turned out to be wrong: they may be used again, rightly. */
+export async function unclaimKeys(tx: Queryable, claims: readonly KeyClaim[]): Promise<void> {
+  await tx.query(
+    `delete from usage_keys k using unnest($1::text[], $2::text[], $3::uuid[]) as c (organization_id, idempotency_key, event_id)
+     where k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key and k.event_id = c.event_id`,
+    [
+      claims.map((claim) => claim.organizationId),
+      claims.map((claim) => claim.idempotencyKey),
+      claims.map((claim) => claim.eventId),
+    ],
+  )
+}
+
+/** `[grant, amount, overage]` as jsonb. */
+type StoredDraw = readonly [string, string, string]
+
+type EventRow = Omit<UsageEvent, 'draws' | 'after'> & {
+  readonly draws: readonly StoredDraw[] | null
+  readonly balanceKey: string
+  readonly planKey: string
+  readonly afterAmount: bigint | null
+  readonly afterUsed: bigint
+  readonly afterOverage: bigint
+  readonly afterReserved: bigint
+  readonly afterRemaining: bigint | null
+  readonly periodStart: Instant
+  readonly periodEnd: Instant | null
+}
+
+const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_at as "recordedAt", e.verb,
+  e.idempotency_key as "idempotencyKey", e.meter, e.quantity, e.occurred_at as "occurredAt", e.dated, e.properties, e.counted,
+  e.drawn, e.overage, e.draws, e.refusal, e.reservation_id as "reservationId", e.held_until as "heldUntil",
+  e.balance as "balanceKey", e.plan_key as "planKey", e.after_amount as "afterAmount", e.after_used as "afterUsed",
+  e.after_overage as "afterOverage", e.after_reserved as "afterReserved", e.after_remaining as "afterRemaining",
+  e.period_start as "periodStart", e.period_end as "periodEnd"`
+
+/** The events of keys that were claimed by somebody else before. */
+export async function findEventsOfKeys(tx: Queryable, claims: readonly KeyClaim[]): Promise<readonly UsageEvent[]> {
+  const found = await tx.query<EventRow>(
+    `select ${EVENT_COLUMNS}
+     from unnest($1::text[], $2::text[], $3::uuid[]) as c (organization_id, idempotency_key, event_id)
+     join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key and k.event_id <> c.event_id
+     join usage_events e on e.organization_id = k.organization_id and e.recorded_at = k.recorded_at and e.id = k.event_id`,
+    [
+      claims.map((claim) => claim.organizationId),
+      claims.map((claim) => claim.idempotencyKey),
+      claims.map((claim) => claim.eventId),
+    ],
+  )
+  return found.rows.map(eventOf)
+}
+
+/** The events that settled reservations. */
+export async function findSettlements(tx: Queryable, reservations: readonly Reservation[]): Promise<readonly UsageEvent[]> {
+  const settled = reservations.filter((reservation) => reservation.settledEventId !== null)
+  const found = await tx.query<EventRow>(
+    `select ${EVENT_COLUMNS} from unnest($1::text[], $2::timestamptz[], $3::uuid[]) as s (organization_id, recorded_at, id)
+     join usage_events e on e.organization_id = s.organization_id and e.recorded_at = s.recorded_at and e.id = s.id`,
+    [
+      settled.map((reservation) => reservation.organizationId),
+      settled.map((reservation) => reservation.settledRecordedAt),
+      settled.map((reservation) => reservation.settledEventId),
+    ],
+  )
+  return found.rows.map(eventOf)
+}
+
+function eventOf(row: EventRow): UsageEvent {
+  const {
+    balanceKey,
+    planKey,
+    afterAmount,
+    afterUsed,
+    afterOverage,
+    afterReserved,
+    afterRemaining,
+    periodStart,
+    periodEnd,
+    ...rest
+  } = row
+  return {
+    ...rest,
+    draws: (row.draws ?? []).map(([grantId, amount, overage]) => ({ grantId, amount: BigInt(amount), overage: BigInt(overage) })),
+    after: {
+      balanceKey,
+      planKey,
+      amount: afterAmount,
+      used: afterUsed,
+      overage: afterOverage,
+      reserved: afterReserved,
+      remaining: afterRemaining,
+      periodStart,
+      periodEnd,
+    },
+  }
+}
+
+function storedDraws(draws: readonly Draw[]): readonly StoredDraw[] {
+  return draws.map(({ grantId, amount, overage }) => [grantId, amount.toString(), overage.toString()])
+}
+
+/**
+ * Stores what was decided. One JSON parameter for all rows: 67,000 rows/s at 2.1 µs of this process per row, where
+ * `unnest` of one array per column takes 4.1 µs for the same rate.
+ */
+export async function insertEvents(tx: Queryable, events: readonly UsageEvent[]): Promise<void> {
+  await tx.query({
+    name: 'insert_events',
+    text: `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated,
+        properties, counted, drawn, overage, draws, refusal, reservation_id, held_until, balance, plan_key, after_amount, after_used,
+        after_overage, after_reserved, after_remaining, period_start, period_end)
+      select o, $1, i, v, k, m, q, t, d, p, c, n, x, w, r, s, h, b, l, aa, au, ao, ar, am, ps, pe
+      from json_to_recordset($2) as e (o text, i uuid, v text, k text, m text, q bigint, t timestamptz, d boolean, p jsonb, c bigint,
+        n bigint, x bigint, w jsonb, r text, s text, h timestamptz, b text, l text, aa bigint, au bigint, ao bigint, ar bigint,
+        am bigint, ps timestamptz, pe timestamptz)`,
+    values: [events[0]!.recordedAt, JSON.stringify(events.map(toEventRow))],
+  })
+}
+
+// Names of one letter: they are sent once per row.
+function toEventRow(event: UsageEvent): Record<string, unknown> {
+  const { after } = event
+  return {
+    o: event.organizationId,
+    i: event.id,
+    v: event.verb,
+    k: event.idempotencyKey,
+    m: event.meter,
+    q: event.quantity.toString(),
+    t: event.occurredAt,
+    d: event.dated,
+    p: event.properties ?? undefined,
+    c: event.counted.toString(),
+    n: event.drawn.toString(),
+    x: event.overage.toString(),
+    w: event.draws.length === 0 ? undefined : storedDraws(event.draws),
+    r: event.refusal ?? undefined,
+    s: event.reservationId ?? undefined,
+    h: event.heldUntil ?? undefined,
+    b: after.balanceKey,
+    l: after.planKey,
+    aa: after.amount?.toString(),
+    au: after.used.toString(),
+    ao: after.overage.toString(),
+    ar: after.reserved.toString(),
+    am: after.remaining?.toString(),
+    ps: after.periodStart,
+    pe: after.periodEnd ?? undefined,
+  }
+}
+
+/** Adds to the hourly sums from which every report is made. */
+export async function addToHours(tx: Queryable, changes: readonly HourlyChange[]): Promise<void> {
+  await tx.query({
+    name: 'add_to_hours',
+    text: `insert into usage_hourly as u (organization_id, meter, hour, events, quantity, drawn, overage)
+      select o, m, h, e, q, d, x from json_to_recordset($1)
+        as c (o text, m text, h timestamptz, e bigint, q bigint, d bigint, x bigint)
+      on conflict (organization_id, meter, hour) do update set events = u.events + excluded.events,
+        quantity = u.quantity + excluded.quantity, drawn = u.drawn + excluded.drawn, overage = u.overage + excluded.overage`,
+    values: [
+      JSON.stringify(
+        changes.map((change) => ({
+          o: change.organizationId,
+          m: change.meter,
+          h: change.hour,
+          e: change.events,
+          q: change.quantity.toString(),
+          d: change.drawn.toString(),
+          x: change.overage.toString(),
+        })),
+      ),
+    ],
+  })
+}
+
+type ReservationRow = Omit<Reservation, 'holds'> & { readonly holds: readonly StoredDraw[] }
+
+const RESERVATION_COLUMNS = `r.organization_id as "organizationId", r.id, r.meter, r.quantity, r.balance as "balanceKey", r.holds,
+  r.status, r.properties, r.created_at as "createdAt", r.expires_at as "expiresAt", r.closed_at as "closedAt",
+  r.settled_event_id as "settledEventId", r.settled_recorded_at as "settledRecordedAt"`
+
+function reservationOf(row: ReservationRow): Reservation {
+  return { ...row, holds: row.holds.map(([grantId, amount]) => ({ grantId, amount: BigInt(amount), overage: 0n })) }
+}
+
+export type ReservationName = { readonly organizationId: string; readonly reservationId: string }
+
+/** Named reservations, whatever became of them. */
+export async function findReservations(tx: Queryable, names: readonly ReservationName[]): Promise<readonly Reservation[]> {
+  const found = await tx.query<ReservationRow>(
+    `select ${RESERVATION_COLUMNS} from unnest($1::text[], $2::text[]) as n (organization_id, id)
+     join reservations r on r.organization_id = n.organization_id and r.id = n.id`,
+    [names.map((name) => name.organizationId), names.map((name) => name.reservationId)],
+  )
+  return found.rows.map(reservationOf)
+}
+
+/** The open reservations of organizations whose time is over by the organization's own clock. */
+export async function findOverdueReservations(
+  tx: Queryable,
+  organizationIds: readonly string[],
+  now: Instant,
+): Promise<readonly Reservation[]> {
+  const found = await tx.query<ReservationRow>(
+    `select ${RESERVATION_COLUMNS} from organizations o join reservations r on r.organization_id = o.id
+     where o.id = any ($1) and r.status = 'open' and r.expires_at <= coalesce(o.test_clock_now, $2)`,
+    [organizationIds, now],
+  )
+  return found.rows.map(reservationOf)
+}
+
+export async function insertReservations(tx: Queryable, reservations: readonly Reservation[]): Promise<void> {
+  await tx.query(
+    `insert into reservations (organization_id, id, meter, quantity, balance, holds, status, properties, created_at, expires_at,
+       closed_at, settled_event_id, settled_recorded_at)
+     select organization_id, id, meter, quantity, balance, holds, status, properties, created_at, expires_at, closed_at,
+       settled_event_id, settled_recorded_at
+     from json_to_recordset($1) as r (organization_id text, id text, meter text, quantity bigint, balance text, holds jsonb,
+       status text, properties jsonb, created_at timestamptz, expires_at timestamptz, closed_at timestamptz, settled_event_id uuid,
+       settled_recorded_at timestamptz)`,
+    [
+      JSON.stringify(
+        reservations.map((reservation) => ({
+          organization_id: reservation.organizationId,
+          id: reservation.id,
+          meter: reservation.meter,
+          quantity: reservation.quantity.toString(),
+          balance: reservation.balanceKey,
+          holds: storedDraws(reservation.holds),
+          status: reservation.status satisfies ReservationStatus,
+          properties: reservation.properties ?? undefined,
+          created_at: reservation.createdAt,
+          expires_at: reservation.expiresAt,
+          closed_at: reservation.closedAt ?? undefined,
+          settled_event_id: reservation.settledEventId ?? undefined,
+          settled_recorded_at: reservation.settledRecordedAt ?? undefined,
+        })),
+      ),
+    ],
+  )
+}
+
+/** Writes how reservations ended. */
+export async function closeReservations(tx: Queryable, reservations: readonly Reservation[]): Promise<void> {
+  await tx.query(
+    `update reservations r set status = c.status, closed_at = c.closed_at, settled_event_id = c.event_id,
+       settled_recorded_at = c.recorded_at
+     from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::timestamptz[])
+       as c (organization_id, id, status, closed_at, event_id, recorded_at)
+     where r.organization_id = c.organization_id and r.id = c.id`,
+    [
+      reservations.map((reservation) => reservation.organizationId),
+      reservations.map((reservation) => reservation.id),
+      reservations.map((reservation) => reservation.status),
+      reservations.map((reservation) => reservation.closedAt),
+      reservations.map((reservation) => reservation.settledEventId),
+      reservations.map((reservation) => reservation.settledRecordedAt),
+    ],
+  )
+}
