@@ -2,6 +2,8 @@ export { createCallCounter, type CallCounter, type CallCounterOptions, type Coun
 export { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
 export { beginMeteredCall, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
 export { creditHeaders, describeRefusal, statusOfRefusal, type RefusalStatus } from './quota.ts'
+export { createMemoryQueue, type LocalQueue, type QueuedUse } from './queue.ts'
 export { createRecorders, type CheckResult, type Recorder } from './recorders.ts'
+export { createResilientClient, type ResilientClient, type ResilientOptions, type UnreachableAnswer } from './resilient.ts'
 export type { TransportOptions } from './transport.ts'
 export * from './usage.ts'

@@ -1,0 +1,2 @@
+/** The machine's time, for what is stamped when no caller names a time. */
+export const machineTime = (): Date => new Date()
