@@ -1,5 +1,7 @@
 import type { Module } from './engine/module.ts'
 import { forgetAnswers } from './http/idempotency.ts'
+import { creditGrantsModule } from './resources/credit-grants.ts'
+import { taxRatesModule } from './resources/tax-rates.ts'
 import { customersModule } from './resources/customers.ts'
 import { eventsModule } from './resources/events.ts'
 import { webhookEndpointsModule } from './resources/webhook-endpoints.ts'
@@ -15,6 +17,8 @@ export const coreModules: readonly Module[] = [
   customersModule,
   productsModule,
   pricesModule,
+  taxRatesModule,
+  creditGrantsModule,
   metersModule,
   meterEventsModule,
   eventsModule,

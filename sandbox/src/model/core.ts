@@ -26,6 +26,15 @@ export interface CoreShapes {
       canceled: boolean
     }
   }
+  'billing.credit_grant': {
+    _: {
+      /** What is left, in minor units: the sum of the grant's transactions. */
+      remaining: number
+    }
+  }
+  'billing.credit_balance_transaction': { _: { customer: string } }
+  product_feature: { entitlement_feature: string; _: { product: string } }
+  'billing.alert': { _: { meter: string | null; triggered: readonly string[] } }
   'v2.core.event_destination': { webhook_endpoint: { url: string }; _: { secret: string; previousSecret: RolledSecret | null } }
   webhook_endpoint: {
     secret: never
@@ -73,6 +82,19 @@ export const coreLayouts = [
   layout('billing.meter_event', 'mev', {
     identifier: (event) => event.identifier,
     usage: (event) => (event._.canceled ? null : `${event._.meter} ${event._.customer}`),
+  }),
+  layout('billing.credit_grant', 'credgr', { customer: (grant) => grant.customer }),
+  layout('billing.credit_balance_transaction', 'cbtxn', {
+    customer: (transaction) => transaction._.customer,
+    grant: (transaction) => transaction.credit_grant,
+  }),
+  layout('billing.alert', 'alrt', { meter: (alert) => alert._.meter }),
+  layout('billing.feedback_option', 'fbopt'),
+  layout('product_catalog.trial_offer', 'to'),
+  layout('entitlements.feature', 'feat', { lookup_key: (feature) => feature.lookup_key }),
+  layout('product_feature', 'prodft', {
+    product: (feature) => feature._.product,
+    feature: (feature) => feature.entitlement_feature,
   }),
   layout('v2.billing.meter_event_session', 'mes', { token: (session) => session.authentication_token }),
   layout('v2.core.event', 'evt', { related: (event) => event.related_object?.id }),

@@ -5,6 +5,7 @@ import { list, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
 import type { Stored } from '../model/index.ts'
+import { attachPaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
 import { changeBalance } from './customer-balance.ts'
@@ -42,7 +43,8 @@ export function requireCustomer(ctx: Ctx, id: string, param = 'id'): Customer {
   return customer
 }
 
-function create(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Customer {
+/** Makes a customer and announces it. */
+export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Customer {
   if (params.test_clock !== undefined) ctx.require('test_helpers.test_clock', params.test_clock, 'test_clock')
   const id = ctx.newId('cus')
   const testClock = params.test_clock ?? null
@@ -71,7 +73,7 @@ function create(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[numbe
     test_clock: testClock,
   }
   ctx.create('customer', blank)
-  const patch = patchOf(ctx, blank, params)
+  const patch = patchOf(ctx, blank, withAttached(ctx, id, params))
   const customer = ctx.update('customer', id, patch)
   setBalance(ctx, customer, params.balance)
   const created = ctx.require('customer', id)
@@ -79,7 +81,21 @@ function create(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[numbe
   return created
 }
 
-function update(ctx: Ctx, id: string, params: Pick<UpdateParams, (typeof UPDATE_TAKES)[number]>): Customer {
+/** Attaches the method given at creation; `invoice_settings` may name it by the same id, also a test id. */
+function withAttached<T extends Pick<CreateParams, 'invoice_settings' | 'payment_method'>>(
+  ctx: Ctx,
+  customer: string,
+  params: T,
+): T {
+  if (params.payment_method === undefined) return params
+  const attached = attachPaymentMethod(ctx, params.payment_method, customer, 'payment_method').id
+  const settings = params.invoice_settings
+  if (settings?.default_payment_method !== params.payment_method) return params
+  return { ...params, invoice_settings: { ...settings, default_payment_method: attached } }
+}
+
+/** Changes a customer and announces what differs. */
+export function updateCustomer(ctx: Ctx, id: string, params: Pick<UpdateParams, (typeof UPDATE_TAKES)[number]>): Customer {
   const customer = requireCustomer(ctx, id)
   const before = ctx.present(customer)
   ctx.update('customer', id, patchOf(ctx, customer, params))
@@ -180,8 +196,12 @@ function remove(ctx: Ctx, id: string): object {
 }
 
 const operations = [
-  operation({ on: 'POST /v1/customers', takes: CREATE_TAKES, run: create }),
-  operation({ on: 'POST /v1/customers/{id}', takes: UPDATE_TAKES, run: (ctx, params, { id }) => update(ctx, id, params) }),
+  operation({ on: 'POST /v1/customers', takes: CREATE_TAKES, run: createCustomer }),
+  operation({
+    on: 'POST /v1/customers/{id}',
+    takes: UPDATE_TAKES,
+    run: (ctx, params, { id }) => updateCustomer(ctx, id, params),
+  }),
   operation({
     on: 'GET /v1/customers/{id}',
     takes: [],
