@@ -199,6 +199,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       orNull(call('retrieve_schedule', async () => toScheduleSnapshot(await stripe.subscriptionSchedules.retrieve(id)))),
     retrieveTestClock: async (id) =>
       toTestClock(await call('retrieve_test_clock', () => stripe.testHelpers.testClocks.retrieve(id))),
+    listMeters: () =>
+      readPages(
+        (after) => call('list_meters', () => stripe.billing.meters.list({ status: 'active', limit: PAGE, ...after })),
+        ({ id, event_name }) => ({ id, eventName: event_name }),
+      ),
     listProducts: () =>
       readPages(
         (after) => call('list_products', () => stripe.products.list({ limit: PAGE, ...after })),
@@ -289,21 +294,8 @@ function mutationTable(stripe: Stripe): MutationTable {
       ),
     update_product: async ({ productId, name, description }, options) =>
       result(await stripe.products.update(productId, { name, description }, options)),
-    create_price: async (params, options) =>
-      result(
-        await stripe.prices.create(
-          {
-            product: params.productId,
-            currency: params.currency,
-            unit_amount: params.unitAmountMinor,
-            recurring: { interval: params.interval },
-            lookup_key: params.lookupKey,
-            transfer_lookup_key: true,
-            metadata: { ...params.metadata },
-          },
-          options,
-        ),
-      ),
+    create_price: async (params, options) => result(await stripe.prices.create(request.toPrice(params), options)),
+    create_meter: async (params, options) => result(await stripe.billing.meters.create(request.toMeter(params), options)),
     create_coupon: async (params, options) => result(await stripe.coupons.create(request.toCoupon(params), options)),
   }
 }

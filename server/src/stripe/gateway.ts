@@ -48,6 +48,8 @@ export type StripeReads = {
   previewInvoice(query: InvoicePreviewQuery): Promise<InvoicePreview>
   retrieveSchedule(scheduleId: string): Promise<ScheduleSnapshot | null>
   retrieveTestClock(testClockId: string): Promise<TestClockSnapshot>
+  /** Meters that are active. */
+  listMeters(): Promise<readonly { readonly id: string; readonly eventName: string }[]>
   listProducts(): Promise<ProductSnapshot[]>
   /** Recurring prices that are active. */
   listPrices(): Promise<PriceSnapshot[]>
@@ -238,6 +240,7 @@ export type StripeMutations = {
     readonly lookupKey: string
     readonly metadata: Readonly<Record<string, string>>
   }
+  readonly create_meter: { readonly name: string; readonly eventName: string; readonly formula: 'sum' | 'last' }
   readonly create_coupon: {
     readonly couponId: string
     readonly name: string

@@ -90,6 +90,29 @@ export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
   }
 }
 
+export function toPrice(params: StripeMutations['create_price']) {
+  return {
+    product: params.productId,
+    currency: params.currency,
+    unit_amount: params.unitAmountMinor,
+    recurring: { interval: params.interval },
+    lookup_key: params.lookupKey,
+    // A changed amount is a new price: prices are immutable at Stripe. The name moves on to it.
+    transfer_lookup_key: true,
+    metadata: { ...params.metadata },
+  }
+}
+
+export function toMeter({ name, eventName, formula }: StripeMutations['create_meter']) {
+  return {
+    display_name: name,
+    event_name: eventName,
+    default_aggregation: { formula },
+    customer_mapping: { type: 'by_id' as const, event_payload_key: 'stripe_customer_id' },
+    value_settings: { event_payload_key: 'value' },
+  }
+}
+
 export function toCoupon(params: StripeMutations['create_coupon']) {
   return {
     id: params.couponId,
