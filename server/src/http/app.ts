@@ -1,8 +1,10 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { bodyLimit } from 'hono/body-limit'
+import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
 import type { Principal } from '../auth/principal.ts'
+import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { routedPath } from './legacy-path.ts'
@@ -17,6 +19,8 @@ export type AppOptions = {
   /** Who is calling; null when nobody is authenticated. Throws DomainError only when it cannot be found out. */
   readonly authenticate: (request: Request) => Promise<Principal | null>
   readonly log: Logger
+  /** Told of every answered request. */
+  readonly onAnswered?: (answered: { method: string; route: string; status: number; seconds: number }) => void
   /** The domains' routes, in order. */
   readonly register: readonly ((app: App) => void)[]
 }
@@ -34,12 +38,22 @@ export function createApp(options: AppOptions): App {
       if (!result.success) throw invalidRequest(result.error.issues)
     },
   })
+  const { onAnswered } = options
+  if (onAnswered) {
+    app.use(async (context, next) => {
+      const began = performance.now()
+      await next()
+      const seconds = (performance.now() - began) / 1_000
+      onAnswered({ method: context.req.method, route: routePath(context, -1), status: context.res.status, seconds })
+    })
+  }
   app.use(async (context, next) => {
     const given = context.req.header('x-request-id')
     const requestId = given !== undefined && REQUEST_ID.test(given) ? given : newId('req')
     context.set('requestId', requestId)
     context.header('X-Request-Id', requestId)
-    context.set('principal', await options.authenticate(context.req.raw))
+    // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
+    context.set('principal', context.req.path.startsWith('/api/') ? await options.authenticate(context.req.raw) : null)
     await next()
   })
   app.use(
@@ -72,6 +86,9 @@ export function createApp(options: AppOptions): App {
 /** Hono's own complaint about a body that is not JSON is the caller's mistake too. */
 function asDomainError(error: unknown): DomainError | null {
   if (error instanceof DomainError) return error
+  if (isConnectionError(error)) {
+    return new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
+  }
   const status = error !== null && typeof error === 'object' && 'status' in error ? error.status : undefined
   return status === 400 && error instanceof Error ? new DomainError('invalid_request', error.message) : null
 }

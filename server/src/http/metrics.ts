@@ -1,0 +1,79 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { App } from './app.ts'
+
+/** What the domains count (EM-13). The names are fixed by the systems that read them. */
+export type Metrics = {
+  readonly registry: Registry
+  /** `stripe_subscriptions_total{tier}`: subscriptions that stand now; read when asked for. */
+  readonly subscriptions: Gauge<'tier'>
+  /** `stripe_payments_succeeded_total` */
+  readonly paymentsSucceeded: Counter
+  /** `stripe_payments_failed_total` */
+  readonly paymentsFailed: Counter
+  /** `credits_used_total{customer_id}`: the organization's id. */
+  readonly creditsUsed: Counter<'customer_id'>
+  /** `quota_exceeded_total{tier}`: refusals for want of quota. */
+  readonly quotaExceeded: Counter<'tier'>
+  readonly requestSeconds: Histogram<'method' | 'route' | 'status'>
+}
+
+export type MetricsOptions = {
+  /** Reads the number of standing subscriptions by plan, each time metrics are asked for. */
+  readonly countSubscriptions?: () => Promise<ReadonlyMap<string, number>>
+  /** Whether memory, event loop and garbage collection are measured too; once in a process. */
+  readonly processMetrics: boolean
+}
+
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const { countSubscriptions } = options
+  if (options.processMetrics) collectDefaultMetrics({ register: registry })
+  return {
+    registry,
+    subscriptions: new Gauge({
+      name: 'stripe_subscriptions_total',
+      help: 'Subscriptions that stand now, by tier.',
+      labelNames: ['tier'],
+      registers,
+      async collect() {
+        if (!countSubscriptions) return
+        const counts = await countSubscriptions()
+        this.reset()
+        for (const [tier, count] of counts) this.set({ tier }, count)
+      },
+    }),
+    paymentsSucceeded: new Counter({ name: 'stripe_payments_succeeded_total', help: 'Invoices that were paid.', registers }),
+    paymentsFailed: new Counter({
+      name: 'stripe_payments_failed_total',
+      help: 'Attempts to collect an invoice that failed.',
+      registers,
+    }),
+    creditsUsed: new Counter({
+      name: 'credits_used_total',
+      help: 'Credits used, by customer.',
+      labelNames: ['customer_id'],
+      registers,
+    }),
+    quotaExceeded: new Counter({
+      name: 'quota_exceeded_total',
+      help: 'Uses refused because the quota was exceeded, by tier.',
+      labelNames: ['tier'],
+      registers,
+    }),
+    requestSeconds: new Histogram({
+      name: 'http_request_duration_seconds',
+      help: 'Time until a request was answered.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+      registers,
+    }),
+  }
+}
+
+/** `GET /metrics` in the text format of Prometheus. */
+export function registerMetricsRoute(app: App, metrics: Metrics): void {
+  app.get('/metrics', async (c) =>
+    c.text(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
+  )
+}
