@@ -53,6 +53,8 @@ export interface Ctx {
   emit(type: EventType, object: object, options?: EmitOptions): void
   /** Records a thin event of the second API and queues its notifications. */
   emitThin(event: ThinEvent): Stored<'v2.core.event'>
+  /** Does `work` and undoes everything that it wrote and announced: a preview computes with the very code that would carry it out. */
+  rehearse<T>(work: () => T): T
   /** Runs after the transaction is committed; not at all when it is undone. */
   afterCommit(work: () => void): void
 }

@@ -220,6 +220,15 @@ class Transaction implements Ctx {
     return recordThinEvent(this, event, realTimeMs())
   }
 
+  rehearse<T>(work: () => T): T {
+    const kept = this.afterwards.length
+    try {
+      return this.store.rehearse(work)
+    } finally {
+      this.afterwards.splice(kept)
+    }
+  }
+
   afterCommit(work: () => void): void {
     this.afterwards.push(work)
   }

@@ -143,6 +143,18 @@ export class Store {
     }
   }
 
+  /** Runs `work` inside the open transaction and undoes what it wrote, whether it returns or throws: for previews. */
+  rehearse<T>(work: () => T): T {
+    const writes = this.writes
+    if (writes === null) throw new Error('A rehearsal needs an open transaction.')
+    const kept = writes.length
+    try {
+      return work()
+    } finally {
+      this.undo(writes.splice(kept))
+    }
+  }
+
   /** Closes the gaps that deletions left; only between transactions, since it moves positions. */
   tidy(): void {
     for (const collection of this.collections.values()) {
