@@ -21,14 +21,14 @@ export type AccountRow = {
   readonly overrideExpiresAt: Instant | null
 }
 
-const ACCOUNT_SELECT = `select a.organization_id as "organizationId", o.created_at as "organizationCreatedAt",
-    o.test_clock_now as "testClockNow", a.plan_key as "planKey", a.catalog_version as "catalogVersion",
-    a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
-    a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
-    a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
-    a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt"
-  from accounts a join organizations o on o.id = a.organization_id
-  where a.organization_id = any ($1)`
+/** What an organization has that nobody opened an account for yet. */
+export type DefaultTerms = { readonly planKey: string; readonly catalogVersion: number }
+
+const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationCreatedAt", o.test_clock_now as "testClockNow",
+  a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
+  a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
+  a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
+  a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt"`
 
 /**
  * Locks the accounts of organizations, in one order everywhere. Whoever changes an organization's grants, keys or counters
@@ -37,15 +37,26 @@ const ACCOUNT_SELECT = `select a.organization_id as "organizationId", o.created_
 export async function lockAccounts(tx: Queryable, organizationIds: readonly string[]): Promise<readonly AccountRow[]> {
   const found = await tx.query<AccountRow>({
     name: 'lock_accounts',
-    text: `${ACCOUNT_SELECT} order by a.organization_id for no key update of a`,
+    text: `select ${ACCOUNT_FIELDS}, a.plan_key as "planKey", a.catalog_version as "catalogVersion"
+      from accounts a join organizations o on o.id = a.organization_id
+      where a.organization_id = any ($1) order by a.organization_id for no key update of a`,
     values: [organizationIds],
   })
   return found.rows
 }
 
 /** The same without a lock, for reading. */
-export async function findAccounts(db: Queryable, organizationIds: readonly string[]): Promise<readonly AccountRow[]> {
-  const found = await db.query<AccountRow>({ name: 'find_accounts', text: ACCOUNT_SELECT, values: [organizationIds] })
+export async function findAccounts(
+  db: Queryable,
+  organizationIds: readonly string[],
+  { planKey, catalogVersion }: DefaultTerms,
+): Promise<readonly AccountRow[]> {
+  const found = await db.query<AccountRow>({
+    name: 'find_accounts',
+    text: `select ${ACCOUNT_FIELDS}, coalesce(a.plan_key, $2) as "planKey", coalesce(a.catalog_version, $3) as "catalogVersion"
+      from organizations o left join accounts a on a.organization_id = o.id where o.id = any ($1)`,
+    values: [organizationIds, planKey, catalogVersion],
+  })
   return found.rows
 }
 
@@ -53,7 +64,7 @@ export async function findAccounts(db: Queryable, organizationIds: readonly stri
 export async function insertMissingAccounts(
   tx: Queryable,
   organizationIds: readonly string[],
-  terms: { readonly planKey: string; readonly catalogVersion: number; readonly now: Instant },
+  terms: DefaultTerms & { readonly now: Instant },
 ): Promise<void> {
   await tx.query(
     `insert into accounts (organization_id, plan_key, catalog_version, updated_at)

@@ -215,7 +215,9 @@ class Decider {
       return answerOf(settled, true)
     }
     if (reservation.status === 'released') {
-      throw new DomainError('reservation_closed', `The reservation ${reservation.id} was released.`, { status: 'released' })
+      throw new DomainError('reservation_closed', `The reservation ${reservation.id} was released.`, {
+        reservation_status: 'released',
+      })
     }
     const quantity = request.quantity ?? reservation.quantity
     const asked = { organizationId: request.organizationId, meter: reservation.meter, quantity }
@@ -243,7 +245,9 @@ class Decider {
   #release(request: ReleaseRequest): UsageAnswer {
     const reservation = this.#reservationOf(request)
     if (reservation.status === 'settled') {
-      throw new DomainError('reservation_closed', `The reservation ${reservation.id} was settled.`, { status: 'settled' })
+      throw new DomainError('reservation_closed', `The reservation ${reservation.id} was settled.`, {
+        reservation_status: 'settled',
+      })
     }
     if (reservation.status === 'open') {
       this.#unhold(reservation)

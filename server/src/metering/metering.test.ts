@@ -1,72 +1,20 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { testDatabase } from '../../test/database.ts'
-import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from '../catalog/registry.ts'
-import { reconcilePlanGrants } from '../grants/actions.ts'
+import { describe, expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
 import { listGrants } from '../grants/store.ts'
-import { ManualClock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
-import { createMetering, type Metering } from './metering.ts'
-import { openUsageConnections, type UsageConnections } from './pipeline.ts'
+import { createMetering } from './metering.ts'
+import { openUsageConnections } from './pipeline.ts'
 import { readBalances } from './reads.ts'
-import type { UsageRequest } from './usage.ts'
+import type { UsageAnswer, UsageRequest } from './usage.ts'
 
-const database = testDatabase()
-const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
-let catalogs: CatalogRegistry
-let connections: UsageConnections
-let metering: Metering
-let organizations = 0
+const fixture = testMetering()
+const { database, clock, newOrganization, subscribe } = fixture
+const ask = (request: UsageRequest): Promise<UsageAnswer> => fixture.metering().ask(request)
 let keys = 0
 
-beforeAll(async () => {
-  const version = await storeCatalogVersion(
-    database.db,
-    {
-      meters: { episode_ingestion: {}, episode_search: {}, tokens: {} },
-      credits: { credits: { costs: { episode_ingestion: 1, episode_search: '0.1' } } },
-      plans: {
-        free: { name: 'Free', allowances: { credits: { amount: 100, period: 'calendar_month' } } },
-        starter: { name: 'Starter', allowances: { credits: { amount: 1000 } } },
-        pro: { name: 'Pro', allowances: { credits: { amount: 5000 }, tokens: { amount: 10 } } },
-      },
-      defaultPlan: 'free',
-    },
-    clock.now(),
-  )
-  catalogs = createCatalogRegistry(database.db, version)
-  connections = openUsageConnections({ connectionString: database.url, size: 4 })
-  metering = createMetering({ connections, catalogs, clock, graceDays: 3 })
-})
-
-afterAll(async () => {
-  await metering.stop()
-  await connections.close()
-})
-
-const context = () => ({ catalogs, clock, graceDays: 3 })
-
-async function newOrganization(): Promise<string> {
-  const id = `org_${(organizations += 1)}`
-  await database.db.query(`insert into organizations (id, name, email, created_at) values ($1, $1, 'a@example.com', $2)`, [
-    id,
-    clock.now(),
-  ])
-  return id
-}
-
-async function subscribe(organizationId: string, planKey: string, start: Date, end: Date): Promise<void> {
-  await database.db.transaction(async (tx) => {
-    await tx.query(
-      `insert into accounts (organization_id, plan_key, catalog_version, subscription_status, current_period_start, current_period_end, updated_at)
-       values ($1, $2, $3, 'active', $4, $5, $4)
-       on conflict (organization_id) do update set plan_key = $2, subscription_status = 'active', current_period_start = $4, current_period_end = $5`,
-      [organizationId, planKey, catalogs.current.version, start, end],
-    )
-    await reconcilePlanGrants(tx, context(), organizationId)
-  })
-}
+const month = () => ({ start: clock.now(), end: new Date(clock.now().getTime() + 31 * DAY_MS) })
 
 const use = (
   verb: 'consume' | 'track',
@@ -84,15 +32,15 @@ const use = (
 })
 
 async function creditsOf(organizationId: string) {
-  const reading = await connections.read((client) => readBalances(client, context(), organizationId))
+  const reading = await fixture.connections().read((client) => readBalances(client, fixture.context(), organizationId))
   return reading.balances.find((balance) => balance.balanceKey === 'credits')!
 }
 
 describe('counting on a real database', () => {
   test('200 concurrent calls for the last 50 credits allow exactly 50', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(use('consume', organizationId, 50))
-    const answers = await Promise.all(Array.from({ length: 200 }, () => metering.ask(use('consume', organizationId, 1))))
+    await ask(use('consume', organizationId, 50))
+    const answers = await Promise.all(Array.from({ length: 200 }, () => ask(use('consume', organizationId, 1))))
     expect(answers.filter((answer) => answer.allowed)).toHaveLength(50)
     expect(await creditsOf(organizationId)).toMatchObject({ used: 100n * MICRO, remaining: 0n, overage: 0n })
   })
@@ -100,9 +48,9 @@ describe('counting on a real database', () => {
   test('two processes’ writers on one database never overshoot together', async () => {
     const organizationId = await newOrganization()
     const others = openUsageConnections({ connectionString: database.url, size: 4 })
-    const other = createMetering({ connections: others, catalogs, clock, graceDays: 3 })
+    const other = createMetering({ connections: others, ...fixture.context() })
     const calls = Array.from({ length: 300 }, (_, index) =>
-      (index % 2 === 0 ? metering : other).ask(use('consume', organizationId, 1)),
+      (index % 2 === 0 ? fixture.metering() : other).ask(use('consume', organizationId, 1)),
     )
     const answers = await Promise.all(calls)
     await other.stop()
@@ -112,13 +60,15 @@ describe('counting on a real database', () => {
 
   test('ten searches cost exactly one credit (EM-2)', async () => {
     const organizationId = await newOrganization()
-    await metering.submit(Array.from({ length: 10 }, () => use('consume', organizationId, 1, { meter: 'episode_search' })))
+    await fixture
+      .metering()
+      .submit(Array.from({ length: 10 }, () => use('consume', organizationId, 1, { meter: 'episode_search' })))
     expect((await creditsOf(organizationId)).used).toBe(MICRO)
   })
 
   test('an unknown organization is that request’s error alone, and its key stays free', async () => {
     const organizationId = await newOrganization()
-    const outcomes = await metering.submit([use('consume', 'nobody', 1), use('consume', organizationId, 1)])
+    const outcomes = await fixture.metering().submit([use('consume', 'nobody', 1), use('consume', organizationId, 1)])
     expect(outcomes.map((outcome) => outcome.kind)).toEqual(['error', 'answer'])
     const left = await database.db.query(`select 1 from usage_keys where organization_id = 'nobody'`)
     expect(left.rowCount).toBe(0)
@@ -126,11 +76,9 @@ describe('counting on a real database', () => {
 
   test('events, hours and grants tell the same sums', async () => {
     const organizationId = await newOrganization()
-    await metering.submit([
-      use('consume', organizationId, '1.5'),
-      use('track', organizationId, 200),
-      use('consume', organizationId, 1),
-    ])
+    await fixture
+      .metering()
+      .submit([use('consume', organizationId, '1.5'), use('track', organizationId, 200), use('consume', organizationId, 1)])
     const { rows } = await database.db.query(
       `select (select sum(drawn) from usage_events where organization_id = $1)::text as events,
         (select sum(drawn) from usage_hourly where organization_id = $1)::text as hours,
@@ -147,16 +95,16 @@ describe('repeats', () => {
     const organizationId = await newOrganization()
     const allowed = use('consume', organizationId, 60, { key: 'a' })
     const refused = use('consume', organizationId, 60, { key: 'b' })
-    const first = [await metering.ask(allowed), await metering.ask(refused)]
-    await subscribe(organizationId, 'pro', clock.now(), new Date(clock.now().getTime() + 31 * DAY_MS))
-    const again = [await metering.ask(allowed), await metering.ask(refused)]
+    const first = [await ask(allowed), await ask(refused)]
+    await subscribe(organizationId, 'pro', month())
+    const again = [await ask(allowed), await ask(refused)]
     expect(again).toEqual(first.map((answer) => ({ ...answer, replayed: true })))
   })
 
   test('the same key with another body is refused and names the field', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(use('consume', organizationId, 1, { key: 'a' }))
-    await expect(metering.ask(use('consume', organizationId, 2, { key: 'a' }))).rejects.toMatchObject({
+    await ask(use('consume', organizationId, 1, { key: 'a' }))
+    await expect(ask(use('consume', organizationId, 2, { key: 'a' }))).rejects.toMatchObject({
       code: 'idempotency_conflict',
       details: { field: 'quantity' },
     })
@@ -164,15 +112,13 @@ describe('repeats', () => {
 
   test('a key whose request was wrong may be used again, rightly', async () => {
     const organizationId = await newOrganization()
-    await expect(metering.ask(use('consume', organizationId, 1, { key: 'a', meter: 'nothing' }))).rejects.toThrow(DomainError)
-    expect((await metering.ask(use('consume', organizationId, 1, { key: 'a' }))).replayed).toBe(false)
+    await expect(ask(use('consume', organizationId, 1, { key: 'a', meter: 'nothing' }))).rejects.toThrow(DomainError)
+    expect((await ask(use('consume', organizationId, 1, { key: 'a' }))).replayed).toBe(false)
   })
 
   test('one key in many concurrent requests is counted once', async () => {
     const organizationId = await newOrganization()
-    const answers = await Promise.all(
-      Array.from({ length: 50 }, () => metering.ask(use('consume', organizationId, 1, { key: 'same' }))),
-    )
+    const answers = await Promise.all(Array.from({ length: 50 }, () => ask(use('consume', organizationId, 1, { key: 'same' }))))
     expect(answers.filter((answer) => !answer.replayed)).toHaveLength(1)
     expect((await creditsOf(organizationId)).used).toBe(MICRO)
   })
@@ -181,12 +127,12 @@ describe('repeats', () => {
 describe('periods and plans', () => {
   test('a new month is a new grant, and the old one stays readable', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(use('consume', organizationId, 100))
+    await ask(use('consume', organizationId, 100))
     const before = clock.now()
     clock.set(new Date('2026-04-01T00:00:00Z'))
     expect((await creditsOf(organizationId)).remaining).toBe(100n * MICRO)
-    expect((await metering.ask(use('consume', organizationId, 1))).allowed).toBe(true)
-    const late = await metering.ask(use('track', organizationId, 5, { occurredAt: new Date('2026-03-20T00:00:00Z') }))
+    expect((await ask(use('consume', organizationId, 1))).allowed).toBe(true)
+    const late = await ask(use('track', organizationId, 5, { occurredAt: new Date('2026-03-20T00:00:00Z') }))
     expect(late.balance).toMatchObject({ periodStart: new Date('2026-03-01T00:00:00Z'), used: 100n * MICRO, overage: 5n * MICRO })
     expect((await creditsOf(organizationId)).used).toBe(MICRO)
     clock.set(before)
@@ -194,26 +140,26 @@ describe('periods and plans', () => {
 
   test('an upgrade within the period counts what was used against the new amount; going back hands nothing out again', async () => {
     const organizationId = await newOrganization()
-    const [start, end] = [clock.now(), new Date(clock.now().getTime() + 31 * DAY_MS)]
-    await subscribe(organizationId, 'starter', start, end)
-    await metering.ask(use('consume', organizationId, 400))
-    await subscribe(organizationId, 'pro', start, end)
+    const { start, end } = month()
+    await subscribe(organizationId, 'starter', { start, end })
+    await ask(use('consume', organizationId, 400))
+    await subscribe(organizationId, 'pro', { start, end })
     expect(await creditsOf(organizationId)).toMatchObject({ planKey: 'pro', remaining: 4600n * MICRO })
-    await metering.ask(use('consume', organizationId, 700))
-    await subscribe(organizationId, 'starter', start, end)
+    await ask(use('consume', organizationId, 700))
+    await subscribe(organizationId, 'starter', { start, end })
     expect(await creditsOf(organizationId)).toMatchObject({ planKey: 'starter', remaining: 0n, overage: 0n })
-    await subscribe(organizationId, 'pro', start, end)
+    await subscribe(organizationId, 'pro', { start, end })
     expect(await creditsOf(organizationId)).toMatchObject({ remaining: 3900n * MICRO })
   })
 
   test('leaving a plan ends its allowance, and the free one goes on where it stood', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(use('consume', organizationId, 30))
-    await subscribe(organizationId, 'pro', clock.now(), new Date(clock.now().getTime() + 31 * DAY_MS))
-    await metering.ask(use('consume', organizationId, 10))
+    await ask(use('consume', organizationId, 30))
+    await subscribe(organizationId, 'pro', month())
+    await ask(use('consume', organizationId, 10))
     await database.db.query(`update accounts set subscription_status = 'canceled' where organization_id = $1`, [organizationId])
     // Nobody reconciled: the next use does.
-    const answer = await metering.ask(use('consume', organizationId, 1))
+    const answer = await ask(use('consume', organizationId, 1))
     expect(answer.balance).toMatchObject({ planKey: 'free', used: 31n * MICRO, remaining: 69n * MICRO })
     const grants = await listGrants(database.db, organizationId)
     expect(grants.filter((grant) => grant.balanceKey === 'credits' && grant.expiresAt! > clock.now())).toHaveLength(1)
@@ -221,19 +167,18 @@ describe('periods and plans', () => {
 
   test('reconciling twice changes nothing', async () => {
     const organizationId = await newOrganization()
-    const end = new Date(clock.now().getTime() + 31 * DAY_MS)
-    await subscribe(organizationId, 'pro', clock.now(), end)
+    await subscribe(organizationId, 'pro', month())
     const first = await listGrants(database.db, organizationId)
-    await subscribe(organizationId, 'pro', clock.now(), end)
+    await subscribe(organizationId, 'pro', month())
     expect(await listGrants(database.db, organizationId)).toEqual(first)
     expect(first).toHaveLength(2)
   })
 
   test('an organization on a test clock lives in its own time', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(use('consume', organizationId, 100))
+    await ask(use('consume', organizationId, 100))
     await database.db.query(`update organizations set test_clock_now = '2027-01-05T00:00:00Z' where id = $1`, [organizationId])
-    const answer = await metering.ask(use('consume', organizationId, 1))
+    const answer = await ask(use('consume', organizationId, 1))
     expect(answer).toMatchObject({ allowed: true, balance: { periodStart: new Date('2027-01-01T00:00:00Z') } })
   })
 })
@@ -257,22 +202,22 @@ describe('reservations', () => {
 
   test('hold, settle for less, and settle again', async () => {
     const organizationId = await newOrganization()
-    const held = await metering.ask(reserve(organizationId, 80))
-    expect((await metering.ask(check(organizationId, 21))).allowed).toBe(false)
+    const held = await ask(reserve(organizationId, 80))
+    expect((await ask(check(organizationId, 21))).allowed).toBe(false)
     const settle: UsageRequest = { verb: 'settle', organizationId, reservationId: held.reservation!.id, quantity: 30n * MICRO }
-    const first = await metering.ask(settle)
+    const first = await ask(settle)
     expect(first.balance).toMatchObject({ used: 30n * MICRO, reserved: 0n, remaining: 70n * MICRO })
-    expect(await metering.ask(settle)).toEqual({ ...first, replayed: true })
+    expect(await ask(settle)).toEqual({ ...first, replayed: true })
   })
 
   test('a hold ends by itself: check, balances and consume see the amount again', async () => {
     const organizationId = await newOrganization()
-    await metering.ask(reserve(organizationId, 80))
+    await ask(reserve(organizationId, 80))
     const before = clock.now()
     clock.advance(60_000)
-    expect((await metering.ask(check(organizationId, 100))).allowed).toBe(true)
+    expect((await ask(check(organizationId, 100))).allowed).toBe(true)
     expect((await creditsOf(organizationId)).remaining).toBe(100n * MICRO)
-    expect((await metering.ask(use('consume', organizationId, 100))).allowed).toBe(true)
+    expect((await ask(use('consume', organizationId, 100))).allowed).toBe(true)
     clock.set(before)
   })
 })
@@ -285,12 +230,10 @@ describe('when something is wrong', () => {
          if new.quantity = 666000000 then raise exception 'poisoned'; end if; return new; end $$;
        create trigger poison before insert on usage_events for each row execute function poison()`,
     )
-    const batch = metering.submit([
-      use('track', organizationId, 1),
-      use('track', organizationId, 666),
-      use('track', organizationId, 1),
-    ])
-    const single = metering.ask(use('track', organizationId, 1))
+    const batch = fixture
+      .metering()
+      .submit([use('track', organizationId, 1), use('track', organizationId, 666), use('track', organizationId, 1)])
+    const single = ask(use('track', organizationId, 1))
     expect((await batch).map((outcome) => outcome.kind)).toEqual(['answer', 'error', 'answer'])
     expect((await single).allowed).toBe(true)
     await database.db.query('drop trigger poison on usage_events')
@@ -299,7 +242,7 @@ describe('when something is wrong', () => {
 
   test('a full queue refuses and counts nothing of what it refused', async () => {
     const organizationId = await newOrganization()
-    const small = createMetering({ connections, catalogs, clock, graceDays: 3, queueSize: 10 })
+    const small = createMetering({ connections: fixture.connections(), ...fixture.context(), queueSize: 10 })
     const calls = await Promise.allSettled(Array.from({ length: 30 }, () => small.ask(use('track', organizationId, 1))))
     const refused = calls.filter((call) => call.status === 'rejected')
     expect(refused).toHaveLength(20)
@@ -310,7 +253,7 @@ describe('when something is wrong', () => {
 
   test('stopping answers what was accepted and refuses what comes later', async () => {
     const organizationId = await newOrganization()
-    const own = createMetering({ connections, catalogs, clock, graceDays: 3 })
+    const own = createMetering({ connections: fixture.connections(), ...fixture.context() })
     const accepted = Array.from({ length: 20 }, () => own.ask(use('track', organizationId, 1)))
     const stopped = own.stop()
     await expect(own.ask(use('track', organizationId, 1))).rejects.toMatchObject({ code: 'stopping' })
@@ -321,9 +264,9 @@ describe('when something is wrong', () => {
 
   test('an organization that somebody holds does not hold up its neighbours', async () => {
     const [held, free] = [await newOrganization(), await newOrganization()]
-    await metering.submit([use('track', held, 1), use('track', free, 1)])
+    await fixture.metering().submit([use('track', held, 1), use('track', free, 1)])
     const impatient = openUsageConnections({ connectionString: database.url, size: 2, statementTimeoutMs: 200 })
-    const own = createMetering({ connections: impatient, catalogs, clock, graceDays: 3 })
+    const own = createMetering({ connections: impatient, ...fixture.context() })
     await database.db.transaction(async (tx) => {
       await tx.query('select 1 from accounts where organization_id = $1 for update', [held])
       const outcomes = await own.submit([use('track', held, 1), use('track', free, 1)])

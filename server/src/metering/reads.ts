@@ -4,6 +4,7 @@ import { hasTermsOf, meterOf, openedGrant, planGrantOf, regrant, type Grant, typ
 import { findAccounts, findActiveGrants, findGrantsById, type AccountRow } from '../grants/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
+import type { Instant } from '../lib/clock.ts'
 import { findHeldGrants } from './commit.ts'
 import { decide, type Outcome } from './decide.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
@@ -89,8 +90,9 @@ async function readStates(
   keysOf: (organizationId: string, terms: PlanTerms, grants: readonly Grant[]) => readonly string[],
 ): Promise<Reading> {
   const machineNow = context.clock.now()
+  const { version, catalog } = context.catalogs.current
   const [found, active] = await Promise.all([
-    findAccounts(client, organizationIds),
+    findAccounts(client, organizationIds, { planKey: catalog.defaultPlanKey, catalogVersion: version }),
     findActiveGrants(client, organizationIds, machineNow),
   ])
   const terms = await termsOfAccounts(context, found, machineNow)

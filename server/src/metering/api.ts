@@ -1,0 +1,113 @@
+import type { Queryable } from '../db/database.ts'
+import type { GrantsContext } from '../grants/actions.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newIdempotencyKey } from '../lib/ids.ts'
+import { answerBody, type AnswerBody, type BalanceBody, type UnitOf } from './bodies.ts'
+import type { Metering } from './metering.ts'
+import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type BatchItem } from './requests.ts'
+import { listBalances, readSummary, type UsageSummary } from './summary.ts'
+import type { UsageProperties, UsageRequest, UsageVerb } from './usage.ts'
+
+/** One use, as the host application tells it. The client of `@tollgate/sdk` takes the same. */
+export type UsageInput = {
+  readonly organizationId: string
+  readonly meter: string
+  /** Default 1; at most six decimal places. */
+  readonly quantity?: number | string
+  /** Makes a repeat safe; one is made up when it is left out, and then a repeat counts again. */
+  readonly idempotencyKey?: string
+  /** When it happened; default now. */
+  readonly occurredAt?: Date | string
+  readonly properties?: UsageProperties
+}
+
+export type ReserveInput = Omit<UsageInput, 'occurredAt'> & {
+  /** How long the hold lasts when nobody settles it; default 600. */
+  readonly expiresInSeconds?: number
+}
+
+export type SettleInput = { readonly organizationId: string; readonly reservationId: string; readonly quantity?: number | string }
+
+/** What became of an item of a batch: its answer, or what was wrong with it. */
+export type BatchResult = AnswerBody | { readonly allowed: false; readonly error: DomainError }
+
+/** Metering in process: the verbs of the HTTP routes, with their answers, without HTTP. */
+export type UsageApi = {
+  check(input: UsageInput): Promise<AnswerBody>
+  /** @throws DomainError as the routes do */
+  track(input: UsageInput): Promise<AnswerBody>
+  consume(input: UsageInput): Promise<AnswerBody>
+  reserve(input: ReserveInput): Promise<AnswerBody>
+  settle(input: SettleInput): Promise<AnswerBody>
+  release(input: Omit<SettleInput, 'quantity'>): Promise<AnswerBody>
+  /** Up to 1,000 items; one result each, in order. */
+  batch(items: readonly (UsageInput & { readonly verb: 'check' | 'track' | 'consume' })[]): Promise<readonly BatchResult[]>
+  balances(input: { readonly organizationId: string }): Promise<readonly BalanceBody[]>
+  usage(input: { readonly organizationId: string; readonly balance?: string }): Promise<UsageSummary>
+}
+
+export type UsageContext = GrantsContext & { readonly metering: Metering; readonly db: Queryable }
+
+export function createUsageApi(context: UsageContext): UsageApi {
+  const { metering } = context
+  const unitOf = unitsOf(context)
+  const ask = async (request: UsageRequest): Promise<AnswerBody> => answerBody(await metering.ask(request), unitOf)
+  return {
+    check: async (input) => ask(requestOf('check', input)),
+    track: async (input) => ask(requestOf('track', input)),
+    consume: async (input) => ask(requestOf('consume', input)),
+    reserve: async (input) => ask(requestOf('reserve', input)),
+    settle: async ({ organizationId, reservationId, quantity }) =>
+      ask(parse({ verb: 'settle', organization_id: organizationId, reservation_id: reservationId, quantity })),
+    release: async ({ organizationId, reservationId }) =>
+      ask(parse({ verb: 'release', organization_id: organizationId, reservation_id: reservationId })),
+    async batch(items) {
+      if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
+      const outcomes = await metering.submit(items.map((item) => requestOf(item.verb, item)))
+      return outcomes.map((outcome): BatchResult => {
+        if (outcome.kind === 'answer') return answerBody(outcome.answer, unitOf)
+        if (outcome.error instanceof DomainError) return { allowed: false, error: outcome.error }
+        throw outcome.error
+      })
+    },
+    balances: ({ organizationId }) => listBalances(context.db, context, { organizationId, unitOf }),
+    async usage({ organizationId, balance }) {
+      return (await readSummary(context.db, context, { organizationId, balanceKey: balance })).summary
+    },
+  }
+}
+
+/** What a balance is counted in: as the current catalog says. */
+export function unitsOf({ catalogs }: Pick<GrantsContext, 'catalogs'>): UnitOf {
+  return (balanceKey) => catalogs.current.catalog.balances.get(balanceKey)?.unit ?? balanceKey
+}
+
+export function tooManyItems(): DomainError {
+  return new DomainError('invalid_request', `A batch holds at most ${MAX_BATCH_ITEMS} items.`, { field: 'items' })
+}
+
+function requestOf(
+  verb: Exclude<UsageVerb, 'settle' | 'release'>,
+  input: UsageInput & { expiresInSeconds?: number },
+): UsageRequest {
+  const { occurredAt } = input
+  return parse({
+    verb,
+    organization_id: input.organizationId,
+    meter: input.meter,
+    quantity: input.quantity,
+    idempotency_key: input.idempotencyKey ?? newIdempotencyKey(),
+    occurred_at: occurredAt instanceof Date ? occurredAt.toISOString() : occurredAt,
+    properties: input.properties,
+    expires_in_seconds: input.expiresInSeconds,
+  })
+}
+
+/** One contract for both ways in: what the host says is checked as a request body is. */
+function parse(item: Record<string, unknown>): UsageRequest {
+  const given = Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined))
+  const parsed = batchItemSchema.safeParse(given)
+  if (parsed.success) return requestOfItem(parsed.data satisfies BatchItem, (named) => named!)
+  const [issue] = parsed.error.issues
+  throw new DomainError('invalid_request', `${issue!.path.join('.')}: ${issue!.message}`, { field: issue!.path.join('.') })
+}

@@ -1,0 +1,115 @@
+import { z } from '@hono/zod-openapi'
+import { quantityToJson, type Quantity } from '../lib/quantity.ts'
+import type { BalanceSnapshot, UsageAnswer } from './usage.ts'
+
+const quantity = z.union([z.number(), z.string()]).meta({
+  description: 'A JSON number where a double holds it exactly, else a decimal string.',
+})
+
+export const balanceSchema = z
+  .object({
+    balance: z.string(),
+    unit: z.string(),
+    plan: z.string(),
+    amount: quantity.nullable().meta({ description: 'Granted in all; null is unlimited.' }),
+    used: quantity,
+    remaining: quantity.nullable().meta({ description: 'What may still be used; null is unlimited.' }),
+    overage: quantity.meta({ description: 'Used beyond the amount.' }),
+    reserved: quantity.meta({ description: 'Held by open reservations.' }),
+    period_start: z.iso.datetime(),
+    period_end: z.iso.datetime().nullable(),
+  })
+  .openapi('Balance')
+
+export const answerSchema = z
+  .object({
+    allowed: z.boolean(),
+    code: z
+      .enum(['quota_exceeded', 'not_included', 'suspended', 'paused'])
+      .optional()
+      .meta({ description: 'Why it was refused.' }),
+    reason: z.string().optional(),
+    id: z.string().nullable().meta({ description: 'The event that was recorded; null where nothing was.' }),
+    meter: z.string(),
+    quantity,
+    balance: balanceSchema,
+    credits_used: quantity.meta({ description: 'What this use took from the balance.' }),
+    total_credits_used: quantity,
+    quota_remaining: quantity.nullable(),
+    quota_exceeded: z.boolean(),
+    reservation_id: z.string().optional(),
+    expires_at: z.iso.datetime().optional(),
+  })
+  .openapi('UsageAnswer')
+
+export type BalanceBody = z.infer<typeof balanceSchema>
+export type AnswerBody = z.infer<typeof answerSchema>
+
+/** What a balance is counted in, by its name. */
+export type UnitOf = (balanceKey: string) => string
+
+export function balanceBody(balance: BalanceSnapshot, unitOf: UnitOf): BalanceBody {
+  return {
+    balance: balance.balanceKey,
+    unit: unitOf(balance.balanceKey),
+    plan: balance.planKey,
+    amount: orNull(balance.amount),
+    used: quantityToJson(balance.used),
+    remaining: orNull(balance.remaining),
+    overage: quantityToJson(balance.overage),
+    reserved: quantityToJson(balance.reserved),
+    period_start: balance.periodStart.toISOString(),
+    period_end: balance.periodEnd?.toISOString() ?? null,
+  }
+}
+
+/** An answer as it travels, with the fields of EM-3. */
+export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
+  const balance = balanceBody(answer.balance, unitOf)
+  const body: AnswerBody = {
+    allowed: answer.allowed,
+    id: answer.eventId,
+    meter: answer.meter,
+    quantity: quantityToJson(answer.quantity),
+    balance,
+    credits_used: quantityToJson(answer.drawn),
+    total_credits_used: quantityToJson(totalUsed(answer.balance)),
+    quota_remaining: balance.remaining,
+    quota_exceeded: answer.code === 'quota_exceeded' || isUsedUp(answer.balance),
+  }
+  if (answer.code !== null) body.code = answer.code
+  if (answer.reason !== null) body.reason = answer.reason
+  if (answer.reservation !== null) {
+    body.reservation_id = answer.reservation.id
+    if (answer.reservation.expiresAt) body.expires_at = answer.reservation.expiresAt.toISOString()
+  }
+  return body
+}
+
+/** Used in all, overage included. */
+export function totalUsed(balance: BalanceSnapshot): Quantity {
+  return balance.used + balance.overage
+}
+
+/** Whether nothing more of a limited balance may be used. */
+export function isUsedUp(balance: BalanceSnapshot): boolean {
+  return balance.remaining !== null && balance.remaining <= 0n
+}
+
+/** The headers of a metered answer (EM-5): used, remaining and total, and a warning under a tenth left. */
+export function creditHeaders(balance: BalanceSnapshot): Record<string, string> {
+  const headers: Record<string, string> = {
+    'X-Credits-Used': String(quantityToJson(totalUsed(balance))),
+    'X-Credits-Remaining': String(orNull(balance.remaining) ?? 'unlimited'),
+    'X-Credits-Total': String(orNull(balance.amount) ?? 'unlimited'),
+  }
+  const { amount, remaining } = balance
+  if (amount !== null && remaining !== null && remaining * 10n < amount) {
+    headers['X-Quota-Warning'] = `${headers['X-Credits-Remaining']} of ${headers['X-Credits-Total']} left in this period`
+  }
+  return headers
+}
+
+function orNull(value: Quantity | null): number | string | null {
+  return value === null ? null : quantityToJson(value)
+}

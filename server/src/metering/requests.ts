@@ -1,0 +1,170 @@
+import { z } from '@hono/zod-openapi'
+import { DomainError } from '../lib/errors.ts'
+import { parseQuantity } from '../lib/quantity.ts'
+import type { CheckRequest, RecordRequest, ReleaseRequest, ReserveRequest, SettleRequest, UsageRequest } from './usage.ts'
+
+export const MAX_BATCH_ITEMS = 1_000
+export const DEFAULT_HOLD_SECONDS = 600
+export const LONGEST_HOLD_SECONDS = 86_400
+const MAX_PROPERTIES = 50
+
+// What PostgreSQL cannot store as text: a NUL, half of a surrogate pair.
+const storable = (text: string): boolean => !text.includes('\u0000') && text.isWellFormed()
+const text = (longest: number) => z.string().min(1).max(longest).refine(storable, 'a NUL or half a character cannot be stored')
+
+const meter = text(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
+const quantity = z
+  .union([z.number(), z.string().max(32)])
+  .meta({ description: 'A JSON number or a decimal string; at most six decimal places, not negative.', example: 1 })
+const idempotencyKey = text(255).meta({
+  description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
+  example: 'request-8f14e45f',
+})
+const occurredAt = z.iso.datetime({ offset: true }).meta({
+  description: 'When it happened, at most 35 days ago; default now.',
+})
+const propertyValue = z.union([z.string().max(1_000).refine(storable), z.number(), z.boolean()])
+const properties = z
+  .record(text(100), propertyValue)
+  .refine((given) => Object.keys(given).length <= MAX_PROPERTIES, `at most ${MAX_PROPERTIES} properties are kept`)
+  .meta({ description: 'Facts about the use, for reports.', example: { model: 'large' } })
+const organizationId = text(100).meta({ description: 'Only for operators, who act for any organization.' })
+
+const measured = { organization_id: organizationId.optional(), meter, quantity: quantity.default(1) }
+const recorded = {
+  ...measured,
+  idempotency_key: idempotencyKey,
+  occurred_at: occurredAt.nullish(),
+  properties: properties.nullish(),
+}
+const holdSeconds = z
+  .int()
+  .min(1)
+  .max(LONGEST_HOLD_SECONDS)
+  .default(DEFAULT_HOLD_SECONDS)
+  .meta({ description: 'How long the hold lasts when nobody settles it.' })
+
+/** A check takes what a consume takes, so that one body serves both; what it does not need it leaves alone. */
+export const checkSchema = z
+  .strictObject({
+    ...measured,
+    idempotency_key: idempotencyKey.optional(),
+    occurred_at: occurredAt.nullish(),
+    properties: properties.nullish(),
+  })
+  .openapi('UsageCheck')
+export const recordSchema = z.strictObject(recorded).openapi('UsageRecord')
+export const reserveSchema = z
+  .strictObject({
+    ...measured,
+    idempotency_key: idempotencyKey,
+    properties: properties.nullish(),
+    expires_in_seconds: holdSeconds,
+  })
+  .openapi('UsageReserve')
+export const settleSchema = z
+  .strictObject({
+    organization_id: organizationId.optional(),
+    quantity: quantity
+      .nullish()
+      .meta({ description: 'What it came to; without it, what was reserved. More than that is recorded too.' }),
+  })
+  .openapi('UsageSettle')
+export const releaseSchema = z.strictObject({ organization_id: organizationId.optional() }).openapi('UsageRelease')
+
+/** One item of a batch: the body of its verb's own route, with the verb. */
+export const batchItemSchema = z
+  .discriminatedUnion('verb', [
+    z.strictObject({ verb: z.literal('check'), ...checkSchema.shape }),
+    z.strictObject({ verb: z.literal('track'), ...recorded }),
+    z.strictObject({ verb: z.literal('consume'), ...recorded }),
+    z.strictObject({ verb: z.literal('reserve'), ...reserveSchema.shape }),
+    z.strictObject({ verb: z.literal('settle'), reservation_id: text(100), ...settleSchema.shape }),
+    z.strictObject({ verb: z.literal('release'), reservation_id: text(100), ...releaseSchema.shape }),
+  ])
+  .openapi('UsageBatchItem')
+
+export type CheckBody = z.output<typeof checkSchema>
+export type RecordBody = z.output<typeof recordSchema>
+export type ReserveBody = z.output<typeof reserveSchema>
+export type SettleBody = z.output<typeof settleSchema>
+export type BatchItem = z.output<typeof batchItemSchema>
+
+/** The organization a body acts on: decided by who is calling, not by the body alone. */
+export type OrganizationOf = (named: string | undefined) => string
+
+export function checkRequestOf(body: CheckBody, organizationOf: OrganizationOf): CheckRequest {
+  return { verb: 'check', ...measuredOf(body, organizationOf) }
+}
+
+export function recordRequestOf(verb: 'track' | 'consume', body: RecordBody, organizationOf: OrganizationOf): RecordRequest {
+  return {
+    verb,
+    ...measuredOf(body, organizationOf),
+    idempotencyKey: body.idempotency_key,
+    occurredAt: body.occurred_at ? new Date(body.occurred_at) : null,
+    properties: body.properties ?? null,
+  }
+}
+
+export function reserveRequestOf(body: ReserveBody, organizationOf: OrganizationOf): ReserveRequest {
+  return {
+    verb: 'reserve',
+    ...measuredOf(body, organizationOf),
+    idempotencyKey: body.idempotency_key,
+    properties: body.properties ?? null,
+    ttlMs: body.expires_in_seconds * 1_000,
+  }
+}
+
+export function settleRequestOf(reservationId: string, body: SettleBody, organizationOf: OrganizationOf): SettleRequest {
+  const settled = body.quantity ?? null
+  return {
+    verb: 'settle',
+    organizationId: organizationOf(body.organization_id),
+    reservationId,
+    quantity: settled === null ? null : quantityOf(settled),
+  }
+}
+
+export function releaseRequestOf(
+  reservationId: string,
+  named: string | undefined,
+  organizationOf: OrganizationOf,
+): ReleaseRequest {
+  return { verb: 'release', organizationId: organizationOf(named), reservationId }
+}
+
+/** The request of a batch's item. */
+export function requestOfItem(item: BatchItem, organizationOf: OrganizationOf): UsageRequest {
+  switch (item.verb) {
+    case 'check':
+      return checkRequestOf(item, organizationOf)
+    case 'track':
+    case 'consume':
+      return recordRequestOf(item.verb, item, organizationOf)
+    case 'reserve':
+      return reserveRequestOf(item, organizationOf)
+    case 'settle':
+      return settleRequestOf(item.reservation_id, item, organizationOf)
+    case 'release':
+      return releaseRequestOf(item.reservation_id, item.organization_id, organizationOf)
+  }
+}
+
+function measuredOf(
+  body: { organization_id?: string | undefined; meter: string; quantity: number | string },
+  organizationOf: OrganizationOf,
+) {
+  return { organizationId: organizationOf(body.organization_id), meter: body.meter, quantity: quantityOf(body.quantity) }
+}
+
+function quantityOf(given: number | string): bigint {
+  const parsed = parseQuantity(given)
+  if (parsed < 0n) {
+    throw new DomainError('invalid_quantity', 'quantity must not be negative; use that was recorded wrongly is corrected.', {
+      field: 'quantity',
+    })
+  }
+  return parsed
+}

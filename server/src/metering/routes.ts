@@ -1,0 +1,240 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import { invalidRequest, type App, type AppEnv } from '../http/app.ts'
+import { internalProblem, problemOf } from '../http/problems.ts'
+import { DomainError } from '../lib/errors.ts'
+import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
+import { answerBody, answerSchema, balanceSchema, creditHeaders } from './bodies.ts'
+import type { Outcome } from './decide.ts'
+import {
+  batchItemSchema,
+  checkRequestOf,
+  checkSchema,
+  MAX_BATCH_ITEMS,
+  recordRequestOf,
+  recordSchema,
+  releaseRequestOf,
+  releaseSchema,
+  requestOfItem,
+  reserveRequestOf,
+  reserveSchema,
+  settleRequestOf,
+  settleSchema,
+  type OrganizationOf,
+} from './requests.ts'
+import { listBalances, readSummary, usageSummarySchema } from './summary.ts'
+import type { UsageAnswer, UsageRequest } from './usage.ts'
+
+const TAGS = ['Usage']
+const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+const answered = { 200: json('What was decided. A refusal is an answer too: `allowed` is false.', answerSchema) }
+
+const checkRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/check',
+  tags: TAGS,
+  summary: 'Ask whether a use would be allowed',
+  description: 'Writes nothing.',
+  request: { body: body(checkSchema) },
+  responses: answered,
+})
+
+const recordRoute = (verb: 'track' | 'consume', summary: string, description: string) =>
+  createRoute({
+    method: 'post',
+    path: `/api/v1/usage/${verb}`,
+    tags: TAGS,
+    summary,
+    description,
+    request: { body: body(recordSchema) },
+    responses: answered,
+  })
+const trackRoute = recordRoute(
+  'track',
+  'Record what has happened',
+  'Never refused for want of quota: what does not fit is overage.',
+)
+const consumeRoute = recordRoute(
+  'consume',
+  'Check and record in one step',
+  'Refused whole when it does not fit. The answer means that it is durable.',
+)
+
+const problemItemSchema = z
+  .object({ allowed: z.literal(false), error: z.looseObject({ code: z.string(), detail: z.string() }) })
+  .openapi('UsageProblem')
+
+const batchRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/batch',
+  tags: TAGS,
+  summary: `Up to ${MAX_BATCH_ITEMS} items in one request`,
+  description:
+    'Decided in order, each with its own key. What is wrong with one item is that item’s problem and touches no other.',
+  request: {
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          // Items are checked one by one, so that a wrong one does not refuse its neighbours.
+          schema: z.object({
+            items: z
+              .array(z.unknown())
+              .openapi({ items: { $ref: '#/components/schemas/UsageBatchItem' }, maxItems: MAX_BATCH_ITEMS }),
+          }),
+        },
+      },
+    },
+  },
+  responses: {
+    200: json('One result per item, in order.', z.object({ results: z.array(z.union([answerSchema, problemItemSchema])) })),
+  },
+})
+
+const reserveRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/reservations',
+  tags: TAGS,
+  summary: 'Hold an amount for work whose cost is known afterwards',
+  description: 'What is held cannot be used by another. The hold ends by itself.',
+  request: { body: body(reserveSchema) },
+  responses: answered,
+})
+
+const reservationParams = z.object({ id: z.string().max(100).meta({ description: 'The reservation.' }) })
+
+const settleRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/reservations/{id}/settle',
+  tags: TAGS,
+  summary: 'Record what reserved work came to',
+  description:
+    'Less gives the rest back; more is recorded like `track`, since the work is done. Settling after the hold has ended is recorded too.',
+  request: { params: reservationParams, body: { ...body(settleSchema), required: false } },
+  responses: answered,
+})
+
+const releaseRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/reservations/{id}/release',
+  tags: TAGS,
+  summary: 'Give back what is held',
+  request: { params: reservationParams, body: { ...body(releaseSchema), required: false } },
+  responses: answered,
+})
+
+const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
+
+const balancesRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/balances',
+  tags: TAGS,
+  summary: 'The balances of the present period',
+  request: { query: z.object(organizationQuery) },
+  responses: { 200: json('The balances.', z.object({ balances: z.array(balanceSchema) })) },
+})
+
+const usageRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/usage',
+  tags: TAGS,
+  summary: 'Where the organization stands with its quota',
+  request: {
+    query: z.object({
+      ...organizationQuery,
+      balance: z.string().optional().meta({ description: 'Which balance; default the plan’s first credit pool.' }),
+    }),
+  },
+  responses: { 200: json('The present period.', usageSummarySchema) },
+})
+
+/** The routes of metering (issue "the whole loop": fixed names; EM-3, EM-5, EM-8). */
+export function registerUsageRoutes(app: App, context: UsageContext): void {
+  const { metering } = context
+  const unitOf = unitsOf(context)
+  app.openAPIRegistry.register('UsageBatchItem', batchItemSchema)
+
+  async function answer(c: Context<AppEnv>, request: UsageRequest) {
+    const given = await metering.ask(request)
+    return c.json(answerBody(given, unitOf), 200, headersOf(given))
+  }
+
+  app.openapi(checkRoute, (c) => answer(c, checkRequestOf(c.req.valid('json'), organizationsOf(requireReader(c)))))
+  app.openapi(trackRoute, (c) => answer(c, recordRequestOf('track', c.req.valid('json'), organizationsOf(requireWriter(c)))))
+  app.openapi(consumeRoute, (c) => answer(c, recordRequestOf('consume', c.req.valid('json'), organizationsOf(requireWriter(c)))))
+  app.openapi(reserveRoute, (c) => answer(c, reserveRequestOf(c.req.valid('json'), organizationsOf(requireWriter(c)))))
+  app.openapi(settleRoute, (c) =>
+    answer(c, settleRequestOf(c.req.valid('param').id, c.req.valid('json') ?? {}, organizationsOf(requireWriter(c)))),
+  )
+  app.openapi(releaseRoute, (c) =>
+    answer(c, releaseRequestOf(c.req.valid('param').id, c.req.valid('json')?.organization_id, organizationsOf(requireWriter(c)))),
+  )
+
+  app.openapi(batchRoute, async (c) => {
+    const organizationOf = organizationsOf(requireWriter(c))
+    const { items } = c.req.valid('json')
+    if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
+    const parsed = items.map((item) => parseItem(item, organizationOf))
+    const outcomes = await metering.submit(parsed.flatMap((item) => (item instanceof DomainError ? [] : [item])))
+    let next = 0
+    const results = parsed.map((item) => {
+      const outcome: Outcome = item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!
+      return outcome.kind === 'answer' ? answerBody(outcome.answer, unitOf) : problemItem(outcome.error, c.get('requestId'))
+    })
+    return c.json({ results }, 200)
+  })
+
+  app.openapi(balancesRoute, async (c) => {
+    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('query').organization_id)
+    return c.json({ balances: [...(await listBalances(context.db, context, { organizationId, unitOf }))] }, 200)
+  })
+
+  app.openapi(usageRoute, async (c) => {
+    const { organization_id: named, balance: balanceKey } = c.req.valid('query')
+    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)
+    const { summary, balance } = await readSummary(context.db, context, { organizationId, balanceKey })
+    return c.json(summary, 200, creditHeaders(balance))
+  })
+}
+
+function requireWriter(c: Context<AppEnv>): Principal {
+  return requireScope(c.get('principal'), 'write')
+}
+
+/** Whoever may record may also ask. */
+function requireReader(c: Context<AppEnv>): Principal {
+  const principal = c.get('principal')
+  const mayWrite = principal?.kind === 'api_key' && principal.scopes.includes('write')
+  return requireScope(principal, mayWrite ? 'write' : 'read')
+}
+
+function organizationsOf(principal: Principal): OrganizationOf {
+  return (named) => organizationFor(principal, named)
+}
+
+function headersOf(answer: UsageAnswer): Record<string, string> {
+  const headers = creditHeaders(answer.balance)
+  if (answer.replayed) headers['Idempotent-Replayed'] = 'true'
+  return headers
+}
+
+function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {
+  const parsed = batchItemSchema.safeParse(item)
+  if (!parsed.success) return invalidRequest(parsed.error.issues)
+  try {
+    return requestOfItem(parsed.data, organizationOf)
+  } catch (error) {
+    if (error instanceof DomainError) return error
+    throw error
+  }
+}
+
+function problemItem(error: Error, requestId: string): z.infer<typeof problemItemSchema> {
+  const problem = error instanceof DomainError ? problemOf(error, requestId).body : internalProblem(requestId)
+  return { allowed: false, error: problem as { code: string; detail: string } }
+}
