@@ -1,7 +1,10 @@
 import type { Module } from './engine/module.ts'
 import './payments/invoice-payments.ts'
 import { balanceTransactionsModule } from './resources/balance-transactions.ts'
+import { checkoutPages } from './pages/checkout.ts'
+import { stylesheetPage } from './pages/respond.ts'
 import { chargesModule } from './resources/charges.ts'
+import { checkoutSessionsModule } from './resources/checkout-sessions.ts'
 import { disputesModule } from './resources/disputes.ts'
 import { mandatesModule } from './resources/mandates.ts'
 import { paymentIntentsModule } from './resources/payment-intents.ts'
@@ -19,4 +22,6 @@ export const paymentModules: readonly Module[] = [
   disputesModule,
   balanceTransactionsModule,
   mandatesModule,
+  checkoutSessionsModule,
+  { pages: [stylesheetPage, ...checkoutPages] },
 ]

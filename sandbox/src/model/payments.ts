@@ -54,10 +54,16 @@ export interface PaymentShapes {
       paymentIntentData: Record<string, unknown>
       setupIntentData: Record<string, unknown>
       customerUpdate: { address?: 'auto' | 'never'; name?: 'auto' | 'never'; shipping?: 'auto' | 'never' }
-      /** The test clock of its customer, or null: what its times mean. */
+      /** The code that the visitor entered, which they may remove again; null when none. */
       promotionCode: string | null
       /** What the visitor sent with the form, kept while a 3D Secure challenge is open. Holds no card number. */
-      challenge: { readonly paymentMethod: string; readonly email: string; readonly custom: Record<string, string> } | null
+      challenge: {
+        readonly paymentMethod: string
+        readonly email: string
+        readonly name: string | null
+        readonly address: Record<'city' | 'country' | 'line1' | 'line2' | 'postal_code' | 'state', string | null> | null
+        readonly custom: Record<string, string>
+      } | null
     }
   }
   'billing_portal.session': { _: { token: string; completed: boolean; openedAt: number | null } }

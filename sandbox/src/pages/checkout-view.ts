@@ -1,5 +1,5 @@
 import type { FormErrors } from './forms.ts'
-import { renderCardFields, renderErrorSummary, renderField, renderTestCards } from './forms.ts'
+import { renderCardFields, renderErrorSummary, renderField, renderSelect, renderTestCards } from './forms.ts'
 import type { Html } from './html.ts'
 import { html, linkTarget } from './html.ts'
 import { renderMessage, renderPage } from './layout.ts'
@@ -15,8 +15,30 @@ export interface CheckoutLine {
   readonly amount: number
 }
 
+/** A question of the session's own. */
+export interface CustomField {
+  readonly key: string
+  readonly label: string
+  readonly optional: boolean
+  readonly value: string
+  readonly numeric: boolean
+  readonly maximum: number
+  /** Of a dropdown; null for a text field. */
+  readonly options: ReadonlyArray<{ readonly label: string; readonly value: string }> | null
+}
+
+export interface BillingInput {
+  readonly name: string
+  readonly line1: string
+  readonly city: string
+  readonly postalCode: string
+  readonly country: string
+}
+
 /** Everything the hosted checkout page shows; made from a session by `checkout.ts`. */
 export interface CheckoutView {
+  /** Where the form goes. */
+  readonly action: string
   readonly mode: 'payment' | 'setup' | 'subscription'
   readonly currency: string
   readonly lines: readonly CheckoutLine[]
@@ -35,12 +57,9 @@ export interface CheckoutView {
   readonly asksForPromotionCode: boolean
   readonly promotionCode: string
   readonly appliedPromotionCode: string | null
-  readonly customFields: ReadonlyArray<{
-    readonly key: string
-    readonly label: string
-    readonly optional: boolean
-    readonly value: string
-  }>
+  readonly customFields: readonly CustomField[]
+  /** Name and address, where the session requires them. */
+  readonly billing: BillingInput | null
   readonly submitNote: string | null
   readonly submitType: string | null
   readonly cancelUrl: string | null
@@ -142,21 +161,36 @@ function renderContact(view: CheckoutView): Html {
   )
 }
 
+function renderCustomField(field: CustomField, errors: FormErrors): Html {
+  const name = `custom_${field.key}`
+  const shared = { label: field.label, name, required: !field.optional, value: field.value }
+  if (field.options !== null) return renderSelect({ ...shared, options: field.options }, errors)
+  const inputmode = field.numeric ? 'numeric' : 'text'
+  return renderField({ ...shared, autocomplete: 'off', inputmode, maxlength: field.maximum }, errors)
+}
+
+function renderBilling(view: CheckoutView): Html | null {
+  if (view.billing === null) return null
+  const { city, country, line1, name, postalCode } = view.billing
+  const field = (key: string, label: string, value: string, autocomplete: string): Html =>
+    renderField({ autocomplete, label, name: key, value }, view.errors)
+  return html`<fieldset>
+    <legend>Billing address</legend>
+    ${field('name', 'Name', name, 'name')} ${field('line1', 'Street and number', line1, 'address-line1')}
+    ${field('postal_code', 'Postal code', postalCode, 'postal-code')} ${field('city', 'City', city, 'address-level2')}
+    ${field('country', 'Country (two letters)', country, 'country')}
+  </fieldset>`
+}
+
 /** The hosted checkout page: order on one side, contact and card on the other. */
 export function renderCheckout(view: CheckoutView): Html {
   const cancel = view.cancelUrl === null ? null : linkTarget(view.cancelUrl)
-  const form = html`<form class="card" method="post" novalidate aria-label="${heading(view)}">
+  const form = html`<form class="card" method="post" action="${view.action}" novalidate aria-label="${heading(view)}">
     ${
       // The first submit button is the one that Enter presses, so paying comes before "apply code" in the form.
       html`<button class="skip" tabindex="-1" aria-hidden="true" name="action" value="pay">${buttonLabel(view)}</button>`
     }
-    ${renderContact(view)}
-    ${view.customFields.map((field) =>
-      renderField(
-        { name: `custom_${field.key}`, label: field.label, required: !field.optional, value: field.value, autocomplete: 'off' },
-        view.errors,
-      ),
-    )}
+    ${renderContact(view)} ${renderBilling(view)} ${view.customFields.map((field) => renderCustomField(field, view.errors))}
     ${view.asksForCard ? renderCardFields(view.errors, view.exp) : html`<p>No card is needed now.</p>`} ${renderPromotion(view)}
     ${view.submitNote && html`<p class="quiet small">${view.submitNote}</p>`}
     <div class="actions">

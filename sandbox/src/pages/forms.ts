@@ -43,6 +43,30 @@ export function renderField(field: TextField, errors: FormErrors): Html {
   </div>`
 }
 
+/** A labelled choice out of a list. */
+export function renderSelect(
+  field: Pick<TextField, 'label' | 'name' | 'required' | 'value'> & {
+    readonly options: ReadonlyArray<{ readonly label: string; readonly value: string }>
+  },
+  errors: FormErrors,
+): Html {
+  const { label, name, options, required = true, value = '' } = field
+  const error = errors[name]
+  return html`<div class="field">
+    <label for="${name}">${label}${required ? null : html` <span class="quiet">(optional)</span>`}</label>
+    ${error && html`<p class="error" id="${name}-error">${error}</p>`}
+    <select
+      id="${name}"
+      name="${name}"
+      ${required ? html`required` : null}
+      ${error ? html`aria-invalid="true" aria-describedby="${name}-error"` : null}
+    >
+      <option value="">Choose</option>
+      ${options.map((option) => html`<option value="${option.value}" ${option.value === value ? html`selected` : null}>${option.label}</option>`)}
+    </select>
+  </div>`
+}
+
 /** The list of errors above a form; it takes the focus, and each entry leads to its field. */
 export function renderErrorSummary(errors: FormErrors): Html | null {
   const entries = Object.entries(errors)

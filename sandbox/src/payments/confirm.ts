@@ -1,5 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
-import { cardError, invalidRequest, StripeError } from '../engine/errors.ts'
+import { cardError, invalidRequest, type StripeError } from '../engine/errors.ts'
 import { authorize } from './authorization.ts'
 import { declineFields } from './cards.ts'
 import type { Charge, ChargeRequest } from './charges.ts'

@@ -145,9 +145,9 @@ export function attachApproved(ctx: Ctx, id: string, customer: string): PaymentM
  * Attaches a method to a customer; the bank is asked, and may decline. Emits `payment_method.attached`.
  * Source: https://docs.stripe.com/api/payment_methods/attach
  */
-export function attachPaymentMethod(ctx: Ctx, id: string, customer: string): PaymentMethod {
+export function attachPaymentMethod(ctx: Ctx, id: string, customer: string, param = 'id'): PaymentMethod {
   ctx.require('customer', customer, 'customer')
-  const method = resolvePaymentMethod(ctx, id, 'id')
+  const method = resolvePaymentMethod(ctx, id, param)
   if (method.customer === customer) return method
   if (method.customer !== null) throw invalidRequest('The payment method you provided has already been attached to a customer.')
   requireUsable(method, 'payment_method')
