@@ -4,6 +4,7 @@ import { invalidRequest, noSuch } from '../engine/errors.ts'
 import { list, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
+import { field, search, type SearchFields } from '../engine/search.ts'
 import type { Stored } from '../model/index.ts'
 import { attachPaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
@@ -185,6 +186,29 @@ function shippingOf(old: Customer, param: UpdateParams['shipping']): Customer['s
   return { address: addressOf(param.address), name: param.name, phone: param.phone ?? null }
 }
 
+function adjustBalance(
+  ctx: Ctx,
+  id: string,
+  params: Omit<Params['POST /v1/customers/{id}/balance_transactions'], 'expand'>,
+): Stored<'customer_balance_transaction'> {
+  const before = ctx.present(requireCustomer(ctx, id))
+  const transaction = changeBalance(ctx, id, {
+    amount: params.amount,
+    currency: params.currency,
+    type: 'adjustment',
+    description: params.description ?? null,
+    metadata: mergeMetadata({}, params.metadata),
+  })
+  ctx.emit('customer.updated', ctx.require('customer', id), { before })
+  return transaction
+}
+
+function requireTransaction(ctx: Ctx, customer: string, id: string): Stored<'customer_balance_transaction'> {
+  const transaction = ctx.require('customer_balance_transaction', id)
+  if (transaction.customer !== customer) throw noSuch('customer_balance_transaction', id)
+  return transaction
+}
+
 /** A deleted customer keeps its id and nothing else. Others (subscriptions) end their own objects before this. */
 function remove(ctx: Ctx, id: string): object {
   const customer = requireCustomer(ctx, id)
@@ -218,7 +242,51 @@ const operations = [
         where: (customer) => params.test_clock === undefined || customer.test_clock === params.test_clock,
       }),
   }),
+  operation({
+    on: 'GET /v1/customers/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) => search(ctx, 'customer', params, { url: '/v1/customers/search', fields: searchFields }),
+  }),
+  operation({
+    on: 'POST /v1/customers/{id}/balance_transactions',
+    takes: ['amount', 'currency', 'description', 'metadata'],
+    run: (ctx, params, { id }) => adjustBalance(ctx, id, params),
+  }),
+  operation({
+    on: 'GET /v1/customers/{id}/balance_transactions',
+    takes: ['limit', 'starting_after', 'ending_before', 'created', 'invoice'],
+    run: (ctx, params, { id }) =>
+      list(ctx, 'customer_balance_transaction', params, {
+        url: `/v1/customers/${requireCustomer(ctx, id).id}/balance_transactions`,
+        by: ['customer', id],
+        where: (transaction) => params.invoice === undefined || transaction.invoice === params.invoice,
+      }),
+  }),
+  operation({
+    on: 'GET /v1/customers/{customerId}/balance_transactions/{id}',
+    takes: [],
+    run: (ctx, _params, { customerId, id }) => requireTransaction(ctx, customerId, id),
+  }),
+  operation({
+    on: 'POST /v1/customers/{customerId}/balance_transactions/{id}',
+    takes: ['description', 'metadata'],
+    run: (ctx, params, { customerId, id }) => {
+      const old = requireTransaction(ctx, customerId, id)
+      const metadata = mergeMetadata(old.metadata, params.metadata)
+      return ctx.update('customer_balance_transaction', id, {
+        description: updated(old.description, params.description),
+        metadata,
+      })
+    },
+  }),
 ]
+
+const searchFields: SearchFields<Customer> = {
+  created: field.numeric((customer) => customer.created),
+  email: field.string((customer) => customer.email),
+  name: field.string((customer) => customer.name),
+  phone: field.string((customer) => customer.phone),
+}
 
 const presenters = [
   presenter('customer', {
