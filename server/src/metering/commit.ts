@@ -36,14 +36,16 @@ import type { Reservation, UsageEvent, UsageRequest } from './usage.ts'
 /**
  * The one write path of usage, inside a transaction: lock the accounts, claim the keys, read what counts, decide, write.
  * Everything is answered from what was read under the locks, so any number of processes may do this at once.
+ * @param alsoExpire organizations of which nothing is asked, but whose overdue reservations end here
  */
 export async function commitUsage(
   tx: ClientBase,
   context: GrantsContext,
   requests: readonly UsageRequest[],
+  alsoExpire: readonly string[] = [],
 ): Promise<Written<readonly Outcome[]>> {
   const recordedAt = context.clock.now()
-  const organizationIds = [...new Set(requests.map((request) => request.organizationId))].sort()
+  const organizationIds = [...new Set([...requests.map((request) => request.organizationId), ...alsoExpire])].sort()
   const claims = claimsOf(requests)
   const [locked, active, claimed] = await Promise.all([
     lockAccounts(tx, organizationIds),
@@ -54,7 +56,7 @@ export async function commitUsage(
   // Events outlive their keys (jobs.ts prunes in that order), so every key that was used before has its answer.
   assert(claimed + known.length === claims.size, 'every key that is not new has an event')
   const opened = await openAccounts(tx, context, { organizationIds, accounts: locked, grants: active, now: recordedAt })
-  const reservations = await readReservations(tx, requests, opened)
+  const reservations = await readReservations(tx, requests, { ...opened, alsoExpire })
   const settlements = reservations.some((reservation) => reservation.settledEventId !== null)
     ? await findSettlements(tx, reservations)
     : []
@@ -118,10 +120,11 @@ async function openAccounts(tx: ClientBase, context: GrantsContext, read: Accoun
 async function readReservations(
   tx: ClientBase,
   requests: readonly UsageRequest[],
-  { grants, now }: Accounts,
+  { grants, now, alsoExpire }: Accounts & { readonly alsoExpire: readonly string[] },
 ): Promise<readonly Reservation[]> {
   const named = requests.flatMap((request) => (request.verb === 'settle' || request.verb === 'release' ? [request] : []))
-  const holding = [...new Set(grants.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : [])))]
+  const reserved = grants.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : []))
+  const holding = [...new Set([...reserved, ...alsoExpire])]
   const [asked, overdue] = await Promise.all([
     named.length === 0 ? [] : findReservations(tx, named),
     holding.length === 0 ? [] : findOverdueReservations(tx, holding, now),

@@ -291,3 +291,54 @@ export async function closeReservations(tx: Queryable, reservations: readonly Re
     ],
   )
 }
+
+/** Organizations with reservations that should have ended by their own clock. */
+export async function listOrganizationsWithOverdueReservations(
+  db: Queryable,
+  now: Instant,
+  limit: number,
+): Promise<readonly string[]> {
+  const found = await db.query<{ id: string }>(
+    `select distinct r.organization_id as id from reservations r join organizations o on o.id = r.organization_id
+     where r.status = 'open' and r.expires_at <= coalesce(o.test_clock_now, $1) order by 1 limit $2`,
+    [now, limit],
+  )
+  return found.rows.map((row) => row.id)
+}
+
+/** Forgets keys that were used before a time, a part at a time so that no lock is held long; answers how many. */
+export async function deleteKeysBefore(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const deleted = await db.query(
+    `delete from usage_keys where ctid = any (array(select ctid from usage_keys where recorded_at < $1 limit $2))`,
+    [before, limit],
+  )
+  return deleted.rowCount ?? 0
+}
+
+/** An organization whose counters do not tell the same sums; there is never one. */
+export type Imbalance = {
+  readonly organizationId: string
+  /** used + overage of all its grants; what its hours say was drawn. */
+  readonly granted: bigint
+  readonly drawn: bigint
+  /** What its grants say is reserved; what its open reservations hold. */
+  readonly reserved: bigint
+  readonly held: bigint
+}
+
+/** Compares, in one snapshot, what grants, hourly sums and reservations say. */
+export async function listImbalances(db: Queryable, limit: number): Promise<readonly Imbalance[]> {
+  const found = await db.query<Imbalance>(
+    `with granted as (select organization_id, sum(used + overage) as granted, sum(reserved) as reserved from grants group by 1),
+      drawn as (select organization_id, sum(drawn) as drawn from usage_hourly group by 1),
+      held as (select organization_id, sum((hold ->> 1)::bigint) as held
+        from reservations, jsonb_array_elements(holds) as hold where status = 'open' group by 1)
+     select organization_id as "organizationId", coalesce(granted, 0)::bigint as granted, coalesce(drawn, 0)::bigint as drawn,
+       coalesce(reserved, 0)::bigint as reserved, coalesce(held, 0)::bigint as held
+     from granted full join drawn using (organization_id) full join held using (organization_id)
+     where coalesce(granted, 0) <> coalesce(drawn, 0) or coalesce(reserved, 0) <> coalesce(held, 0)
+     order by organization_id limit $1`,
+    [limit],
+  )
+  return found.rows
+}

@@ -1,0 +1,97 @@
+import { expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { MICRO } from '../lib/quantity.ts'
+import { checkBalances, expireReservations, pruneKeys, type MeteringJobsContext } from './jobs.ts'
+import { ensurePartitions } from './partitions.ts'
+import type { Imbalance } from './store.ts'
+import type { UsageRequest } from './usage.ts'
+
+const fixture = testMetering()
+const { database, clock } = fixture
+const imbalances: Imbalance[] = []
+const context = (): MeteringJobsContext => ({
+  ...fixture.context(),
+  db: database.db,
+  connections: fixture.connections(),
+  onImbalance: (found) => imbalances.push(...found),
+})
+let keys = 0
+
+const track = (organizationId: string, idempotencyKey = `k${(keys += 1)}`): UsageRequest => ({
+  verb: 'track',
+  organizationId,
+  meter: 'episode_ingestion',
+  quantity: MICRO,
+  idempotencyKey,
+  occurredAt: null,
+  properties: null,
+})
+
+test('a reservation that nobody settled ends by itself, also when its grant has expired meanwhile', async () => {
+  const organizationId = await fixture.newOrganization()
+  const held = await fixture.metering().ask({
+    verb: 'reserve',
+    organizationId,
+    meter: 'episode_ingestion',
+    quantity: 5n * MICRO,
+    idempotencyKey: 'r',
+    properties: null,
+    ttlMs: 60_000,
+  })
+  const before = clock.now()
+  clock.set(new Date('2026-04-02T00:00:00Z'))
+  await expireReservations(context())
+  clock.set(before)
+  const { rows } = await database.db.query(
+    `select status, (select sum(reserved)::int from grants where organization_id = $1) as reserved from reservations where id = $2`,
+    [organizationId, held.reservation!.id],
+  )
+  expect(rows[0]).toEqual({ status: 'expired', reserved: 0 })
+})
+
+test('keys are kept for 35 days and forgotten after 36', async () => {
+  const organizationId = await fixture.newOrganization()
+  const before = clock.now()
+  await fixture.metering().ask(track(organizationId, 'old'))
+  clock.set(new Date(before.getTime() + 35 * DAY_MS))
+  await pruneKeys(context())
+  expect((await fixture.metering().ask(track(organizationId, 'old'))).replayed).toBe(true)
+  clock.set(new Date(before.getTime() + 37 * DAY_MS))
+  await pruneKeys(context())
+  expect((await fixture.metering().ask(track(organizationId, 'old'))).replayed).toBe(false)
+  clock.set(before)
+})
+
+test('partitions are made once, take what the default partition caught, and repeats are still answered', async () => {
+  const organizationId = await fixture.newOrganization()
+  const first = await fixture.metering().ask(track(organizationId, 'early'))
+  await Promise.all([ensurePartitions(database.db, clock.now()), ensurePartitions(database.db, clock.now())])
+  const { rows } = await database.db.query(
+    `select tableoid::regclass::text as partition, count(*)::int as events from usage_events where organization_id = $1 group by 1`,
+    [organizationId],
+  )
+  expect(rows).toEqual([{ partition: 'usage_events_2026_03', events: 1 }])
+  expect(await fixture.metering().ask(track(organizationId, 'early'))).toEqual({ ...first, replayed: true })
+  const names = await database.db.query(
+    `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'usage_events'::regclass order by 1`,
+  )
+  expect(names.rows.map((row) => row.name)).toEqual([
+    'usage_events_2026_02',
+    'usage_events_2026_03',
+    'usage_events_2026_04',
+    'usage_events_2026_05',
+    'usage_events_2026_06',
+    'usage_events_other',
+  ])
+})
+
+test('the balance check is silent while all sums agree, and tells whose do not', async () => {
+  const organizationId = await fixture.newOrganization()
+  await fixture.metering().ask(track(organizationId))
+  await checkBalances(context())
+  expect(imbalances).toEqual([])
+  await database.db.query('update usage_hourly set drawn = drawn + 1 where organization_id = $1', [organizationId])
+  await checkBalances(context())
+  expect(imbalances).toEqual([{ organizationId, granted: MICRO, drawn: MICRO + 1n, reserved: 0n, held: 0n }])
+})

@@ -1,0 +1,53 @@
+import type { Db } from '../db/database.ts'
+import type { GrantsContext } from '../grants/actions.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { commitUsage } from './commit.ts'
+import { ensurePartitions } from './partitions.ts'
+import type { UsageConnections } from './pipeline.ts'
+import { deleteKeysBefore, listImbalances, listOrganizationsWithOverdueReservations, type Imbalance } from './store.ts'
+
+export type MeteringJobsContext = GrantsContext & {
+  readonly db: Db
+  readonly connections: UsageConnections
+  /** Called with organizations whose counters disagree: a fault of ours that somebody has to look at. */
+  readonly onImbalance: (imbalances: readonly Imbalance[]) => void
+}
+
+/** What runs by itself: a name, when (cron, UTC), and what. Each may run on several servers at once, and again. */
+export type MeteringJob = { readonly name: string; readonly cron: string; readonly run: () => Promise<void> }
+
+/** Keys are promised for 35 days; the day more is for clocks that disagree. Their events are kept longer. */
+export const KEY_RETENTION_MS = 36 * DAY_MS
+const ORGANIZATIONS_AT_ONCE = 100
+const KEYS_AT_ONCE = 10_000
+const IMBALANCES_SHOWN = 100
+
+export function meteringJobs(context: MeteringJobsContext): readonly MeteringJob[] {
+  return [
+    { name: 'usage.partitions', cron: '17 3 * * *', run: () => ensurePartitions(context.db, context.clock.now()) },
+    { name: 'usage.reservations', cron: '* * * * *', run: () => expireReservations(context) },
+    { name: 'usage.keys', cron: '37 * * * *', run: () => pruneKeys(context) },
+    { name: 'usage.balances', cron: '7 * * * *', run: () => checkBalances(context) },
+  ]
+}
+
+/** Ends the reservations that nobody settled. The next use of a balance does so too; this is for balances that rest. */
+export async function expireReservations(context: MeteringJobsContext): Promise<void> {
+  for (;;) {
+    const overdue = await listOrganizationsWithOverdueReservations(context.db, context.clock.now(), ORGANIZATIONS_AT_ONCE)
+    if (overdue.length === 0) return
+    await context.connections.transaction((tx) => commitUsage(tx, context, [], overdue))
+  }
+}
+
+/** Forgets keys older than promised. */
+export async function pruneKeys(context: MeteringJobsContext): Promise<void> {
+  const before = new Date(context.clock.now().getTime() - KEY_RETENTION_MS)
+  while ((await deleteKeysBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
+}
+
+/** Looks whether grants, hourly sums and reservations tell the same sums for every organization. */
+export async function checkBalances(context: MeteringJobsContext): Promise<void> {
+  const imbalances = await listImbalances(context.db, IMBALANCES_SHOWN)
+  if (imbalances.length > 0) context.onImbalance(imbalances)
+}
