@@ -9,6 +9,7 @@ import type { DerivedAccount } from './derive-account.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import { finishPendingIntents } from './finish-intents.ts'
 import { handleDueEvents } from './inbox.ts'
+import { markCovered } from './inbox-store.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
 import { readOrganization, setTestClock, type BilledOrganization } from './organizations.ts'
@@ -58,7 +59,7 @@ export async function advanceTestClock(context: BillingContext, organizationId: 
     const target = targetOf(organization.testClockNow, move)
     return advanceTo(context, session, organization, target)
   })
-  // What arrived meanwhile was waiting for the lock; the refetch above has covered it, and this marks it handled.
+  // What arrives after the refetch changes nothing more; it is handled here if it is there already.
   while ((await handleDueEvents(context)) > 0);
   return moved
 }
@@ -94,9 +95,21 @@ async function advanceTo(
     await performIntent(context, session, { organizationId, kind: 'advance_test_clock', params })
     now = await waitUntilReady(context, testClockId)
     await setTestClock(session, { organizationId, testClockId, now })
-    const account = await syncOrganization(context, session, organizationId, { scope: COMPLETE_SCOPE, priority: 'interactive' })
+    const account = await syncCompletely(context, session, organizationId)
     if (now >= target) return { organizationId, testClockId, now, account }
   }
+}
+
+/** A complete refetch covers every event that had come before it, so those are handled with it. */
+function syncCompletely(context: BillingContext, session: Session, organizationId: string): Promise<DerivedAccount> {
+  const until = context.clock.now()
+  return syncOrganization(context, session, organizationId, {
+    scope: COMPLETE_SCOPE,
+    priority: 'interactive',
+    alsoWrite: async (tx, fetched) => {
+      if (fetched !== null) await markCovered(tx, { organizationId, customerId: fetched.customerId, until }, context.clock.now())
+    },
+  })
 }
 
 /** Stripe answers at once and works on; the work of a month takes it seconds, the sandbox milliseconds. */
