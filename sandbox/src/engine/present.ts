@@ -25,7 +25,7 @@ export class Renderer {
       Array.isArray(value['data']) &&
       (value['object'] === 'list' || value['object'] === 'search_result' || value['object'] === undefined)
     ) {
-      return { ...value, data: value['data'].map((member: object) => this.present(member, ctx)) }
+      return { ...without(value, ['_']), data: value['data'].map((member: object) => this.present(member, ctx)) }
     }
     const name = value['object']
     const presenter = typeof name === 'string' && value['deleted'] !== true ? this.presenters.get(name) : undefined
@@ -41,6 +41,10 @@ export class Renderer {
   answer(object: object, paths: readonly string[], response: Schema, ctx: Ctx): Json {
     let result = this.present(object, ctx)
     for (const path of paths) {
+      if (path === 'total_count' && result['object'] === 'search_result') {
+        result = { ...result, ...(object as { _?: Json })._ }
+        continue
+      }
       const fields = path.split('.')
       const depth = fields.filter((field) => field !== 'data').length
       if (depth > MAX_EXPAND_DEPTH) {

@@ -1,4 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { RequestLog } from '../control/request-log.ts'
+import { realTimeMs } from '../engine/clock.ts'
 import type { Ctx, Origin } from '../engine/context.ts'
 import type { Engine } from '../engine/engine.ts'
 import { notSupported, StripeError } from '../engine/errors.ts'
@@ -9,6 +11,7 @@ import type { Chaos } from '../events/chaos.ts'
 import { authenticate, authenticateSession, keyOf, secretKeyRequired } from './auth.ts'
 import { decodeForm } from './form.ts'
 import { keyedRequest, keyInUse, storeAnswer, storedAnswer, type KeyedRequest } from './idempotency.ts'
+import type { RateLimiter } from './rate-limit.ts'
 import { Router } from './router.ts'
 
 /** A request to the Stripe API, read completely. */
@@ -26,6 +29,14 @@ export interface ApiResponse {
   readonly headers: Record<string, string>
   readonly body: string
   readonly cut: boolean
+}
+
+export interface ApiOptions {
+  readonly chaos: Chaos
+  readonly limiter: RateLimiter
+  readonly log: RequestLog
+  /** Keys to accept; null accepts any test key. */
+  readonly apiKeys: readonly string[] | null
 }
 
 interface Endpoint {
@@ -47,11 +58,15 @@ export class Api {
   private readonly inProgress = new Set<string>()
   private readonly engine: Engine
   private readonly chaos: Chaos
+  private readonly limiter: RateLimiter
+  private readonly log: RequestLog
   private readonly apiKeys: readonly string[] | null
 
-  constructor(engine: Engine, modules: readonly Module[], options: { chaos: Chaos; apiKeys: readonly string[] | null }) {
+  constructor(engine: Engine, modules: readonly Module[], options: ApiOptions) {
     this.engine = engine
     this.chaos = options.chaos
+    this.limiter = options.limiter
+    this.log = options.log
     this.apiKeys = options.apiKeys
     const operations = operationsOf(modules)
     for (const spec of engine.spec.operations.values()) {
@@ -62,6 +77,20 @@ export class Api {
   /** Answers a request; never throws. */
   async answer(request: ApiRequest): Promise<ApiResponse> {
     const requestId = this.engine.newId('req', 14)
+    const response = await this.respond(request, requestId)
+    this.log.add({
+      id: requestId,
+      method: request.method,
+      path: request.pathname,
+      status: response.status,
+      atMs: realTimeMs(),
+      idempotencyKey: header(request, 'idempotency-key') ?? null,
+      error: response.status < 400 ? null : response.body,
+    })
+    return response
+  }
+
+  private async respond(request: ApiRequest, requestId: string): Promise<ApiResponse> {
     const headers = this.headersFor(request, requestId)
     try {
       return await this.handle(request, requestId, headers)
@@ -76,6 +105,7 @@ export class Api {
     this.checkKey(request, match?.value.operation ?? null)
     if (match === null) throw unknownUrl(request)
     const { value: endpoint, path } = match
+    this.limiter.admit(endpoint.spec.key, realTimeMs())
     const raw = rawParams(request)
     const keyed = keyedOf(request, raw)
     const trouble = this.chaos.forRequest(endpoint.spec.key)

@@ -68,3 +68,20 @@ function elementKey(list: FormObject, nextKey: string | undefined): string {
   const continues = typeof last === 'object' && (nextKey === '' || !(nextKey in last))
   return String(continues ? count - 1 : count)
 }
+
+/** Encodes parameters as Stripe's clients do: `a[b]=1`, `a[0][c]=2`. */
+export function encodeForm(params: Record<string, unknown>): string {
+  const pairs: string[] = []
+  const add = (name: string, value: unknown) => {
+    if (typeof value === 'object' && value !== null) {
+      for (const [key, member] of Object.entries(value)) add(`${name}[${key}]`, member)
+    } else if (value !== undefined) pairs.push(`${encodeURIComponent(name)}=${encodeURIComponent(textOf(value))}`)
+  }
+  for (const [name, value] of Object.entries(params)) add(name, value)
+  return pairs.join('&')
+}
+
+function textOf(value: unknown): string {
+  if (value === null) return ''
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}

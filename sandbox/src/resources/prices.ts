@@ -3,6 +3,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
+import { field, search, type SearchFields } from '../engine/search.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
 import type { Params } from '../wire.gen.ts'
 import { claimLookupKey, createPrice, currencyOption, type Price } from './price-create.ts'
@@ -59,6 +60,14 @@ function isListed(price: Price, params: ListParams): boolean {
   )
 }
 
+const searchFields: SearchFields<Price> = {
+  active: field.token((price) => price.active),
+  currency: field.token((price) => price.currency),
+  lookup_key: field.string((price) => price.lookup_key),
+  product: field.string((price) => price.product),
+  type: field.token((price) => price.type),
+}
+
 const operations = [
   operation({
     on: 'POST /v1/prices',
@@ -90,6 +99,11 @@ const operations = [
     run: (ctx, params, { id }) => update(ctx, id, params),
   }),
   operation({ on: 'GET /v1/prices/{id}', takes: [], run: (ctx, _params, { id }) => ctx.require('price', id) }),
+  operation({
+    on: 'GET /v1/prices/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) => search(ctx, 'price', params, { url: '/v1/prices/search', fields: searchFields }),
+  }),
   operation({
     on: 'GET /v1/prices',
     takes: [

@@ -3,6 +3,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
+import { field, search, type SearchFields } from '../engine/search.ts'
 import { operation, type Module } from '../engine/module.ts'
 import type { Params } from '../wire.gen.ts'
 import { createPrice } from './price-create.ts'
@@ -81,6 +82,15 @@ function remove(ctx: Ctx, id: string): object {
   return { id, object: 'product', deleted: true }
 }
 
+const searchFields: SearchFields<Product> = {
+  active: field.token((product) => product.active),
+  created: field.numeric((product) => product.created),
+  description: field.string((product) => product.description),
+  name: field.string((product) => product.name),
+  shippable: field.token((product) => product.shippable),
+  url: field.string((product) => product.url),
+}
+
 const operations = [
   operation({ on: 'POST /v1/products', takes: CREATE_TAKES, run: create }),
   operation({
@@ -105,6 +115,11 @@ const operations = [
   }),
   operation({ on: 'GET /v1/products/{id}', takes: [], run: (ctx, _params, { id }) => ctx.require('product', id) }),
   operation({ on: 'DELETE /v1/products/{id}', takes: [], run: (ctx, _params, { id }) => remove(ctx, id) }),
+  operation({
+    on: 'GET /v1/products/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) => search(ctx, 'product', params, { url: '/v1/products/search', fields: searchFields }),
+  }),
   operation({
     on: 'GET /v1/products',
     takes: ['limit', 'starting_after', 'ending_before', 'created', 'active', 'ids', 'shippable', 'type', 'url'],
