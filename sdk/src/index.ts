@@ -1,4 +1,5 @@
 export { createCallCounter, type CallCounter, type CallCounterOptions, type CountedRequest } from './call-counter.ts'
+export { createCoalescingClient, type CoalesceOptions } from './coalesce.ts'
 export { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
 export { beginMeteredCall, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
 export { creditHeaders, describeRefusal, statusOfRefusal, type RefusalStatus } from './quota.ts'

@@ -10,6 +10,7 @@ const balance: BalanceAnswer = {
   used: 90,
   remaining: 10,
   overage: 0,
+  reserved: 0,
   period_start: null,
   period_end: null,
 }

@@ -1,3 +1,4 @@
+import type { Problem } from './errors.ts'
 import { createTransport, type TransportOptions } from './transport.ts'
 
 /** A quantity as it travels: a JSON number, or a decimal string where a double would round it. */
@@ -27,6 +28,8 @@ export type BalanceAnswer = {
   readonly used: QuantityInput
   readonly remaining: QuantityInput | null
   readonly overage: QuantityInput
+  /** Held by open reservations. */
+  readonly reserved: QuantityInput
   readonly period_start: string | null
   readonly period_end: string | null
 }
@@ -60,6 +63,9 @@ export type UsageSummary = {
   readonly trial_end_date: string | null
 }
 
+/** What came of an item of a batch: its answer, or what was wrong with it alone. */
+export type BatchResult = UsageAnswer | { readonly allowed: false; readonly error: Problem }
+
 export type BatchItem = UsageInput & { readonly verb: 'check' | 'track' | 'consume' }
 
 export type UsageClient = {
@@ -69,8 +75,8 @@ export type UsageClient = {
   track(input: UsageInput): Promise<UsageAnswer>
   /** Checks and records in one step; refused whole when it does not fit. */
   consume(input: UsageInput): Promise<UsageAnswer>
-  /** Up to 1,000 items in one request; one answer each, in order. */
-  batch(items: readonly BatchItem[]): Promise<readonly UsageAnswer[]>
+  /** Up to 1,000 items in one request; one result each, in order. */
+  batch(items: readonly BatchItem[]): Promise<readonly BatchResult[]>
   /** Holds an amount for work whose cost is known afterwards. */
   reserve(input: UsageInput): Promise<ReservationAnswer>
   /** Records what reserved work came to; default the whole amount held. */
@@ -97,7 +103,7 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
     consume: (input) => transport.post('/api/v1/usage/consume', toBody(input)),
     async batch(items) {
       const body = { items: items.map((item) => ({ verb: item.verb, ...toBody(item, item.verb !== 'check') })) }
-      const answer = await transport.post<{ results: UsageAnswer[] }>('/api/v1/usage/batch', body)
+      const answer = await transport.post<{ results: BatchResult[] }>('/api/v1/usage/batch', body)
       return answer.results
     },
     reserve: (input) => transport.post('/api/v1/usage/reservations', toBody(input)),
