@@ -1,8 +1,10 @@
 import type { Module } from './engine/module.ts'
 import './payments/invoice-payments.ts'
 import { balanceTransactionsModule } from './resources/balance-transactions.ts'
+import { challengePages } from './pages/challenge.ts'
 import { checkoutPages } from './pages/checkout.ts'
 import { stylesheetPage } from './pages/respond.ts'
+import { setupPages } from './pages/setup.ts'
 import { chargesModule } from './resources/charges.ts'
 import { checkoutSessionsModule } from './resources/checkout-sessions.ts'
 import { disputesModule } from './resources/disputes.ts'
@@ -23,5 +25,5 @@ export const paymentModules: readonly Module[] = [
   balanceTransactionsModule,
   mandatesModule,
   checkoutSessionsModule,
-  { pages: [stylesheetPage, ...checkoutPages] },
+  { pages: [stylesheetPage, ...checkoutPages, ...challengePages, ...setupPages] },
 ]

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Stripe } from 'stripe'
 import { startTestSandbox, type TestSandbox } from '../../test/contract.ts'
+import { idOf } from '../../test/ids.ts'
 import { cardFields, openPage, sendForm } from '../../test/pages.ts'
 import { refusal } from '../../test/refusal.ts'
 
@@ -129,7 +130,7 @@ describe('a checkout session in subscription mode', () => {
     expect(done.payment_status).toBe('no_payment_required')
     const subscription = done.subscription as Stripe.Subscription
     expect(subscription).toMatchObject({ metadata: { org: '7' }, status: 'trialing', trial_end: session.created + 14 * 86_400 })
-    const methods = await test.stripe.paymentMethods.list({ customer: String(done.customer) })
+    const methods = await test.stripe.paymentMethods.list({ customer: idOf(done.customer) })
     expect(subscription.default_payment_method).toBe(methods.data[0]?.id)
     expect(test.sandbox.all('charge')).toEqual([])
   })
@@ -297,7 +298,7 @@ describe('the life of a checkout session', () => {
     const session = await subscriptionSession(test)
     const fields = { ...payer, ...cardFields('4242424242424242') }
     const pages = await Promise.all([sendForm(session.url, fields), sendForm(session.url, fields)])
-    expect(pages.map((page) => page.status).sort()).toEqual([200, 303])
+    expect(pages.map((page) => page.status).sort((left, right) => left - right)).toEqual([200, 303])
     expect(test.sandbox.all('charge')).toHaveLength(1)
     expect((await openPage(session.url)).text).toContain('This checkout is complete')
   })
@@ -315,11 +316,11 @@ describe('the life of a checkout session', () => {
     expect(session.amount_total).toBe(6800)
     await sendForm(session.url, { ...payer, ...cardFields('4242424242424242') })
     const done = await test.stripe.checkout.sessions.retrieve(session.id)
-    const listed = await test.stripe.checkout.sessions.list({ subscription: String(done.subscription) })
+    const listed = await test.stripe.checkout.sessions.list({ subscription: idOf(done.subscription) })
     expect(listed.data.map(({ id }) => id)).toEqual([session.id])
     const lines = await test.stripe.checkout.sessions.listLineItems(session.id, { limit: 1 })
     expect(lines).toMatchObject({ data: [{ amount_total: 5800, quantity: 2 }], has_more: true })
-    const invoice = await test.stripe.invoices.retrieve(String(done.invoice))
+    const invoice = await test.stripe.invoices.retrieve(idOf(done.invoice))
     expect(invoice.amount_paid).toBe(6800)
   })
 })
