@@ -51,11 +51,21 @@ export function connect(options: ConnectionOptions): Connection {
   return { url, call: (method, path, body) => callServer({ url, key, method, path, body }) }
 }
 
-function readRuntime(dataDir: string): Runtime | null {
+/** What runs in this data directory; null when nothing does, or when what ran there was killed. */
+export function readRuntime(dataDir: string): Runtime | null {
   const path = join(dataDir, RUNTIME_FILE)
   if (!existsSync(path)) return null
   const parsed = runtimeSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')))
-  return parsed.success ? parsed.data : null
+  return parsed.success && isAlive(parsed.data.pid) ? parsed.data : null
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    // EPERM: it is there, and somebody else's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
 }
 
 type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }

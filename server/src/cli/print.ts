@@ -38,5 +38,5 @@ function formatTable(records: readonly Readonly<Record<string, unknown>>[]): str
 
 function formatValue(value: unknown): string {
   if (value === null || value === undefined) return '–'
-  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | boolean)
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }

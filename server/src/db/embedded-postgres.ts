@@ -69,6 +69,21 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 /** A running server of which this process is the owner. */
 type Ownership = { readonly session: pg.Client; readonly port: number; readonly pid: number; readonly adopted: boolean }
 
+/**
+ * The address of the server of a directory that another process owns and that is ready; null when none runs.
+ * For tools that want to look in beside the owner.
+ */
+export function findRunningPostgres(directory: string): string | null {
+  const data = join(directory, 'data')
+  const postmaster = readPostmaster(data)
+  if (postmaster?.status !== 'ready' || postmaster.port === null || livenessOf(postmaster.pid, data) !== 'running') return null
+  return urlOf(data, postmaster.port)
+}
+
+function urlOf(data: string, port: number): string {
+  return `postgres://${SUPERUSER}:${readPassword(data)}@127.0.0.1:${port}/${DATABASE}`
+}
+
 function supervise(cluster: Cluster, first: Ownership): EmbeddedPostgres {
   let owned = first
   const abort = new AbortController()
@@ -96,7 +111,7 @@ function supervise(cluster: Cluster, first: Ownership): EmbeddedPostgres {
   watch(owned)
 
   return {
-    url: `postgres://${SUPERUSER}:${readPassword(cluster.data)}@127.0.0.1:${first.port}/${DATABASE}`,
+    url: urlOf(cluster.data, first.port),
     port: first.port,
     adopted: first.adopted,
     pid: () => owned.pid,

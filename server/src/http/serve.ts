@@ -1,6 +1,7 @@
 import { getRequestListener } from '@hono/node-server'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Server as NetServer } from 'node:net'
+import { StartError } from '../start-error.ts'
 
 /** Looks at a request before the app does; true when it answers it itself (hot routes on a leaner path). */
 export type PreHandler = (request: IncomingMessage, response: ServerResponse) => boolean
@@ -28,7 +29,7 @@ const SWEEP_MS = 25
 
 /**
  * Listens, and answers through the pre-handler or the app.
- * @throws Error with a sentence when the port is taken
+ * @throws StartError when the port is taken
  */
 export async function serve(options: ServeOptions): Promise<HttpServer> {
   const answer = getRequestListener(options.fetch, { overrideGlobalObjects: false })
@@ -68,7 +69,7 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
 function explainListening(error: Error, { host, port }: ServeOptions): Error {
   const code = 'code' in error ? error.code : ''
   if (code === 'EADDRINUSE')
-    return new Error(`Port ${port} on ${host} is taken. Set PORT to another, or stop what listens there.`)
-  if (code === 'EACCES') return new Error(`Port ${port} may not be opened by this user. Set PORT to one above 1023.`)
+    return new StartError(`Port ${port} on ${host} is taken. Set PORT to another, or stop what listens there.`)
+  if (code === 'EACCES') return new StartError(`Port ${port} may not be opened by this user. Set PORT to one above 1023.`)
   return error
 }

@@ -1,0 +1,34 @@
+import type { Config } from '../config.ts'
+import { startDevelopment, type Development, type DevelopmentOptions } from '../dev.ts'
+import type { Output } from './print.ts'
+import { runUntilSignal } from './signals.ts'
+
+/** Starts everything on this machine, says where it is, and runs until Ctrl-C. */
+export async function runDevelopment(options: DevelopmentOptions, output: Output): Promise<void> {
+  const began = performance.now()
+  const development = await startDevelopment(options)
+  output.out(describe(development, options.config, (performance.now() - began) / 1_000))
+  await runUntilSignal(() => development.stop(), output)
+}
+
+function describe(development: Development, config: Config, seconds: number): string {
+  const { url, operatorKey, sandboxUrl, dataDirectory, embedded } = development
+  const lines = [
+    '',
+    `Tollgate is ready (${seconds.toFixed(1)} s).`,
+    '',
+    `  server      ${url}   reference: ${url}/docs`,
+    `  stripe      ${sandboxUrl === null ? `Stripe itself (${config.STRIPE_SECRET_KEY?.slice(0, 8)}…)` : `${sandboxUrl}   the sandbox; no account, no network`}`,
+    `  postgresql  ${embedded ? `embedded, in ${dataDirectory}` : 'the one of DATABASE_URL'}`,
+    `  operator    ${operatorKey}`,
+    '',
+    'Try:',
+    '',
+    `  curl ${url}/api/v1/organizations -H 'Authorization: Bearer ${operatorKey}' \\`,
+    `    -H 'Content-Type: application/json' -d '{"name": "Acme", "email": "billing@example.com", "test_clock": true}'`,
+    '',
+    'Ctrl-C stops everything; the data is kept.',
+    '',
+  ]
+  return `${lines.join('\n')}\n`
+}

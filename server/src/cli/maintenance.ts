@@ -1,0 +1,84 @@
+import { join } from 'node:path'
+import { importCatalogDefinition } from '../catalog/registry.ts'
+import type { Config } from '../config.ts'
+import { openDataDirectory } from '../data-directory.ts'
+import { openDatabase } from '../db/database.ts'
+import { findRunningPostgres, startEmbeddedPostgres } from '../db/embedded-postgres.ts'
+import { migrate } from '../db/migrate.ts'
+import { createLog } from '../http/log.ts'
+import { createMetrics } from '../http/metrics.ts'
+import { optionsOfConfig, publicUrlOf, stripeOfConfig, type StripeOptions } from '../options.ts'
+import { openSandbox, stripeAt } from '../sandbox.ts'
+import { openServices } from '../services.ts'
+import { pushCatalog, type PushReport } from '../stripe/push.ts'
+import { readRuntime } from './connection.ts'
+import type { Output } from './print.ts'
+
+/** `tollgate migrate`: applies what is missing and answers the names. */
+export async function runMigrations(config: Config): Promise<readonly string[]> {
+  return withDatabase(config, async (connectionString) => {
+    const db = openDatabase({ connectionString, poolSize: 1 })
+    try {
+      return await migrate(db)
+    } finally {
+      await db.close()
+    }
+  })
+}
+
+/** `tollgate push`: prints the difference between catalog and Stripe, and carries it out unless it is only asked for. */
+export async function runPush(config: Config, { dryRun }: { dryRun: boolean }, output: Output): Promise<PushReport> {
+  const catalog = await importCatalogDefinition(config.TOLLGATE_CATALOG)
+  return withDatabase(config, (databaseUrl) =>
+    withStripe(config, async (stripe) => {
+      const log = createLog({ level: 'error', secrets: [] })
+      const options = {
+        ...optionsOfConfig(config),
+        publicUrl: publicUrlOf(config),
+        databaseUrl,
+        catalog,
+        stripe: { ...stripe, pushAtStart: false },
+        operatorKey: null,
+      }
+      const services = await openServices(options, log, createMetrics({ processMetrics: false }))
+      try {
+        return await pushCatalog(services.billing, {
+          variables: config.variables,
+          dryRun,
+          print: (line) => output.err(`${line}\n`),
+        })
+      } finally {
+        await services.close()
+      }
+    }),
+  )
+}
+
+/** The configured database; else that of the data directory: the one that runs, or one started for the moment. */
+export async function withDatabase<Result>(config: Config, work: (url: string) => Promise<Result>): Promise<Result> {
+  if (config.DATABASE_URL !== undefined) return work(config.DATABASE_URL)
+  const directory = join(config.TOLLGATE_DATA_DIR, 'postgres')
+  const running = readRuntime(config.TOLLGATE_DATA_DIR) === null ? null : findRunningPostgres(directory)
+  if (running !== null) return work(running)
+  const postgres = await startEmbeddedPostgres({ directory: openDataDirectory(config.TOLLGATE_DATA_DIR).postgres })
+  try {
+    return await work(postgres.url)
+  } finally {
+    await postgres.stop()
+  }
+}
+
+/** The configured Stripe; else the sandbox of the data directory: the one that runs, or one started for the moment. */
+async function withStripe<Result>(config: Config, work: (stripe: StripeOptions) => Promise<Result>): Promise<Result> {
+  const configured = stripeOfConfig(config)
+  if (configured) return work(configured)
+  const sandboxUrl = readRuntime(config.TOLLGATE_DATA_DIR)?.sandboxUrl ?? null
+  if (sandboxUrl !== null) return work(stripeAt(sandboxUrl))
+  const { sandboxFile } = openDataDirectory(config.TOLLGATE_DATA_DIR)
+  const { sandbox, stripe } = await openSandbox({ port: 0, file: sandboxFile, webhook: null })
+  try {
+    return await work(stripe)
+  } finally {
+    await sandbox.stop()
+  }
+}

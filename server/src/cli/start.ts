@@ -1,0 +1,45 @@
+import { importCatalogDefinition } from '../catalog/registry.ts'
+import type { Config } from '../config.ts'
+import { createLog } from '../http/log.ts'
+import { serve } from '../http/serve.ts'
+import { optionsOfConfig, stripeOfConfig } from '../options.ts'
+import { createTollgate } from '../tollgate.ts'
+import { CliError } from './connection.ts'
+import type { Output } from './print.ts'
+import { runUntilSignal } from './signals.ts'
+
+/**
+ * `tollgate start`: the server alone, on the PostgreSQL of DATABASE_URL and the Stripe of STRIPE_SECRET_KEY.
+ * @throws CliError when no database is named
+ */
+export async function runServer(config: Config, output: Output): Promise<void> {
+  const databaseUrl = config.DATABASE_URL
+  if (databaseUrl === undefined) {
+    throw new CliError('DATABASE_URL is missing: "tollgate start" brings no PostgreSQL. "tollgate dev" brings its own.')
+  }
+  const operatorKey = config.TOLLGATE_OPERATOR_KEY ?? null
+  const secrets = [operatorKey, config.TOLLGATE_SECRET].filter((value) => typeof value === 'string')
+  const log = createLog({ level: config.LOG_LEVEL, secrets })
+  const tollgate = createTollgate({
+    ...optionsOfConfig(config),
+    databaseUrl,
+    catalog: await importCatalogDefinition(config.TOLLGATE_CATALOG),
+    stripe: stripeOfConfig(config),
+    operatorKey,
+    log,
+  })
+  const server = await serve({ host: config.HOST, port: config.PORT, fetch: tollgate.fetch })
+  const stop = async (): Promise<void> => {
+    await server.stop()
+    await tollgate.stop()
+  }
+  try {
+    await tollgate.start()
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  log.info({ host: config.HOST, port: server.port }, 'ready')
+  if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
+  await runUntilSignal(stop, output)
+}

@@ -1,0 +1,48 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { readRuntime, RUNTIME_FILE, type Runtime } from './cli/connection.ts'
+import { randomBase62 } from './lib/ids.ts'
+
+/** The directory of one development installation; everything secret in it is readable by its owner alone. */
+export type DataDirectory = {
+  readonly path: string
+  readonly postgres: string
+  readonly sandboxFile: string
+  /** A secret that is made once and kept. */
+  secret(name: string, prefix: string): string
+  writeRuntime(runtime: Runtime): void
+  removeRuntime(): void
+}
+
+/** Opens the directory, making it when missing. */
+export function openDataDirectory(path: string): DataDirectory {
+  const directory = resolve(path)
+  if (!existsSync(directory)) {
+    mkdirSync(directory, { recursive: true })
+    // Passable for the account that runs PostgreSQL, whatever the umask; the secrets inside are files of mode 0600.
+    chmodSync(directory, 0o755)
+  }
+  return {
+    path: directory,
+    postgres: join(directory, 'postgres'),
+    sandboxFile: join(directory, 'stripe-sandbox.sqlite'),
+    secret: (name, prefix) => keepSecret(join(directory, name), () => `${prefix}${randomBase62(43)}`),
+    writeRuntime: (runtime) => writePrivately(join(directory, RUNTIME_FILE), `${JSON.stringify(runtime, null, 2)}\n`),
+    removeRuntime() {
+      // Another server's stays: this one may have been refused because that one runs.
+      if (readRuntime(directory)?.pid === process.pid) rmSync(join(directory, RUNTIME_FILE))
+    },
+  }
+}
+
+function keepSecret(path: string, make: () => string): string {
+  if (!existsSync(path)) writePrivately(path, make())
+  return readFileSync(path, 'utf8').trim()
+}
+
+/** In one step, so that a reader never sees half of it. */
+function writePrivately(path: string, content: string): void {
+  const aside = `${path}.${process.pid}`
+  writeFileSync(aside, content, { mode: 0o600 })
+  renameSync(aside, path)
+}

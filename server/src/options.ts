@@ -1,0 +1,88 @@
+import type { Logger } from 'pino'
+import type { CatalogDefinition } from './catalog/normalize.ts'
+import type { Config } from './config.ts'
+import type { Clock } from './lib/clock.ts'
+
+/** What `createTollgate` needs. Only the database and the catalog have no default. */
+export type TollgateOptions = {
+  /** `postgresql://user:password@host:5432/name`, version 15 or newer. The tables are made at the start (CB-1). */
+  readonly databaseUrl: string
+  /** What `defineBilling` answers. */
+  readonly catalog: CatalogDefinition
+  /** null switches everything off that needs Stripe: it then answers `billing_not_configured` (MR-14, OC-10). */
+  readonly stripe: StripeOptions | null
+  /** The bootstrap operator key, at least 20 characters; null when only keys of organizations may call. */
+  readonly operatorKey: string | null
+  /** By which browsers reach this server, e.g. `https://billing.example.com`. */
+  readonly publicUrl: string
+  /** The secret behind the digests of API keys; made and kept in the database unless given. */
+  readonly secret?: string | undefined
+  /** What a new organization's id begins with (KF-2); default `org_`. */
+  readonly tenantPrefix?: string
+  readonly policy?: PolicyOptions
+  /** Default: JSON lines on standard output. */
+  readonly log?: Logger
+  /** Default: the machine's. */
+  readonly clock?: Clock
+  /** A catalog's `priceVariable` names one of them. */
+  readonly variables?: Readonly<Record<string, string | undefined>>
+  /** Whether the process itself is measured too (memory, event loop); default true. Once in a process. */
+  readonly processMetrics?: boolean
+}
+
+export type StripeOptions = {
+  readonly secretKey: string
+  /** Signing secrets of the webhook endpoint; several while one is rolled. */
+  readonly webhookSecrets: readonly string[]
+  /** Where the API is when it is not Stripe itself: the sandbox. */
+  readonly endpoint?: { readonly host: string; readonly port: number; readonly protocol: 'http' | 'https' }
+  /** Whether the catalog is brought there at the start, as `tollgate push` does; default false. */
+  readonly pushAtStart?: boolean
+}
+
+export type PolicyOptions = {
+  /** Default 14. */
+  readonly trialDays?: number
+  /** Days of use after a payment failed (EM-7); default 3. */
+  readonly graceDays?: number
+  /** Defaults of checkout and portal (MR-1, MR-2); default: pages of this server. */
+  readonly successUrl?: string | undefined
+  readonly cancelUrl?: string | undefined
+  readonly portalReturnUrl?: string | undefined
+  /** The price that checkout uses when the request names neither price nor plan. */
+  readonly defaultPriceId?: string | undefined
+}
+
+/** The address by which browsers reach a server of this configuration. */
+export function publicUrlOf(config: Pick<Config, 'TOLLGATE_PUBLIC_URL' | 'PORT'>): string {
+  return (config.TOLLGATE_PUBLIC_URL ?? `http://localhost:${config.PORT}`).replace(/\/+$/, '')
+}
+
+/** The options that the variables decide; what they leave open the caller adds. */
+export function optionsOfConfig(
+  config: Config,
+): Pick<TollgateOptions, 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables'> {
+  return {
+    publicUrl: publicUrlOf(config),
+    secret: config.TOLLGATE_SECRET,
+    tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
+    policy: {
+      trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,
+      graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
+      successUrl: config.STRIPE_SUCCESS_URL,
+      cancelUrl: config.STRIPE_CANCEL_URL,
+      portalReturnUrl: config.STRIPE_PORTAL_RETURN_URL,
+      defaultPriceId: config.STRIPE_PRICE_ID,
+    },
+    variables: config.variables,
+  }
+}
+
+/** Stripe as the variables name it; null when no key is set. */
+export function stripeOfConfig(config: Config): StripeOptions | null {
+  if (config.STRIPE_SECRET_KEY === undefined) return null
+  return {
+    secretKey: config.STRIPE_SECRET_KEY,
+    webhookSecrets: config.STRIPE_WEBHOOK_SECRET === undefined ? [] : [config.STRIPE_WEBHOOK_SECRET],
+  }
+}

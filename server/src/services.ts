@@ -1,0 +1,185 @@
+import type { Logger } from 'pino'
+import { createKeyVerifier, keyOfRequest } from './auth/api-keys.ts'
+import { startRevocationListener } from './auth/revocations.ts'
+import { loadDigestSecret } from './auth/store.ts'
+import type { Principal } from './auth/principal.ts'
+import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
+import { openDatabase, type Db } from './db/database.ts'
+import { migrate } from './db/migrate.ts'
+import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
+import { insertMissingAccounts } from './grants/store.ts'
+import type { Metrics } from './http/metrics.ts'
+import { DomainError } from './lib/errors.ts'
+import { systemClock, type Clock } from './lib/clock.ts'
+import { randomBase62 } from './lib/ids.ts'
+import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
+import type { Outcome } from './metering/decide.ts'
+import { createMetering, type Metering } from './metering/metering.ts'
+import { openUsageConnections } from './metering/pipeline.ts'
+import type { TollgateOptions } from './options.ts'
+import type { OrganizationsContext } from './organizations/actions.ts'
+import { createStripeClient } from './stripe/client.ts'
+import type { BillingContext } from './stripe/context.ts'
+import { pushCatalog } from './stripe/push.ts'
+
+/** Everything that runs, put together. */
+export type Services = {
+  readonly db: Db
+  readonly catalogs: CatalogRegistry
+  readonly authenticate: (request: { readonly headers: { get(name: string): string | null } }) => Promise<Principal | null>
+  readonly organizations: OrganizationsContext
+  readonly usage: UsageContext
+  readonly billing: BillingContext
+  readonly metering: Metering
+  readonly usageApi: UsageApi
+  /** Ends what runs, in the order in which it depends on each other. */
+  close(): Promise<void>
+}
+
+const START_PATIENCE_MS = 30_000
+const USAGE_CONNECTIONS = 4
+
+/**
+ * Opens everything: migrates, stores the catalog, starts listening for revocations. Waits up to half a minute for a
+ * database that is not there yet, as containers start in any order.
+ */
+export async function openServices(options: TollgateOptions, log: Logger, metrics: Metrics): Promise<Services> {
+  const closers: (() => Promise<void>)[] = []
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).toReversed()) await closer()
+  }
+  try {
+    return { ...(await open(options, { log, metrics, closers })), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+type Opening = { readonly log: Logger; readonly metrics: Metrics; readonly closers: (() => Promise<void>)[] }
+
+async function open(options: TollgateOptions, { log, metrics, closers }: Opening): Promise<Omit<Services, 'close'>> {
+  const clock = options.clock ?? systemClock
+  const connectionString = options.databaseUrl
+  const db = openDatabase({ connectionString, onError: (error) => log.warn({ err: error }, 'a database connection was lost') })
+  closers.push(() => db.close())
+  const applied = await migrateWithPatience(db, log)
+  if (applied.length > 0) log.info({ migrations: applied }, 'migrations applied')
+  const catalogs = createCatalogRegistry(db, await storeCatalogVersion(db, options.catalog, clock.now()))
+
+  const keySecret = await loadDigestSecret(db, options.secret, () => randomBase62(43))
+  const revocations = await startRevocationListener({
+    connectionString,
+    onError: (error) => log.warn({ err: error }, 'revocations cannot be heard; keys are looked up on each call'),
+  })
+  closers.push(() => revocations.stop())
+  const verifier = createKeyVerifier({ db, secret: keySecret, clock, revocations, operatorKey: options.operatorKey })
+
+  const grants: GrantsContext = { catalogs, clock, graceDays: options.policy?.graceDays ?? 3 }
+  const connections = openUsageConnections({ connectionString, size: USAGE_CONNECTIONS })
+  closers.push(() => connections.close())
+  const metering = createMetering({
+    ...grants,
+    connections,
+    onFault: (error) => log.error({ err: error }, 'a usage request failed'),
+    onAnswers: (outcomes) => countAnswers(metrics, outcomes),
+  })
+  closers.push(() => metering.stop())
+  const usage: UsageContext = { ...grants, metering, db }
+  const billing = createBillingContext(options, { db, clock, catalogs, log, grants })
+  if (billing.gateway !== null && options.stripe?.pushAtStart === true) {
+    const { changed, lines } = await pushCatalog(billing, { variables: options.variables ?? {} })
+    if (changed > 0) log.info({ changes: lines }, 'catalog pushed')
+  }
+  return {
+    db,
+    catalogs,
+    usage,
+    billing,
+    metering,
+    usageApi: createUsageApi(usage),
+    organizations: createOrganizationsContext(options, { db, clock, catalogs, keySecret }),
+    async authenticate(request) {
+      const key = keyOfRequest(request.headers)
+      return key === null ? null : verifier.verify(key)
+    },
+  }
+}
+
+async function migrateWithPatience(db: Db, log: Logger): Promise<readonly string[]> {
+  const deadline = performance.now() + START_PATIENCE_MS
+  for (let delayMs = 100; ; delayMs = Math.min(delayMs * 2, 2_000)) {
+    try {
+      return await migrate(db)
+    } catch (error) {
+      const away = error instanceof DomainError && error.code === 'database_unavailable'
+      if (!away || performance.now() > deadline) throw error
+      log.warn({ err: error }, 'the database does not answer yet')
+      await new Promise((resolve) => {
+        setTimeout(resolve, delayMs)
+      })
+    }
+  }
+}
+
+function createOrganizationsContext(
+  options: TollgateOptions,
+  parts: { db: Db; clock: Clock; catalogs: CatalogRegistry; keySecret: string },
+): OrganizationsContext {
+  const { db, clock, catalogs, keySecret } = parts
+  return {
+    db,
+    clock,
+    keySecret,
+    tenantPrefix: options.tenantPrefix ?? 'org_',
+    onCreated: (tx, { organizationId, now }) => {
+      const { catalog, version } = catalogs.current
+      return insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+    },
+    attachTestClock: null,
+  }
+}
+
+function createBillingContext(
+  options: TollgateOptions,
+  parts: { db: Db; clock: Clock; catalogs: CatalogRegistry; log: Logger; grants: GrantsContext },
+): BillingContext {
+  const { publicUrl, stripe, policy = {} } = options
+  const { grants, ...rest } = parts
+  return {
+    ...rest,
+    gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
+    policy: {
+      webhookSecrets: stripe?.webhookSecrets ?? [],
+      trialDays: policy.trialDays ?? 14,
+      graceDays: grants.graceDays,
+      trialEndBehavior: 'cancel',
+      downgradeAt: 'period_end',
+      successUrl: policy.successUrl ?? `${publicUrl}/billing/success`,
+      cancelUrl: policy.cancelUrl ?? `${publicUrl}/billing/cancelled`,
+      portalReturnUrl: policy.portalReturnUrl ?? `${publicUrl}/billing`,
+      defaultPriceId: policy.defaultPriceId ?? null,
+      redirectOrigins: [new URL(publicUrl).origin],
+      allowLoopbackRedirects: stripe?.endpoint !== undefined,
+    },
+    async onAccountDerived(tx, { organizationId }) {
+      await reconcilePlanGrants(tx, grants, organizationId)
+    },
+  }
+}
+
+function endpointOf({ endpoint }: { endpoint?: { host: string; port: number; protocol: 'http' | 'https' } }) {
+  return endpoint === undefined ? {} : { endpoint }
+}
+
+/** EM-13: credits by customer, refusals by tier. A repeat was counted when it was first answered. */
+function countAnswers(metrics: Metrics, outcomes: readonly Outcome[]): void {
+  for (const outcome of outcomes) {
+    if (outcome.kind === 'error' || outcome.answer.replayed) continue
+    const { allowed, code, drawn, verb, organizationId, balance } = outcome.answer
+    if (code === 'quota_exceeded') metrics.quotaExceeded.inc({ tier: balance.planKey })
+    if (allowed && drawn > 0n && verb !== 'reserve' && verb !== 'check') {
+      metrics.creditsUsed.inc({ customer_id: organizationId }, Number(drawn) / 1_000_000)
+    }
+  }
+}

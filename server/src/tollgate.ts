@@ -1,0 +1,128 @@
+import { registerAuditRoutes } from './audit/routes.ts'
+import { countSubscriptionsByPlan } from './analytics/store.ts'
+import { isMigrated, readMigrations } from './db/migrate.ts'
+import { createApp, type App } from './http/app.ts'
+import { registerErrorsPage } from './http/errors-page.ts'
+import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
+import { createLog } from './http/log.ts'
+import { createMetrics, registerMetricsRoute, type Metrics } from './http/metrics.ts'
+import { registerOpenApiRoute } from './http/openapi.ts'
+import { problemOf } from './http/problems.ts'
+import { registerReferencePage } from './http/reference-page.ts'
+import { DomainError } from './lib/errors.ts'
+import { newId } from './lib/ids.ts'
+import type { UsageApi } from './metering/api.ts'
+import { registerUsageRoutes } from './metering/routes.ts'
+import type { TollgateOptions } from './options.ts'
+import { registerOrganizationRoutes } from './organizations/routes.ts'
+import { openServices, type Services } from './services.ts'
+
+export type { TollgateOptions } from './options.ts'
+
+export const VERSION = '0.1.0'
+
+/** The server without its own listener: to be mounted in any host, or served by `main.ts`. */
+export type Tollgate = {
+  /** Answers a request of any route. 503 before `start` and after `stop`. */
+  fetch(this: void, request: Request): Promise<Response>
+  /** The verbs of metering without HTTP. */
+  readonly api: { readonly usage: UsageApi }
+  /** Migrates the database, stores the catalog, opens connections, starts background work; resolves when ready. */
+  start(): Promise<void>
+  /** Finishes what was accepted and ends everything. The listener in front of it is stopped first. */
+  stop(): Promise<void>
+}
+
+type Running = { readonly services: Services; readonly app: App }
+
+/**
+ * Puts a server together. Nothing happens before `start`.
+ * @example
+ * const tollgate = createTollgate({ databaseUrl, catalog, stripe: null, operatorKey, publicUrl: 'http://localhost:3000' })
+ * await tollgate.start()
+ * app.all('/api/*', (context) => tollgate.fetch(context.req.raw))
+ */
+export function createTollgate(options: TollgateOptions): Tollgate {
+  const log = options.log ?? createLog({ level: 'info', secrets: secretsOf(options) })
+  let running: Running | null = null
+  let stopping = false
+
+  return {
+    async fetch(request) {
+      return running === null ? refuse(stopping) : running.app.fetch(request)
+    },
+    get api() {
+      if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
+      return { usage: running.services.usageApi }
+    },
+    async start() {
+      const metrics: Metrics = createMetrics({
+        processMetrics: options.processMetrics ?? true,
+        countSubscriptions: () => countSubscriptionsByPlan(services.db),
+      })
+      const services: Services = await openServices(options, log, metrics)
+      running = { services, app: assemble(options, { services, metrics, log, isStopping: () => stopping }) }
+    },
+    async stop() {
+      stopping = true
+      await running?.services.close()
+      running = null
+    },
+  }
+}
+
+type Parts = {
+  readonly services: Services
+  readonly metrics: Metrics
+  readonly log: ReturnType<typeof createLog>
+  readonly isStopping: () => boolean
+}
+
+function assemble(options: TollgateOptions, { services, metrics, log, isStopping }: Parts): App {
+  return createApp({
+    log,
+    authenticate: services.authenticate,
+    onAnswered: ({ method, route, status, seconds }) =>
+      metrics.requestSeconds.observe({ method, route, status: String(status) }, seconds),
+    register: [
+      (app) => registerHealthRoutes(app, readinessChecks(services), isStopping),
+      (app) => registerMetricsRoute(app, metrics),
+      (app) => registerOpenApiRoute(app, { version: VERSION, serverUrl: options.publicUrl }),
+      registerReferencePage,
+      registerErrorsPage,
+      (app) => registerOrganizationRoutes(app, services.organizations),
+      (app) => registerAuditRoutes(app, services),
+      (app) => registerUsageRoutes(app, services.usage),
+    ],
+  })
+}
+
+function readinessChecks({ db }: Services): readonly ReadinessCheck[] {
+  const migrations = readMigrations()
+  return [
+    {
+      name: 'database',
+      async check() {
+        await db.query('select 1')
+        return 'ok'
+      },
+    },
+    {
+      name: 'migrations',
+      async check() {
+        if (!(await isMigrated(db, migrations))) throw new Error('Migrations are missing.')
+        return `${migrations.length} applied`
+      },
+    },
+  ]
+}
+
+function refuse(stopping: boolean): Response {
+  const sentence = stopping ? 'The server is stopping.' : 'The server is starting.'
+  const problem = problemOf(new DomainError('stopping', sentence), newId('req'))
+  return Response.json(problem.body, { status: problem.status, headers: problem.headers })
+}
+
+function secretsOf({ operatorKey, secret }: TollgateOptions): readonly string[] {
+  return [operatorKey, secret].filter((value) => typeof value === 'string')
+}
