@@ -27,10 +27,10 @@ export type TestBillingOptions = {
   readonly catalog?: string
 }
 
-const GRACE_DAYS = 3
 const EPISODIC_MEMORY = 'examples/episodic-memory/billing.config.ts'
 
 export const TEST_POLICY: BillingPolicy = {
+  graceDays: 3,
   webhookSecrets: ['whsec_test'],
   trialDays: 14,
   trialEndBehavior: 'cancel',
@@ -71,7 +71,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
       policy: { ...TEST_POLICY, ...options.policy },
       log,
       onAccountDerived: async (tx, { organizationId }) => {
-        await reconcilePlanGrants(tx, { catalogs, clock, graceDays: GRACE_DAYS }, organizationId)
+        await reconcilePlanGrants(tx, { catalogs, clock, graceDays: TEST_POLICY.graceDays }, organizationId)
       },
     }
   })

@@ -137,7 +137,8 @@ function deriveFromStripe(
       return { ...free, reason: 'no_subscription' }
     case 'canceled':
     case 'incomplete_expired':
-      return { ...free, reason: 'subscription_ended', since: facts.currentPeriodEnd }
+      // One that was cancelled at once ended before its period did; when, these facts do not say.
+      return { ...free, reason: 'subscription_ended', since: pastOrNull(facts.currentPeriodEnd, now) }
     case 'incomplete':
       // The first payment is not made yet: nothing of the plan is given, what was there before stays.
       return { ...free, reason: 'payment_pending' }
@@ -167,6 +168,10 @@ function derivePaid(facts: StandingFacts, planKey: string, policy: StandingPolic
   return now < graceEnd
     ? { state: 'grace', mayUse: true, reason: 'payment_failed_in_grace', planKey, since: failedAt, until: graceEnd }
     : { state: 'suspended', mayUse: false, reason: 'payment_failed', planKey, since: graceEnd, until: null }
+}
+
+function pastOrNull(at: Instant | null, now: Instant): Instant | null {
+  return at !== null && at <= now ? at : null
 }
 
 function earliest(a: Instant | null, b: Instant | null): Instant | null {

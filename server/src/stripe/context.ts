@@ -22,6 +22,8 @@ export type BillingContext = {
 }
 
 export type BillingPolicy = {
+  /** Days of use after a payment failed (EM-7). */
+  readonly graceDays: number
   /** Signing secrets of the webhook endpoint; several while one is rolled. */
   readonly webhookSecrets: readonly string[]
   /** Days of a trial (EM, STRIPE_TRIAL_PERIOD_DAYS). */

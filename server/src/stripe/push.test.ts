@@ -142,7 +142,7 @@ describe('a push', () => {
       pushCatalog(billing.context, { variables: {} }),
       pushCatalog(billing.context, { variables: {} }),
     ])
-    expect(reports.map(({ changed }) => changed).sort()).toEqual([0, 1])
+    expect(reports.map(({ changed }) => changed).sort((a, b) => a - b)).toEqual([0, 1])
     expect(billing.sandbox.all('price')).toHaveLength(before + 1)
   })
 

@@ -1,0 +1,128 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { attachAsDefault } from '../subscriptions/execute.ts'
+import { findInvoice, findSubscriptionWithMethod, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
+
+/**
+ * Pays an open invoice with the payment method that is there, or with a new one. Paying the invoice that suspended an
+ * organization reactivates it (EM-7).
+ * @throws DomainError `not_found`, `conflict` when it is not open, `payment_failed`, `payment_method_missing`
+ */
+export async function payInvoice(
+  context: BillingContext,
+  request: { organizationId: string; invoiceId: string; paymentMethodId: string | null },
+  asker: Asker,
+): Promise<Invoice> {
+  const { organizationId, invoiceId } = request
+  return runExclusively(context, organizationId, async (session, finished) => {
+    const invoice = await findInvoice(session, organizationId, invoiceId)
+    if (invoice === null) throw new DomainError('not_found', 'There is no such invoice.')
+    const paidBefore = finished.some(({ intent }) => intent.kind === 'pay_invoice') && invoice.status === 'paid'
+    if (paidBefore) return invoice
+    if (invoice.status !== 'open')
+      throw new DomainError('conflict', `The invoice is ${invoice.status}; only an open one can be paid.`)
+    const customerId = await ensureCustomer(context, session, organizationId)
+    const paymentMethodId =
+      request.paymentMethodId === null
+        ? null
+        : await attachAsDefault({ context, session, organizationId }, { customerId, paymentMethodId: request.paymentMethodId })
+    const params = { invoiceId, paymentMethodId }
+    await performIntent(context, session, { organizationId, kind: 'pay_invoice', params })
+    await syncOrganization(context, session, organizationId, {
+      scope: { ...RECENT_SCOPE, invoiceIds: [invoiceId] },
+      priority: 'interactive',
+      alsoWrite: (tx) =>
+        insertAuditEntry(tx, {
+          organizationId,
+          ...asker,
+          action: 'invoice.paid',
+          target: invoiceId,
+          before: { status: invoice.status },
+          after: { amount_minor: invoice.amountRemainingMinor, currency: invoice.currency },
+          at: context.clock.now(),
+        }),
+    })
+    return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
+  })
+}
+
+/**
+ * Makes a payment method the one that is charged from now on: attached, the customer's default, and the subscription's own
+ * where it has one. Its id comes from Stripe's form; card data never passes here (EM-14).
+ * @throws DomainError `invalid_request` when there is no such payment method, `payment_failed` when the bank refuses it
+ */
+export async function replacePaymentMethod(
+  context: BillingContext,
+  request: { organizationId: string; paymentMethodId: string },
+  asker: Asker,
+): Promise<PaymentMethod> {
+  const { organizationId } = request
+  return runExclusively(context, organizationId, async (session) => {
+    const customerId = await ensureCustomer(context, session, organizationId)
+    const paymentMethodId = await attachAsDefault(
+      { context, session, organizationId },
+      { customerId, paymentMethodId: request.paymentMethodId },
+    )
+    const subscriptionId = await findSubscriptionWithMethod(session, organizationId)
+    if (subscriptionId !== null) {
+      const params = { subscriptionId, defaultPaymentMethodId: paymentMethodId }
+      await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
+    }
+    await syncOrganization(context, session, organizationId, {
+      scope: RECENT_SCOPE,
+      priority: 'interactive',
+      alsoWrite: (tx) =>
+        insertAuditEntry(tx, {
+          organizationId,
+          ...asker,
+          action: 'payment_method.replaced',
+          target: paymentMethodId,
+          before: null,
+          after: null,
+          at: context.clock.now(),
+        }),
+    })
+    const method = (await listPaymentMethods(session, organizationId)).find(({ id }) => id === paymentMethodId)
+    if (!method) throw new DomainError('conflict', 'The payment method was removed in the same moment.')
+    return method
+  })
+}
+
+/**
+ * Removes a payment method.
+ * @throws DomainError `not_found`, `conflict` for the one that a live subscription is charged to
+ */
+export async function removePaymentMethod(
+  context: BillingContext,
+  request: { organizationId: string; paymentMethodId: string },
+  asker: Asker,
+): Promise<void> {
+  const { organizationId, paymentMethodId } = request
+  await runExclusively(context, organizationId, async (session) => {
+    const methods = await listPaymentMethods(session, organizationId)
+    const method = methods.find(({ id }) => id === paymentMethodId)
+    if (!method) throw new DomainError('not_found', 'There is no such payment method.')
+    if (method.isDefault) throw new DomainError('conflict', 'This payment method is the one that is charged; replace it first.')
+    await performIntent(context, session, { organizationId, kind: 'detach_payment_method', params: { paymentMethodId } })
+    await syncOrganization(context, session, organizationId, {
+      scope: RECENT_SCOPE,
+      priority: 'interactive',
+      alsoWrite: (tx) =>
+        insertAuditEntry(tx, {
+          organizationId,
+          ...asker,
+          action: 'payment_method.removed',
+          target: paymentMethodId,
+          before: null,
+          after: null,
+          at: context.clock.now(),
+        }),
+    })
+  })
+}

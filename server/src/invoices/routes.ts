@@ -1,0 +1,193 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { App } from '../http/app.ts'
+import { toMajorNumber } from '../lib/money.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { readOrganization } from '../stripe/organizations.ts'
+import { callerOf } from '../subscriptions/routes.ts'
+import { organizationField } from '../subscriptions/schemas.ts'
+import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
+import { listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
+
+const tags = ['Invoices']
+const time = z.iso.datetime().nullable()
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+/** OC-2: amounts in major units; beside them the minor units, which are exact. */
+const invoiceSchema = z
+  .object({
+    id: z.string(),
+    number: z.string().nullable(),
+    amount_due: z.number(),
+    amount_paid: z.number(),
+    amount_due_minor: z.number().int(),
+    amount_paid_minor: z.number().int(),
+    amount_remaining_minor: z.number().int(),
+    currency: z.string(),
+    status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']),
+    billing_reason: z.string().nullable(),
+    subscription_id: z.string().nullable(),
+    created: z.iso.datetime(),
+    due_date: time,
+    period_start: z.iso.datetime(),
+    period_end: z.iso.datetime(),
+    paid: z.boolean(),
+    paid_at: time,
+    next_payment_attempt: time,
+    invoice_pdf: z.string().nullable(),
+    hosted_invoice_url: z.string().nullable(),
+  })
+  .openapi('Invoice')
+
+/** OC-3. */
+const paymentMethodSchema = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    card: z.object({ brand: z.string(), last4: z.string(), exp_month: z.number().int(), exp_year: z.number().int() }).nullable(),
+    created: z.iso.datetime(),
+    is_default: z.boolean().meta({ description: 'Whether the next invoice is charged to it.' }),
+  })
+  .openapi('PaymentMethod')
+
+const listInvoicesRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/invoices',
+  tags,
+  summary: 'List invoices, newest first',
+  request: {
+    query: z.object({
+      ...organizationField,
+      limit: z.coerce.number().int().min(1).max(100).default(10),
+      status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional(),
+      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+    }),
+  },
+  responses: { 200: json('A bare list.', z.array(invoiceSchema)) },
+})
+
+const payInvoiceRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/invoices/{id}/pay',
+  tags,
+  summary: 'Pay an open invoice',
+  description: 'Paying the invoice that suspended an organization reactivates it (EM-7).',
+  request: {
+    params: z.object({ id: z.string() }),
+    body: {
+      required: false,
+      content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: z.string().optional() }) } },
+    },
+  },
+  responses: { 200: json('It is paid.', invoiceSchema) },
+})
+
+const listPaymentMethodsRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/payment-methods',
+  tags,
+  summary: 'List payment methods',
+  request: { query: z.object(organizationField) },
+  responses: { 200: json('A bare list.', z.array(paymentMethodSchema)) },
+})
+
+const replacePaymentMethodRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/payment-methods',
+  tags,
+  summary: 'Make a payment method the one that is charged',
+  description: 'Its id comes from Stripe’s form; card data never passes here.',
+  request: {
+    body: {
+      required: true,
+      content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: z.string().min(1) }) } },
+    },
+  },
+  responses: { 200: json('It is charged from now on.', paymentMethodSchema) },
+})
+
+const removePaymentMethodRoute = createRoute({
+  method: 'delete',
+  path: '/api/v1/billing/payment-methods/{id}',
+  tags,
+  summary: 'Remove a payment method',
+  request: { params: z.object({ id: z.string() }), query: z.object(organizationField) },
+  responses: { 204: { description: 'It is removed.' } },
+})
+
+/** Routes of invoices and payment methods: OC-2, OC-3, CB-6. */
+export function registerInvoiceRoutes(app: App, context: BillingContext): void {
+  const { db } = context
+  app.openapi(listInvoicesRoute, async (http) => {
+    const { limit, status, starting_after: before, organization_id: named } = http.req.valid('query')
+    const { organizationId } = callerOf(http, 'read', named)
+    await readOrganization(db, organizationId)
+    const invoices = await listInvoices(db, { organizationId, status: status ?? null, limit, before: before ?? null })
+    return http.json(invoices.map(toInvoiceView), 200)
+  })
+  app.openapi(payInvoiceRoute, async (http) => {
+    const { payment_method_id: method, organization_id: named } = http.req.valid('json')
+    const { organizationId, asker } = callerOf(http, 'admin', named)
+    const request = { organizationId, invoiceId: http.req.valid('param').id, paymentMethodId: method ?? null }
+    return http.json(toInvoiceView(await payInvoice(context, request, asker)), 200)
+  })
+  app.openapi(listPaymentMethodsRoute, async (http) => {
+    const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
+    await readOrganization(db, organizationId)
+    const methods = await listPaymentMethods(db, organizationId)
+    return http.json(methods.map(toPaymentMethodView), 200)
+  })
+  app.openapi(replacePaymentMethodRoute, async (http) => {
+    const { payment_method_id: paymentMethodId, organization_id: named } = http.req.valid('json')
+    const { organizationId, asker } = callerOf(http, 'admin', named)
+    return http.json(toPaymentMethodView(await replacePaymentMethod(context, { organizationId, paymentMethodId }, asker)), 200)
+  })
+  app.openapi(removePaymentMethodRoute, async (http) => {
+    const { organizationId, asker } = callerOf(http, 'admin', http.req.valid('query').organization_id)
+    await removePaymentMethod(context, { organizationId, paymentMethodId: http.req.valid('param').id }, asker)
+    return http.body(null, 204)
+  })
+}
+
+function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
+  const { currency } = invoice
+  return {
+    id: invoice.id,
+    number: invoice.number,
+    amount_due: toMajorNumber({ amountMinor: invoice.amountDueMinor, currency }),
+    amount_paid: toMajorNumber({ amountMinor: invoice.amountPaidMinor, currency }),
+    amount_due_minor: invoice.amountDueMinor,
+    amount_paid_minor: invoice.amountPaidMinor,
+    amount_remaining_minor: invoice.amountRemainingMinor,
+    currency,
+    status: invoice.status,
+    billing_reason: invoice.billingReason,
+    subscription_id: invoice.subscriptionId,
+    created: invoice.createdAt.toISOString(),
+    due_date: invoice.dueAt?.toISOString() ?? null,
+    period_start: invoice.periodStart.toISOString(),
+    period_end: invoice.periodEnd.toISOString(),
+    paid: invoice.status === 'paid',
+    paid_at: invoice.paidAt?.toISOString() ?? null,
+    next_payment_attempt: invoice.nextPaymentAttemptAt?.toISOString() ?? null,
+    invoice_pdf: invoice.invoicePdf,
+    hosted_invoice_url: invoice.hostedInvoiceUrl,
+  }
+}
+
+function toPaymentMethodView(method: PaymentMethod): z.infer<typeof paymentMethodSchema> {
+  const { cardBrand, cardLast4, cardExpMonth, cardExpYear } = method
+  return {
+    id: method.id,
+    type: method.type,
+    card:
+      cardBrand === null || cardLast4 === null
+        ? null
+        : { brand: cardBrand, last4: cardLast4, exp_month: cardExpMonth ?? 0, exp_year: cardExpYear ?? 0 },
+    created: method.createdAt.toISOString(),
+    is_default: method.isDefault,
+  }
+}

@@ -1,0 +1,134 @@
+import type { Transaction } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
+import { requireGateway, type BillingContext } from './context.ts'
+import { COMPLETE_SCOPE } from './fetch.ts'
+import { insertEvent, markCovered } from './inbox-store.ts'
+import { findDrift, type Drift, type MirroredRow } from './drift.ts'
+import { tryOrganizationLock } from './lock.ts'
+import { syncOrganization } from './sync.ts'
+
+/** An organization is compared with Stripe this often. */
+const RECONCILE_EVERY_MS = DAY_MS
+/** Organizations compared in one go, with pauses for what people wait for (the client's limiter lets those pass first). */
+const BATCH = 25
+
+/**
+ * Compares those organizations with Stripe whose comparison is the longest ago, repairs what differs by the same refetch that
+ * webhooks use, and writes down what was found. Where it has come to is in the database, so a crash costs one organization.
+ * Answers how many were compared.
+ */
+export async function reconcileSome(context: BillingContext, signal?: AbortSignal, limit = BATCH): Promise<number> {
+  if (context.gateway === null) return 0
+  const due = await listDue(context, limit)
+  let compared = 0
+  for (const organizationId of due) {
+    if (signal?.aborted === true) break
+    if ((await reconcileOrganization(context, organizationId)) !== null) compared += 1
+  }
+  return compared
+}
+
+/** Compares one organization and repairs it; answers what differed, or null when somebody else is at work on it. */
+export async function reconcileOrganization(context: BillingContext, organizationId: string): Promise<readonly Drift[] | null> {
+  requireGateway(context)
+  return tryOrganizationLock(context, organizationId, async (session) => {
+    const until = context.clock.now()
+    const before = await readMirrored(session, organizationId)
+    let drifts: readonly Drift[] = []
+    await syncOrganization(context, session, organizationId, {
+      scope: COMPLETE_SCOPE,
+      priority: 'background',
+      alsoWrite: async (tx, fetched) => {
+        if (fetched === null) return
+        drifts = findDrift(before, fetched)
+        await recordDrifts(tx, organizationId, drifts, context.clock.now())
+        await markCovered(tx, { organizationId, customerId: fetched.customerId, until }, context.clock.now())
+      },
+    })
+    if (drifts.length > 0) {
+      context.log.warn(
+        { event: 'stripe.drift', organization_id: organizationId, count: drifts.length, drifts: drifts.slice(0, 10) },
+        'mirror and Stripe differed; the mirror was repaired',
+      )
+    }
+    return drifts
+  })
+}
+
+type Queryable = Pick<Transaction, 'query'>
+
+async function listDue(context: BillingContext, limit: number): Promise<string[]> {
+  const before = new Date(context.clock.now().getTime() - RECONCILE_EVERY_MS)
+  const { rows } = await context.db.query<{ id: string }>(
+    `select organization.id from organizations organization
+     left join stripe_syncs sync on sync.organization_id = organization.id
+     where organization.stripe_customer_id is not null and (sync.reconciled_at is null or sync.reconciled_at < $1)
+     order by sync.reconciled_at nulls first limit $2`,
+    [before, limit],
+  )
+  return rows.map(({ id }) => id)
+}
+
+async function readMirrored(db: Queryable, organizationId: string): Promise<MirroredRow[]> {
+  const { rows } = await db.query<MirroredRow>(
+    `select 'subscription' as "objectType", id, data from stripe_subscriptions where organization_id = $1
+     union all select 'invoice', id, data from stripe_invoices where organization_id = $1
+     union all select 'customer', id, data from stripe_customers where organization_id = $1`,
+    [organizationId],
+  )
+  return rows
+}
+
+async function recordDrifts(tx: Transaction, organizationId: string, drifts: readonly Drift[], now: Instant): Promise<void> {
+  if (drifts.length === 0) return
+  await tx.query(
+    `insert into stripe_drifts (organization_id, object_type, object_id, field, mirrored, actual, found_at)
+     select $1, "objectType", "objectId", field, mirrored, actual, $3
+     from jsonb_to_recordset($2) as row ("objectType" text, "objectId" text, field text, mirrored jsonb, actual jsonb)`,
+    [organizationId, JSON.stringify(drifts), now],
+  )
+}
+
+/** How far before the last look events are listed again: what was being delivered then may have been lost since. */
+const OVERLAP_MS = 10 * MINUTE_MS
+/** Stripe lists events of 30 days. */
+const WINDOW_MS = 29 * DAY_MS
+const LOOK_EVERY_MS = 5 * MINUTE_MS
+const MARK = 'stripe_events_listed_until'
+
+/**
+ * Lists Stripe's events since the last look and puts those into the inbox that never arrived: webhooks lost for a day are
+ * recovered. The inbox's key keeps those out that did. Answers how many had been missed.
+ */
+export async function recoverMissedEvents(context: BillingContext, options: { now?: boolean } = {}): Promise<number> {
+  const gateway = requireGateway(context)
+  const { db, clock } = context
+  const startedAt = clock.now()
+  const last = await readMark(db)
+  if (options.now !== true && last !== null && startedAt.getTime() - last.getTime() < LOOK_EVERY_MS) return 0
+  const earliest = startedAt.getTime() - (last === null ? HOUR_MS : WINDOW_MS)
+  const since = new Date(Math.max(earliest, (last ?? startedAt).getTime() - OVERLAP_MS))
+  let missed = 0
+  let startingAfter: string | null = null
+  for (;;) {
+    const page = await gateway.backgroundReads.listEvents({ since, startingAfter })
+    for (const { envelope, payload } of page.events) {
+      if (await insertEvent(db, { envelope, payload, source: 'reconcile' }, clock.now())) missed += 1
+    }
+    startingAfter = page.events.at(-1)?.envelope.id ?? null
+    if (!page.hasMore || startingAfter === null) break
+  }
+  await db.query(`insert into settings (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value`, [
+    MARK,
+    startedAt.toISOString(),
+  ])
+  if (missed > 0)
+    context.log.warn({ event: 'stripe.events_missed', count: missed }, 'events were found that no webhook had brought')
+  return missed
+}
+
+async function readMark(db: Queryable): Promise<Instant | null> {
+  const { rows } = await db.query<{ value: string }>('select value from settings where name = $1', [MARK])
+  return rows[0] ? new Date(rows[0].value) : null
+}

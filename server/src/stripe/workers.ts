@@ -1,0 +1,86 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { MINUTE_MS } from '../lib/period.ts'
+import type { BillingContext } from './context.ts'
+import { finishStrandedIntents } from './finish-intents.ts'
+import { handleDueEvents } from './inbox.ts'
+import { reconcileSome, recoverMissedEvents } from './reconcile.ts'
+
+/** What works in the background on what comes from Stripe. */
+export type StripeWorkers = {
+  /** Says that an event has just been stored, so that it is handled at once. */
+  kick(): void
+  /** Lets what is under way come to its end, and starts nothing more. */
+  stop(): Promise<void>
+}
+
+const POLL_MS = 500
+const AFTER_FAILURE_MS = 2_000
+const HOUSEKEEPING_MS = MINUTE_MS
+
+/**
+ * Starts the inbox's worker and the housekeeping (stranded intents, missed events, reconciliation). Any number of processes may run
+ * them: the organizations' locks keep them apart. Without a Stripe key there is nothing to do.
+ */
+export function startStripeWorkers(context: BillingContext): StripeWorkers {
+  const stopping = new AbortController()
+  if (context.gateway === null) return { kick: () => undefined, stop: async () => undefined }
+  let wake: (() => void) | null = null
+  let kicked = false
+
+  /** Until a kick, the next poll, or the end. */
+  async function pause(ms: number): Promise<void> {
+    if (kicked) return
+    const waking = new Promise<void>((resolve) => {
+      wake = resolve
+    })
+    const timer = new AbortController()
+    const signal = AbortSignal.any([timer.signal, stopping.signal])
+    await Promise.race([waking, delay(ms, undefined, { signal }).catch(() => undefined)])
+    timer.abort()
+    wake = null
+  }
+
+  async function handleInbox(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      kicked = false
+      const handled = await guarded(context, 'inbox', () => handleDueEvents(context))
+      if (handled === null) await pause(AFTER_FAILURE_MS)
+      else if (handled === 0) await pause(POLL_MS)
+    }
+  }
+
+  async function keepHouse(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      await guarded(context, 'intents', () => finishStrandedIntents(context))
+      await guarded(context, 'missed events', () => recoverMissedEvents(context))
+      await guarded(context, 'reconciliation', () => reconcileSome(context, stopping.signal))
+      await delay(HOUSEKEEPING_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  const running = [handleInbox(), keepHouse()]
+  return {
+    kick() {
+      kicked = true
+      wake?.()
+    },
+    async stop() {
+      stopping.abort()
+      wake?.()
+      await Promise.all(running)
+    },
+  }
+}
+
+/** A background task that fails is logged and tried again later; it never ends the process. */
+async function guarded<Result>(context: BillingContext, task: string, work: () => Promise<Result>): Promise<Result | null> {
+  try {
+    return await work()
+  } catch (error) {
+    context.log.warn(
+      { event: 'stripe.worker_failed', task, err: error },
+      'a background task of billing failed; it is tried again',
+    )
+    return null
+  }
+}

@@ -1,0 +1,166 @@
+import type { Session } from '../db/database.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
+import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { toUnix } from '../stripe/snapshots.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { CurrentSubscription, PlanChange } from './rules.ts'
+
+type Execution = {
+  readonly context: BillingContext
+  readonly session: Session
+  readonly organizationId: string
+  /** From when a difference counts: the time of the preview that the customer saw, or now. */
+  readonly prorationAt: Instant
+}
+
+/**
+ * Carries a plan change out at Stripe, step by step, each step an intent. The mirror follows by the refetch after it.
+ * The caller holds the organization's lock.
+ * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), and those of Stripe
+ */
+export async function executePlanChange(execution: Execution, change: PlanChange): Promise<MutationResult> {
+  switch (change.kind) {
+    case 'start':
+      return start(execution, change)
+    case 'switch_now':
+      return switchNow(execution, change)
+    case 'switch_at_period_end':
+      return switchAtPeriodEnd(execution, change)
+    case 'cancel_now': {
+      await release(execution, change.releasesScheduleId)
+      const params = { subscriptionId: change.subscription.id, prorate: false, invoiceNow: false }
+      return perform(execution, 'cancel_subscription', params)
+    }
+    case 'cancel_at_period_end':
+      await release(execution, change.releasesScheduleId)
+      return update(execution, { subscriptionId: change.subscription.id, cancelAtPeriodEnd: true })
+    case 'undo_cancel':
+      return undoCancel(execution, change.subscription)
+    case 'undo_switch':
+      return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
+    case 'pause':
+      return perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id })
+    case 'resume':
+      return perform(execution, 'resume_subscription', { subscriptionId: change.subscription.id })
+    case 'none':
+      throw new DomainError('nothing_to_change', change.reason)
+  }
+}
+
+function perform<Kind extends MutationKind>(
+  { context, session, organizationId }: Execution,
+  kind: Kind,
+  params: StripeMutations[Kind],
+): Promise<MutationResult> {
+  return performIntent(context, session, { organizationId, kind, params })
+}
+
+function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {
+  return perform(execution, 'update_subscription', params)
+}
+
+type Start = Extract<PlanChange, { kind: 'start' }>
+
+async function start(execution: Execution, change: Start): Promise<MutationResult> {
+  const { context, session, organizationId } = execution
+  const customerId = await ensureCustomer(context, session, organizationId)
+  const paymentMethodId =
+    change.paymentMethodId === null
+      ? null
+      : await attachAsDefault(execution, { customerId, paymentMethodId: change.paymentMethodId })
+  if (change.replacesSubscriptionId !== null) {
+    const params = { subscriptionId: change.replacesSubscriptionId, prorate: false, invoiceNow: false }
+    await perform(execution, 'cancel_subscription', params)
+  }
+  const params: StripeMutations['create_subscription'] = {
+    customerId,
+    items: [{ itemId: null, priceId: change.offer.priceId, quantity: change.quantity }],
+    paymentMethodId,
+    trialDays: change.trialDays,
+    trialEndBehavior: context.policy.trialEndBehavior,
+    // A declined card leaves nothing behind.
+    paymentBehavior: 'error_if_incomplete',
+    discounts: [],
+    metadata: { [ORGANIZATION_METADATA]: organizationId },
+  }
+  try {
+    return await perform(execution, 'create_subscription', params)
+  } catch (error) {
+    if (!wantsAuthentication(error)) throw error
+    // The bank asks the customer: the subscription waits for that as `incomplete`, and its invoice has a page for it.
+    return perform(execution, 'create_subscription', { ...params, paymentBehavior: 'default_incomplete' })
+  }
+}
+
+/** Attaches a payment method and makes it the one that is charged; answers its id at Stripe (a test name becomes a real one). */
+export async function attachAsDefault(
+  execution: Pick<Execution, 'context' | 'session' | 'organizationId'>,
+  { customerId, paymentMethodId }: { customerId: string; paymentMethodId: string },
+): Promise<string> {
+  const { context, session, organizationId } = execution
+  const attached = await performIntent(context, session, {
+    organizationId,
+    kind: 'attach_payment_method',
+    params: { customerId, paymentMethodId },
+  })
+  const params = { customerId, defaultPaymentMethodId: attached.id }
+  await performIntent(context, session, { organizationId, kind: 'update_customer', params })
+  return attached.id
+}
+
+function wantsAuthentication(error: unknown): boolean {
+  return error instanceof StripeCallError && error.details['requires_action'] === true
+}
+
+type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
+
+async function switchNow(execution: Execution, change: SwitchNow): Promise<MutationResult> {
+  const { subscription, offer, to, invoiceNow } = change
+  await release(execution, change.releasesScheduleId)
+  const result = await update(execution, {
+    subscriptionId: subscription.id,
+    items: [{ itemId: subscription.itemId, priceId: offer.priceId, quantity: to.quantity }],
+    prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
+    ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
+    // Nothing is given that is not paid: a declined card leaves the plan as it was.
+    ...(invoiceNow ? { paymentBehavior: 'error_if_incomplete' as const } : {}),
+  })
+  // Only after the switch, so that a declined card does not take the cancellation back.
+  return change.undoesCancel ? undoCancel(execution, subscription) : result
+}
+
+type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
+
+async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<MutationResult> {
+  const { subscription, offer, to, at } = change
+  if (change.undoesCancel) await undoCancel(execution, subscription)
+  const scheduleId = change.scheduleId ?? (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
+  return perform(execution, 'schedule_switch', {
+    scheduleId,
+    current: {
+      items: [{ priceId: subscription.priceId, quantity: subscription.quantity }],
+      startUnix: toUnix(subscription.currentPeriodStart),
+    },
+    switchAtUnix: toUnix(at),
+    next: [{ priceId: offer.priceId, quantity: to.quantity }],
+    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
+  })
+}
+
+/** Takes back what was said: `cancel_at_period_end`, or a date, as a portal in flexible mode sets it. */
+function undoCancel(execution: Execution, { id, cancelAtPeriodEnd }: CurrentSubscription): Promise<MutationResult> {
+  return update(execution, {
+    subscriptionId: id,
+    ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }),
+  })
+}
+
+/** A schedule would bring its phases back; released, the subscription stays as it is. */
+async function release(execution: Execution, scheduleId: string | null): Promise<void> {
+  if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
+}

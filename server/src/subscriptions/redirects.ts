@@ -1,0 +1,33 @@
+import { DomainError } from '../lib/errors.ts'
+import type { BillingPolicy } from '../stripe/context.ts'
+
+const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+/**
+ * Checks an address to which a hosted page is to send somebody: only places of this installation, so that nobody can use
+ * a payment page to lead people elsewhere.
+ * @returns the address, or the default where none is given
+ * @throws DomainError `invalid_request`
+ */
+export function checkRedirect(
+  policy: BillingPolicy,
+  given: string | undefined,
+  { field, fallback }: { field: string; fallback: string },
+): string {
+  if (given === undefined) return fallback
+  const url = parse(given)
+  if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    throw new DomainError('invalid_request', `${field} must be an http or https address.`, { field })
+  }
+  const allowed = new Set(
+    [policy.successUrl, policy.cancelUrl, policy.portalReturnUrl, ...policy.redirectOrigins].map((each) => parse(each)?.origin),
+  )
+  if (allowed.has(url.origin)) return given
+  if (policy.allowLoopbackRedirects && LOOPBACK.has(url.hostname)) return given
+  throw new DomainError('invalid_request', `${field} leads to ${url.host}, which this server does not send people to.`, { field })
+}
+
+// Stripe fills {CHECKOUT_SESSION_ID} in; URL keeps it, percent-encoded, so the address itself is passed on as it was given.
+function parse(text: string): URL | null {
+  return URL.canParse(text) ? new URL(text) : null
+}

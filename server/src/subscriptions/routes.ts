@@ -1,0 +1,233 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import { actorOf, organizationFor, requireScope, type Principal, type Scope } from '../auth/principal.ts'
+import type { App, AppEnv } from '../http/app.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { changePlan, previewChange, type Asker } from './actions.ts'
+import { openCheckout, openPortal } from './checkout.ts'
+import type { PlanChangeRequest } from './rules.ts'
+import {
+  cancelledSchema,
+  cancelSchema,
+  changedSchema,
+  checkoutSchema,
+  hostedPageSchema,
+  organizationField,
+  plainSchema,
+  portalSchema,
+  previewSchema,
+  subscribeSchema,
+  subscriptionSchema,
+  switchSchema,
+} from './schemas.ts'
+import { readChanged, readSubscription, toPreviewView } from './views.ts'
+
+const tags = ['Billing']
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
+  path: string,
+  { summary, body, answer, description }: { summary: string; body: Body; answer: Answer; description?: string },
+) =>
+  createRoute({
+    method: 'post',
+    path: `/api/v1/billing/${path}`,
+    tags,
+    summary,
+    ...(description === undefined ? {} : { description }),
+    request: { body: { required: false, content: { 'application/json': { schema: body } } } },
+    responses: { 200: json('Done.', answer) },
+  })
+
+const previewRoute = <Body extends z.ZodType>(path: string, body: Body) =>
+  postRoute(`${path}/preview`, {
+    summary: `What ${path} would mean`,
+    description: 'The amounts are Stripe’s own. Changes nothing.',
+    body,
+    answer: previewSchema,
+  })
+
+const subscriptionRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/subscription',
+  tags,
+  summary: 'The subscription and where it stands',
+  description: 'From the mirror of Stripe: it answers while Stripe is away.',
+  request: { query: z.object(organizationField) },
+  responses: { 200: json('The subscription.', subscriptionSchema) },
+})
+
+/** Routes of checkout, portal and plan changes: MR-1, MR-2, EM-9 to EM-11, OC-1, CB-6. */
+export function registerSubscriptionRoutes(app: App, context: BillingContext): void {
+  registerHostedPages(app, context)
+  registerSubscribe(app, context)
+  registerSwitches(app, context)
+  registerCancel(app, context)
+  registerPlainChanges(app, context)
+  app.openapi(subscriptionRoute, async (http) => {
+    const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
+    return http.json(await readSubscription(context, context.db, organizationId), 200)
+  })
+}
+
+function registerHostedPages(app: App, context: BillingContext): void {
+  const checkout = postRoute('checkout', {
+    summary: 'Open a hosted checkout for a plan',
+    description: 'Answers the address of Stripe’s page. The plan stands once it is paid there.',
+    body: checkoutSchema,
+    answer: hostedPageSchema,
+  })
+  app.openapi(checkout, async (http) => {
+    const body = http.req.valid('json')
+    const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
+    const page = await openCheckout(context, {
+      organizationId,
+      planKey: body.plan ?? body.tier ?? null,
+      interval: body.interval ?? null,
+      priceId: body.price_id ?? null,
+      quantity: body.quantity ?? 1,
+      trialDays: body.trial_period_days ?? 0,
+      byOperator: principal.kind === 'operator',
+      successUrl: body.success_url,
+      cancelUrl: body.cancel_url,
+    })
+    return http.json(page, 200)
+  })
+  const portal = postRoute('portal', { summary: 'Open the hosted billing portal', body: portalSchema, answer: hostedPageSchema })
+  app.openapi(portal, async (http) => {
+    const body = http.req.valid('json')
+    const { organizationId } = callerOf(http, 'admin', body.organization_id)
+    return http.json(await openPortal(context, { organizationId, returnUrl: body.return_url }), 200)
+  })
+}
+
+function registerSubscribe(app: App, context: BillingContext): void {
+  const toRequest = (body: z.infer<typeof subscribeSchema>, principal: Principal): PlanChangeRequest => ({
+    kind: 'subscribe',
+    planKey: requirePlan(body.tier ?? body.plan, 'tier'),
+    interval: body.interval ?? null,
+    quantity: body.quantity ?? 1,
+    paymentMethodId: body.payment_method_id ?? null,
+    trialDays: body.trial_period_days ?? null,
+    byOperator: principal.kind === 'operator',
+  })
+  const subscribe = postRoute('subscribe', {
+    summary: 'Subscribe to a plan',
+    description: 'With a payment method, or for a trial without one (EM-9).',
+    body: subscribeSchema,
+    answer: changedSchema,
+  })
+  app.openapi(subscribe, async (http) => {
+    const body = http.req.valid('json')
+    const { organizationId, principal, asker } = callerOf(http, 'admin', body.organization_id)
+    await changePlan(context, { organizationId, request: toRequest(body, principal), prorationAt: null }, asker)
+    return http.json(await readChanged(context, context.db, organizationId), 200)
+  })
+  app.openapi(previewRoute('subscribe', subscribeSchema), async (http) => {
+    const body = http.req.valid('json')
+    const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
+    const preview = await previewChange(context, { organizationId, request: toRequest(body, principal), prorationAt: null })
+    return http.json(toPreviewView(preview), 200)
+  })
+}
+
+/** `upgrade` goes up and down (EM-10); `downgrade` is another name for it. */
+function registerSwitches(app: App, context: BillingContext): void {
+  const toOptions = (body: z.infer<typeof switchSchema>) => ({
+    request: {
+      kind: 'switch',
+      planKey: requirePlan(body.new_tier ?? body.tier ?? body.plan, 'new_tier'),
+      interval: body.interval ?? null,
+      quantity: body.quantity ?? null,
+      at: body.at ?? null,
+    } satisfies PlanChangeRequest,
+    prorationAt: body.proration_date === undefined ? null : new Date(body.proration_date),
+  })
+  for (const path of ['upgrade', 'downgrade']) {
+    const change = postRoute(path, {
+      summary: 'Change the plan, the interval or the seats',
+      description: 'Up is paid now, the difference only. Down happens now or at the period’s end.',
+      body: switchSchema,
+      answer: changedSchema,
+    })
+    app.openapi(change, async (http) => {
+      const body = http.req.valid('json')
+      const { organizationId, asker } = callerOf(http, 'admin', body.organization_id)
+      await changePlan(context, { organizationId, ...toOptions(body) }, asker)
+      return http.json(await readChanged(context, context.db, organizationId), 200)
+    })
+    app.openapi(previewRoute(path, switchSchema), async (http) => {
+      const body = http.req.valid('json')
+      const { organizationId } = callerOf(http, 'admin', body.organization_id)
+      return http.json(toPreviewView(await previewChange(context, { organizationId, ...toOptions(body) })), 200)
+    })
+  }
+}
+
+function registerCancel(app: App, context: BillingContext): void {
+  const cancel = postRoute('cancel', {
+    summary: 'Cancel the subscription',
+    description: 'At the end of the period, or now (EM-11).',
+    body: cancelSchema,
+    answer: cancelledSchema,
+  })
+  app.openapi(cancel, async (http) => {
+    const { immediate, named } = readCancel(http.req.valid('json'))
+    const { organizationId, asker } = callerOf(http, 'admin', named)
+    await changePlan(context, { organizationId, request: { kind: 'cancel', immediate }, prorationAt: null }, asker)
+    const { tier, cancel_at, ended_at, subscription_id } = await readSubscription(context, context.db, organizationId)
+    return http.json({ status: 'cancelled' as const, cancel_at: cancel_at ?? ended_at, subscription_id, tier }, 200)
+  })
+  app.openapi(previewRoute('cancel', cancelSchema), async (http) => {
+    const { immediate, named } = readCancel(http.req.valid('json'))
+    const { organizationId } = callerOf(http, 'admin', named)
+    const preview = await previewChange(context, { organizationId, request: { kind: 'cancel', immediate }, prorationAt: null })
+    return http.json(toPreviewView(preview), 200)
+  })
+}
+
+/** Without a body at all no schema runs, and so no default either. */
+function readCancel(body: Partial<z.infer<typeof cancelSchema>>): { immediate: boolean; named: string | undefined } {
+  return { immediate: body.immediate ?? false, named: body.organization_id }
+}
+
+const PLAIN_CHANGES = [
+  { path: 'cancel/undo', kind: 'undo_cancel', summary: 'Take a scheduled cancellation back' },
+  { path: 'upgrade/undo', kind: 'undo_switch', summary: 'Take a scheduled change of plan back' },
+  { path: 'pause', kind: 'pause', summary: 'Pause the subscription' },
+  { path: 'resume', kind: 'resume', summary: 'Resume a paused subscription' },
+] as const
+
+function registerPlainChanges(app: App, context: BillingContext): void {
+  for (const { path, kind, summary } of PLAIN_CHANGES) {
+    app.openapi(postRoute(path, { summary, body: plainSchema, answer: changedSchema }), async (http) => {
+      const { organizationId, asker } = callerOf(http, 'admin', http.req.valid('json').organization_id)
+      await changePlan(context, { organizationId, request: { kind }, prorationAt: null }, asker)
+      return http.json(await readChanged(context, context.db, organizationId), 200)
+    })
+    app.openapi(previewRoute(path, plainSchema), async (http) => {
+      const { organizationId } = callerOf(http, 'admin', http.req.valid('json').organization_id)
+      const preview = await previewChange(context, { organizationId, request: { kind }, prorationAt: null })
+      return http.json(toPreviewView(preview), 200)
+    })
+  }
+}
+
+export type BillingCaller = { readonly organizationId: string; readonly principal: Principal; readonly asker: Asker }
+
+/** Who calls, and on which organization they act. */
+export function callerOf(http: Context<AppEnv>, scope: Scope, named: string | undefined): BillingCaller {
+  const principal = requireScope(http.get('principal'), scope)
+  const organizationId = organizationFor(principal, named)
+  return { organizationId, principal, asker: { actor: actorOf(principal), requestId: http.get('requestId') } }
+}
+
+function requirePlan(planKey: string | undefined, field: string): string {
+  if (planKey === undefined) throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
+  return planKey
+}

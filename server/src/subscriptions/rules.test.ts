@@ -1,0 +1,249 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { computePlanChange, type BillingState, type CurrentSubscription, type Offer, type PlanChangeRequest } from './rules.ts'
+
+const at = (day: number) => new Date(Date.UTC(2026, 2, day))
+const now = at(10)
+const offer = (planKey: string, interval: 'monthly' | 'yearly', amountMinor: number): Offer => ({
+  planKey,
+  interval,
+  priceId: `price_${planKey}_${interval}`,
+  amountMinor,
+  currency: 'usd',
+})
+const offers = [
+  offer('starter', 'monthly', 900),
+  offer('pro', 'monthly', 2900),
+  offer('pro', 'yearly', 29_000),
+  offer('enterprise', 'monthly', 19_900),
+]
+const subscription: CurrentSubscription = {
+  id: 'sub_1',
+  itemId: 'si_1',
+  status: 'active',
+  planKey: 'pro',
+  interval: 'monthly',
+  priceId: 'price_pro_monthly',
+  amountMinor: 2900,
+  quantity: 1,
+  currentPeriodStart: at(1),
+  currentPeriodEnd: at(31),
+  trialEndsAt: null,
+  cancelAt: null,
+  cancelAtPeriodEnd: false,
+  scheduleId: null,
+  scheduledAt: null,
+  collectionPaused: false,
+}
+const nobody: BillingState = {
+  subscription: null,
+  offers,
+  planKeys: new Set(['free', 'starter', 'pro', 'enterprise', 'partner']),
+  defaultPlanKey: 'free',
+  hasPaymentMethod: false,
+  hadSubscription: false,
+  hadTrial: false,
+}
+const subscribed: BillingState = { ...nobody, subscription, hadSubscription: true, hasPaymentMethod: true }
+const policy = { trialDays: 14, downgradeAt: 'now' as const }
+const subscribe: Extract<PlanChangeRequest, { kind: 'subscribe' }> = {
+  kind: 'subscribe',
+  planKey: 'pro',
+  interval: null,
+  quantity: 1,
+  paymentMethodId: null,
+  trialDays: null,
+  byOperator: false,
+}
+const change: Extract<PlanChangeRequest, { kind: 'switch' }> = {
+  kind: 'switch',
+  planKey: 'enterprise',
+  interval: null,
+  quantity: null,
+  at: null,
+}
+const compute = (state: BillingState, request: PlanChangeRequest) => computePlanChange(state, request, policy, now)
+const coded = (code: string) => expect.objectContaining({ code }) as Error
+
+describe('subscribe (EM-9)', () => {
+  test('without a payment method starts a trial of the policy’s days', () => {
+    expect(compute(nobody, subscribe)).toMatchObject({
+      kind: 'start',
+      trialDays: 14,
+      offer: { planKey: 'pro', interval: 'monthly' },
+    })
+  })
+
+  test('with a payment method starts at once, or with the trial that is asked for', () => {
+    expect(compute(nobody, { ...subscribe, paymentMethodId: 'pm_1' })).toMatchObject({ trialDays: null, paymentMethodId: 'pm_1' })
+    expect(compute(nobody, { ...subscribe, paymentMethodId: 'pm_1', trialDays: 7 })).toMatchObject({ trialDays: 7 })
+  })
+
+  test('gives one trial: a second is refused, and without a payment method nothing starts', () => {
+    const tried = { ...nobody, hadSubscription: true, hadTrial: true }
+    expect(() => compute(tried, { ...subscribe, trialDays: 7 })).toThrow(coded('conflict'))
+    expect(() => compute(tried, subscribe)).toThrow(coded('payment_method_missing'))
+    expect(compute(tried, { ...subscribe, trialDays: 60, byOperator: true })).toMatchObject({ trialDays: 60 })
+  })
+
+  test('lets nobody help themselves to a longer trial', () => {
+    expect(() => compute(nobody, { ...subscribe, trialDays: 365 })).toThrow(coded('invalid_request'))
+  })
+
+  test('charges the payment method that is there, once the first subscription is over', () => {
+    expect(compute({ ...subscribed, subscription: null }, subscribe)).toMatchObject({ kind: 'start', trialDays: null })
+  })
+
+  test('is refused while a subscription stands, and takes the place of one that never came to life', () => {
+    expect(() => compute(subscribed, subscribe)).toThrow(coded('subscription_exists'))
+    const incomplete = { ...subscribed, subscription: { ...subscription, status: 'incomplete' as const } }
+    expect(compute(incomplete, { ...subscribe, paymentMethodId: 'pm_1' })).toMatchObject({ replacesSubscriptionId: 'sub_1' })
+  })
+
+  test.each([
+    ['partner', null, 'plan_not_offered'],
+    ['free', null, 'plan_not_offered'],
+    ['nonsense', null, 'unknown_plan'],
+    ['starter', 'yearly' as const, 'plan_not_offered'],
+  ])('sells only what is offered: %s %s is %s', (planKey, interval, code) => {
+    expect(() => compute(nobody, { ...subscribe, planKey, interval })).toThrow(coded(code))
+  })
+})
+
+describe('a switch (EM-10)', () => {
+  test('up happens now and is paid now', () => {
+    expect(compute(subscribed, change)).toMatchObject({ kind: 'switch_now', direction: 'upgrade', invoiceNow: true })
+  })
+
+  test('down happens when the policy says, or the request', () => {
+    const down = { ...change, planKey: 'starter' }
+    expect(compute(subscribed, down)).toMatchObject({ kind: 'switch_now', direction: 'downgrade', invoiceNow: false })
+    expect(compute(subscribed, { ...down, at: 'period_end' })).toMatchObject({ kind: 'switch_at_period_end', at: at(31) })
+    expect(computePlanChange(subscribed, down, { ...policy, downgradeAt: 'period_end' }, now).kind).toBe('switch_at_period_end')
+  })
+
+  test('from a year to months of the same plan is no upgrade, though a month costs more per day', () => {
+    const yearly = { ...subscribed, subscription: { ...subscription, interval: 'yearly' as const, amountMinor: 29_000 } }
+    expect(compute(yearly, { ...change, planKey: 'pro', interval: 'monthly' })).toMatchObject({
+      direction: 'interval',
+      invoiceNow: false,
+    })
+    expect(compute(subscribed, { ...change, planKey: 'pro', interval: 'yearly' })).toMatchObject({
+      kind: 'switch_now',
+      direction: 'interval',
+    })
+    expect(compute(yearly, { ...change, planKey: 'starter' })).toMatchObject({
+      direction: 'downgrade',
+      to: { interval: 'monthly' },
+    })
+  })
+
+  test('to another number of seats goes by what they cost', () => {
+    const three = { ...subscribed, subscription: { ...subscription, quantity: 3 } }
+    expect(compute(three, { ...change, planKey: 'pro', quantity: 5 })).toMatchObject({
+      direction: 'upgrade',
+      to: { quantity: 5 },
+    })
+    expect(compute(three, { ...change, planKey: 'pro', quantity: 2 })).toMatchObject({ direction: 'downgrade' })
+    expect(compute(three, { ...change, planKey: 'starter' })).toMatchObject({ to: { quantity: 3 } })
+  })
+
+  test('to what is there already changes nothing', () => {
+    expect(compute(subscribed, { ...change, planKey: 'pro' }).kind).toBe('none')
+  })
+
+  test('to the free plan is a cancellation', () => {
+    expect(compute(subscribed, { ...change, planKey: 'free' })).toMatchObject({ kind: 'cancel_at_period_end', at: at(31) })
+  })
+
+  test('takes back a cancellation, and a scheduled change that it replaces', () => {
+    const leaving = { ...subscribed, subscription: { ...subscription, cancelAt: at(31), scheduleId: 'sub_sched_1' } }
+    expect(compute(leaving, change)).toMatchObject({ undoesCancel: true, releasesScheduleId: 'sub_sched_1' })
+  })
+
+  test('during a trial never waits for its end', () => {
+    const trying = { ...subscribed, subscription: { ...subscription, status: 'trialing' as const, trialEndsAt: at(20) } }
+    expect(compute(trying, { ...change, planKey: 'starter', at: 'period_end' }).kind).toBe('switch_now')
+  })
+
+  test('needs a subscription', () => {
+    expect(() => compute(nobody, change)).toThrow(coded('subscription_missing'))
+  })
+})
+
+describe('cancel (EM-11)', () => {
+  test('at the period’s end, at once, and back', () => {
+    expect(compute(subscribed, { kind: 'cancel', immediate: false })).toMatchObject({ kind: 'cancel_at_period_end', at: at(31) })
+    expect(compute(subscribed, { kind: 'cancel', immediate: true }).kind).toBe('cancel_now')
+    const leaving = { ...subscribed, subscription: { ...subscription, cancelAt: at(31) } }
+    expect(compute(leaving, { kind: 'undo_cancel' }).kind).toBe('undo_cancel')
+    expect(compute(leaving, { kind: 'cancel', immediate: true }).kind).toBe('cancel_now')
+    expect(compute(leaving, { kind: 'cancel', immediate: false }).kind).toBe('none')
+  })
+
+  test('of what was never paid is at once', () => {
+    const incomplete = { ...subscribed, subscription: { ...subscription, status: 'incomplete' as const } }
+    expect(compute(incomplete, { kind: 'cancel', immediate: false }).kind).toBe('cancel_now')
+  })
+})
+
+describe('pause and resume', () => {
+  test('only what is active can be paused, only what is paused resumed', () => {
+    const paused = { ...subscribed, subscription: { ...subscription, status: 'paused' as const } }
+    expect(compute(subscribed, { kind: 'pause' }).kind).toBe('pause')
+    expect(compute(paused, { kind: 'pause' }).kind).toBe('none')
+    expect(compute(paused, { kind: 'resume' }).kind).toBe('resume')
+    const owing = { ...subscribed, subscription: { ...subscription, status: 'past_due' as const } }
+    expect(() => compute(owing, { kind: 'pause' })).toThrow(coded('conflict'))
+  })
+})
+
+test('whatever is asked of whatever state, nothing is ever sold that is not offered', () => {
+  const request: fc.Arbitrary<PlanChangeRequest> = fc.oneof(
+    fc.record({
+      kind: fc.constant('subscribe' as const),
+      planKey: fc.constantFrom('free', 'starter', 'pro', 'enterprise', 'partner', 'nonsense'),
+      interval: fc.constantFrom('monthly', 'yearly', null),
+      quantity: fc.integer({ min: 1, max: 5 }),
+      paymentMethodId: fc.option(fc.constant('pm_1')),
+      trialDays: fc.option(fc.integer({ min: 0, max: 30 })),
+      byOperator: fc.boolean(),
+    }),
+    fc.record({
+      kind: fc.constant('switch' as const),
+      planKey: fc.constantFrom('free', 'starter', 'pro', 'enterprise', 'partner', 'nonsense'),
+      interval: fc.constantFrom('monthly', 'yearly', null),
+      quantity: fc.option(fc.integer({ min: 1, max: 5 })),
+      at: fc.constantFrom('now', 'period_end', null),
+    }),
+  )
+  const states = fc.record({
+    subscription: fc.option(
+      fc.record({
+        status: fc.constantFrom(...(['active', 'trialing', 'past_due', 'unpaid', 'paused', 'incomplete'] as const)),
+        cancelAt: fc.option(fc.constant(at(31))),
+      }),
+    ),
+    hadTrial: fc.boolean(),
+    hadSubscription: fc.boolean(),
+    hasPaymentMethod: fc.boolean(),
+  })
+  const sold = new Set(offers.map(({ priceId }) => priceId))
+  fc.assert(
+    fc.property(states, request, (drawn, asked) => {
+      const state = { ...nobody, ...drawn, subscription: drawn.subscription && { ...subscription, ...drawn.subscription } }
+      const computed = outcomeOf(() => compute(state, asked))
+      if (computed === null || !('offer' in computed)) return
+      expect(sold).toContain(computed.offer.priceId)
+      expect(computed.offer.planKey).toBe(asked.kind === 'subscribe' || asked.kind === 'switch' ? asked.planKey : null)
+    }),
+  )
+})
+
+function outcomeOf<Result>(work: () => Result): Result | null {
+  try {
+    return work()
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,328 @@
+import type { PriceInterval } from '../catalog/define.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { DAY_MS } from '../lib/period.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+
+/** A price at which a plan can be bought now. */
+export type Offer = {
+  readonly planKey: string
+  readonly interval: PriceInterval
+  readonly priceId: string
+  /** Minor units for one, per interval. */
+  readonly amountMinor: number
+  readonly currency: string
+}
+
+/** The subscription that counts, while it has not ended. */
+export type CurrentSubscription = {
+  readonly id: string
+  readonly itemId: string
+  readonly status: SubscriptionStatus
+  readonly planKey: string
+  readonly interval: PriceInterval
+  readonly priceId: string
+  readonly amountMinor: number
+  readonly quantity: number
+  readonly currentPeriodStart: Instant
+  readonly currentPeriodEnd: Instant
+  readonly trialEndsAt: Instant | null
+  readonly cancelAt: Instant | null
+  /** How Stripe was told of the cancellation: to the period's end, or at a date. */
+  readonly cancelAtPeriodEnd: boolean
+  readonly scheduleId: string | null
+  readonly scheduledAt: Instant | null
+  /** Whether invoices are made but not collected for now. */
+  readonly collectionPaused: boolean
+}
+
+/** Everything that a plan change depends on. */
+export type BillingState = {
+  readonly subscription: CurrentSubscription | null
+  readonly offers: readonly Offer[]
+  /** Plans of the catalog, to tell one that is not offered from one that is not known. */
+  readonly planKeys: ReadonlySet<string>
+  readonly defaultPlanKey: string
+  readonly hasPaymentMethod: boolean
+  readonly hadSubscription: boolean
+  readonly hadTrial: boolean
+}
+
+export type PlanChangePolicy = {
+  /** Days of a trial where none are named; 0 gives none. Also the most that a customer may ask for. */
+  readonly trialDays: number
+  readonly downgradeAt: 'now' | 'period_end'
+}
+
+export type PlanChangeRequest =
+  | {
+      readonly kind: 'subscribe'
+      readonly planKey: string
+      readonly interval: PriceInterval | null
+      readonly quantity: number
+      readonly paymentMethodId: string | null
+      /** null: none is asked for; without a payment method the policy's is given. */
+      readonly trialDays: number | null
+      /** Operators may give any trial, again and again. */
+      readonly byOperator: boolean
+    }
+  | {
+      readonly kind: 'switch'
+      readonly planKey: string
+      readonly interval: PriceInterval | null
+      readonly quantity: number | null
+      readonly at: 'now' | 'period_end' | null
+    }
+  | { readonly kind: 'cancel'; readonly immediate: boolean }
+  | { readonly kind: 'undo_cancel' }
+  | { readonly kind: 'undo_switch' }
+  | { readonly kind: 'pause' }
+  | { readonly kind: 'resume' }
+
+/** What a subscription sells. */
+export type Terms = { readonly planKey: string; readonly interval: PriceInterval; readonly quantity: number }
+
+export type SwitchDirection = 'upgrade' | 'downgrade' | 'interval'
+
+/** A plan change, worked out but not carried out. */
+export type PlanChange =
+  | {
+      readonly kind: 'start'
+      readonly offer: Offer
+      readonly quantity: number
+      readonly trialDays: number | null
+      readonly paymentMethodId: string | null
+      /** A subscription that never came to life, or is paused after its trial, makes room. */
+      readonly replacesSubscriptionId: string | null
+    }
+  | {
+      readonly kind: 'switch_now'
+      readonly subscription: CurrentSubscription
+      readonly direction: SwitchDirection
+      readonly from: Terms
+      readonly to: Terms
+      readonly offer: Offer
+      /** Whether the difference is invoiced and paid in this moment; otherwise it goes onto the next invoice. */
+      readonly invoiceNow: boolean
+      /** A change of plan is a wish to stay. */
+      readonly undoesCancel: boolean
+      readonly releasesScheduleId: string | null
+    }
+  | {
+      readonly kind: 'switch_at_period_end'
+      readonly subscription: CurrentSubscription
+      readonly direction: SwitchDirection
+      readonly from: Terms
+      readonly to: Terms
+      readonly offer: Offer
+      readonly at: Instant
+      readonly undoesCancel: boolean
+      readonly scheduleId: string | null
+    }
+  | { readonly kind: 'cancel_now'; readonly subscription: CurrentSubscription; readonly releasesScheduleId: string | null }
+  | {
+      readonly kind: 'cancel_at_period_end'
+      readonly subscription: CurrentSubscription
+      readonly at: Instant
+      readonly releasesScheduleId: string | null
+    }
+  | { readonly kind: 'undo_cancel'; readonly subscription: CurrentSubscription }
+  | { readonly kind: 'undo_switch'; readonly subscription: CurrentSubscription; readonly scheduleId: string }
+  | { readonly kind: 'pause'; readonly subscription: CurrentSubscription }
+  | { readonly kind: 'resume'; readonly subscription: CurrentSubscription }
+  | { readonly kind: 'none'; readonly reason: string }
+
+/**
+ * Works out what a request means for an organization. Pure: the preview shows it, the execution carries it out.
+ * @throws DomainError `unknown_plan`, `plan_not_offered`, `subscription_exists`, `subscription_missing`,
+ * `payment_method_missing`, `conflict`
+ */
+export function computePlanChange(
+  state: BillingState,
+  request: PlanChangeRequest,
+  policy: PlanChangePolicy,
+  now: Instant,
+): PlanChange {
+  switch (request.kind) {
+    case 'subscribe':
+      return computeStart(state, request, policy)
+    case 'switch':
+      return computeSwitch(state, request, policy, now)
+    case 'cancel':
+      return computeCancel(requireSubscription(state), request.immediate)
+    case 'undo_cancel':
+      return computeUndoCancel(requireSubscription(state))
+    case 'undo_switch':
+      return computeUndoSwitch(requireSubscription(state))
+    case 'pause':
+      return computePause(requireSubscription(state))
+    case 'resume':
+      return computeResume(requireSubscription(state))
+  }
+}
+
+/**
+ * The price at which a plan is bought.
+ * @throws DomainError `unknown_plan`, `plan_not_offered`
+ */
+export function findOffer(
+  state: BillingState,
+  planKey: string,
+  interval: PriceInterval | null,
+  prefer: PriceInterval = 'monthly',
+): Offer {
+  const offers = state.offers.filter((offer) => offer.planKey === planKey)
+  const wanted = interval ?? prefer
+  const offer = offers.find((each) => each.interval === wanted) ?? (interval === null ? offers[0] : undefined)
+  if (offer) return offer
+  if (!state.planKeys.has(planKey)) throw new DomainError('unknown_plan', `There is no plan "${planKey}".`, { plan: planKey })
+  const how = interval === null || offers.length === 0 ? '' : ` ${interval}`
+  throw new DomainError('plan_not_offered', `The plan "${planKey}" cannot be bought${how}.`, { plan: planKey })
+}
+
+type SubscribeRequest = Extract<PlanChangeRequest, { kind: 'subscribe' }>
+
+function computeStart(state: BillingState, request: SubscribeRequest, policy: PlanChangePolicy): PlanChange {
+  const offer = findOffer(state, request.planKey, request.interval)
+  const { subscription } = state
+  if (subscription !== null && !makesRoom(subscription)) {
+    throw new DomainError('subscription_exists', 'There is a subscription already; change it with /upgrade or /downgrade.', {
+      subscription_id: subscription.id,
+      tier: subscription.planKey,
+    })
+  }
+  const trialDays = trialFor(state, request, policy)
+  if (trialDays === null && request.paymentMethodId === null && !state.hasPaymentMethod) {
+    throw new DomainError('payment_method_missing', 'There is no payment method to charge; name one, or use /checkout.')
+  }
+  return {
+    kind: 'start',
+    offer,
+    quantity: request.quantity,
+    trialDays,
+    paymentMethodId: request.paymentMethodId,
+    replacesSubscriptionId: subscription?.id ?? null,
+  }
+}
+
+function makesRoom({ status }: CurrentSubscription): boolean {
+  return status === 'incomplete' || status === 'paused'
+}
+
+/** EM-9: no payment method is needed for a trial; each organization has one, unless an operator gives another. */
+function trialFor(state: BillingState, request: SubscribeRequest, policy: PlanChangePolicy): number | null {
+  const { trialDays, byOperator, paymentMethodId } = request
+  if (trialDays === null) {
+    const first = paymentMethodId === null && !state.hadSubscription && !state.hadTrial
+    return first && policy.trialDays > 0 ? policy.trialDays : null
+  }
+  if (trialDays === 0) return null
+  if (byOperator) return trialDays
+  if (state.hadTrial) throw new DomainError('conflict', 'The trial has been used already.', { field: 'trial_period_days' })
+  if (trialDays > policy.trialDays) {
+    throw new DomainError('invalid_request', `A trial lasts ${policy.trialDays} days at most.`, { field: 'trial_period_days' })
+  }
+  return trialDays
+}
+
+type SwitchRequest = Extract<PlanChangeRequest, { kind: 'switch' }>
+
+function computeSwitch(state: BillingState, request: SwitchRequest, policy: PlanChangePolicy, now: Instant): PlanChange {
+  const subscription = requireSubscription(state)
+  if (subscription.status === 'incomplete') {
+    throw new DomainError('conflict', 'The first payment of the subscription is still open; pay it or subscribe again.')
+  }
+  if (request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
+    // Down to what costs nothing is a cancellation.
+    return computeCancel(subscription, request.at === 'now')
+  }
+  const offer = findOffer(state, request.planKey, request.interval, subscription.interval)
+  const from: Terms = { planKey: subscription.planKey, interval: subscription.interval, quantity: subscription.quantity }
+  const to: Terms = { planKey: offer.planKey, interval: offer.interval, quantity: request.quantity ?? subscription.quantity }
+  if (from.planKey === to.planKey && from.interval === to.interval && from.quantity === to.quantity) {
+    return { kind: 'none', reason: `The plan is "${to.planKey}" already.` }
+  }
+  const direction = directionOf(subscription, offer, to)
+  const undoesCancel = subscription.cancelAt !== null
+  const smaller = direction === 'downgrade' || (direction === 'interval' && to.interval === 'monthly')
+  const when = request.at ?? (smaller ? policy.downgradeAt : 'now')
+  const { scheduleId } = subscription
+  // A trial has nothing to run out first: nothing is paid yet.
+  if (when === 'period_end' && subscription.status !== 'trialing' && subscription.currentPeriodEnd > now) {
+    const at = subscription.currentPeriodEnd
+    return { kind: 'switch_at_period_end', subscription, direction, from, to, offer, at, undoesCancel, scheduleId }
+  }
+  const invoiceNow = direction === 'upgrade'
+  return {
+    kind: 'switch_now',
+    subscription,
+    direction,
+    from,
+    to,
+    offer,
+    invoiceNow,
+    undoesCancel,
+    releasesScheduleId: scheduleId,
+  }
+}
+
+/**
+ * Which way a switch goes. Another interval of the same plan is its own kind: a year costs less per day than twelve months, and
+ * going from one to the other is neither up nor down (a known fault elsewhere).
+ */
+function directionOf(subscription: CurrentSubscription, offer: Offer, to: Terms): SwitchDirection {
+  if (subscription.planKey === offer.planKey && subscription.interval !== offer.interval) return 'interval'
+  const before = yearlyAmount(subscription.interval, subscription.amountMinor * subscription.quantity)
+  const after = yearlyAmount(offer.interval, offer.amountMinor * to.quantity)
+  return after >= before ? 'upgrade' : 'downgrade'
+}
+
+function yearlyAmount(interval: PriceInterval, amountMinor: number): number {
+  return interval === 'monthly' ? amountMinor * 12 : amountMinor
+}
+
+function computeCancel(subscription: CurrentSubscription, immediate: boolean): PlanChange {
+  const releasesScheduleId = subscription.scheduleId
+  // What was never paid has no period that could run out.
+  if (immediate || subscription.status === 'incomplete') return { kind: 'cancel_now', subscription, releasesScheduleId }
+  if (subscription.cancelAt !== null) return { kind: 'none', reason: 'The subscription is cancelled already.' }
+  return { kind: 'cancel_at_period_end', subscription, at: subscription.currentPeriodEnd, releasesScheduleId }
+}
+
+function computeUndoCancel(subscription: CurrentSubscription): PlanChange {
+  return subscription.cancelAt === null
+    ? { kind: 'none', reason: 'No cancellation is scheduled.' }
+    : { kind: 'undo_cancel', subscription }
+}
+
+function computeUndoSwitch(subscription: CurrentSubscription): PlanChange {
+  return subscription.scheduleId === null || subscription.scheduledAt === null
+    ? { kind: 'none', reason: 'No change of plan is scheduled.' }
+    : { kind: 'undo_switch', subscription, scheduleId: subscription.scheduleId }
+}
+
+function computePause(subscription: CurrentSubscription): PlanChange {
+  if (subscription.status === 'paused') return { kind: 'none', reason: 'The subscription is paused already.' }
+  if (subscription.status !== 'active') {
+    throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be paused.`)
+  }
+  return { kind: 'pause', subscription }
+}
+
+function computeResume(subscription: CurrentSubscription): PlanChange {
+  return subscription.status === 'paused'
+    ? { kind: 'resume', subscription }
+    : { kind: 'none', reason: 'The subscription is not paused.' }
+}
+
+function requireSubscription({ subscription }: BillingState): CurrentSubscription {
+  if (subscription === null) {
+    throw new DomainError('subscription_missing', 'There is no subscription; start one with /subscribe or /checkout.')
+  }
+  return subscription
+}
+
+/** When a trial that begins now ends. */
+export function trialEndOf(now: Instant, trialDays: number): Instant {
+  return new Date(now.getTime() + trialDays * DAY_MS)
+}

@@ -1,0 +1,46 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Queryable } from '../db/database.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import type { BillingState, CurrentSubscription } from './rules.ts'
+import { findAccountSubscription, listOffers, readHistory, type AccountSubscription } from './store.ts'
+
+/** Everything that a plan change of an organization depends on, from the mirror. */
+export async function readBillingState(context: BillingContext, db: Queryable, organizationId: string): Promise<BillingState> {
+  const { catalog } = context.catalogs.current
+  const found = await findAccountSubscription(db, organizationId)
+  return {
+    subscription: found === null || ENDED.has(found.status) ? null : toCurrent(found),
+    offers: await listOffers(db, purchasablePlans(catalog)),
+    planKeys: new Set(catalog.plans.keys()),
+    defaultPlanKey: catalog.defaultPlanKey,
+    ...(await readHistory(db, organizationId)),
+  }
+}
+
+const ENDED: ReadonlySet<string> = new Set(['canceled', 'incomplete_expired'])
+
+/** Plans that the present catalog sells. */
+export function purchasablePlans(catalog: Catalog): string[] {
+  return [...catalog.plans.values()].filter(({ purchasable }) => purchasable).map(({ key }) => key)
+}
+
+function toCurrent(found: AccountSubscription): CurrentSubscription {
+  return {
+    id: found.subscriptionId,
+    itemId: found.itemId,
+    status: found.status,
+    planKey: found.planKey,
+    interval: found.interval ?? 'monthly',
+    priceId: found.priceId,
+    amountMinor: found.amountMinor,
+    quantity: found.quantity,
+    currentPeriodStart: found.currentPeriodStart,
+    currentPeriodEnd: found.currentPeriodEnd,
+    trialEndsAt: found.trialEndsAt,
+    cancelAt: found.cancelAt,
+    cancelAtPeriodEnd: found.cancelAtPeriodEnd,
+    scheduleId: found.scheduleId,
+    scheduledAt: found.scheduledAt,
+    collectionPaused: found.pauseBehavior !== null,
+  }
+}

@@ -1,0 +1,106 @@
+import type { Queryable } from '../db/database.ts'
+import type { PriceInterval } from '../catalog/define.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { Offer } from './rules.ts'
+
+/** Prices that sell a plan now, of the plans named. */
+export async function listOffers(db: Queryable, planKeys: readonly string[]): Promise<Offer[]> {
+  const { rows } = await db.query<Omit<Offer, 'amountMinor'> & { amountMinor: bigint }>(
+    `select plan_key as "planKey", price_key as "interval", stripe_price_id as "priceId", amount_minor as "amountMinor", currency
+     from plan_prices where superseded_at is null and plan_key = any($1) order by plan_key, price_key`,
+    [planKeys],
+  )
+  return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
+}
+
+/** The subscription on which an account stands, with the item that sells its plan. */
+export type AccountSubscription = {
+  readonly planKey: string
+  readonly subscriptionId: string
+  readonly status: SubscriptionStatus
+  readonly interval: PriceInterval | null
+  readonly cancelAt: Instant | null
+  readonly endedAt: Instant | null
+  readonly cancelAtPeriodEnd: boolean
+  readonly trialEndsAt: Instant | null
+  readonly scheduledAt: Instant | null
+  readonly scheduledPlanKey: string | null
+  readonly scheduledInterval: string | null
+  readonly scheduleId: string | null
+  readonly pauseBehavior: string | null
+  readonly paymentMethodId: string | null
+  readonly itemId: string
+  readonly priceId: string
+  readonly amountMinor: number
+  readonly currency: string
+  readonly quantity: number
+  readonly currentPeriodStart: Instant
+  readonly currentPeriodEnd: Instant
+}
+
+export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
+  const { rows } = await db.query<
+    Omit<AccountSubscription, 'amountMinor' | 'quantity'> & { amountMinor: bigint; quantity: bigint }
+  >(
+    `select account.plan_key as "planKey", subscription.id as "subscriptionId", subscription.status,
+       case item.billing_interval when 'year' then 'yearly' when 'month' then 'monthly' end as "interval",
+       account.cancel_at as "cancelAt", subscription.ended_at as "endedAt", subscription.cancel_at_period_end as "cancelAtPeriodEnd",
+       account.trial_ends_at as "trialEndsAt", account.scheduled_at as "scheduledAt",
+       account.scheduled_plan_key as "scheduledPlanKey", account.scheduled_price_key as "scheduledInterval",
+       subscription.schedule_id as "scheduleId",
+       subscription.pause_behavior as "pauseBehavior", account.payment_method_id as "paymentMethodId", item.id as "itemId",
+       item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
+       coalesce(item.quantity, 1) as quantity, item.current_period_start as "currentPeriodStart",
+       item.current_period_end as "currentPeriodEnd"
+     from accounts account
+     join stripe_subscriptions subscription
+       on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
+     join stripe_subscription_items item
+       on item.organization_id = account.organization_id and item.subscription_id = subscription.id
+     where account.organization_id = $1
+     order by item.price_id = account.stripe_price_id desc nulls last, item.id limit 1`,
+    [organizationId],
+  )
+  const row = rows[0]
+  return row ? { ...row, amountMinor: Number(row.amountMinor), quantity: Number(row.quantity) } : null
+}
+
+export type PaymentHistory = { readonly hadSubscription: boolean; readonly hadTrial: boolean; readonly hasPaymentMethod: boolean }
+
+/** What an organization had before, as the mirror knows it. */
+export async function readHistory(db: Queryable, organizationId: string): Promise<PaymentHistory> {
+  const { rows } = await db.query<PaymentHistory>(
+    `select
+       exists (select from stripe_subscriptions where organization_id = $1 and status not in ('incomplete', 'incomplete_expired'))
+         as "hadSubscription",
+       exists (select from stripe_subscriptions where organization_id = $1 and trial_end is not null) as "hadTrial",
+       exists (select from accounts where organization_id = $1 and payment_method_id is not null) as "hasPaymentMethod"`,
+    [organizationId],
+  )
+  return rows[0]!
+}
+
+export type BillingFacts = {
+  readonly paymentMethodId: string | null
+  readonly nextInvoiceAt: Instant | null
+  readonly syncedAt: Instant | null
+  /** Stripe's page of the newest open invoice, where it can be paid. */
+  readonly openInvoiceUrl: string | null
+}
+
+/** What else is known of an organization's billing (EM-15). */
+export async function findBillingFacts(db: Queryable, organizationId: string): Promise<BillingFacts> {
+  const { rows } = await db.query<BillingFacts>(
+    `select account.payment_method_id as "paymentMethodId", account.next_invoice_at as "nextInvoiceAt",
+       sync.synced_at as "syncedAt",
+       (select hosted_invoice_url from stripe_invoices
+        where organization_id = $1 and status = 'open' order by created_at desc limit 1) as "openInvoiceUrl"
+     from organizations organization
+     left join accounts account on account.organization_id = organization.id
+     left join stripe_syncs sync on sync.organization_id = organization.id
+     where organization.id = $1`,
+    [organizationId],
+  )
+  return rows[0] ?? { paymentMethodId: null, nextInvoiceAt: null, syncedAt: null, openInvoiceUrl: null }
+}
