@@ -45,7 +45,7 @@ function clockRoutes(controls: Controls): PageRoute[] {
     }),
     page('GET /_sandbox/chaos', () => json(controls.chaos())),
     page('POST /_sandbox/chaos', (request) => {
-      controls.setChaos(bodyOf(request))
+      sentenceAsError(() => controls.setChaos(bodyOf(request)))
       return json(controls.chaos())
     }),
     page('GET /_sandbox/rate_limits', () => json(controls.rateLimits())),
@@ -93,12 +93,7 @@ function stateRoutes(controls: Controls): PageRoute[] {
   return [
     page('GET /_sandbox/export', () => json(controls.exportFixture())),
     page('POST /_sandbox/import', (request) => {
-      try {
-        return json({ imported: controls.importFixture(bodyOf(request)) })
-      } catch (error) {
-        if (error instanceof RangeError) throw refused(error.message)
-        throw error
-      }
+      return json({ imported: sentenceAsError(() => controls.importFixture(bodyOf(request))) })
     }),
     page('POST /_sandbox/trigger', async (request) => {
       const { event } = bodyOf(request) as { event?: string }
@@ -151,6 +146,16 @@ function bodyOf(request: PageRequest): object {
     throw refused('The body is not valid JSON.')
   }
   throw refused('The body must be a JSON object.')
+}
+
+/** A `RangeError` holds a sentence for the caller. */
+function sentenceAsError<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (error instanceof RangeError) throw refused(error.message)
+    throw error
+  }
 }
 
 function refused(message: string): StripeError {

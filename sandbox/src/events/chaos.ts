@@ -38,6 +38,40 @@ export interface ChaosSettings {
   readonly api?: readonly RouteChaos[]
 }
 
+const DELIVERY_DIAL = ['duplicate', 'delay', 'reorder', 'drop', 'late', 'delayMs', 'lateMs']
+const ROUTE_DIAL = ['route', 'latency', 'tooManyRequests', 'serverError', 'lostResponse', 'latencyMs']
+
+/** Reads settings from outside; throws a `RangeError` with a sentence for a name or a number that makes no sense. */
+export function checkedChaos(settings: unknown): ChaosSettings {
+  const { seed, deliveries, api } = membersOf(settings, ['seed', 'deliveries', 'api'], 'chaos')
+  if (seed !== undefined && typeof seed !== 'number' && typeof seed !== 'string')
+    throw new RangeError('chaos: `seed` must be a number or text.')
+  if (deliveries !== undefined) checkDial(membersOf(deliveries, DELIVERY_DIAL, 'deliveries'), 'deliveries')
+  if (api !== undefined && !Array.isArray(api)) throw new RangeError('chaos: `api` must be a list of routes.')
+  for (const route of (api as unknown[] | undefined) ?? []) checkDial(membersOf(route, ROUTE_DIAL, 'api'), 'api')
+  return settings as ChaosSettings
+}
+
+function membersOf(value: unknown, names: readonly string[], where: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new RangeError(`${where} must be an object.`)
+  const unknown = Object.keys(value).find((name) => !names.includes(name))
+  if (unknown !== undefined) throw new RangeError(`${where}: there is no '${unknown}'. There is: ${names.join(', ')}.`)
+  return value as Record<string, unknown>
+}
+
+function checkDial(dial: Record<string, unknown>, where: string): void {
+  for (const [name, value] of Object.entries(dial)) {
+    if (name === 'route') {
+      if (typeof value !== 'string') throw new RangeError(`${where}: \`route\` must be text.`)
+      continue
+    }
+    const highest = name.endsWith('Ms') ? Infinity : 1
+    if (typeof value !== 'number' || !(value >= 0 && value <= highest)) {
+      throw new RangeError(`${where}: \`${name}\` must be a number from 0 to ${highest}.`)
+    }
+  }
+}
+
 /** What happens to one API request. */
 export interface RequestTrouble {
   readonly latencyMs: number
@@ -68,7 +102,7 @@ export class Chaos {
   private readonly defaultSeed: number | string
 
   constructor(settings: ChaosSettings, defaultSeed: number | string) {
-    this.settings = settings
+    this.settings = checkedChaos(settings)
     this.defaultSeed = defaultSeed
   }
 
@@ -78,7 +112,7 @@ export class Chaos {
 
   /** Replaces the settings and counts requests from the beginning. */
   set(settings: ChaosSettings): void {
-    this.settings = settings
+    this.settings = checkedChaos(settings)
     this.counts.clear()
   }
 

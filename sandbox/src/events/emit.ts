@@ -36,7 +36,7 @@ export function recordEvent(
     id: ctx.newId('evt', 24),
     object: 'event',
     api_version: options.apiVersion,
-    created: ctx.nowOf({ customer, test_clock: subject.test_clock }),
+    created: ctx.nowOf({ customer, test_clock: testClockOf(subject) }),
     data: {
       object: snapshot,
       ...(options.before === undefined ? {} : { previous_attributes: previousAttributes(options.before, snapshot) }),
@@ -97,6 +97,11 @@ function queueDeliveries(ctx: Ctx, event: string, targets: readonly Target[], re
       lastResult: null,
     })
   }
+}
+
+/** Events about a test clock are dated by it, as are those of the objects that live on it. */
+function testClockOf(subject: Subject): unknown {
+  return subject.object === 'test_helpers.test_clock' ? subject.id : subject.test_clock
 }
 
 function customerOf(subject: Subject): string | null {
