@@ -57,6 +57,7 @@ export interface BillingShapes {
       readonly checkoutSession: string | null
     }
   }
+  subscription_item: { plan: never; price: string; tax_rates: readonly string[]; _: StoredSubscriptionItem['_'] }
   invoice: {
     lines: never
     payments: never
@@ -94,7 +95,6 @@ export interface BillingShapes {
     }
   }
   coupon: { valid: never }
-  deleted_coupon: Record<never, never>
   discount: {
     _: {
       /** Taken off: kept, because invoices name it. */
@@ -135,6 +135,7 @@ export const billingLayouts = [
     pending: (item) => (item.invoice === null ? item.customer : null),
   }),
   layout('coupon', ''),
+  layout('deleted_coupon', ''),
   layout('promotion_code', 'promo', {
     code: (promotion) => promotion.code.toLowerCase(),
     coupon: (promotion) => promotion.promotion.coupon,

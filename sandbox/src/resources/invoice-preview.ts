@@ -1,0 +1,222 @@
+/** `POST /v1/invoices/create_preview`: the change is made, its invoice read, and everything undone. */
+import type { Ctx } from '../engine/context.ts'
+import { invalidRequest, missing } from '../engine/errors.ts'
+import type { Params } from '../wire.gen.ts'
+import type { Announce } from './announce.ts'
+import { redeemDiscounts } from './discount-rules.ts'
+import { composeInvoice, type StoredInvoice, totalsPatch } from './invoice-compose.ts'
+import { addOneOffInvoiceItem, firstCurrencyOf } from './invoice-item-params.ts'
+import { linesOfItems, pendingItems } from './invoice-item-store.ts'
+import { previewRenewal, upcoming } from './invoice-upcoming.ts'
+import { creditUnusedTime, lastInvoice } from './subscription-cancel.ts'
+import { changeSubscription, type UpdateParams } from './subscription-change.ts'
+import { firstInvoice, storeNew } from './subscription-create.ts'
+import { nextRenewalOf } from './subscription-items-params.ts'
+import { isEnded, type StoredSubscription } from './subscription-status.ts'
+
+export const PREVIEW_TAKES = [
+  'currency',
+  'customer',
+  'customer_details',
+  'discounts',
+  'invoice_items',
+  'preview_mode',
+  'subscription',
+  'subscription_details',
+] as const
+
+type PreviewParams = Pick<Params['POST /v1/invoices/create_preview'], (typeof PREVIEW_TAKES)[number]>
+type Details = NonNullable<PreviewParams['subscription_details']>
+
+const silently: Announce = () => {}
+
+/** The invoice that would be, presented; nothing stays. Throws `invoice_upcoming_none` when there would be none. */
+export function previewInvoice(ctx: Ctx, params: PreviewParams): Record<string, unknown> {
+  return ctx.rehearse(() => {
+    const invoice = rehearsedInvoice(ctx, params)
+    return ctx.present(withDiscounts(ctx, invoice, params))
+  })
+}
+
+function rehearsedInvoice(ctx: Ctx, params: PreviewParams): StoredInvoice {
+  const details = params.subscription_details
+  if (params.subscription !== undefined) {
+    const subscription = ctx.require('subscription', params.subscription, 'subscription')
+    addItems(ctx, params, subscription.customer, subscription)
+    return orNone(ofSubscription(ctx, subscription, details, params), subscription.customer)
+  }
+  const customer = params.customer ?? transientCustomer(ctx, params)
+  if (details?.items !== undefined) return orNone(ofNewSubscription(ctx, customer, details, params), customer)
+  addItems(ctx, params, customer, null)
+  return orNone(ofCustomer(ctx, customer, params), customer)
+}
+
+function orNone(invoice: StoredInvoice | null, customer: string): StoredInvoice {
+  if (invoice !== null) return invoice.id.startsWith('upcoming_') ? invoice : upcoming(invoice)
+  throw invalidRequest(`No upcoming invoices for customer: ${customer}`, { code: 'invoice_upcoming_none' })
+}
+
+function ofSubscription(
+  ctx: Ctx,
+  subscription: StoredSubscription,
+  details: Details | undefined,
+  params: PreviewParams,
+): StoredInvoice | null {
+  if (isEnded(subscription)) return null
+  const now = ctx.nowOf(subscription)
+  if (details?.cancel_now === true) {
+    if (details.proration_behavior !== 'none') creditUnusedTime(ctx, subscription, details.proration_date ?? now)
+    return lastInvoice(ctx, subscription, { usage: true, now, store: false })
+  }
+  const changed = details === undefined ? null : changeSubscription(ctx, subscription.id, updateParams(details), silently)
+  if (params.preview_mode === 'recurring') return recurring(ctx, ctx.require('subscription', subscription.id))
+  if (changed !== null && changed.invoice !== null) return changed.invoice
+  return previewRenewal(ctx, ctx.require('subscription', subscription.id))
+}
+
+/** What a period costs by itself: without pending items. */
+function recurring(ctx: Ctx, subscription: StoredSubscription): StoredInvoice | null {
+  for (const item of pendingItems(ctx, subscription.customer, {
+    subscription: subscription.id,
+    currency: subscription.currency,
+  })) {
+    ctx.delete('invoiceitem', item.id)
+  }
+  return previewRenewal(ctx, ctx.update('subscription', subscription.id, { cancel_at: null }))
+}
+
+function updateParams(details: Details): UpdateParams {
+  const anchor = details.billing_cycle_anchor
+  if (typeof anchor === 'object' && anchor.type === 'timestamp') {
+    throw invalidRequest('`timestamp` is only for subscriptions that do not exist yet.', {
+      param: 'subscription_details[billing_cycle_anchor][type]',
+    })
+  }
+  const type = typeof anchor === 'object' ? (anchor.type === 'now' ? ('now' as const) : ('unchanged' as const)) : undefined
+  return {
+    ...(details.items === undefined ? {} : { items: details.items }),
+    ...(details.proration_behavior === undefined ? {} : { proration_behavior: details.proration_behavior }),
+    ...(details.proration_date === undefined ? {} : { proration_date: details.proration_date }),
+    ...(details.trial_end === undefined ? {} : { trial_end: details.trial_end }),
+    ...(details.cancel_at === undefined ? {} : { cancel_at: details.cancel_at }),
+    ...(details.cancel_at_period_end === undefined ? {} : { cancel_at_period_end: details.cancel_at_period_end }),
+    ...(details.default_tax_rates === undefined ? {} : { default_tax_rates: details.default_tax_rates }),
+    ...(type === undefined ? {} : { billing_cycle_anchor: { type } }),
+  }
+}
+
+function ofNewSubscription(ctx: Ctx, customer: string, details: Details, params: PreviewParams): StoredInvoice | null {
+  const anchor = details.billing_cycle_anchor
+  const items = (details.items ?? []).map(
+    ({ id: _id, deleted: _deleted, clear_usage: _clear, billing_thresholds: _thresholds, discounts, metadata, ...item }) => ({
+      ...item,
+      ...(discounts === undefined || discounts === '' ? {} : { discounts }),
+      ...(metadata === undefined || metadata === '' ? {} : { metadata }),
+    }),
+  )
+  const { subscription, lines } = storeNew(
+    ctx,
+    {
+      items,
+      ...(params.currency === undefined ? {} : { currency: params.currency }),
+      ...(details.trial_end === undefined ? {} : { trial_end: details.trial_end }),
+      ...(details.start_date === undefined ? {} : { backdate_start_date: details.start_date }),
+      ...(details.proration_behavior === undefined ? {} : { proration_behavior: details.proration_behavior }),
+      ...(details.billing_mode === undefined ? {} : { billing_mode: details.billing_mode }),
+      ...(typeof anchor === 'object' && anchor.timestamp !== undefined ? { billing_cycle_anchor: anchor.timestamp } : {}),
+      ...(details.default_tax_rates === undefined ? {} : { default_tax_rates: details.default_tax_rates }),
+    },
+    customer,
+  )
+  addItems(ctx, params, customer, subscription)
+  const taken = pendingItems(ctx, customer, { subscription: subscription.id, currency: subscription.currency })
+  const first = firstInvoice(ctx, subscription, lines, taken, false)
+  if (params.preview_mode === 'recurring' || first === null) return recurring(ctx, ctx.require('subscription', subscription.id))
+  return first
+}
+
+/** Items that wait for no subscription, else the next invoice among the customer's subscriptions. */
+function ofCustomer(ctx: Ctx, customerId: string, params: PreviewParams): StoredInvoice | null {
+  const customer = ctx.require('customer', customerId, 'customer')
+  const running = ctx.store
+    .by('subscription', 'customer', customerId)
+    .filter((subscription) => !isEnded(subscription))
+    .sort((left, right) => nextRenewalOf(left._.items) - nextRenewalOf(right._.items))
+  for (const subscription of running) {
+    const invoice = previewRenewal(ctx, subscription)
+    if (invoice !== null) return invoice
+  }
+  const currency = params.currency?.toLowerCase() ?? customer.currency ?? 'usd'
+  const items = pendingItems(ctx, customerId, { subscription: null, currency })
+  if (items.length === 0) return null
+  const now = ctx.now(customerId)
+  return composeInvoice(ctx, {
+    customer: customerId,
+    subscription: null,
+    lines: linesOfItems(ctx, items),
+    currency,
+    billingReason: 'upcoming',
+    period: { start: now, end: now },
+    collectionMethod: 'charge_automatically',
+    autoAdvance: true,
+    automaticallyFinalizesAt: null,
+    discounts: [],
+    defaultTaxRates: [],
+    offSession: true,
+    now,
+  })
+}
+
+function addItems(ctx: Ctx, params: PreviewParams, customer: string, subscription: StoredSubscription | null): void {
+  for (const [index, item] of (params.invoice_items ?? []).entries()) {
+    if (item.invoiceitem !== undefined) {
+      ctx.require('invoiceitem', item.invoiceitem, `invoice_items[${index}][invoiceitem]`)
+      ctx.delete('invoiceitem', item.invoiceitem)
+    }
+    addOneOffInvoiceItem(ctx, item, {
+      customer,
+      subscription: subscription?.id ?? null,
+      currency: subscription?.currency ?? firstCurrencyOf(ctx, customer, item),
+      at: `invoice_items[${index}]`,
+    })
+  }
+}
+
+function withDiscounts(ctx: Ctx, invoice: StoredInvoice, params: PreviewParams): StoredInvoice {
+  if (params.discounts === undefined || invoice.customer === null) return invoice
+  const asked = params.discounts === '' ? [] : params.discounts
+  const discounts = redeemDiscounts(ctx, asked, { customer: invoice.customer, currency: invoice.currency, invoice: invoice.id })
+  const changed = { ...invoice, discounts }
+  return { ...changed, ...totalsPatch(ctx, changed, []) }
+}
+
+/** A customer for previews that name none. */
+function transientCustomer(ctx: Ctx, params: PreviewParams): string {
+  if (params.customer_details === undefined) throw missing('customer')
+  const id = ctx.newId('cus')
+  ctx.create('customer', {
+    id,
+    object: 'customer',
+    address: null,
+    balance: 0,
+    created: ctx.now(),
+    currency: null,
+    default_source: null,
+    delinquent: false,
+    description: null,
+    discount: null,
+    email: null,
+    invoice_prefix: 'PREVIEW',
+    invoice_settings: { custom_fields: null, default_payment_method: null, footer: null, rendering_options: null },
+    livemode: false,
+    metadata: {},
+    name: null,
+    next_invoice_sequence: 1,
+    phone: null,
+    preferred_locales: [],
+    shipping: null,
+    tax_exempt: 'none',
+    test_clock: null,
+  })
+  return id
+}

@@ -1,0 +1,178 @@
+/** What becomes of a subscription when its invoice is paid, fails, is voided, or its time is over. */
+import type { Ctx } from '../engine/context.ts'
+import type { Stored } from '../model/index.ts'
+import { invoicePayments } from '../payments/contract.ts'
+import { type Announce, announceDifference, announceNow } from './announce.ts'
+import { billingSettings } from './billing-settings.ts'
+
+export type StoredSubscription = Stored<'subscription'>
+type StoredInvoice = Stored<'invoice'>
+type CancellationReason = NonNullable<NonNullable<StoredSubscription['cancellation_details']>['reason']>
+
+/** How long an unpaid first invoice keeps a subscription `incomplete`. Source: docs.stripe.com/billing/subscriptions/overview. */
+export const INCOMPLETE_SECONDS = 23 * 3600
+
+/** Statuses that end a subscription for good. */
+export function isEnded(subscription: StoredSubscription): boolean {
+  return subscription.status === 'canceled' || subscription.status === 'incomplete_expired'
+}
+
+function subscriptionOf(ctx: Ctx, invoice: StoredInvoice): StoredSubscription | undefined {
+  return invoice._.subscription === null ? undefined : ctx.get('subscription', invoice._.subscription)
+}
+
+/** A paid invoice: `incomplete`, `past_due` and `unpaid` become active again when it is the latest; a change that waited is made. */
+export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMethod: string | null): void {
+  const subscription = subscriptionOf(ctx, invoice)
+  if (subscription === undefined || isEnded(subscription)) return
+  const isWaited = subscription._.pendingUpdate?.invoice === invoice.id
+  const isResumed = subscription.status === 'paused' && subscription.latest_invoice === invoice.id
+  const before = ctx.present(subscription)
+  const after = ctx.update('subscription', subscription.id, {
+    ...statusPatch(subscription, invoice),
+    ...savedMethodPatch(ctx, subscription, paymentMethod),
+    ...(isWaited ? pendingPatch(subscription) : {}),
+    ...(isResumed ? { status: 'active' } : {}),
+  })
+  announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', after, before)
+  if (isResumed) ctx.emit('customer.subscription.resumed', after)
+  if (isWaited) ctx.emit('customer.subscription.pending_update_applied', after)
+}
+
+function statusPatch(subscription: StoredSubscription, invoice: StoredInvoice): Partial<StoredSubscription> {
+  const isLatest = subscription.latest_invoice === invoice.id
+  const recovers = subscription.status === 'incomplete' || subscription.status === 'past_due' || subscription.status === 'unpaid'
+  if (!isLatest || !recovers) return {}
+  return { status: 'active', _: { ...subscription._, incompleteUntil: null } }
+}
+
+function savedMethodPatch(ctx: Ctx, subscription: StoredSubscription, method: string | null): Partial<StoredSubscription> {
+  if (method === null || subscription.payment_settings?.save_default_payment_method !== 'on_subscription') return {}
+  return ctx.get('payment_method', method)?.customer === subscription.customer ? { default_payment_method: method } : {}
+}
+
+function pendingPatch(subscription: StoredSubscription): Partial<StoredSubscription> {
+  const pending = subscription._.pendingUpdate
+  if (pending === null) return {}
+  return {
+    ...(pending.billingCycleAnchor === null ? {} : { billing_cycle_anchor: pending.billingCycleAnchor }),
+    ...(pending.trialEnd === null ? {} : { trial_end: pending.trialEnd }),
+    _: { ...subscription._, items: pending.items ?? subscription._.items, pendingUpdate: null, incompleteUntil: null },
+  }
+}
+
+/** A failed payment of the latest invoice: active becomes past due; after the last try the account's setting decides. */
+export function followFailedInvoice(ctx: Ctx, invoice: StoredInvoice, isLastTry: boolean): void {
+  const subscription = subscriptionOf(ctx, invoice)
+  if (subscription === undefined || isEnded(subscription) || subscription.latest_invoice !== invoice.id) return
+  if (subscription._.pendingUpdate?.invoice === invoice.id) return
+  if (subscription.status === 'active' || subscription.status === 'trialing') {
+    ctx.change('subscription', subscription.id, { status: 'past_due' }, 'customer.subscription.updated')
+  }
+  if (!isLastTry || ctx.require('subscription', subscription.id).status !== 'past_due') return
+  const { afterRetries, invoiceAfterRetries } = billingSettings(ctx)
+  if (afterRetries === 'unpaid')
+    ctx.change('subscription', subscription.id, { status: 'unpaid' }, 'customer.subscription.updated')
+  if (afterRetries !== 'cancel') return
+  endSubscription(ctx, subscription.id, { reason: 'payment_failed' })
+  if (invoiceAfterRetries === 'uncollectible') markUncollectibleAfterRetries(ctx, invoice.id)
+}
+
+function markUncollectibleAfterRetries(ctx: Ctx, id: string): void {
+  const invoice = ctx.require('invoice', id)
+  ctx.change(
+    'invoice',
+    id,
+    {
+      status: 'uncollectible',
+      status_details: { uncollectible: { reason: 'max_payment_attempts' } },
+      status_transitions: { ...invoice.status_transitions, marked_uncollectible_at: ctx.nowOf(invoice) },
+    },
+    'invoice.marked_uncollectible',
+  )
+}
+
+/** A voided or written-off invoice: `incomplete` expires, `past_due` becomes active when it was the latest. */
+export function followWaivedInvoice(ctx: Ctx, invoice: StoredInvoice): void {
+  const subscription = subscriptionOf(ctx, invoice)
+  if (subscription === undefined || subscription.latest_invoice !== invoice.id) return
+  if (subscription.status === 'incomplete') expireSubscription(ctx, subscription.id)
+  if (subscription.status === 'past_due') {
+    ctx.change('subscription', subscription.id, { status: 'active' }, 'customer.subscription.updated')
+  }
+}
+
+/** Ends a subscription whose first invoice was never paid. */
+export function expireSubscription(ctx: Ctx, id: string): void {
+  const subscription = ctx.require('subscription', id)
+  const patch: Partial<StoredSubscription> = {
+    status: 'incomplete_expired',
+    ended_at: ctx.nowOf(subscription),
+    pending_setup_intent: null,
+    _: { ...subscription._, incompleteUntil: null },
+  }
+  ctx.change('subscription', id, patch, 'customer.subscription.updated')
+}
+
+/**
+ * Ends a subscription now and emits `customer.subscription.deleted`. Its drafts and open invoices are collected no more by themselves.
+ * Source: docs.stripe.com/billing/subscriptions/cancel.
+ */
+export function endSubscription(
+  ctx: Ctx,
+  id: string,
+  options: {
+    reason: CancellationReason
+    details?: Partial<NonNullable<StoredSubscription['cancellation_details']>>
+    announce?: Announce
+  },
+): StoredSubscription {
+  const subscription = ctx.require('subscription', id)
+  const now = ctx.nowOf(subscription)
+  stopCollection(ctx, id)
+  const ended = ctx.update('subscription', id, {
+    status: 'canceled',
+    canceled_at: subscription.canceled_at ?? now,
+    ended_at: now,
+    cancellation_details: {
+      comment: null,
+      feedback: null,
+      feedback_option: null,
+      ...subscription.cancellation_details,
+      reason: subscription.cancellation_details?.reason ?? options.reason,
+      ...options.details,
+    },
+    schedule: null,
+    pending_setup_intent: null,
+    next_pending_invoice_item_invoice: null,
+    _: { ...subscription._, pendingUpdate: null, incompleteUntil: null },
+  })
+  const announce = options.announce ?? announceNow(ctx)
+  announce('customer.subscription.deleted', ended)
+  return ended
+}
+
+function stopCollection(ctx: Ctx, subscription: string): void {
+  for (const invoice of ctx.store.by('invoice', 'subscription', subscription)) {
+    if (invoice.status !== 'draft' && invoice.status !== 'open') continue
+    ctx.change(
+      'invoice',
+      invoice.id,
+      { auto_advance: false, automatically_finalizes_at: null, next_payment_attempt: null, _: { ...invoice._, retryAt: null } },
+      'invoice.updated',
+    )
+  }
+}
+
+/** The intent that a waived invoice leaves behind is canceled. */
+export function cancelIntentsOf(ctx: Ctx, invoice: string): void {
+  for (const payment of ctx.store.by('invoice_payment', 'invoice', invoice)) {
+    const intent = payment.payment.payment_intent
+    if (payment.status !== 'open') continue
+    if (intent !== undefined) invoicePayments().cancelInvoiceIntent(ctx, { paymentIntent: intent, reason: 'void_invoice' })
+    ctx.update('invoice_payment', payment.id, {
+      status: 'canceled',
+      status_transitions: { ...payment.status_transitions, canceled_at: ctx.now(ctx.get('invoice', invoice)?.customer) },
+    })
+  }
+}

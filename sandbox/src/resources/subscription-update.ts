@@ -1,0 +1,130 @@
+/** Updating a subscription: the change, told of, and its invoice collected. */
+import type { Ctx } from '../engine/context.ts'
+import { invalidRequest } from '../engine/errors.ts'
+import { announceDifference, announceNow, LaterEvents } from './announce.ts'
+import { collectInvoice, settleIfNothingDue } from './invoice-collect.ts'
+import type { StoredInvoice } from './invoice-compose.ts'
+import { finalizeInvoice } from './invoice-finalize.ts'
+import { type Change, changeSubscription, type UpdateParams } from './subscription-change.ts'
+import { refuseUnpaid, requireSomePaymentMethod } from './subscription-create.ts'
+import { detailsPatch } from './subscription-fields.ts'
+import { INCOMPLETE_SECONDS, isEnded, type StoredSubscription } from './subscription-status.ts'
+import { mergeMetadata } from '../engine/metadata.ts'
+
+/** `POST /v1/subscriptions/{id}`. Source: docs.stripe.com/api/subscriptions/update. */
+export function updateSubscription(ctx: Ctx, id: string, params: UpdateParams): StoredSubscription {
+  const subscription = ctx.require('subscription', id)
+  if (isEnded(subscription)) return updateEnded(ctx, subscription, params)
+  checkPending(params)
+  const shown = ctx.present(subscription)
+  const events = new LaterEvents(ctx)
+  const change = changeSubscription(ctx, id, params, events.announce)
+  if (params.payment_behavior === 'pending_if_incomplete' && change.invoice !== null) {
+    return collectPendingChange(ctx, change, change.invoice, shown, events)
+  }
+  announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', change.after, shown)
+  events.flush()
+  if (change.invoice !== null) {
+    ctx.emit('invoice.created', change.invoice)
+    collectChange(ctx, change.after, change.invoice, params)
+  }
+  return ctx.require('subscription', id)
+}
+
+/** An ended subscription keeps its past; only what is said about it may change. */
+function updateEnded(ctx: Ctx, subscription: StoredSubscription, params: UpdateParams): StoredSubscription {
+  const { metadata, cancellation_details, ...others } = params
+  if (Object.values(others).some((value) => value !== undefined)) {
+    throw invalidRequest('A canceled subscription can only update its cancellation_details and metadata.', {
+      code: 'invalid_canceled_subscription_fields',
+    })
+  }
+  const patch = { metadata: mergeMetadata(subscription.metadata, metadata), ...detailsPatch(subscription, cancellation_details) }
+  return ctx.change('subscription', subscription.id, patch, 'customer.subscription.updated')
+}
+
+/** With `pending_if_incomplete` only what can be undone may change. Source: docs.stripe.com/billing/subscriptions/pending-updates-reference. */
+function checkPending(params: UpdateParams): void {
+  if (params.payment_behavior !== 'pending_if_incomplete') return
+  const allowed = new Set([
+    'billing_cycle_anchor',
+    'expand',
+    'items',
+    'off_session',
+    'payment_behavior',
+    'proration_behavior',
+    'proration_date',
+    'trial_end',
+    'trial_from_plan',
+  ])
+  for (const [name, value] of Object.entries(params)) {
+    if (value !== undefined && !allowed.has(name)) {
+      throw invalidRequest(`You cannot update \`${name}\` with \`payment_behavior=pending_if_incomplete\`.`, { param: name })
+    }
+  }
+}
+
+/** Finalizes the invoice of a change and collects it as `payment_behavior` says. */
+export function collectChange(
+  ctx: Ctx,
+  subscription: StoredSubscription,
+  invoice: StoredInvoice,
+  params: Pick<UpdateParams, 'payment_behavior' | 'off_session'>,
+): void {
+  finalizeInvoice(ctx, invoice.id, { daysUntilDue: subscription.days_until_due })
+  if (settleIfNothingDue(ctx, invoice.id)) return
+  const offSession = params.off_session === true
+  if (subscription.collection_method === 'send_invoice') {
+    collectInvoice(ctx, invoice.id, { confirm: false, offSession, automatic: false })
+    return
+  }
+  if (params.payment_behavior === 'default_incomplete') {
+    collectInvoice(ctx, invoice.id, { confirm: false, offSession, automatic: false })
+    const current = ctx.require('subscription', subscription.id)
+    if (current.status === 'active')
+      ctx.change('subscription', current.id, { status: 'past_due' }, 'customer.subscription.updated')
+    return
+  }
+  requireSomePaymentMethod(ctx, ctx.require('invoice', invoice.id))
+  const outcome = collectInvoice(ctx, invoice.id, { offSession, automatic: true })
+  if (params.payment_behavior === 'error_if_incomplete') refuseUnpaid(outcome)
+}
+
+/** The change waits until its invoice is paid; until then the subscription stays as it was. */
+function collectPendingChange(
+  ctx: Ctx,
+  change: Change,
+  invoice: StoredInvoice,
+  shown: Record<string, unknown>,
+  events: LaterEvents,
+): StoredSubscription {
+  const { before, after } = change
+  const id = before.id
+  events.announce('invoice.created', invoice)
+  finalizeInvoice(ctx, invoice.id, { announce: events.announce })
+  if (!settleIfNothingDue(ctx, invoice.id, { announce: events.announce, followSubscription: false })) {
+    requireSomePaymentMethod(ctx, ctx.require('invoice', invoice.id))
+    collectInvoice(ctx, invoice.id, { offSession: false, automatic: false, announce: events.announce, followSubscription: false })
+  }
+  if (ctx.require('invoice', invoice.id).status !== 'paid') {
+    ctx.update('subscription', id, {
+      billing_cycle_anchor: before.billing_cycle_anchor,
+      status: before.status,
+      trial_end: before.trial_end,
+      trial_start: before.trial_start,
+      _: {
+        ...before._,
+        pendingUpdate: {
+          expiresAt: ctx.nowOf(before) + INCOMPLETE_SECONDS,
+          invoice: invoice.id,
+          items: after._.items,
+          billingCycleAnchor: after.billing_cycle_anchor === before.billing_cycle_anchor ? null : after.billing_cycle_anchor,
+          trialEnd: after.trial_end === before.trial_end ? null : after.trial_end,
+        },
+      },
+    })
+  }
+  announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', ctx.require('subscription', id), shown)
+  events.flush()
+  return ctx.require('subscription', id)
+}

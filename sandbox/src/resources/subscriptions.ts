@@ -1,0 +1,90 @@
+import type { Ctx } from '../engine/context.ts'
+import { inRange, list, type PageParams } from '../engine/lists.ts'
+import { type Module, operation } from '../engine/module.ts'
+import type { Params } from '../wire.gen.ts'
+import { cancelSubscription } from './subscription-cancel.ts'
+import { UPDATE_TAKES } from './subscription-change.ts'
+import { createSubscription } from './subscription-create.ts'
+import { SHARED_REFUSES } from './subscription-fields.ts'
+import { CREATE_TAKES } from './subscription-new.ts'
+import { subscriptionPresenters } from './subscription-present.ts'
+import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { subscriptionRules } from './subscription-time.ts'
+import { updateSubscription } from './subscription-update.ts'
+
+type ListParams = PageParams &
+  Pick<
+    Params['GET /v1/subscriptions'],
+    'collection_method' | 'current_period_end' | 'current_period_start' | 'customer' | 'plan' | 'price' | 'status' | 'test_clock'
+  >
+
+/** Without `status` canceled ones are left out; `all` shows them too, `ended` only what is over. */
+function hasStatus(subscription: StoredSubscription, status: ListParams['status']): boolean {
+  if (status === undefined) return subscription.status !== 'canceled'
+  if (status === 'all') return true
+  return status === 'ended' ? isEnded(subscription) : subscription.status === status
+}
+
+function isListed(subscription: StoredSubscription, params: ListParams): boolean {
+  const { items } = subscription._
+  const price = params.price ?? params.plan
+  return (
+    hasStatus(subscription, params.status) &&
+    (params.customer === undefined || subscription.customer === params.customer) &&
+    (price === undefined || items.some((item) => item.price === price)) &&
+    (params.collection_method === undefined || subscription.collection_method === params.collection_method) &&
+    (params.test_clock === undefined || subscription.test_clock === params.test_clock) &&
+    items.some((item) => inRange(item.current_period_end, params.current_period_end)) &&
+    items.some((item) => inRange(item.current_period_start, params.current_period_start))
+  )
+}
+
+function listSubscriptions(ctx: Ctx, params: ListParams): object {
+  const price = params.price ?? params.plan
+  return list(ctx, 'subscription', params, {
+    url: '/v1/subscriptions',
+    by: params.customer === undefined ? ['price', price] : ['customer', params.customer],
+    where: (subscription) => isListed(subscription, params),
+  })
+}
+
+const operations = [
+  operation({
+    on: 'POST /v1/subscriptions',
+    takes: CREATE_TAKES,
+    refuses: SHARED_REFUSES,
+    run: (ctx, params) => createSubscription(ctx, params),
+  }),
+  operation({
+    on: 'POST /v1/subscriptions/{id}',
+    takes: UPDATE_TAKES,
+    refuses: SHARED_REFUSES,
+    run: (ctx, params, { id }) => updateSubscription(ctx, id, params),
+  }),
+  operation({ on: 'GET /v1/subscriptions/{id}', takes: [], run: (ctx, _params, { id }) => ctx.require('subscription', id) }),
+  operation({
+    on: 'DELETE /v1/subscriptions/{id}',
+    takes: ['cancellation_details', 'invoice_now', 'prorate'],
+    run: (ctx, params, { id }) => cancelSubscription(ctx, id, params),
+  }),
+  operation({
+    on: 'GET /v1/subscriptions',
+    takes: [
+      'limit',
+      'starting_after',
+      'ending_before',
+      'created',
+      'collection_method',
+      'current_period_end',
+      'current_period_start',
+      'customer',
+      'plan',
+      'price',
+      'status',
+      'test_clock',
+    ],
+    run: listSubscriptions,
+  }),
+]
+
+export const subscriptionsModule: Module = { operations, presenters: subscriptionPresenters, rules: subscriptionRules }
