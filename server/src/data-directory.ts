@@ -19,13 +19,13 @@ export function openDataDirectory(path: string): DataDirectory {
   const directory = resolve(path)
   if (!existsSync(directory)) {
     mkdirSync(directory, { recursive: true })
-    // Passable for the account that runs PostgreSQL, whatever the umask; the secrets inside are files of mode 0600.
-    chmodSync(directory, 0o755)
+    // As root, PostgreSQL runs under another account, which passes through here.
+    chmodSync(directory, process.getuid?.() === 0 ? 0o711 : 0o700)
   }
   return {
     path: directory,
     postgres: join(directory, 'postgres'),
-    sandboxFile: join(directory, 'stripe-sandbox.sqlite'),
+    sandboxFile: ensurePrivate(join(directory, 'stripe-sandbox.sqlite')),
     secret: (name, prefix) => keepSecret(join(directory, name), () => `${prefix}${randomBase62(43)}`),
     writeRuntime: (runtime) => writePrivately(join(directory, RUNTIME_FILE), `${JSON.stringify(runtime, null, 2)}\n`),
     removeRuntime() {
@@ -38,6 +38,12 @@ export function openDataDirectory(path: string): DataDirectory {
 function keepSecret(path: string, make: () => string): string {
   if (!existsSync(path)) writePrivately(path, make())
   return readFileSync(path, 'utf8').trim()
+}
+
+/** Made empty, which is a new database to SQLite; what it adds beside the file gets the same mode. */
+function ensurePrivate(path: string): string {
+  writeFileSync(path, '', { flag: 'a', mode: 0o600 })
+  return path
 }
 
 /** In one step, so that a reader never sees half of it. */

@@ -18,7 +18,7 @@ try {
       dev: async () => (await import('./dev.ts')).runDevelopment({ config: config() }, output),
       start: async () => (await import('./start.ts')).runServer(config(), output),
       migrate: async () => (await import('./maintenance.ts')).runMigrations(config()),
-      push: async (options) => (await import('./maintenance.ts')).runPush(config(), options, output),
+      push: async (options) => (await import('./maintenance.ts')).runPush(config(), options),
       doctor: async () => (await import('./doctor.ts')).examine(environment),
     },
   }).parseAsync(process.argv)

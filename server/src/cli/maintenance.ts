@@ -12,7 +12,6 @@ import { openSandbox, stripeAt } from '../sandbox.ts'
 import { openServices } from '../services.ts'
 import { pushCatalog, type PushReport } from '../stripe/push.ts'
 import { readRuntime } from './connection.ts'
-import type { Output } from './print.ts'
 
 /** `tollgate migrate`: applies what is missing and answers the names. */
 export async function runMigrations(config: Config): Promise<readonly string[]> {
@@ -27,7 +26,10 @@ export async function runMigrations(config: Config): Promise<readonly string[]> 
 }
 
 /** `tollgate push`: prints the difference between catalog and Stripe, and carries it out unless it is only asked for. */
-export async function runPush(config: Config, { dryRun }: { dryRun: boolean }, output: Output): Promise<PushReport> {
+export async function runPush(
+  config: Config,
+  { dryRun, print }: { dryRun: boolean; print: (line: string) => void },
+): Promise<PushReport> {
   const catalog = await importCatalogDefinition(config.TOLLGATE_CATALOG)
   return withDatabase(config, (databaseUrl) =>
     withStripe(config, async (stripe) => {
@@ -42,11 +44,7 @@ export async function runPush(config: Config, { dryRun }: { dryRun: boolean }, o
       }
       const services = await openServices(options, log, createMetrics({ processMetrics: false }))
       try {
-        return await pushCatalog(services.billing, {
-          variables: config.variables,
-          dryRun,
-          print: (line) => output.err(`${line}\n`),
-        })
+        return await pushCatalog(services.billing, { variables: config.variables, dryRun, print })
       } finally {
         await services.close()
       }

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander'
-import { connect, type Connection } from './connection.ts'
+import { CliError, connect, type Connection } from './connection.ts'
 import { printAnswer, type Output } from './print.ts'
 
 /** What starts and prepares servers; given by `main.ts`, so that a command over HTTP loads none of it. */
@@ -11,9 +11,9 @@ export type Launchers = {
   /** `tollgate migrate`: answers the migrations that were applied. */
   readonly migrate: () => Promise<readonly string[]>
   /** `tollgate push`: prints the difference first, and carries it out unless `dryRun`. */
-  readonly push: (options: { dryRun: boolean }) => Promise<unknown>
+  readonly push: (options: { dryRun: boolean; print: (line: string) => void }) => Promise<{ readonly changed: number }>
   /** `tollgate doctor`: what is configured, what answers, what does not. */
-  readonly doctor: () => Promise<readonly Record<string, unknown>[]>
+  readonly doctor: () => Promise<readonly { readonly check: string; readonly ok: boolean; readonly detail: string }[]>
 }
 
 export type ProgramOptions = {
@@ -47,11 +47,15 @@ export function createProgram({ launchers, output, dataDir, operatorKey }: Progr
   })
   remote(program, 'push', 'bring products and prices of the catalog to Stripe')
     .option('--dry-run', 'only print what would change')
-    .action(async (options: { dryRun?: boolean }, command: Command) =>
-      answer(command, await launchers.push({ dryRun: options.dryRun === true })),
-    )
+    .action(async (options: { dryRun?: boolean; json?: boolean }, command: Command) => {
+      const print = options.json === true ? () => undefined : (line: string) => output.out(`${line}\n`)
+      const report = await launchers.push({ dryRun: options.dryRun === true, print })
+      answer(command, options.json === true ? report : { [options.dryRun === true ? 'would change' : 'changed']: report.changed })
+    })
   remote(program, 'doctor', 'what is configured, and what answers').action(async (_options, command: Command) => {
-    answer(command, await launchers.doctor())
+    const findings = await launchers.doctor()
+    answer(command, findings)
+    if (findings.some(({ ok }) => !ok)) throw new CliError('Something is not as it should be: see above.')
   })
   addClock(program, { remote, server, answer })
   addOrganizations(program, { remote, server, answer })

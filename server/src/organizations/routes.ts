@@ -158,7 +158,7 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     const { limit, starting_after: startingAfter } = c.req.valid('query')
     const found = await listOrganizations(context.db, {
       limit: limit + 1,
-      startingAfter: (startingAfter as OrganizationId | undefined) ?? null,
+      startingAfter: startingAfter === undefined || startingAfter === '' ? null : (startingAfter as OrganizationId),
     })
     return c.json({ organizations: found.slice(0, limit).map(showOrganization), has_more: found.length > limit }, 200)
   })

@@ -1,0 +1,164 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runCli, runScript, startProgram, variablesFor } from '../test/program.ts'
+import { readRuntime, type Runtime } from './cli/connection.ts'
+import { findRunningPostgres } from './db/embedded-postgres.ts'
+
+let parent: string
+let dataDir: string
+let env: Record<string, string>
+let children: ChildProcess[]
+
+beforeEach(() => {
+  parent = mkdtempSync(join(tmpdir(), 'tollgate-dev-'))
+  chmodSync(parent, 0o711)
+  dataDir = join(parent, 'data')
+  env = variablesFor(dataDir)
+  children = []
+})
+
+afterEach(async () => {
+  for (const child of children) if (child.exitCode === null && child.signalCode === null) await end(child, 'SIGTERM')
+  rmSync(parent, { recursive: true, force: true, maxRetries: 10 })
+})
+
+async function start(script?: string[]): Promise<Runtime & { child: ChildProcess; out: () => string }> {
+  const { child, out } = await startProgram(env, script)
+  children.push(child)
+  return { ...readRuntime(dataDir)!, child, out }
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  const gone = once(child, 'exit')
+  child.kill(signal)
+  const [code] = (await gone) as [number | null]
+  return code
+}
+
+describe('tollgate dev', () => {
+  it('starts everything, keeps its secrets to itself, and stops everything on Ctrl-C', async () => {
+    const { child, url, sandboxUrl, operatorKey, out } = await start()
+    expect((await fetch(`${url}/readyz`)).status).toBe(200)
+    expect((await fetch(`${sandboxUrl}/v1/products`, { headers: { authorization: 'Bearer sk_test_x' } })).status).toBe(200)
+    expect(out()).toContain(operatorKey)
+    for (const secret of ['runtime.json', 'operator-key', 'webhook-secret', 'stripe-sandbox.sqlite']) {
+      expect(statSync(join(dataDir, secret)).mode & 0o077).toBe(0)
+    }
+    const logged = out()
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+    expect(logged.length).toBeGreaterThan(0)
+    expect(logged.join('\n')).not.toContain(operatorKey)
+    expect(await end(child, 'SIGINT')).toBe(0)
+    expect(findRunningPostgres(join(dataDir, 'postgres'))).toBeNull()
+    expect(readRuntime(dataDir)).toBeNull()
+    await expect(fetch(`${url}/healthz`)).rejects.toThrow('fetch failed')
+  })
+
+  it('finds its data again: organizations, operator key, prices at the sandbox', async () => {
+    const first = await start()
+    const created = await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme', '--json'], env)
+    expect(JSON.parse(created.out)).toMatchObject({ id: 'acme' })
+    await end(first.child, 'SIGTERM')
+    const second = await start()
+    expect(second.operatorKey).toBe(first.operatorKey)
+    expect((await runCli(['orgs', 'list'], env)).out).toContain('acme')
+    expect((await runCli(['push', '--dry-run'], env)).out).toMatch(/would change +0/)
+    expect(second.out()).not.toContain('migrations applied')
+  })
+
+  it('survives a SIGKILL: the next start adopts PostgreSQL and loses nothing', async () => {
+    const first = await start()
+    await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme'], env)
+    await end(first.child, 'SIGKILL')
+    expect(findRunningPostgres(join(dataDir, 'postgres'))).not.toBeNull()
+    await start()
+    expect((await runCli(['orgs', 'show', 'acme'], env)).out).toContain('a@example.com')
+  })
+
+  it('refuses to start beside another on the same data, which goes on', async () => {
+    const first = await start()
+    const refused = await runCli(['dev'], env)
+    expect(refused.code).toBe(1)
+    expect(refused.err).toContain(`Another running server (process ${first.pid}) uses ${join(dataDir, 'postgres')}.`)
+    expect(readRuntime(dataDir)?.pid).toBe(first.pid)
+    expect((await fetch(`${first.url}/readyz`)).status).toBe(200)
+  })
+
+  it('says which port is taken, and leaves nothing running', async () => {
+    const squatter = createServer().listen(0, '127.0.0.1')
+    await once(squatter, 'listening')
+    const address = squatter.address()
+    const port = typeof address === 'object' ? address!.port : 0
+    const server = await runCli(['dev'], { ...env, PORT: String(port) })
+    const sandbox = await runCli(['dev'], { ...env, TOLLGATE_SANDBOX_PORT: String(port) })
+    squatter.close()
+    expect([server.code, server.err]).toEqual([
+      1,
+      `Port ${port} on 127.0.0.1 is taken. Set PORT to another, or stop what listens there.\n`,
+    ])
+    expect([sandbox.code, sandbox.err]).toEqual([
+      1,
+      `Port ${port}, where the Stripe sandbox listens, is taken. Set TOLLGATE_SANDBOX_PORT to another.\n`,
+    ])
+    expect(findRunningPostgres(join(dataDir, 'postgres'))).toBeNull()
+  })
+})
+
+describe('npm run example', () => {
+  it('serves a host with Tollgate in its own process', async () => {
+    const { url, operatorKey } = await start(['scripts/example.ts', 'episodic-memory'])
+    await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme'], env)
+    const made = await runCli(['keys', 'create', 'acme', 'app', '--json'], env)
+    const { key } = JSON.parse(made.out) as { key: string }
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+    const captured = await fetch(`${url}/api/v1/capture`, { method: 'POST', headers, body: '{"text": "hello"}' })
+    expect([captured.status, captured.headers.get('x-credits-remaining')]).toEqual([200, '99'])
+    const organizations = await fetch(`${url}/api/v1/organizations`, { headers: { authorization: `Bearer ${operatorKey}` } })
+    expect(organizations.status).toBe(200)
+  })
+
+  it('names the examples there are', async () => {
+    const { code, err } = await runScript(['scripts/example.ts', 'no-such-example'], env)
+    expect([code, err]).toEqual([2, expect.stringContaining('episodic-memory')])
+  })
+})
+
+describe('tollgate', () => {
+  it('says which variables are wrong, and why', async () => {
+    const wrong = { ...env, PORT: 'http', STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_API_KEY: 'sk_test_2' }
+    const { code, err } = await runCli(['dev'], wrong)
+    expect(code).toBe(1)
+    expect(err).toContain('PORT is wrong: a port number is expected.')
+    expect(err).toContain('STRIPE_API_KEY and STRIPE_SECRET_KEY are two names of one variable, and they differ')
+  })
+
+  it('ends with 2 when it is used wrongly, and 1 when no server runs', async () => {
+    expect((await runCli(['orgs', 'create', 'Acme'], env)).code).toBe(2)
+    const alone = await runCli(['orgs', 'list'], env)
+    expect([alone.code, alone.err]).toEqual([1, expect.stringContaining('No server is running here.')])
+  })
+
+  it('migrates, pushes and examines also when no server runs', async () => {
+    expect(JSON.parse((await runCli(['migrate', '--json'], env)).out)).toMatchObject({
+      applied: expect.arrayContaining(['0001_platform.sql']) as unknown,
+    })
+    const pushed = await runCli(['push'], env)
+    expect(pushed.out).toContain('+ price of plan pro, monthly: 29.00 usd')
+    expect((await runCli(['push', '--json'], env)).out).toContain('"changed": 0')
+    const doctor = await runCli(['doctor'], env)
+    expect([doctor.code, doctor.out]).toEqual([0, expect.stringMatching(/database +true +PostgreSQL 18.*, embedded; migrated/)])
+    const broken = await runCli(['doctor'], { ...env, TOLLGATE_CATALOG: 'nowhere.ts' })
+    expect([broken.code, broken.out]).toEqual([1, expect.stringContaining('nowhere.ts cannot be loaded')])
+  })
+
+  it('starts a production server only with a database of its own', async () => {
+    const { code, err } = await runCli(['start'], env)
+    expect([code, err]).toEqual([1, expect.stringContaining('DATABASE_URL is missing')])
+  })
+})
