@@ -15,6 +15,7 @@ import type { UsageApi } from './metering/api.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
+import { registerBillingRoutes } from './stripe/billing.ts'
 import { openServices, type Services } from './services.ts'
 
 export type { TollgateOptions } from './options.ts'
@@ -93,6 +94,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerUsageRoutes(app, services.usage),
+      (app) => registerBillingRoutes(app, services.billing, services.stripeWorkers.kick),
     ],
   })
 }
