@@ -4,9 +4,15 @@ import { balanceTransactionsModule } from './resources/balance-transactions.ts'
 import { challengePages } from './pages/challenge.ts'
 import { checkoutPages } from './pages/checkout.ts'
 import { stylesheetPage } from './pages/respond.ts'
+import { portalCancelPages } from './pages/portal-cancel.ts'
+import { portalDetailsPages } from './pages/portal-details.ts'
+import { portalUpdatePages } from './pages/portal-update.ts'
+import { portalPages } from './pages/portal.ts'
 import { setupPages } from './pages/setup.ts'
+import { billingPortalModule } from './resources/billing-portal.ts'
 import { chargesModule } from './resources/charges.ts'
 import { checkoutSessionsModule } from './resources/checkout-sessions.ts'
+import { customerSessionsModule } from './resources/customer-sessions.ts'
 import { disputesModule } from './resources/disputes.ts'
 import { mandatesModule } from './resources/mandates.ts'
 import { paymentIntentsModule } from './resources/payment-intents.ts'
@@ -25,5 +31,18 @@ export const paymentModules: readonly Module[] = [
   balanceTransactionsModule,
   mandatesModule,
   checkoutSessionsModule,
-  { pages: [stylesheetPage, ...checkoutPages, ...challengePages, ...setupPages] },
+  billingPortalModule,
+  customerSessionsModule,
+  {
+    pages: [
+      stylesheetPage,
+      ...checkoutPages,
+      ...challengePages,
+      ...setupPages,
+      ...portalPages,
+      ...portalUpdatePages,
+      ...portalCancelPages,
+      ...portalDetailsPages,
+    ],
+  },
 ]

@@ -66,7 +66,7 @@ export interface PaymentShapes {
       } | null
     }
   }
-  'billing_portal.session': { _: { token: string; completed: boolean; openedAt: number | null } }
+  'billing_portal.session': { _: { token: string; /** The flow that it was made for is done. */ completed: boolean } }
 }
 
 export const paymentLayouts = [

@@ -148,6 +148,7 @@ export function renderOption(option: {
   readonly label: Interpolated
   readonly detail?: Interpolated
   readonly checked: boolean
+  readonly required?: boolean
 }): Html {
   const id = `${option.name}-${option.value}`
   return html`<div class="option">
@@ -157,7 +158,7 @@ export function renderOption(option: {
       name="${option.name}"
       value="${option.value}"
       ${option.checked ? html`checked` : null}
-      required
+      ${option.required === false ? null : html`required`}
     />
     <label for="${id}">${option.label}${option.detail ? html`<span class="detail">${option.detail}</span>` : null}</label>
   </div>`

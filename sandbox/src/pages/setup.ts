@@ -19,17 +19,9 @@ function form(intent: Intent, exp: string, errors: FormErrors, status = 200): Pa
 }
 
 function finished(intent: Intent): PageResponse | null {
-  switch (intent.status) {
-    case 'succeeded':
-    case 'requires_capture':
-      return respond(renderIntentDone('succeeded'))
-    case 'canceled':
-      return respond(renderIntentDone('canceled'), 410)
-    case 'processing':
-      return respond(renderIntentDone('processing'))
-    default:
-      return null
-  }
+  if (intent.status === 'succeeded' || intent.status === 'requires_capture') return respond(renderIntentDone('succeeded'))
+  if (intent.status === 'canceled') return respond(renderIntentDone('canceled'), 410)
+  return intent.status === 'processing' ? respond(renderIntentDone('processing')) : null
 }
 
 function show(request: PageRequest): PageResponse {

@@ -38,3 +38,17 @@ export const refundSettlesAfterSeconds = 60
 export function riskScore(risk: 'normal' | 'elevated' | 'highest'): number {
   return { normal: 20, elevated: 65, highest: 85 }[risk]
 }
+
+/**
+ * How long a portal session can be used, on the sandbox's own clock.
+ * Doubt: Stripe ends a session after an hour without activity, and a link that nobody opened after five minutes; here it is an hour.
+ */
+export const portalSessionSeconds = 3600
+
+/**
+ * A card that is replaced in the portal also becomes the default of the customer's subscriptions that had a default of their own.
+ * Doubt: documented only for the customer's own default; without it the new card would not be used by subscriptions from Checkout.
+ */
+export function portalCardReplacesSubscriptionDefaults(): boolean {
+  return true
+}

@@ -1,0 +1,127 @@
+import type { Ctx } from '../engine/context.ts'
+import { invalidRequest, missing, noSuch } from '../engine/errors.ts'
+import type { Stored } from '../model/index.ts'
+import { requireCustomer } from '../resources/customers.ts'
+import { requireUrl } from '../resources/intent-params.ts'
+import { isEnded } from '../resources/subscription-status.ts'
+import type { Params } from '../wire.gen.ts'
+import { portalSessionSeconds } from './inferred.ts'
+import { defaultConfiguration, type Configuration } from './portal-configurations.ts'
+
+export type PortalSession = Stored<'billing_portal.session'>
+type Flow = NonNullable<PortalSession['flow']>
+export const portalSessionTakes = ['configuration', 'customer', 'flow_data', 'locale', 'return_url'] as const
+type SessionParams = Pick<Params['POST /v1/billing_portal/sessions'], (typeof portalSessionTakes)[number]>
+type FlowData = NonNullable<SessionParams['flow_data']>
+
+const featureOfFlow = {
+  customer_update: 'customer_update',
+  payment_method_update: 'payment_method_update',
+  subscription_cancel: 'subscription_cancel',
+  subscription_pause: 'subscription_pause',
+  subscription_update: 'subscription_update',
+  subscription_update_confirm: 'subscription_update',
+} as const
+
+/** A running subscription of the customer. Throws as if another's did not exist. */
+export function requireOwnSubscription(ctx: Ctx, customer: string, id: string, param: string): Stored<'subscription'> {
+  const subscription = ctx.get('subscription', id)
+  if (subscription?.customer !== customer) throw noSuch('subscription', id, param)
+  if (isEnded(subscription)) throw invalidRequest(`The subscription ${id} has ended.`, { param })
+  return subscription
+}
+
+function completionOf(flow: FlowData, returnUrl: string | null): Flow['after_completion'] {
+  const given = flow.after_completion
+  const type = given?.type ?? 'portal_homepage'
+  const target = given?.redirect?.return_url ?? returnUrl
+  if (type === 'redirect' && target === null) throw missing('flow_data[after_completion][redirect][return_url]')
+  requireUrl(given?.redirect?.return_url, 'flow_data[after_completion][redirect][return_url]')
+  return {
+    hosted_confirmation:
+      type === 'hosted_confirmation' ? { custom_message: given?.hosted_confirmation?.custom_message ?? null } : null,
+    redirect: type === 'redirect' ? { return_url: target ?? '' } : null,
+    type,
+  }
+}
+
+function confirmedUpdate(ctx: Ctx, customer: string, flow: FlowData): Flow['subscription_update_confirm'] {
+  const given = flow.subscription_update_confirm
+  if (given === undefined) throw missing('flow_data[subscription_update_confirm]')
+  const at = 'flow_data[subscription_update_confirm]'
+  const subscription = requireOwnSubscription(ctx, customer, given.subscription, `${at}[subscription]`)
+  if (given.items.length !== 1) throw invalidRequest('Exactly one item must be given.', { param: `${at}[items]` })
+  const items = given.items.map((item, index) => {
+    if (!subscription._.items.some((known) => known.id === item.id))
+      throw noSuch('subscription_item', item.id, `${at}[items][${index}][id]`)
+    if (item.price !== undefined) ctx.require('price', item.price, `${at}[items][${index}][price]`)
+    return { id: item.id, price: item.price ?? null, ...(item.quantity === undefined ? {} : { quantity: item.quantity }) }
+  })
+  const discounts = given.discounts?.map(({ coupon = null, promotion_code = null }) => ({ coupon, promotion_code })) ?? null
+  return { discounts, items, subscription: subscription.id }
+}
+
+function flowOf(ctx: Ctx, customer: string, flow: FlowData, configuration: Configuration, returnUrl: string | null): Flow {
+  const feature = featureOfFlow[flow.type]
+  if (!configuration.features[feature].enabled) {
+    throw invalidRequest(`The flow ${flow.type} needs the feature ${feature}, which is disabled in the portal configuration.`, {
+      param: 'flow_data[type]',
+    })
+  }
+  const own = (given: { subscription: string } | undefined, name: string): { subscription: string } => {
+    if (given === undefined) throw missing(`flow_data[${name}]`)
+    return { subscription: requireOwnSubscription(ctx, customer, given.subscription, `flow_data[${name}][subscription]`).id }
+  }
+  const { type } = flow
+  const coupon = flow.subscription_cancel?.retention?.coupon_offer.coupon
+  if (coupon !== undefined) ctx.require('coupon', coupon, 'flow_data[subscription_cancel][retention][coupon_offer][coupon]')
+  const retention = coupon === undefined ? null : { coupon_offer: { coupon }, type: 'coupon_offer' as const }
+  return {
+    after_completion: completionOf(flow, returnUrl),
+    customer_update: type === 'customer_update' ? {} : null,
+    subscription_cancel: type === 'subscription_cancel' ? { retention, ...own(flow.subscription_cancel, type) } : null,
+    subscription_pause: type === 'subscription_pause' ? own(flow.subscription_pause, type) : null,
+    subscription_update: type === 'subscription_update' ? own(flow.subscription_update, type) : null,
+    subscription_update_confirm: type === 'subscription_update_confirm' ? confirmedUpdate(ctx, customer, flow) : null,
+    type,
+  }
+}
+
+/** Opens the portal for a customer. Emits `billing_portal.session.created`. Throws Stripe's errors. */
+export function createPortalSession(ctx: Ctx, params: SessionParams): PortalSession {
+  if (params.customer === undefined) throw missing('customer')
+  requireUrl(params.return_url, 'return_url')
+  const customer = requireCustomer(ctx, params.customer, 'customer').id
+  const configuration =
+    params.configuration === undefined
+      ? defaultConfiguration(ctx)
+      : ctx.require('billing_portal.configuration', params.configuration, 'configuration')
+  if (!configuration.active) throw invalidRequest('The configuration is not active.', { param: 'configuration' })
+  const returnUrl = params.return_url ?? configuration.default_return_url
+  const token = `test_${ctx.token(40)}`
+  return ctx.create(
+    'billing_portal.session',
+    {
+      id: ctx.newId('bps', 24),
+      object: 'billing_portal.session',
+      configuration: configuration.id,
+      created: ctx.now(),
+      customer,
+      customer_account: null,
+      flow: params.flow_data === undefined ? null : flowOf(ctx, customer, params.flow_data, configuration, returnUrl),
+      livemode: false,
+      locale: params.locale ?? null,
+      on_behalf_of: null,
+      return_url: returnUrl,
+      url: `${ctx.baseUrl}/p/session/${token}`,
+      _: { completed: false, token },
+    },
+    'billing_portal.session.created',
+  )
+}
+
+/** The open session that an address's token names; null when it is unknown or its time is over. */
+export function findPortalSession(ctx: Ctx, token: string): PortalSession | null {
+  const session = ctx.store.lastBy('billing_portal.session', 'token', token)
+  return session === undefined || session.created + portalSessionSeconds <= ctx.now() ? null : session
+}
