@@ -2,6 +2,10 @@ import type { Module } from './engine/module.ts'
 import { forgetAnswers } from './http/idempotency.ts'
 import { creditGrantsModule } from './resources/credit-grants.ts'
 import { taxRatesModule } from './resources/tax-rates.ts'
+import { alertsModule } from './resources/alerts.ts'
+import { entitlementsModule } from './resources/entitlements.ts'
+import { feedbackOptionsModule } from './resources/feedback-options.ts'
+import { trialOffersModule } from './resources/trial-offers.ts'
 import { customersModule } from './resources/customers.ts'
 import { eventsModule } from './resources/events.ts'
 import { webhookEndpointsModule } from './resources/webhook-endpoints.ts'
@@ -19,6 +23,10 @@ export const coreModules: readonly Module[] = [
   pricesModule,
   taxRatesModule,
   creditGrantsModule,
+  entitlementsModule,
+  alertsModule,
+  feedbackOptionsModule,
+  trialOffersModule,
   metersModule,
   meterEventsModule,
   eventsModule,

@@ -99,23 +99,25 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
   addEndpoints(engine, options.webhooks ?? [])
   engine.onCommit()
+  const stop = async () => {
+    ticker.stop()
+    engine.timeline.stop()
+    deliverer.stop()
+    server.closeAllConnections()
+    await new Promise<void>((done) => {
+      server.close(() => done())
+    })
+    await engine.timeline.idle()
+    journal?.close()
+  }
+  let stopping: Promise<void> | null = null
   return {
     url,
     host,
     port,
     protocol: 'http',
     ...actions,
-    stop: async () => {
-      ticker.stop()
-      engine.timeline.stop()
-      deliverer.stop()
-      server.closeAllConnections()
-      await new Promise<void>((done) => {
-        server.close(() => done())
-      })
-      await engine.timeline.idle()
-      journal?.close()
-    },
+    stop: () => (stopping ??= stop()),
   }
 }
 

@@ -167,3 +167,19 @@ export function duplicateMeterEventCode(): string {
 export function listsEmptyUsageWindows(): boolean {
   return false
 }
+
+/**
+ * Whether a subscription in this status entitles to the features of its products.
+ * Doubt: the documentation says "active"; that a trial and a payment being retried keep the features is what its guides assume.
+ */
+export function entitlesInStatus(status: string): boolean {
+  return status === 'active' || status === 'trialing' || status === 'past_due'
+}
+
+/**
+ * From when on a usage alert counts a customer's usage: from the alert's own creation.
+ * Doubt: the documentation says that a one-time alert fires once a customer, not over which usage.
+ */
+export function alertCountsFrom(alertCreated: number): number {
+  return alertCreated
+}

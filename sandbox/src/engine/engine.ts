@@ -5,7 +5,7 @@ import type { Ctx, EventType, Origin } from './context.ts'
 import { sameJson } from './difference.ts'
 import { noSuch, StripeError } from './errors.ts'
 import type { Journal } from './journal.ts'
-import type { Module } from './module.ts'
+import type { Module, Reaction } from './module.ts'
 import { Renderer } from './present.ts'
 import type { Random } from './random.ts'
 import { loadSpec, type Spec } from './spec.ts'
@@ -38,6 +38,7 @@ export class Engine {
   onCommit: () => void = () => {}
 
   private readonly journal: Journal | null
+  private readonly reactions: Map<string, Reaction[]>
 
   constructor(options: EngineOptions) {
     this.random = options.random
@@ -47,6 +48,10 @@ export class Engine {
     this.renderer = new Renderer(
       options.modules.flatMap((module) => module.presenters ?? []),
       this.spec,
+    )
+    this.reactions = Map.groupBy(
+      options.modules.flatMap((module) => module.reactions ?? []),
+      (reaction) => reaction.object,
     )
     const reader = new Transaction(this, { request: null, task: null })
     this.timeline = new Timeline(
@@ -73,7 +78,7 @@ export class Engine {
   transact<T>(origin: Origin, work: (ctx: Ctx) => T): T {
     const transaction = new Transaction(this, origin)
     const outcome = this.store.transaction(
-      () => work(transaction),
+      () => this.workAndReact(work, transaction),
       keepsEffects,
       (writes) => {
         if (writes.length > 0) this.journal?.append(writes)
@@ -82,6 +87,28 @@ export class Engine {
     this.committed(outcome.writes, transaction)
     if (outcome.kind === 'failed') throw outcome.error
     return outcome.result
+  }
+
+  private workAndReact<T>(work: (ctx: Ctx) => T, transaction: Transaction): T {
+    try {
+      const result = work(transaction)
+      this.react(transaction)
+      return result
+    } catch (error) {
+      if (keepsEffects(error)) this.react(transaction)
+      throw error
+    }
+  }
+
+  /** Lets what follows from the writes follow, including from the writes of reactions. */
+  private react(transaction: Transaction): void {
+    for (let seen = 0; seen < this.store.pendingWrites.length;) {
+      const writes = this.store.pendingWrites.slice(seen)
+      seen += writes.length
+      for (const { name, before, after } of netWrites(writes)) {
+        for (const reaction of this.reactions.get(name) ?? []) reaction.react(transaction, { before, after })
+      }
+    }
   }
 
   /** A context to read with, outside any transaction. */
@@ -112,6 +139,7 @@ export class Engine {
     for (const { name, object } of this.journal?.load() ?? []) this.store.load(name, object)
     const stored = this.store.get('_setting', CLOCK_SETTING)
     if (stored !== undefined) this.clock = stored.value as ClockState
+    else if (this.journal !== null) this.setClock(this.clock)
     this.timeline.rebuild()
   }
 
@@ -123,6 +151,16 @@ export class Engine {
     for (const work of transaction.afterwards) work()
     if (writes.length > 0) this.onCommit()
   }
+}
+
+/** One change an object: from what it was first to what it became. */
+function netWrites(writes: readonly Write[]): Write[] {
+  const net = new Map<string, Write>()
+  for (const write of writes) {
+    const key = `${write.name} ${write.id}`
+    net.set(key, { ...write, before: (net.get(key) ?? write).before })
+  }
+  return [...net.values()]
 }
 
 function keepsEffects(error: unknown): boolean {

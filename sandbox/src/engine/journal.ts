@@ -18,7 +18,7 @@ export interface Journal {
  * normal`: what was answered survives the end of the process (SIGKILL); a power cut may lose the last moments, never tear them.
  */
 export function openJournal(file: string): Journal {
-  const database = new DatabaseSync(file)
+  const database = openExclusively(file)
   database.exec(`
     pragma journal_mode = wal;
     pragma synchronous = normal;
@@ -41,6 +41,18 @@ export function openJournal(file: string): Journal {
     load: () => loadAll(database),
     append: (writes) => append(database, upsert, remove, writes),
     close: () => database.close(),
+  }
+}
+
+/** Two sandboxes on one file would each overwrite what the other keeps. */
+function openExclusively(file: string): DatabaseSync {
+  const database = new DatabaseSync(file)
+  try {
+    database.exec('pragma locking_mode = exclusive; begin exclusive; commit')
+    return database
+  } catch {
+    database.close()
+    throw new Error(`The data file ${file} is in use by another sandbox, or is no SQLite file.`)
   }
 }
 

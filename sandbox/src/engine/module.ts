@@ -105,10 +105,31 @@ export function timeRule<K extends StoredName>(rule: {
   }
 }
 
+/**
+ * Something that follows at once from a change of an object, in the same transaction: entitlements from subscriptions, alerts from usage.
+ * Runs once for each object that a transaction changed, after its work is done; `before` or `after` is undefined for a new or deleted one.
+ */
+export interface Reaction {
+  readonly object: StoredName
+  readonly react: (
+    ctx: Ctx,
+    change: { readonly before: StoredObject | undefined; readonly after: StoredObject | undefined },
+  ) => void
+}
+
+/** Declares a reaction. */
+export function reaction<K extends StoredName>(
+  object: K,
+  react: (ctx: Ctx, change: { readonly before: Stored<K> | undefined; readonly after: Stored<K> | undefined }) => void,
+): Reaction {
+  return { object, react: react as unknown as Reaction['react'] }
+}
+
 /** A part of the sandbox: its operations, presenters, rules and pages. Listed in `src/modules.ts`. */
 export interface Module {
   readonly operations?: readonly Operation[]
   readonly presenters?: readonly Presenter[]
   readonly rules?: readonly TimeRule[]
+  readonly reactions?: readonly Reaction[]
   readonly pages?: readonly PageRoute[]
 }

@@ -155,6 +155,11 @@ export class Store {
     }
   }
 
+  /** The writes of the open transaction so far. */
+  get pendingWrites(): readonly Write[] {
+    return this.writes ?? []
+  }
+
   /** Closes the gaps that deletions left; only between transactions, since it moves positions. */
   tidy(): void {
     for (const collection of this.collections.values()) {

@@ -33,8 +33,9 @@ export interface CoreShapes {
     }
   }
   'billing.credit_balance_transaction': { _: { customer: string } }
+  'entitlements.active_entitlement': { _: { customer: string } }
   product_feature: { entitlement_feature: string; _: { product: string } }
-  'billing.alert': { _: { meter: string | null; triggered: readonly string[] } }
+  'billing.alert': { _: { meter: string; created: number; triggered: readonly string[] } }
   'v2.core.event_destination': { webhook_endpoint: { url: string }; _: { secret: string; previousSecret: RolledSecret | null } }
   webhook_endpoint: {
     secret: never
@@ -92,6 +93,7 @@ export const coreLayouts = [
   layout('billing.feedback_option', 'fbopt'),
   layout('product_catalog.trial_offer', 'to'),
   layout('entitlements.feature', 'feat', { lookup_key: (feature) => feature.lookup_key }),
+  layout('entitlements.active_entitlement', 'ent', { customer: (entitlement) => entitlement._.customer }),
   layout('product_feature', 'prodft', {
     product: (feature) => feature._.product,
     feature: (feature) => feature.entitlement_feature,
