@@ -1,8 +1,16 @@
+import { serve } from '@hono/node-server'
+import { once } from 'node:events'
+import type { AddressInfo, Server } from 'node:net'
+import { pino } from 'pino'
 import { afterAll, beforeAll } from 'vitest'
 import { startSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/src/index.ts'
+import type { Principal } from '../src/auth/principal.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
+import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
+import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
+import { registerBillingRoutes, startStripeWorkers, type StripeWorkers } from '../src/stripe/billing.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
@@ -16,11 +24,19 @@ export type TestBilling = {
   readonly logged: { level: string; fields: Record<string, unknown>; message: string }[]
   /** A new organization without a customer; answers its id. */
   createOrganization(id: string): Promise<string>
+  /**
+   * A call of a route by `operator`, `nobody`, an organization's id (its admin key), or `id:read` for a key with fewer scopes.
+   */
+  call(caller: string, method: string, path: string, body?: unknown): Promise<Answer>
   /** The same context with some of its parts replaced. */
   with(parts: Partial<BillingContext>): BillingContext
 }
 
+export type Answer<Body = Record<string, unknown>> = { readonly status: number; readonly headers: Headers; readonly body: Body }
+
 export type TestBillingOptions = {
+  /** Whether webhooks are delivered and handled; default true. */
+  readonly webhooks?: boolean
   readonly sandbox?: SandboxOptions
   readonly policy?: Partial<BillingPolicy>
   readonly clock?: Clock
@@ -53,29 +69,28 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
   const log: Log = { info: logAs('info'), warn: logAs('warn'), error: logAs('error') }
   let sandbox: Sandbox | null = null
   let context: BillingContext | null = null
+  let app: App | null = null
+  let workers: StripeWorkers | null = null
+  let server: Server | null = null
 
   beforeAll(async () => {
-    sandbox = await startSandbox({ seed: 'billing', ...options.sandbox })
-    const definition = await importCatalogDefinition(options.catalog ?? EPISODIC_MEMORY)
-    const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
-    context = {
-      db: database.db,
-      clock,
-      catalogs,
-      gateway: createStripeClient({
-        apiKey: 'sk_test_tollgate',
-        endpoint: { host: sandbox.host, port: sandbox.port, protocol: sandbox.protocol },
-        callsPerSecond: 1_000,
-        log,
-      }),
-      policy: { ...TEST_POLICY, ...options.policy },
-      log,
-      onAccountDerived: async (tx, { organizationId }) => {
-        await reconcilePlanGrants(tx, { catalogs, clock, graceDays: TEST_POLICY.graceDays }, organizationId)
-      },
-    }
+    // The address of the webhook must be known before the sandbox starts, and the sandbox before the client can be made.
+    server = serve({ fetch: (request) => app!.fetch(request), port: 0, hostname: '127.0.0.1' })
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const webhooks = [{ url: `http://127.0.0.1:${port}/api/v1/billing/webhook`, secret: 'whsec_test' }]
+    sandbox = await startSandbox({ seed: 'billing', webhooks: options.webhooks === false ? [] : webhooks, ...options.sandbox })
+    context = await createContext({ database, sandbox, clock, log, options })
+    workers = options.webhooks === false ? null : startStripeWorkers(context)
+    app = createTestApp(context, () => workers?.kick())
   })
-  afterAll(() => sandbox?.stop())
+  afterAll(async () => {
+    await workers?.stop()
+    await sandbox?.stop()
+    await new Promise((resolve) => {
+      server?.close(resolve)
+    })
+  })
 
   const ready = <Part>(part: Part | null): Part => {
     if (part === null) throw new Error('testBilling is used inside of tests and hooks')
@@ -90,6 +105,15 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     get context() {
       return ready(context)
     },
+    async call(caller, method, path, body) {
+      const response = await ready(app).request(path, {
+        method,
+        headers: { 'x-caller': caller, 'content-type': 'application/json' },
+        body: body === undefined ? null : JSON.stringify(body),
+      })
+      const text = await response.text()
+      return { status: response.status, headers: response.headers, body: text === '' ? {} : (JSON.parse(text) as Answer['body']) }
+    },
     with: (parts) => ({ ...ready(context), ...parts }),
     async createOrganization(id) {
       await database.db.query('insert into organizations (id, name, email, created_at) values ($1, $1, $2, $3)', [
@@ -100,4 +124,40 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
       return id
     },
   }
+}
+
+type Making = { database: TestDatabase; sandbox: Sandbox; clock: Clock; log: Log; options: TestBillingOptions }
+
+async function createContext({ database, sandbox, clock, log, options }: Making): Promise<BillingContext> {
+  const definition = await importCatalogDefinition(options.catalog ?? EPISODIC_MEMORY)
+  const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
+  const policy = { ...TEST_POLICY, ...options.policy }
+  const { host, port, protocol } = sandbox
+  return {
+    db: database.db,
+    clock,
+    catalogs,
+    gateway: createStripeClient({ apiKey: 'sk_test_tollgate', endpoint: { host, port, protocol }, callsPerSecond: 1_000, log }),
+    policy,
+    log,
+    onAccountDerived: async (tx, { organizationId }) => {
+      await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
+    },
+  }
+}
+
+function createTestApp(context: BillingContext, kick: () => void): App {
+  return createApp({
+    log: pino({ level: 'silent' }),
+    authenticate: async (request) => principalOf(request.headers.get('x-caller') ?? 'nobody'),
+    register: [(app) => registerBillingRoutes(app, context, kick)],
+  })
+}
+
+function principalOf(caller: string): Principal | null {
+  if (caller === 'nobody') return null
+  if (caller === 'operator') return { kind: 'operator', name: 'test' }
+  const [id, scope = 'admin'] = caller.split(':')
+  const scopes = [scope as 'read' | 'write' | 'admin']
+  return { kind: 'api_key', keyId: `key_${id}` as ApiKeyId, organizationId: id as OrganizationId, scopes }
 }

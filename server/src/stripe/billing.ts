@@ -10,6 +10,7 @@ export { startTestClock } from './test-clock.ts'
 export { createStripeClient, type StripeClientOptions } from './client.ts'
 export { pushCatalog, type PushOptions, type PushReport } from './push.ts'
 export { startStripeWorkers, type StripeWorkers } from './workers.ts'
+export type { BillingEvent } from './changes.ts'
 export type { BillingContext, BillingPolicy } from './context.ts'
 
 /** All routes of billing. `kick` wakes the worker of the inbox (`StripeWorkers.kick`). */

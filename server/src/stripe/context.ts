@@ -2,6 +2,7 @@ import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
+import type { BillingEvent } from './changes.ts'
 import type { StripeGateway, TrialEndBehavior } from './gateway.ts'
 import type { Log } from './log.ts'
 
@@ -19,6 +20,8 @@ export type BillingContext = {
    * organization's time.
    */
   readonly onAccountDerived: (tx: Transaction, derived: { organizationId: string; now: Instant }) => Promise<void>
+  /** Told, after the commit, what was newly recorded; each once over all servers. For metrics, which may miss one in a crash. */
+  readonly onBillingEvents?: (events: readonly BillingEvent[]) => void
 }
 
 export type BillingPolicy = {

@@ -52,6 +52,8 @@ export async function syncOrganization(
     await options.alsoWrite?.(tx, fetched)
     return derivation
   })
+  // After the commit: what is counted has happened.
+  if (derived.recorded.length > 0) context.onBillingEvents?.(derived.recorded)
   for (const alert of derived.alerts) report(context, organizationId, alert)
   return derived.account
 }
@@ -98,7 +100,7 @@ async function deriveAndStore(
   tx: Transaction,
   organization: BilledOrganization,
   known: Known,
-): Promise<AccountDerivation> {
+): Promise<AccountDerivation & { readonly recorded: readonly BillingEvent[] }> {
   const now = timeOf(organization, context.clock)
   const mirror = await readMirror(tx, organization.id)
   const priceIds = mirror.subscriptions.flatMap(({ items, scheduled }) => [
@@ -119,8 +121,8 @@ async function deriveAndStore(
   await upsertAccount(tx, organization.id, derived.account, context.clock.now())
   await context.onAccountDerived(tx, { organizationId: organization.id, now })
   const events = describeChanges({ ...known, after: derived.account, now })
-  await insertBillingEvents(tx, organization.id, events, context.clock.now())
-  return derived
+  const recorded = await insertBillingEvents(tx, organization.id, events, context.clock.now())
+  return { ...derived, recorded }
 }
 
 type InvoiceState = { readonly status: string; readonly attemptCount: number }
@@ -137,20 +139,23 @@ async function readInvoiceStates(
   return new Map(rows.map(({ id, ...state }) => [id, state]))
 }
 
+/** Answers those that were new. */
 async function insertBillingEvents(
   tx: Queryable,
   organizationId: string,
   events: readonly BillingEvent[],
   recordedAt: Instant,
-): Promise<void> {
-  if (events.length === 0) return
-  await tx.query(
+): Promise<readonly BillingEvent[]> {
+  if (events.length === 0) return []
+  const { rows } = await tx.query<{ key: string }>(
     `insert into billing_events (organization_id, key, kind, data, occurred_at, recorded_at)
      select $1, key, kind, data, "occurredAt", $3
      from jsonb_to_recordset($2) as row (key text, kind text, data jsonb, "occurredAt" timestamptz)
-     on conflict do nothing`,
+     on conflict do nothing returning key`,
     [organizationId, JSON.stringify(events), recordedAt],
   )
+  const recorded = new Set(rows.map(({ key }) => key))
+  return events.filter(({ key }) => recorded.has(key))
 }
 
 function report(context: BillingContext, organizationId: string, alert: AccountAlert): void {
