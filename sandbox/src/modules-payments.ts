@@ -3,6 +3,8 @@ import './payments/invoice-payments.ts'
 import { balanceTransactionsModule } from './resources/balance-transactions.ts'
 import { challengePages } from './pages/challenge.ts'
 import { checkoutPages } from './pages/checkout.ts'
+import { invoicePages } from './pages/invoice.ts'
+import { receiptPages } from './pages/receipt.ts'
 import { stylesheetPage } from './pages/respond.ts'
 import { portalCancelPages } from './pages/portal-cancel.ts'
 import { portalDetailsPages } from './pages/portal-details.ts'
@@ -43,6 +45,8 @@ export const paymentModules: readonly Module[] = [
       ...portalUpdatePages,
       ...portalCancelPages,
       ...portalDetailsPages,
+      ...invoicePages,
+      ...receiptPages,
     ],
   },
 ]
