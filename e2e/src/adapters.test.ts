@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import { createTollgateClient, type UsageClient } from '@tollgate/sdk'
 import { meterRoute as expressMeter } from '@tollgate/sdk/express'
 import { meterRoute as fastifyMeter } from '@tollgate/sdk/fastify'
@@ -80,7 +80,7 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
   },
 }
 
-async function hostOf(server: ReturnType<typeof createServer>): Promise<Host> {
+async function hostOf(server: Server): Promise<Host> {
   if (!server.listening) await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('A TCP port was expected.')

@@ -167,14 +167,14 @@ export async function changePlans(loop: Loop, customer: Customer): Promise<void>
   const { app } = customer
   const up = await app.post('/api/v1/billing/upgrade/preview', { new_tier: 'enterprise' })
   expectStatus(up, 200)
-  loop.tell(`Preview of the upgrade to enterprise: ${JSON.stringify(up.body)}`)
+  loop.tell(`Preview of the upgrade to enterprise: ${describePreview(up.body)}`)
   const upgraded = await app.post('/api/v1/billing/upgrade', { new_tier: 'enterprise' })
   expectStatus(upgraded, 200)
   assert.equal(upgraded.body['tier'], 'enterprise')
   assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'enterprise')
   const down = await app.post('/api/v1/billing/downgrade/preview', { new_tier: 'starter' })
   expectStatus(down, 200)
-  loop.tell(`Preview of the downgrade to starter: ${JSON.stringify(down.body)}`)
+  loop.tell(`Preview of the downgrade to starter: ${describePreview(down.body)}`)
   expectStatus(await app.post('/api/v1/billing/downgrade', { new_tier: 'starter' }), 200)
   const cancel = await app.post('/api/v1/billing/cancel/preview', { immediate: false })
   expectStatus(cancel, 200)
@@ -209,6 +209,26 @@ export async function subscribeWithTrial(loop: Loop, customer: Customer): Promis
   loop.tell('The trial became paid; cancelled at once: FREE.')
 }
 
+/** What an operator's Prometheus sees of all this (EM-13). */
+async function readMetrics(loop: Loop, { organizationId }: Customer): Promise<void> {
+  const text = await (await fetch(`${loop.program.runtime.url}/metrics`)).text()
+  const valueOf = (series: string): number =>
+    Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`${series} `))
+        ?.split(' ')
+        .at(-1),
+    )
+  assert.ok(valueOf('stripe_payments_succeeded_total') >= 5, text)
+  assert.ok(valueOf('stripe_payments_failed_total') >= 1, text)
+  assert.ok(valueOf('quota_exceeded_total{tier="free"}') >= 151, text)
+  assert.equal(valueOf(`credits_used_total{customer_id="${organizationId}"}`), 100 + 1234 + 500)
+  loop.tell(
+    `Metrics: ${valueOf('stripe_payments_succeeded_total')} payments succeeded, ${valueOf('stripe_payments_failed_total')} failed.`,
+  )
+}
+
 /** Moves the organization's clock by CLI; it answers when everything that follows has been handled. */
 async function advance(loop: Loop, { organizationId }: Customer, by: string): Promise<Body> {
   return runCli<Body>(loop.program, ['clock', 'advance', organizationId, '--by', by])
@@ -231,6 +251,13 @@ async function invoicesOf(app: Caller): Promise<readonly Body[]> {
   const answer = await app.get('/api/v1/billing/invoices?limit=50')
   expectStatus(answer, 200)
   return answer.body as unknown as readonly Body[]
+}
+
+function describePreview(preview: Body): string {
+  const lines = preview['lines'] as readonly { description: string; amount_minor: number }[]
+  const money = (minor: unknown): string => `$${(Number(minor) / 100).toFixed(2)}`
+  const parts = lines.map((line) => `${line.description} ${money(line.amount_minor)}`)
+  return `due now ${money(preview['amount_due_now_minor'])} (${parts.join('; ')})`
 }
 
 function isPaidPro(invoice: Body): boolean {
@@ -275,4 +302,5 @@ export async function runLoop(loop: Loop, heading: (title: string) => void = () 
   await changePlans(loop, customer)
   heading('Subscribe with a payment method and a trial')
   await subscribeWithTrial(loop, customer)
+  await readMetrics(loop, customer)
 }
