@@ -8,6 +8,7 @@ import { openDatabase, type Db } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
+import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
 import { DomainError } from './lib/errors.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
@@ -15,6 +16,7 @@ import { randomBase62 } from './lib/ids.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decide.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
+import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
 import type { TollgateOptions } from './options.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
@@ -24,6 +26,7 @@ import {
   startStripeWorkers,
   startTestClock,
   type BillingContext,
+  type BillingEvent,
   type StripeWorkers,
 } from './stripe/billing.ts'
 
@@ -92,13 +95,21 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   })
   closers.push(() => metering.stop())
   const usage: UsageContext = { ...grants, metering, db }
-  const billing = createBillingContext(options, { db, clock, catalogs, log, grants })
+  const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics })
   if (billing.gateway !== null && options.stripe?.pushAtStart === true) {
     const { changed, lines } = await pushCatalog(billing, { variables: options.variables ?? {} })
     if (changed > 0) log.info({ changes: lines }, 'catalog pushed')
   }
   const stripeWorkers = startStripeWorkers(billing)
   closers.push(() => stripeWorkers.stop())
+  const onImbalance = (imbalances: readonly unknown[]): void => log.error({ imbalances }, 'balances do not add up')
+  const scheduler = startScheduler({
+    db,
+    clock,
+    jobs: meteringJobs({ ...grants, db, connections, onImbalance }),
+    onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
+  })
+  closers.push(() => scheduler.stop())
   return {
     db,
     catalogs,
@@ -151,10 +162,10 @@ function createOrganizationsContext(
 
 function createBillingContext(
   options: TollgateOptions,
-  parts: { db: Db; clock: Clock; catalogs: CatalogRegistry; log: Logger; grants: GrantsContext },
+  parts: { db: Db; clock: Clock; catalogs: CatalogRegistry; log: Logger; grants: GrantsContext; metrics: Metrics },
 ): BillingContext {
   const { publicUrl, stripe, policy = {} } = options
-  const { grants, ...rest } = parts
+  const { grants, metrics, ...rest } = parts
   return {
     ...rest,
     gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
@@ -174,12 +185,21 @@ function createBillingContext(
     async onAccountDerived(tx, { organizationId }) {
       await reconcilePlanGrants(tx, grants, organizationId)
     },
+    onBillingEvents: (events) => countPayments(metrics, events),
   }
 }
 
 function endpointOf({ endpoint }: { endpoint?: { host: string; port: number; protocol: 'http' | 'https' } }) {
   // The sandbox has no rate limit of its own unless it is told to, and a move of a clock makes many calls at once.
   return endpoint === undefined ? {} : { endpoint, callsPerSecond: 1_000 }
+}
+
+/** EM-13: payments. An invoice of nothing (a trial's) is no payment. */
+function countPayments(metrics: Metrics, events: readonly BillingEvent[]): void {
+  for (const { kind, data } of events) {
+    if (kind === 'invoice.payment_failed') metrics.paymentsFailed.inc()
+    if (kind === 'invoice.paid' && data['amount_paid_minor'] !== 0) metrics.paymentsSucceeded.inc()
+  }
 }
 
 /** EM-13: credits by customer, refusals by tier. A repeat was counted when it was first answered. */

@@ -1,0 +1,75 @@
+import type { Db, Session } from '../db/database.ts'
+import type { Clock } from '../lib/clock.ts'
+import { MINUTE_MS } from '../lib/period.ts'
+import { isDue } from './cron.ts'
+
+export type Job = {
+  readonly name: string
+  /** See `isDue`. */
+  readonly cron: string
+  readonly run: () => Promise<void>
+}
+
+export type Scheduler = {
+  /** Starts nothing more, and waits for what runs. */
+  stop(): Promise<void>
+}
+
+export type SchedulerOptions = {
+  readonly db: Db
+  readonly clock: Clock
+  readonly jobs: readonly Job[]
+  readonly onFailure: (job: Job, error: unknown) => void
+}
+
+/** The first of two keys; the second is the job's name. */
+const LOCK_SPACE = 7_865_434
+
+/** Runs every job once now, one after the other, and then whenever its minute comes. */
+export function startScheduler(options: SchedulerOptions): Scheduler {
+  let stopped = false
+  let running = runAll(options, options.jobs, () => stopped)
+  let timer = setTimeout(tick, untilNextMinute(options.clock))
+
+  function tick(): void {
+    const now = options.clock.now()
+    const due = options.jobs.filter(({ cron }) => isDue(cron, now))
+    running = running.then(() => runAll(options, due, () => stopped))
+    timer = setTimeout(tick, untilNextMinute(options.clock))
+  }
+
+  return {
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+    },
+  }
+}
+
+function untilNextMinute(clock: Clock): number {
+  return MINUTE_MS - (clock.now().getTime() % MINUTE_MS)
+}
+
+async function runAll(options: SchedulerOptions, jobs: readonly Job[], isStopped: () => boolean): Promise<void> {
+  for (const job of jobs) {
+    if (isStopped()) return
+    try {
+      await options.db.session((session) => runAlone(session, job))
+    } catch (error) {
+      options.onFailure(job, error)
+    }
+  }
+}
+
+/** Runs the job unless another server is at it. */
+async function runAlone(session: Session, job: Job): Promise<void> {
+  const lock = [LOCK_SPACE, job.name]
+  const { rows } = await session.query<{ held: boolean }>('select pg_try_advisory_lock($1, hashtext($2)) as held', lock)
+  if (!rows[0]?.held) return
+  try {
+    await job.run()
+  } finally {
+    await session.query('select pg_advisory_unlock($1, hashtext($2))', lock)
+  }
+}
