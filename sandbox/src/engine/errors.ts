@@ -76,3 +76,13 @@ export function notSupported(what: string, param?: string): StripeError {
   const body: ErrorBody = { type: 'invalid_request_error', message: `${what} is not supported by this sandbox.` }
   return new StripeError(400, param === undefined ? body : { ...body, param }, { beforeExecution: true })
 }
+
+/** Runs work whose card error must undo the whole operation instead of keeping its effects. */
+export function withoutEffects<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof StripeError) || !error.keepsEffects) throw error
+    throw new StripeError(error.status, error.body, { headers: error.headers })
+  }
+}

@@ -66,3 +66,53 @@ test('lists page both ways, newest first', async () => {
   const all = await stripe.customers.list({ limit: 2 }).autoPagingToArray({ limit: 100 })
   expect(all.map(({ id }) => id)).toEqual(ids)
 })
+
+test('deleting a customer ends its subscriptions and frees its payment methods', async () => {
+  const { stripe, eventTypes } = await startTestSandbox()
+  const customer = await stripe.customers.create({
+    payment_method: 'pm_card_visa',
+    invoice_settings: { default_payment_method: 'pm_card_visa' },
+  })
+  const price = await stripe.prices.create({
+    currency: 'usd',
+    unit_amount: 900,
+    recurring: { interval: 'month' },
+    product_data: { name: 'x' },
+  })
+  const subscription = await stripe.subscriptions.create({ customer: customer.id, items: [{ price: price.id }] })
+  const [method] = (await stripe.customers.listPaymentMethods(customer.id)).data
+  await stripe.customers.del(customer.id)
+  expect(await stripe.subscriptions.retrieve(subscription.id)).toMatchObject({ status: 'canceled', customer: customer.id })
+  expect(await stripe.subscriptions.retrieve(subscription.id, { expand: ['customer'] })).toMatchObject({
+    customer: { deleted: true },
+  })
+  expect(await stripe.paymentMethods.retrieve(method?.id ?? '')).toMatchObject({ customer: null })
+  expect(eventTypes().slice(-1)).toEqual(['customer.deleted'])
+  expect(eventTypes()).toContain('customer.subscription.deleted')
+})
+
+test('a customer whose card is declined at creation is not created', async () => {
+  const { stripe, sandbox } = await startTestSandbox()
+  await expect(stripe.customers.create({ payment_method: 'pm_card_chargeDeclined' })).rejects.toMatchObject({ statusCode: 402 })
+  expect(sandbox.all('customer')).toEqual([])
+})
+
+test('the balance is the sum of its transactions', async () => {
+  const { stripe } = await startTestSandbox()
+  const { id } = await stripe.customers.create({ balance: 300 })
+  await stripe.customers.createBalanceTransaction(id, { amount: -1000, currency: 'usd', description: 'goodwill' })
+  const second = await stripe.customers.createBalanceTransaction(id, { amount: 200, currency: 'usd' })
+  const { data } = await stripe.customers.listBalanceTransactions(id)
+  expect(data.map(({ amount, ending_balance }) => [amount, ending_balance])).toEqual([
+    [200, -500],
+    [-1000, -700],
+    [300, 300],
+  ])
+  expect(await stripe.customers.retrieve(id)).toMatchObject({ balance: -500 })
+  await expect(stripe.customers.createBalanceTransaction(id, { amount: 1, currency: 'eur' })).rejects.toMatchObject({
+    param: 'currency',
+  })
+  expect(await stripe.customers.updateBalanceTransaction(id, second.id, { metadata: { a: 'b' } })).toMatchObject({
+    metadata: { a: 'b' },
+  })
+})

@@ -1,14 +1,15 @@
 import { updated } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
-import { invalidRequest, noSuch } from '../engine/errors.ts'
+import { invalidRequest, noSuch, withoutEffects } from '../engine/errors.ts'
 import { list, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
 import { field, search, type SearchFields } from '../engine/search.ts'
 import type { Stored } from '../model/index.ts'
-import { attachPaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
+import { attachPaymentMethod } from '../payments/payment-methods.ts'
+import { deleteCustomer } from './customer-delete.ts'
 import { changeBalance } from './customer-balance.ts'
 
 type Customer = Stored<'customer'>
@@ -89,7 +90,9 @@ function withAttached<T extends Pick<CreateParams, 'invoice_settings' | 'payment
   params: T,
 ): T {
   if (params.payment_method === undefined) return params
-  const attached = attachPaymentMethod(ctx, params.payment_method, customer, 'payment_method').id
+  const method = params.payment_method
+  // A customer whose card is declined at creation is not created.
+  const attached = withoutEffects(() => attachPaymentMethod(ctx, method, customer, 'payment_method').id)
   const settings = params.invoice_settings
   if (settings?.default_payment_method !== params.payment_method) return params
   return { ...params, invoice_settings: { ...settings, default_payment_method: attached } }
@@ -209,16 +212,6 @@ function requireTransaction(ctx: Ctx, customer: string, id: string): Stored<'cus
   return transaction
 }
 
-/** A deleted customer keeps its id and nothing else. Others (subscriptions) end their own objects before this. */
-function remove(ctx: Ctx, id: string): object {
-  const customer = requireCustomer(ctx, id)
-  const deleted = { id, object: 'customer', deleted: true } as const
-  ctx.emit('customer.deleted', customer)
-  ctx.delete('customer', id)
-  ctx.create('deleted_customer', deleted)
-  return deleted
-}
-
 const operations = [
   operation({ on: 'POST /v1/customers', takes: CREATE_TAKES, run: createCustomer }),
   operation({
@@ -231,7 +224,11 @@ const operations = [
     takes: [],
     run: (ctx, _params, { id }) => ctx.get('deleted_customer', id) ?? requireCustomer(ctx, id),
   }),
-  operation({ on: 'DELETE /v1/customers/{id}', takes: [], run: (ctx, _params, { id }) => remove(ctx, id) }),
+  operation({
+    on: 'DELETE /v1/customers/{id}',
+    takes: [],
+    run: (ctx, _params, { id }) => deleteCustomer(ctx, requireCustomer(ctx, id)),
+  }),
   operation({
     on: 'GET /v1/customers',
     takes: ['limit', 'starting_after', 'ending_before', 'created', 'email', 'test_clock'],
