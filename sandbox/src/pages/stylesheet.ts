@@ -74,6 +74,7 @@ button.danger { color: var(--surface); background: var(--bad); border-color: var
 button.inline, .button.inline { display: inline-block; width: auto; }
 .actions { display: grid; gap: .75rem; margin-top: 1rem; }
 .row { display: flex; flex-wrap: wrap; gap: .75rem; align-items: center; }
+.row > input { width: auto; flex: 1 1 12rem; }
 .row.between { justify-content: space-between; flex-wrap: nowrap; }
 .row.between > :first-child { min-width: 0; margin: 0; }
 .row.between + * { margin-top: .75rem; }
