@@ -14,6 +14,7 @@ import { RateLimiter, type RateLimits } from './http/rate-limit.ts'
 import { createHttpServer, listen } from './http/server.ts'
 import type { Stored, StoredName } from './model/index.ts'
 import { modules } from './modules.ts'
+import { homePages } from './pages/home.ts'
 import { createEndpoint, type EndpointSettings } from './resources/webhook-endpoints.ts'
 
 export interface SandboxOptions {
@@ -87,7 +88,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const host = options.host ?? '127.0.0.1'
   const parts: Parts = { engine, chaos, limiter, deliverer, api, log, key: options.apiKeys?.[0] ?? 'sk_test_sandbox' }
   const actions = actionsOf(parts)
-  const pages = [...modules.flatMap((module) => module.pages ?? []), ...controlRoutes(controlsOf(parts, actions))]
+  const controls = controlsOf(parts, actions)
+  const pages = [...modules.flatMap((module) => module.pages ?? []), ...controlRoutes(controls), ...homePages(controls)]
   const server = createHttpServer(engine, api, pages)
   const port = await listen(server, host, options.port ?? 0)
   const url = `http://${host}:${port}`

@@ -31,7 +31,7 @@ function create(ctx: Ctx, params: { frozen_time: number; name?: string }): TestC
 }
 
 /** Sets a clock going; what is due until the target happens after the answer, in order, and ends with the status `ready`. */
-function advance(ctx: Ctx, id: string, target: number): TestClock {
+export function advanceTestClock(ctx: Ctx, id: string, target: number): TestClock {
   const clock = ctx.require('test_helpers.test_clock', id)
   if (clock.status !== 'ready') {
     throw invalidRequest(`The test clock is ${clock.status}. Wait for it to be ready before you advance it.`, {
@@ -95,7 +95,7 @@ const operations = [
   operation({
     on: 'POST /v1/test_helpers/test_clocks/{id}/advance',
     takes: ['frozen_time'],
-    run: (ctx, params, { id }) => advance(ctx, id, params.frozen_time),
+    run: (ctx, params, { id }) => advanceTestClock(ctx, id, params.frozen_time),
   }),
   operation({
     on: 'GET /v1/test_helpers/test_clocks/{id}',
