@@ -38,6 +38,27 @@ function packagesOf(path: string): string[] {
   return [...contents.get(path)!.matchAll(/(?:from|import\(|import)\s*'([^.'][^']*)'/g)].map(([, name]) => name!)
 }
 
+/** The server's domains, each built upon those before it (design: routes and jobs → actions → rules, store → lib). */
+const DOMAINS = [
+  'lib',
+  'db',
+  'catalog',
+  'auth',
+  'audit',
+  'grants',
+  'standing',
+  'metering',
+  'stripe',
+  'subscriptions',
+  'invoices',
+  'organizations',
+  'analytics',
+]
+
+function domainOf(path: string): string {
+  return /^server\/src\/([^/]+)\//.exec(path)?.[1] ?? ''
+}
+
 describe('time, chance and the environment have one place each', () => {
   it('reads the time only in a clock', () => {
     const others = source.filter((path) => !path.endsWith('/clock.ts') && !path.startsWith('scripts/'))
@@ -79,6 +100,52 @@ describe('dependencies point one way', () => {
     expect(inside.flatMap((path) => importsOf(path).filter((target) => !target.startsWith('server/src/lib/')))).toEqual([])
   })
 
+  it('lets the domains of the server build upon those before them', () => {
+    const strays = source.flatMap((path) => {
+      const rank = DOMAINS.indexOf(domainOf(path))
+      return (
+        importsOf(path)
+          // Rules are pure, and may be used from anywhere.
+          .filter((target) => rank !== -1 && DOMAINS.indexOf(domainOf(target)) > rank && !target.endsWith('/rules.ts'))
+          .map((target) => `${path} → ${target}`)
+      )
+    })
+    expect(strays).toEqual([])
+  })
+
+  it('lets only routes, and the places that put programs together, know of HTTP', () => {
+    const strays = source
+      .filter((path) => DOMAINS.includes(domainOf(path)) && !/(routes|calls|hot-path|empty-body)\.ts$/.test(path))
+      .flatMap((path) =>
+        importsOf(path)
+          .filter((target) => target.startsWith('server/src/http/'))
+          .map((target) => `${path} → ${target}`),
+      )
+    expect(strays).toEqual([])
+  })
+
+  it('lets nothing but the program and other routes import routes', () => {
+    const strays = source
+      .filter((path) => DOMAINS.includes(domainOf(path)) && !path.endsWith('routes.ts'))
+      .flatMap((path) =>
+        importsOf(path)
+          .filter((target) => target.endsWith('routes.ts'))
+          .map((target) => `${path} → ${target}`),
+      )
+    expect(strays).toEqual([])
+  })
+
+  it('keeps SQL in stores, and stores free of use cases', () => {
+    const stores = source.filter((path) => /^server\/src\/.*store\.ts$/.test(path))
+    expect(stores.length).toBeGreaterThan(5)
+    const strays = stores.flatMap((path) =>
+      importsOf(path)
+        .filter((target) => /\/(actions|routes|jobs)\.ts$/.test(target))
+        .map((target) => `${path} → ${target}`),
+    )
+    expect(strays).toEqual([])
+  })
+
   it('lets rules import only rules, lib and types of the catalog', () => {
     const rules = source.filter((path) => /^server\/src\/.*\/rules\.ts$/.test(path))
     expect(rules.length).toBeGreaterThan(0)
@@ -87,7 +154,7 @@ describe('dependencies point one way', () => {
         .filter(
           (target) =>
             !target.startsWith('server/src/lib/') &&
-            !/\/(rules|periods|catalog|define)\.ts$/.test(target) &&
+            !/\/(rules|book|periods|catalog|define)\.ts$/.test(target) &&
             dirname(target) !== dirname(path),
         )
         .map((target) => `${path} → ${target}`),
@@ -121,10 +188,12 @@ describe('a newcomer finds their way', () => {
     const orphans = source.filter(
       (path) =>
         !read.has(path) &&
-        !/(^|\/)(main|index|billing\.config|server|vitest\.config|vitest\.setup)\.ts$/.test(path) &&
+        !/(^|\/)(main|index|billing\.config|vitest\.config)\.ts$/.test(path) &&
+        // Loaded by name: `npm run example -- <name>`.
+        !/^examples\/[^/]+\/host\.ts$/.test(path) &&
         !manifests.includes(path.replace(/^[^/]+\//, '')) &&
         !manifests.includes(path) &&
-        !/\/scripts\//.test(path),
+        !/(^|\/)scripts\//.test(path),
     )
     expect(orphans).toEqual([])
   })

@@ -20,15 +20,12 @@ import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
 import type { TollgateOptions } from './options.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
-import {
-  createStripeClient,
-  pushCatalog,
-  startStripeWorkers,
-  startTestClock,
-  type BillingContext,
-  type BillingEvent,
-  type StripeWorkers,
-} from './stripe/billing.ts'
+import type { BillingEvent } from './stripe/changes.ts'
+import { createStripeClient } from './stripe/client.ts'
+import type { BillingContext } from './stripe/context.ts'
+import { pushCatalog } from './stripe/push.ts'
+import { startTestClock } from './stripe/test-clock.ts'
+import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 
 /** Everything that runs, put together. */
 export type Services = {

@@ -4,6 +4,7 @@ import { isMigrated, readMigrations } from './db/migrate.ts'
 import { createApp, type App } from './http/app.ts'
 import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
+import { registerLandingPages } from './http/landing-pages.ts'
 import { createLog } from './http/log.ts'
 import { createMetrics, registerMetricsRoute, type Metrics } from './http/metrics.ts'
 import { registerOpenApiRoute } from './http/openapi.ts'
@@ -15,7 +16,7 @@ import type { UsageApi } from './metering/api.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
-import { registerBillingRoutes } from './stripe/billing.ts'
+import { registerBillingRoutes } from './billing.ts'
 import { openServices, type Services } from './services.ts'
 
 export type { TollgateOptions } from './options.ts'
@@ -91,6 +92,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOpenApiRoute(app, { version: VERSION, serverUrl: options.publicUrl }),
       registerReferencePage,
       registerErrorsPage,
+      registerLandingPages,
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerUsageRoutes(app, services.usage),

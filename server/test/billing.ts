@@ -10,10 +10,11 @@ import { reconcilePlanGrants } from '../src/grants/actions.ts'
 import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
-import { registerBillingRoutes, startStripeWorkers, type StripeWorkers } from '../src/stripe/billing.ts'
+import { registerBillingRoutes } from '../src/billing.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
+import { startStripeWorkers, type StripeWorkers } from '../src/stripe/workers.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
 export type TestBilling = {
