@@ -1,0 +1,202 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { changePlan } from '../subscriptions/actions.ts'
+import type { PlanChangeRequest } from '../subscriptions/rules.ts'
+import { createStripeClient } from './client.ts'
+import type { BillingContext } from './context.ts'
+import { requireGateway } from './context.ts'
+import { ensureCustomer } from './customers.ts'
+import { finishPendingIntents, finishStrandedIntents } from './finish-intents.ts'
+import { performIntent } from './intents.ts'
+import { withOrganizationLock } from './lock.ts'
+import { pushCatalog } from './push.ts'
+
+const billing = testBilling({ webhooks: false })
+const asker = { actor: 'operator:test', requestId: 'req_test' }
+const HOUR_MS = 3_600_000
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+type IntentRow = { kind: string; state: string; attempts: number; error_code: string | null; result: unknown }
+
+async function intentsOf(organizationId: string): Promise<IntentRow[]> {
+  const { rows } = await billing.database.db.query<IntentRow>(
+    `select kind, state, attempts, error_code, result from stripe_intents where organization_id = $1 order by created_at, id`,
+    [organizationId],
+  )
+  return rows
+}
+
+const customersOf = (organizationId: string) =>
+  billing.sandbox.all('customer').filter(({ metadata }) => metadata['tollgate_organization'] === organizationId)
+
+const ensure = (context: BillingContext, id: string) =>
+  withOrganizationLock(context, id, (session) => ensureCustomer(context, session, id))
+
+const finish = (context: BillingContext, id: string) =>
+  withOrganizationLock(context, id, (session) => finishPendingIntents(context, session, id))
+
+/** A context whose process dies after the answer of Stripe has come and before it is written down. */
+function dyingAfterCalls(): BillingContext {
+  const gateway = requireGateway(billing.context)
+  return billing.with({
+    gateway: {
+      ...gateway,
+      async perform(kind, params, call) {
+        await gateway.perform(kind, params, call)
+        throw new Error('the process was killed')
+      },
+    },
+  })
+}
+
+describe('a change at Stripe', () => {
+  test('is stored before it is made, and its result after', async () => {
+    await billing.createOrganization('plain')
+    const customerId = await ensure(billing.context, 'plain')
+    expect(await intentsOf('plain')).toEqual([
+      {
+        kind: 'create_customer',
+        state: 'succeeded',
+        attempts: 1,
+        error_code: null,
+        result: expect.objectContaining({ id: customerId }) as object,
+      },
+    ])
+  })
+
+  test('whose process is killed before the result was written is found again, and made once', async () => {
+    await billing.createOrganization('killed')
+    await expect(ensure(dyingAfterCalls(), 'killed')).rejects.toThrow('killed')
+    expect(await intentsOf('killed')).toMatchObject([{ state: 'pending' }])
+    const [finished] = await finish(billing.context, 'killed')
+    expect(customersOf('killed').map(({ id }) => id)).toEqual([finished!.result.id])
+    expect(await ensure(billing.context, 'killed')).toBe(finished!.result.id)
+    expect(customersOf('killed')).toHaveLength(1)
+  })
+
+  test('whose key Stripe may have forgotten is looked for instead of repeated', async () => {
+    await billing.createOrganization('old')
+    await expect(ensure(dyingAfterCalls(), 'old')).rejects.toThrow('killed')
+    const later = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 25 * HOUR_MS) } })
+    const [finished] = await finish(later, 'old')
+    expect(customersOf('old').map(({ id }) => id)).toEqual([finished!.result.id])
+  })
+
+  test('that never arrived and is a day old is left at that', async () => {
+    await billing.createOrganization('never')
+    const gateway = requireGateway(billing.context)
+    const dead = billing.with({ gateway: { ...gateway, perform: () => Promise.reject(new Error('the process was killed')) } })
+    await expect(ensure(dead, 'never')).rejects.toThrow('killed')
+    const later = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 25 * HOUR_MS) } })
+    expect(await finish(later, 'never')).toEqual([])
+    expect(await intentsOf('never')).toMatchObject([{ state: 'abandoned' }])
+    expect(customersOf('never')).toEqual([])
+  })
+
+  test('that nobody comes back for is finished by the housekeeping', async () => {
+    await billing.createOrganization('stranded')
+    await expect(ensure(dyingAfterCalls(), 'stranded')).rejects.toThrow('killed')
+    const soon = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 2 * 60_000) } })
+    await finishStrandedIntents(soon)
+    expect(await intentsOf('stranded')).toMatchObject([{ state: 'succeeded' }])
+    const { rows } = await billing.database.db.query(`select stripe_customer_id from organizations where id = 'stranded'`)
+    expect(rows).toEqual([{ stripe_customer_id: customersOf('stranded')[0]!.id }])
+  })
+
+  test('that Stripe refuses has failed, and is not tried again', async () => {
+    await billing.createOrganization('refused')
+    const params = { customerId: 'cus_nobody', paymentMethodId: 'pm_nothing' }
+    const attach = performIntent(billing.context, billing.database.db, {
+      organizationId: 'refused',
+      kind: 'attach_payment_method',
+      params,
+    })
+    await expect(attach).rejects.toMatchObject({ outcome: 'refused' })
+    expect(await intentsOf('refused')).toMatchObject([{ state: 'failed', attempts: 1 }])
+    expect(await finish(billing.context, 'refused')).toEqual([])
+  })
+})
+
+describe('a purchase', () => {
+  const subscribe: PlanChangeRequest = {
+    kind: 'subscribe',
+    planKey: 'pro',
+    interval: null,
+    quantity: 1,
+    paymentMethodId: 'pm_card_visa',
+    trialDays: null,
+    byOperator: false,
+  }
+  const buy = (context: BillingContext, organizationId: string) =>
+    changePlan(context, { organizationId, request: subscribe, prorationAt: null }, asker)
+  const subscriptionsOf = (organizationId: string) =>
+    billing.sandbox.all('subscription').filter(({ metadata }) => metadata['tollgate_organization'] === organizationId)
+
+  test('whose answer is lost is answered when it is asked for again, and charged once', async () => {
+    await billing.createOrganization('lost')
+    billing.sandbox.setChaos({ api: [{ route: 'POST /v1/subscriptions', lostResponse: 1 }] })
+    await expect(buy(billing.context, 'lost')).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    billing.sandbox.setChaos({})
+    await buy(billing.context, 'lost')
+    expect(subscriptionsOf('lost')).toHaveLength(1)
+    const { rows } = await billing.database.db.query(
+      `select plan_key, subscription_status from accounts where organization_id = 'lost'`,
+    )
+    expect(rows).toEqual([{ plan_key: 'pro', subscription_status: 'active' }])
+  })
+
+  test('whose process is killed at any call is charged once when it is asked for again', async () => {
+    const gateway = requireGateway(billing.context)
+    for (let killedAt = 1; killedAt <= 4; killedAt += 1) {
+      const id = `kill_${killedAt}`
+      await billing.createOrganization(id)
+      let calls = 0
+      const dying = billing.with({
+        gateway: {
+          ...gateway,
+          async perform(kind, params, call) {
+            const result = await gateway.perform(kind, params, call)
+            calls += 1
+            if (calls === killedAt) throw new Error('the process was killed')
+            return result
+          },
+        },
+      })
+      await expect(buy(dying, id)).rejects.toThrow('killed')
+      await buy(billing.context, id)
+      expect(subscriptionsOf(id)).toHaveLength(1)
+      expect(customersOf(id)).toHaveLength(1)
+    }
+  })
+})
+
+describe('while Stripe is away', () => {
+  let server: Server
+  let away: BillingContext
+
+  beforeAll(async () => {
+    // A port on which nobody listens any more.
+    server = createServer()
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    server.close()
+    const endpoint = { host: '127.0.0.1', port, protocol: 'http' as const }
+    away = billing.with({ gateway: createStripeClient({ apiKey: 'sk_test_x', endpoint, log: billing.context.log }) })
+  })
+  afterAll(() => server.close())
+
+  test('a change is refused with 503 and a time to come back, and nothing is lost', async () => {
+    await billing.createOrganization('patient')
+    await expect(ensure(away, 'patient')).rejects.toMatchObject({ code: 'stripe_unavailable', details: { retry_after: 5 } })
+    expect(await intentsOf('patient')).toMatchObject([{ state: 'pending', attempts: 1 }])
+    const customerId = (await finish(billing.context, 'patient'))[0]!.result.id
+    expect(customersOf('patient').map(({ id }) => id)).toEqual([customerId])
+  })
+})
