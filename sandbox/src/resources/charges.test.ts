@@ -48,6 +48,19 @@ describe('charges', () => {
     expect(await refusal(stripe.charges.capture(held.id))).toMatchObject({ code: 'charge_already_captured' })
   })
 
+  it('are found by what they are, and so are intents', async () => {
+    const { stripe } = await startTestSandbox()
+    const small = await paid(stripe, 'pm_card_mastercard', 700)
+    const large = await paid(stripe, 'pm_card_visa', 7000)
+    await refusal(paid(stripe, 'pm_card_visa_chargeDeclined', 7000))
+    const found = async (query: string): Promise<string[]> => (await stripe.charges.search({ query })).data.map(({ id }) => id)
+    expect(await found("status:'succeeded' AND amount>1000")).toEqual([large.latest_charge])
+    expect(await found("payment_method_details.card.last4:'4444'")).toEqual([small.latest_charge])
+    const intents = await stripe.paymentIntents.search({ query: "status:'requires_payment_method' OR amount<1000" })
+    expect(intents.data).toHaveLength(2)
+    expect(await refusal(stripe.charges.search({ query: "colour:'red'" }))).toMatchObject({ statusCode: 400 })
+  })
+
   it('move the balance: what is paid, its fee, what is given back; available two days later', async () => {
     const { sandbox, stripe } = await startTestSandbox()
     const intent = await paid(stripe)

@@ -4,6 +4,7 @@ import { cardError, invalidRequest, missing } from '../engine/errors.ts'
 import { list, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
+import { field, search } from '../engine/search.ts'
 import { requireChargeable, requireCurrency } from '../payments/amounts.ts'
 import { authorize } from '../payments/authorization.ts'
 import { declineFields } from '../payments/cards.ts'
@@ -126,6 +127,9 @@ function capture(ctx: Ctx, id: string, amount: number | undefined): Charge {
   return ctx.require('charge', id)
 }
 
+/** Numbers are searched as text here. */
+const stated = (value: number | undefined): string | null => (value === undefined ? null : String(value))
+
 const operations = [
   operation({ on: 'POST /v1/charges', takes: createTakes, run: create }),
   operation({
@@ -144,6 +148,32 @@ const operations = [
         where: (charge) =>
           (params.customer === undefined || charge.customer === params.customer) &&
           (params.transfer_group === undefined || charge.transfer_group === params.transfer_group),
+      }),
+  }),
+  operation({
+    on: 'GET /v1/charges/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) =>
+      search(ctx, 'charge', params, {
+        url: '/v1/charges/search',
+        fields: {
+          amount: field.numeric((charge) => charge.amount),
+          created: field.numeric((charge) => charge.created),
+          currency: field.token((charge) => charge.currency),
+          customer: field.token((charge) => charge.customer),
+          disputed: field.token((charge) => String(charge.disputed)),
+          'payment_method_details.card.brand': field.token((charge) => charge.payment_method_details?.card?.brand ?? null),
+          'payment_method_details.card.exp_month': field.token((charge) =>
+            stated(charge.payment_method_details?.card?.exp_month),
+          ),
+          'payment_method_details.card.exp_year': field.token((charge) => stated(charge.payment_method_details?.card?.exp_year)),
+          'payment_method_details.card.fingerprint': field.token(
+            (charge) => charge.payment_method_details?.card?.fingerprint ?? null,
+          ),
+          'payment_method_details.card.last4': field.token((charge) => charge.payment_method_details?.card?.last4 ?? null),
+          refunded: field.token((charge) => String(charge.refunded)),
+          status: field.token((charge) => charge.status),
+        },
       }),
   }),
   operation({

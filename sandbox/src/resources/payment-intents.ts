@@ -4,6 +4,7 @@ import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, timeRule, type Module } from '../engine/module.ts'
+import { field, search } from '../engine/search.ts'
 import { requireChargeable, requireCurrency } from '../payments/amounts.ts'
 import { actionRequiredError, confirmIntent, declinedError, settle } from '../payments/confirm.ts'
 import { captureBefore } from '../payments/inferred.ts'
@@ -260,6 +261,21 @@ const operations = [
     on: 'GET /v1/payment_intents',
     takes: ['limit', 'starting_after', 'ending_before', 'created', 'customer'],
     run: (ctx, params) => list(ctx, 'payment_intent', params, { by: ['customer', params.customer], url: '/v1/payment_intents' }),
+  }),
+  operation({
+    on: 'GET /v1/payment_intents/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) =>
+      search(ctx, 'payment_intent', params, {
+        url: '/v1/payment_intents/search',
+        fields: {
+          amount: field.numeric((intent) => intent.amount),
+          created: field.numeric((intent) => intent.created),
+          currency: field.token((intent) => intent.currency),
+          customer: field.token((intent) => intent.customer),
+          status: field.token((intent) => intent.status),
+        },
+      }),
   }),
   operation({
     on: 'POST /v1/payment_intents/{id}/confirm',
