@@ -17,6 +17,13 @@ export function prorate(amount: number, period: Span, at: number): number {
   return toSafeInteger(roundProration(BigInt(amount) * BigInt(left), BigInt(length)))
 }
 
+/** The part of an amount for a whole period that falls on a span of it. */
+export function prorateSpan(amount: number, whole: Span, span: Span): number {
+  const length = Math.max(span.end - span.start, 0)
+  if (whole.end <= whole.start || length === 0 || amount === 0) return 0
+  return toSafeInteger(roundProration(BigInt(amount) * BigInt(length), BigInt(whole.end - whole.start)))
+}
+
 /** Something that was debited for a span and not yet credited: a line of a paid or open invoice, or a pending item. */
 export interface Debit {
   /** Net of the discounts that were in it, in minor units, positive. */
@@ -51,5 +58,10 @@ export function creditsOfDebits(debits: readonly Debit[], at: number): Credit[] 
 
 /** What is left of debits after they were credited from `at` on: each keeps the part for the time before it. */
 export function debitsBefore(debits: readonly Debit[], at: number): Debit[] {
-  return debits.filter(({ period }) => period.end <= at)
+  return debits.flatMap((debit) => {
+    const { period } = debit
+    if (period.end <= at) return [debit]
+    if (period.start >= at) return []
+    return [{ ...debit, amount: debit.amount + prorate(-debit.amount, period, at), period: { start: period.start, end: at } }]
+  })
 }

@@ -111,6 +111,8 @@ export interface BillingShapes {
     _: {
       /** Index of the phase that runs, -1 before the first. */
       readonly phase: number
+      /** The end that was announced with `subscription_schedule.expiring`. */
+      readonly expiryAnnounced: number | null
     }
   }
 }

@@ -87,7 +87,7 @@ function recordPayment(ctx: Ctx, invoice: StoredInvoice, paymentIntent: string):
 }
 
 function followOutcome(ctx: Ctx, id: string, outcome: InvoiceChargeOutcome, options: CollectOptions): void {
-  if (options.automatic) countAttempt(ctx, id)
+  countAttempt(ctx, id, options.automatic)
   switch (outcome.kind) {
     case 'succeeded':
       settlePaid(ctx, id, { paymentIntent: outcome.paymentIntent, paymentMethod: outcome.paymentMethod, ...options })
@@ -107,8 +107,10 @@ function followOutcome(ctx: Ctx, id: string, outcome: InvoiceChargeOutcome, opti
   }
 }
 
-function countAttempt(ctx: Ctx, id: string): void {
+/** Any attempt counts as the first; after it only automatic ones do. Source: docs.stripe.com/api/invoices/object (attempt_count). */
+function countAttempt(ctx: Ctx, id: string, isAutomatic: boolean): void {
   const invoice = ctx.require('invoice', id)
+  if (!isAutomatic && invoice.attempt_count > 0) return
   ctx.update('invoice', id, {
     attempt_count: invoice.attempt_count + 1,
     _: {
@@ -205,7 +207,7 @@ export function settleDeclined(ctx: Ctx, id: string, isHard: boolean): void {
   settleFailed(ctx, id, { offSession: false, automatic: false, isHard, actionRequired: false })
 }
 
-/** After a hard decline the schedule goes on unseen: a try is made only when there is another payment method by then. */
+/** The next retry. After a hard decline the schedule goes on, but a try is made only when there is another payment method by then. */
 function retryPatch(ctx: Ctx, invoice: StoredInvoice, failure: Failure): Partial<StoredInvoice> {
   const { firstAttemptAt, automaticAttempts } = invoice._
   const isRetried =
@@ -217,7 +219,7 @@ function retryPatch(ctx: Ctx, invoice: StoredInvoice, failure: Failure): Partial
   const next = nextRetryAt({ offsets: billingSettings(ctx).retryOffsets }, firstAttemptAt, automaticAttempts)
   const method = failure.paymentMethod === undefined ? paymentMethodOf(ctx, invoice) : failure.paymentMethod
   return {
-    next_payment_attempt: failure.isHard ? null : next,
+    next_payment_attempt: next,
     _: { ...invoice._, retryAt: next, hardDeclined: failure.isHard ? method : null },
   }
 }

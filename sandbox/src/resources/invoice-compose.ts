@@ -30,7 +30,6 @@ export interface InvoiceDraft {
   readonly defaultTaxRates: readonly string[]
   readonly offSession: boolean
   readonly now: number
-  readonly prorationDate?: number | null
   /** Fields that an API caller may set on the invoice itself. */
   readonly fields?: Partial<StoredInvoice>
 }
@@ -60,7 +59,7 @@ export function composeInvoice(ctx: Ctx, draft: InvoiceDraft): StoredInvoice {
     footer: subscription?.invoice_settings.footer ?? customer.invoice_settings.footer,
     default_tax_rates: draft.defaultTaxRates,
     discounts: [...draft.discounts],
-    parent: parentOf(subscription, draft.prorationDate ?? null),
+    parent: parentOf(subscription),
     period_start: draft.period.start,
     period_end: draft.period.end,
     starting_balance: customer.balance,
@@ -83,7 +82,7 @@ export function composeInvoice(ctx: Ctx, draft: InvoiceDraft): StoredInvoice {
   return { ...invoice, ...totalsPatch(ctx, invoice, []) }
 }
 
-function parentOf(subscription: Stored<'subscription'> | null, prorationDate: number | null): StoredInvoice['parent'] {
+function parentOf(subscription: Stored<'subscription'> | null): StoredInvoice['parent'] {
   if (subscription === null) return null
   return {
     quote_details: null,
@@ -91,7 +90,6 @@ function parentOf(subscription: Stored<'subscription'> | null, prorationDate: nu
     subscription_details: {
       metadata: subscription.metadata,
       subscription: subscription.id,
-      ...(prorationDate === null ? {} : { subscription_proration_date: prorationDate }),
     },
   }
 }

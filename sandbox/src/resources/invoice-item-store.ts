@@ -141,8 +141,9 @@ export function addOneOffItems(
   })
 }
 
+/** From the latest start to the earliest end of the items' periods, unless told otherwise. */
 function oneOffPeriod(param: AddInvoiceItem['period'], item: Span, now: number): Span {
-  if (param === undefined) return { start: now, end: now }
+  if (param === undefined) return item
   const start = param.start.type === 'timestamp' ? (param.start.timestamp ?? now) : param.start.type === 'now' ? now : item.start
   const end = param.end.type === 'timestamp' ? (param.end.timestamp ?? now) : item.end
   return { start, end }

@@ -3,7 +3,7 @@ import { type Decimal, decimalOf, formatDecimal } from '../billing/decimal.ts'
 import { describePart, describeTrial } from '../billing/descriptions.ts'
 import type { Span } from '../billing/periods.ts'
 import { priceParts, type PricePart } from '../billing/pricing.ts'
-import { prorate } from '../billing/proration.ts'
+import { prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
 import type { Stored } from '../model/index.ts'
@@ -116,7 +116,7 @@ export function licensedLines(
   return priceParts(termsOf(price, owner.currency), decimalOf(item.quantity ?? 1)).map((part) =>
     newLine(ctx, {
       ...itemLineFields(owner, item, price, part),
-      amount: of === undefined ? part.amount : prorate(part.amount, of, period.start),
+      amount: of === undefined ? part.amount : prorateSpan(part.amount, of, period),
       description: describePart(described, part),
       parent: itemParent(owner, item, { proration: of !== undefined }),
       period,

@@ -70,8 +70,15 @@ function ofSubscription(
   }
   const changed = details === undefined ? null : changeSubscription(ctx, subscription.id, updateParams(details), silently)
   if (params.preview_mode === 'recurring') return recurring(ctx, ctx.require('subscription', subscription.id))
-  if (changed !== null && changed.invoice !== null) return changed.invoice
-  return previewRenewal(ctx, ctx.require('subscription', subscription.id))
+  const next = changed?.invoice ?? previewRenewal(ctx, ctx.require('subscription', subscription.id))
+  return next === null || details?.items === undefined ? next : withProrationDate(next, details.proration_date ?? now)
+}
+
+/** Previews alone say at which instant they prorated. */
+function withProrationDate(invoice: StoredInvoice, at: number): StoredInvoice {
+  const details = invoice.parent?.subscription_details ?? null
+  if (invoice.parent === null || details === null) return invoice
+  return { ...invoice, parent: { ...invoice.parent, subscription_details: { ...details, subscription_proration_date: at } } }
 }
 
 /** What a period costs by itself: without pending items. */

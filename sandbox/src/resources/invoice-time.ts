@@ -21,7 +21,10 @@ function finalizeDraft(ctx: Ctx, invoice: StoredInvoice): void {
   } else collectInvoice(ctx, invoice.id, { confirm: false, offSession: true, automatic: false })
 }
 
-/** After a hard decline nothing is tried with the same method: the schedule only goes on. */
+/**
+ * After a hard decline nothing is tried with the same method: the schedule goes on and counts, as Stripe's does.
+ * Source: docs.stripe.com/api/invoices/object (attempt_count).
+ */
 function retry(ctx: Ctx, invoice: StoredInvoice): void {
   const { hardDeclined, firstAttemptAt, automaticAttempts } = invoice._
   const method = paymentMethodOf(ctx, invoice)
@@ -31,7 +34,16 @@ function retry(ctx: Ctx, invoice: StoredInvoice): void {
   }
   const attempts = automaticAttempts + 1
   const next = nextRetryAt({ offsets: billingSettings(ctx).retryOffsets }, firstAttemptAt, attempts)
-  const skipped = ctx.update('invoice', invoice.id, { _: { ...invoice._, automaticAttempts: attempts, retryAt: next } })
+  const skipped = ctx.change(
+    'invoice',
+    invoice.id,
+    {
+      attempt_count: invoice.attempt_count + 1,
+      next_payment_attempt: next,
+      _: { ...invoice._, automaticAttempts: attempts, retryAt: next },
+    },
+    'invoice.updated',
+  )
   if (next === null) followFailedInvoice(ctx, skipped, true)
 }
 

@@ -4,8 +4,8 @@
  */
 import { describeRemainingTime, describeUnusedTime } from '../billing/descriptions.ts'
 import { intervalChangeInvoicesNow, intervalChangeResetsAnchor } from '../billing/inferred.ts'
-import { type Anchor, DAY_SECONDS } from '../billing/periods.ts'
-import { debitsBefore, prorate } from '../billing/proration.ts'
+import { type Anchor, DAY_SECONDS, type Span } from '../billing/periods.ts'
+import { debitsBefore, prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
@@ -21,7 +21,7 @@ import { inheritedDiscounts } from './subscription-create.ts'
 import { debitsOfLines } from './subscription-debits.ts'
 import { cancellationPatch, fieldsPatch, SHARED_TAKES } from './subscription-fields.ts'
 import { changeItems, type ItemChanges } from './subscription-item-changes.ts'
-import { anchorOf, checkItems, itemPeriod, withPeriod } from './subscription-items-params.ts'
+import { anchorOf, checkItems, itemPeriod, sharedPeriodOf, withPeriod } from './subscription-items-params.ts'
 import { creditsOfItem, describedProduct, discountedAmount, prorationFields } from './subscription-prorations.ts'
 import { usageLines } from './subscription-renewal.ts'
 import type { StoredSubscription } from './subscription-status.ts'
@@ -67,6 +67,7 @@ export function changeSubscription(ctx: Ctx, id: string, params: UpdateParams, a
   const changed = storeChange(ctx, before, params, items, moves)
   const behavior = params.proration_behavior ?? 'create_prorations'
   if (behavior !== 'none') prorateChanges(ctx, before, changed, items, moves, announce)
+  if (behavior !== 'none' && items.changes.length === 0 && !resets) prorateCancelDate(ctx, before, changed, announce)
   billRemovedUsage(ctx, before, items, now, announce)
   const invoice = invoiceOfChange(ctx, params, ctx.require('subscription', id), items, moves, announce)
   return { before, after: ctx.require('subscription', id), invoice }
@@ -137,7 +138,8 @@ function movesPatch(before: StoredSubscription, base: StoredSubscription, moves:
 }
 
 function discountsPatch(ctx: Ctx, before: StoredSubscription, params: UpdateParams): Partial<StoredSubscription> {
-  if (params.discounts === undefined) return {}
+  // An empty list leaves the discounts as they are; `''` clears them.
+  if (params.discounts === undefined || (params.discounts !== '' && params.discounts.length === 0)) return {}
   const kept = params.discounts === '' ? [] : params.discounts
   const discounts = redeemDiscounts(ctx, kept, { customer: before.customer, currency: before.currency, subscription: before.id })
   for (const id of before.discounts) if (!discounts.includes(id)) markDiscountEnded(ctx, id)
@@ -209,16 +211,26 @@ function debitItem(
   at: number,
   announce: Announce,
 ): void {
-  if (isMetered(ctx.require('price', item.price))) return
+  const end = Math.min(item.current_period_end, subscription.cancel_at ?? item.current_period_end)
+  debitSpan(ctx, subscription, item, { start: Math.max(at, item.current_period_start), end }, announce)
+}
+
+function debitSpan(
+  ctx: Ctx,
+  subscription: StoredSubscription,
+  item: StoredSubscriptionItem,
+  rest: Span,
+  announce: Announce,
+): void {
+  if (isMetered(ctx.require('price', item.price)) || rest.end <= rest.start) return
   const period = { start: item.current_period_start, end: item.current_period_end }
-  const amount = prorate(discountedAmount(ctx, subscription, item, at), period, at)
-  const rest = { start: Math.max(at, period.start), end: period.end }
+  const amount = prorateSpan(discountedAmount(ctx, subscription, item, rest.start), period, rest)
   const created = createInvoiceItem(
     ctx,
     {
       ...prorationFields(ctx, subscription, item),
       amount,
-      description: describeRemainingTime(describedProduct(ctx, item), item.quantity ?? null, at),
+      description: describeRemainingTime(describedProduct(ctx, item), item.quantity ?? null, rest.start),
       period: rest,
       quantity: item.quantity ?? 1,
     },
@@ -238,6 +250,24 @@ function debitItem(
     member.id === item.id ? { ...member, _: { ...member._, debits: [...member._.debits, debit] } } : member,
   )
   ctx.update('subscription', subscription.id, { _: { ...current._, items } })
+}
+
+/**
+ * A date to cancel at within the running period: the time after it is credited; it is debited again when the date moves or goes.
+ * Source: docs.stripe.com/api/subscriptions/update (cancel_at).
+ */
+function prorateCancelDate(ctx: Ctx, before: StoredSubscription, after: StoredSubscription, announce: Announce): void {
+  if (before.status === 'trialing' || before.cancel_at === after.cancel_at) return
+  for (const item of after._.items) {
+    const period = { start: item.current_period_start, end: item.current_period_end }
+    const until = (cancelAt: number | null): number => Math.min(cancelAt ?? period.end, period.end)
+    const [from, to] = [until(before.cancel_at), until(after.cancel_at)]
+    if (to < from) {
+      creditItem(ctx, before, item, to, announce)
+      dropCreditedDebits(ctx, after.id, [item], to)
+    }
+    if (to > from) debitSpan(ctx, after, item, { start: from, end: to }, announce)
+  }
 }
 
 /** What was used of a removed or re-priced metered item is billed with the next invoice. */
@@ -275,7 +305,7 @@ function invoiceOfChange(
   moves: Moves,
   announce: Announce,
 ): StoredInvoice | null {
-  addOneOff(ctx, params, subscription, moves, announce)
+  addOneOff(ctx, params, subscription, announce)
   const isInvoiced =
     params.proration_behavior === 'always_invoice' || moves.resets || (items.changesInterval && intervalChangeInvoicesNow())
   if (!isInvoiced || subscription.status === 'incomplete' || subscription.status === 'paused') return null
@@ -296,7 +326,6 @@ function invoiceOfChange(
     discounts: inheritedDiscounts(ctx, subscription),
     defaultTaxRates: subscription.default_tax_rates,
     offSession: params.off_session === true,
-    prorationDate: moves.prorationDate,
     now: moves.now,
   })
   ctx.create('invoice', invoice)
@@ -308,9 +337,8 @@ function invoiceOfChange(
   return invoice
 }
 
-function addOneOff(ctx: Ctx, params: UpdateParams, subscription: StoredSubscription, moves: Moves, announce: Announce): void {
-  const [first] = subscription._.items
-  const period = { start: first?.current_period_start ?? moves.now, end: first?.current_period_end ?? moves.now }
+function addOneOff(ctx: Ctx, params: UpdateParams, subscription: StoredSubscription, announce: Announce): void {
+  const period = sharedPeriodOf(subscription._.items)
   const owner = { customer: subscription.customer, subscription: subscription.id, currency: subscription.currency, period }
   addOneOffItems(ctx, params.add_invoice_items ?? [], owner, announce)
 }

@@ -10,6 +10,7 @@ import { collectInvoice, paymentMethodOf, settleIfNothingDue } from './invoice-c
 import { finalizeInvoice } from './invoice-finalize.ts'
 import { addOneOffItems, attachItems, linesOfItems, pendingItems, type StoredInvoiceItem } from './invoice-item-store.ts'
 import { debitsOfLines } from './subscription-debits.ts'
+import { sharedPeriodOf } from './subscription-items-params.ts'
 import { type CreateParams, layOutSubscription } from './subscription-new.ts'
 import { INCOMPLETE_SECONDS, type StoredSubscription } from './subscription-status.ts'
 
@@ -66,9 +67,7 @@ export function storeNew(
 }
 
 function takeItems(ctx: Ctx, params: CreateParams, subscription: StoredSubscription, events: LaterEvents): StoredInvoiceItem[] {
-  const [first] = subscription._.items
-  const now = ctx.nowOf(subscription)
-  const period = { start: first?.current_period_start ?? now, end: first?.current_period_end ?? now }
+  const period = sharedPeriodOf(subscription._.items)
   const owner = { customer: subscription.customer, subscription: subscription.id, currency: subscription.currency, period }
   addOneOffItems(ctx, params.add_invoice_items ?? [], owner, events.announce)
   return pendingItems(ctx, subscription.customer, { subscription: subscription.id, currency: subscription.currency })

@@ -191,3 +191,9 @@ export function nextRenewalOf(items: readonly StoredSubscriptionItem[]): number 
 export function lastPeriodEndOf(items: readonly StoredSubscriptionItem[]): number {
   return Math.max(...items.map((item) => item.current_period_end))
 }
+
+/** The span that the periods of all items share. */
+export function sharedPeriodOf(items: readonly StoredSubscriptionItem[]): Span {
+  const start = Math.max(...items.map((item) => item.current_period_start))
+  return { start, end: Math.max(start, nextRenewalOf(items)) }
+}

@@ -250,8 +250,12 @@ function firstLines(
     if (dates.trialEnd !== null) return [trialLine(ctx, subscription, item, period)]
     const back = proration === 'none' ? [] : backdatedLines(ctx, subscription, item, dates)
     const whole = itemPeriod(ctx, anchorOf(subscription), item, dates.now)
-    if (whole.start === period.start) return [...back, ...licensedLines(ctx, subscription, item, period)]
-    return proration === 'none' ? back : [...back, ...licensedLines(ctx, subscription, item, period, whole)]
+    const billed = { start: period.start, end: Math.min(period.end, subscription.cancel_at ?? period.end) }
+    if (whole.start === billed.start && whole.end === billed.end)
+      return [...back, ...licensedLines(ctx, subscription, item, billed)]
+    return proration === 'none' && whole.start !== billed.start
+      ? back
+      : [...back, ...licensedLines(ctx, subscription, item, billed, whole)]
   })
 }
 

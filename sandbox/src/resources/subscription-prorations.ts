@@ -1,7 +1,7 @@
 /** Prorations of a subscription's items: what is credited and debited when an item changes within its period. */
 import { evenShares } from '../billing/inferred.ts'
 import type { Span } from '../billing/periods.ts'
-import { type Credit, creditsOfDebits, type Debit, prorate } from '../billing/proration.ts'
+import { type Credit, creditsOfDebits, type Debit, prorateSpan } from '../billing/proration.ts'
 import { applyDiscounts } from '../billing/discounts.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
@@ -53,13 +53,14 @@ export function creditsOfItem(
   at: number,
 ): ItemCredit[] {
   if (subscription.billing_mode.type === 'flexible') return creditsOfDebits(item._.debits, at).map(flexibleCredit)
-  const period = { start: item.current_period_start, end: item.current_period_end }
-  const amount = prorate(-discountedAmount(ctx, subscription, item, at), period, at)
+  const whole = { start: item.current_period_start, end: item.current_period_end }
+  const period = { start: Math.max(at, whole.start), end: Math.min(whole.end, subscription.cancel_at ?? whole.end) }
+  const amount = prorateSpan(-discountedAmount(ctx, subscription, item, at), whole, period)
   if (amount === 0) return []
   return [
     {
       amount,
-      period: { start: at, end: period.end },
+      period,
       quantity: item.quantity ?? null,
       details: { credited_items: creditedLines(item._.debits), discount_amounts: [] },
     },

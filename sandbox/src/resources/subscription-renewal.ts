@@ -42,7 +42,10 @@ export function renewalLines(
     const price = ctx.require('price', item.price)
     if (isMetered(price)) return options.afterTrial ? [] : usageLines(ctx, subscription, item, price, ended)
     const whole = itemPeriod(ctx, anchorOf(subscription), item, next.start)
-    return licensedLines(ctx, subscription, item, next, whole.start === next.start ? undefined : whole)
+    // A date to cancel at within the next period: only the time until then is billed.
+    const billed = { start: next.start, end: Math.min(next.end, subscription.cancel_at ?? next.end) }
+    const isWhole = whole.start === billed.start && whole.end === billed.end
+    return licensedLines(ctx, subscription, item, billed, isWhole ? undefined : whole)
   })
 }
 

@@ -26,16 +26,18 @@ export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMetho
   const subscription = subscriptionOf(ctx, invoice)
   if (subscription === undefined || isEnded(subscription)) return
   const isWaited = subscription._.pendingUpdate?.invoice === invoice.id
-  const isResumed = subscription.status === 'paused' && subscription.latest_invoice === invoice.id
+  if (subscription.status === 'paused' && subscription.latest_invoice === invoice.id) {
+    resumeNow(ctx, subscription)
+    return
+  }
   const before = ctx.present(subscription)
   const after = ctx.update('subscription', subscription.id, {
     ...statusPatch(subscription, invoice),
     ...savedMethodPatch(ctx, subscription, paymentMethod),
     ...(isWaited ? pendingPatch(subscription) : {}),
-    ...(isResumed ? { status: 'active' } : {}),
   })
   announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', after, before)
-  if (isResumed) ctx.emit('customer.subscription.resumed', after)
+
   if (isWaited) ctx.emit('customer.subscription.pending_update_applied', after)
 }
 
@@ -92,7 +94,10 @@ function markUncollectibleAfterRetries(ctx: Ctx, id: string): void {
   )
 }
 
-/** A voided or written-off invoice: `incomplete` expires, `past_due` becomes active when it was the latest. */
+/**
+ * A voided or written-off invoice: `incomplete` expires, `past_due` becomes active when it was the latest; what was to resume stays
+ * paused after a void and becomes active after a write-off.
+ */
 export function followWaivedInvoice(ctx: Ctx, invoice: StoredInvoice): void {
   const subscription = subscriptionOf(ctx, invoice)
   if (subscription === undefined || subscription.latest_invoice !== invoice.id) return
@@ -100,6 +105,21 @@ export function followWaivedInvoice(ctx: Ctx, invoice: StoredInvoice): void {
   if (subscription.status === 'past_due') {
     ctx.change('subscription', subscription.id, { status: 'active' }, 'customer.subscription.updated')
   }
+  if (subscription.status === 'paused' && subscription._.incompleteUntil !== null) {
+    const patch = { _: { ...subscription._, incompleteUntil: null } }
+    if (invoice.status === 'void') ctx.update('subscription', subscription.id, patch)
+    else resumeNow(ctx, ctx.update('subscription', subscription.id, patch))
+  }
+}
+
+/** A paused subscription runs again. */
+export function resumeNow(ctx: Ctx, subscription: StoredSubscription, status: StoredSubscription['status'] = 'active'): void {
+  const { status_details: _paused, ...rest } = subscription
+  const before = ctx.present(subscription)
+  ctx.store.put('subscription', { ...rest, status, _: { ...subscription._, incompleteUntil: null } })
+  const resumed = ctx.require('subscription', subscription.id)
+  ctx.emit('customer.subscription.updated', resumed, { before })
+  ctx.emit('customer.subscription.resumed', resumed)
 }
 
 /** Ends a subscription whose first invoice was never paid. */
@@ -142,14 +162,22 @@ export function endSubscription(
       reason: subscription.cancellation_details?.reason ?? options.reason,
       ...options.details,
     },
-    schedule: null,
     pending_setup_intent: null,
     next_pending_invoice_item_invoice: null,
     _: { ...subscription._, pendingUpdate: null, incompleteUntil: null },
   })
   const announce = options.announce ?? announceNow(ctx)
   announce('customer.subscription.deleted', ended)
+  cancelScheduleOf(ctx, subscription)
   return ended
+}
+
+/** A canceled subscription takes its schedule with it. */
+function cancelScheduleOf(ctx: Ctx, subscription: StoredSubscription): void {
+  const schedule = subscription.schedule === null ? undefined : ctx.get('subscription_schedule', subscription.schedule)
+  if (schedule?.status !== 'active' && schedule?.status !== 'not_started') return
+  const patch = { status: 'canceled' as const, canceled_at: ctx.nowOf(subscription), current_phase: null }
+  ctx.emit('subscription_schedule.canceled', ctx.update('subscription_schedule', schedule.id, patch))
 }
 
 function stopCollection(ctx: Ctx, subscription: string): void {

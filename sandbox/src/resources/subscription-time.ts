@@ -92,6 +92,13 @@ function expireIncomplete(ctx: Ctx, subscription: StoredSubscription): void {
   if (ctx.require('subscription', subscription.id).status === 'incomplete') expireSubscription(ctx, subscription.id)
 }
 
+/** Nobody paid the invoice with which a subscription was to resume: it is voided, and the subscription stays paused. */
+function giveUpResuming(ctx: Ctx, subscription: StoredSubscription): void {
+  const given = ctx.update('subscription', subscription.id, { _: { ...subscription._, incompleteUntil: null } })
+  const invoice = given.latest_invoice === null ? undefined : ctx.get('invoice', given.latest_invoice)
+  if (invoice?.status === 'open') voidInvoice(ctx, invoice.id)
+}
+
 export const subscriptionRules = [
   timeRule({
     name: 'subscription: announce the end of the trial',
@@ -148,6 +155,13 @@ export const subscriptionRules = [
     order: 70,
     due: (subscription) => (subscription.status === 'incomplete' ? subscription._.incompleteUntil : null),
     run: (subscription, ctx) => expireIncomplete(ctx, subscription),
+  }),
+  timeRule({
+    name: 'subscription: give up resuming',
+    object: 'subscription',
+    order: 71,
+    due: (subscription) => (subscription.status === 'paused' ? subscription._.incompleteUntil : null),
+    run: (subscription, ctx) => giveUpResuming(ctx, subscription),
   }),
   timeRule({
     name: 'subscription: drop an unpaid change',

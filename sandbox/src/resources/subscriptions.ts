@@ -1,12 +1,15 @@
 import type { Ctx } from '../engine/context.ts'
+import { invalidRequest } from '../engine/errors.ts'
 import { inRange, list, type PageParams } from '../engine/lists.ts'
 import { type Module, operation } from '../engine/module.ts'
+import { field, search } from '../engine/search.ts'
 import type { Params } from '../wire.gen.ts'
 import { cancelSubscription } from './subscription-cancel.ts'
 import { UPDATE_TAKES } from './subscription-change.ts'
 import { createSubscription } from './subscription-create.ts'
 import { SHARED_REFUSES } from './subscription-fields.ts'
 import { CREATE_TAKES } from './subscription-new.ts'
+import { pauseSubscription, resumeSubscription } from './subscription-pause.ts'
 import { subscriptionPresenters } from './subscription-present.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 import { subscriptionRules } from './subscription-time.ts'
@@ -48,6 +51,18 @@ function listSubscriptions(ctx: Ctx, params: ListParams): object {
   })
 }
 
+/** Classic becomes flexible; there is no way back. Source: docs.stripe.com/api/subscriptions/migrate. */
+function migrate(ctx: Ctx, id: string, mode: Params['POST /v1/subscriptions/{id}/migrate']['billing_mode']): StoredSubscription {
+  const subscription = ctx.require('subscription', id)
+  if (isEnded(subscription)) throw invalidRequest(`You cannot migrate a subscription that is ${subscription.status}.`)
+  if (subscription.billing_mode.type === 'flexible' && mode.flexible === undefined) {
+    throw invalidRequest('The subscription is in flexible billing mode already.', { param: 'billing_mode[type]' })
+  }
+  const flexible = { proration_discounts: mode.flexible?.proration_discounts ?? ('included' as const) }
+  const billing_mode = { type: 'flexible' as const, flexible, updated_at: ctx.nowOf(subscription) }
+  return ctx.change('subscription', id, { billing_mode }, 'customer.subscription.updated')
+}
+
 const operations = [
   operation({
     on: 'POST /v1/subscriptions',
@@ -66,6 +81,34 @@ const operations = [
     on: 'DELETE /v1/subscriptions/{id}',
     takes: ['cancellation_details', 'invoice_now', 'prorate'],
     run: (ctx, params, { id }) => cancelSubscription(ctx, id, params),
+  }),
+  operation({
+    on: 'POST /v1/subscriptions/{id}/pause',
+    takes: ['bill_for', 'invoicing_behavior', 'type'],
+    run: (ctx, params, { id }) => pauseSubscription(ctx, id, params),
+  }),
+  operation({
+    on: 'POST /v1/subscriptions/{id}/resume',
+    takes: ['billing_cycle_anchor', 'payment_behavior', 'proration_behavior', 'proration_date'],
+    run: (ctx, params, { id }) => resumeSubscription(ctx, id, params),
+  }),
+  operation({
+    on: 'POST /v1/subscriptions/{id}/migrate',
+    takes: ['billing_mode'],
+    run: (ctx, params, { id }) => migrate(ctx, id, params.billing_mode),
+  }),
+  operation({
+    on: 'GET /v1/subscriptions/search',
+    takes: ['query', 'limit', 'page'],
+    run: (ctx, params) =>
+      search(ctx, 'subscription', params, {
+        url: '/v1/subscriptions/search',
+        fields: {
+          canceled_at: field.numeric((subscription) => subscription.canceled_at),
+          created: field.numeric((subscription) => subscription.created),
+          status: field.string((subscription) => subscription.status),
+        },
+      }),
   }),
   operation({
     on: 'GET /v1/subscriptions',
