@@ -1,6 +1,7 @@
 /** The sandbox as a library: `const sandbox = await startSandbox({ clock: { frozen: … } })`. */
 export { startSandbox, type Sandbox, type SandboxOptions } from './sandbox.ts'
 export type { ClockSetting } from './engine/clock.ts'
+export type { BillingSettings } from './resources/billing-settings.ts'
 export type { ChaosSettings, DeliveryChaos, RouteChaos } from './events/chaos.ts'
 export type { DeliveryOptions } from './events/deliver.ts'
 export type { RateLimits } from './http/rate-limit.ts'
