@@ -74,7 +74,13 @@ async function startParts(
   const log = createLog({ level: config.LOG_LEVEL, secrets: [operatorKey] })
   let app: Host | null = null
   // Listening comes first: a taken port is told before anything else is started, and port 0 becomes known.
-  const server = await serve({ host: config.HOST, port: config.PORT, fetch: (request) => (app ?? starting).fetch(request) })
+  const server = await serve({
+    host: config.HOST,
+    port: config.PORT,
+    fetch: (request) => (app ?? starting).fetch(request),
+    // A host sees every request first.
+    preHandler: (request, response) => (options.createHost ? false : (parts.tollgate?.preHandler(request, response) ?? false)),
+  })
   parts.server = server
   const tell = (line: string): void => log.warn(line)
   const [databaseUrl, stripe, catalog] = await allOrNothing([

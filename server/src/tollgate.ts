@@ -1,7 +1,8 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
 import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
-import { createApp, type App } from './http/app.ts'
+import { createApp, type App, type AppOptions } from './http/app.ts'
 import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
 import { registerLandingPages } from './http/landing-pages.ts'
@@ -10,9 +11,11 @@ import { createMetrics, registerMetricsRoute, type Metrics } from './http/metric
 import { registerOpenApiRoute } from './http/openapi.ts'
 import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
+import type { PreHandler } from './http/serve.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
 import type { UsageApi } from './metering/api.ts'
+import { createHotPath } from './metering/hot-path.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
@@ -27,6 +30,11 @@ export const VERSION = '0.1.0'
 export type Tollgate = {
   /** Answers a request of any route. 503 before `start` and after `stop`. */
   fetch(this: void, request: Request): Promise<Response>
+  /**
+   * Answers the routes of use that are called all the time, on a `node:http` server, before `fetch` is asked; false for
+   * every other request. Leaving it out changes nothing but the speed.
+   */
+  preHandler(this: void, request: IncomingMessage, response: ServerResponse): boolean
   /** The verbs of metering without HTTP. */
   readonly api: { readonly usage: UsageApi }
   /** Migrates the database, stores the catalog, opens connections, starts background work; resolves when ready. */
@@ -35,7 +43,7 @@ export type Tollgate = {
   stop(): Promise<void>
 }
 
-type Running = { readonly services: Services; readonly app: App }
+type Running = { readonly services: Services; readonly app: App; readonly hotPath: PreHandler }
 
 /**
  * Puts a server together. Nothing happens before `start`.
@@ -53,6 +61,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     async fetch(request) {
       return running === null ? refuse(stopping) : running.app.fetch(request)
     },
+    preHandler: (request, response) => running?.hotPath(request, response) ?? false,
     get api() {
       if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
       return { usage: running.services.usageApi }
@@ -63,7 +72,13 @@ export function createTollgate(options: TollgateOptions): Tollgate {
         countSubscriptions: () => countSubscriptionsByPlan(services.db),
       })
       const services: Services = await openServices(options, log, metrics)
-      running = { services, app: assemble(options, { services, metrics, log, isStopping: () => stopping }) }
+      const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }
+      const { authenticate, usage } = services
+      running = {
+        services,
+        app: assemble(options, parts),
+        hotPath: createHotPath({ usage, authenticate, log, onAnswered: parts.onAnswered }),
+      }
     },
     async stop() {
       stopping = true
@@ -78,14 +93,18 @@ type Parts = {
   readonly metrics: Metrics
   readonly log: ReturnType<typeof createLog>
   readonly isStopping: () => boolean
+  readonly onAnswered: NonNullable<AppOptions['onAnswered']>
 }
 
-function assemble(options: TollgateOptions, { services, metrics, log, isStopping }: Parts): App {
+function timeRequests({ requestSeconds }: Metrics): Parts['onAnswered'] {
+  return ({ method, route, status, seconds }) => requestSeconds.observe({ method, route, status: String(status) }, seconds)
+}
+
+function assemble(options: TollgateOptions, { services, metrics, log, isStopping, onAnswered }: Parts): App {
   return createApp({
     log,
     authenticate: services.authenticate,
-    onAnswered: ({ method, route, status, seconds }) =>
-      metrics.requestSeconds.observe({ method, route, status: String(status) }, seconds),
+    onAnswered,
     register: [
       (app) => registerHealthRoutes(app, readinessChecks(services), isStopping),
       (app) => registerMetricsRoute(app, metrics),

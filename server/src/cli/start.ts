@@ -28,7 +28,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
     operatorKey,
     log,
   })
-  const server = await serve({ host: config.HOST, port: config.PORT, fetch: tollgate.fetch })
+  const server = await serve({ host: config.HOST, port: config.PORT, fetch: tollgate.fetch, preHandler: tollgate.preHandler })
   const stop = async (): Promise<void> => {
     await server.stop()
     await tollgate.stop()

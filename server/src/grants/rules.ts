@@ -1,4 +1,5 @@
 import type { Allowance, Catalog, Meter } from '../catalog/catalog.ts'
+import type { AllowancePeriod } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -89,6 +90,7 @@ export function partsOf(grant: Grant, now: Instant): GrantParts {
 export type PlanGrant = {
   readonly id: string
   readonly balanceKey: string
+  readonly period: AllowancePeriod
   readonly planKey: string
   readonly catalogVersion: number
   /** Whether the plan names the balance at all; a balance it does not name is a grant of nothing, which carries overage. */
@@ -124,8 +126,9 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
   const { amount, period, limit } = allowance ?? NOTHING_INCLUDED
   const span = allowanceSpanOf(period, billingCycleOf(terms), now)
   return {
-    id: `plan:${balanceKey}:${period}:${span.start.toISOString()}`,
+    id: planGrantId(balanceKey, period, span.start),
     balanceKey,
+    period,
     planKey: terms.standing.planKey,
     catalogVersion: terms.catalogVersion,
     included: allowance !== undefined,
@@ -133,6 +136,16 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
     limit,
     span,
   }
+}
+
+/** The name of a plan's allowance: balance, kind of period, start. */
+export function planGrantId(balanceKey: string, period: AllowancePeriod, start: Instant): string {
+  return `plan:${balanceKey}:${period}:${start.toISOString()}`
+}
+
+/** The kind of period in the name of a plan's allowance. */
+export function periodOfPlanGrant(id: string): AllowancePeriod {
+  return id.split(':')[2] as AllowancePeriod
 }
 
 function billingCycleOf({ standing, anchor, currentPeriodStart: start, currentPeriodEnd: end }: PlanTerms): BillingCycle {

@@ -48,8 +48,7 @@ export function createApp(options: AppOptions): App {
     })
   }
   app.use(async (context, next) => {
-    const given = context.req.header('x-request-id')
-    const requestId = given !== undefined && REQUEST_ID.test(given) ? given : newId('req')
+    const requestId = requestIdOf(context.req.header('x-request-id'))
     context.set('requestId', requestId)
     context.header('X-Request-Id', requestId)
     // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
@@ -83,8 +82,13 @@ export function createApp(options: AppOptions): App {
   return app
 }
 
-/** Hono's own complaint about a body that is not JSON is the caller's mistake too. */
-function asDomainError(error: unknown): DomainError | null {
+/** The caller's request id where it is one, else a new one. */
+export function requestIdOf(given: string | readonly string[] | undefined): string {
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : newId('req')
+}
+
+/** What the caller can act on; Hono's own complaint about a body that is not JSON is the caller's mistake too. */
+export function asDomainError(error: unknown): DomainError | null {
   if (error instanceof DomainError) return error
   if (isConnectionError(error)) {
     return new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })

@@ -1,4 +1,4 @@
-import { DAY_MS } from '../lib/period.ts'
+import type { AllowancePeriod } from '../catalog/define.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { BalanceSnapshot, RefusalCode, UsageAnswer, UsageEvent } from './usage.ts'
 
@@ -26,7 +26,7 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
   switch (code) {
     case 'quota_exceeded': {
       const limit = formatQuantity(balance.amount ?? 0n)
-      return `${periodWord(balance)} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.`
+      return `${PERIOD_WORDS[balance.period]} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.`
     }
     case 'not_included':
       return `The plan ${balance.planKey} does not include ${what}.`
@@ -37,10 +37,10 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
   }
 }
 
-function periodWord({ periodStart, periodEnd }: BalanceSnapshot): string {
-  if (periodEnd === null) return 'Quota'
-  const days = (periodEnd.getTime() - periodStart.getTime()) / DAY_MS
-  if (days <= 1) return 'Daily quota'
-  if (days >= 28 && days <= 31) return 'Monthly quota'
-  return days >= 365 ? 'Yearly quota' : 'Quota'
+const PERIOD_WORDS: Readonly<Record<AllowancePeriod, string>> = {
+  billing_cycle: 'Monthly quota',
+  calendar_month: 'Monthly quota',
+  day: 'Daily quota',
+  year: 'Yearly quota',
+  lifetime: 'Quota',
 }

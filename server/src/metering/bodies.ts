@@ -16,6 +16,7 @@ export const balanceSchema = z
     remaining: quantity.nullable().meta({ description: 'What may still be used; null is unlimited.' }),
     overage: quantity.meta({ description: 'Used beyond the amount.' }),
     reserved: quantity.meta({ description: 'Held by open reservations.' }),
+    period: z.enum(['billing_cycle', 'calendar_month', 'day', 'year', 'lifetime']),
     period_start: z.iso.datetime(),
     period_end: z.iso.datetime().nullable(),
   })
@@ -42,6 +43,11 @@ export const answerSchema = z
   })
   .openapi('UsageAnswer')
 
+/** An item of a batch that was wrong: its problem document. */
+export const problemItemSchema = z
+  .object({ allowed: z.literal(false), error: z.looseObject({ code: z.string(), detail: z.string() }) })
+  .openapi('UsageProblem')
+
 export type BalanceBody = z.infer<typeof balanceSchema>
 export type AnswerBody = z.infer<typeof answerSchema>
 
@@ -58,6 +64,7 @@ export function balanceBody(balance: BalanceSnapshot, unitOf: UnitOf): BalanceBo
     remaining: orNull(balance.remaining),
     overage: quantityToJson(balance.overage),
     reserved: quantityToJson(balance.reserved),
+    period: balance.period,
     period_start: balance.periodStart.toISOString(),
     period_end: balance.periodEnd?.toISOString() ?? null,
   }

@@ -349,6 +349,7 @@ class Decider {
       refusal: null,
       reservationId: null,
       heldUntil: null,
+      corrects: null,
       after: snapshotOf(book, meter.key),
     }
   }

@@ -1,5 +1,5 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
-import { isActiveAt, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
+import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -106,6 +106,7 @@ export function snapshotOf(book: BalanceBook, meter: string | null): BalanceSnap
     balanceKey: grant.balanceKey,
     planKey: grant.planKey ?? '',
     ...book.totalsFor(meter),
+    period: periodOfPlanGrant(grant.id),
     periodStart: grant.startsAt,
     periodEnd: grant.expiresAt,
   }

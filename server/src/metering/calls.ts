@@ -1,0 +1,82 @@
+import type { z } from '@hono/zod-openapi'
+import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import { invalidRequest } from '../http/app.ts'
+import { internalProblem, problemOf } from '../http/problems.ts'
+import { DomainError } from '../lib/errors.ts'
+import { tooManyItems, type UsageContext } from './api.ts'
+import { answerBody, creditHeaders, type AnswerBody, type problemItemSchema, type UnitOf } from './bodies.ts'
+import type { Outcome } from './decide.ts'
+import { readPlainItem } from './fast-bodies.ts'
+import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type OrganizationOf } from './requests.ts'
+import type { UsageAnswer, UsageRequest } from './usage.ts'
+
+// What the app's routes and the hot path share, so that both are one contract.
+
+export function requireWriter(principal: Principal | null): Principal {
+  return requireScope(principal, 'write')
+}
+
+/** Whoever may record may also ask. */
+export function requireAsker(principal: Principal | null): Principal {
+  const mayWrite = principal?.kind === 'api_key' && principal.scopes.includes('write')
+  return requireScope(principal, mayWrite ? 'write' : 'read')
+}
+
+export function organizationsOf(principal: Principal): OrganizationOf {
+  return (named) => organizationFor(principal, named)
+}
+
+/** The headers of EM-5, and whether this is the first answer again. */
+export function headersOf(answer: UsageAnswer): Record<string, string> {
+  const headers = creditHeaders(answer.balance)
+  if (answer.replayed) headers['Idempotent-Replayed'] = 'true'
+  return headers
+}
+
+export type BatchCall = {
+  readonly body: unknown
+  readonly organizationOf: OrganizationOf
+  readonly requestId: string
+  readonly unitOf: UnitOf
+}
+
+type ProblemItem = z.infer<typeof problemItemSchema>
+
+/**
+ * Decides a batch: one result per item, in order; what is wrong with an item is its own result.
+ * @throws DomainError when the body holds no items, or too many
+ */
+export async function answerBatch(
+  { metering }: UsageContext,
+  { body, organizationOf, requestId, unitOf }: BatchCall,
+): Promise<{ results: (AnswerBody | ProblemItem)[] }> {
+  const items = body !== null && typeof body === 'object' && 'items' in body ? body.items : undefined
+  if (!Array.isArray(items)) throw invalidRequest([{ path: ['items'], message: 'a list of items is expected' }])
+  if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
+  const parsed = items.map((item) => parseItem(item, organizationOf))
+  const requests = parsed.filter((item): item is UsageRequest => !(item instanceof DomainError))
+  const outcomes = await metering.submit(requests)
+  let next = 0
+  const results = parsed.map((item) => {
+    const outcome: Outcome = item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!
+    return outcome.kind === 'answer' ? answerBody(outcome.answer, unitOf) : problemItem(outcome.error, requestId)
+  })
+  return { results }
+}
+
+function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {
+  try {
+    const plain = readPlainItem(item)
+    if (plain) return requestOfItem(plain, organizationOf)
+    const parsed = batchItemSchema.safeParse(item)
+    return parsed.success ? requestOfItem(parsed.data, organizationOf) : invalidRequest(parsed.error.issues)
+  } catch (error) {
+    if (error instanceof DomainError) return error
+    throw error
+  }
+}
+
+function problemItem(error: Error, requestId: string): ProblemItem {
+  const problem = error instanceof DomainError ? problemOf(error, requestId).body : internalProblem(requestId)
+  return { allowed: false, error: problem as { code: string; detail: string } }
+}

@@ -1,0 +1,176 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
+import type { Principal } from '../auth/principal.ts'
+import { asDomainError, invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
+import { internalProblem, problemOf } from '../http/problems.ts'
+import type { PreHandler } from '../http/serve.ts'
+import { DomainError } from '../lib/errors.ts'
+import { unitsOf, type UsageContext } from './api.ts'
+import { answerBody } from './bodies.ts'
+import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
+import { readPlainCheck, readPlainRecord } from './fast-bodies.ts'
+import { checkRequestOf, checkSchema, recordRequestOf, recordSchema } from './requests.ts'
+import type { UsageAnswer, UsageRequest } from './usage.ts'
+
+export type HotPathOptions = {
+  readonly usage: UsageContext
+  readonly authenticate: (request: { readonly headers: { get(name: string): string | null } }) => Promise<Principal | null>
+  readonly log: Logger
+  readonly onAnswered?: (answered: { method: string; route: string; status: number; seconds: number }) => void
+}
+
+type Verb = 'check' | 'track' | 'consume' | 'batch'
+
+const ROUTES: ReadonlyMap<string, Verb> = new Map(
+  (['check', 'track', 'consume', 'batch'] as const).flatMap((verb) => [
+    [`/api/v1/usage/${verb}`, verb],
+    [`/api/usage/${verb}`, verb],
+  ]),
+)
+
+/**
+ * Answers the routes that are called all the time on bare `node:http`: the same contract, checks and answers as their routes
+ * in `routes.ts`, without a `Request`, a `Response` and their streams between (docs/decisions/0010-hot-path.md).
+ */
+export function createHotPath(options: HotPathOptions): PreHandler {
+  const answerers = createAnswerers(options.usage)
+  return (request, response) => {
+    if (request.method !== 'POST') return false
+    const verb = ROUTES.get(request.url ?? '')
+    if (verb === undefined || !isPlainJson(request)) return false
+    const began = performance.now()
+    const requestId = requestIdOf(request.headers['x-request-id'])
+    readBody(request, (body) => {
+      void answer(options, { request, requestId, body }, answerers[verb]).then((reply) => {
+        send(response, requestId, reply)
+        options.onAnswered?.({
+          method: 'POST',
+          route: `/api/v1/usage/${verb}`,
+          status: reply.status,
+          seconds: (performance.now() - began) / 1_000,
+        })
+      })
+    })
+    return true
+  }
+}
+
+type Reply = { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: string }
+type Answerer = (body: unknown, principal: Principal | null, requestId: string) => Promise<Reply>
+
+function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> {
+  const unitOf = unitsOf(usage)
+  const reply = (answer: UsageAnswer): Reply => ({
+    status: 200,
+    headers: headersOf(answer),
+    body: JSON.stringify(answerBody(answer, unitOf)),
+  })
+  const ask = async (request: UsageRequest): Promise<Reply> => reply(await usage.metering.ask(request))
+  return {
+    check: async (body, principal) =>
+      ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationsOf(requireAsker(principal)))),
+    track: async (body, principal) => {
+      const organizationOf = organizationsOf(requireWriter(principal))
+      return ask(recordRequestOf('track', readPlainRecord(body) ?? parse(recordSchema, body), organizationOf))
+    },
+    consume: async (body, principal) => {
+      const organizationOf = organizationsOf(requireWriter(principal))
+      return ask(recordRequestOf('consume', readPlainRecord(body) ?? parse(recordSchema, body), organizationOf))
+    },
+    batch: async (body, principal, requestId) => {
+      const organizationOf = organizationsOf(requireWriter(principal))
+      return {
+        status: 200,
+        headers: {},
+        body: JSON.stringify(await answerBatch(usage, { body, organizationOf, requestId, unitOf })),
+      }
+    },
+  }
+}
+
+type Call = { readonly request: IncomingMessage; readonly requestId: string; readonly body: Buffer | null }
+
+async function answer(
+  { authenticate, log }: HotPathOptions,
+  { request, requestId, body }: Call,
+  answerer: Answerer,
+): Promise<Reply> {
+  try {
+    if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
+    const { headers } = request
+    const principal = await authenticate({ headers: { get: (name) => singleHeader(headers[name]) } })
+    return await answerer(parseJson(body), principal, requestId)
+  } catch (error) {
+    const known = asDomainError(error)
+    if (known) {
+      const problem = problemOf(known, requestId)
+      if (problem.status >= 500) log.warn({ err: error, requestId, path: request.url }, 'request refused')
+      return { status: problem.status, headers: problem.headers, body: JSON.stringify(problem.body) }
+    }
+    log.error({ err: error, requestId, path: request.url }, 'request failed')
+    return {
+      status: 500,
+      headers: { 'content-type': 'application/problem+json' },
+      body: JSON.stringify(internalProblem(requestId)),
+    }
+  }
+}
+
+function parse<Output>(
+  schema: {
+    safeParse(
+      body: unknown,
+    ): { success: true; data: Output } | { success: false; error: { issues: Parameters<typeof invalidRequest>[0] } }
+  },
+  body: unknown,
+): Output {
+  const parsed = schema.safeParse(body)
+  if (parsed.success) return parsed.data
+  throw invalidRequest(parsed.error.issues)
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString())
+  } catch {
+    throw new DomainError('invalid_request', 'Malformed JSON in request body')
+  }
+}
+
+/** JSON that arrives as it is; everything else is left to the app. */
+function isPlainJson({ headers }: IncomingMessage): boolean {
+  const type = headers['content-type']
+  return type !== undefined && /^application\/json\s*(;|$)/i.test(type) && headers['content-encoding'] === undefined
+}
+
+function singleHeader(value: string | string[] | undefined): string | null {
+  return typeof value === 'string' ? value : null
+}
+
+/** Collects a body; null when it is larger than a body may be. What follows is read and dropped, so that the answer arrives. */
+function readBody(request: IncomingMessage, done: (body: Buffer | null) => void): void {
+  const chunks: Buffer[] = []
+  let size = 0
+  request.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size <= MAX_BODY_BYTES) chunks.push(chunk)
+    else chunks.length = 0
+  })
+  request.on('end', () => {
+    const [first] = chunks
+    if (size > MAX_BODY_BYTES) done(null)
+    else done(chunks.length === 1 && first ? first : Buffer.concat(chunks))
+  })
+  // A caller that hangs up before its body is whole gets no answer, and nothing is counted.
+  request.on('error', () => {})
+}
+
+function send(response: ServerResponse, requestId: string, { status, headers, body }: Reply): void {
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    'x-request-id': requestId,
+    ...headers,
+  })
+  response.end(body)
+}
