@@ -14,6 +14,7 @@ import { RateLimiter, type RateLimits } from './http/rate-limit.ts'
 import { createHttpServer, listen } from './http/server.ts'
 import type { Stored, StoredName } from './model/index.ts'
 import { modules } from './modules.ts'
+import { type BillingSettings, changeBillingSettings } from './resources/billing-settings.ts'
 import { homePages } from './pages/home.ts'
 import { createEndpoint, type EndpointSettings } from './resources/webhook-endpoints.ts'
 
@@ -32,6 +33,8 @@ export interface SandboxOptions {
   readonly seed?: number | string
   /** Webhook endpoints that are there from the start; one with a URL that is there already takes its secret and events from here. */
   readonly webhooks?: readonly EndpointSettings[]
+  /** The account's billing settings: retry schedule, what follows it, notice of renewals, billing mode. */
+  readonly billing?: Partial<BillingSettings>
   readonly delivery?: Partial<DeliveryOptions>
   readonly chaos?: ChaosSettings
   readonly rateLimits?: RateLimits
@@ -100,6 +103,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     ticker.reset()
   }
   addEndpoints(engine, options.webhooks ?? [])
+  const { billing } = options
+  if (billing !== undefined) engine.transact({ request: null, task: null }, (ctx) => changeBillingSettings(ctx, billing))
   engine.onCommit()
   const stop = async () => {
     ticker.stop()
