@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll } from 'vitest'
 import { startSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/src/index.ts'
 import type { Principal } from '../src/auth/principal.ts'
+import type { CatalogDefinition } from '../src/catalog/normalize.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
 import { createApp, type App } from '../src/http/app.ts'
@@ -41,7 +42,8 @@ export type TestBillingOptions = {
   readonly sandbox?: SandboxOptions
   readonly policy?: Partial<BillingPolicy>
   readonly clock?: Clock
-  readonly catalog?: string
+  /** Default: the catalog of the episodic-memory example. */
+  readonly catalog?: CatalogDefinition
 }
 
 const EPISODIC_MEMORY = 'examples/episodic-memory/billing.config.ts'
@@ -130,7 +132,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
 type Making = { database: TestDatabase; sandbox: Sandbox; clock: Clock; log: Log; options: TestBillingOptions }
 
 async function createContext({ database, sandbox, clock, log, options }: Making): Promise<BillingContext> {
-  const definition = await importCatalogDefinition(options.catalog ?? EPISODIC_MEMORY)
+  const definition = options.catalog ?? (await importCatalogDefinition(EPISODIC_MEMORY))
   const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
   const policy = { ...TEST_POLICY, ...options.policy }
   const { host, port, protocol } = sandbox

@@ -96,17 +96,25 @@ function createCaller(limiter: RateLimiter, log: Log) {
 
 function translate(name: string, error: unknown, log: Log): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error
-  const wire: WireError = error
+  const { type, statusCode, code, decline_code, param } = error
+  const wire: WireError = {
+    call: name,
+    type,
+    ...(statusCode === undefined ? {} : { statusCode }),
+    ...(code === undefined ? {} : { code }),
+    ...(decline_code === undefined ? {} : { decline_code }),
+    ...(param === undefined ? {} : { param }),
+  }
   const translated: StripeCallError = toStripeCallError(wire)
   log.warn(
     {
       call: name,
       stripe_request_id: error.requestId,
-      type: error.type,
-      status: error.statusCode,
-      code: error.code,
-      decline_code: error.decline_code,
-      param: error.param,
+      type,
+      status: statusCode,
+      code,
+      decline_code,
+      param,
       reason: error.message,
       outcome: translated.outcome,
     },

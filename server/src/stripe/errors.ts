@@ -19,6 +19,8 @@ export class StripeCallError extends DomainError {
 
 /** What is read of an error of the SDK. */
 export type WireError = {
+  /** Which of our calls it was. */
+  readonly call: string
   readonly type: string
   readonly statusCode?: number
   readonly code?: string
@@ -82,7 +84,8 @@ function toPaymentFailed(error: WireError): StripeCallError {
 
 function toRefused(error: WireError): StripeCallError {
   const { code = '', param = '' } = error
-  if (code === 'resource_missing' && /payment_method|source/.test(param)) {
+  const namesMethod = /payment_method|source/.test(param) || (error.call.endsWith('_payment_method') && param !== 'customer')
+  if (code === 'resource_missing' && namesMethod) {
     return new StripeCallError('invalid_request', 'There is no such payment method.', 'refused', { field: 'payment_method_id' })
   }
   if (code === 'resource_missing' && /coupon|promotion_code|discount/.test(param)) {

@@ -223,6 +223,25 @@ describe('changes of plan', () => {
 })
 
 describe('checkout and portal', () => {
+  test('paid on the page, the webhooks bring the plan; a second subscription is not sold', async () => {
+    const id = await onClock('buying')
+    const { url } = (await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })).body as { url: string }
+    const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
+    const paid = await fetch(url, { method: 'POST', body: form, redirect: 'manual' })
+    expect([paid.status, paid.headers.get('location')]).toEqual([303, billing.context.policy.successUrl])
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ tier: 'pro', status: 'active' })
+    const again = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'starter' })
+    expect(again).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
+    const portal = await billing.call(id, 'POST', `${BILLING}/portal`)
+    expect(portal).toMatchObject({ status: 200, body: { url: expect.stringMatching(/^http/) as string } })
+    expect((await fetch(portal.body['url'] as string)).status).toBe(200)
+  })
+
+  test('CB-6 the routes answer at their legacy paths too', async () => {
+    const id = await onClock('legacy')
+    expect((await billing.call(id, 'GET', '/api/billing/subscription')).body).toEqual(await subscriptionOf(id))
+  })
+
   test('MR-1 checkout answers an id and the address of a page, and only sends people to where they may go', async () => {
     const id = await onClock('shopping')
     const page = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })

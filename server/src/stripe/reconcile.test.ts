@@ -1,0 +1,116 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { changePlan } from '../subscriptions/actions.ts'
+import { requireGateway } from './context.ts'
+import { handleDueEvents } from './inbox.ts'
+import { pushCatalog } from './push.ts'
+import { reconcileOrganization, reconcileSome, recoverMissedEvents } from './reconcile.ts'
+
+const billing = testBilling({ webhooks: false })
+const asker = { actor: 'operator:test', requestId: 'req_test' }
+const DAY_MS = 86_400_000
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+async function subscribed(id: string): Promise<string> {
+  await billing.createOrganization(id)
+  const request = {
+    kind: 'subscribe',
+    planKey: 'pro',
+    interval: null,
+    quantity: 1,
+    paymentMethodId: 'pm_card_visa',
+    trialDays: null,
+    byOperator: false,
+  } as const
+  await changePlan(billing.context, { organizationId: id, request, prorationAt: null }, asker)
+  const { rows } = await billing.database.db.query<{ id: string }>(
+    'select subscription_id as id from accounts where organization_id = $1',
+    [id],
+  )
+  return rows[0]!.id
+}
+
+/** A cancellation in Stripe's own dashboard, of which no webhook arrives. */
+async function cancelAtStripe(subscriptionId: string): Promise<void> {
+  const params = { subscriptionId, prorate: false, invoiceNow: false }
+  await requireGateway(billing.context).perform('cancel_subscription', params, { idempotencyKey: `cancel ${subscriptionId}` })
+}
+
+async function planOf(id: string): Promise<string> {
+  const { rows } = await billing.database.db.query<{ plan_key: string }>(
+    'select plan_key from accounts where organization_id = $1',
+    [id],
+  )
+  return rows[0]!.plan_key
+}
+
+const later = (ms: number) => billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + ms) } })
+
+describe('reconciliation', () => {
+  test('finds what no webhook told of, repairs it, and says what it was', async () => {
+    const subscriptionId = await subscribed('drifted')
+    await cancelAtStripe(subscriptionId)
+    expect(await planOf('drifted')).toBe('pro')
+    const drifts = await reconcileOrganization(billing.context, 'drifted')
+    expect(drifts).toContainEqual(
+      expect.objectContaining({
+        objectType: 'subscription',
+        objectId: subscriptionId,
+        field: 'status',
+        mirrored: 'active',
+        actual: 'canceled',
+      }),
+    )
+    expect(await planOf('drifted')).toBe('free')
+    const { rows } = await billing.database.db.query(
+      `select object_id, field from stripe_drifts where organization_id = 'drifted' and field = 'status'`,
+    )
+    expect(rows).toEqual([{ object_id: subscriptionId, field: 'status' }])
+  })
+
+  test('finds nothing where nothing is wrong', async () => {
+    await subscribed('sound')
+    expect(await reconcileOrganization(billing.context, 'sound')).toEqual([])
+  })
+
+  test('takes those first whose last comparison is the longest ago, each once a day', async () => {
+    await subscribed('daily')
+    while ((await reconcileSome(billing.context)) > 0);
+    expect(await reconcileSome(later(DAY_MS - 60_000))).toBe(0)
+    expect(await reconcileSome(later(DAY_MS + 60_000))).toBeGreaterThan(0)
+  })
+
+  test('by route is for operators', async () => {
+    await subscribed('routed')
+    expect((await billing.call('routed', 'POST', '/api/v1/organizations/routed/reconcile')).status).toBe(403)
+    expect((await billing.call('operator', 'POST', '/api/v1/organizations/routed/reconcile')).body).toEqual({ drifts: [] })
+    expect((await billing.call('operator', 'POST', '/api/v1/organizations/nowhere/reconcile')).status).toBe(404)
+  })
+})
+
+describe('events that no webhook brought', () => {
+  test('are listed, stored once, and handled', async () => {
+    await recoverMissedEvents(billing.context, { now: true })
+    while ((await handleDueEvents(billing.context)) > 0);
+    const subscriptionId = await subscribed('missed')
+    await cancelAtStripe(subscriptionId)
+    expect(await planOf('missed')).toBe('pro')
+    expect(await recoverMissedEvents(billing.context, { now: true })).toBeGreaterThan(0)
+    while ((await handleDueEvents(billing.context)) > 0);
+    expect(await planOf('missed')).toBe('free')
+    expect(await recoverMissedEvents(billing.context, { now: true })).toBe(0)
+  })
+
+  test('are not asked for more often than every five minutes', async () => {
+    await recoverMissedEvents(billing.context, { now: true })
+    const gateway = requireGateway(billing.context)
+    const refusing = {
+      ...gateway,
+      backgroundReads: { ...gateway.backgroundReads, listEvents: () => Promise.reject(new Error('asked')) },
+    }
+    expect(await recoverMissedEvents(billing.with({ gateway: refusing }))).toBe(0)
+  })
+})
