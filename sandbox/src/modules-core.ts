@@ -1,4 +1,5 @@
 import type { Module } from './engine/module.ts'
+import { forgetEvents, forgetOldAnswers } from './events/retention.ts'
 import { forgetAnswers } from './http/idempotency.ts'
 import { creditGrantsModule } from './resources/credit-grants.ts'
 import { taxRatesModule } from './resources/tax-rates.ts'
@@ -17,7 +18,7 @@ import { pricesModule } from './resources/prices.ts'
 
 /** Customers, catalog, meters, credits, entitlements, events, webhook endpoints, and the sandbox's own controls. */
 export const coreModules: readonly Module[] = [
-  { rules: [forgetAnswers] },
+  { rules: [forgetAnswers], reactions: [forgetEvents, forgetOldAnswers] },
   customersModule,
   productsModule,
   pricesModule,

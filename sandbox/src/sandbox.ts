@@ -198,6 +198,7 @@ async function triggered({ engine, api, key }: Parts, event: string): Promise<st
     if (body.error !== undefined) throw new Error(body.error.message)
     return body
   })
+  engine.timeline.catchUp()
   await engine.timeline.idle()
   return [...engine.store.all('event')].filter(({ id }) => !before.has(id)).map(({ type }) => type)
 }

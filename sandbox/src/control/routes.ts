@@ -1,7 +1,7 @@
 import type { ClockSetting } from '../engine/clock.ts'
 import { StripeError } from '../engine/errors.ts'
 import type { ChaosSettings } from '../events/chaos.ts'
-import { page, type PageRequest, type PageResponse, type PageRoute } from '../http/pages.ts'
+import { isOwnRequest, page, type PageRequest, type PageResponse, type PageRoute } from '../http/pages.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { createEndpoint, rollSecret } from '../resources/webhook-endpoints.ts'
 import type { Fixture } from './fixtures.ts'
@@ -29,7 +29,16 @@ export interface Controls {
  * The sandbox's own API under `/_sandbox`: JSON in and out, no key. Everything that Stripe does in its dashboard, or does not do at all.
  */
 export function controlRoutes(controls: Controls): PageRoute[] {
-  return [...clockRoutes(controls), ...webhookRoutes(controls), ...stateRoutes(controls)]
+  return [...clockRoutes(controls), ...webhookRoutes(controls), ...stateRoutes(controls)].map(ownOnly)
+}
+
+/** Refuses what a page of another site asks the browser to send. */
+function ownOnly(route: PageRoute): PageRoute {
+  return {
+    on: route.on,
+    handle: (request) =>
+      isOwnRequest(request) ? route.handle(request) : json({ error: { message: 'This request comes from another site.' } }, 403),
+  }
 }
 
 function clockRoutes(controls: Controls): PageRoute[] {
@@ -98,7 +107,7 @@ function stateRoutes(controls: Controls): PageRoute[] {
     page('POST /_sandbox/trigger', async (request) => {
       const { event } = bodyOf(request) as { event?: string }
       if (event === undefined) throw refused('`event` is missing.')
-      return json({ events: await controls.trigger(event) })
+      return json({ events: await controls.trigger(event).catch(refuseWithSentence) })
     }),
     page('GET /_sandbox/requests/{id}', (request) => {
       const logged = controls.request(request.path['id'] ?? '')
@@ -153,9 +162,13 @@ function sentenceAsError<T>(work: () => T): T {
   try {
     return work()
   } catch (error) {
-    if (error instanceof RangeError) throw refused(error.message)
-    throw error
+    return refuseWithSentence(error)
   }
+}
+
+function refuseWithSentence(error: unknown): never {
+  if (error instanceof RangeError) throw refused(error.message)
+  throw error
 }
 
 function refused(message: string): StripeError {

@@ -57,7 +57,7 @@ async function payment(call: Call, card: string, more: Record<string, unknown> =
     amount: 2000,
     currency: 'usd',
     payment_method: card,
-    payment_method_types: ['card'],
+    automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
     ...more,
   })
 }
@@ -85,7 +85,7 @@ const recipes: { readonly [T in EventType]?: Recipe } = {
     return call('POST', '/v1/setup_intents', {
       customer: who.id,
       payment_method: CARD,
-      payment_method_types: ['card'],
+      automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
       confirm: true,
     })
   },

@@ -32,7 +32,8 @@ interface Query {
   readonly join: 'AND' | 'OR'
 }
 
-const CLAUSE = /^(-?)([a-z_][a-z_.0-9]*)(?:\[(["'])(.*?)\3\])?(:|~|>=|<=|>|<)(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?[\w.@+-]+))\s*/i
+const CLAUSE =
+  /^(-?)([a-z_][a-z_.0-9]*)(?:\[(["'])(.*?)\3\])?(:|~|>=|<=|>|<)(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?[\w.@+-]+))\s*/i
 const MAX_CLAUSES = 10
 
 /** Reads a query; throws Stripe's 400 for one that cannot be read. */

@@ -37,3 +37,11 @@ export function page(on: `${'GET' | 'POST' | 'DELETE'} /${string}`, handle: Page
 export function redirect(location: string): PageResponse {
   return { status: 303, headers: { location } }
 }
+
+/** False for a request that a page of another site makes the browser send: the sandbox asks for no key, so nobody else may steer it. */
+export function isOwnRequest(request: PageRequest): boolean {
+  const { host, origin } = request.headers
+  const site = request.headers['sec-fetch-site'] ?? 'none'
+  if (typeof origin !== 'string') return site === 'same-origin' || site === 'none'
+  return URL.canParse(origin) && new URL(origin).host === host
+}
