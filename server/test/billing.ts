@@ -8,6 +8,7 @@ import type { Principal } from '../src/auth/principal.ts'
 import type { CatalogDefinition } from '../src/catalog/normalize.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
+import { insertMissingAccounts } from '../src/grants/store.ts'
 import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
@@ -24,7 +25,7 @@ export type TestBilling = {
   readonly context: BillingContext
   /** What was logged, newest last. */
   readonly logged: { level: string; fields: Record<string, unknown>; message: string }[]
-  /** A new organization without a customer; answers its id. */
+  /** A new organization on the default plan, without a customer; answers its id. */
   createOrganization(id: string): Promise<string>
   /**
    * A call of a route by `operator`, `nobody`, an organization's id (its admin key), or `id:read` for a key with fewer scopes.
@@ -124,6 +125,9 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
         `${id.toLowerCase()}@example.com`,
         clock.now(),
       ])
+      const { version, catalog } = ready(context).catalogs.current
+      const terms = { planKey: catalog.defaultPlanKey, catalogVersion: version, now: clock.now() }
+      await insertMissingAccounts(database.db, [id], terms)
       return id
     },
   }

@@ -112,16 +112,16 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
   return { account, alerts: findAlerts(ranked, subscription, sold) }
 }
 
-/** Better standing first. A subscription that is paid for or tried goes before one that owes, and any of them before an ended one. */
+/** Better standing first. One that is paid for goes before one that is tried, that before one that owes, and any before an ended one. */
 const RANK: Readonly<Record<SubscriptionStatus, number>> = {
   active: 0,
-  trialing: 0,
-  past_due: 1,
-  unpaid: 2,
-  paused: 3,
-  incomplete: 4,
-  canceled: 5,
-  incomplete_expired: 6,
+  trialing: 1,
+  past_due: 2,
+  unpaid: 3,
+  paused: 4,
+  incomplete: 5,
+  canceled: 6,
+  incomplete_expired: 7,
 }
 const ENDED: ReadonlySet<SubscriptionStatus> = new Set(['canceled', 'incomplete_expired'])
 

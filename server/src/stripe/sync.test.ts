@@ -1,0 +1,146 @@
+import { Stripe } from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from './push.ts'
+
+const billing = testBilling()
+const BILLING = '/api/v1/billing'
+let stripe: Stripe
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  const { host, port, protocol } = billing.sandbox
+  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+})
+
+/** A paying organization; answers its customer and subscription at Stripe. */
+async function paying(id: string, paymentMethodId = 'pm_card_visa'): Promise<{ customer: string; subscription: string }> {
+  await billing.createOrganization(id)
+  const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: paymentMethodId })
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  const { stripe_customer_id: customer } = await subscriptionOf(id)
+  return { customer: customer as string, subscription: answer.body['subscription_id'] as string }
+}
+
+const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+const PATIENCE = { timeout: 10_000 }
+
+async function rowsOf<Row extends object>(sql: string, id: string): Promise<Row[]> {
+  return (await billing.database.db.query<Row>(sql, [id])).rows
+}
+
+describe('what is done in Stripe’s own dashboard', () => {
+  test('a price that no plan has keeps the plan, and raises an alert: it is never the free one', async () => {
+    const { customer, subscription } = await paying('odd_price')
+    const product = await stripe.products.create({ name: 'Made by hand' })
+    const price = await stripe.prices.create({
+      product: product.id,
+      currency: 'usd',
+      unit_amount: 1,
+      recurring: { interval: 'month' },
+    })
+    const [item] = (await stripe.subscriptions.retrieve(subscription)).items.data
+    await stripe.subscriptions.update(subscription, { items: [{ id: item!.id, price: price.id }], proration_behavior: 'none' })
+    await expect
+      .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.unknown_price'), PATIENCE)
+      .toBe(true)
+    expect(await subscriptionOf('odd_price')).toMatchObject({ tier: 'pro', status: 'active', stripe_customer_id: customer })
+    expect(billing.logged.find(({ fields }) => fields['event'] === 'billing.unknown_price')).toMatchObject({
+      level: 'error',
+      fields: { organization_id: 'odd_price', subscriptionId: subscription, priceIds: [price.id] },
+    })
+  })
+
+  test('a customer that is deleted takes its subscription along, and the next purchase makes a new one', async () => {
+    const { customer } = await paying('deleted')
+    await stripe.customers.del(customer)
+    await expect
+      .poll(() => subscriptionOf('deleted'), PATIENCE)
+      .toMatchObject({
+        tier: 'free',
+        status: 'canceled',
+        stripe_customer_id: null,
+      })
+    const again = await billing.call('deleted', 'POST', `${BILLING}/subscribe`, {
+      tier: 'starter',
+      payment_method_id: 'pm_card_visa',
+    })
+    expect(again).toMatchObject({ status: 200, body: { status: 'active', tier: 'starter' } })
+    expect((await subscriptionOf('deleted'))['stripe_customer_id']).not.toBe(customer)
+  })
+
+  test('a refund and a dispute show in the charges', async () => {
+    const { customer } = await paying('refunded')
+    const [charge] = (await stripe.charges.list({ customer })).data
+    await stripe.refunds.create({ charge: charge!.id, amount: 900 })
+    const read = () =>
+      rowsOf(
+        'select amount_minor, amount_refunded_minor, refunded, disputed from stripe_charges where organization_id = $1',
+        'refunded',
+      )
+    await expect
+      .poll(read, PATIENCE)
+      .toEqual([{ amount_minor: 2900n, amount_refunded_minor: 900n, refunded: false, disputed: false }])
+
+    await paying('disputed', 'pm_card_createDispute')
+    const disputed = () => rowsOf('select disputed from stripe_charges where organization_id = $1', 'disputed')
+    await expect.poll(disputed, PATIENCE).toEqual([{ disputed: true }])
+  })
+
+  test('a payment method that is taken away is gone here too', async () => {
+    const { customer } = await paying('detached')
+    const extra = await stripe.paymentMethods.attach('pm_card_mastercard', { customer })
+    const methods = async () =>
+      ((await billing.call('detached', 'GET', `${BILLING}/payment-methods`)).body as unknown as { id: string }[]).map(
+        ({ id }) => id,
+      )
+    await expect.poll(methods, PATIENCE).toContain(extra.id)
+    await stripe.paymentMethods.detach(extra.id)
+    await expect.poll(methods, PATIENCE).not.toContain(extra.id)
+  })
+
+  test('a draft invoice that is deleted leaves no trace', async () => {
+    const { customer } = await paying('drafts')
+    const draft = await stripe.invoices.create({ customer, auto_advance: false })
+    const ids = async () =>
+      (await rowsOf<{ id: string }>('select id from stripe_invoices where organization_id = $1', 'drafts')).map(({ id }) => id)
+    await expect.poll(ids, PATIENCE).toContain(draft.id)
+    await stripe.invoices.del(draft.id)
+    await expect.poll(ids, PATIENCE).not.toContain(draft.id)
+  })
+
+  test('a second live subscription raises an alert, and the better standing one counts', async () => {
+    const { customer, subscription } = await paying('twice')
+    const [{ stripe_price_id: price }] = (await rowsOf<{ stripe_price_id: string }>(
+      `select stripe_price_id from plan_prices where plan_key = 'enterprise' and $1 <> ''`,
+      'any',
+    )) as [{ stripe_price_id: string }]
+    await stripe.subscriptions.create({ customer, items: [{ price }], payment_behavior: 'default_incomplete' })
+    await stripe.subscriptions.create({ customer, items: [{ price }], trial_period_days: 3 })
+    await expect
+      .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.several_subscriptions'), PATIENCE)
+      .toBe(true)
+    expect(await subscriptionOf('twice')).toMatchObject({ tier: 'pro', status: 'active', subscription_id: subscription })
+  })
+})
+
+describe('the history of an organization', () => {
+  test('tells each thing once, however often its webhooks come', async () => {
+    const { customer } = await paying('history')
+    await expect
+      .poll(async () => rowsOf(`select 1 from stripe_events where customer_id = $1 and handled_at is null`, customer), PATIENCE)
+      .toEqual([])
+    const kinds = async () =>
+      (await rowsOf<{ kind: string }>('select kind from billing_events where organization_id = $1 order by kind', 'history')).map(
+        ({ kind }) => kind,
+      )
+    expect(await kinds()).toEqual(['invoice.paid', 'plan.changed', 'subscription.started'])
+    await billing.database.db.query('update stripe_events set handled_at = null, outcome = null where customer_id = $1', [
+      customer,
+    ])
+    await expect
+      .poll(async () => rowsOf(`select 1 from stripe_events where customer_id = $1 and handled_at is null`, customer), PATIENCE)
+      .toEqual([])
+    expect(await kinds()).toEqual(['invoice.paid', 'plan.changed', 'subscription.started'])
+  })
+})
