@@ -94,6 +94,8 @@ export function asDomainError(error: unknown): DomainError | null {
     return new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
   }
   const status = error !== null && typeof error === 'object' && 'status' in error ? error.status : undefined
+  if (status === 415)
+    return new DomainError('unsupported_media_type', 'Send the body as application/json, with that content-type.')
   return status === 400 && error instanceof Error ? new DomainError('invalid_request', error.message) : null
 }
 

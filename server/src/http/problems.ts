@@ -24,6 +24,7 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   payment_failed: { status: 402, title: 'The payment failed' },
   payment_method_missing: { status: 402, title: 'There is no payment method' },
   payload_too_large: { status: 413, title: 'The request is too large' },
+  unsupported_media_type: { status: 415, title: 'The body is of a kind that is not read here' },
   invalid_signature: { status: 400, title: 'The signature is not valid' },
   billing_not_configured: { status: 503, title: 'Billing is not configured' },
   stripe_failed: { status: 502, title: 'Stripe refused or failed' },

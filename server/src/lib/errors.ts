@@ -23,6 +23,7 @@ export type DomainErrorCode =
   | 'payment_failed'
   | 'payment_method_missing'
   | 'payload_too_large'
+  | 'unsupported_media_type'
   | 'invalid_signature'
   | 'billing_not_configured'
   | 'stripe_failed'

@@ -3,11 +3,11 @@ import { organizationFor, requireScope, type Principal } from '../auth/principal
 import { invalidRequest } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import { DomainError } from '../lib/errors.ts'
-import { tooManyItems, type UsageContext } from './api.ts'
+import type { UsageContext } from './api.ts'
 import { answerBody, creditHeaders, type AnswerBody, type problemItemSchema, type UnitOf } from './bodies.ts'
 import type { Outcome } from './decide.ts'
 import { readPlainItem } from './fast-bodies.ts'
-import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type OrganizationOf } from './requests.ts'
+import { batchItemSchema, requestOfItem, type OrganizationOf } from './requests.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
 
 // What the app's routes and the hot path share, so that both are one contract.
@@ -34,7 +34,7 @@ export function headersOf(answer: UsageAnswer): Record<string, string> {
 }
 
 export type BatchCall = {
-  readonly body: unknown
+  readonly items: readonly unknown[]
   readonly organizationOf: OrganizationOf
   readonly requestId: string
   readonly unitOf: UnitOf
@@ -42,17 +42,11 @@ export type BatchCall = {
 
 type ProblemItem = z.infer<typeof problemItemSchema>
 
-/**
- * Decides a batch: one result per item, in order; what is wrong with an item is its own result.
- * @throws DomainError when the body holds no items, or too many
- */
+/** Decides a batch: one result per item, in order; what is wrong with an item is its own result. */
 export async function answerBatch(
   { metering }: UsageContext,
-  { body, organizationOf, requestId, unitOf }: BatchCall,
+  { items, organizationOf, requestId, unitOf }: BatchCall,
 ): Promise<{ results: (AnswerBody | ProblemItem)[] }> {
-  const items = body !== null && typeof body === 'object' && 'items' in body ? body.items : undefined
-  if (!Array.isArray(items)) throw invalidRequest([{ path: ['items'], message: 'a list of items is expected' }])
-  if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
   const parsed = items.map((item) => parseItem(item, organizationOf))
   const requests = parsed.filter((item): item is UsageRequest => !(item instanceof DomainError))
   const outcomes = await metering.submit(requests)

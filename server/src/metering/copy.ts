@@ -28,27 +28,45 @@ class CopyIn extends pg.Query {
 
 /** Copies rows into `target`: a table with its columns, in the order of the values. */
 export function copyRows(client: ClientBase, target: string, rows: readonly CopyRow[]): Promise<void> {
-  let text = ''
-  for (const row of rows) text += copyLine(row)
+  const text = copyText(rows)
   return new Promise((resolve, reject) => {
     client.query(new CopyIn(`copy ${target} from stdin`, text, (error) => (error ? reject(error) : resolve())))
   })
 }
 
-function copyLine(row: CopyRow): string {
-  let line = ''
-  for (const [index, value] of row.entries()) line += index === 0 ? copyText(value) : `\t${copyText(value)}`
-  return `${line}\n`
+function copyText(rows: readonly CopyRow[]): string {
+  // The same few moments stand in every row of a group, and writing one out takes 0.4 µs.
+  const moments = new Map<Date, string>()
+  let text = ''
+  for (const row of rows) {
+    let separator = ''
+    for (const value of row) {
+      text += separator + (value instanceof Date ? momentText(value, moments) : valueText(value))
+      separator = '\t'
+    }
+    text += '\n'
+  }
+  return text
+}
+
+function momentText(moment: Date, known: Map<Date, string>): string {
+  let text = known.get(moment)
+  if (text === undefined) {
+    text = moment.toISOString()
+    known.set(moment, text)
+  }
+  return text
 }
 
 // https://www.postgresql.org/docs/current/sql-copy.html, text format: what has a meaning of its own is escaped.
 const SPECIAL = /[\\\n\r\t]/
 const ESCAPES: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
-function copyText(value: CopyValue): string {
+function valueText(value: Exclude<CopyValue, Date>): string {
   if (value === null) return '\\N'
-  if (typeof value === 'string')
+  if (typeof value === 'string') {
     return SPECIAL.test(value) ? value.replaceAll(/[\\\n\r\t]/g, (character) => ESCAPES[character]!) : value
+  }
   if (typeof value === 'boolean') return value ? 't' : 'f'
-  return value instanceof Date ? value.toISOString() : value.toString()
+  return value.toString()
 }

@@ -9,8 +9,8 @@ import { unitsOf, type UsageContext } from './api.ts'
 import { answerBody } from './bodies.ts'
 import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import { readPlainCheck, readPlainRecord } from './fast-bodies.ts'
-import { checkRequestOf, checkSchema, recordRequestOf, recordSchema } from './requests.ts'
-import type { UsageAnswer, UsageRequest } from './usage.ts'
+import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
+import type { UsageRequest } from './usage.ts'
 
 export type HotPathOptions = {
   readonly usage: UsageContext
@@ -56,34 +56,41 @@ export function createHotPath(options: HotPathOptions): PreHandler {
 }
 
 type Reply = { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: string }
-type Answerer = (body: unknown, principal: Principal | null, requestId: string) => Promise<Reply>
+type Answerer = {
+  /** Refuses who may not ask, before the body is looked at. */
+  readonly admit: (principal: Principal | null) => Principal
+  readonly answer: (
+    body: unknown,
+    caller: { readonly organizationOf: OrganizationOf; readonly requestId: string },
+  ) => Promise<Reply>
+}
 
 function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> {
   const unitOf = unitsOf(usage)
-  const reply = (answer: UsageAnswer): Reply => ({
-    status: 200,
-    headers: headersOf(answer),
-    body: JSON.stringify(answerBody(answer, unitOf)),
+  async function ask(request: UsageRequest): Promise<Reply> {
+    const answer = await usage.metering.ask(request)
+    return { status: 200, headers: headersOf(answer), body: JSON.stringify(answerBody(answer, unitOf)) }
+  }
+  const record = (verb: 'track' | 'consume'): Answerer => ({
+    admit: requireWriter,
+    answer: async (body, { organizationOf }) =>
+      ask(recordRequestOf(verb, readPlainRecord(body) ?? parse(recordSchema, body), organizationOf)),
   })
-  const ask = async (request: UsageRequest): Promise<Reply> => reply(await usage.metering.ask(request))
   return {
-    check: async (body, principal) =>
-      ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationsOf(requireAsker(principal)))),
-    track: async (body, principal) => {
-      const organizationOf = organizationsOf(requireWriter(principal))
-      return ask(recordRequestOf('track', readPlainRecord(body) ?? parse(recordSchema, body), organizationOf))
+    track: record('track'),
+    consume: record('consume'),
+    check: {
+      admit: requireAsker,
+      answer: async (body, { organizationOf }) =>
+        ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationOf)),
     },
-    consume: async (body, principal) => {
-      const organizationOf = organizationsOf(requireWriter(principal))
-      return ask(recordRequestOf('consume', readPlainRecord(body) ?? parse(recordSchema, body), organizationOf))
-    },
-    batch: async (body, principal, requestId) => {
-      const organizationOf = organizationsOf(requireWriter(principal))
-      return {
-        status: 200,
-        headers: {},
-        body: JSON.stringify(await answerBatch(usage, { body, organizationOf, requestId, unitOf })),
-      }
+    batch: {
+      admit: requireWriter,
+      async answer(body, { organizationOf, requestId }) {
+        const { items } = parse(batchSchema, body)
+        const answered = await answerBatch(usage, { items, organizationOf, requestId, unitOf })
+        return { status: 200, headers: {}, body: JSON.stringify(answered) }
+      },
     },
   }
 }
@@ -98,8 +105,8 @@ async function answer(
   try {
     if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
     const { headers } = request
-    const principal = await authenticate({ headers: { get: (name) => singleHeader(headers[name]) } })
-    return await answerer(parseJson(body), principal, requestId)
+    const principal = answerer.admit(await authenticate({ headers: { get: (name) => singleHeader(headers[name]) } }))
+    return await answerer.answer(parseJson(body), { organizationOf: organizationsOf(principal), requestId })
   } catch (error) {
     const known = asDomainError(error)
     if (known) {

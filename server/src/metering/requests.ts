@@ -84,6 +84,14 @@ export const batchItemSchema = z
   ])
   .openapi('UsageBatchItem')
 
+/** A batch. Its items are checked one by one, so that a wrong one does not refuse its neighbours. */
+export const batchSchema = z.object({
+  items: z
+    .array(z.unknown())
+    .max(MAX_BATCH_ITEMS, `a batch holds at most ${MAX_BATCH_ITEMS} items`)
+    .openapi({ items: { $ref: '#/components/schemas/UsageBatchItem' } }),
+})
+
 export type CheckBody = z.output<typeof checkSchema>
 export type RecordBody = z.output<typeof recordSchema>
 export type ReserveBody = z.output<typeof reserveSchema>

@@ -7,6 +7,7 @@ import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSche
 import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import {
   batchItemSchema,
+  batchSchema,
   checkRequestOf,
   checkSchema,
   MAX_BATCH_ITEMS,
@@ -73,12 +74,7 @@ const batchRoute = createRoute({
       required: true,
       content: {
         'application/json': {
-          // Items are checked one by one, so that a wrong one does not refuse its neighbours.
-          schema: z.object({
-            items: z
-              .array(z.unknown())
-              .openapi({ items: { $ref: '#/components/schemas/UsageBatchItem' }, maxItems: MAX_BATCH_ITEMS }),
-          }),
+          schema: batchSchema,
         },
       },
     },
@@ -150,6 +146,12 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   const { metering } = context
   const unitOf = unitsOf(context)
   app.openAPIRegistry.register('UsageBatchItem', batchItemSchema)
+  // Who is not allowed in learns nothing of what is wrong with the body.
+  app.on('POST', '/api/v1/usage/*', async (c, next) => {
+    if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
+    else requireWriter(c.get('principal'))
+    await next()
+  })
 
   async function answer(c: Context<AppEnv>, request: UsageRequest) {
     const given = await metering.ask(request)
@@ -172,7 +174,7 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   app.openapi(batchRoute, async (c) => {
     const organizationOf = organizationsOf(writerOf(c))
     const answered = await answerBatch(context, {
-      body: c.req.valid('json'),
+      items: c.req.valid('json').items,
       organizationOf,
       requestId: c.get('requestId'),
       unitOf,

@@ -1,0 +1,8 @@
+import type { CatalogDefinition } from '../../server/src/catalog/normalize.ts'
+
+/** A quota so large that no run uses it up: what is measured is counting, not refusing. */
+export const BENCH_CATALOG: CatalogDefinition = {
+  meters: { calls: {} },
+  plans: { free: { name: 'Free', allowances: { calls: { amount: 1_000_000_000, period: 'year' } } } },
+  defaultPlan: 'free',
+}

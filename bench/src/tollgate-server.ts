@@ -1,0 +1,21 @@
+/** The server under load, in a process of its own: the program as it is, with full durability, without Stripe. */
+import { pino } from 'pino'
+import { serve } from '../../server/src/http/serve.ts'
+import { createTollgate } from '../../server/src/tollgate.ts'
+import { BENCH_CATALOG } from './catalog.ts'
+
+const [databaseUrl = '', operatorKey = ''] = process.argv.slice(2)
+const tollgate = createTollgate({
+  databaseUrl,
+  catalog: BENCH_CATALOG,
+  stripe: null,
+  operatorKey,
+  publicUrl: 'http://localhost',
+  log: pino({ level: 'warn' }, pino.destination(2)),
+})
+await tollgate.start()
+const server = await serve({ fetch: tollgate.fetch, preHandler: tollgate.preHandler, host: '127.0.0.1', port: 0 })
+process.stdout.write(`${JSON.stringify({ port: server.port })}\n`)
+process.once('SIGTERM', () => {
+  void server.stop().then(() => tollgate.stop())
+})

@@ -1,0 +1,190 @@
+import { request as httpRequest } from 'node:http'
+import fc from 'fast-check'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import type { Principal } from '../auth/principal.ts'
+import { createApp, MAX_BODY_BYTES } from '../http/app.ts'
+import { serve, type HttpServer } from '../http/serve.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { readPlainCheck, readPlainItem, readPlainRecord } from './fast-bodies.ts'
+import { createHotPath } from './hot-path.ts'
+import { batchItemSchema, checkSchema, recordSchema } from './requests.ts'
+import { registerUsageRoutes } from './routes.ts'
+
+const fixture = testMetering()
+const log = pino({ level: 'silent' })
+const hotRoutes: string[] = []
+let server: HttpServer
+let cold: HttpServer
+
+async function authenticate({ headers }: { headers: { get(name: string): string | null } }): Promise<Principal | null> {
+  const organizationId = headers.get('x-api-key')
+  if (organizationId === null) return null
+  return { kind: 'api_key', keyId: 'key' as ApiKeyId, organizationId: organizationId as OrganizationId, scopes: ['write'] }
+}
+
+beforeAll(async () => {
+  const usage = { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }
+  const app = createApp({ log, authenticate, register: [(routes) => registerUsageRoutes(routes, usage)] })
+  const preHandler = createHotPath({
+    usage,
+    authenticate,
+    log,
+    onAnswered: ({ route, status }) => hotRoutes.push(`${route} ${status}`),
+  })
+  server = await serve({ fetch: app.fetch, host: '127.0.0.1', port: 0, preHandler })
+  cold = await serve({ fetch: app.fetch, host: '127.0.0.1', port: 0 })
+})
+
+afterAll(async () => {
+  await server.stop()
+  await cold.stop()
+})
+
+type Answer = { status: number; type: string | null; headers: Headers; body: unknown }
+
+async function post(to: HttpServer, path: string, body: string, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`http://127.0.0.1:${to.port}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body,
+  })
+  return {
+    status: response.status,
+    type: response.headers.get('content-type'),
+    headers: response.headers,
+    body: await response.json(),
+  }
+}
+
+/** What two answers have to have in common: all but ids and the organizations' names. */
+function comparable({ status, type, headers, body }: Answer) {
+  const shown = JSON.stringify(body, (name, value: unknown) => (name === 'id' || name === 'request_id' ? null : value))
+  const credits = [...headers].filter(
+    ([name]) => name.startsWith('x-credits') || name.startsWith('x-quota') || name === 'idempotent-replayed',
+  )
+  return { status, type, body: shown.replaceAll(/org_\d+/g, 'org'), credits }
+}
+
+const paths = ['check', 'track', 'consume', 'batch'].map((verb) => `/api/v1/usage/${verb}`)
+
+describe('the hot path answers as the app does', () => {
+  const key = fc.constantFrom('a', 'b', 'c', 'ü', '', 'x'.repeat(256), 'with \u0000')
+  const field = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined, freq: 6 })
+  const use = fc.record({
+    meter: field(fc.constantFrom('episode_ingestion', 'episode_search', 'tokens', 'nothing', 7)),
+    quantity: field(fc.constantFrom(1, 2.5, '0.1', -1, 1e-9, 'many', null, true)),
+    idempotency_key: field(key),
+    occurred_at: fc.option(fc.constantFrom('2026-03-10T11:00:00Z', 'yesterday', '2020-01-01T00:00:00Z', null), {
+      nil: undefined,
+      freq: 2,
+    }),
+    properties: fc.option(fc.constantFrom({ model: 'large' }, { n: 1, ok: true }, 'text', {}), { nil: undefined, freq: 2 }),
+    organization_id: fc.option(fc.constantFrom('other'), { nil: undefined, freq: 2 }),
+    surplus: fc.option(fc.constantFrom(1), { nil: undefined, freq: 2 }),
+  })
+  const item = fc
+    .tuple(fc.constantFrom('consume', 'track', 'check', 'reserve', 'settle', 'nonsense'), use)
+    .map(([verb, rest]) => ({ verb, ...rest }))
+  const body = fc.oneof(
+    { arbitrary: use.map((value) => JSON.stringify(value)), weight: 6 },
+    { arbitrary: fc.array(item, { maxLength: 6 }).map((items) => JSON.stringify({ items })), weight: 4 },
+    { arbitrary: fc.constantFrom('', '{', 'null', '[]', '7', '{"items":7}', '{"items":[null]}'), weight: 1 },
+  )
+
+  test('for any body, to any of its routes', async () => {
+    const [hotOrganization, coldOrganization] = [await fixture.newOrganization(), await fixture.newOrganization()]
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...paths), body, async (path, text) => {
+        const [hot, cool] = await Promise.all([
+          post(server, path, text, { 'x-api-key': hotOrganization }),
+          post(cold, path, text, { 'x-api-key': coldOrganization }),
+        ])
+        expect(comparable(hot)).toEqual(comparable(cool))
+      }),
+      { numRuns: 200 },
+    )
+    expect(hotRoutes.length).toBeGreaterThanOrEqual(200)
+  })
+
+  test('to a caller without a key, and under the legacy path', async () => {
+    for (const path of [...paths, '/api/usage/consume']) {
+      expect(comparable(await post(server, path, '{}'))).toEqual(comparable(await post(cold, path, '{}')))
+    }
+  })
+
+  test('to a body that is too large', async () => {
+    const text = JSON.stringify({ items: 'x'.repeat(MAX_BODY_BYTES) })
+    const answer = await post(server, '/api/v1/usage/batch', text, { 'x-api-key': 'org_1' })
+    expect(answer).toMatchObject({ status: 413, type: 'application/problem+json', body: { code: 'payload_too_large' } })
+  })
+
+  test('with the caller’s request id', async () => {
+    const answer = await post(server, '/api/v1/usage/consume', '{}', { 'x-api-key': 'org_1', 'x-request-id': 'mine-1' })
+    expect([answer.headers.get('x-request-id'), (answer.body as { request_id: string }).request_id]).toEqual(['mine-1', 'mine-1'])
+  })
+})
+
+test('leaves everything else to the app', async () => {
+  const before = hotRoutes.length
+  expect((await fetch(`http://127.0.0.1:${server.port}/api/v1/balances`)).status).toBe(401)
+  expect((await post(server, '/api/v1/usage/reservations', '{}', { 'x-api-key': 'org_1' })).status).toBe(400)
+  const text = { 'x-api-key': 'org_1', 'content-type': 'text/plain' }
+  expect((await post(server, '/api/v1/usage/consume', '{}', text)).status).toBe(415)
+  expect(hotRoutes).toHaveLength(before)
+})
+
+test('a caller that hangs up in the middle of its body counts nothing and harms nobody', async () => {
+  const organizationId = await fixture.newOrganization()
+  await new Promise<void>((resolve) => {
+    const headers = { 'content-type': 'application/json', 'content-length': '1000', 'x-api-key': organizationId }
+    const call = httpRequest({ port: server.port, path: '/api/v1/usage/consume', method: 'POST', headers })
+    call.on('error', () => resolve())
+    call.write('{"meter":', () => call.destroy(new Error('gone')))
+  })
+  const answer = await post(server, '/api/v1/usage/check', '{"meter":"episode_ingestion"}', { 'x-api-key': organizationId })
+  expect(answer.body).toMatchObject({ allowed: true, total_credits_used: 0 })
+})
+
+describe('the plain reader', () => {
+  const value = fc.oneof(
+    fc.string(),
+    fc.constantFrom('consume', 'track', 'check', 'calls'),
+    fc.double(),
+    fc.boolean(),
+    fc.constant(null),
+    fc.string({ unit: 'binary' }),
+  )
+  const name = fc.constantFrom('verb', 'meter', 'quantity', 'idempotency_key', 'properties', 'organization_id', 'surplus')
+  const anyBody = fc.oneof(fc.dictionary(name, value), fc.jsonValue())
+
+  test.each([
+    ['record', readPlainRecord, recordSchema],
+    ['check', readPlainCheck, checkSchema],
+    ['item', readPlainItem, batchItemSchema],
+  ] as const)('a %s that it reads is one that the schema reads, to the same', (_name, read, schema) => {
+    fc.assert(
+      fc.property(anyBody, (given) => {
+        const body: unknown = JSON.parse(JSON.stringify(given))
+        const plain = read(body)
+        const parsed = schema.safeParse(body)
+        expect(plain === null || (parsed.success && JSON.stringify(sorted(plain)) === JSON.stringify(sorted(parsed.data)))).toBe(
+          true,
+        )
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+
+  test('reads what callers send', () => {
+    const use = { meter: 'calls', quantity: 1, idempotency_key: 'k' }
+    expect([readPlainRecord(use), readPlainCheck({ meter: 'calls' }), readPlainItem({ verb: 'consume', ...use })]).not.toContain(
+      null,
+    )
+  })
+})
+
+function sorted(value: object): object {
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
