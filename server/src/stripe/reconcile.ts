@@ -123,8 +123,10 @@ export async function recoverMissedEvents(context: BillingContext, options: { no
     MARK,
     startedAt.toISOString(),
   ])
-  if (missed > 0)
+  // Before the first look there was no server that could have missed anything.
+  if (missed > 0 && last !== null) {
     context.log.warn({ event: 'stripe.events_missed', count: missed }, 'events were found that no webhook had brought')
+  }
   return missed
 }
 
