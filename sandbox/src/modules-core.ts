@@ -2,6 +2,7 @@ import type { Module } from './engine/module.ts'
 import { forgetEvents, forgetOldAnswers } from './events/retention.ts'
 import { forgetAnswers } from './http/idempotency.ts'
 import { creditGrantsModule } from './resources/credit-grants.ts'
+import { taxIdsModule } from './resources/tax-ids.ts'
 import { taxRatesModule } from './resources/tax-rates.ts'
 import { alertsModule } from './resources/alerts.ts'
 import { entitlementsModule } from './resources/entitlements.ts'
@@ -23,6 +24,7 @@ export const coreModules: readonly Module[] = [
   productsModule,
   pricesModule,
   taxRatesModule,
+  taxIdsModule,
   creditGrantsModule,
   entitlementsModule,
   alertsModule,

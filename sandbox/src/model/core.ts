@@ -79,6 +79,7 @@ export const coreLayouts = [
   layout('product', 'prod'),
   layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
   layout('tax_rate', 'txr'),
+  layout('tax_id', 'txi', { customer: (taxId) => taxId.customer }),
   layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
   layout('billing.meter_event', 'mev', {
     identifier: (event) => event.identifier,

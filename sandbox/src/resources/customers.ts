@@ -10,7 +10,12 @@ import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
 import { attachPaymentMethod } from '../payments/payment-methods.ts'
 import { deleteCustomer } from './customer-delete.ts'
+import { requireCustomer } from './customer-find.ts'
 import { changeBalance } from './customer-balance.ts'
+import { createTaxId } from './tax-ids.ts'
+import { requireRoomOnClock } from './test-clock-limits.ts'
+
+export { requireCustomer } from './customer-find.ts'
 
 type Customer = Stored<'customer'>
 type CreateParams = Params['POST /v1/customers']
@@ -36,18 +41,14 @@ const BOTH = [
   'validate',
 ] as const
 const UPDATE_TAKES = [...BOTH, 'default_source'] as const
-const CREATE_TAKES = [...BOTH, 'test_clock', 'payment_method'] as const
-
-/** Finds a customer; a deleted one is refused as Stripe refuses it. */
-export function requireCustomer(ctx: Ctx, id: string, param = 'id'): Customer {
-  const customer = ctx.get('customer', id)
-  if (customer === undefined) throw noSuch('customer', id, param)
-  return customer
-}
+const CREATE_TAKES = [...BOTH, 'test_clock', 'payment_method', 'tax_id_data'] as const
 
 /** Makes a customer and announces it. */
 export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Customer {
-  if (params.test_clock !== undefined) ctx.require('test_helpers.test_clock', params.test_clock, 'test_clock')
+  if (params.test_clock !== undefined) {
+    ctx.require('test_helpers.test_clock', params.test_clock, 'test_clock')
+    requireRoomOnClock(ctx, params.test_clock)
+  }
   const id = ctx.newId('cus')
   const testClock = params.test_clock ?? null
   const blank: Customer = {
@@ -78,6 +79,7 @@ export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREA
   const patch = patchOf(ctx, blank, withAttached(ctx, id, params))
   const customer = ctx.update('customer', id, patch)
   setBalance(ctx, customer, params.balance)
+  for (const taxId of params.tax_id_data ?? []) createTaxId(ctx, id, taxId)
   const created = ctx.require('customer', id)
   ctx.emit('customer.created', created)
   return created
@@ -300,7 +302,10 @@ const presenters = [
         return wholeList(newestFirst, `/v1/customers/${customer.id}/subscriptions`)
       },
       sources: (customer) => wholeList([], `/v1/customers/${customer.id}/sources`),
-      tax_ids: (customer) => wholeList([], `/v1/customers/${customer.id}/tax_ids`),
+      tax_ids: (customer, ctx) => {
+        const taxIds = ctx.store.by('tax_id', 'customer', customer.id).toReversed()
+        return wholeList(taxIds, `/v1/customers/${customer.id}/tax_ids`)
+      },
     },
   }),
 ]
