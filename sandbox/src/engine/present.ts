@@ -65,7 +65,8 @@ export class Renderer {
     const object = value as Json
     if (object['deleted'] === true) return object
     const own = this.schemaOf(object, schema)
-    const member = own.properties?.[field]
+    const ofAnyName = typeof own.additionalProperties === 'object' ? own.additionalProperties : undefined
+    const member = own.properties?.[field] ?? ofAnyName
     if (member === undefined) throw cannotExpand(path, own)
     const found = this.valueOf(object, field, ctx)
     const candidates = expandable(member)
