@@ -34,7 +34,8 @@ async function listMirroredSubscriptions(tx: Queryable, organizationId: string):
   const subscriptions = await tx.query<SubscriptionRow>(
     `select id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd", trial_end as "trialEnd",
        default_payment_method_id as "defaultPaymentMethodId", created_at as "createdAt",
-       scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt"
+       scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
+       case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
      from stripe_subscriptions where organization_id = $1`,
     [organizationId],
   )

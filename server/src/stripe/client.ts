@@ -267,6 +267,8 @@ function mutationTable(stripe: Stripe): MutationTable {
       result(await stripe.paymentMethods.detach(paymentMethodId, {}, options)),
     create_checkout_session: async (params, options) =>
       result(await stripe.checkout.sessions.create(request.toCheckoutSession(params), options)),
+    expire_checkout_session: async ({ sessionId }, options) =>
+      result(await stripe.checkout.sessions.expire(sessionId, {}, options)),
     create_portal_session: async ({ customerId, returnUrl }, options) =>
       result(await stripe.billingPortal.sessions.create({ customer: customerId, return_url: returnUrl }, options)),
     create_setup_intent: async ({ customerId, metadata }, options) =>

@@ -14,6 +14,7 @@ const subscription: MirroredSubscription = {
   createdAt: at(1),
   items: [item],
   scheduled: null,
+  pendingInvoiceId: null,
 }
 const openInvoice: MirroredInvoice = {
   id: 'in_1',
@@ -102,6 +103,11 @@ describe('EM-7 the failed payment', () => {
   ])('is not an invoice that is %s', (_, changes) => {
     expect(derive({ invoices: [{ ...openInvoice, ...changes }] }).account.paymentFailedAt).toBeNull()
   })
+})
+
+test('an upgrade that waits for the bank is not a payment that is owed', () => {
+  const waiting = { ...subscription, pendingInvoiceId: 'in_1' }
+  expect(derive({ subscriptions: [waiting], invoices: [openInvoice] }).account.paymentFailedAt).toBeNull()
 })
 
 describe('the dates', () => {

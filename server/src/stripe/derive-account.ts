@@ -12,6 +12,8 @@ export type MirroredSubscription = {
   readonly defaultPaymentMethodId: string | null
   readonly createdAt: Instant
   readonly items: readonly MirroredItem[]
+  /** The invoice of a change that waits for the customer: nothing of it has been given, so nothing is owed. */
+  readonly pendingInvoiceId: string | null
   /** What the next phase of its schedule sells, and from when. */
   readonly scheduled: { readonly priceId: string; readonly at: Instant } | null
 }
@@ -101,7 +103,7 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
     currentPeriodEnd: timed?.currentPeriodEnd ?? null,
     trialEndsAt: subscription.trialEnd,
     cancelAt: ended ? null : cancelTime(subscription, timed),
-    paymentFailedAt: ended ? null : findPaymentFailure(inputs.invoices, subscription.id),
+    paymentFailedAt: ended ? null : findPaymentFailure(inputs.invoices, subscription),
     stripePriceId: item?.priceId ?? null,
     priceKey: sold?.priceKey ?? null,
     quantity: item?.quantity ?? null,
@@ -183,11 +185,12 @@ function cancelTime(subscription: MirroredSubscription, item: MirroredItem | nul
   return subscription.cancelAtPeriodEnd ? (item?.currentPeriodEnd ?? null) : null
 }
 
-function findPaymentFailure(invoices: readonly MirroredInvoice[], subscriptionId: string): Instant | null {
+function findPaymentFailure(invoices: readonly MirroredInvoice[], subscription: MirroredSubscription): Instant | null {
   const failed = invoices
     .filter(
       (invoice) =>
-        invoice.subscriptionId === subscriptionId &&
+        invoice.subscriptionId === subscription.id &&
+        invoice.id !== subscription.pendingInvoiceId &&
         invoice.status === 'open' &&
         invoice.attempted &&
         invoice.collectionMethod === 'charge_automatically' &&

@@ -180,6 +180,7 @@ export type StripeMutations = {
     readonly reference: string
     readonly metadata: Readonly<Record<string, string>>
   }
+  readonly expire_checkout_session: { readonly sessionId: string }
   readonly create_portal_session: { readonly customerId: string; readonly returnUrl: string }
   readonly create_setup_intent: { readonly customerId: string; readonly metadata: Readonly<Record<string, string>> }
   readonly create_subscription: {

@@ -142,3 +142,16 @@ export async function listPendingIntents(
         )
   return rows
 }
+
+/** What the newest intents of a kind made for an organization since a time, newest first. */
+export async function listResultsSince(
+  db: Queryable,
+  query: { organizationId: string; kind: MutationKind; since: Instant },
+): Promise<MutationResult[]> {
+  const { rows } = await db.query<{ result: MutationResult }>(
+    `select result from stripe_intents
+     where organization_id = $1 and created_at >= $3 and kind = $2 and state = 'succeeded' order by created_at desc`,
+    [query.organizationId, query.kind, query.since],
+  )
+  return rows.map(({ result }) => result)
+}

@@ -55,23 +55,23 @@ export async function upsertSubscriptions(
   await tx.query(
     `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at,
        cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end, pause_behavior, default_payment_method_id,
-       latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at, created_at, data, refreshed_at)
+       latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at, pending_update_expires_at, created_at, data, refreshed_at)
      select $1, id, "customerId", status, currency, "collectionMethod", "cancelAt", "cancelAtPeriodEnd", "canceledAt", "endedAt",
        "trialStart", "trialEnd", "pauseBehavior", "defaultPaymentMethodId", "latestInvoiceId", "scheduleId", "scheduledPriceId",
-       "scheduledAt", "createdAt", data, $3
+       "scheduledAt", "pendingUpdateExpiresAt", "createdAt", data, $3
      from jsonb_to_recordset($2) as row (id text, "customerId" text, status text, currency text, "collectionMethod" text,
        "cancelAt" timestamptz, "cancelAtPeriodEnd" boolean, "canceledAt" timestamptz, "endedAt" timestamptz,
        "trialStart" timestamptz, "trialEnd" timestamptz, "pauseBehavior" text, "defaultPaymentMethodId" text,
-       "latestInvoiceId" text, "scheduleId" text, "scheduledPriceId" text, "scheduledAt" timestamptz, "createdAt" timestamptz,
-       data jsonb)
+       "latestInvoiceId" text, "scheduleId" text, "scheduledPriceId" text, "scheduledAt" timestamptz,
+       "pendingUpdateExpiresAt" timestamptz, "createdAt" timestamptz, data jsonb)
      on conflict (organization_id, id) do update set
        (status, currency, collection_method, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end,
-        pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at, data,
-        refreshed_at) =
+        pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at,
+        pending_update_expires_at, data, refreshed_at) =
        (excluded.status, excluded.currency, excluded.collection_method, excluded.cancel_at, excluded.cancel_at_period_end,
         excluded.canceled_at, excluded.ended_at, excluded.trial_start, excluded.trial_end, excluded.pause_behavior,
         excluded.default_payment_method_id, excluded.latest_invoice_id, excluded.schedule_id, excluded.scheduled_price_id,
-        excluded.scheduled_at, excluded.data, excluded.refreshed_at)`,
+        excluded.scheduled_at, excluded.pending_update_expires_at, excluded.data, excluded.refreshed_at)`,
     [organizationId, JSON.stringify(rows), refreshedAt],
   )
   const items = subscriptions.flatMap(({ id, items: own }) => own.map((item) => ({ ...item, subscriptionId: id })))

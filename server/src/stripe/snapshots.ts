@@ -39,6 +39,8 @@ export type SubscriptionSnapshot = {
   readonly defaultPaymentMethodId: string | null
   readonly latestInvoiceId: string | null
   readonly scheduleId: string | null
+  /** Until when a change waits for its payment; null when none does. */
+  readonly pendingUpdateExpiresAt: Instant | null
   readonly metadata: Readonly<Record<string, string>>
   readonly createdAt: Instant
   readonly items: readonly SubscriptionItemSnapshot[]
@@ -153,6 +155,7 @@ export type WireSubscription = {
   readonly default_payment_method: Reference | null
   readonly latest_invoice: Reference | null
   readonly schedule: Reference | null
+  readonly pending_update: { readonly expires_at: number } | null
   readonly metadata: Metadata
   readonly created: number
   readonly items: { readonly data: readonly WireSubscriptionItem[] }
@@ -262,6 +265,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     defaultPaymentMethodId: idOf(wire.default_payment_method),
     latestInvoiceId: idOf(wire.latest_invoice),
     scheduleId: idOf(wire.schedule),
+    pendingUpdateExpiresAt: fromUnixOrNull(wire.pending_update?.expires_at),
     metadata: wire.metadata,
     createdAt: fromUnix(wire.created),
     items: wire.items.data.map(toItemSnapshot),

@@ -23,7 +23,11 @@ type Execution = {
  * The caller holds the organization's lock.
  * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), and those of Stripe
  */
-export async function executePlanChange(execution: Execution, change: PlanChange): Promise<MutationResult> {
+export async function executePlanChange(execution: Execution, change: PlanChange): Promise<void> {
+  await carryOut(execution, change)
+}
+
+async function carryOut(execution: Execution, change: PlanChange): Promise<unknown> {
   switch (change.kind) {
     case 'start':
       return start(execution, change)
@@ -119,19 +123,34 @@ function wantsAuthentication(error: unknown): boolean {
 
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
-async function switchNow(execution: Execution, change: SwitchNow): Promise<MutationResult> {
+async function switchNow(execution: Execution, change: SwitchNow): Promise<void> {
   const { subscription, offer, to, invoiceNow } = change
   await release(execution, change.releasesScheduleId)
-  const result = await update(execution, {
+  const params: StripeMutations['update_subscription'] = {
     subscriptionId: subscription.id,
     items: [{ itemId: subscription.itemId, priceId: offer.priceId, quantity: to.quantity }],
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
-    // Nothing is given that is not paid: a declined card leaves the plan as it was.
-    ...(invoiceNow ? { paymentBehavior: 'error_if_incomplete' as const } : {}),
-  })
+  }
+  if (!invoiceNow) await update(execution, params)
+  else if (!(await payAndSwitch(execution, params))) return
   // Only after the switch, so that a declined card does not take the cancellation back.
-  return change.undoesCancel ? undoCancel(execution, subscription) : result
+  if (change.undoesCancel) await undoCancel(execution, subscription)
+}
+
+/**
+ * Nothing is given that is not paid: a declined card leaves the plan as it was. Where the bank asks the customer, the change
+ * waits for that, with its invoice's page; answers whether it has taken place.
+ */
+async function payAndSwitch(execution: Execution, params: StripeMutations['update_subscription']): Promise<boolean> {
+  try {
+    await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' })
+    return true
+  } catch (error) {
+    if (!wantsAuthentication(error)) throw error
+    await update(execution, { ...params, paymentBehavior: 'pending_if_incomplete' })
+    return false
+  }
 }
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>

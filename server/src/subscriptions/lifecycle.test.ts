@@ -181,6 +181,20 @@ describe('changes of plan', () => {
     expect(await subscriptionOf(id)).toMatchObject({ tier: 'starter', status: 'active', payment_failed: false })
   })
 
+  test('an upgrade for which the bank asks the customer waits for them, with the page where they answer', async () => {
+    const id = await onClock('asked')
+    await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'starter', payment_method_id: 'pm_card_visa' })
+    await billing.call(id, 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_authenticationRequired' })
+    const waiting = await billing.call(id, 'POST', `${BILLING}/upgrade`, { new_tier: 'pro' })
+    expect(waiting).toMatchObject({ status: 200, body: { tier: 'starter', requires_action: true } })
+    expect(waiting.body['payment_url']).toMatch(/^http/)
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'starter', payment_failed: false, standing: { state: 'active' } })
+    const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
+    const paid = await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`, { payment_method_id: 'pm_card_visa' })
+    expect(paid.status, JSON.stringify(paid.body)).toBe(200)
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'pro', standing: { state: 'active' } })
+  })
+
   test('EM-10 down happens now, and its credit lowers the next invoice as previewed', async () => {
     const id = await onClock('shrinking')
     await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
@@ -229,6 +243,9 @@ describe('checkout and portal', () => {
     const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
     const paid = await fetch(url, { method: 'POST', body: form, redirect: 'manual' })
     expect([paid.status, paid.headers.get('location')]).toEqual([303, billing.context.policy.successUrl])
+    // In this very moment, whether the webhooks have come or not.
+    const hasty = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })
+    expect(hasty).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
     await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ tier: 'pro', status: 'active' })
     const again = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'starter' })
     expect(again).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
@@ -237,8 +254,24 @@ describe('checkout and portal', () => {
     expect((await fetch(portal.body['url'] as string)).status).toBe(200)
   })
 
+  test('opened again, the page before is closed: nobody pays twice', async () => {
+    const id = await onClock('opening_twice')
+    const first = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'starter' })
+    const second = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })
+    const statuses = billing.sandbox
+      .all('checkout.session')
+      .filter(({ client_reference_id: reference }) => reference === id)
+      .map((session) => [session.id, session.status])
+    expect(new Map(statuses as [string, string][])).toEqual(
+      new Map([
+        [first.body['id'], 'expired'],
+        [second.body['id'], 'open'],
+      ]),
+    )
+  })
+
   test('CB-6 the routes answer at their legacy paths too', async () => {
-    const id = await onClock('legacy')
+    const id = await billing.createOrganization('legacy')
     expect((await billing.call(id, 'GET', '/api/billing/subscription')).body).toEqual(await subscriptionOf(id))
   })
 

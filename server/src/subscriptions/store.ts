@@ -29,6 +29,7 @@ export type AccountSubscription = {
   readonly scheduledInterval: string | null
   readonly scheduleId: string | null
   readonly pauseBehavior: string | null
+  readonly pendingUpdateExpiresAt: Instant | null
   readonly paymentMethodId: string | null
   readonly itemId: string
   readonly priceId: string
@@ -49,7 +50,7 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        account.trial_ends_at as "trialEndsAt", account.scheduled_at as "scheduledAt",
        account.scheduled_plan_key as "scheduledPlanKey", account.scheduled_price_key as "scheduledInterval",
        subscription.schedule_id as "scheduleId",
-       subscription.pause_behavior as "pauseBehavior", account.payment_method_id as "paymentMethodId", item.id as "itemId",
+       subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt", account.payment_method_id as "paymentMethodId", item.id as "itemId",
        item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
        coalesce(item.quantity, 1) as quantity, item.current_period_start as "currentPeriodStart",
        item.current_period_end as "currentPeriodEnd"

@@ -74,12 +74,13 @@ export async function readChanged(context: BillingContext, db: Queryable, organi
   const subscription = await readSubscription(context, db, organizationId)
   const found = await findAccountSubscription(db, organizationId)
   const facts = await findBillingFacts(db, organizationId)
-  const waits = found?.status === 'incomplete'
+  const incomplete = found?.status === 'incomplete'
+  const waits = incomplete || (found !== null && found.pendingUpdateExpiresAt !== null)
   return {
     subscription_id: found?.subscriptionId ?? null,
     status: subscription.status,
     // While the first payment waits for the bank, the plan that was asked for is the one that is answered.
-    tier: waits ? found.planKey : subscription.tier,
+    tier: incomplete ? found.planKey : subscription.tier,
     interval: found?.interval ?? null,
     quantity: found?.quantity ?? null,
     trial_end: subscription.trial_end,
