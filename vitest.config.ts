@@ -14,11 +14,11 @@ export default defineConfig({
         test: {
           ...common,
           name: 'server',
-          include: ['{server,examples,bench,e2e}/**/*.test.ts'],
+          include: ['{server,examples,bench,e2e}/**/*.test.ts', 'tests/libraries/*.test.ts'],
           globalSetup: ['server/test/global-setup.ts'],
         },
       },
-      { test: { ...common, name: 'rest', include: ['{sandbox,sdk,tests}/**/*.test.ts'] } },
+      { test: { ...common, name: 'rest', include: ['{sandbox,sdk}/**/*.test.ts', 'tests/*.test.ts'] } },
     ],
   },
 })
