@@ -98,14 +98,15 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const url = `http://${host}:${port}`
   engine.baseUrl = options.publicUrl ?? url
   const ticker = startTicker(engine)
-  engine.onCommit = () => {
-    deliverer.wake()
+  engine.onCommit = (writes) => {
+    deliverer.committed(writes)
     ticker.reset()
   }
   addEndpoints(engine, options.webhooks ?? [])
   const { billing } = options
   if (billing !== undefined) engine.transact({ request: null, task: null }, (ctx) => changeBillingSettings(ctx, billing))
-  engine.onCommit()
+  deliverer.wake()
+  ticker.reset()
   const stop = async () => {
     ticker.stop()
     engine.timeline.stop()

@@ -35,7 +35,7 @@ export class Engine {
   baseUrl = ''
   clock: ClockState
   /** Called after each commit; the sandbox wakes deliveries and timers with it. */
-  onCommit: () => void = () => {}
+  onCommit: (writes: readonly Write[]) => void = () => {}
 
   private readonly journal: Journal | null
   private readonly reactions: Map<string, Reaction[]>
@@ -149,7 +149,7 @@ export class Engine {
       this.timeline.committed(writes)
     }
     for (const work of transaction.afterwards) work()
-    if (writes.length > 0) this.onCommit()
+    if (writes.length > 0) this.onCommit(writes)
   }
 }
 

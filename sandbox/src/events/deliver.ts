@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { realTimeMs } from '../engine/clock.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { Engine } from '../engine/engine.ts'
+import { Heap } from '../engine/heap.ts'
+import type { Write } from '../engine/store.ts'
 import type { Stored } from '../model/index.ts'
 import type { Chaos } from './chaos.ts'
 import { signatureHeader } from './signature.ts'
@@ -37,6 +39,9 @@ export class Deliverer {
   private readonly options: DeliveryOptions
   private readonly onWay = new Set<string>()
   private readonly lateCopies = new Set<NodeJS.Timeout>()
+  /** Deliveries that wait, by the time of their next try. */
+  private readonly queue = new Heap()
+  private sequence = 0
   private readonly waiters = new Set<() => void>()
   private readonly agents = { http: new HttpAgent({ keepAlive: true }), https: new HttpsAgent({ keepAlive: true }) }
   private timer: NodeJS.Timeout | null = null
@@ -47,9 +52,10 @@ export class Deliverer {
     this.engine = engine
     this.chaos = chaos
     this.options = options
+    for (const delivery of engine.store.by('_delivery', 'state', 'pending')) this.enqueue(delivery)
   }
 
-  /** Looks for due deliveries soon; called after every commit. */
+  /** Looks for due deliveries soon. */
   wake(): void {
     if (this.isWoken || this.isStopped) return
     this.isWoken = true
@@ -60,11 +66,19 @@ export class Deliverer {
     })
   }
 
+  /** Takes note of a committed transaction's writes. */
+  committed(writes: readonly Write[]): void {
+    for (const { name, after } of writes) {
+      if (name === '_delivery' && after !== undefined) this.enqueue(after as unknown as Stored<'_delivery'>)
+    }
+    if (this.next() !== null) this.wake()
+  }
+
   /** True when nothing is on its way and nothing is due soon. */
   get isIdle(): boolean {
     if (this.onWay.size > 0 || this.isWoken || this.lateCopies.size > 0) return false
-    const horizon = realTimeMs() + FAR_RETRY_MS
-    return this.pending().every((delivery) => delivery.nextAttemptMs > horizon)
+    const next = this.next()
+    return next === null || next.nextAttemptMs > realTimeMs() + FAR_RETRY_MS
   }
 
   /** Resolves when the next delivery has come to an end. */
@@ -89,8 +103,21 @@ export class Deliverer {
     })
   }
 
-  private pending(): Array<Stored<'_delivery'>> {
-    return this.engine.store.by('_delivery', 'state', 'pending')
+  private enqueue(delivery: Stored<'_delivery'>): void {
+    if (delivery.state !== 'pending') return
+    this.sequence += 1
+    this.queue.push({ due: delivery.nextAttemptMs, order: 0, sequence: this.sequence, key: delivery.id })
+  }
+
+  /** The first delivery that waits; entries of the queue that are out of date are dropped. */
+  private next(): Stored<'_delivery'> | null {
+    for (let entry = this.queue.peek(); entry !== undefined; entry = this.queue.peek()) {
+      const delivery = this.engine.store.get('_delivery', entry.key)
+      const isCurrent = delivery?.state === 'pending' && delivery.nextAttemptMs === entry.due && !this.onWay.has(entry.key)
+      if (delivery !== undefined && isCurrent) return delivery
+      this.queue.pop()
+    }
+    return null
   }
 
   private pump(): void {
@@ -98,16 +125,16 @@ export class Deliverer {
     if (this.timer !== null) clearTimeout(this.timer)
     this.timer = null
     const now = realTimeMs()
-    let earliest = Infinity
-    for (const delivery of this.pending()) {
-      if (this.onWay.size >= this.options.concurrency) return
-      if (this.onWay.has(delivery.id)) continue
-      if (delivery.nextAttemptMs > now) earliest = Math.min(earliest, delivery.nextAttemptMs)
-      else this.begin(delivery)
-    }
-    if (earliest !== Infinity) {
-      this.timer = setTimeout(() => this.pump(), Math.min(earliest - now, 2 ** 31 - 1))
-      this.timer.unref()
+    while (this.onWay.size < this.options.concurrency) {
+      const delivery = this.next()
+      if (delivery === null) return
+      if (delivery.nextAttemptMs > now) {
+        this.timer = setTimeout(() => this.pump(), Math.min(delivery.nextAttemptMs - now, 2 ** 31 - 1))
+        this.timer.unref()
+        return
+      }
+      this.queue.pop()
+      this.begin(delivery)
     }
   }
 
@@ -149,6 +176,8 @@ export class Deliverer {
     result: string,
     nextAttemptMs = 0,
   ): void {
+    // From here on it may be queued again, for its next try.
+    this.onWay.delete(delivery.id)
     this.engine.transact({ request: null, task: null }, (ctx) => {
       if (ctx.get('_delivery', delivery.id) === undefined) return
       ctx.update('_delivery', delivery.id, { state, attempts: delivery.attempts + 1, lastResult: result, nextAttemptMs })
