@@ -22,7 +22,8 @@ const httpUrl = z.url({ protocol: /^https?$/, error: 'an http or https address i
 /** Every variable of the server. `.env.example` is generated from this table. */
 export const variablesSchema = z.object({
   PORT: port.default(3000).meta({ description: 'Where the server listens.' }),
-  HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
+  // Not HOST: some shells export that as the name of the machine.
+  TOLLGATE_HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
   TOLLGATE_PUBLIC_URL: httpUrl
     .optional()
     .meta({ description: 'The address by which browsers reach the server; default http://localhost:PORT.' }),

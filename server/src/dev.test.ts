@@ -4,11 +4,17 @@ import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { seedCluster } from '../test/seed-cluster.ts'
 import { runCli, runScript, startProgram, variablesFor } from '../test/program.ts'
 import { readRuntime, type Runtime } from './cli/connection.ts'
+import { openDataDirectory } from './data-directory.ts'
 import { findRunningPostgres } from './db/embedded-postgres.ts'
 
+// Servers are started by the dozen here, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
+
+const seed = seedCluster()
 let parent: string
 let dataDir: string
 let env: Record<string, string>
@@ -18,6 +24,8 @@ beforeEach(() => {
   parent = mkdtempSync(join(tmpdir(), 'tollgate-dev-'))
   chmodSync(parent, 0o711)
   dataDir = join(parent, 'data')
+  openDataDirectory(dataDir)
+  seed.copyTo(join(dataDir, 'postgres'))
   env = variablesFor(dataDir)
   children = []
 })
@@ -79,6 +87,33 @@ describe('tollgate dev', () => {
     expect(findRunningPostgres(join(dataDir, 'postgres'))).not.toBeNull()
     await start()
     expect((await runCli(['orgs', 'show', 'acme'], env)).out).toContain('a@example.com')
+  })
+
+  it('stopped under load, has counted exactly what it answered', async () => {
+    const first = await start()
+    await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme'], env)
+    let answered = 0
+    const track = async (url: string, key: string): Promise<boolean> => {
+      const body = JSON.stringify({ organization_id: 'acme', meter: 'episode_ingestion', idempotency_key: crypto.randomUUID() })
+      const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+      const response = await fetch(`${url}/api/v1/usage/track`, { method: 'POST', headers, body }).catch(() => null)
+      await response?.text()
+      if (response?.status === 200) answered += 1
+      return response?.status === 200
+    }
+    const stopping: Promise<number | null>[] = []
+    const callers = Array.from({ length: 16 }, async () => {
+      while (await track(first.url, first.operatorKey)) {
+        if (answered >= 300 && stopping.length === 0) stopping.push(end(first.child, 'SIGTERM'))
+      }
+    })
+    await Promise.all(callers)
+    expect(await Promise.all(stopping)).toEqual([0])
+    const counted = answered
+    const second = await start()
+    const headers = { authorization: `Bearer ${second.operatorKey}` }
+    const usage = await fetch(`${second.url}/api/v1/usage?organization_id=acme`, { headers })
+    expect(await usage.json()).toMatchObject({ credits_used: counted })
   })
 
   it('refuses to start beside another on the same data, which goes on', async () => {

@@ -75,7 +75,7 @@ async function startParts(
   let app: Host | null = null
   // Listening comes first: a taken port is told before anything else is started, and port 0 becomes known.
   const server = await serve({
-    host: config.HOST,
+    host: config.TOLLGATE_HOST,
     port: config.PORT,
     fetch: (request) => (app ?? starting).fetch(request),
     // A host sees every request first.
@@ -100,7 +100,7 @@ async function startParts(
   parts.tollgate = tollgate
   await tollgate.start()
   app = options.createHost?.(tollgate) ?? tollgate
-  return { tollgate, operatorKey, url: localUrl(config.HOST, server.port), sandboxUrl: parts.sandbox?.url ?? null }
+  return { tollgate, operatorKey, url: localUrl(config.TOLLGATE_HOST, server.port), sandboxUrl: parts.sandbox?.url ?? null }
 }
 
 const starting: Host = {
@@ -125,7 +125,7 @@ async function startStripe(config: Config, { directory, parts, port }: Starting 
     port: config.TOLLGATE_SANDBOX_PORT,
     file: directory.sandboxFile,
     webhook: {
-      url: `${localUrl(config.HOST, port)}/api/v1/webhooks/stripe`,
+      url: `${localUrl(config.TOLLGATE_HOST, port)}/api/v1/webhooks/stripe`,
       secret: directory.secret('webhook-secret', 'whsec_'),
     },
   })

@@ -28,7 +28,12 @@ export async function runServer(config: Config, output: Output): Promise<void> {
     operatorKey,
     log,
   })
-  const server = await serve({ host: config.HOST, port: config.PORT, fetch: tollgate.fetch, preHandler: tollgate.preHandler })
+  const server = await serve({
+    host: config.TOLLGATE_HOST,
+    port: config.PORT,
+    fetch: tollgate.fetch,
+    preHandler: tollgate.preHandler,
+  })
   const stop = async (): Promise<void> => {
     await server.stop()
     await tollgate.stop()
@@ -39,7 +44,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
     await stop()
     throw error
   }
-  log.info({ host: config.HOST, port: server.port }, 'ready')
+  log.info({ host: config.TOLLGATE_HOST, port: server.port }, 'ready')
   if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
   await runUntilSignal(stop, output)
 }

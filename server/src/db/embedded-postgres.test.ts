@@ -1,17 +1,22 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { seedCluster } from '../../test/seed-cluster.ts'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.ts'
 import { livenessOf, readPostmaster } from './postmaster.ts'
 
 const OWNER = fileURLToPath(new URL('../../test/postgres-owner.ts', import.meta.url))
 
+// Servers are started by the dozen here, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
+
+const seed = seedCluster()
 let parent: string
 let directory: string
 let started: EmbeddedPostgres[]
@@ -22,6 +27,7 @@ beforeEach(() => {
   // As root, PostgreSQL runs under nobody, which has to pass through here.
   chmodSync(parent, 0o711)
   directory = join(parent, 'postgres')
+  seed.copyTo(directory)
   started = []
   owners = []
 })
@@ -128,6 +134,7 @@ describe('the embedded PostgreSQL', () => {
   })
 
   it('has one owner also when two start at once in an empty directory', async () => {
+    directory = join(parent, 'empty')
     const outcomes = await Promise.allSettled([start(), start()])
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
     const refused = outcomes.find((outcome) => outcome.status === 'rejected')
@@ -164,9 +171,7 @@ describe('the embedded PostgreSQL', () => {
   })
 
   it('says what is wrong when it cannot start', async () => {
-    mkdirSync(join(directory, 'data'), { recursive: true })
     writeFileSync(join(directory, 'data/PG_VERSION'), '9\n')
-    writeFileSync(join(directory, 'data/tollgate-password'), 'x')
     await expect(startEmbeddedPostgres({ directory })).rejects.toThrow(/PostgreSQL did not start\. Its log .* ends with:/)
   })
 })

@@ -37,6 +37,7 @@ const DATABASE = 'tollgate'
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 10_000
 const POLL_MS = 10
+const RETRY_MS = 100
 const OWNED_PATIENCE_MS = 2_000
 const ZOMBIE_PATIENCE_MS = 3_000
 const LOG_LIMIT_BYTES = 5_000_000
@@ -142,6 +143,7 @@ async function takeOver(cluster: Cluster, fixedPort: number | null): Promise<Own
     }
     if (postmaster) await clearStalePidFile(cluster.data, postmaster.pid)
     ownPid = await launch(cluster, fixedPort)
+    if (ownPid === null) await wait(RETRY_MS)
   }
   throw new EmbeddedPostgresError(`PostgreSQL did not get ready within ${START_TIMEOUT_MS / 1000} s.${tailOfLog(cluster.home)}`)
 }
@@ -256,7 +258,8 @@ function explainFailure(cluster: Cluster, fixedPort: number | null): void {
     rmSync(join(cluster.home, 'port'), { force: true })
     return
   }
-  if (tail.includes('lock file "postmaster.pid" already exists')) return
+  // Another start was first, or backends of a killed server are just going.
+  if (tail.includes('lock file "postmaster.pid" already exists') || tail.includes('is still in use')) return
   throw new EmbeddedPostgresError(`PostgreSQL did not start.${tail}`)
 }
 

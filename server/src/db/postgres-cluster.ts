@@ -146,5 +146,9 @@ async function runInitdb(program: string, args: string[], account: Account, cwd:
     child.once('close', done)
     child.once('error', failed)
   })
-  if (status !== 0) throw new EmbeddedPostgresError(`PostgreSQL could not set up its data directory: ${complaint.trim()}`)
+  if (status !== 0) {
+    throw new EmbeddedPostgresError(
+      `PostgreSQL could not set up its data directory (${complaint.trim()}). Set DATABASE_URL to a PostgreSQL 15 or newer instead.`,
+    )
+  }
 }
