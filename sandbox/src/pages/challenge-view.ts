@@ -4,8 +4,8 @@ import { renderMessage, renderPage } from './layout.ts'
 import { formatMoney } from './money.ts'
 
 export interface ChallengeView {
-  readonly last4: string
-  readonly brand: string
+  /** "Visa ending in 4242" */
+  readonly card: string
   /** What is authenticated: an amount, or null when a card is being saved. */
   readonly payment: { readonly amount: number; readonly currency: string } | null
 }
@@ -17,7 +17,7 @@ export function renderChallenge(view: ChallengeView): Html {
     title: '3D Secure authentication',
     body: html`<form class="card" method="post">
       <h1>3D Secure authentication</h1>
-      <p>Your bank asks whether it is you who wants to ${purpose} with the ${view.brand} card ending in ${view.last4}.</p>
+      <p>Your bank asks whether it is you who wants to ${purpose} with ${view.card}.</p>
       <p class="quiet small">This is a test: choose how the authentication ends.</p>
       <div class="actions">
         <button name="outcome" value="complete">Complete authentication</button>

@@ -8,6 +8,7 @@ import {
   type Completion,
   type Submission,
 } from '../payments/checkout-complete.ts'
+import { describeCard } from '../payments/cards.ts'
 import { contentOf, problemWithAnswer } from '../payments/checkout-fields.ts'
 import { amountsPatch, totalsOf, trialOf, type Session, type SessionTotals } from '../payments/checkout-totals.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
@@ -265,10 +266,9 @@ function showChallenge(request: PageRequest): PageResponse {
     const session = ctx.get('checkout.session', segment(request, 'session'))
     const method = session?._.challenge == null ? undefined : ctx.get('payment_method', session._.challenge.paymentMethod)
     if (session === undefined || method?.card === undefined) return respond(renderChallengeDone('over'), 410)
-    const { brand, last4 } = method.card
     const total = session.mode === 'setup' ? 0 : totalsOf(ctx, session).total
     const payment = total === 0 ? null : { amount: total, currency: session.currency ?? 'usd' }
-    return respond(renderChallenge({ brand, last4, payment }))
+    return respond(renderChallenge({ card: describeCard(method.card), payment }))
   })
 }
 

@@ -118,7 +118,7 @@ function renderClock(clock: ClockView): Html {
         : `It runs ${clock.rate} times as fast as real time.`
   return html`<section class="card" aria-labelledby="clock">
     <h2 id="clock">Clock</h2>
-    <p class="total">${formatInstant(clock.now)}</p>
+    <p class="total time">${formatInstant(clock.now)}</p>
     <p class="quiet">${words}</p>
     ${renderSteps('/ui/clock', 'Move the clock forward')}
     <div class="actions">
@@ -149,27 +149,26 @@ function renderTestClock(clock: TestClockView): Html {
 
 function renderEvents(events: readonly EventRow[]): Html {
   if (events.length === 0) return html`<p class="quiet">Nothing has happened yet.</p>`
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Time</th>
-          <th scope="col">Event</th>
-          <th scope="col">Object</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${events.map(
-          (event) =>
-            html`<tr>
-              <td>${formatInstant(event.created)}</td>
-              <td><a href="/ui/objects/event/${event.id}">${event.type}</a></td>
-              <td>${event.subject !== null && html`<a href="/ui/find/${event.subject}">${event.subject}</a>`}</td>
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`
+  return html`<table>
+    <thead>
+      <tr>
+        <th scope="col">Event</th>
+        <th scope="col">Object</th>
+      </tr>
+    </thead>
+    <tbody>
+      ${events.map(
+        (event) =>
+          html`<tr>
+            <td class="wrap">
+              <a href="/ui/objects/event/${event.id}">${event.type}</a>
+              <div class="quiet small">${formatInstant(event.created)}</div>
+            </td>
+            <td class="wrap">${event.subject !== null && html`<a href="/ui/find/${event.subject}">${event.subject}</a>`}</td>
+          </tr>`,
+      )}
+    </tbody>
+  </table>`
 }
 
 /** Links to the next page of a list, if there is one. */

@@ -106,11 +106,11 @@ export function renderPlanConfirmation(view: {
       <dl class="lines">
         <div>
           <dt>From</dt>
-          <dd>${view.from}</dd>
+          <dd class="wrap">${view.from}</dd>
         </div>
         <div>
           <dt>To</dt>
-          <dd>${view.to}</dd>
+          <dd class="wrap">${view.to}</dd>
         </div>
         ${preview.lines.map(
           (line) =>

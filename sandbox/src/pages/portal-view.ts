@@ -150,7 +150,7 @@ function renderInvoices(invoices: readonly PortalInvoice[]): Html {
   }
   return html`<section aria-labelledby="invoices">
     <h2 id="invoices">Invoices</h2>
-    <div class="card scroll" tabindex="0" role="region" aria-labelledby="invoices">
+    <div class="card scroll" tabindex="0" role="group" aria-label="Table of invoices">
       ${
         invoices.length === 0
           ? html`<p class="quiet">There are no invoices yet.</p>`

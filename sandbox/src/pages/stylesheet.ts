@@ -26,7 +26,7 @@ p { margin: 0 0 .75rem; }
 .bar { background: var(--note); border-bottom: 1px solid var(--line); padding: .5rem 1rem; font-size: .875rem; display: flex; gap: .5rem 1.5rem; flex-wrap: wrap; justify-content: center; }
 main { max-width: 34rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 main.wide { max-width: 72rem; }
-.columns { display: grid; gap: 1.5rem; align-items: start; }
+.columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem; align-items: start; }
 @media (min-width: 52rem) { .columns { grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 3rem; } }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: .5rem; padding: 1.25rem; margin: 0 0 1.25rem; }
 .card > :last-child { margin-bottom: 0; }
@@ -35,6 +35,7 @@ main.wide { max-width: 72rem; }
 .card > dl + p { margin-top: .75rem; }
 details.card { padding-block: .75rem; }
 .total { font-size: 2rem; line-height: 1.2; font-weight: 650; margin: 0 0 .25rem; font-variant-numeric: tabular-nums; }
+.total.time { font-size: 1.375rem; }
 .total .quiet { font-weight: 400; }
 .quiet { color: var(--quiet); }
 .small { font-size: .875rem; }
@@ -84,9 +85,12 @@ button.inline, .button.inline { display: inline-block; width: auto; }
 .problem a { color: var(--bad); }
 .notice { background: var(--note); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1.25rem; margin: 0 0 1.25rem; }
 .notice > :last-child { margin-bottom: 0; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; position: relative; }
 table { width: 100%; border-collapse: collapse; font-size: .9375rem; }
 th, td { text-align: left; padding: .5rem .75rem .5rem 0; border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: normal; }
+td.wrap { overflow-wrap: anywhere; }
+dl.lines dd.wrap { white-space: normal; }
+.card > table:first-child thead th { padding-top: 0; }
 thead th { border-top: 0; color: var(--quiet); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { margin: 0; padding: 1rem; overflow-x: auto; background: var(--ground); border: 1px solid var(--line); border-radius: .375rem; font-size: .8125rem; line-height: 1.45; overflow-wrap: normal; }

@@ -14,7 +14,7 @@ import { captureIntent } from '../payments/payment-intents.ts'
 import { behaviourOf, requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
 import { describeDecline } from '../payments/test-cards.ts'
 import type { Params } from '../wire.gen.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { shippingOf } from './payment-intents.ts'
 
 type CreateParams = Params['POST /v1/charges']

@@ -182,7 +182,7 @@ describe('a checkout session in subscription mode', () => {
     expect(sent).toMatchObject({ location: `/c/pay/${session.id}/authenticate`, status: 303 })
     expect(test.sandbox.all('subscription')).toEqual([])
     const challenge = test.sandbox.url + sent.location
-    expect((await openPage(challenge)).text).toContain('pay $29.00 with the visa card ending in 3155')
+    expect((await openPage(challenge)).text).toContain('pay $29.00 with Visa ending in 3155')
     const failed = await sendForm(challenge, { outcome: 'fail' })
     expect(failed.status).toBe(402)
     expect(failed.text).toContain('unable to authenticate')

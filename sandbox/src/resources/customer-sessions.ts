@@ -2,7 +2,7 @@ import type { Ctx } from '../engine/context.ts'
 import { missing } from '../engine/errors.ts'
 import { operation, type Module } from '../engine/module.ts'
 import type { CustomerSession, Params } from '../wire.gen.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 
 type CreateParams = Params['POST /v1/customer_sessions']
 type Components = NonNullable<CustomerSession['components']>

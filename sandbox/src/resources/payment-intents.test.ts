@@ -227,7 +227,7 @@ describe('3D Secure', () => {
     expect(intent).toMatchObject({ latest_charge: null, next_action: { type: 'redirect_to_url' }, status: 'requires_action' })
     const url = intent.next_action?.redirect_to_url?.url ?? ''
     expect(url.startsWith(sandbox.url)).toBe(true)
-    expect((await openPage(url)).text).toContain('pay $10.00 with the visa card ending in 3220')
+    expect((await openPage(url)).text).toContain('pay $10.00 with Visa ending in 3220')
     const back = await sendForm(url, { outcome: 'complete' })
     expect(back.status).toBe(303)
     expect(Object.fromEntries(new URL(back.location).searchParams)).toEqual({

@@ -13,7 +13,7 @@ import { cancelIntent, captureIntent, createIntent, requireOwnIntent, updateInte
 import { requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { methodTypes, requireReturnUrl, requireUrl } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/payment_intents']

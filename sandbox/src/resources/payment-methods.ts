@@ -14,7 +14,7 @@ import {
   resolvePaymentMethod,
 } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 
 type CreateParams = Params['POST /v1/payment_methods']
 type UpdateParams = Params['POST /v1/payment_methods/{id}']

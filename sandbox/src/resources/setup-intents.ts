@@ -14,7 +14,7 @@ import {
   unexpectedSetupState,
 } from '../payments/setup-intents.ts'
 import type { Params } from '../wire.gen.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { methodTypes, requireReturnUrl, requireUrl } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/setup_intents']
