@@ -1,5 +1,6 @@
 import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
+import { registerStandingRoutes } from './standing/routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { registerClockRoutes } from './stripe/clock-routes.ts'
@@ -13,4 +14,5 @@ export function registerBillingRoutes(app: App, context: BillingContext, kick: (
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)
   registerInvoiceRoutes(app, context)
+  registerStandingRoutes(app, context)
 }

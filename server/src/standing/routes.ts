@@ -1,0 +1,167 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { actorOf, requireOperator, requireScope } from '../auth/principal.ts'
+import type { Queryable } from '../db/database.ts'
+import type { App } from '../http/app.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { readStandings, type AccountStanding } from './actions.ts'
+import { overrideStanding } from './overrides.ts'
+import { findSubscriptionIds, listBilledNames, type BilledName } from './store.ts'
+
+const time = z.iso.datetime().nullable()
+const status = z.enum(['incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'canceled', 'paused'])
+
+/** MR-5, with what MR-12 stores. */
+const snapshotSchema = z
+  .object({
+    organization_id: z.string(),
+    name: z.string(),
+    email: z.string(),
+    plan: z.string(),
+    billing_status: z
+      .string()
+      .meta({ description: 'An operator’s override before Stripe’s word; none where nothing is subscribed.' }),
+    stripe_customer_id: z.string().nullable(),
+    stripe_subscription_id: z.string().nullable(),
+    trial_ends_at: time,
+    subscription_expires_at: time,
+    payment_failed_at: time,
+    standing: z.object({ state: z.string(), may_use: z.boolean(), reason: z.string(), since: time, until: time }),
+    override: z
+      .object({
+        plan: z.string().nullable(),
+        billing_status: status.nullable(),
+        trial_ends_at: time,
+        subscription_expires_at: time,
+      })
+      .nullable()
+      .meta({ description: 'What an operator set by hand.' }),
+  })
+  .openapi('BillingSnapshot')
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/admin/billing',
+  tags: ['Operators'],
+  summary: 'Where each organization stands',
+  description: 'Operators see all; a key with the scope admin sees its own organization.',
+  request: {
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(100).default(50),
+      starting_after: z.string().default('').meta({ description: 'The last id of the page before.' }),
+    }),
+  },
+  responses: { 200: json('A page of them.', z.object({ organizations: z.array(snapshotSchema), has_more: z.boolean() })) },
+})
+
+const moment = z.iso.datetime({ offset: true }).nullish()
+
+const overrideRoute = createRoute({
+  method: 'patch',
+  path: '/api/v1/admin/billing/{org_id}',
+  tags: ['Operators'],
+  summary: 'Override plan, status, end of trial or expiry',
+  description: 'For operators; audited. A field that is left out stays as it is, null takes the override back.',
+  request: {
+    params: z.object({ org_id: z.string() }),
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.strictObject({
+            plan: z.string().nullish(),
+            billing_status: status.nullish(),
+            trial_ends_at: moment,
+            subscription_expires_at: moment,
+            reason: z.string().max(1000).optional().meta({ description: 'For the audit log.' }),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 200: json('Where it stands now.', snapshotSchema) },
+})
+
+/** Routes of MR-5 and MR-6. */
+export function registerStandingRoutes(app: App, context: BillingContext): void {
+  app.openapi(listRoute, async (http) => {
+    const caller = requireScope(http.get('principal'), 'admin')
+    const { limit, starting_after: after } = http.req.valid('query')
+    const only = caller.kind === 'operator' ? null : caller.organizationId
+    const names = await listBilledNames(context.db, { only, after, limit: limit + 1 })
+    const organizations = await readSnapshots(context, context.db, names.slice(0, limit))
+    return http.json({ organizations, has_more: names.length > limit }, 200)
+  })
+  app.openapi(overrideRoute, async (http) => {
+    const principal = requireOperator(http.get('principal'))
+    const { org_id: organizationId } = http.req.valid('param')
+    const body = http.req.valid('json')
+    const change = {
+      planKey: body.plan,
+      status: body.billing_status,
+      trialEndsAt: toInstant(body.trial_ends_at),
+      expiresAt: toInstant(body.subscription_expires_at),
+    }
+    const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
+    await overrideStanding(context, { organizationId, change, reason: body.reason ?? null }, asker)
+    const names = await listBilledNames(context.db, { only: organizationId, after: '', limit: 1 })
+    const [snapshot] = await readSnapshots(context, context.db, names)
+    return http.json(snapshot!, 200)
+  })
+}
+
+function toInstant(text: string | null | undefined): Instant | null | undefined {
+  return text === null || text === undefined ? text : new Date(text)
+}
+
+async function readSnapshots(context: BillingContext, db: Queryable, names: readonly BilledName[]) {
+  const ids = names.map(({ id }) => id)
+  const standings = await readStandings(db, { ...context, graceDays: context.policy.graceDays }, ids)
+  const subscriptions = await findSubscriptionIds(db, ids)
+  return names.flatMap((name) => {
+    const read = standings.get(name.id)
+    return read === undefined ? [] : [toSnapshot(name, read, subscriptions.get(name.id) ?? null)]
+  })
+}
+
+function toSnapshot(
+  name: BilledName,
+  { account, standing }: AccountStanding,
+  subscriptionId: string | null,
+): z.infer<typeof snapshotSchema> {
+  const override = {
+    plan: account.overridePlanKey,
+    billing_status: account.overrideStatus,
+    trial_ends_at: iso(account.overrideTrialEndsAt),
+    subscription_expires_at: iso(account.overrideExpiresAt),
+  }
+  return {
+    organization_id: name.id,
+    name: name.name,
+    email: name.email,
+    plan: standing.planKey,
+    billing_status: account.overrideStatus ?? account.subscriptionStatus ?? 'none',
+    stripe_customer_id: name.customerId,
+    stripe_subscription_id: subscriptionId,
+    trial_ends_at: iso(account.overrideTrialEndsAt ?? account.trialEndsAt),
+    subscription_expires_at: iso(account.overrideExpiresAt ?? account.currentPeriodEnd),
+    payment_failed_at: iso(account.paymentFailedAt),
+    standing: {
+      state: standing.state,
+      may_use: standing.mayUse,
+      reason: standing.reason,
+      since: iso(standing.since),
+      until: iso(standing.until),
+    },
+    override: Object.values(override).every((value) => value === null) ? null : override,
+  }
+}
+
+function iso(at: Instant | null): string | null {
+  return at?.toISOString() ?? null
+}

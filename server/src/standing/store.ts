@@ -1,0 +1,60 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { StandingOverride } from './rules.ts'
+
+/** Locks the account and reads what an operator set; null when there is no account. */
+export async function lockOverride(tx: Queryable, organizationId: string): Promise<StandingOverride | null> {
+  const { rows } = await tx.query<StandingOverride>(
+    `select override_plan_key as "planKey", override_status as "status", override_trial_ends_at as "trialEndsAt",
+       override_expires_at as "expiresAt"
+     from accounts where organization_id = $1 for update`,
+    [organizationId],
+  )
+  return rows[0] ?? null
+}
+
+export async function updateOverride(
+  tx: Queryable,
+  organizationId: string,
+  override: StandingOverride,
+  now: Instant,
+): Promise<void> {
+  await tx.query(
+    `update accounts set override_plan_key = $2, override_status = $3, override_trial_ends_at = $4, override_expires_at = $5,
+       updated_at = $6 where organization_id = $1`,
+    [organizationId, override.planKey, override.status, override.trialEndsAt, override.expiresAt, now],
+  )
+}
+
+export type BilledName = {
+  readonly id: string
+  readonly name: string
+  readonly email: string
+  readonly customerId: string | null
+}
+
+/** Organizations by id, a page at a time; those of one id when it is named. */
+export async function listBilledNames(
+  db: Queryable,
+  query: { only: string | null; after: string; limit: number },
+): Promise<BilledName[]> {
+  const { rows } = await db.query<BilledName>(
+    `select id, name, email, stripe_customer_id as "customerId" from organizations
+     where ($1::text is null or id = $1) and id > $2 order by id limit $3`,
+    [query.only, query.after, query.limit],
+  )
+  return rows
+}
+
+/** The subscriptions on which accounts stand, by organization. */
+export async function findSubscriptionIds(
+  db: Queryable,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const { rows } = await db.query<{ id: string; subscriptionId: string }>(
+    `select organization_id as id, subscription_id as "subscriptionId" from accounts
+     where organization_id = any($1) and subscription_id is not null`,
+    [organizationIds],
+  )
+  return new Map(rows.map(({ id, subscriptionId }) => [id, subscriptionId]))
+}
