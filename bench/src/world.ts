@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openDatabase, type Db } from '../../server/src/db/database.ts'
@@ -22,6 +22,8 @@ const OPERATOR_KEY = 'operator-key-of-the-benchmarks'
 
 export async function openWorld(): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-bench-'))
+  // As root, PostgreSQL runs under nobody, which passes through here.
+  chmodSync(directory, 0o711)
   const postgres = await startEmbeddedPostgres({ directory: join(directory, 'postgres') })
   const db = openDatabase({ connectionString: postgres.url })
   const tollgate = await startServer('./tollgate-server.ts', [postgres.url, OPERATOR_KEY])

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -72,6 +72,8 @@ async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<
 /** A directory of its own for one run, and ports that were free a moment ago. */
 export async function createPlace(): Promise<{ dataDir: string; port: number; sandboxPort: number; remove(): Promise<void> }> {
   const dataDir = await mkdtemp(join(tmpdir(), 'tollgate-e2e-'))
+  // As root, PostgreSQL runs under nobody, which passes through here.
+  await chmod(dataDir, 0o711)
   const [port, sandboxPort] = await Promise.all([findFreePort(), findFreePort()])
   return { dataDir, port, sandboxPort, remove: () => rm(dataDir, { recursive: true, force: true }) }
 }

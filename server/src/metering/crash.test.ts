@@ -1,6 +1,6 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +24,8 @@ const WRITER = fileURLToPath(new URL('../../test/usage-writer.ts', import.meta.u
 
 // A PostgreSQL of its own with full durability: it is killed here, and what it acknowledged has to be there.
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-crash-'))
+// As root, PostgreSQL runs under nobody, which passes through here.
+chmodSync(directory, 0o711)
 let postgres: EmbeddedPostgres
 let db: Db
 let catalogs: CatalogRegistry
