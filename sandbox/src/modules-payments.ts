@@ -8,6 +8,7 @@ import { receiptPages } from './pages/receipt.ts'
 import { stylesheetPage } from './pages/respond.ts'
 import { portalCancelPages } from './pages/portal-cancel.ts'
 import { portalDetailsPages } from './pages/portal-details.ts'
+import { portalPausePages } from './pages/portal-pause.ts'
 import { portalUpdatePages } from './pages/portal-update.ts'
 import { portalPages } from './pages/portal.ts'
 import { setupPages } from './pages/setup.ts'
@@ -44,6 +45,7 @@ export const paymentModules: readonly Module[] = [
       ...portalPages,
       ...portalUpdatePages,
       ...portalCancelPages,
+      ...portalPausePages,
       ...portalDetailsPages,
       ...invoicePages,
       ...receiptPages,

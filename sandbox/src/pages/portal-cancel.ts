@@ -10,8 +10,9 @@ import { html, type Html } from './html.ts'
 import { formatDate } from './money.ts'
 import { subscriptionName } from './portal.ts'
 import { renderDecision } from './portal-flow-view.ts'
-import { backOf, goOn, subscriptionOf, tryWithPortal, withPortal, type Portal } from './portal-session.ts'
-import { respond, respondNotFound, textOf } from './respond.ts'
+import { backOf, goOn, type Portal } from './portal-session.ts'
+import { step, type Step } from './portal-step.ts'
+import { respond, textOf } from './respond.ts'
 
 type Reason = Portal['configuration']['features']['subscription_cancel']['cancellation_reason']['options'][number]
 
@@ -104,27 +105,7 @@ function stay(ctx: Ctx, portal: Portal, subscription: StoredSubscription): PageR
   return goOn(ctx, portal, 'discounted')
 }
 
-type Step = (ctx: Ctx, portal: Portal, subscription: StoredSubscription) => PageResponse
-
-/** A step on a subscription, where the configuration allows the feature. */
-function step(
-  request: PageRequest,
-  feature: 'subscription_cancel' | 'subscription_pause',
-  show: Step,
-  work: Step | null = null,
-): PageResponse {
-  const guarded =
-    (then: Step) =>
-    (ctx: Ctx, portal: Portal): PageResponse => {
-      const subscription = subscriptionOf(ctx, portal, request)
-      const allowed = portal.configuration.features[feature].enabled
-      return subscription === null || !allowed ? respondNotFound('subscription') : then(ctx, portal, subscription)
-    }
-  if (work === null) return withPortal(request, guarded(show))
-  return tryWithPortal(request, guarded(work), guarded(show))
-}
-
-const showCancel: Step = (ctx, portal, subscription) => show(ctx, portal, subscription, {})
+const showCancel: Step = (ctx, portal, subscription, errors = {}) => show(ctx, portal, subscription, errors)
 
 const doCancel = (request: PageRequest): PageResponse =>
   step(request, 'subscription_cancel', showCancel, (ctx, portal, subscription) => {
@@ -132,12 +113,12 @@ const doCancel = (request: PageRequest): PageResponse =>
     return kept ?? cancel(ctx, portal, subscription, request)
   })
 
-const showRenew: Step = (ctx, portal, subscription) =>
+const showRenew: Step = (ctx, portal, subscription, errors = {}) =>
   respond(
     renderDecision({
       back: backOf(portal),
       confirm: 'Do not cancel',
-      errors: {},
+      errors,
       text: `${subscriptionName(ctx, subscription)} goes on as before, and is charged at its next renewal.`,
       title: `Keep ${subscriptionName(ctx, subscription)}`,
     }),

@@ -52,7 +52,7 @@ function knownCustomer(ctx: Ctx, session: Session, submission: Submission): stri
 }
 
 const stated = (address: Address): { [F in keyof Address]?: string } =>
-  Object.fromEntries(Object.entries(address).filter(([, value]) => value !== null)) as { [F in keyof Address]?: string }
+  Object.fromEntries(Object.entries(address).filter(([, value]) => value !== null))
 
 /** The session's customer, made now where the session makes one; null for a guest. */
 function customerFor(ctx: Ctx, session: Session, submission: Submission): string | null {

@@ -52,3 +52,11 @@ export const portalSessionSeconds = 3600
 export function portalCardReplacesSubscriptionDefaults(): boolean {
   return true
 }
+
+/**
+ * A pause of the portal that ends by itself stops the collection (`pause_collection`, `void`) until then; one without an end pauses
+ * the subscription itself. Doubt: the portal's pause is new, and what it does to the subscription is not stated.
+ */
+export function portalPauseKeepsStatus(isIndefinite: boolean): boolean {
+  return !isIndefinite
+}

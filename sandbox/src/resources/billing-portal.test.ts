@@ -199,6 +199,34 @@ describe('the billing portal', () => {
     })
   })
 
+  it('pauses without an end and resumes, or for a time', async () => {
+    const test = await subscribed()
+    const configure = async (pause: Stripe.BillingPortal.ConfigurationCreateParams.Features.SubscriptionPause): Promise<string> =>
+      (await test.stripe.billingPortal.configurations.create({ features: { subscription_pause: pause } })).id
+    const open = await configure({ enabled: true })
+    const step = `${await test.portal({ configuration: open })}/subscriptions/${test.subscription.id}`
+    expect((await follow(test, await sendForm(`${step}/pause`))).text).toContain('Paused until you resume it.')
+    expect((await test.current()).status).toBe('paused')
+    await sendForm(`${step}/resume`)
+    expect((await test.current()).status).toBe('active')
+
+    const limited = await configure({
+      duration: { interval_options: [{ interval: 'month', interval_count: 2 }], type: 'interval_options' },
+      enabled: true,
+    })
+    const timed = `${await test.portal({ configuration: limited })}/subscriptions/${test.subscription.id}`
+    expect((await openPage(`${timed}/pause`)).text).toContain('2 months until March 15, 2026')
+    const refused = await sendForm(`${timed}/pause`, { duration: '9-year' })
+    expect(refused.status).toBe(400)
+    expect(refused.text).toContain('Choose for how long to pause.')
+    expect((await test.current()).pause_collection).toBeNull()
+    expect((await follow(test, await sendForm(`${timed}/pause`, { duration: '2-month' }))).text).toContain(
+      'Paused until March 15, 2026.',
+    )
+    await sendForm(`${timed}/resume`)
+    expect(await test.current()).toMatchObject({ pause_collection: null, status: 'active' })
+  })
+
   it('is closed to other customers, to unknown addresses and after an hour', async () => {
     const test = await subscribed()
     const url = await test.portal()
