@@ -1,6 +1,7 @@
 import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
+import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { registerClockRoutes } from './stripe/clock-routes.ts'
@@ -13,6 +14,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, kick: (
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)
+  registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
   registerStandingRoutes(app, context)
 }

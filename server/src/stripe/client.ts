@@ -4,6 +4,7 @@ import { DomainError } from '../lib/errors.ts'
 import { readEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError, isMissingAtStripe } from './errors.ts'
 import type {
+  CouponSnapshot,
   InvoicePreview,
   MutationKind,
   MutationResult,
@@ -207,6 +208,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       orNull(call('retrieve_schedule', async () => toScheduleSnapshot(await stripe.subscriptionSchedules.retrieve(id)))),
     retrieveTestClock: async (id) =>
       toTestClock(await call('retrieve_test_clock', () => stripe.testHelpers.testClocks.retrieve(id))),
+    retrieveCoupon: (id) => orNull(call('retrieve_coupon', async () => toCouponSnapshot(await stripe.coupons.retrieve(id)))),
     listMeters: () =>
       readPages(
         (after) => call('list_meters', () => stripe.billing.meters.list({ status: 'active', limit: PAGE, ...after })),
@@ -307,6 +309,8 @@ function mutationTable(stripe: Stripe): MutationTable {
     create_price: async (params, options) => result(await stripe.prices.create(request.toPrice(params), options)),
     create_meter: async (params, options) => result(await stripe.billing.meters.create(request.toMeter(params), options)),
     create_coupon: async (params, options) => result(await stripe.coupons.create(request.toCoupon(params), options)),
+    create_promotion_code: async ({ couponId, code }, options) =>
+      result(await stripe.promotionCodes.create({ code, promotion: { type: 'coupon', coupon: couponId } }, options)),
   }
 }
 
@@ -331,6 +335,20 @@ function toPriceSnapshot(price: Stripe.Price): PriceSnapshot {
     interval: price.recurring?.interval ?? null,
     intervalCount: price.recurring?.interval_count ?? 1,
     lookupKey: price.lookup_key,
+  }
+}
+
+function toCouponSnapshot(coupon: Stripe.Coupon): CouponSnapshot {
+  return {
+    id: coupon.id,
+    percentOff: coupon.percent_off === null ? null : String(coupon.percent_off),
+    amountOffMinor: coupon.amount_off,
+    currency: coupon.currency,
+    duration: coupon.duration,
+    durationInMonths: coupon.duration_in_months,
+    maxRedemptions: coupon.max_redemptions,
+    timesRedeemed: coupon.times_redeemed,
+    valid: coupon.valid,
   }
 }
 

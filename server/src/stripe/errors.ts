@@ -91,6 +91,10 @@ function toRefused(error: WireError): StripeCallError {
   if (code === 'resource_missing' && /coupon|promotion_code|discount/.test(param)) {
     return new StripeCallError('invalid_request', 'There is no such discount.', 'refused', { field: 'discount_code' })
   }
+  if (code === 'coupon_expired' || code === 'resource_already_exists') {
+    const sentence = code === 'coupon_expired' ? 'The discount has run out.' : 'There is such a thing already.'
+    return new StripeCallError('conflict', sentence, 'refused', { reason: code })
+  }
   if (ACTION_CODES.has(code)) return toPaymentFailed(error)
   // A charge without any payment method is a 400 that names no parameter; an unknown object a 404, or a 400 that names it.
   if (code === 'resource_missing' && param === '' && error.statusCode === 400) {

@@ -48,6 +48,7 @@ export type StripeReads = {
   previewInvoice(query: InvoicePreviewQuery): Promise<InvoicePreview>
   retrieveSchedule(scheduleId: string): Promise<ScheduleSnapshot | null>
   retrieveTestClock(testClockId: string): Promise<TestClockSnapshot>
+  retrieveCoupon(couponId: string): Promise<CouponSnapshot | null>
   /** Meters that are active. */
   listMeters(): Promise<readonly { readonly id: string; readonly eventName: string }[]>
   listProducts(): Promise<ProductSnapshot[]>
@@ -92,6 +93,20 @@ export type PriceSnapshot = {
   readonly interval: string | null
   readonly intervalCount: number
   readonly lookupKey: string | null
+}
+
+export type CouponSnapshot = {
+  readonly id: string
+  /** A decimal text, e.g. `12.5`. */
+  readonly percentOff: string | null
+  readonly amountOffMinor: number | null
+  readonly currency: string | null
+  readonly duration: string
+  readonly durationInMonths: number | null
+  readonly maxRedemptions: number | null
+  readonly timesRedeemed: number
+  /** Whether it can still be redeemed. */
+  readonly valid: boolean
 }
 
 export type ScheduleSnapshot = {
@@ -252,6 +267,8 @@ export type StripeMutations = {
     readonly durationInMonths: number | null
     readonly maxRedemptions: number | null
   }
+  /** Lets people type the coupon in on Stripe's pages. */
+  readonly create_promotion_code: { readonly couponId: string; readonly code: string }
 }
 
 export type PhaseItem = { readonly priceId: string; readonly quantity: number }

@@ -132,6 +132,7 @@ describe('a purchase', () => {
     paymentMethodId: 'pm_card_visa',
     trialDays: null,
     byOperator: false,
+    discount: null,
   }
   const buy = (context: BillingContext, organizationId: string) =>
     changePlan(context, { organizationId, request: subscribe, prorationAt: null }, asker)

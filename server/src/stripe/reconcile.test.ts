@@ -24,6 +24,7 @@ async function subscribed(id: string): Promise<string> {
     paymentMethodId: 'pm_card_visa',
     trialDays: null,
     byOperator: false,
+    discount: null,
   } as const
   await changePlan(billing.context, { organizationId: id, request, prorationAt: null }, asker)
   const { rows } = await billing.database.db.query<{ id: string }>(

@@ -109,6 +109,7 @@ function checkStart(context: BillingContext, state: BillingState, request: Check
       paymentMethodId: 'asked for on the page',
       trialDays: request.trialDays,
       byOperator: request.byOperator,
+      discount: null,
     },
     context.policy,
     context.clock.now(),

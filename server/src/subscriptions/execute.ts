@@ -89,7 +89,7 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
     trialEndBehavior: context.policy.trialEndBehavior,
     // A declined card leaves nothing behind.
     paymentBehavior: 'error_if_incomplete',
-    discounts: [],
+    discounts: change.discount === null ? [] : [{ couponId: change.discount.couponId }],
     metadata: { [ORGANIZATION_METADATA]: organizationId },
   }
   try {

@@ -2,7 +2,7 @@ import type { Instant } from '../lib/clock.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/snapshots.ts'
-import { trialEndOf, type CurrentSubscription, type PlanChange, type Terms } from './rules.ts'
+import { discounted, trialEndOf, type CurrentSubscription, type PlanChange, type Terms } from './rules.ts'
 
 /** What a plan change would mean, before it is made. Amounts are minor units of `currency`. */
 export type PlanChangePreview = {
@@ -110,7 +110,7 @@ function renewal(subscription: CurrentSubscription): Pick<PlanChangePreview, 'ne
 
 type Start = Extract<PlanChange, { kind: 'start' }>
 
-async function previewStart(previewing: Previewing, { offer, quantity, trialDays }: Start): Promise<PlanChangePreview> {
+async function previewStart(previewing: Previewing, { offer, quantity, trialDays, discount }: Start): Promise<PlanChangePreview> {
   const { context, customerId, now } = previewing
   const amountMinor = offer.amountMinor * quantity
   const started: PlanChangePreview = {
@@ -122,12 +122,13 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
   }
   if (trialDays !== null) {
     const trialEndsAt = trialEndOf(now, trialDays)
-    return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor } }
+    return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: discounted(amountMinor, discount) } }
   }
   // Nobody is a customer at Stripe before the first purchase: the price is all there is to know.
-  if (customerId === null) return { ...started, dueNowMinor: amountMinor }
+  if (customerId === null) return { ...started, dueNowMinor: discounted(amountMinor, discount) }
   const items = [{ itemId: null, priceId: offer.priceId, quantity }]
-  const invoice = await ask(context, { customerId, items })
+  const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
+  const invoice = await ask(context, { customerId, items, discounts })
   const renewsAt = invoice.lines.find(({ proration }) => !proration)?.periodEnd
   return {
     ...started,

@@ -6,6 +6,7 @@ import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changePlan, previewChange, type Asker } from './actions.ts'
 import { openCheckout, openPortal } from './checkout.ts'
+import { readDiscount } from './discounts.ts'
 import { emptyBodyIsEmptyObject } from './empty-body.ts'
 import type { PlanChangeRequest } from './rules.ts'
 import {
@@ -109,7 +110,7 @@ function registerHostedPages(app: App, context: BillingContext): void {
 }
 
 function registerSubscribe(app: App, context: BillingContext): void {
-  const toRequest = (body: z.infer<typeof subscribeSchema>, principal: Principal): PlanChangeRequest => ({
+  const toRequest = async (body: z.infer<typeof subscribeSchema>, principal: Principal): Promise<PlanChangeRequest> => ({
     kind: 'subscribe',
     planKey: requirePlan(body.tier ?? body.plan, 'tier'),
     interval: body.interval ?? null,
@@ -117,6 +118,7 @@ function registerSubscribe(app: App, context: BillingContext): void {
     paymentMethodId: body.payment_method_id ?? null,
     trialDays: body.trial_period_days ?? null,
     byOperator: principal.kind === 'operator',
+    discount: body.discount_code === undefined ? null : await readDiscount(context.db, body.discount_code),
   })
   const subscribe = postRoute('subscribe', {
     summary: 'Subscribe to a plan',
@@ -127,13 +129,13 @@ function registerSubscribe(app: App, context: BillingContext): void {
   app.openapi(subscribe, async (http) => {
     const body = http.req.valid('json')
     const { organizationId, principal, asker } = callerOf(http, 'admin', body.organization_id)
-    await changePlan(context, { organizationId, request: toRequest(body, principal), prorationAt: null }, asker)
+    await changePlan(context, { organizationId, request: await toRequest(body, principal), prorationAt: null }, asker)
     return http.json(await readChanged(context, context.db, organizationId), 200)
   })
   app.openapi(previewRoute('subscribe', subscribeSchema), async (http) => {
     const body = http.req.valid('json')
     const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
-    const preview = await previewChange(context, { organizationId, request: toRequest(body, principal), prorationAt: null })
+    const preview = await previewChange(context, { organizationId, request: await toRequest(body, principal), prorationAt: null })
     return http.json(toPreviewView(preview), 200)
   })
 }

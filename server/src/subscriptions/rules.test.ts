@@ -54,6 +54,7 @@ const subscribe: Extract<PlanChangeRequest, { kind: 'subscribe' }> = {
   paymentMethodId: null,
   trialDays: null,
   byOperator: false,
+  discount: null,
 }
 const change: Extract<PlanChangeRequest, { kind: 'switch' }> = {
   kind: 'switch',
@@ -208,6 +209,7 @@ test('whatever is asked of whatever state, nothing is ever sold that is not offe
       paymentMethodId: fc.option(fc.constant('pm_1')),
       trialDays: fc.option(fc.integer({ min: 0, max: 30 })),
       byOperator: fc.boolean(),
+      discount: fc.constant(null),
     }),
     fc.record({
       kind: fc.constant('switch' as const),

@@ -36,6 +36,15 @@ export type CurrentSubscription = {
   readonly collectionPaused: boolean
 }
 
+/** What a code takes off (KF-12). */
+export type Discount = {
+  readonly code: string
+  readonly couponId: string
+  /** Hundredths of a percent: 1250 is 12.5 %. */
+  readonly basisPointsOff: number | null
+  readonly amountOffMinor: number | null
+}
+
 /** Everything that a plan change depends on. */
 export type BillingState = {
   readonly subscription: CurrentSubscription | null
@@ -65,6 +74,7 @@ export type PlanChangeRequest =
       readonly trialDays: number | null
       /** Operators may give any trial, again and again. */
       readonly byOperator: boolean
+      readonly discount: Discount | null
     }
   | {
       readonly kind: 'switch'
@@ -92,6 +102,7 @@ export type PlanChange =
       readonly quantity: number
       readonly trialDays: number | null
       readonly paymentMethodId: string | null
+      readonly discount: Discount | null
       /** A subscription that never came to life, or is paused after its trial, makes room. */
       readonly replacesSubscriptionId: string | null
     }
@@ -201,6 +212,7 @@ function computeStart(state: BillingState, request: SubscribeRequest, policy: Pl
     quantity: request.quantity,
     trialDays,
     paymentMethodId: request.paymentMethodId,
+    discount: request.discount,
     replacesSubscriptionId: subscription?.id ?? null,
   }
 }
@@ -325,4 +337,14 @@ function requireSubscription({ subscription }: BillingState): CurrentSubscriptio
 /** When a trial that begins now ends. */
 export function trialEndOf(now: Instant, trialDays: number): Instant {
   return new Date(now.getTime() + trialDays * DAY_MS)
+}
+
+/** An amount less a discount; never below nothing. */
+export function discounted(amountMinor: number, discount: Discount | null): number {
+  if (discount === null) return amountMinor
+  const off =
+    discount.basisPointsOff === null
+      ? (discount.amountOffMinor ?? 0)
+      : Math.round((amountMinor * discount.basisPointsOff) / 10_000)
+  return Math.max(0, amountMinor - off)
 }

@@ -37,6 +37,7 @@ export const subscribeSchema = z.object({
   ...planFields,
   payment_method_id: z.string().optional().meta({ description: 'Made by Stripe’s form; without one, a trial begins (EM-9).' }),
   trial_period_days: z.number().int().min(0).max(730).optional(),
+  discount_code: z.string().min(1).max(50).optional(),
 })
 
 export const switchSchema = z.object({

@@ -1,0 +1,90 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+
+const billing = testBilling({ webhooks: false })
+const DISCOUNTS = '/api/v1/billing/discounts'
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+const make = (body: Record<string, unknown>) => billing.call('operator', 'POST', DISCOUNTS, body)
+const read = (code: string) => billing.call('operator', 'GET', `${DISCOUNTS}/${code}`)
+
+async function buy(id: string, code: string) {
+  await billing.createOrganization(id)
+  const body = { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: code }
+  return billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
+}
+
+describe('KF-12 a discount', () => {
+  test('by percent lowers the first invoice, as previewed, and counts its redemptions', async () => {
+    const made = await make({
+      code: 'launch20',
+      percent_off: 20,
+      duration: 'repeating',
+      duration_in_months: 3,
+      max_redemptions: 10,
+    })
+    expect(made).toMatchObject({ status: 200, body: { code: 'LAUNCH20', percent_off: 20, times_redeemed: 0, valid: true } })
+    await billing.createOrganization('previewing')
+    const preview = await billing.call('previewing', 'POST', '/api/v1/billing/subscribe/preview', {
+      tier: 'pro',
+      payment_method_id: 'pm_card_visa',
+      discount_code: 'Launch20',
+    })
+    expect(preview.body).toMatchObject({ amount_due_now_minor: 2320 })
+    expect((await buy('bought', 'launch20')).status).toBe(200)
+    const invoices = await billing.call('bought', 'GET', '/api/v1/billing/invoices')
+    expect(invoices.body).toMatchObject([{ amount_paid_minor: 2320 }])
+    expect((await read('LAUNCH20')).body).toMatchObject({ times_redeemed: 1, valid: true })
+  })
+
+  test('by amount takes it off', async () => {
+    expect((await make({ code: 'FIVE', amount_off: 500, duration: 'once' })).body).toMatchObject({
+      amount_off: 500,
+      currency: 'usd',
+    })
+    await buy('five_off', 'FIVE')
+    const invoices = await billing.call('five_off', 'GET', '/api/v1/billing/invoices')
+    expect(invoices.body).toMatchObject([{ amount_paid_minor: 2400 }])
+  })
+
+  test('is redeemed as often as it may be, and not once more, however many ask at once', async () => {
+    await make({ code: 'RACE', percent_off: 50, duration: 'once', max_redemptions: 2 })
+    const answers = await Promise.all([1, 2, 3, 4, 5].map((index) => buy(`racer_${index}`, 'RACE')))
+    expect(answers.map(({ status }) => status).sort((a, b) => a - b)).toEqual([200, 200, 409, 409, 409])
+    expect((await read('RACE')).body).toMatchObject({ times_redeemed: 2, valid: false })
+    const racers = billing.sandbox
+      .all('subscription')
+      .filter(({ metadata }) => metadata['tollgate_organization']?.startsWith('racer_'))
+    expect(racers).toHaveLength(2)
+  })
+
+  test('made again is the same one, with other terms a conflict', async () => {
+    const terms = { code: 'AGAIN', percent_off: 12.5, duration: 'forever' }
+    expect((await make(terms)).status).toBe(200)
+    expect((await make({ ...terms, code: 'again' })).status).toBe(200)
+    expect((await make({ ...terms, percent_off: 13 })).status).toBe(409)
+    expect(billing.sandbox.all('coupon').filter(({ id }) => id === 'AGAIN')).toHaveLength(1)
+  })
+
+  test('whose creation was cut off after the coupon was made is completed when it is asked for again', async () => {
+    await make({ code: 'CUT', percent_off: 10, duration: 'once' })
+    await billing.database.db.query(`delete from discounts where code = 'CUT'`)
+    expect((await make({ code: 'CUT', percent_off: 10, duration: 'once' })).status).toBe(200)
+    await billing.database.db.query(`delete from discounts where code = 'CUT'`)
+    expect((await make({ code: 'CUT', percent_off: 90, duration: 'once' })).status).toBe(409)
+  })
+
+  test('that makes no sense is refused, and one that is not there is not found', async () => {
+    expect((await make({ code: 'BOTH', percent_off: 10, amount_off: 10 })).status).toBe(400)
+    expect((await make({ code: 'NONE' })).status).toBe(400)
+    expect((await make({ code: 'MONTHS', percent_off: 10, duration: 'once', duration_in_months: 3 })).status).toBe(400)
+    expect((await make({ code: 'MUCH', percent_off: 101 })).status).toBe(400)
+    expect((await read('NOWHERE')).status).toBe(404)
+    expect((await buy('hopeful', 'NOWHERE')).body).toMatchObject({ code: 'invalid_request', field: 'discount_code' })
+    expect((await billing.call('hopeful', 'POST', DISCOUNTS, { code: 'MINE', percent_off: 100 })).status).toBe(403)
+  })
+})
