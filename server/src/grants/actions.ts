@@ -76,7 +76,7 @@ export type WantedGrant = { readonly organizationId: string; readonly plan: Plan
 
 /**
  * Opens the plan allowances that are not there yet, gives those that stand under other terms the present ones, and ends
- * the allowances that they replace. The caller holds the accounts' locks. Answers the grants as they now are.
+ * the allowances that they replace. The caller holds the accounts' locks. Answers those and these as they now are.
  * @param standing what the caller has read already: the grants that count now
  */
 export async function ensurePlanGrants(
@@ -102,9 +102,9 @@ export async function ensurePlanGrants(
     changed.push(regranted)
     return regranted
   })
-  changed.push(...replacedBy(wanted, standing))
-  if (changed.length > 0) await updateGrants(tx, changed)
-  return result
+  const replaced = replacedBy(wanted, standing)
+  if (changed.length + replaced.length > 0) await updateGrants(tx, [...changed, ...replaced])
+  return [...result, ...replaced]
 }
 
 /** Plan allowances of the same balances that still count but stand no longer: they end now, and their rest expires. */

@@ -4,12 +4,15 @@ import { compareDrawOrder, type Draw, type Grant } from './rules.ts'
 /** A grant while one decision changes it. */
 export class GrantLine {
   readonly grant: Grant
+  /** What may be used in all; less than the grant's amount where that holds a larger plan's use (see `regrant`). */
+  readonly most: Quantity | null
   used: Quantity
   overage: Quantity
   reserved: Quantity
 
-  constructor(grant: Grant) {
+  constructor(grant: Grant, most: Quantity | null = grant.amount) {
     this.grant = grant
+    this.most = most
     this.used = grant.used
     this.overage = grant.overage
     this.reserved = grant.reserved
@@ -17,8 +20,20 @@ export class GrantLine {
 
   /** null is unlimited. */
   get available(): Quantity | null {
-    const { amount, revoked } = this.grant
-    return amount === null ? null : amount - this.used - this.reserved - revoked
+    if (this.most === null) return null
+    const available = this.most - this.#committed
+    return available > 0n ? available : 0n
+  }
+
+  /** Granted less what was revoked: what is used, held and available add up to it. */
+  get granted(): Quantity | null {
+    if (this.most === null) return null
+    const granted = this.most > this.#committed ? this.most : this.#committed
+    return granted - this.grant.revoked
+  }
+
+  get #committed(): Quantity {
+    return this.used + this.reserved + this.grant.revoked
   }
 
   get changed(): boolean {
@@ -99,21 +114,14 @@ export class BalanceBook {
     let used = 0n
     let overage = 0n
     let reserved = 0n
-    let remaining: Quantity | null = 0n
     for (const line of this.#linesFor(meter)) {
       used += line.used
       overage += line.overage
       reserved += line.reserved
-      const { amount: granted, revoked } = line.grant
-      if (granted === null || amount === null || remaining === null) {
-        amount = null
-        remaining = null
-        continue
-      }
-      amount += granted - revoked
-      remaining += granted - revoked - line.used - line.reserved
+      const { granted } = line
+      amount = granted === null || amount === null ? null : amount + granted
     }
-    return { amount, used, overage, reserved, remaining }
+    return { amount, used, overage, reserved, remaining: amount === null ? null : amount - used - reserved }
   }
 
   #take(meter: string, cost: Quantity, record: (line: GrantLine, amount: Quantity) => void): Quantity {

@@ -179,12 +179,20 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
 
 /** Whether a stored grant carries the plan's present terms. */
 export function hasTermsOf(grant: Grant, plan: PlanGrant): boolean {
-  return (
-    grant.planKey === plan.planKey &&
-    grant.catalogVersion === plan.catalogVersion &&
-    grant.limit === plan.limit &&
-    timeOf(grant.expiresAt) === timeOf(plan.span.end)
-  )
+  return isOfPlan(grant, plan) && timeOf(grant.expiresAt) === timeOf(plan.span.end) && grant.amount === amountUnder(grant, plan)
+}
+
+function isOfPlan(grant: Grant, plan: PlanGrant): boolean {
+  return grant.planKey === plan.planKey && grant.catalogVersion === plan.catalogVersion && grant.limit === plan.limit
+}
+
+/**
+ * The amount of a plan's allowance: the plan's own, but never less than what is used or held already. What a smaller plan
+ * leaves over so goes back to the plan's amount as soon as holds are released.
+ */
+function amountUnder({ used, reserved, revoked }: Grant, plan: PlanGrant): Quantity | null {
+  const committed = used + reserved + revoked
+  return plan.amount === null || plan.amount > committed ? plan.amount : committed
 }
 
 /**
@@ -195,22 +203,21 @@ export function hasTermsOf(grant: Grant, plan: PlanGrant): boolean {
  */
 export function regrant(grant: Grant, plan: PlanGrant): Grant {
   assert(grant.id === plan.id && grant.kind === 'plan', 'a plan grant takes the terms of its own period only')
-  const terms = {
+  const amount = amountUnder(grant, plan)
+  const room = amount === null ? grant.overage : amount - grant.used - grant.reserved - grant.revoked
+  const absorbable = isOfPlan(grant, plan) || grant.limit === 'soft' ? 0n : grant.overage
+  const absorbed = absorbable < room ? absorbable : room
+  return {
+    ...grant,
     planKey: plan.planKey,
     catalogVersion: plan.catalogVersion,
     limit: plan.limit,
     startsAt: plan.span.start,
     expiresAt: plan.span.end,
+    amount,
+    used: grant.used + absorbed,
+    overage: grant.overage - absorbed,
   }
-  if (plan.amount === null) {
-    const absorbed = grant.limit === 'hard' ? grant.overage : 0n
-    return { ...grant, ...terms, amount: null, used: grant.used + absorbed, overage: grant.overage - absorbed }
-  }
-  const committed = grant.used + grant.reserved + grant.revoked
-  const amount = plan.amount > committed ? plan.amount : committed
-  const room = amount - committed
-  const absorbed = grant.limit === 'hard' ? (grant.overage < room ? grant.overage : room) : 0n
-  return { ...grant, ...terms, amount, used: grant.used + absorbed, overage: grant.overage - absorbed }
 }
 
 /** A meter by its name, in the organization's own terms or in the current catalog. */

@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg'
 import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, termsOfAccounts, timeOf, type GrantsContext, type WantedGrant } from '../grants/actions.ts'
-import { hasTermsOf, type Grant, type GrantName, type PlanTerms } from '../grants/rules.ts'
+import { hasTermsOf, isActiveAt, type Grant, type GrantName, type PlanTerms } from '../grants/rules.ts'
 import {
   addToGrants,
   findActiveGrants,
@@ -56,20 +56,26 @@ export async function commitUsage(
   // Events outlive their keys (jobs.ts prunes in that order), so every key that was used before has its answer.
   assert(claimed + known.length === claims.size, 'every key that is not new has an event')
   const opened = await openAccounts(tx, context, { organizationIds, accounts: locked, grants: active, now: recordedAt })
-  const reservations = await readReservations(tx, requests, { ...opened, alsoExpire })
-  const settlements = reservations.some((reservation) => reservation.settledEventId !== null)
-    ? await findSettlements(tx, reservations)
-    : []
-  const states = await readStates(tx, context, { ...opened, requests, reservations, now: recordedAt })
-  const decision = decide({
-    requests,
-    organizations: states,
-    known: new Map([...known, ...settlements].map((event) => [eventKey(event.organizationId, event.idempotencyKey), event])),
-    reservations,
+  const book = new Reading(opened, await termsOfAccounts(context, opened.accounts, recordedAt))
+  const common = {
+    known: new Map(known.map((event) => [eventKey(event.organizationId, event.idempotencyKey), event])),
     recordedAt,
-    eventIdOf: (organizationId, key) => claims.get(eventKey(organizationId, key))?.eventId ?? newUsageEventId(),
+    eventIdOf: (organizationId: string, key: string) => claims.get(eventKey(organizationId, key))?.eventId ?? newUsageEventId(),
     newReservationId: () => newId<ReservationId>('res'),
-  })
+  }
+  const overdue = await readOverdue(tx, book, alsoExpire)
+  if (overdue.length > 0) {
+    // Before anything is opened or decided: what these held counts for what comes.
+    const ended = decide({ ...common, requests: [], organizations: book.states(), reservations: overdue })
+    await Promise.all(write(tx, ended, []))
+    book.apply(ended)
+  }
+  const named = await readNamed(tx, book, requests)
+  for (const event of await findSettlements(tx, named)) {
+    common.known.set(eventKey(event.organizationId, event.idempotencyKey), event)
+  }
+  await openPlans(tx, book, requests, named)
+  const decision = decide({ ...common, requests, organizations: book.states(), reservations: named })
   return { writes: write(tx, decision, unusedClaims(claims, decision.events, known)), result: decision.outcomes }
 }
 
@@ -116,61 +122,86 @@ async function openAccounts(tx: ClientBase, context: GrantsContext, read: Accoun
   return { ...read, accounts: [...read.accounts, ...accounts], grants: [...kept, ...grants] }
 }
 
-/** The reservations that are settled or released here, and those that are overdue where something is held at all. */
-async function readReservations(
-  tx: ClientBase,
-  requests: readonly UsageRequest[],
-  { grants, now, alsoExpire }: Accounts & { readonly alsoExpire: readonly string[] },
-): Promise<readonly Reservation[]> {
-  const named = requests.flatMap((request) => (request.verb === 'settle' || request.verb === 'release' ? [request] : []))
-  const reserved = grants.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : []))
-  const holding = [...new Set([...reserved, ...alsoExpire])]
-  const [asked, overdue] = await Promise.all([
-    named.length === 0 ? [] : findReservations(tx, named),
-    holding.length === 0 ? [] : findOverdueReservations(tx, holding, now),
-  ])
-  const byId = new Map([...asked, ...overdue].map((reservation) => [reservation.id, reservation]))
-  return [...byId.values()]
+/** What one transaction has read, by organization. */
+class Reading {
+  readonly accounts: Accounts
+  readonly terms: ReadonlyMap<string, PlanTerms>
+  readonly times: ReadonlyMap<string, Instant>
+  readonly grants = new Map<string, Map<string, Grant>>()
+
+  constructor(accounts: Accounts, terms: ReadonlyMap<string, PlanTerms>) {
+    this.accounts = accounts
+    this.terms = terms
+    this.times = new Map(accounts.accounts.map((account) => [account.organizationId, timeOf(account, accounts.now)]))
+    for (const organizationId of terms.keys()) this.grants.set(organizationId, new Map())
+    this.keep(accounts.grants)
+  }
+
+  keep(grants: readonly Grant[]): void {
+    for (const grant of grants) this.grants.get(grant.organizationId)?.set(grant.id, grant)
+  }
+
+  apply({ grantChanges }: Decision): void {
+    for (const { organizationId, id, used, overage, reserved } of grantChanges) {
+      const grant = this.grants.get(organizationId)!.get(id)!
+      const changed = { used: grant.used + used, overage: grant.overage + overage, reserved: grant.reserved + reserved }
+      this.keep([{ ...grant, ...changed }])
+    }
+  }
+
+  states(): ReadonlyMap<string, OrganizationState> {
+    const states = new Map<string, OrganizationState>()
+    for (const [organizationId, terms] of this.terms) {
+      const now = this.times.get(organizationId)!
+      states.set(organizationId, { organizationId, now, terms, grants: [...this.grants.get(organizationId)!.values()] })
+    }
+    return states
+  }
 }
 
-type StateInput = Accounts & { readonly requests: readonly UsageRequest[]; readonly reservations: readonly Reservation[] }
+/** Reservations whose time is over, where something is held at all. */
+async function readOverdue(tx: ClientBase, book: Reading, alsoExpire: readonly string[]): Promise<readonly Reservation[]> {
+  const holding = new Set(alsoExpire)
+  for (const grant of book.accounts.grants) if (grant.reserved > 0n) holding.add(grant.organizationId)
+  if (holding.size === 0) return []
+  const overdue = await findOverdueReservations(tx, [...holding], book.accounts.now)
+  book.keep(await findHeldGrants(tx, overdue, book.grants))
+  return overdue
+}
 
-/** Completes what decisions need: plan allowances that have to be opened, grants of the past, grants behind reservations. */
-async function readStates(
+/** The reservations that are settled or released here. */
+async function readNamed(tx: ClientBase, book: Reading, requests: readonly UsageRequest[]): Promise<readonly Reservation[]> {
+  const names = requests.filter((request) => request.verb === 'settle' || request.verb === 'release')
+  if (names.length === 0) return []
+  const named = await findReservations(tx, names)
+  book.keep(await findHeldGrants(tx, named, book.grants))
+  return named
+}
+
+/** Opens the plan allowances that are drawn from here, and reads those of the past that late use belongs to. */
+async function openPlans(
   tx: ClientBase,
-  context: GrantsContext,
-  input: StateInput,
-): Promise<ReadonlyMap<string, OrganizationState>> {
-  const terms = await termsOfAccounts(context, input.accounts, input.now)
-  const times = new Map(input.accounts.map((account) => [account.organizationId, timeOf(account, input.now)]))
-  const grants = new Map<string, Map<string, Grant>>()
-  for (const organizationId of terms.keys()) grants.set(organizationId, new Map())
-  const keep = (read: readonly Grant[]): void => {
-    for (const grant of read) grants.get(grant.organizationId)?.set(grant.id, grant)
-  }
-  keep(input.grants)
-  const lacking = lackingGrants(wantedGrants(input, terms, times), grants)
-  const [past, held] = await Promise.all([findPast(tx, input.requests, times), findHeldGrants(tx, input.reservations, grants)])
-  keep(past)
-  keep(held)
-  if (lacking.length > 0) keep(await ensurePlanGrants(tx, lacking, input.grants))
-  return new Map(
-    [...terms].map(([organizationId, organizationTerms]) => [
-      organizationId,
-      {
-        organizationId,
-        now: times.get(organizationId)!,
-        terms: organizationTerms,
-        grants: [...grants.get(organizationId)!.values()],
-      },
-    ]),
+  book: Reading,
+  requests: readonly UsageRequest[],
+  reservations: readonly Reservation[],
+): Promise<void> {
+  const moments = latePasts(requests, book.times)
+  if (moments.length > 0) book.keep(await findGrantsAt(tx, moments))
+  const lacking = wantedGrants(book, requests, reservations).filter(({ organizationId, plan }) => {
+    const grant = book.grants.get(organizationId)!.get(plan.id)
+    return !grant || !hasTermsOf(grant, plan)
+  })
+  if (lacking.length === 0) return
+  const standing = [...book.grants].flatMap(([organizationId, grants]) =>
+    [...grants.values()].filter((grant) => isActiveAt(grant, book.times.get(organizationId)!)),
   )
+  book.keep(await ensurePlanGrants(tx, lacking, standing))
 }
 
 function wantedGrants(
-  input: StateInput,
-  terms: ReadonlyMap<string, PlanTerms>,
-  times: ReadonlyMap<string, Instant>,
+  { terms, times }: Reading,
+  requests: readonly UsageRequest[],
+  reservations: readonly Reservation[],
 ): WantedGrant[] {
   const meters = new Map<string, Set<string>>()
   const want = (organizationId: string, meter: string): void => {
@@ -178,8 +209,8 @@ function wantedGrants(
     if (names) names.add(meter)
     else meters.set(organizationId, new Set([meter]))
   }
-  for (const request of input.requests) if ('meter' in request) want(request.organizationId, request.meter)
-  for (const reservation of input.reservations) want(reservation.organizationId, reservation.meter)
+  for (const request of requests) if ('meter' in request) want(request.organizationId, request.meter)
+  for (const reservation of reservations) want(reservation.organizationId, reservation.meter)
   return [...meters].flatMap(([organizationId, names]) => {
     const own = terms.get(organizationId)
     const now = times.get(organizationId)
@@ -188,28 +219,13 @@ function wantedGrants(
   })
 }
 
-function lackingGrants(
-  wanted: readonly WantedGrant[],
-  grants: ReadonlyMap<string, ReadonlyMap<string, Grant>>,
-): readonly WantedGrant[] {
-  return wanted.filter(({ organizationId, plan }) => {
-    const grant = grants.get(organizationId)?.get(plan.id)
-    return !grant || !hasTermsOf(grant, plan)
-  })
-}
-
 /** Use that is told late may belong to a period that is over. */
-async function findPast(
-  tx: ClientBase,
-  requests: readonly UsageRequest[],
-  times: ReadonlyMap<string, Instant>,
-): Promise<readonly Grant[]> {
-  const moments: Moment[] = requests.flatMap((request) => {
+function latePasts(requests: readonly UsageRequest[], times: ReadonlyMap<string, Instant>): readonly Moment[] {
+  return requests.flatMap((request) => {
     const now = times.get(request.organizationId)
     if (request.verb !== 'track' || request.occurredAt === null || !now || request.occurredAt >= now) return []
     return [{ organizationId: request.organizationId, at: request.occurredAt }]
   })
-  return moments.length === 0 ? [] : findGrantsAt(tx, moments)
 }
 
 /** The grants on which something is held and that were not read yet: a grant may have expired meanwhile. */

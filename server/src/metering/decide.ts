@@ -164,7 +164,8 @@ class Decider {
     const occurredAt = occurredAtOf(request.occurredAt, ledger.state.now)
     const tracked = request.verb === 'track'
     // Consuming is about now: only use that has already happened can belong to a period that is over.
-    const book = tracked ? ledger.bookAt(meter.balanceKey, occurredAt) : ledger.currentBook(meter.balanceKey)
+    const told = tracked && request.occurredAt !== null
+    const book = told ? ledger.bookAt(meter.balanceKey, occurredAt) : ledger.currentBook(meter.balanceKey)
     const refusal = tracked ? null : refusalOf(ledger, book, meter, cost)
     const draws = refusal ? [] : book.draw(meter.key, cost)
     return this.#store({

@@ -3,7 +3,7 @@ import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant,
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot, Reservation } from './usage.ts'
+import type { BalanceSnapshot } from './usage.ts'
 
 /** What a decision knows of one organization, all read under its lock. */
 export type OrganizationState = {
@@ -23,7 +23,7 @@ export class OrganizationLedger {
 
   constructor(state: OrganizationState) {
     this.state = state
-    for (const grant of state.grants) this.#lines.set(grant.id, new GrantLine(grant))
+    for (const grant of state.grants) this.#lines.set(grant.id, new GrantLine(grant, this.#mostOf(grant)))
   }
 
   /** The plan's allowance that stands now. */
@@ -34,6 +34,13 @@ export class OrganizationLedger {
       this.#plans.set(balanceKey, plan)
     }
     return plan
+  }
+
+  /** Of the plan's allowance that stands, what the plan says; of every other grant, its amount. */
+  #mostOf(grant: Grant): Quantity | null {
+    if (grant.kind !== 'plan') return grant.amount
+    const plan = this.planGrant(grant.balanceKey)
+    return plan.id === grant.id ? plan.amount : grant.amount
   }
 
   /** The grants that count now. A plan's allowance counts only while it is the one that stands. */
@@ -56,14 +63,6 @@ export class OrganizationLedger {
     if (!plan) return current
     const name = `${balanceKey} ${plan.grant.id}`
     return this.#books.get(name) ?? this.#openBook(name, balanceKey, plan, at)
-  }
-
-  /** Gives back what reservations hold; those of other organizations are left alone. */
-  giveBack(reservations: readonly Reservation[]): void {
-    for (const { organizationId, holds } of reservations) {
-      if (organizationId === this.state.organizationId)
-        for (const { grantId, amount } of holds) this.giveBackHold(grantId, amount)
-    }
   }
 
   /** Gives back one hold and answers the line on which it was. */

@@ -9,7 +9,7 @@ import { findHeldGrants } from './commit.ts'
 import { decide, type Outcome } from './decide.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './store.ts'
-import type { BalanceSnapshot, CheckRequest, Reservation } from './usage.ts'
+import type { BalanceSnapshot, CheckRequest } from './usage.ts'
 
 /** Answers checks together: the same decision as `consume`, with nothing written. */
 export async function decideChecks(
@@ -19,14 +19,14 @@ export async function decideChecks(
 ): Promise<readonly Outcome[]> {
   const organizationIds = [...new Set(requests.map((request) => request.organizationId))]
   const meters = Map.groupBy(requests, (request) => request.organizationId)
-  const { states, overdue } = await readStates(client, context, organizationIds, (organizationId, terms) =>
+  const { states } = await readStates(client, context, organizationIds, (organizationId, terms) =>
     (meters.get(organizationId) ?? []).flatMap((request) => meterOf(terms, request.meter)?.balanceKey ?? []),
   )
   const decision = decide({
     requests,
     organizations: states,
     known: new Map(),
-    reservations: overdue,
+    reservations: [],
     recordedAt: context.clock.now(),
     eventIdOf: newUsageEventId,
     newReservationId: () => newId<ReservationId>('res'),
@@ -54,14 +54,13 @@ export async function readBalances(
   context: GrantsContext,
   organizationId: string,
 ): Promise<OrganizationReading> {
-  const { accounts, states, overdue } = await readStates(client, context, [organizationId], balanceKeysOf)
+  const { accounts, states } = await readStates(client, context, [organizationId], balanceKeysOf)
   const state = states.get(organizationId)
   const account = accounts.get(organizationId)
   if (!state || !account) {
     throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
   }
   const ledger = new OrganizationLedger(state)
-  ledger.giveBack(overdue)
   const balances = [...new Set(balanceKeysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
     const book = ledger.currentBook(key)
     const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
@@ -78,8 +77,6 @@ function balanceKeysOf(_organizationId: string, terms: PlanTerms, grants: readon
 type Reading = {
   readonly accounts: ReadonlyMap<string, AccountRow>
   readonly states: ReadonlyMap<string, OrganizationState>
-  /** Open reservations whose time is over: their holds count no longer. */
-  readonly overdue: readonly Reservation[]
 }
 
 /** Reads organizations with the plan allowances that their next use would open, without opening them. */
@@ -104,6 +101,14 @@ async function readStates(
   const holding = [...new Set(active.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : [])))]
   const overdue = holding.length === 0 ? [] : await findOverdueReservations(client, holding, machineNow)
   keep(await findHeldGrants(client, overdue, grants))
+  // An open reservation whose time is over holds nothing any more.
+  for (const { organizationId, holds } of overdue) {
+    const own = grants.get(organizationId)!
+    for (const { grantId, amount } of holds) {
+      const grant = own.get(grantId)!
+      own.set(grantId, { ...grant, reserved: grant.reserved - amount })
+    }
+  }
   const wanted = found.flatMap((account) => {
     const { organizationId } = account
     const own = terms.get(organizationId)!
@@ -128,7 +133,7 @@ async function readStates(
       { organizationId, now, terms: terms.get(organizationId)!, grants: [...grants.get(organizationId)!.values()] },
     ]
   })
-  return { accounts: new Map(found.map((account) => [account.organizationId, account])), states: new Map(states), overdue }
+  return { accounts: new Map(found.map((account) => [account.organizationId, account])), states: new Map(states) }
 }
 
 function nameOf({ organizationId, plan }: { organizationId: string; plan: { id: string } }): {

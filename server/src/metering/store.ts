@@ -83,6 +83,7 @@ export async function findEventsOfKeys(tx: Queryable, claims: readonly KeyClaim[
 /** The events that settled reservations. */
 export async function findSettlements(tx: Queryable, reservations: readonly Reservation[]): Promise<readonly UsageEvent[]> {
   const settled = reservations.filter((reservation) => reservation.settledEventId !== null)
+  if (settled.length === 0) return []
   const found = await tx.query<EventRow>(
     `select ${EVENT_COLUMNS} from unnest($1::text[], $2::timestamptz[], $3::uuid[]) as s (organization_id, recorded_at, id)
      join usage_events e on e.organization_id = s.organization_id and e.recorded_at = s.recorded_at and e.id = s.id`,
