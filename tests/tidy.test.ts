@@ -29,7 +29,7 @@ function linesWith(paths: readonly string[], pattern: RegExp): string[] {
 
 /** The files that a file imports by a relative path, from the repository's root. */
 function importsOf(path: string): string[] {
-  return [...contents.get(path)!.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map(([, target]) =>
+  return [...contents.get(path)!.matchAll(/(?:from|import\(|import)\s*'(\.[^']+)'/g)].map(([, target]) =>
     normalize(join(dirname(path), target!)),
   )
 }
