@@ -106,7 +106,7 @@ function checkedPromotion(ctx: Ctx, id: string, owner: DiscountOwner, param: str
   const promotion = ctx.require('promotion_code', id, param)
   const now = ctx.now(owner.customer)
   const refuse = (message: string): never => {
-    throw invalidRequest(message, { param, code: 'promotion_code_not_applicable' })
+    throw invalidRequest(message, { param })
   }
   if (!promotion.active) refuse(`This promotion code is not active: ${promotion.code}`)
   if (promotion.expires_at !== null && promotion.expires_at <= now) refuse('This promotion code has expired.')

@@ -3,7 +3,7 @@ import { missing, cardError, invalidRequest, StripeError } from '../engine/error
 import type { Ctx } from '../engine/context.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCurrency } from './customer-balance.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { markDiscountEnded, redeemDiscounts } from './discount-rules.ts'
 import { composeInvoice, type StoredInvoice, totalsPatch } from './invoice-compose.ts'
 import { collectInvoice, paymentMethodOf, settleIfNothingDue, settlePaid } from './invoice-collect.ts'

@@ -62,7 +62,9 @@ export function changeSubscription(ctx: Ctx, id: string, params: UpdateParams, a
   const now = ctx.nowOf(before)
   const asked = movesOf(before, params, now)
   const items = changeItems(ctx, before, params.items ?? [], asked.anchor, now)
-  const resets = asked.resets || (items.changesInterval && intervalChangeResetsAnchor(before.billing_mode.type))
+  const movesAnchor =
+    items.changesInterval && before.status !== 'trialing' && intervalChangeResetsAnchor(before.billing_mode.type)
+  const resets = asked.resets || movesAnchor
   const moves = { ...asked, resets, anchor: resets ? { at: asked.trialEnd ?? now } : asked.anchor }
   const changed = storeChange(ctx, before, params, items, moves)
   const behavior = params.proration_behavior ?? 'create_prorations'
@@ -84,9 +86,17 @@ function movesOf(subscription: StoredSubscription, params: UpdateParams, now: nu
   if (trialEnd !== null && trialEnd > now + 730 * DAY_SECONDS) {
     throw invalidRequest('Invalid timestamp: can be no more than two years in the future.', { param: 'trial_end' })
   }
+  if (isTrialing && !endsTrial && trialEnd === null && params.billing_cycle_anchor?.type === 'now') {
+    throw invalidRequest(
+      'The billing cycle of a trialing subscription begins with the end of its trial. Pass `trial_end=now` to end it.',
+      {
+        param: 'billing_cycle_anchor',
+      },
+    )
+  }
   const resets = endsTrial || trialEnd !== null || params.billing_cycle_anchor?.type === 'now'
   const prorationDate = params.proration_date ?? now
-  checkProrationDate(subscription, prorationDate)
+  if (params.proration_date !== undefined) checkProrationDate(subscription, prorationDate)
   return { now, prorationDate, resets, trialEnd, endsTrial, anchor: resets ? { at: trialEnd ?? now } : anchorOf(subscription) }
 }
 

@@ -161,7 +161,7 @@ export function refuseUnpaid(outcome: InvoiceChargeOutcome): void {
   }
   throw new StripeError(402, {
     type: 'card_error',
-    code: 'subscription_payment_intent_requires_action',
+    code: 'invoice_payment_intent_requires_action',
     message:
       'Payment for this subscription requires additional user action before it can be completed successfully. Payment can be completed using the PaymentIntent associated with `subscription.latest_invoice`.',
   })

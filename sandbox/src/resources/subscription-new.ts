@@ -8,7 +8,7 @@ import { mergeMetadata } from '../engine/metadata.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
 import type { Params } from '../wire.gen.ts'
 import { billingSettings } from './billing-settings.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { redeemDiscounts } from './discount-rules.ts'
 import { type BilledSubscription, fullAmountOf, licensedLines, meteredLines, trialLine } from './invoice-lines.ts'
 import { isMetered, recurrenceOf } from './price-terms.ts'
@@ -24,6 +24,7 @@ import {
   withPeriod,
 } from './subscription-items-params.ts'
 import type { StoredSubscription } from './subscription-status.ts'
+import { requireRoomForSubscription } from './test-clock-limits.ts'
 
 export const CREATE_TAKES = [
   ...SHARED_TAKES,
@@ -56,6 +57,7 @@ export interface NewSubscription {
 /** Reads the parameters, checks them, and lays out the subscription. Redeems coupons and makes inline prices. */
 export function layOutSubscription(ctx: Ctx, params: CreateParams, customerId: string): NewSubscription {
   const customer = requireCustomer(ctx, customerId, 'customer')
+  requireRoomForSubscription(ctx, customer)
   const [firstItem] = params.items ?? []
   if (firstItem === undefined)
     throw invalidRequest('Missing required param: items.', { param: 'items', code: 'parameter_missing' })

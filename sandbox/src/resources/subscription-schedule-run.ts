@@ -139,7 +139,7 @@ export function enterPhase(
     items,
     proration_behavior: isBoundary && !resets ? 'none' : proration,
     metadata: { ...subscription.metadata, ...phase.metadata },
-    ...(resets && trialEnd === null ? { billing_cycle_anchor: { type: 'now' } } : {}),
+    ...(resets && trialEnd === null ? anchorReset(subscription, now) : {}),
     ...(trialEnd === null || trialEnd === subscription.trial_end ? {} : { trial_end: trialEnd }),
     ...(phase.discounts.length === 0 && subscription.discounts.length === 0
       ? {}
@@ -158,6 +158,12 @@ export function enterPhase(
     off_session: true,
     payment_behavior: canPay ? 'allow_incomplete' : 'default_incomplete',
   })
+}
+
+/** A running trial keeps its end as the anchor; one that is over now ends with the reset. */
+function anchorReset(subscription: StoredSubscription, now: number): Partial<UpdateParams> {
+  if (subscription.status !== 'trialing' || subscription.trial_end === null) return { billing_cycle_anchor: { type: 'now' } }
+  return subscription.trial_end <= now ? { trial_end: 'now' } : {}
 }
 
 function settingsOf(schedule: StoredSchedule, phase: Phase): Partial<UpdateParams> {

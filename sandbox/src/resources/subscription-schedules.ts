@@ -6,7 +6,7 @@ import { type Module, operation } from '../engine/module.ts'
 import { orNull } from '../engine/answer.ts'
 import type { Params } from '../wire.gen.ts'
 import { billingSettings } from './billing-settings.ts'
-import { requireCustomer } from './customers.ts'
+import { requireCustomer } from './customer-find.ts'
 import { cancelSubscription } from './subscription-cancel.ts'
 import { lastPeriodEndOf } from './subscription-items-params.ts'
 import {

@@ -1,0 +1,418 @@
+import type { Stripe } from 'stripe'
+import { expect, test } from 'vitest'
+import { at, NOW, startBillingBench } from '../../test/billing.ts'
+
+const END = at('2026-02-15T12:00:00Z')
+const HALF = NOW + (END - NOW) / 2
+
+const itemOf = (subscription: Stripe.Subscription, index = 0): Stripe.SubscriptionItem => {
+  const item = subscription.items.data[index]
+  if (item === undefined) throw new Error('no such item')
+  return item
+}
+
+const linesOf = (invoice: Stripe.Invoice): Array<[number, string | null]> =>
+  invoice.lines.data.map((line) => [line.amount, line.description])
+
+test('create_prorations waits for the renewal, whose preview and invoice agree', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [pro, team] = [await price(1000, { name: 'Pro' }), await price(2000, { name: 'Team' })]
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await advance(clock, HALF)
+  await stripe.subscriptions.update(subscription.id, { items: [{ id: itemOf(subscription).id, price: team.id }] })
+  expect((await stripe.invoices.list({ subscription: subscription.id })).data).toHaveLength(1)
+  expect(
+    (await stripe.invoiceItems.list({ customer: id, pending: true })).data.map((item) => [item.amount, item.proration]),
+  ).toEqual([
+    [1000, true],
+    [-500, true],
+  ])
+  const preview = await stripe.invoices.createPreview({ subscription: subscription.id })
+  expect(linesOf(preview)).toEqual([
+    [-500, 'Unused time on Pro after 31 Jan 2026'],
+    [1000, 'Remaining time on Team after 31 Jan 2026'],
+    [2000, '1 × Team (at $20.00 / month)'],
+  ])
+  await advance(clock, END + 3600)
+  const [renewal] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(renewal && linesOf(renewal)).toEqual(linesOf(preview))
+  expect(renewal).toMatchObject({ total: 2500, status: 'paid' })
+})
+
+test('none changes the price without any proration', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [pro, team] = [await price(1000), await price(2000)]
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await advance(clock, HALF)
+  await stripe.subscriptions.update(subscription.id, {
+    items: [{ id: itemOf(subscription).id, price: team.id }],
+    proration_behavior: 'none',
+  })
+  expect((await stripe.invoiceItems.list({ customer: id })).data).toEqual([])
+})
+
+test('flexible mode credits what was debited, classic mode the current price', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [three, five] = [await price(300), await price(500)]
+  const credits: number[] = []
+  for (const type of ['flexible', 'classic'] as const) {
+    const { id, clock } = await customer()
+    const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: three.id }], billing_mode: { type } })
+    await stripe.subscriptions.update(subscription.id, {
+      items: [{ id: itemOf(subscription).id, price: five.id }],
+      proration_behavior: 'none',
+    })
+    await advance(clock, NOW + (END - NOW) / 6 - (((END - NOW) / 6) % 1))
+    await stripe.subscriptions.cancel(subscription.id, { prorate: true })
+    const [credit] = (await stripe.invoiceItems.list({ customer: id, pending: true })).data
+    credits.push(credit?.amount ?? 0)
+  }
+  expect(credits).toEqual([-250, -417])
+})
+
+test('a quantity of seats is prorated, and a swapped price without quantity starts at one', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [seat, other] = [await price(1000, { name: 'Seat' }), await price(700, { name: 'Other' })]
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: seat.id, quantity: 3 }] })
+  await advance(clock, HALF)
+  const more = await stripe.subscriptions.update(subscription.id, {
+    items: [{ id: itemOf(subscription).id, quantity: 5 }],
+    proration_behavior: 'always_invoice',
+    expand: ['latest_invoice'],
+  })
+  expect(linesOf(more.latest_invoice as Stripe.Invoice)).toEqual([
+    [-1500, 'Unused time on 3 × Seat after 31 Jan 2026'],
+    [2500, 'Remaining time on 5 × Seat after 31 Jan 2026'],
+  ])
+  const swapped = await stripe.subscriptions.update(subscription.id, {
+    items: [{ id: itemOf(subscription).id, price: other.id }],
+  })
+  expect(itemOf(swapped).quantity).toBe(1)
+})
+
+test('items are added, changed and removed one by one', async () => {
+  const { stripe, price, customer, mark, since } = await startBillingBench()
+  const [pro, extra] = [await price(1000), await price(500, { name: 'Extra' })]
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  mark()
+  const added = await stripe.subscriptionItems.create({ subscription: subscription.id, price: extra.id, quantity: 2 })
+  expect(added).toMatchObject({ quantity: 2, current_period_start: NOW, current_period_end: END, subscription: subscription.id })
+  expect(since()).toEqual(['customer.subscription.updated', 'invoiceitem.created'])
+  expect(await stripe.subscriptionItems.update(added.id, { metadata: { seat: 'a' }, quantity: 3 })).toMatchObject({ quantity: 3 })
+  expect((await stripe.subscriptionItems.list({ subscription: subscription.id })).data.map((item) => item.id)).toEqual([
+    itemOf(subscription).id,
+    added.id,
+  ])
+  expect(await stripe.subscriptionItems.del(added.id)).toMatchObject({ id: added.id, deleted: true })
+  await expect(stripe.subscriptionItems.del(itemOf(subscription).id)).rejects.toMatchObject({ statusCode: 400, param: 'items' })
+  await expect(stripe.subscriptionItems.retrieve(added.id)).rejects.toMatchObject({ statusCode: 404, code: 'resource_missing' })
+})
+
+test('resetting the anchor bills a whole period now and credits the rest of the old one', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await advance(clock, HALF)
+  const reset = await stripe.subscriptions.update(subscription.id, {
+    billing_cycle_anchor: { type: 'now' },
+    expand: ['latest_invoice'],
+  })
+  expect(itemOf(reset)).toMatchObject({ current_period_start: HALF, current_period_end: at('2026-02-28T00:00:00Z') })
+  expect(linesOf(reset.latest_invoice as Stripe.Invoice).map(([amount]) => amount)).toEqual([-500, 1000])
+  expect(reset.latest_invoice).toMatchObject({ status: 'paid', total: 500 })
+})
+
+test('a change that is only made when it is paid waits, and is made by the payment', async () => {
+  const { stripe, price, customer, mark, since } = await startBillingBench()
+  const [pro, team] = [await price(1000), await price(5000)]
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.subscriptions.update(subscription.id, { default_payment_method: failing.id })
+  mark()
+  const waiting = await stripe.subscriptions.update(subscription.id, {
+    items: [{ id: itemOf(subscription).id, price: team.id }],
+    proration_behavior: 'always_invoice',
+    payment_behavior: 'pending_if_incomplete',
+  })
+  expect(itemOf(waiting).price.id).toBe(pro.id)
+  expect(waiting).toMatchObject({ status: 'active', pending_update: { subscription_items: [{ price: { id: team.id } }] } })
+  const good = await stripe.paymentMethods.attach('pm_card_visa', { customer: id })
+  await stripe.invoices.pay(waiting.latest_invoice as string, { payment_method: good.id })
+  const made = await stripe.subscriptions.retrieve(subscription.id)
+  expect(itemOf(made).price.id).toBe(team.id)
+  expect(made.pending_update).toBeNull()
+  expect(since()).toContain('customer.subscription.pending_update_applied')
+})
+
+test('a change that is not paid in time is dropped, and its invoice voided', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [pro, team] = [await price(1000), await price(5000)]
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.subscriptions.update(subscription.id, { default_payment_method: failing.id })
+  const waiting = await stripe.subscriptions.update(subscription.id, {
+    items: [{ id: itemOf(subscription).id, price: team.id }],
+    proration_behavior: 'always_invoice',
+    payment_behavior: 'pending_if_incomplete',
+  })
+  await advance(clock, NOW + 23 * 3600)
+  expect((await stripe.subscriptions.retrieve(subscription.id)).pending_update).toBeNull()
+  expect((await stripe.invoices.retrieve(waiting.latest_invoice as string)).status).toBe('void')
+})
+
+test('a trial ended now is billed now; a trial added to a running subscription is free from now on', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const pro = await price(1000)
+  const { id } = await customer()
+  const trial = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }], trial_period_days: 30 })
+  const ended = await stripe.subscriptions.update(trial.id, { trial_end: 'now', expand: ['latest_invoice'] })
+  expect(ended).toMatchObject({ status: 'active', trial_end: NOW, billing_cycle_anchor: NOW })
+  expect(ended.latest_invoice).toMatchObject({ status: 'paid', total: 1000, billing_reason: 'subscription_update' })
+  const extended = await stripe.subscriptions.update(trial.id, {
+    trial_end: NOW + 86_400 * 10,
+    proration_behavior: 'none',
+    expand: ['latest_invoice'],
+  })
+  expect(extended).toMatchObject({ status: 'trialing', trial_end: NOW + 86_400 * 10 })
+  expect(extended.latest_invoice).toMatchObject({ total: 0, status: 'paid' })
+})
+
+test('paused collection keeps, voids or writes off the invoices of renewals', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const outcomes: Record<string, string | null | undefined> = {}
+  for (const behavior of ['keep_as_draft', 'void', 'mark_uncollectible'] as const) {
+    const { id, clock } = await customer()
+    const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+    await stripe.subscriptions.update(subscription.id, { pause_collection: { behavior } })
+    await advance(clock, END + 3600)
+    const [renewal] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+    outcomes[behavior] = renewal?.status
+    expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
+  }
+  expect(outcomes).toEqual({ keep_as_draft: 'draft', void: 'void', mark_uncollectible: 'uncollectible' })
+})
+
+test('a paused subscription makes no invoices until it is resumed', async () => {
+  const { stripe, price, customer, advance, mark, since } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await advance(clock, HALF)
+  mark()
+  const paused = await stripe.subscriptions.pause(subscription.id)
+  expect(paused).toMatchObject({ status: 'paused', status_details: { paused: { subscription: { type: 'pause_requested' } } } })
+  expect(since()).toEqual(['invoiceitem.created', 'customer.subscription.updated', 'customer.subscription.paused'])
+  await advance(clock, END + 86_400)
+  expect((await stripe.invoices.list({ subscription: subscription.id })).data).toHaveLength(1)
+  mark()
+  const resumed = await stripe.subscriptions.resume(subscription.id, { expand: ['latest_invoice'] })
+  expect(resumed).toMatchObject({ status: 'active', billing_cycle_anchor: END + 86_400 })
+  expect(resumed.latest_invoice).toMatchObject({ status: 'paid', total: 500 })
+  expect(since()).toContain('customer.subscription.resumed')
+})
+
+test('a subscription that cannot be paid when it is resumed stays paused with its invoice voided', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await stripe.subscriptions.pause(subscription.id, { bill_for: { unused_time_from: { type: 'none' } } })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.subscriptions.update(subscription.id, { default_payment_method: failing.id })
+  const resumed = await stripe.subscriptions.resume(subscription.id, { payment_behavior: 'resume_on_payment_success' })
+  expect(resumed.status).toBe('paused')
+  await advance(clock, NOW + 23 * 3600)
+  expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('paused')
+  expect((await stripe.invoices.retrieve(resumed.latest_invoice as string)).status).toBe('void')
+})
+
+test('the first period up to a future anchor is prorated, and a configured day keeps month ends', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(3100)
+  const { id, clock } = await customer()
+  const anchored = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: pro.id }],
+    billing_cycle_anchor: at('2026-02-01T00:00:00Z'),
+    expand: ['latest_invoice'],
+  })
+  expect(itemOf(anchored)).toMatchObject({ current_period_start: NOW, current_period_end: at('2026-02-01T00:00:00Z') })
+  expect(anchored.latest_invoice).toMatchObject({ total: 1650 })
+  await stripe.subscriptions.cancel(anchored.id)
+  const monthEnd = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: pro.id }],
+    billing_cycle_anchor_config: { day_of_month: 31, hour: 0 },
+  })
+  expect(itemOf(monthEnd).current_period_end).toBe(at('2026-01-31T00:00:00Z'))
+  await advance(clock, at('2026-01-31T01:00:00Z'))
+  await advance(clock, at('2026-02-28T01:00:00Z'))
+  expect(itemOf(await stripe.subscriptions.retrieve(monthEnd.id)).current_period_end).toBe(at('2026-03-31T00:00:00Z'))
+  await expect(
+    stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }], billing_cycle_anchor: at('2026-09-01T00:00:00Z') }),
+  ).rejects.toMatchObject({ statusCode: 400, param: 'billing_cycle_anchor' })
+})
+
+test('a backdated start bills the time since then with the first period', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const pro = await price(3100)
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: pro.id }],
+    backdate_start_date: at('2025-12-15T12:00:00Z'),
+    expand: ['latest_invoice'],
+  })
+  expect(subscription.start_date).toBe(at('2025-12-15T12:00:00Z'))
+  expect(linesOf(subscription.latest_invoice as Stripe.Invoice).map(([amount]) => amount)).toEqual([3100, 3100])
+})
+
+test('a monthly price becomes yearly: classic mode starts a new year now, flexible mode keeps the anchor', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const monthly = await price(1000)
+  const yearly = await price(10_000, { recurring: { interval: 'year' } })
+  const outcomes: Record<string, unknown> = {}
+  for (const type of ['classic', 'flexible'] as const) {
+    const { id, clock } = await customer()
+    const subscription = await stripe.subscriptions.create({
+      customer: id,
+      items: [{ price: monthly.id }],
+      billing_mode: { type },
+    })
+    await advance(clock, HALF)
+    const changed = await stripe.subscriptions.update(subscription.id, {
+      items: [{ id: itemOf(subscription).id, price: yearly.id }],
+      expand: ['latest_invoice'],
+    })
+    const invoice = changed.latest_invoice as Stripe.Invoice
+    outcomes[type] = [itemOf(changed).current_period_end, invoice.lines.data.map((line) => line.amount), invoice.status]
+  }
+  const whole = at('2027-01-15T12:00:00Z') - NOW
+  const rest = Math.round((10_000 * (at('2027-01-15T12:00:00Z') - HALF)) / whole)
+  expect(outcomes).toEqual({
+    classic: [at('2027-01-31T00:00:00Z'), [-500, 10_000], 'paid'],
+    flexible: [at('2027-01-15T12:00:00Z'), [-500, rest], 'paid'],
+  })
+})
+
+test('items of different intervals are billed by themselves in flexible mode and refused in classic mode', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const monthly = await price(1000)
+  const quarterly = await price(5000, { recurring: { interval: 'month', interval_count: 3 } })
+  const { id, clock } = await customer()
+  const items = [{ price: monthly.id }, { price: quarterly.id }]
+  await expect(stripe.subscriptions.create({ customer: id, items, billing_mode: { type: 'classic' } })).rejects.toMatchObject({
+    param: 'items',
+  })
+  const subscription = await stripe.subscriptions.create({ customer: id, items, expand: ['latest_invoice'] })
+  expect(subscription.latest_invoice).toMatchObject({ total: 6000 })
+  await advance(clock, END + 3600)
+  const [renewal] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(renewal).toMatchObject({ total: 1000 })
+  const rolled = await stripe.subscriptions.retrieve(subscription.id)
+  expect(rolled.items.data.map((item) => item.current_period_end)).toEqual([
+    at('2026-03-15T12:00:00Z'),
+    at('2026-04-15T12:00:00Z'),
+  ])
+})
+
+test('a date to cancel at within the period credits what follows it, and is billed back when it is taken away', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await stripe.subscriptions.update(subscription.id, { cancel_at: HALF })
+  await stripe.subscriptions.update(subscription.id, { cancel_at: '' })
+  await stripe.subscriptions.update(subscription.id, { cancel_at: HALF })
+  const items = (await stripe.invoiceItems.list({ customer: id, pending: true })).data.map((item) => item.amount)
+  expect(items).toEqual([-500, 500, -500])
+  await advance(clock, HALF)
+  expect(await stripe.subscriptions.retrieve(subscription.id)).toMatchObject({ status: 'canceled', ended_at: HALF })
+  expect((await stripe.customers.retrieve(id)) as Stripe.Customer).toMatchObject({ balance: -500 })
+})
+
+test('a sent invoice is due after its days and makes the subscription past due when it is not paid', async () => {
+  const { stripe, price, customer, advance, mark, since } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer(null)
+  const subscription = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: pro.id }],
+    collection_method: 'send_invoice',
+    days_until_due: 7,
+    expand: ['latest_invoice'],
+  })
+  expect(subscription).toMatchObject({ status: 'active', latest_invoice: { status: 'draft' } })
+  const invoice = subscription.latest_invoice as Stripe.Invoice
+  await advance(clock, NOW + 3600)
+  expect(await stripe.invoices.retrieve(invoice.id)).toMatchObject({ status: 'open', due_date: NOW + 3600 + 7 * 86_400 })
+  mark()
+  await advance(clock, NOW + 3600 + 7 * 86_400)
+  expect(since()).toEqual(['invoice.overdue', 'customer.subscription.updated'])
+  expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('past_due')
+  await stripe.invoices.pay(invoice.id, { paid_out_of_band: true })
+  expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
+})
+
+test('a trial without a payment method ends as its settings say', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const outcomes: Record<string, string> = {}
+  for (const missing_payment_method of ['cancel', 'pause', 'create_invoice'] as const) {
+    const { id, clock } = await customer(null)
+    const subscription = await stripe.subscriptions.create({
+      customer: id,
+      items: [{ price: pro.id }],
+      trial_period_days: 7,
+      trial_settings: { end_behavior: { missing_payment_method } },
+    })
+    await advance(clock, NOW + 7 * 86_400 + 3600)
+    outcomes[missing_payment_method] = (await stripe.subscriptions.retrieve(subscription.id)).status
+  }
+  expect(outcomes).toEqual({ cancel: 'canceled', pause: 'paused', create_invoice: 'past_due' })
+})
+
+test('when all tries failed the account setting decides', async () => {
+  const outcomes: Record<string, string> = {}
+  for (const afterRetries of ['unpaid', 'past_due'] as const) {
+    const { stripe, price, customer, advance } = await startBillingBench({ billing: { afterRetries, retryOffsets: [86_400] } })
+    const pro = await price(1000)
+    const { id, clock } = await customer()
+    const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+    const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+    await stripe.customers.update(id, { invoice_settings: { default_payment_method: failing.id } })
+    await advance(clock, END + 3600 + 86_400)
+    outcomes[afterRetries] = (await stripe.subscriptions.retrieve(subscription.id)).status
+    await advance(clock, at('2026-03-15T14:00:00Z'))
+    const [next] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+    expect(next?.status).toBe(afterRetries === 'unpaid' ? 'draft' : 'open')
+  }
+  expect(outcomes).toEqual({ unpaid: 'unpaid', past_due: 'past_due' })
+})
+
+test('after a hard decline nothing is charged until there is another payment method', async () => {
+  const { stripe, price, customer, advance, sandbox } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const absent = await stripe.paymentMethods.attach('pm_card_authenticationRequired', { customer: id })
+  await stripe.customers.update(id, { invoice_settings: { default_payment_method: absent.id } })
+  await advance(clock, END + 3600)
+  const tried = sandbox.all('charge').length
+  await advance(clock, END + 3600 + 3 * 86_400)
+  const [invoice] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(invoice).toMatchObject({ status: 'open', attempt_count: 3 })
+  expect(sandbox.all('charge')).toHaveLength(tried)
+  const good = await stripe.paymentMethods.attach('pm_card_visa', { customer: id })
+  await stripe.customers.update(id, { invoice_settings: { default_payment_method: good.id } })
+  await advance(clock, END + 3600 + 5 * 86_400)
+  expect(await stripe.invoices.retrieve(invoice?.id ?? '')).toMatchObject({ status: 'paid', attempt_count: 4 })
+})

@@ -1,0 +1,151 @@
+import type { Stripe } from 'stripe'
+import { expect, test } from 'vitest'
+import { at, NOW, startBillingBench } from '../../test/billing.ts'
+
+const END = at('2026-02-15T12:00:00Z')
+const NEXT = at('2026-03-15T12:00:00Z')
+
+test('a downgrade at the end of the period: a schedule from the subscription swaps the price at the boundary', async () => {
+  const { stripe, price, customer, advance, mark, since } = await startBillingBench()
+  const [team, pro] = [await price(3000, { name: 'Team' }), await price(1000, { name: 'Pro' })]
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: team.id }] })
+  const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription.id })
+  expect(schedule).toMatchObject({
+    status: 'active',
+    subscription: subscription.id,
+    end_behavior: 'release',
+    current_phase: { start_date: NOW, end_date: END },
+    phases: [{ items: [{ price: team.id, quantity: 1 }], start_date: NOW, end_date: END }],
+  })
+  expect((await stripe.subscriptions.retrieve(subscription.id)).schedule).toBe(schedule.id)
+  const [current] = schedule.phases
+  const planned = await stripe.subscriptionSchedules.update(schedule.id, {
+    phases: [
+      { items: [{ price: team.id, quantity: 1 }], start_date: current?.start_date ?? 0, end_date: current?.end_date ?? 0 },
+      { items: [{ price: pro.id, quantity: 1 }], duration: { interval: 'month', interval_count: 1 } },
+    ],
+  })
+  expect(planned.phases.map((phase) => [phase.start_date, phase.end_date])).toEqual([
+    [NOW, END],
+    [END, NEXT],
+  ])
+  expect((await stripe.subscriptions.retrieve(subscription.id)).items.data[0]?.price.id).toBe(team.id)
+  await advance(clock, END - 1)
+  mark()
+  await advance(clock, END + 3600)
+  expect((await stripe.subscriptions.retrieve(subscription.id)).items.data[0]?.price.id).toBe(pro.id)
+  const [renewal] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(renewal).toMatchObject({
+    total: 1000,
+    status: 'paid',
+    lines: { data: [{ description: '1 × Pro (at $10.00 / month)' }] },
+  })
+  expect(since()).toContain('subscription_schedule.updated')
+  await advance(clock, NEXT)
+  expect(await stripe.subscriptionSchedules.retrieve(schedule.id)).toMatchObject({
+    status: 'released',
+    released_subscription: subscription.id,
+    subscription: null,
+  })
+  expect(await stripe.subscriptions.retrieve(subscription.id)).toMatchObject({ schedule: null, status: 'active' })
+})
+
+test('a schedule in the future starts its subscription then, and cancels it after its last phase', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const start = NOW + 86_400
+  const schedule = await stripe.subscriptionSchedules.create({
+    customer: id,
+    start_date: start,
+    end_behavior: 'cancel',
+    phases: [{ items: [{ price: pro.id }], duration: { interval: 'month', interval_count: 2 } }],
+  })
+  expect(schedule).toMatchObject({ status: 'not_started', subscription: null })
+  await advance(clock, start)
+  const started = await stripe.subscriptionSchedules.retrieve(schedule.id, { expand: ['subscription'] })
+  const end = at('2026-03-16T12:00:00Z')
+  expect(started).toMatchObject({ status: 'active', subscription: { status: 'active', start_date: start, cancel_at: end } })
+  await advance(clock, at('2026-02-16T14:00:00Z'))
+  await advance(clock, end)
+  expect(await stripe.subscriptionSchedules.retrieve(schedule.id)).toMatchObject({ status: 'completed', completed_at: end })
+  const subscription = await stripe.subscriptions.retrieve((started.subscription as Stripe.Subscription).id)
+  expect(subscription).toMatchObject({ status: 'canceled', ended_at: end })
+  expect((await stripe.invoices.list({ subscription: subscription.id })).data.map((invoice) => invoice.total)).toEqual([
+    1000, 1000,
+  ])
+})
+
+test('a phase can begin with a trial, change the quantity within a period, and take coupons', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const seat = await price(1000, { name: 'Seat' })
+  const coupon = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+  const { id, clock } = await customer()
+  const schedule = await stripe.subscriptionSchedules.create({
+    customer: id,
+    start_date: 'now',
+    phases: [
+      { items: [{ price: seat.id, quantity: 1 }], end_date: NOW + 7 * 86_400, trial: true },
+      {
+        items: [{ price: seat.id, quantity: 2 }],
+        discounts: [{ coupon: coupon.id }],
+        duration: { interval: 'month', interval_count: 1 },
+      },
+    ],
+  })
+  expect(schedule).toMatchObject({ status: 'active', current_phase: { start_date: NOW, end_date: NOW + 7 * 86_400 } })
+  const subscription = await stripe.subscriptions.retrieve(schedule.subscription as string)
+  expect(subscription).toMatchObject({ status: 'trialing', trial_end: NOW + 7 * 86_400, schedule: schedule.id })
+  await advance(clock, NOW + 7 * 86_400 + 3600)
+  const [invoice] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(invoice).toMatchObject({ subtotal: 2000, total: 1000, status: 'paid' })
+})
+
+test('a phase that bills at another interval starts its cycle anew', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const monthly = await price(1000)
+  const yearly = await price(10_000, { recurring: { interval: 'year' } })
+  const { id, clock } = await customer()
+  const schedule = await stripe.subscriptionSchedules.create({
+    customer: id,
+    start_date: 'now',
+    phases: [{ items: [{ price: monthly.id }], end_date: END }, { items: [{ price: yearly.id }] }],
+  })
+  await advance(clock, END + 3600)
+  const subscription = await stripe.subscriptions.retrieve(schedule.subscription as string, { expand: ['latest_invoice'] })
+  expect(subscription.items.data[0]).toMatchObject({
+    price: { id: yearly.id },
+    current_period_start: END,
+    current_period_end: at('2027-02-15T12:00:00Z'),
+  })
+  expect(subscription.latest_invoice).toMatchObject({ total: 10_000 })
+  const invoices = await stripe.invoices.list({ subscription: subscription.id })
+  expect(invoices.data.map((invoice) => invoice.total)).toEqual([10_000, 1000])
+})
+
+test('releasing keeps the subscription, canceling ends it', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const pro = await price(1000)
+  const { id } = await customer()
+  const phases = [{ items: [{ price: pro.id }], duration: { interval: 'month' as const, interval_count: 1 } }]
+  const kept = await stripe.subscriptionSchedules.create({ customer: id, start_date: 'now', phases })
+  expect(await stripe.subscriptionSchedules.release(kept.id)).toMatchObject({ status: 'released', subscription: null })
+  expect((await stripe.subscriptions.retrieve(kept.subscription as string)).status).toBe('active')
+  const ended = await stripe.subscriptionSchedules.create({ customer: id, start_date: 'now', phases })
+  expect(await stripe.subscriptionSchedules.cancel(ended.id)).toMatchObject({ status: 'canceled', canceled_at: NOW })
+  expect((await stripe.subscriptions.retrieve(ended.subscription as string)).status).toBe('canceled')
+  await expect(stripe.subscriptionSchedules.update(ended.id, { metadata: { a: 'b' } })).rejects.toMatchObject({ statusCode: 400 })
+})
+
+test('canceling the subscription takes its schedule with it', async () => {
+  const { stripe, price, customer, mark, since } = await startBillingBench()
+  const pro = await price(1000)
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription.id })
+  mark()
+  await stripe.subscriptions.cancel(subscription.id)
+  expect(since()).toEqual(['customer.subscription.deleted', 'subscription_schedule.canceled'])
+  expect((await stripe.subscriptionSchedules.retrieve(schedule.id)).status).toBe('canceled')
+})
