@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest'
 import { clientFor, startTestSandbox } from '../../test/contract.ts'
+import { RequestLog } from '../control/request-log.ts'
+import { clockStateOf } from '../engine/clock.ts'
+import { Engine } from '../engine/engine.ts'
+import { createRandom } from '../engine/random.ts'
+import { Chaos } from '../events/chaos.ts'
+import { Api } from './api.ts'
+import { RateLimiter } from './rate-limit.ts'
 
 const FORM = { 'content-type': 'application/x-www-form-urlencoded', authorization: 'Bearer sk_test_x' }
 
@@ -38,14 +45,22 @@ test('names the missing parameter', async () => {
   })
 })
 
-test('an operation or a parameter that is not emulated is refused by name, never answered with a made-up success', async () => {
+test('a parameter that is not emulated is refused by name, never answered with a made-up success', async () => {
   const { fetch, sandbox } = await startTestSandbox()
-  const operation = await post(fetch, '/v1/customers/cus_1/tax_ids', 'type=eu_vat&value=DE123')
-  expect(operation.status).toBe(400)
-  expect(operation.body.error?.['message']).toContain('POST /v1/customers/{id}/tax_ids')
-  const parameter = await post(fetch, '/v1/customers', 'cash_balance[settings][reconciliation_mode]=manual')
-  expect(parameter.body.error).toMatchObject({ param: 'cash_balance' })
+  const { status, body } = await post(fetch, '/v1/customers', 'name=x&cash_balance[settings][reconciliation_mode]=manual')
+  expect([status, body.error?.['param']]).toEqual([400, 'cash_balance'])
+  expect(body.error?.['message']).toBe("The parameter 'cash_balance' of POST /v1/customers is not supported by this sandbox.")
   expect(sandbox.all('customer')).toEqual([])
+})
+
+test('an operation of the contract that nothing carries out is refused by name', async () => {
+  const clock = clockStateOf('real', 0)
+  const engine = new Engine({ modules: [], random: createRandom(1), clock, journal: null, report: () => {} })
+  const api = new Api(engine, [], { chaos: new Chaos({}, 1), limiter: new RateLimiter({}), log: new RequestLog(), apiKeys: null })
+  const headers = { authorization: 'Bearer sk_test_x' }
+  const answer = await api.answer({ method: 'POST', pathname: '/v1/customers', search: '', headers, body: 'name=x' })
+  expect(answer.status).toBe(400)
+  expect(answer.body).toContain('The operation POST /v1/customers (Customer.create) is not supported by this sandbox.')
 })
 
 test('wants a test key: by bearer or as user name, from the list when there is one', async () => {

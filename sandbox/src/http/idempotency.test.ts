@@ -41,6 +41,13 @@ test('a request that failed its validation is not stored: the key is free', asyn
   expect(await stripe.customers.create({ name: 'x' }, { idempotencyKey: 'k' })).toMatchObject({ name: 'x' })
 })
 
+test('what the sandbox does not support leaves the key free as well', async () => {
+  const { stripe } = await startTestSandbox()
+  const create = (params: object) => stripe.paymentMethods.create(params, { idempotencyKey: 'k' })
+  await expect(create({ type: 'klarna' })).rejects.toMatchObject({ message: expect.stringContaining('not supported') as string })
+  expect(await create({ type: 'card', card: { token: 'tok_visa' } })).toMatchObject({ type: 'card' })
+})
+
 test('an operation that failed is answered with the same failure again', async () => {
   const { stripe } = await startTestSandbox()
   const create = () => stripe.prices.create({ currency: 'usd', unit_amount: 5, product: 'prod_later' }, { idempotencyKey: 'k' })
