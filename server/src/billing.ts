@@ -2,14 +2,25 @@ import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
+import { registerOnboardingRoutes } from './subscriptions/onboarding-routes.ts'
+import { registerTenantRoutes } from './subscriptions/tenant-routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
+import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { registerClockRoutes } from './stripe/clock-routes.ts'
 import { registerEventRoutes } from './stripe/event-routes.ts'
 import { registerWebhookRoutes } from './stripe/webhook-routes.ts'
 
-/** All routes of billing. `kick` wakes the worker of the inbox (`StripeWorkers.kick`). */
-export function registerBillingRoutes(app: App, context: BillingContext, kick: () => void): void {
+export type BillingParts = {
+  /** Wakes the worker of the inbox (`StripeWorkers.kick`). */
+  readonly kick: () => void
+  /** For those routes that make an organization too (KF-4, KF-5). */
+  readonly organizations: OrganizationsContext
+}
+
+/** All routes of billing. */
+export function registerBillingRoutes(app: App, context: BillingContext, parts: BillingParts): void {
+  const { kick } = parts
   registerWebhookRoutes(app, context, kick)
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
@@ -17,4 +28,6 @@ export function registerBillingRoutes(app: App, context: BillingContext, kick: (
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
   registerStandingRoutes(app, context)
+  registerTenantRoutes(app, context, parts.organizations)
+  registerOnboardingRoutes(app, context, parts.organizations)
 }

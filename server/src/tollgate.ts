@@ -115,7 +115,11 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerUsageRoutes(app, services.usage),
-      (app) => registerBillingRoutes(app, services.billing, () => services.stripeWorkers.kick()),
+      (app) =>
+        registerBillingRoutes(app, services.billing, {
+          kick: () => services.stripeWorkers.kick(),
+          organizations: services.organizations,
+        }),
     ],
   })
 }

@@ -13,6 +13,7 @@ import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 import { registerBillingRoutes } from '../src/billing.ts'
+import type { OrganizationsContext } from '../src/organizations/actions.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
@@ -157,8 +158,21 @@ function createTestApp(context: BillingContext, kick: () => void): App {
   return createApp({
     log: pino({ level: 'silent' }),
     authenticate: async (request) => principalOf(request.headers.get('x-caller') ?? 'nobody'),
-    register: [(app) => registerBillingRoutes(app, context, kick)],
+    register: [(app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) })],
   })
+}
+
+function organizationsOf({ db, clock, catalogs }: BillingContext): OrganizationsContext {
+  const { version, catalog } = catalogs.current
+  return {
+    db,
+    clock,
+    keySecret: 'a secret of thirty-two characters',
+    tenantPrefix: 'Jeturing_',
+    onCreated: (tx, { organizationId, now }) =>
+      insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now }),
+    attachTestClock: null,
+  }
 }
 
 function principalOf(caller: string): Principal | null {

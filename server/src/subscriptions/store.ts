@@ -105,3 +105,12 @@ export async function findBillingFacts(db: Queryable, organizationId: string): P
   )
   return rows[0] ?? { paymentMethodId: null, nextInvoiceAt: null, syncedAt: null, openInvoiceUrl: null }
 }
+
+/** What is owed on open invoices, in minor units. */
+export async function sumOpenInvoices(db: Queryable, organizationId: string): Promise<number> {
+  const { rows } = await db.query<{ sum: string }>(
+    `select coalesce(sum(amount_remaining_minor), 0)::text as sum from stripe_invoices where organization_id = $1 and status = 'open'`,
+    [organizationId],
+  )
+  return Number(rows[0]!.sum)
+}

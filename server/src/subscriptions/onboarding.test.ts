@@ -1,0 +1,184 @@
+import { Stripe } from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { mayTake, type OnboardingStep } from './onboarding-steps.ts'
+
+const billing = testBilling({ webhooks: false })
+let priceId = ''
+let stripe: Stripe
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  const { rows } = await billing.database.db.query<{ id: string }>(
+    `select stripe_price_id as id from plan_prices where plan_key = 'pro'`,
+  )
+  priceId = rows[0]!.id
+  const { host, port, protocol } = billing.sandbox
+  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+})
+
+type Data = Record<string, string | null>
+
+async function step(
+  path: string,
+  body: Record<string, unknown>,
+): Promise<{ status: number; body: Record<string, unknown>; data: Data }> {
+  const answer = await billing.call('operator', 'POST', `/api/v1/onboarding/${path}`, body)
+  return { ...answer, data: (answer.body['data'] ?? {}) as Data }
+}
+
+const start = (company: string) =>
+  step('start', { email: 'kali@example.com', name: 'Kali', company_name: company, phone: '+1 555 0100' })
+
+describe('KF-4 onboarding', () => {
+  test('walks six steps to a tenant with a customer, a card and a subscription in its trial', async () => {
+    await billing.call('operator', 'POST', '/api/v1/billing/discounts', { code: 'WELCOME', percent_off: 10, duration: 'once' })
+    const started = await start('Forensics')
+    expect(started).toMatchObject({
+      status: 200,
+      body: { success: true },
+      data: { status: 'started', next_step: 'create_customer' },
+    })
+    const { session_id, tenant_id } = started.data
+    expect(tenant_id).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
+
+    const customer = await step('step/create-customer', { session_id })
+    expect(customer.data).toMatchObject({ next_step: 'setup_payment', customer_id: expect.stringMatching(/^cus_/) as string })
+    const payment = await step('step/setup-payment', { session_id, return_url: 'http://localhost:3000/done' })
+    expect(payment.data).toMatchObject({ next_step: 'select_plan', setup_intent_id: expect.stringMatching(/^seti_/) as string })
+    expect(payment.data['client_secret']).toContain(payment.data['setup_intent_id'])
+    // What Stripe's form does in the browser.
+    await stripe.setupIntents.confirm(payment.data['setup_intent_id']!, {
+      payment_method: 'pm_card_visa',
+      return_url: 'http://localhost:3000/done',
+    })
+
+    const plan = await step('step/select-plan', { session_id, plan_id: 'pro', price_id: priceId, discount_code: 'welcome' })
+    expect(plan.data).toMatchObject({ next_step: 'create_subscription', discount_code: 'WELCOME' })
+    const subscribed = await step('step/create-subscription', { session_id })
+    expect(subscribed.data, JSON.stringify(subscribed.body)).toMatchObject({ next_step: 'complete', status: 'trialing' })
+    const completed = await step('complete', { session_id })
+    expect(completed.data).toMatchObject({
+      tenant_id,
+      customer_id: customer.data['customer_id'],
+      subscription_id: subscribed.data['subscription_id'],
+      status: 'completed',
+    })
+    expect(completed.data['message']).not.toBe('')
+
+    const status = await billing.call('operator', 'GET', `/api/v1/billing/status/tenant/${tenant_id}`)
+    expect(status.body).toMatchObject({
+      tenant_id,
+      customer_id: customer.data['customer_id'],
+      has_active_subscription: true,
+      subscription_status: 'trialing',
+      is_delinquent: false,
+      outstanding_balance_cents: 0,
+      next_invoice_amount_cents: 2900,
+      payment_method_configured: true,
+    })
+    const secrets = await billing.database.db.query(`select 1 from stripe_intents where result::text like '%_secret_%'`)
+    expect(secrets.rows).toEqual([])
+  })
+
+  test('refuses a step out of order and names the one that is due', async () => {
+    const { session_id } = (await start('Hasty')).data
+    const early = await step('step/create-subscription', { session_id })
+    expect(early).toMatchObject({ status: 409, body: { code: 'conflict', next_step: 'create_customer' } })
+    await step('step/create-customer', { session_id })
+    expect(await step('step/create-customer', { session_id })).toMatchObject({
+      status: 409,
+      body: { next_step: 'setup_payment' },
+    })
+    expect(await step('complete', { session_id })).toMatchObject({ status: 409, body: { next_step: 'setup_payment' } })
+    expect((await step('complete', { session_id: 'onb_nowhere' })).status).toBe(404)
+  })
+
+  test('refuses a price that does not sell the plan, and leads nobody elsewhere', async () => {
+    const { session_id } = (await start('Picky')).data
+    await step('step/create-customer', { session_id })
+    expect((await step('step/setup-payment', { session_id, return_url: 'https://evil.example/' })).status).toBe(400)
+    await step('step/setup-payment', { session_id })
+    expect((await step('step/select-plan', { session_id, plan_id: 'starter', price_id: priceId })).body['code']).toBe(
+      'unknown_price',
+    )
+    expect((await step('step/select-plan', { session_id, plan_id: 'pro', price_id: 'price_foreign' })).body['code']).toBe(
+      'unknown_price',
+    )
+  })
+
+  test('is for operators', async () => {
+    const body = { email: 'a@example.com', name: 'A', company_name: 'A' }
+    await billing.createOrganization('somebody')
+    expect((await billing.call('nobody', 'POST', '/api/v1/onboarding/start', body)).status).toBe(401)
+    expect((await billing.call('somebody', 'POST', '/api/v1/onboarding/start', body)).status).toBe(403)
+  })
+
+  test('only the two steps of which nothing has come may be taken again', () => {
+    const steps: OnboardingStep[] = ['create_customer', 'setup_payment', 'select_plan', 'create_subscription', 'complete']
+    const allowed = steps.flatMap((taken) =>
+      [...steps, 'completed' as const].filter((due) => mayTake(taken, due)).map((due) => `${taken} while ${due}`),
+    )
+    expect(allowed).toEqual([
+      'create_customer while create_customer',
+      'setup_payment while setup_payment',
+      'setup_payment while select_plan',
+      'select_plan while select_plan',
+      'select_plan while create_subscription',
+      'create_subscription while create_subscription',
+      'complete while complete',
+    ])
+  })
+})
+
+describe('tenants', () => {
+  test('KF-5 a customer is made with its tenant, once', async () => {
+    const body = { tenant_id: 'Jeturing_1', email: 'kf@example.com', name: 'KF' }
+    const made = await billing.call('operator', 'POST', '/api/v1/billing/customers', body)
+    expect(made).toMatchObject({ status: 200, body: { success: true, tenant_id: 'Jeturing_1' } })
+    const again = await billing.call('operator', 'POST', '/api/v1/billing/customers', body)
+    expect(again.body['customer_id']).toBe(made.body['customer_id'])
+    expect(
+      (await billing.call('somebody', 'POST', '/api/v1/billing/customers', { ...body, tenant_id: 'Jeturing_2' })).status,
+    ).toBe(404)
+  })
+
+  test('KF-6 a subscription to a price, with a trial, for the tenant’s own customer only', async () => {
+    const { customer_id } = (
+      await billing.call('operator', 'POST', '/api/v1/billing/customers', {
+        tenant_id: 'Jeturing_3',
+        email: 'kf@example.com',
+        name: 'KF',
+      })
+    ).body
+    const body = { tenant_id: 'Jeturing_3', customer_id, price_id: priceId, trial_period_days: 30 }
+    const foreign = await billing.call('operator', 'POST', '/api/v1/billing/subscriptions', { ...body, customer_id: 'cus_other' })
+    expect(foreign.status).toBe(404)
+    const started = await billing.call('operator', 'POST', '/api/v1/billing/subscriptions', body)
+    expect(started, JSON.stringify(started.body)).toMatchObject({
+      status: 200,
+      body: { success: true, status: 'trialing', plan_id: 'pro', customer_id },
+    })
+    const days = (Date.parse(started.body['trial_ends_at'] as string) - Date.now()) / 86_400_000
+    expect(days).toBeGreaterThan(29.9)
+  })
+
+  test('KF-9 a tenant without anything has a status too', async () => {
+    await billing.createOrganization('bare')
+    const status = await billing.call('bare', 'GET', '/api/v1/billing/status/tenant/bare')
+    expect(status.body).toEqual({
+      tenant_id: 'bare',
+      customer_id: null,
+      has_active_subscription: false,
+      subscription_status: null,
+      trial_ends_at: null,
+      current_period_end: null,
+      is_delinquent: false,
+      outstanding_balance_cents: 0,
+      next_invoice_amount_cents: 0,
+      payment_method_configured: false,
+    })
+    expect((await billing.call('bare', 'GET', '/api/v1/billing/status/tenant/other')).status).toBe(404)
+  })
+})

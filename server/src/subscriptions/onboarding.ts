@@ -1,0 +1,227 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Queryable, Session } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId, newOrganizationId } from '../lib/ids.ts'
+import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { readOrganization } from '../stripe/organizations.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { changePlan, runExclusively, type Asker } from './actions.ts'
+import { readDiscount } from './discounts.ts'
+import { mayTake, nextStep, type OnboardingStep } from './onboarding-steps.ts'
+import { checkRedirect } from './redirects.ts'
+import { findOfferByPrice, makeCustomer } from './tenant-routes.ts'
+import { findAccountSubscription } from './store.ts'
+
+/** A walk through the six steps of KF-4. It is all in the database, so it survives a restart. */
+export type OnboardingSession = {
+  readonly id: string
+  readonly organizationId: string
+  readonly step: OnboardingStep
+  readonly setupIntentId: string | null
+  readonly planKey: string | null
+  readonly priceId: string | null
+  readonly discountCode: string | null
+  readonly subscriptionId: string | null
+}
+
+export type OnboardingStart = {
+  readonly email: string
+  readonly name: string
+  readonly companyName: string
+  readonly phone: string | null
+}
+
+/** Step 1: makes the tenant and the session. */
+export async function startOnboarding(
+  context: BillingContext,
+  organizations: OrganizationsContext,
+  start: OnboardingStart,
+  asker: Asker,
+): Promise<OnboardingSession> {
+  const id = newOrganizationId(organizations.tenantPrefix)
+  const { email, companyName } = start
+  const { organization } = await createOrganization(organizations, { id, email, name: companyName, testClock: false }, asker)
+  const sessionId = newId('onb')
+  const now = context.clock.now()
+  await context.db.query(
+    `insert into onboarding_sessions (organization_id, id, step, company_name, contact_name, email, phone, created_at, updated_at)
+     values ($1, $2, 'create_customer', $3, $4, $5, $6, $7, $7)`,
+    [organization.id, sessionId, companyName, start.name, email, start.phone, now],
+  )
+  return readSession(context.db, sessionId)
+}
+
+/** Step 2: makes the customer at Stripe. */
+export async function onboardCustomer(
+  context: BillingContext,
+  sessionId: string,
+): Promise<{ session: OnboardingSession; customerId: string }> {
+  const session = await requireStep(context.db, sessionId, 'create_customer')
+  const customerId = await makeCustomer(context, session.organizationId)
+  return { session: await advance(context, session, 'create_customer', {}), customerId }
+}
+
+/** Step 3: a setup intent that the browser confirms. May be repeated until a plan is chosen: the secret is not kept. */
+export async function onboardPayment(
+  context: BillingContext,
+  sessionId: string,
+  returnUrl: string | undefined,
+): Promise<{ session: OnboardingSession; clientSecret: string; setupIntentId: string }> {
+  const session = await requireStep(context.db, sessionId, 'setup_payment')
+  checkRedirect(context.policy, returnUrl, { field: 'return_url', fallback: context.policy.successUrl })
+  const { organizationId } = session
+  const made = await runExclusively(context, organizationId, async (lent) => {
+    const customerId = await ensureCustomer(context, lent, organizationId)
+    const params = { customerId, metadata: { tollgate_onboarding: sessionId } }
+    return performIntent(context, lent, { organizationId, kind: 'create_setup_intent', params })
+  })
+  if (made.clientSecret === null) throw new DomainError('stripe_failed', 'Stripe made a setup intent without a secret.')
+  const advanced = await advance(context, session, 'setup_payment', { setupIntentId: made.id })
+  return { session: advanced, clientSecret: made.clientSecret, setupIntentId: made.id }
+}
+
+/** Step 4: the plan and its price, and a discount. May be chosen again until the subscription is made. */
+export async function onboardPlan(
+  context: BillingContext,
+  sessionId: string,
+  choice: { planKey: string; priceId: string; discountCode: string | null },
+): Promise<OnboardingSession> {
+  const session = await requireStep(context.db, sessionId, 'select_plan')
+  const offer = await findOfferByPrice(context, choice.priceId)
+  if (offer.planKey !== choice.planKey) {
+    throw new DomainError('unknown_price', `The price "${choice.priceId}" does not sell the plan "${choice.planKey}".`, {
+      field: 'price_id',
+    })
+  }
+  const discount = choice.discountCode === null ? null : await readDiscount(context.db, choice.discountCode)
+  return advance(context, session, 'select_plan', {
+    planKey: offer.planKey,
+    priceId: offer.priceId,
+    discountCode: discount?.code ?? null,
+  })
+}
+
+/** Step 5: the subscription, with a trial; charged to the payment method that the browser has set up, where it has. */
+export async function onboardSubscription(context: BillingContext, sessionId: string, asker: Asker): Promise<OnboardingSession> {
+  const session = await requireStep(context.db, sessionId, 'create_subscription')
+  const { organizationId, priceId, discountCode } = session
+  const offer = await findOfferByPrice(context, priceId ?? '')
+  await runExclusively(context, organizationId, (lent) => takeNewestMethod(context, lent, organizationId))
+  const request = {
+    kind: 'subscribe' as const,
+    planKey: offer.planKey,
+    interval: offer.interval,
+    quantity: 1,
+    paymentMethodId: null,
+    trialDays: null,
+    byOperator: true,
+    discount: discountCode === null ? null : await readDiscount(context.db, discountCode),
+  }
+  try {
+    await changePlan(context, { organizationId, request, prorationAt: null }, asker)
+  } catch (error) {
+    // Made by an earlier try whose answer was lost: the step is done.
+    if (!(error instanceof DomainError) || error.code !== 'subscription_exists') throw error
+  }
+  const found = await findAccountSubscription(context.db, organizationId)
+  return advance(context, session, 'create_subscription', { subscriptionId: found?.subscriptionId ?? null })
+}
+
+/** Step 6: the end. */
+export async function completeOnboarding(context: BillingContext, sessionId: string, asker: Asker): Promise<OnboardingSession> {
+  const session = await requireStep(context.db, sessionId, 'complete')
+  const completed = await advance(context, session, 'complete', { completedAt: context.clock.now() })
+  await insertAuditEntry(context.db, {
+    organizationId: session.organizationId,
+    ...asker,
+    action: 'onboarding.completed',
+    target: sessionId,
+    before: null,
+    after: { subscription_id: session.subscriptionId },
+    at: context.clock.now(),
+  })
+  return completed
+}
+
+/** A payment method that was set up in the browser is attached, but not yet the one that is charged. */
+async function takeNewestMethod(context: BillingContext, session: Session, organizationId: string): Promise<void> {
+  const { paymentMethodId } = await syncOrganization(context, session, organizationId, {
+    scope: RECENT_SCOPE,
+    priority: 'interactive',
+  })
+  if (paymentMethodId !== null) return
+  const { rows } = await session.query<{ id: string }>(
+    'select id from stripe_payment_methods where organization_id = $1 order by created_at desc, id desc limit 1',
+    [organizationId],
+  )
+  const { customerId } = await readOrganization(session, organizationId)
+  const [newest] = rows
+  if (newest === undefined || customerId === null) return
+  const params = { customerId, defaultPaymentMethodId: newest.id }
+  await performIntent(context, session, { organizationId, kind: 'update_customer', params })
+}
+
+async function readSession(db: Queryable, sessionId: string): Promise<OnboardingSession> {
+  const { rows } = await db.query<OnboardingSession>(
+    `select id, organization_id as "organizationId", step, setup_intent_id as "setupIntentId", plan_key as "planKey",
+       price_id as "priceId", discount_code as "discountCode", subscription_id as "subscriptionId"
+     from onboarding_sessions where id = $1`,
+    [sessionId],
+  )
+  if (!rows[0]) throw new DomainError('not_found', 'There is no such onboarding session.')
+  return rows[0]
+}
+
+/** @throws DomainError `conflict` that names the step that is due */
+async function requireStep(db: Queryable, sessionId: string, step: OnboardingStep): Promise<OnboardingSession> {
+  const session = await readSession(db, sessionId)
+  if (!mayTake(step, session.step)) {
+    throw new DomainError('conflict', `The step "${step}" is not the one that is due: "${session.step}" is.`, {
+      next_step: session.step,
+    })
+  }
+  return session
+}
+
+type Progress = {
+  readonly setupIntentId?: string
+  readonly planKey?: string
+  readonly priceId?: string
+  readonly discountCode?: string | null
+  readonly subscriptionId?: string | null
+  readonly completedAt?: Instant
+}
+
+/** Writes what a step made, and which one is due now. A field that the step does not know of stays. */
+async function advance(
+  context: BillingContext,
+  session: OnboardingSession,
+  step: OnboardingStep,
+  progress: Progress,
+): Promise<OnboardingSession> {
+  await context.db.query(
+    `update onboarding_sessions set step = $2, updated_at = $3, setup_intent_id = coalesce($4, setup_intent_id),
+       plan_key = coalesce($5, plan_key), price_id = coalesce($6, price_id),
+       discount_code = case when $7 then $8 else discount_code end, subscription_id = coalesce($9, subscription_id),
+       completed_at = coalesce($10, completed_at)
+     where id = $1`,
+    [
+      session.id,
+      nextStep(step),
+      context.clock.now(),
+      progress.setupIntentId ?? null,
+      progress.planKey ?? null,
+      progress.priceId ?? null,
+      progress.discountCode !== undefined,
+      progress.discountCode ?? null,
+      progress.subscriptionId ?? null,
+      progress.completedAt ?? null,
+    ],
+  )
+  return readSession(context.db, session.id)
+}

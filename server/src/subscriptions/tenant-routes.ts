@@ -1,0 +1,187 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { requireOperator } from '../auth/principal.ts'
+import type { App } from '../http/app.ts'
+import { DomainError } from '../lib/errors.ts'
+import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
+import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { changePlan, runExclusively } from './actions.ts'
+import { readDiscount } from './discounts.ts'
+import { callerOf } from './routes.ts'
+import { listOffers, sumOpenInvoices } from './store.ts'
+import { purchasablePlans } from './state.ts'
+import { readChanged, readSubscription } from './views.ts'
+
+const time = z.iso.datetime().nullable()
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
+
+const customerSchema = z.object({ tenant_id: z.string(), customer_id: z.string(), email: z.string(), name: z.string() })
+
+const customerRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/customers',
+  tags: ['Tenants'],
+  summary: 'Make a tenant’s customer at Stripe',
+  description: 'Makes the tenant too where there is none of that id. Repeating it answers the same customer.',
+  request: {
+    body: body(z.object({ tenant_id: z.string().min(1).max(100), email: z.email(), name: z.string().min(1).max(200) })),
+  },
+  responses: {
+    200: json('The customer.', customerSchema.extend({ success: z.literal(true), data: customerSchema })),
+  },
+})
+
+const startedSchema = z.object({
+  tenant_id: z.string(),
+  customer_id: z.string().nullable(),
+  subscription_id: z.string().nullable(),
+  status: z.string(),
+  plan_id: z.string(),
+  trial_ends_at: time,
+  current_period_end: time,
+})
+
+const subscriptionRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/subscriptions',
+  tags: ['Tenants'],
+  summary: 'Subscribe a tenant to a price',
+  request: {
+    body: body(
+      z.object({
+        tenant_id: z.string(),
+        customer_id: z.string().optional().meta({ description: 'Must be the tenant’s.' }),
+        price_id: z.string(),
+        trial_period_days: z.number().int().min(0).max(730).optional(),
+        discount_code: z.string().min(1).max(50).optional(),
+      }),
+    ),
+  },
+  responses: { 200: json('It is started.', startedSchema.extend({ success: z.literal(true), data: startedSchema })) },
+})
+
+const statusRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/status/tenant/{tenant_id}',
+  tags: ['Tenants'],
+  summary: 'A tenant’s billing at a glance',
+  request: { params: z.object({ tenant_id: z.string() }) },
+  responses: {
+    200: json(
+      'The status.',
+      z
+        .object({
+          tenant_id: z.string(),
+          customer_id: z.string().nullable(),
+          has_active_subscription: z.boolean(),
+          subscription_status: z.string().nullable(),
+          trial_ends_at: time,
+          current_period_end: time,
+          is_delinquent: z.boolean(),
+          outstanding_balance_cents: z.number().int(),
+          next_invoice_amount_cents: z.number().int(),
+          payment_method_configured: z.boolean(),
+        })
+        .openapi('TenantStatus'),
+    ),
+  },
+})
+
+/** Routes of KF-5, KF-6 and KF-9. */
+export function registerTenantRoutes(app: App, context: BillingContext, organizations: OrganizationsContext): void {
+  app.openapi(customerRoute, async (http) => {
+    const { tenant_id: tenantId, email, name } = http.req.valid('json')
+    const { asker } = callerOf(http, 'admin', tenantId)
+    if ((await findOrganization(context.db, tenantId)) === null) {
+      requireOperator(http.get('principal'))
+      await createOrganization(organizations, { id: tenantId, email, name, testClock: false }, asker)
+    }
+    const customerId = await makeCustomer(context, tenantId)
+    const data = { tenant_id: tenantId, customer_id: customerId, email, name }
+    return http.json({ success: true as const, data, ...data }, 200)
+  })
+  app.openapi(subscriptionRoute, async (http) => {
+    const given = http.req.valid('json')
+    const { organizationId, principal, asker } = callerOf(http, 'admin', given.tenant_id)
+    const organization = await readOrganization(context.db, organizationId)
+    if (given.customer_id !== undefined && given.customer_id !== organization.customerId) {
+      throw new DomainError('not_found', 'The tenant has no such customer.', { field: 'customer_id' })
+    }
+    const offer = await findOfferByPrice(context, given.price_id)
+    const request = {
+      kind: 'subscribe' as const,
+      planKey: offer.planKey,
+      interval: offer.interval,
+      quantity: 1,
+      paymentMethodId: null,
+      trialDays: given.trial_period_days ?? null,
+      byOperator: principal.kind === 'operator',
+      discount: given.discount_code === undefined ? null : await readDiscount(context.db, given.discount_code),
+    }
+    await changePlan(context, { organizationId, request, prorationAt: null }, asker)
+    const data = await readStarted(context, organizationId)
+    return http.json({ success: true as const, data, ...data }, 200)
+  })
+  app.openapi(statusRoute, async (http) => {
+    const { organizationId } = callerOf(http, 'read', http.req.valid('param').tenant_id)
+    const subscription = await readSubscription(context, context.db, organizationId)
+    const organization = await readOrganization(context.db, organizationId)
+    const outstanding = await sumOpenInvoices(context.db, organizationId)
+    const renews =
+      subscription.next_invoice_date !== null && new Date(subscription.next_invoice_date) > timeOf(organization, context.clock)
+    return http.json(
+      {
+        tenant_id: organizationId,
+        customer_id: subscription.stripe_customer_id,
+        has_active_subscription: ['active', 'trialing', 'past_due'].includes(subscription.billing_status),
+        subscription_status: subscription.status === 'none' ? null : subscription.status,
+        trial_ends_at: subscription.trial_end,
+        current_period_end: subscription.current_period_end,
+        is_delinquent: subscription.payment_failed,
+        outstanding_balance_cents: outstanding,
+        next_invoice_amount_cents: renews ? subscription.amount_minor : 0,
+        payment_method_configured: subscription.payment_method_id !== null,
+      },
+      200,
+    )
+  })
+}
+
+/** The customer of a tenant at Stripe, with its mirror. */
+export function makeCustomer(context: BillingContext, organizationId: string): Promise<string> {
+  return runExclusively(context, organizationId, async (session) => {
+    const customerId = await ensureCustomer(context, session, organizationId)
+    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+    return customerId
+  })
+}
+
+/** @throws DomainError `unknown_price` */
+export async function findOfferByPrice(context: BillingContext, priceId: string) {
+  const offers = await listOffers(context.db, purchasablePlans(context.catalogs.current.catalog))
+  const offer = offers.find((each) => each.priceId === priceId)
+  if (!offer) throw new DomainError('unknown_price', `No plan can be bought at the price "${priceId}".`, { price_id: priceId })
+  return offer
+}
+
+async function readStarted(context: BillingContext, organizationId: string): Promise<z.infer<typeof startedSchema>> {
+  const changed = await readChanged(context, context.db, organizationId)
+  const { customerId } = await readOrganization(context.db, organizationId)
+  return {
+    tenant_id: organizationId,
+    customer_id: customerId,
+    subscription_id: changed.subscription_id,
+    status: changed.status,
+    plan_id: changed.tier,
+    trial_ends_at: changed.trial_end,
+    current_period_end: changed.billing_cycle_end,
+  }
+}
