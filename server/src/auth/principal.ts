@@ -18,11 +18,16 @@ export function actorOf(principal: Principal): string {
   return principal.kind === 'operator' ? `operator:${principal.name}` : `api_key:${principal.keyId}`
 }
 
+/** @throws DomainError `unauthenticated` when nobody is calling */
+export function requireCaller(principal: Principal | null): Principal {
+  if (principal !== null) return principal
+  throw new DomainError('unauthenticated', 'An API key is needed: send it as Authorization: Bearer <key> or X-API-Key.')
+}
+
 /** @throws DomainError `unauthenticated`, or `forbidden` when the key lacks the scope; `admin` includes `write` and `read`, `write` does not include `read` */
 export function requireScope(principal: Principal | null, scope: Scope): Principal {
-  if (principal === null)
-    throw new DomainError('unauthenticated', 'An API key is needed: send it as Authorization: Bearer <key> or X-API-Key.')
-  if (principal.kind === 'operator' || principal.scopes.includes(scope) || principal.scopes.includes('admin')) return principal
+  const caller = requireCaller(principal)
+  if (caller.kind === 'operator' || caller.scopes.includes(scope) || caller.scopes.includes('admin')) return caller
   throw new DomainError('forbidden', `This needs the scope "${scope}".`, { required_scope: scope })
 }
 

@@ -5,10 +5,12 @@ import { runUntilSignal } from './signals.ts'
 
 /** Starts everything on this machine, says where it is, and runs until Ctrl-C. */
 export async function runDevelopment(options: DevelopmentOptions, output: Output): Promise<void> {
-  const began = performance.now()
-  const development = await startDevelopment(options)
-  output.out(describe(development, options.config, (performance.now() - began) / 1_000))
-  await runUntilSignal(() => development.stop(), output)
+  await runUntilSignal(async () => {
+    const began = performance.now()
+    const development = await startDevelopment(options)
+    output.out(describe(development, options.config, (performance.now() - began) / 1_000))
+    return () => development.stop()
+  }, output)
 }
 
 function describe(development: Development, config: Config, seconds: number): string {

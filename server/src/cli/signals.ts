@@ -2,16 +2,24 @@ import type { Output } from './print.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** Resolves when a signal has come and `stop` has done its work. A second signal ends the process at once. */
-export async function runUntilSignal(stop: () => Promise<void>, output: Output): Promise<void> {
-  await new Promise<void>((resolve) => {
+/**
+ * Starts something, lets it run until a signal comes, and stops it. A signal while it starts is heeded as soon as it has
+ * started, so nothing is left running half; a second one ends the process at once.
+ * @param start answers how to stop
+ */
+export async function runUntilSignal(start: () => Promise<() => Promise<void>>, output: Output): Promise<void> {
+  const signalled = new Promise<void>((resolve) => {
     const onSignal = (): void => {
-      for (const signal of SIGNALS) process.off(signal, onSignal)
+      for (const signal of SIGNALS) {
+        process.off(signal, onSignal)
+        process.once(signal, () => process.exit(1))
+      }
+      output.err('Stopping …\n')
       resolve()
     }
     for (const signal of SIGNALS) process.on(signal, onSignal)
   })
-  output.err('Stopping …\n')
-  for (const signal of SIGNALS) process.once(signal, () => process.exit(1))
+  const stop = await start()
+  await signalled
   await stop()
 }

@@ -28,23 +28,25 @@ export async function runServer(config: Config, output: Output): Promise<void> {
     operatorKey,
     log,
   })
-  const server = await serve({
-    host: config.TOLLGATE_HOST,
-    port: config.PORT,
-    fetch: tollgate.fetch,
-    preHandler: tollgate.preHandler,
-  })
-  const stop = async (): Promise<void> => {
-    await server.stop()
-    await tollgate.stop()
-  }
-  try {
-    await tollgate.start()
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  log.info({ host: config.TOLLGATE_HOST, port: server.port }, 'ready')
-  if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
-  await runUntilSignal(stop, output)
+  await runUntilSignal(async () => {
+    const server = await serve({
+      host: config.TOLLGATE_HOST,
+      port: config.PORT,
+      fetch: tollgate.fetch,
+      preHandler: tollgate.preHandler,
+    })
+    const stop = async (): Promise<void> => {
+      await server.stop()
+      await tollgate.stop()
+    }
+    try {
+      await tollgate.start()
+    } catch (error) {
+      await stop()
+      throw error
+    }
+    log.info({ host: config.TOLLGATE_HOST, port: server.port }, 'ready')
+    if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
+    return stop
+  }, output)
 }

@@ -59,7 +59,7 @@ beforeEach(() => {
 function post(path: string, body: unknown): Promise<Response> | Response {
   return app.request(path, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', authorization: 'reader' },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   })
 }
@@ -87,7 +87,7 @@ describe('the app', () => {
   })
 
   it('tells nothing of its inside when it fails, and logs it under the request id', async () => {
-    const response = await app.request('/api/v1/fails', { headers: { 'x-request-id': 'mine-1' } })
+    const response = await app.request('/api/v1/fails', { headers: { 'x-request-id': 'mine-1', authorization: 'reader' } })
     expect(response.status).toBe(500)
     expect(response.headers.get('x-request-id')).toBe('mine-1')
     const text = await response.text()
@@ -97,12 +97,12 @@ describe('the app', () => {
   })
 
   it('makes a request id of its own when the given one could forge a log line', async () => {
-    const response = await app.request('/api/v1/away', { headers: { 'x-request-id': 'a b' } })
+    const response = await app.request('/api/v1/away', { headers: { 'x-request-id': 'a b', authorization: 'reader' } })
     expect(response.headers.get('x-request-id')).toMatch(/^req_/)
   })
 
   it('says when to come back while something is away', async () => {
-    const response = await app.request('/api/v1/away')
+    const response = await app.request('/api/v1/away', { headers: { authorization: 'reader' } })
     expect(response.status).toBe(503)
     expect(response.headers.get('retry-after')).toBe('1')
   })
@@ -117,7 +117,10 @@ describe('callers', () => {
   const get = (path: string, caller?: string) =>
     app.request(path, { headers: caller === undefined ? {} : { authorization: caller } })
 
-  it('are 401 when nobody is authenticated, 403 without the scope', async () => {
+  it('are 401 when nobody is authenticated, before anything is said of the request; 403 without the scope', async () => {
+    expect((await app.request('/api/v1/things', { method: 'POST', body: '{' })).status).toBe(401)
+    expect((await get('/api/v1/nowhere')).status).toBe(401)
+    expect((await get('/api/v1/nowhere', 'reader')).status).toBe(404)
     expect((await get('/api/v1/mine')).status).toBe(401)
     expect((await get('/api/v1/mine', 'reader')).status).toBe(403)
     expect((await get('/api/v1/all')).status).toBe(401)

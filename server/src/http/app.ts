@@ -3,7 +3,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
-import type { Principal } from '../auth/principal.ts'
+import { requireCaller, type Principal } from '../auth/principal.ts'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
@@ -39,6 +39,13 @@ export function createApp(options: AppOptions): App {
     },
   })
   const { onAnswered } = options
+  const openPaths = new Set<string>()
+  /** Who is calling. Under /api that has to be somebody, before anything is said about the request itself. */
+  async function admit(request: Request, path: string): Promise<Principal | null> {
+    // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
+    if (!path.startsWith('/api/') || openPaths.has(path)) return null
+    return requireCaller(await options.authenticate(request))
+  }
   if (onAnswered) {
     app.use(async (context, next) => {
       const began = performance.now()
@@ -51,8 +58,7 @@ export function createApp(options: AppOptions): App {
     const requestId = requestIdOf(context.req.header('x-request-id'))
     context.set('requestId', requestId)
     context.header('X-Request-Id', requestId)
-    // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
-    context.set('principal', context.req.path.startsWith('/api/') ? await options.authenticate(context.req.raw) : null)
+    context.set('principal', await admit(context.req.raw, context.req.path))
     await next()
   })
   app.use(
@@ -79,7 +85,15 @@ export function createApp(options: AppOptions): App {
     return context.json(problem.body, 404, problem.headers)
   })
   for (const register of options.register) register(app)
+  for (const path of openPathsOf(app)) openPaths.add(path)
   return app
+}
+
+/** The paths whose routes say that they need no key: webhooks, which are signed. */
+function openPathsOf(app: App): readonly string[] {
+  return app.openAPIRegistry.definitions.flatMap((definition) =>
+    definition.type === 'route' && definition.route.security?.length === 0 ? [definition.route.path] : [],
+  )
 }
 
 /** The caller's request id where it is one, else a new one. */

@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
+import { testDatabase } from '../test/database.ts'
+import { sampleOf, type Document, type Operation } from '../test/openapi-sample.ts'
+import { importCatalogDefinition } from './catalog/registry.ts'
+import { createLog } from './http/log.ts'
+import { stripeAt } from './sandbox.ts'
+import { createTollgate, type Tollgate } from './tollgate.ts'
+
+// Every route of the OpenAPI document, asked by those who may not. A route that is added is asked here by itself.
+
+const database = testDatabase()
+const OPERATOR_KEY = 'the operator key of this test'
+/** Of the paths' parameters: what names an organization, and objects that belong to nobody. */
+const ORGANIZATION_PARAMETERS = new Set(['organization_id', 'org_id'])
+
+type Route = { readonly method: string; readonly path: string; readonly operation: Operation }
+
+let sandbox: Sandbox
+let tollgate: Tollgate
+let document: Document
+const keys: Record<'reader' | 'writer' | 'stranger', string> = { reader: '', writer: '', stranger: '' }
+
+beforeAll(async () => {
+  sandbox = await startSandbox()
+  tollgate = createTollgate({
+    databaseUrl: database.url,
+    catalog: await importCatalogDefinition('examples/episodic-memory/billing.config.ts'),
+    stripe: { ...stripeAt(sandbox.url), webhookSecrets: ['whsec_of_this_test'] },
+    operatorKey: OPERATOR_KEY,
+    publicUrl: 'http://localhost:3000',
+    processMetrics: false,
+    log: createLog({ level: 'silent', secrets: [] }),
+  })
+  await tollgate.start()
+  await ask('POST', '/api/v1/organizations', OPERATOR_KEY, { id: 'mine', name: 'Mine', email: 'a@example.com' })
+  await ask('POST', '/api/v1/organizations', OPERATOR_KEY, { id: 'other', name: 'Other', email: 'b@example.com' })
+  keys.reader = await createKey('mine', ['read'])
+  keys.writer = await createKey('mine', ['read', 'write'])
+  keys.stranger = await createKey('other', ['admin'])
+  document = (await (await tollgate.fetch(new Request('http://localhost:3000/openapi.json'))).json()) as Document
+})
+
+afterAll(async () => {
+  await tollgate.stop()
+  await sandbox.stop()
+})
+
+async function ask(method: string, path: string, key: string | null, body?: unknown): Promise<Response> {
+  const headers: Record<string, string> = { 'content-type': 'application/json' }
+  if (key !== null) headers['authorization'] = `Bearer ${key}`
+  return tollgate.fetch(
+    new Request(`http://localhost:3000${path}`, { method, headers, body: body === undefined ? null : JSON.stringify(body) }),
+  )
+}
+
+async function createKey(organizationId: string, scopes: string[]): Promise<string> {
+  const answer = await ask('POST', `/api/v1/organizations/${organizationId}/api-keys`, OPERATOR_KEY, { name: 'test', scopes })
+  return ((await answer.json()) as { key: string }).key
+}
+
+function routes(): readonly Route[] {
+  return Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
+  )
+}
+
+/** A well-formed request to a route, about the organization `mine`. */
+function requestTo({ method, path, operation }: Route): { method: string; path: string; body: unknown } {
+  const ofOrganization = path.startsWith('/api/v1/organizations/{id}')
+  const filled = path.replace(/\{(\w+)\}/g, (_whole, name: string) =>
+    ORGANIZATION_PARAMETERS.has(name) || (name === 'id' && ofOrganization) ? 'mine' : 'unknown',
+  )
+  const schema = operation.requestBody?.content['application/json']?.schema
+  const given = {
+    organization_id: 'mine',
+    meter: 'episode_search',
+    plan: 'pro',
+    new_tier: 'pro',
+    tier: 'pro',
+    by: '1d',
+    percent_off: 10,
+  }
+  const named =
+    operation.parameters?.some((parameter) => parameter.in === 'query' && parameter.name === 'organization_id') === true
+  return {
+    method,
+    path: named ? `${filled}?organization_id=mine` : filled,
+    body: schema === undefined ? undefined : sampleOf(document, schema, given),
+  }
+}
+
+async function askAll(key: string | null, which: readonly Route[]): Promise<Record<string, number>> {
+  const answers: Record<string, number> = {}
+  for (const route of which) {
+    const { method, path, body } = requestTo(route)
+    answers[`${route.method} ${route.path}`] = (await ask(method, path, key, body)).status
+  }
+  return answers
+}
+
+function strays(answers: Readonly<Record<string, number>>, expected: readonly number[]): Record<string, number> {
+  return Object.fromEntries(Object.entries(answers).filter(([, status]) => !expected.includes(status)))
+}
+
+const isOpen = ({ operation }: Route): boolean => operation.security?.length === 0
+/** What only asks: a GET, a check, a preview of what would be due. */
+const onlyReads = ({ method, path }: Route): boolean => method === 'GET' || path === '/api/v1/usage/check'
+const namesOrganization = (route: Route): boolean => /[?/]organization_id|\bmine\b/.test(JSON.stringify(requestTo(route)))
+
+describe('every route', () => {
+  it('is there to be asked', () => {
+    expect(routes().length).toBeGreaterThan(40)
+  })
+
+  it('answers 401 to nobody, and to a wrong key; a webhook without signature is refused', async () => {
+    const closed = routes().filter((route) => !isOpen(route))
+    expect(strays(await askAll(null, closed), [401])).toEqual({})
+    expect(strays(await askAll(`${keys.reader}x`, closed), [401])).toEqual({})
+    expect(strays(await askAll(null, routes().filter(isOpen)), [400])).toEqual({})
+  })
+
+  it('that changes something answers 403 to a key that may only read', async () => {
+    const changing = routes().filter((route) => !isOpen(route) && !onlyReads(route))
+    expect(changing.length).toBeGreaterThan(20)
+    expect(strays(await askAll(keys.reader, changing), [403])).toEqual({})
+  })
+
+  it('finds another organization’s things missing, or is for operators', async () => {
+    const batch = (route: Route): boolean => route.path === '/api/v1/usage/batch'
+    const foreign = routes().filter((route) => !isOpen(route) && namesOrganization(route) && !batch(route))
+    expect(foreign.length).toBeGreaterThan(30)
+    expect(strays(await askAll(keys.stranger, foreign), [403, 404])).toEqual({})
+    const items = [{ verb: 'consume', meter: 'episode_search', idempotency_key: 'x', organization_id: 'mine' }]
+    const answer = await ask('POST', '/api/v1/usage/batch', keys.stranger, { items })
+    expect(await answer.json()).toMatchObject({ results: [{ allowed: false, error: { code: 'not_found' } }] })
+  })
+
+  it('of an operator answers 403 to a key of an organization, whatever its scopes', async () => {
+    const operators = routes().filter(({ path, method }) => {
+      const name = `${method} ${path}`
+      return /stripe-events|\/clock\/|\/reconcile/.test(name) || /^(GET|POST) \/api\/v1\/organizations$/.test(name)
+    })
+    expect(operators.length).toBeGreaterThan(6)
+    expect(strays(await askAll(keys.stranger, operators), [403])).toEqual({})
+    const snapshots = await ask('GET', '/api/v1/admin/billing', keys.stranger)
+    expect(await snapshots.text()).not.toContain('mine')
+  })
+
+  it('with a write scope cannot manage keys or money', async () => {
+    const managing = routes().filter((route) => !isOpen(route) && !onlyReads(route) && !route.path.startsWith('/api/v1/usage/'))
+    expect(strays(await askAll(keys.writer, managing), [403])).toEqual({})
+  })
+})
