@@ -3,8 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { listInvoices } from '../invoices/store.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import type { PlanChangeRequest } from '../subscriptions/rules.ts'
+import { readSubscription } from '../subscriptions/views.ts'
 import { createStripeClient } from './client.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
@@ -199,5 +201,39 @@ describe('while Stripe is away', () => {
     expect(await intentsOf('patient')).toMatchObject([{ state: 'pending', attempts: 1 }])
     const customerId = (await finish(billing.context, 'patient'))[0]!.result.id
     expect(customersOf('patient').map(({ id }) => id)).toEqual([customerId])
+  })
+
+  test('every read goes on, from the mirror', async () => {
+    await billing.createOrganization('reading')
+    const request: PlanChangeRequest = {
+      kind: 'subscribe',
+      planKey: 'pro',
+      interval: null,
+      quantity: 1,
+      paymentMethodId: 'pm_card_visa',
+      trialDays: null,
+      byOperator: false,
+      discount: null,
+    }
+    await changePlan(billing.context, { organizationId: 'reading', request, prorationAt: null }, asker)
+    expect(await readSubscription(away, away.db, 'reading')).toMatchObject({ tier: 'pro', standing: { may_use: true } })
+    expect(await listInvoices(away.db, { organizationId: 'reading', status: null, limit: 10, before: null })).toMatchObject([
+      { status: 'paid' },
+    ])
+    const upgrade = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: null } as const
+    const change = changePlan(away, { organizationId: 'reading', request: upgrade, prorationAt: null }, asker)
+    await expect(change).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    // Back again, the wish that was left open is settled first, and asking again is answered.
+    await changePlan(billing.context, { organizationId: 'reading', request: upgrade, prorationAt: null }, asker)
+    expect(await readSubscription(billing.context, billing.context.db, 'reading')).toMatchObject({ tier: 'enterprise' })
+  })
+
+  test('OC-10 without any Stripe key, reads answer the default plan and empty lists', async () => {
+    await billing.createOrganization('keyless')
+    const none = billing.with({ gateway: null })
+    expect(await readSubscription(none, none.db, 'keyless')).toMatchObject({ tier: 'free', status: 'none', amount: 0 })
+    const buy = { kind: 'cancel', immediate: true } as const
+    const change = changePlan(none, { organizationId: 'keyless', request: buy, prorationAt: null }, asker)
+    await expect(change).rejects.toMatchObject({ code: 'billing_not_configured' })
   })
 })
