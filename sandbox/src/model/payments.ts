@@ -1,4 +1,7 @@
+import type { Params } from '../wire.gen.ts'
 import { layout } from './layout.ts'
+
+type SessionParams = Params['POST /v1/checkout/sessions']
 
 /** A checkout line as it was asked for, its price already made. */
 export interface CheckoutItem {
@@ -50,9 +53,10 @@ export interface PaymentShapes {
     line_items: never
     _: {
       items: readonly CheckoutItem[]
-      subscriptionData: Record<string, unknown>
-      paymentIntentData: Record<string, unknown>
-      setupIntentData: Record<string, unknown>
+      subscriptionData: NonNullable<SessionParams['subscription_data']>
+      paymentIntentData: NonNullable<SessionParams['payment_intent_data']>
+      setupIntentData: NonNullable<SessionParams['setup_intent_data']>
+      invoiceData: NonNullable<NonNullable<SessionParams['invoice_creation']>['invoice_data']>
       customerUpdate: { address?: 'auto' | 'never'; name?: 'auto' | 'never'; shipping?: 'auto' | 'never' }
       /** The code that the visitor entered, which they may remove again; null when none. */
       promotionCode: string | null

@@ -57,6 +57,15 @@ export interface CheckoutView {
   readonly asksForPromotionCode: boolean
   readonly promotionCode: string
   readonly appliedPromotionCode: string | null
+  /** How many of a line, where the visitor may say so. */
+  readonly quantities: ReadonlyArray<{
+    readonly item: string
+    readonly name: string
+    readonly quantity: number
+    readonly min: number
+  }>
+  /** Shown below the button. */
+  readonly afterSubmit: string | null
   readonly customFields: readonly CustomField[]
   /** Name and address, where the session requires them. */
   readonly billing: BillingInput | null
@@ -65,6 +74,8 @@ export interface CheckoutView {
   readonly cancelUrl: string | null
   readonly exp: string
   readonly errors: FormErrors
+  /** Said above the form when nothing is wrong. */
+  readonly notice: string | null
 }
 
 function buttonLabel(view: CheckoutView): string {
@@ -148,6 +159,17 @@ function renderPromotion(view: CheckoutView): Html | null {
     <p><button class="plain inline" name="action" value="apply_promotion_code" formnovalidate>Apply code</button></p>`
 }
 
+function renderQuantities(view: CheckoutView): Html | null {
+  if (view.quantities.length === 0) return null
+  return html`${view.quantities.map(({ item, min, name, quantity }) =>
+      renderField(
+        { label: `Quantity of ${name}`, min, name: `quantity_${item}`, type: 'number', value: String(quantity) },
+        view.errors,
+      ),
+    )}
+    <p><button class="plain inline" name="action" value="update_quantities" formnovalidate>Update total</button></p>`
+}
+
 function renderContact(view: CheckoutView): Html {
   if (view.email.fixed) {
     return html`<div class="field">
@@ -190,18 +212,20 @@ export function renderCheckout(view: CheckoutView): Html {
       // The first submit button is the one that Enter presses, so paying comes before "apply code" in the form.
       html`<button class="skip" tabindex="-1" aria-hidden="true" name="action" value="pay">${buttonLabel(view)}</button>`
     }
-    ${renderContact(view)} ${renderBilling(view)} ${view.customFields.map((field) => renderCustomField(field, view.errors))}
+    ${renderQuantities(view)} ${renderContact(view)} ${renderBilling(view)}
+    ${view.customFields.map((field) => renderCustomField(field, view.errors))}
     ${view.asksForCard ? renderCardFields(view.errors, view.exp) : html`<p>No card is needed now.</p>`} ${renderPromotion(view)}
     ${view.submitNote && html`<p class="quiet small">${view.submitNote}</p>`}
     <div class="actions">
       <button name="action" value="pay">${buttonLabel(view)}</button>
       ${cancel && html`<a class="button plain" href="${cancel}">Cancel and go back</a>`}
     </div>
+    ${view.afterSubmit && html`<p class="quiet small">${view.afterSubmit}</p>`}
   </form>`
   const aside = view.asksForCard ? renderTestCards() : null
   const problem = Object.keys(view.errors).length > 0
   const top = html`<h1>${heading(view)}</h1>
-    ${renderErrorSummary(view.errors)}`
+    ${renderErrorSummary(view.errors)} ${view.notice && html`<div class="notice" role="status"><p>${view.notice}</p></div>`}`
   const body =
     view.mode === 'setup'
       ? html`${top}${form}${aside}`

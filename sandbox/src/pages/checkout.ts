@@ -1,4 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
+import { invalidRequest } from '../engine/errors.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
 import type { FormObject } from '../http/form.ts'
 import {
@@ -60,6 +61,14 @@ function afterTrial(ctx: Ctx, session: Session): string {
   return `${formatMoney(full.total, session.currency ?? 'usd')} ${recurringWords(ctx, session) ?? ''}`.trim()
 }
 
+function quantitiesOf(ctx: Ctx, session: Session): CheckoutView['quantities'] {
+  return session._.items.flatMap((item) => {
+    if (item.adjustable?.enabled !== true) return []
+    const product = ctx.get('product', ctx.require('price', item.price).product)
+    return [{ item: item.id, min: item.adjustable.minimum ?? 1, name: product?.name ?? 'item', quantity: item.quantity }]
+  })
+}
+
 /** What the visitor typed, to be shown again; card number and code are not among it. */
 interface Typed {
   readonly email?: string
@@ -78,6 +87,7 @@ function viewOf(ctx: Ctx, session: Session, typed: Typed, errors: FormErrors): C
   const code = session._.promotionCode
   return {
     action: `/c/pay/${session.id}`,
+    afterSubmit: session.custom_text.after_submit?.message ?? null,
     appliedPromotionCode: code === null ? null : ctx.require('promotion_code', code).code,
     asksForCard: asksForCard(session, totals),
     asksForPromotionCode: session.allow_promotion_codes === true,
@@ -99,7 +109,9 @@ function viewOf(ctx: Ctx, session: Session, typed: Typed, errors: FormErrors): C
     exp: typed.exp ?? '',
     lines: totals === null ? [] : linesOf(ctx, session, totals),
     mode: session.mode,
+    notice: null,
     promotionCode: typed.promotionCode ?? '',
+    quantities: quantitiesOf(ctx, session),
     recurring: session.mode === 'subscription' ? recurringWords(ctx, session) : null,
     submitNote: session.custom_text.submit?.message ?? null,
     submitType: session.submit_type,
@@ -229,9 +241,27 @@ function changePromotion(ctx: Ctx, session: Session, form: FormObject): Session 
   return code === '' || session._.promotionCode !== null ? session : withAmounts(ctx, applyPromotionCode(ctx, session, code))
 }
 
+/** Takes the quantities that the visitor asks for, within what the session allows. Throws with the field's name. */
+function changeQuantities(ctx: Ctx, session: Session, form: FormObject): Session {
+  const items = session._.items.map((item) => {
+    const text = textOf(form, `quantity_${item.id}`)
+    if (item.adjustable?.enabled !== true || text === '') return item
+    const { maximum, minimum } = item.adjustable
+    const [least, most] = [minimum ?? 1, maximum ?? 99]
+    const quantity = Number(text)
+    if (Number.isSafeInteger(quantity) && quantity >= least && quantity <= most) return { ...item, quantity }
+    throw invalidRequest(`Enter a quantity from ${least} to ${most}.`, { param: `quantity_${item.id}` })
+  })
+  const same = items.every((item, index) => item.quantity === session._.items[index]?.quantity)
+  return same ? session : withAmounts(ctx, ctx.update('checkout.session', session.id, { _: { ...session._, items } }))
+}
+
 function withAmounts(ctx: Ctx, session: Session): Session {
   return ctx.update('checkout.session', session.id, amountsPatch(totalsOf(ctx, session)))
 }
+
+/** Buttons that change the order and do not pay it. */
+const onlyChanges = new Set(['apply_promotion_code', 'remove_promotion_code', 'update_quantities'])
 
 function submit(request: PageRequest): PageResponse {
   const id = segment(request, 'session')
@@ -245,10 +275,12 @@ function submit(request: PageRequest): PageResponse {
       const before = ctx.get('checkout.session', id)
       if (before === undefined) return respondNotFound('checkout')
       if (before.status !== 'open') return closed(before)
-      const session = changePromotion(ctx, before, request.form)
-      const action = textOf(request.form, 'action')
+      const counted = changeQuantities(ctx, before, request.form)
+      const session = changePromotion(ctx, counted, request.form)
       const view = viewOf(ctx, session, typedOf(session, request.form), {})
-      if (action === 'apply_promotion_code' || action === 'remove_promotion_code') return respond(renderCheckout(view))
+      if (onlyChanges.has(textOf(request.form, 'action'))) return respond(renderCheckout(view))
+      // Nobody pays a total that they have not seen.
+      if (counted !== before) return respond(renderCheckout({ ...view, notice: 'The total has changed. Check it, and pay.' }))
       const errors = formErrors(view, session, request.form)
       if (Object.keys(errors).length > 0) return { errors }
       return submitSession(ctx, id, submissionOf(ctx, session, view, request.form))

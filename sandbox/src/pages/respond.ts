@@ -71,6 +71,7 @@ const fieldOfParam: Readonly<Record<string, string>> = {
 /** A refusal of the API as an error of the form: at the field that it is about, else above the form. */
 export function errorsOf(error: unknown): { readonly errors: FormErrors; readonly status: number } {
   if (!(error instanceof StripeError)) throw error
-  const field = fieldOfParam[error.body.param ?? ''] ?? 'form'
+  const param = error.body.param ?? ''
+  const field = fieldOfParam[param] ?? (param.startsWith('quantity') ? param : 'form')
   return { errors: { [field]: error.body.message }, status: error.status }
 }

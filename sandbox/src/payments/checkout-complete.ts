@@ -1,9 +1,12 @@
 import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
+import { mergeMetadata } from '../engine/metadata.ts'
 import { createCustomer, updateCustomer } from '../resources/customers.ts'
+import { shippingOf } from '../resources/intent-params.ts'
 import { authorize } from './authorization.ts'
 import { answeredFields } from './checkout-fields.ts'
 import { noDetails } from './checkout-sessions.ts'
+import { recordSale } from './checkout-invoice.ts'
 import { createCheckoutSubscription } from './checkout-subscription.ts'
 import { amountsPatch, totalsOf, type Session, type SessionTotals } from './checkout-totals.ts'
 import { confirmIntent, markAuthenticated } from './confirm.ts'
@@ -83,20 +86,9 @@ function finish(ctx: Ctx, id: string, submission: Submission, patch: Partial<Ses
   return ctx.change('checkout.session', id, done, 'checkout.session.completed')
 }
 
-type PaymentData = {
-  readonly capture_method?: PaymentIntent['capture_method']
-  readonly description?: string
-  readonly metadata?: Record<string, string>
-  readonly receipt_email?: string
-  readonly setup_future_usage?: 'off_session' | 'on_session'
-  readonly statement_descriptor?: string
-  readonly statement_descriptor_suffix?: string
-  readonly transfer_group?: string
-}
-
 function sessionIntent(ctx: Ctx, session: Session, total: number): PaymentIntent {
   if (session.payment_intent !== null) return updateIntent(ctx, session.payment_intent, { amount: total })
-  const data: PaymentData = session._.paymentIntentData
+  const data = session._.paymentIntentData
   const intent = createIntent(ctx, {
     amount: total,
     captureMethod: data.capture_method ?? 'automatic_async',
@@ -104,10 +96,11 @@ function sessionIntent(ctx: Ctx, session: Session, total: number): PaymentIntent
     currency: session.currency ?? 'usd',
     customer: session.customer,
     description: data.description ?? null,
-    metadata: data.metadata ?? {},
+    metadata: mergeMetadata({}, data.metadata),
     paymentMethod: null,
     receiptEmail: data.receipt_email ?? null,
     setupFutureUsage: data.setup_future_usage ?? null,
+    shipping: shippingOf(data.shipping),
     statementDescriptor: data.statement_descriptor ?? null,
     statementDescriptorSuffix: data.statement_descriptor_suffix ?? null,
     transferGroup: data.transfer_group ?? null,
@@ -132,9 +125,10 @@ function pay(ctx: Ctx, session: Session, submission: Submission, decline: Declin
     return { kind: 'declined', decline: confirmed.decline, session: ctx.require('checkout.session', session.id) }
   }
   const payment_status = confirmed.kind === 'succeeded' ? 'paid' : 'unpaid'
+  const invoice = recordSale(ctx, session, customer, intent.id)
   return {
     kind: 'complete',
-    session: finish(ctx, session.id, submission, { customer, payment_intent: intent.id, payment_status }),
+    session: finish(ctx, session.id, submission, { customer, invoice, payment_intent: intent.id, payment_status }),
   }
 }
 

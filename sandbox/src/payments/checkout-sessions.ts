@@ -1,12 +1,11 @@
-import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { requireCustomer } from '../resources/customer-find.ts'
-import { requireUrl } from '../resources/intent-params.ts'
+import { refusedOptions, requireUrl } from '../resources/intent-params.ts'
 import type { Params } from '../wire.gen.ts'
 import { makeItems } from './checkout-items.ts'
-import { amountsPatch, computeSession, trialOf, type Session } from './checkout-totals.ts'
+import { amountsPatch, totalsOf, type Session } from './checkout-totals.ts'
 import { customFieldsOf } from './checkout-fields.ts'
 import { cancelIntent } from './payment-intents.ts'
 import { cancelSetupIntent, createSetupIntent } from './setup-intents.ts'
@@ -28,6 +27,7 @@ export const sessionTakes = [
   'customer_update',
   'discounts',
   'expires_at',
+  'invoice_creation',
   'line_items',
   'locale',
   'metadata',
@@ -46,15 +46,20 @@ export const sessionTakes = [
 ] as const
 
 export const sessionRefuses = [
+  'invoice_creation.invoice_data.account_tax_ids',
+  'invoice_creation.invoice_data.issuer',
+  'invoice_creation.invoice_data.rendering_options',
   'payment_intent_data.application_fee_amount',
   'payment_intent_data.on_behalf_of',
   'payment_intent_data.transfer_data',
-  'payment_method_options.customer_balance',
-  'payment_method_options.sepa_debit',
-  'payment_method_options.us_bank_account',
+  'payment_method_options.demo_pay',
+  ...refusedOptions,
   'setup_intent_data.on_behalf_of',
   'subscription_data.application_fee_percent',
+  'subscription_data.invoice_settings.account_tax_ids',
+  'subscription_data.invoice_settings.issuer',
   'subscription_data.on_behalf_of',
+  'subscription_data.pending_invoice_item_interval',
   'subscription_data.transfer_data',
 ]
 
@@ -83,7 +88,12 @@ function requireSupported(params: SessionParams): void {
 }
 
 function requireFitsMode(params: SessionParams, mode: Session['mode']): void {
-  const owner = { payment_intent_data: 'payment', setup_intent_data: 'setup', subscription_data: 'subscription' } as const
+  const owner = {
+    invoice_creation: 'payment',
+    payment_intent_data: 'payment',
+    setup_intent_data: 'setup',
+    subscription_data: 'subscription',
+  } as const
   for (const [name, needed] of Object.entries(owner)) {
     if (params[name as keyof typeof owner] === undefined || mode === needed) continue
     throw invalidRequest(`You can not pass \`${name}\` in \`${mode}\` mode.`, { param: name })
@@ -167,7 +177,8 @@ function knownDetails(ctx: Ctx, params: SessionParams): Session['customer_detail
 
 function customerCreation(params: SessionParams, mode: Session['mode']): Session['customer_creation'] {
   if (params.customer !== undefined) return null
-  return mode === 'subscription' ? 'always' : (params.customer_creation ?? 'if_required')
+  const always = mode === 'subscription' || params.invoice_creation?.enabled === true
+  return always ? 'always' : (params.customer_creation ?? 'if_required')
 }
 
 const message = (text: { message: string } | '' | undefined): { message: string } | null => text || null
@@ -188,23 +199,21 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
   requireTrial(params, now)
   const { currency, items } = makeItems(ctx, { currency: params.currency, lineItems: params.line_items, mode })
   const discounts = discountsOf(ctx, params)
-  const subscriptionData = defined(params.subscription_data ?? {})
   const id = `cs_test_${ctx.token(58)}`
   const customer = params.customer ?? null
   const hidden: Session['_'] = {
     challenge: null,
     customerUpdate: params.customer_update ?? {},
     items,
-    paymentIntentData: defined(params.payment_intent_data ?? {}),
+    invoiceData: params.invoice_creation?.invoice_data ?? {},
+    paymentIntentData: params.payment_intent_data ?? {},
     promotionCode: null,
-    setupIntentData: defined(params.setup_intent_data ?? {}),
-    subscriptionData,
+    setupIntentData: params.setup_intent_data ?? {},
+    subscriptionData: params.subscription_data ?? {},
   }
-  const onTrial = trialOf(ctx, { customer, mode, _: hidden }) !== null
-  const amounts =
-    mode === 'setup'
-      ? { amount_subtotal: null, amount_total: null, total_details: null }
-      : amountsPatch(computeSession(ctx, { currency: currency ?? '', discounts, items, onTrial }))
+  const priced = { currency, customer, discounts, mode, _: hidden }
+  const noAmounts = { amount_subtotal: null, amount_total: null, total_details: null }
+  const amounts = mode === 'setup' ? noAmounts : amountsPatch(totalsOf(ctx, priced))
   const card = params.payment_method_options?.card
   return ctx.create('checkout.session', {
     id,
@@ -241,21 +250,7 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
     expires_at: expiryOf(params, now),
     integration_identifier: null,
     invoice: null,
-    invoice_creation:
-      mode === 'payment'
-        ? {
-            enabled: false,
-            invoice_data: {
-              account_tax_ids: null,
-              custom_fields: null,
-              description: null,
-              footer: null,
-              issuer: null,
-              metadata: {},
-              rendering_options: null,
-            },
-          }
-        : null,
+    invoice_creation: mode === 'payment' ? invoiceCreationOf(params.invoice_creation) : null,
     livemode: false,
     locale: params.locale ?? null,
     managed_payments: null,
@@ -288,13 +283,25 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
   })
 }
 
-function setupIntentFor(
-  ctx: Ctx,
-  session: string,
-  customer: string | null,
-  data: { readonly description?: string; readonly metadata?: Record<string, string> },
-): string {
-  const { description = null, metadata = {} } = data
+function invoiceCreationOf(given: SessionParams['invoice_creation']): Session['invoice_creation'] {
+  const data = given?.invoice_data ?? {}
+  return {
+    enabled: given?.enabled ?? false,
+    invoice_data: {
+      account_tax_ids: null,
+      custom_fields: data.custom_fields || null,
+      description: data.description ?? null,
+      footer: data.footer ?? null,
+      issuer: null,
+      metadata: mergeMetadata({}, data.metadata),
+      rendering_options: null,
+    },
+  }
+}
+
+function setupIntentFor(ctx: Ctx, session: string, customer: string | null, data: Session['_']['setupIntentData']): string {
+  const { description = null } = data
+  const metadata = mergeMetadata({}, data.metadata)
   return createSetupIntent(ctx, { checkoutSession: session, customer, description, metadata, paymentMethod: null }).id
 }
 

@@ -1,10 +1,13 @@
 import type { AppliedDiscount } from '../billing/discounts.ts'
 import type { LineTotals, PipelineLine } from '../billing/invoice-totals.ts'
 import { computeTotals } from '../billing/invoice-totals.ts'
+import { anchorFromConfig, periodContaining, type Anchor } from '../billing/periods.ts'
+import { prorate } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/index.ts'
 import type { CheckoutItem } from '../model/payments.ts'
-import { amountOf, isMetered } from '../resources/price-terms.ts'
+import { isDiscountRunning } from '../resources/discount-rules.ts'
+import { amountOf, isMetered, recurrenceOf } from '../resources/price-terms.ts'
 
 export type Session = Stored<'checkout.session'>
 type Coupon = Stored<'coupon'>
@@ -23,12 +26,12 @@ export interface SessionTotals {
 /** Days of trial that the session's subscription begins with, and its end; null without one. */
 export function trialOf(
   ctx: Ctx,
-  session: Pick<Session, 'customer' | 'mode' | '_'>,
+  session: Pick<Session, 'customer' | '_'>,
 ): { readonly days: number; readonly endsAt: number } | null {
   const { trial_end: end, trial_period_days: days } = session._.subscriptionData
   const now = ctx.now(session.customer)
-  if (typeof end === 'number') return { days: Math.max(1, Math.round((end - now) / 86_400)), endsAt: end }
-  return typeof days === 'number' ? { days, endsAt: now + days * 86_400 } : null
+  if (end !== undefined) return { days: Math.max(1, Math.round((end - now) / 86_400)), endsAt: end }
+  return days === undefined ? null : { days, endsAt: now + days * 86_400 }
 }
 
 /** The coupons that a session's discounts stand for. */
@@ -45,43 +48,82 @@ function reductionOf(coupon: Coupon, currency: string): AppliedDiscount['reducti
   return { kind: 'amount', amount: amount ?? 0 }
 }
 
-function pipelineLine(ctx: Ctx, item: CheckoutItem, input: { currency: string; onTrial: boolean }): PipelineLine {
+type Data = Session['_']['subscriptionData']
+/** What the amounts of a session follow from. */
+type Priced = Pick<Session, 'currency' | 'customer' | 'discounts' | 'mode' | '_'>
+
+/** The instant from which the subscription's periods are counted, where the session asks for one. */
+function anchorOf(data: Data, now: number): Anchor | null {
+  const { billing_cycle_anchor: at, billing_cycle_anchor_config: config } = data
+  if (at !== undefined) return { at }
+  if (config === undefined) return null
+  return { at: anchorFromConfig({ ...config, dayOfMonth: config.day_of_month }, now), dayOfMonth: config.day_of_month }
+}
+
+/** What a recurring price costs today: nothing on trial, the part up to the anchor where one is asked for, else a whole period. */
+function firstPeriodAmount(
+  session: Priced,
+  price: Stored<'price'>,
+  amount: number,
+  input: { now: number; onTrial: boolean },
+): number {
+  if (input.onTrial) return 0
+  const data = session._.subscriptionData
+  const anchor = anchorOf(data, input.now)
+  if (anchor === null) return amount
+  const whole = periodContaining(anchor, recurrenceOf(price), input.now)
+  if (whole.start === input.now) return amount
+  return data.proration_behavior === 'none' ? 0 : prorate(amount, whole, input.now)
+}
+
+function taxRatesOf(ctx: Ctx, session: Priced, item: CheckoutItem): PipelineLine['taxRates'] {
+  const defaults = session._.subscriptionData.default_tax_rates ?? []
+  const rates = item.taxRates.length > 0 ? item.taxRates : defaults
+  return rates.map((id) => {
+    const rate = ctx.require('tax_rate', id)
+    return { id, inclusive: rate.inclusive, percent: String(rate.percentage) }
+  })
+}
+
+function pipelineLine(ctx: Ctx, session: Priced, item: CheckoutItem, input: { now: number; onTrial: boolean }): PipelineLine {
   const price = ctx.require('price', item.price)
-  const free = isMetered(price) || (input.onTrial && price.recurring !== null)
+  const metered = isMetered(price)
+  const whole = metered ? 0 : amountOf(price, session.currency ?? price.currency, item.quantity)
   return {
-    amount: free ? 0 : amountOf(price, input.currency, item.quantity),
+    amount: price.recurring === null ? whole : firstPeriodAmount(session, price, whole, input),
     discountable: true,
     itemDiscounts: [],
     itemKey: item.id,
-    metered: isMetered(price),
+    metered,
     price: price.id,
     product: price.product,
-    taxRates: item.taxRates.map((id) => {
-      const rate = ctx.require('tax_rate', id)
-      return { id, inclusive: rate.inclusive, percent: String(rate.percentage) }
-    }),
+    taxRates: taxRatesOf(ctx, session, item),
   }
 }
 
-/** What the lines of a session come to today: recurring lines are free while a trial runs, metered ones until they are used. */
-export function computeSession(
-  ctx: Ctx,
-  input: {
-    readonly items: readonly CheckoutItem[]
-    readonly currency: string
-    readonly discounts: Session['discounts']
-    readonly onTrial: boolean
-  },
-): SessionTotals {
-  const coupons = couponsOf(ctx, input.discounts)
+/** The session's own discounts; a subscription without any inherits its customer's. */
+function appliedCoupons(ctx: Ctx, session: Priced): Coupon[] {
+  const own = couponsOf(ctx, session.discounts)
+  if (own.length > 0 || session.mode !== 'subscription' || session.customer === null) return own
+  const id = ctx.get('customer', session.customer)?.discount ?? null
+  const discount = id === null ? undefined : ctx.get('discount', id)
+  const coupon = discount?.source.coupon == null ? undefined : ctx.get('coupon', discount.source.coupon)
+  const runs = discount !== undefined && isDiscountRunning(discount, ctx.now(session.customer))
+  return coupon !== undefined && runs ? [coupon] : own
+}
+
+/** What the lines of a session come to today; metered lines cost nothing until they are used. */
+export function totalsOf(ctx: Ctx, session: Priced): SessionTotals {
+  const coupons = appliedCoupons(ctx, session)
+  const input = { now: ctx.now(session.customer), onTrial: trialOf(ctx, session) !== null }
   const totals = computeTotals({
     credits: [],
     discounts: coupons.map((coupon) => ({
       id: coupon.id,
       products: coupon.applies_to?.products ?? null,
-      reduction: reductionOf(coupon, input.currency),
+      reduction: reductionOf(coupon, session.currency ?? ''),
     })),
-    lines: input.items.map((item) => pipelineLine(ctx, item, input)),
+    lines: session._.items.map((item) => pipelineLine(ctx, session, item, input)),
   })
   const amountOfCoupon = (id: string): number => totals.discounts.find((share) => share.discount === id)?.amount ?? 0
   return {
@@ -92,17 +134,6 @@ export function computeSession(
     tax: totals.taxes.reduce((sum, tax) => sum + (tax.inclusive ? 0 : tax.amount), 0),
     total: totals.total,
   }
-}
-
-/** The totals of a stored session. */
-export function totalsOf(ctx: Ctx, session: Session): SessionTotals {
-  const { currency, discounts } = session
-  return computeSession(ctx, {
-    currency: currency ?? 'usd',
-    discounts,
-    items: session._.items,
-    onTrial: trialOf(ctx, session) !== null,
-  })
 }
 
 /** The session's amounts after its discounts changed. */

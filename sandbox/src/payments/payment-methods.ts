@@ -1,5 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
-import { cardError, invalidRequest, missing, notSupported } from '../engine/errors.ts'
+import { invalidRequest, missing, notSupported, StripeError } from '../engine/errors.ts'
 import type { Stored } from '../model/index.ts'
 import { authorize } from './authorization.ts'
 import type { CardInput, CheckedCard } from './cards.ts'
@@ -153,7 +153,9 @@ export function attachPaymentMethod(ctx: Ctx, id: string, customer: string, para
   requireUsable(method, 'payment_method')
   const attempt = { purpose: 'setup', offSession: false, setUp: false, authenticated: true, challengeRequested: false } as const
   const answer = authorize(behaviourOf(method), attempt)
-  if (answer.kind === 'declined') throw cardError(declineFields(describeDecline(answer.reason)))
+  // Nothing of a refused attachment is kept, so this is no `cardError`.
+  if (answer.kind === 'declined')
+    throw new StripeError(402, { ...declineFields(describeDecline(answer.reason)), type: 'card_error' })
   return attachApproved(ctx, method.id, customer)
 }
 

@@ -15,7 +15,7 @@ import { behaviourOf, requireUsableBy, resolvePaymentMethod } from '../payments/
 import { describeDecline } from '../payments/test-cards.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
-import { shippingOf } from './payment-intents.ts'
+import { shippingOf } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/charges']
 type UpdateParams = Params['POST /v1/charges/{id}']

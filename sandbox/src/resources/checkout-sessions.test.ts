@@ -135,6 +135,29 @@ describe('a checkout session in subscription mode', () => {
     expect(test.sandbox.all('charge')).toEqual([])
   })
 
+  it('charges the part up to the anchor, as the page says', async () => {
+    const test = await startTestSandbox()
+    const session = await subscriptionSession(test, { subscription_data: { billing_cycle_anchor: Date.UTC(2026, 1, 1) / 1000 } })
+    const { text } = await openPage(session.url)
+    await sendForm(session.url, { ...payer, ...cardFields('4242424242424242') })
+    const done = await test.stripe.checkout.sessions.retrieve(session.id, { expand: ['invoice'] })
+    const paid = (done.invoice as Stripe.Invoice).amount_paid
+    expect(paid).toBeGreaterThan(1400)
+    expect(paid).toBeLessThan(1700)
+    expect(session.amount_total).toBe(paid)
+    expect(text).toContain(`Due today $${(paid / 100).toFixed(2)}`)
+  })
+
+  it('takes off the discount that the session gives', async () => {
+    const test = await startTestSandbox()
+    const coupon = await test.stripe.coupons.create({ duration: 'forever', name: 'Partner', percent_off: 50 })
+    const customer = await test.stripe.customers.create({ email: 'known@example.com' })
+    const first = await subscriptionSession(test, { customer: customer.id, discounts: [{ coupon: coupon.id }] })
+    await sendForm(first.url, cardFields('4242424242424242'))
+    const done = await test.stripe.checkout.sessions.retrieve(first.id, { expand: ['invoice'] })
+    expect(done).toMatchObject({ amount_total: 1450, invoice: { amount_paid: 1450 } })
+  })
+
   it('asks for no card when nothing is due and the session says so', async () => {
     const test = await startTestSandbox()
     const session = await subscriptionSession(test, {
@@ -217,6 +240,78 @@ describe('a checkout session in payment mode', () => {
     })
     expect(sandbox.all('charge').map((charge) => charge.status)).toEqual(['failed', 'succeeded'])
     expect(sandbox.all('customer')).toEqual([])
+  })
+
+  it('makes the paid invoice of a payment where asked for, with the coupon counted once', async () => {
+    const { sandbox, stripe } = await startTestSandbox()
+    const coupon = await stripe.coupons.create({ duration: 'once', percent_off: 10 })
+    const session = await stripe.checkout.sessions.create({
+      discounts: [{ coupon: coupon.id }],
+      invoice_creation: { enabled: true, invoice_data: { description: 'Thanks', metadata: { order: '7' } } },
+      line_items: [{ price_data: { currency: 'usd', product_data: { name: 'Book' }, unit_amount: 1000 }, quantity: 2 }],
+      mode: 'payment',
+      success_url,
+    })
+    await sendForm(session.url ?? '', { ...payer, ...cardFields('4242424242424242') })
+    const done = await stripe.checkout.sessions.retrieve(session.id, { expand: ['invoice.payments', 'customer'] })
+    expect(done).toMatchObject({
+      amount_total: 1800,
+      customer: { email: 'payer@example.com' },
+      invoice: {
+        amount_paid: 1800,
+        description: 'Thanks',
+        metadata: { order: '7' },
+        payments: { data: [{ payment: { payment_intent: done.payment_intent }, status: 'paid' }] },
+        status: 'paid',
+      },
+    })
+    expect(sandbox.all('charge')).toHaveLength(1)
+    expect((await stripe.coupons.retrieve(coupon.id)).times_redeemed).toBe(1)
+  })
+
+  it('counts the coupon of a payment without an invoice as well', async () => {
+    const { stripe } = await startTestSandbox()
+    const coupon = await stripe.coupons.create({ amount_off: 300, currency: 'usd', duration: 'once', max_redemptions: 1 })
+    const book = { price_data: { currency: 'usd', product_data: { name: 'Book' }, unit_amount: 1000 }, quantity: 1 }
+    const open = async (): Promise<string> =>
+      (
+        await stripe.checkout.sessions.create({
+          discounts: [{ coupon: coupon.id }],
+          line_items: [book],
+          mode: 'payment',
+          success_url,
+        })
+      ).url ?? ''
+    const [first, second] = [await open(), await open()]
+    expect((await sendForm(first, { ...payer, ...cardFields('4242424242424242') })).status).toBe(303)
+    expect((await sendForm(second, { ...payer, ...cardFields('4242424242424242') })).text).toContain('is used up')
+    expect((await stripe.charges.list()).data.map(({ amount }) => amount)).toEqual([700])
+  })
+
+  it('lets the visitor change quantities within bounds, and charges no total that was not shown', async () => {
+    const { sandbox, stripe } = await startTestSandbox()
+    const session = await stripe.checkout.sessions.create({
+      line_items: [
+        {
+          adjustable_quantity: { enabled: true, maximum: 5, minimum: 1 },
+          price_data: { currency: 'usd', product_data: { name: 'Seat' }, unit_amount: 500 },
+          quantity: 2,
+        },
+      ],
+      mode: 'payment',
+      success_url,
+    })
+    const url = session.url ?? ''
+    const field = /name="(quantity_li_\w+)"/.exec((await openPage(url)).html)?.[1] ?? ''
+    const fields = { ...payer, ...cardFields('4242424242424242') }
+    expect((await sendForm(url, { ...fields, [field]: '9' })).text).toContain('Enter a quantity from 1 to 5.')
+    const changed = await sendForm(url, { ...fields, [field]: '3' })
+    expect(changed.status).toBe(200)
+    expect(changed.text).toContain('The total has changed.')
+    expect(changed.text).toContain('Due today $15.00')
+    expect(sandbox.all('charge')).toEqual([])
+    expect((await sendForm(url, { ...fields, [field]: '3' })).status).toBe(303)
+    expect((await stripe.checkout.sessions.retrieve(session.id)).amount_total).toBe(1500)
   })
 
   it('asks for the questions and the billing address that the session requires', async () => {

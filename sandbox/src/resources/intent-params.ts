@@ -1,8 +1,50 @@
+import { defined } from '../engine/answer.ts'
 import { invalidRequest, notSupported } from '../engine/errors.ts'
+import type { Stored } from '../model/index.ts'
+import type { Params } from '../wire.gen.ts'
+import { addressOf } from './address.ts'
+
+/** Parts of `payment_method_options` that the sandbox does not play: every card option but `request_three_d_secure` and `network`. */
+export const refusedOptions: readonly string[] = [
+  ...['customer_balance', 'link', 'sepa_debit', 'us_bank_account'],
+  ...[
+    'capture_method',
+    'cvc_token',
+    'installments',
+    'mandate_options',
+    'moto',
+    'request_extended_authorization',
+    'request_incremental_authorization',
+    'request_multicapture',
+    'request_overcapture',
+    'require_cvc_recollection',
+    'restrictions',
+    'setup_credential_usage',
+    'setup_future_usage',
+    'statement_descriptor_suffix_kana',
+    'statement_descriptor_suffix_kanji',
+    'stored_credential_usage',
+    'three_d_secure',
+  ].map((name) => `card.${name}`),
+].map((name) => `payment_method_options.${name}`)
 
 interface AutomaticParam {
   readonly allow_redirects?: 'always' | 'never'
   readonly enabled: boolean
+}
+
+type ShippingParam = NonNullable<Params['POST /v1/payment_intents']['shipping']>
+
+/** A shipping address as it is stored: every field, null where nothing was given. */
+export function shippingOf(shipping: ShippingParam | '' | undefined): Stored<'payment_intent'>['shipping'] {
+  if (shipping === undefined || shipping === '') return null
+  return defined({
+    address: addressOf(shipping.address),
+    carrier: shipping.carrier ?? null,
+    name: shipping.name,
+    phone: shipping.phone ?? null,
+    tracking_number: shipping.tracking_number ?? null,
+  })
 }
 
 /**

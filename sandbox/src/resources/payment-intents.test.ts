@@ -150,6 +150,7 @@ describe('payment intents', () => {
     [{ customer: 'cus_none' }, 'resource_missing', 'customer'],
     [{ payment_method: 'pm_none' }, 'resource_missing', 'payment_method'],
     [{ off_session: true }, undefined, 'off_session'],
+    [{ payment_method_options: { card: { moto: true } } }, undefined, 'payment_method_options.card.moto'],
   ])('refuses %j and makes nothing', async (change, code, param) => {
     const { sandbox, stripe } = await startTestSandbox()
     expect(await refusal(stripe.paymentIntents.create({ ...ten, ...change }))).toMatchObject({ code, param, statusCode: 400 })

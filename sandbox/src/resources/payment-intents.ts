@@ -12,9 +12,8 @@ import type { IntentPatch, PaymentIntent } from '../payments/payment-intents.ts'
 import { cancelIntent, captureIntent, createIntent, requireOwnIntent, updateIntent } from '../payments/payment-intents.ts'
 import { requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
-import { addressOf } from './address.ts'
 import { requireCustomer } from './customer-find.ts'
-import { methodTypes, requireReturnUrl, requireUrl } from './intent-params.ts'
+import { methodTypes, refusedOptions, requireReturnUrl, requireUrl, shippingOf } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/payment_intents']
 type UpdateParams = Params['POST /v1/payment_intents/{id}']
@@ -76,26 +75,6 @@ const confirmTakes = [
   'shipping',
   'use_stripe_sdk',
 ] as const
-
-/** Options of other methods than card, and of cards what the sandbox does not play. */
-const refusedOptions = [
-  'payment_method_options.customer_balance',
-  'payment_method_options.sepa_debit',
-  'payment_method_options.us_bank_account',
-]
-
-type ShippingParam = NonNullable<CreateParams['shipping']>
-
-export function shippingOf(shipping: ShippingParam | '' | undefined): PaymentIntent['shipping'] {
-  if (shipping === undefined || shipping === '') return null
-  return defined({
-    address: addressOf(shipping.address),
-    carrier: shipping.carrier ?? null,
-    name: shipping.name,
-    phone: shipping.phone ?? null,
-    tracking_number: shipping.tracking_number ?? null,
-  })
-}
 
 type CardOptions = { card?: { request_three_d_secure?: 'any' | 'automatic' | 'challenge'; capture_method?: string } | '' }
 

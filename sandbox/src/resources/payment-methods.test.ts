@@ -93,6 +93,19 @@ describe('payment methods', () => {
     expect(eventTypes()).toEqual(['customer.created'])
   })
 
+  it('makes no customer when the method that comes with it is declined, and attaches it when it is not', async () => {
+    const { events, sandbox, stripe } = await startTestSandbox()
+    const declined = stripe.customers.create({ payment_method: 'pm_card_visa_chargeDeclined' })
+    expect(await refusal(declined)).toMatchObject({ code: 'card_declined', statusCode: 402 })
+    expect([sandbox.all('customer'), sandbox.all('payment_method'), events()]).toEqual([[], [], []])
+    const customer = await stripe.customers.create({
+      invoice_settings: { default_payment_method: 'pm_card_visa' },
+      payment_method: 'pm_card_visa',
+    })
+    const [method] = (await stripe.customers.listPaymentMethods(customer.id)).data
+    expect(customer.invoice_settings.default_payment_method).toBe(method?.id)
+  })
+
   it('refuses a method of another customer, and a second life after detaching', async () => {
     const { stripe } = await startTestSandbox()
     const [one, two] = [await stripe.customers.create(), await stripe.customers.create()]

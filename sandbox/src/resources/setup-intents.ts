@@ -15,7 +15,7 @@ import {
 } from '../payments/setup-intents.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
-import { methodTypes, requireReturnUrl, requireUrl } from './intent-params.ts'
+import { methodTypes, refusedOptions, requireReturnUrl, requireUrl } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/setup_intents']
 type UpdateParams = Params['POST /v1/setup_intents/{id}']
@@ -34,8 +34,6 @@ const createTakes = [
   'usage',
   'use_stripe_sdk',
 ] as const
-
-const refusedOptions = ['payment_method_options.sepa_debit', 'payment_method_options.us_bank_account']
 
 function requestedChallenge(options: CreateParams['payment_method_options']): 'any' | 'automatic' | 'challenge' | undefined {
   return options?.card?.request_three_d_secure
