@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { seedCluster } from '../test/seed-cluster.ts'
-import { runCli, runScript, startProgram, variablesFor } from '../test/program.ts'
+import { runCli, runScript, spawnScript, startProgram, variablesFor } from '../test/program.ts'
 import { readRuntime, type Runtime } from './cli/connection.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { findRunningPostgres } from './db/embedded-postgres.ts'
@@ -114,6 +114,15 @@ describe('tollgate dev', () => {
     const headers = { authorization: `Bearer ${second.operatorKey}` }
     const usage = await fetch(`${second.url}/api/v1/usage?organization_id=acme`, { headers })
     expect(await usage.json()).toMatchObject({ credits_used: counted })
+  })
+
+  it('told to stop while it starts, leaves nothing running', async () => {
+    const child = spawnScript(['server/src/cli/main.ts', 'dev'], env)
+    children.push(child)
+    const postgres = join(dataDir, 'postgres')
+    await vi.waitFor(() => expect(findRunningPostgres(postgres)).not.toBeNull(), { timeout: 20_000, interval: 5 })
+    expect(await end(child, 'SIGINT')).toBe(0)
+    expect(findRunningPostgres(postgres)).toBeNull()
   })
 
   it('refuses to start beside another on the same data, which goes on', async () => {

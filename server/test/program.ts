@@ -44,7 +44,7 @@ export async function startProgram(
   return { child, out }
 }
 
-function spawnScript(script: readonly string[], env: Record<string, string>) {
+export function spawnScript(script: readonly string[], env: Record<string, string>) {
   return spawn(process.execPath, script, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
 }
 

@@ -5,7 +5,12 @@ import type { App } from './app.ts'
 
 const require = createRequire(import.meta.url)
 
-const START = `window.onload = () => {
+/** Follows the reader's scheme, as every page of ours does. */
+const START = `const dark = matchMedia('(prefers-color-scheme: dark)')
+const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
+dark.addEventListener('change', follow)
+follow()
+window.onload = () => {
   window.ui = SwaggerUIBundle({ url: '/openapi.json', dom_id: '#reference', deepLinking: true, persistAuthorization: false })
 }
 `
