@@ -1,4 +1,5 @@
 import type { App } from './http/app.ts'
+import { registerAdminBillingRoutes } from './invoices/admin-routes.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
@@ -28,6 +29,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
   registerStandingRoutes(app, context)
+  registerAdminBillingRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)
   registerOnboardingRoutes(app, context, parts.organizations)
 }

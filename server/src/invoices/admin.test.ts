@@ -1,0 +1,117 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { toStats } from './admin-routes.ts'
+
+const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
+const billing = testBilling({
+  webhooks: false,
+  catalog: {
+    meters: { call: {} },
+    plans: {
+      free: { name: 'Free', allowances: {} },
+      team: { name: 'Team', prices: price(1200), allowances: {} },
+      company: { name: 'Company', prices: price(4900), allowances: {} },
+    },
+    defaultPlan: 'free',
+  },
+})
+const ADMIN = '/api/v1/admin/billing'
+const read = async (path: string) => (await billing.call('operator', 'GET', `${ADMIN}/${path}`)).body
+
+async function subscribe(id: string, body: Record<string, unknown>): Promise<void> {
+  await billing.createOrganization(id)
+  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+}
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  const card = { payment_method_id: 'pm_card_visa' }
+  await subscribe('one', { tier: 'company', ...card })
+  await subscribe('two', { tier: 'team', quantity: 2, ...card })
+  await subscribe('three', { tier: 'team', interval: 'yearly', ...card })
+  await subscribe('four', { tier: 'company' })
+  await billing.createOrganization('five')
+  await billing.call('two', 'POST', '/api/v1/billing/cancel', { immediate: false })
+})
+
+describe('what operators see of all organizations', () => {
+  test('OC-5 counts and what comes in a month: a year is twelve months, a trial nothing yet', async () => {
+    expect(await read('stats')).toEqual({
+      total_customers: 5,
+      active_subscriptions: 3,
+      trial_subscriptions: 1,
+      // 49.00 + 2 × 12.00 + 120.00 / 12
+      monthly_revenue: 83,
+      currency: 'usd',
+      tier_breakdown: { company: { count: 2, revenue: 49 }, team: { count: 2, revenue: 34 } },
+      other_currencies: {},
+    })
+  })
+
+  test('OC-6 customers, with the plan that they have', async () => {
+    const { customers, total } = (await read('customers?limit=2')) as { customers: Record<string, unknown>[]; total: number }
+    expect([customers.length, total]).toEqual([2, 5])
+    const all = (await read('customers')) as { customers: { metadata: { user_id: string; tier: string } }[] }
+    const tiers = new Map(all.customers.map(({ metadata }) => [metadata.user_id, metadata.tier]))
+    expect(tiers).toEqual(
+      new Map([
+        ['one', 'company'],
+        ['two', 'team'],
+        ['three', 'team'],
+        ['four', 'company'],
+        ['five', 'free'],
+      ]),
+    )
+  })
+
+  test('OC-7 subscriptions by status, in major units', async () => {
+    const active = (await read('subscriptions?status=active')) as { subscriptions: Record<string, unknown>[]; total: number }
+    expect(active.total).toBe(3)
+    expect(active.subscriptions).toContainEqual(
+      expect.objectContaining({
+        organization_id: 'two',
+        tier: 'team',
+        amount: 24,
+        interval: 'month',
+        cancel_at_period_end: true,
+      }),
+    )
+    expect(await read('subscriptions?status=trialing')).toMatchObject({
+      total: 1,
+      subscriptions: [{ organization_id: 'four', amount: 49 }],
+    })
+    expect(await read('subscriptions')).toMatchObject({ total: 4 })
+  })
+
+  test('OC-8 charges, newest first', async () => {
+    const { charges, total } = (await read('recent-charges?limit=2')) as { charges: Record<string, unknown>[]; total: number }
+    expect([charges.length, total]).toEqual([2, 3])
+    expect(charges[0]).toMatchObject({ paid: true, refunded: false, status: 'succeeded', currency: 'usd' })
+  })
+
+  test('OC-11 and nobody else does', async () => {
+    for (const path of ['stats', 'customers', 'subscriptions', 'recent-charges']) {
+      expect((await billing.call('one', 'GET', `${ADMIN}/${path}`)).status).toBe(403)
+      expect((await billing.call('nobody', 'GET', `${ADMIN}/${path}`)).status).toBe(401)
+    }
+  })
+})
+
+test('currencies are never added to each other', () => {
+  const row = { tier: 'pro', status: 'active', count: 1 }
+  const stats = toStats(
+    [
+      { ...row, currency: 'usd', yearlyMinor: 12_000 },
+      { ...row, currency: 'jpy', yearlyMinor: 12_000 },
+    ],
+    2,
+    'usd',
+  )
+  expect(stats).toMatchObject({
+    monthly_revenue: 10,
+    other_currencies: { jpy: 1000 },
+    tier_breakdown: { pro: { count: 2, revenue: 10 } },
+  })
+})
