@@ -183,3 +183,63 @@ export function entitlesInStatus(status: string): boolean {
 export function alertCountsFrom(alertCreated: number): number {
   return alertCreated
 }
+
+/**
+ * `cancel_at_period_end` of a subscription whose items have different periods means the end of the longest one.
+ * Doubt: `cancel_at` has names for both ends (`min_period_end`, `max_period_end`); which of them the flag stands for is not said.
+ */
+export function cancelsAtLatestPeriodEnd(): boolean {
+  return true
+}
+
+/**
+ * What was used of a metered item that an update removes or re-prices is billed as a pending item, unless `clear_usage` is set.
+ * Doubt: stated for flexible mode; classic mode is said to lose it when the price is swapped.
+ */
+export function removedUsageIsBilled(): boolean {
+  return true
+}
+
+/**
+ * The anchor of a backdated subscription that names none: the moment of the request, not the backdated start.
+ * Doubt: the documentation's figures show both readings.
+ */
+export function backdatedAnchor(now: number, _start: number): number {
+  return now
+}
+
+/**
+ * A schedule's next phase changes the subscription's items in place where it can: the ids stay.
+ * Doubt: new items with new ids would bill the same.
+ */
+export function phaseKeepsItemIds(): boolean {
+  return true
+}
+
+/**
+ * An invoice that is finalized by hand with `auto_advance` is charged this long afterwards.
+ * Doubt: "about an hour" is said of drafts only.
+ */
+export const HAND_FINALIZED_CHARGE_DELAY_SECONDS = HOUR_SECONDS
+
+/**
+ * The status after a resumption whose payment was tried and declined, with `resume_on_payment_attempt`.
+ * Doubt: the documentation says that the attempt is enough to resume, and not which status follows a decline.
+ */
+export const STATUS_AFTER_FAILED_RESUMPTION = 'past_due'
+
+/**
+ * Whether `billing_cycle_anchor: now` is refused while a trial runs.
+ * Doubt: Stripe names an error for anchors before the trial's end at creation; for updates nothing is said.
+ */
+export function refusesAnchorResetInTrial(): boolean {
+  return true
+}
+
+/**
+ * Discounts of subscriptions and items are announced with `customer.discount.*` as those of customers are.
+ * Doubt: the event's description speaks of customers; recordings show it for subscriptions too.
+ */
+export function announcesSubscriptionDiscounts(): boolean {
+  return true
+}

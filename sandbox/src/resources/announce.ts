@@ -1,5 +1,6 @@
 /** Announcing now, or later in another order than things were done in. */
 import type { Ctx, EventType } from '../engine/context.ts'
+import { sameJson } from '../engine/difference.ts'
 import type { EmitOptions } from '../events/emit.ts'
 
 /** Announces an object as it is at the moment of the call. */
@@ -40,5 +41,5 @@ export function announceDifference(
   after: object,
   before: Record<string, unknown>,
 ): void {
-  if (JSON.stringify(before) !== JSON.stringify(ctx.present(after))) announce(type, after, { before })
+  if (!sameJson(before, ctx.present(after))) announce(type, after, { before })
 }

@@ -1,6 +1,6 @@
 /** Discounts as objects: made from coupons and promotion codes, ended when they run out, read as what they take off. */
 import type { AppliedDiscount, Reduction } from '../billing/discounts.ts'
-import { repeatingCouponEnd } from '../billing/inferred.ts'
+import { announcesSubscriptionDiscounts, repeatingCouponEnd } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import type { Stored } from '../model/index.ts'
@@ -83,8 +83,18 @@ function createDiscount(ctx: Ctx, coupon: Coupon, promotion: PromotionCode | nul
     subscription_item: owner.subscriptionItem ?? null,
     _: { ended: false, usedBy: null },
   }
-  const isLasting = owner.invoice === undefined && owner.invoiceItem === undefined
+  const isLasting = isAnnounced({
+    invoice: owner.invoice ?? null,
+    item: owner.invoiceItem ?? null,
+    subscription: owner.subscription ?? owner.subscriptionItem ?? null,
+  })
   return ctx.create('discount', discount, isLasting ? 'customer.discount.created' : undefined)
+}
+
+/** Discounts of invoices and their items are part of them; the others have events of their own. */
+function isAnnounced(owner: { invoice: string | null; item: string | null; subscription: string | null }): boolean {
+  if (owner.invoice !== null || owner.item !== null) return false
+  return owner.subscription === null || announcesSubscriptionDiscounts()
 }
 
 function checkCoupon(ctx: Ctx, coupon: Coupon, owner: DiscountOwner, param: string): void {
@@ -178,7 +188,12 @@ export function markDiscountEnded(ctx: Ctx, id: string, usedBy: string | null = 
   const discount = ctx.get('discount', id)
   if (discount === undefined || discount._.ended) return
   const ended = ctx.update('discount', id, { _: { ended: true, usedBy } })
-  if (discount.invoice === null && discount.invoice_item === null) ctx.emit('customer.discount.deleted', ended)
+  const owner = {
+    invoice: discount.invoice,
+    item: discount.invoice_item,
+    subscription: discount.subscription ?? discount.subscription_item,
+  }
+  if (isAnnounced(owner)) ctx.emit('customer.discount.deleted', ended)
 }
 
 /** A discount as `DELETE …/discount` answers it. */

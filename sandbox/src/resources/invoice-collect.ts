@@ -137,6 +137,7 @@ export function settlePaid(ctx: Ctx, id: string, by: PaidBy): StoredInvoice {
     amount_paid: invoice.amount_due,
     amount_remaining: 0,
     attempted: true,
+    auto_advance: false,
     ...(invoice.attempt_count === 0 && by.paymentIntent !== null ? { attempt_count: 1 } : {}),
     next_payment_attempt: null,
     status: 'paid',

@@ -12,6 +12,8 @@ import { creditUnusedTime, lastInvoice } from './subscription-cancel.ts'
 import { changeSubscription, type UpdateParams } from './subscription-change.ts'
 import { firstInvoice, storeNew } from './subscription-create.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
+import type { StoredSchedule } from './subscription-schedule-phases.ts'
+import { creationParams } from './subscription-schedule-run.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 
 export const PREVIEW_TAKES = [
@@ -21,6 +23,7 @@ export const PREVIEW_TAKES = [
   'discounts',
   'invoice_items',
   'preview_mode',
+  'schedule',
   'subscription',
   'subscription_details',
 ] as const
@@ -45,10 +48,26 @@ function rehearsedInvoice(ctx: Ctx, params: PreviewParams): StoredInvoice {
     addItems(ctx, params, subscription.customer, subscription)
     return orNone(ofSubscription(ctx, subscription, details, params), subscription.customer)
   }
+  if (params.schedule !== undefined)
+    return ofSchedule(ctx, ctx.require('subscription_schedule', params.schedule, 'schedule'), params)
   const customer = params.customer ?? transientCustomer(ctx, params)
   if (details?.items !== undefined) return orNone(ofNewSubscription(ctx, customer, details, params), customer)
   addItems(ctx, params, customer, null)
   return orNone(ofCustomer(ctx, customer, params), customer)
+}
+
+/** A running schedule's next invoice, or the first one of a schedule that has not begun. */
+function ofSchedule(ctx: Ctx, schedule: StoredSchedule, params: PreviewParams): StoredInvoice {
+  if (schedule.subscription !== null) {
+    const subscription = ctx.require('subscription', schedule.subscription)
+    addItems(ctx, params, subscription.customer, subscription)
+    return orNone(ofSubscription(ctx, subscription, undefined, params), subscription.customer)
+  }
+  const [phase] = schedule.phases
+  if (schedule.status !== 'not_started' || phase === undefined) return orNone(null, schedule.customer)
+  const { subscription, lines } = storeNew(ctx, creationParams(ctx, schedule, phase), schedule.customer)
+  const taken = pendingItems(ctx, schedule.customer, { subscription: subscription.id, currency: subscription.currency })
+  return orNone(firstInvoice(ctx, subscription, lines, taken, true), schedule.customer)
 }
 
 function orNone(invoice: StoredInvoice | null, customer: string): StoredInvoice {

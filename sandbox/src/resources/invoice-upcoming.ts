@@ -1,7 +1,9 @@
 /** The invoice that a subscription's next renewal will make, as it stands now. Nothing is stored. */
 import type { Ctx } from '../engine/context.ts'
+import type { StoredSubscriptionItem } from '../model/billing.ts'
 import { composeInvoice, type StoredInvoice } from './invoice-compose.ts'
 import { linesOfItems, pendingItems } from './invoice-item-store.ts'
+import { recurrenceOf } from './price-terms.ts'
 import { inheritedDiscounts } from './subscription-create.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
 import { renewalLines, rollsAt } from './subscription-renewal.ts'
@@ -13,9 +15,10 @@ export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): Stor
   const at = nextRenewalOf(subscription._.items)
   const taken = pendingItems(ctx, subscription.customer, { subscription: subscription.id, currency: subscription.currency })
   const ends = subscription.cancel_at !== null && subscription.cancel_at <= at
-  const rolls = ends ? [] : rollsAt(ctx, subscription, at)
+  const planned = plannedSubscription(ctx, subscription, at)
+  const rolls = ends ? [] : rollsAt(ctx, planned, at)
   const afterTrial = subscription.status === 'trialing' && subscription.trial_end === at
-  const lines = [...linesOfItems(ctx, taken), ...renewalLines(ctx, subscription, rolls, { afterTrial })]
+  const lines = [...linesOfItems(ctx, taken), ...renewalLines(ctx, planned, rolls, { afterTrial })]
   if (lines.length === 0) return null
   const start = Math.min(...subscription._.items.map((item) => item.current_period_start))
   return upcoming(
@@ -36,6 +39,47 @@ export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): Stor
       fields: subscription.collection_method === 'charge_automatically' ? { next_payment_attempt: at + 3600 } : {},
     }),
   )
+}
+
+/** The subscription as a phase of its schedule that begins at the renewal will have made it. */
+function plannedSubscription(ctx: Ctx, subscription: StoredSubscription, at: number): StoredSubscription {
+  const schedule = subscription.schedule === null ? undefined : ctx.get('subscription_schedule', subscription.schedule)
+  const phase = schedule?.status === 'active' ? schedule.phases.find((candidate) => candidate.start_date === at) : undefined
+  if (phase === undefined) return subscription
+  const spare = [...subscription._.items]
+  const items = phase.items.map((wanted): StoredSubscriptionItem => {
+    const same = spare.findIndex((item) => item.price === wanted.price)
+    const [base] = spare.splice(Math.max(same, 0), 1)
+    const { quantity: _quantity, ...rest } = base ?? newPhaseItem(subscription, at)
+    return { ...rest, price: wanted.price, ...(wanted.quantity === undefined ? {} : { quantity: wanted.quantity }) }
+  })
+  const shapes = (list: readonly StoredSubscriptionItem[]): string =>
+    [...new Set(list.map((item) => JSON.stringify(recurrenceOf(ctx.require('price', item.price)))))].sort().join()
+  const moves = phase.billing_cycle_anchor === 'phase_start' || shapes(items) !== shapes(subscription._.items)
+  const anchor = moves ? at : subscription.billing_cycle_anchor
+  return {
+    ...subscription,
+    billing_cycle_anchor: anchor,
+    _: { ...subscription._, items, anchorDay: moves ? null : subscription._.anchorDay },
+  }
+}
+
+function newPhaseItem(subscription: StoredSubscription, at: number): StoredSubscriptionItem {
+  return {
+    id: `si_${subscription.id}`,
+    object: 'subscription_item',
+    billing_thresholds: null,
+    created: at,
+    current_period_end: at,
+    current_period_start: at,
+    current_trial: null,
+    discounts: [],
+    metadata: {},
+    price: '',
+    subscription: subscription.id,
+    tax_rates: [],
+    _: { debits: [] },
+  }
 }
 
 /** A preview has an id that says what it is, and names no invoice. */

@@ -416,3 +416,67 @@ test('after a hard decline nothing is charged until there is another payment met
   await advance(clock, END + 3600 + 5 * 86_400)
   expect(await stripe.invoices.retrieve(invoice?.id ?? '')).toMatchObject({ status: 'paid', attempt_count: 4 })
 })
+
+test('a credit names the line that it takes back, also when that was a proration', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const seat = await price(1000)
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: seat.id }],
+    expand: ['latest_invoice'],
+  })
+  const change = async (quantity: number): Promise<Stripe.Invoice> => {
+    const updated = await stripe.subscriptions.update(subscription.id, {
+      items: [{ id: itemOf(subscription).id, quantity }],
+      proration_behavior: 'always_invoice',
+      expand: ['latest_invoice'],
+    })
+    return updated.latest_invoice as Stripe.Invoice
+  }
+  const first = subscription.latest_invoice as Stripe.Invoice
+  const second = await change(3)
+  const third = await change(2)
+  const credited = (invoice: Stripe.Invoice): unknown =>
+    invoice.lines.data[0]?.parent?.subscription_item_details?.proration_details?.credited_items
+  expect(credited(second)).toEqual({ invoice: first.id, invoice_line_items: [first.lines.data[0]?.id] })
+  expect(credited(third)).toEqual({ invoice: second.id, invoice_line_items: [second.lines.data[1]?.id] })
+  expect(third.total).toBe(-1000)
+})
+
+test('a price with several currencies is billed in the one asked for, and the customer keeps it', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const pro = await price(2900, { currency_options: { eur: { unit_amount: 2700 }, jpy: { unit_amount: 4000 } } })
+  const other = await price(1000)
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: pro.id }],
+    currency: 'eur',
+    expand: ['latest_invoice'],
+  })
+  expect(subscription).toMatchObject({ currency: 'eur', latest_invoice: { currency: 'eur', total: 2700 } })
+  expect((subscription.latest_invoice as Stripe.Invoice).lines.data[0]?.description).toBe('1 × Pro (at €27.00 / month)')
+  await expect(stripe.subscriptions.create({ customer: id, items: [{ price: other.id }] })).rejects.toMatchObject({
+    statusCode: 400,
+  })
+})
+
+test('what is not understood is refused by name', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const pro = await price(1000)
+  const { id } = await customer()
+  const create = (more: Partial<Stripe.SubscriptionCreateParams>) =>
+    stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }], ...more })
+  await expect(create({ on_behalf_of: 'acct_1' })).rejects.toMatchObject({ statusCode: 400, param: 'on_behalf_of' })
+  await expect(
+    create({ billing_mode: { type: 'flexible', flexible: { proration_discounts: 'itemized' } } }),
+  ).rejects.toMatchObject({
+    statusCode: 400,
+    message: '`proration_discounts=itemized` is not supported by this sandbox.',
+  })
+  await expect(create({ payment_behavior: 'pending_if_incomplete' })).rejects.toMatchObject({ param: 'payment_behavior' })
+  await expect(create({ items: [] })).rejects.toMatchObject({ statusCode: 400 })
+  await expect(create({ trial_end: NOW - 5 })).rejects.toMatchObject({ param: 'trial_end' })
+  expect((await stripe.subscriptions.list({ customer: id, status: 'all' })).data).toEqual([])
+})

@@ -3,7 +3,12 @@
  * Source: docs.stripe.com/billing/subscriptions/change, docs.stripe.com/billing/subscriptions/prorations.
  */
 import { describeRemainingTime, describeUnusedTime } from '../billing/descriptions.ts'
-import { intervalChangeInvoicesNow, intervalChangeResetsAnchor } from '../billing/inferred.ts'
+import {
+  intervalChangeInvoicesNow,
+  intervalChangeResetsAnchor,
+  refusesAnchorResetInTrial,
+  removedUsageIsBilled,
+} from '../billing/inferred.ts'
 import { type Anchor, DAY_SECONDS, type Span } from '../billing/periods.ts'
 import { debitsBefore, prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
@@ -86,7 +91,13 @@ function movesOf(subscription: StoredSubscription, params: UpdateParams, now: nu
   if (trialEnd !== null && trialEnd > now + 730 * DAY_SECONDS) {
     throw invalidRequest('Invalid timestamp: can be no more than two years in the future.', { param: 'trial_end' })
   }
-  if (isTrialing && !endsTrial && trialEnd === null && params.billing_cycle_anchor?.type === 'now') {
+  if (
+    isTrialing &&
+    !endsTrial &&
+    trialEnd === null &&
+    params.billing_cycle_anchor?.type === 'now' &&
+    refusesAnchorResetInTrial()
+  ) {
     throw invalidRequest(
       'The billing cycle of a trialing subscription begins with the end of its trial. Pass `trial_end=now` to end it.',
       {
@@ -285,7 +296,7 @@ function billRemovedUsage(ctx: Ctx, before: StoredSubscription, items: ItemChang
   for (const { before: item, after } of items.changes) {
     if (item === null || after?.price === item.price || items.clearedUsage.has(item.id)) continue
     const price = ctx.require('price', item.price)
-    if (!isMetered(price) || before.status === 'trialing') continue
+    if (!removedUsageIsBilled() || !isMetered(price) || before.status === 'trialing') continue
     const period = { start: item.current_period_start, end: now }
     for (const line of usageLines(ctx, before, item, price, period)) {
       if (line.amount === 0) continue

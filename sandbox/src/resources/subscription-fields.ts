@@ -1,4 +1,5 @@
 /** Fields of a subscription that are only stored: read from parameters in the same way by create and update. */
+import { cancelsAtLatestPeriodEnd } from '../billing/inferred.ts'
 import { orNull } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
@@ -162,7 +163,8 @@ export function cancellationPatch(
     throw invalidRequest('You may only specify one of these parameters: cancel_at, cancel_at_period_end.', { param: 'cancel_at' })
   }
   if (atPeriodEnd === true) {
-    return scheduled(subscription, lastPeriodEndOf(subscription._.items), true, now, details)
+    const end = cancelsAtLatestPeriodEnd() ? lastPeriodEndOf(subscription._.items) : nextRenewalOf(subscription._.items)
+    return scheduled(subscription, end, true, now, details)
   }
   if (at === undefined || at === '') {
     const isScheduled = subscription.cancel_at_period_end || at === ''

@@ -1,9 +1,10 @@
 /** A new subscription as an object: its dates, items and the lines of its first invoice. Nothing is charged here. */
 import { decimalOf } from '../billing/decimal.ts'
+import { backdatedAnchor } from '../billing/inferred.ts'
 import { anchorFromConfig, boundary, DAY_SECONDS, type Span } from '../billing/periods.ts'
 import { prorate } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
-import { invalidRequest } from '../engine/errors.ts'
+import { invalidRequest, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
 import type { Params } from '../wire.gen.ts'
@@ -66,6 +67,7 @@ export function layOutSubscription(ctx: Ctx, params: CreateParams, customerId: s
   const firstPrice = ctx.require('price', itemParams[0]?.price ?? '', 'items[0][price]')
   const currency = subscriptionCurrency(ctx, customer.id, firstPrice, params.currency)
   const mode = params.billing_mode?.type ?? billingSettings(ctx).billingMode
+  refuseItemized(params.billing_mode?.flexible?.proration_discounts)
   const items = itemParams.map((item, index) => newItem(ctx, item, { id, customer: customer.id, currency }, `items[${index}]`))
   checkItems(ctx, items, mode, currency)
   const dates = datesOf(ctx, params, customer.id, items)
@@ -85,6 +87,12 @@ export function layOutSubscription(ctx: Ctx, params: CreateParams, customerId: s
   return { subscription, lines: firstLines(ctx, subscription, dates, params.proration_behavior ?? 'create_prorations') }
 }
 
+/** Prorations carry their discounts in their amounts; showing them apart is not emulated. */
+export function refuseItemized(discounts: 'included' | 'itemized' | undefined): void {
+  if (discounts === 'itemized')
+    throw notSupported('`proration_discounts=itemized`', 'billing_mode[flexible][proration_discounts]')
+}
+
 function inlinePriceMade(ctx: Ctx, item: NonNullable<CreateParams['items']>[number], index: number): typeof item {
   const { price_data: data, plan, ...rest } = item
   if (data === undefined && plan === undefined) return item
@@ -97,7 +105,7 @@ function datesOf(ctx: Ctx, params: CreateParams, customer: string, items: readon
   const start = params.backdate_start_date ?? now
   if (start > now) throw invalidRequest('`backdate_start_date` must be in the past.', { param: 'backdate_start_date' })
   const trialEnd = trialEndOf(ctx, params, now, items)
-  const free = trialEnd ?? now
+  const free = trialEnd ?? backdatedAnchor(now, start)
   const config = params.billing_cycle_anchor_config
   if (config !== undefined) {
     if (params.billing_cycle_anchor !== undefined) {

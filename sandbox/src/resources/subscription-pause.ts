@@ -1,5 +1,6 @@
 /** Pausing a subscription, and resuming it. Source: docs.stripe.com/api/subscriptions/pause, docs.stripe.com/api/subscriptions/resume. */
 import { describeUnusedTime } from '../billing/descriptions.ts'
+import { STATUS_AFTER_FAILED_RESUMPTION } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import type { Params } from '../wire.gen.ts'
@@ -112,7 +113,7 @@ export function resumeSubscription(ctx: Ctx, id: string, params: ResumeParams): 
   ctx.update('subscription', id, { _: { ...waiting._, incompleteUntil: now + INCOMPLETE_SECONDS } })
   const outcome = collectInvoice(ctx, invoice.id, { offSession: false, automatic: true })
   const resumesAnyway = params.payment_behavior !== 'resume_on_payment_success' && outcome.kind === 'declined'
-  if (resumesAnyway) resumeNow(ctx, ctx.require('subscription', id), 'past_due')
+  if (resumesAnyway) resumeNow(ctx, ctx.require('subscription', id), STATUS_AFTER_FAILED_RESUMPTION)
   return ctx.require('subscription', id)
 }
 

@@ -52,7 +52,8 @@ export function creditsOfItem(
   item: StoredSubscriptionItem,
   at: number,
 ): ItemCredit[] {
-  if (subscription.billing_mode.type === 'flexible') return creditsOfDebits(item._.debits, at).map(flexibleCredit)
+  if (subscription.billing_mode.type === 'flexible')
+    return creditsOfDebits(item._.debits, at).map((credit) => flexibleCredit(ctx, credit))
   const whole = { start: item.current_period_start, end: item.current_period_end }
   const period = { start: Math.max(at, whole.start), end: Math.min(whole.end, subscription.cancel_at ?? whole.end) }
   const amount = prorateSpan(-discountedAmount(ctx, subscription, item, at), whole, period)
@@ -62,23 +63,32 @@ export function creditsOfItem(
       amount,
       period,
       quantity: item.quantity ?? null,
-      details: { credited_items: creditedLines(item._.debits), discount_amounts: [] },
+      details: { credited_items: creditedLines(ctx, item._.debits), discount_amounts: [] },
     },
   ]
 }
 
-function flexibleCredit({ debit, amount, period }: Credit): ItemCredit {
+function flexibleCredit(ctx: Ctx, { debit, amount, period }: Credit): ItemCredit {
   return {
     amount,
     period,
     quantity: debit.quantity,
-    details: { credited_items: creditedLines([debit]), discount_amounts: [] },
+    details: { credited_items: creditedLines(ctx, [debit]), discount_amounts: [] },
   }
 }
 
-function creditedLines(debits: readonly Debit[]): ItemCredit['details']['credited_items'] {
+/** What a credit names: the line that was debited; a pending item once it is on an invoice, as that invoice's line. */
+function creditedLines(ctx: Ctx, debits: readonly Debit[]): ItemCredit['details']['credited_items'] {
   const last = debits.at(-1)
   if (last === undefined) return null
+  const invoiced = last.invoiceItem === null ? null : (ctx.get('invoiceitem', last.invoiceItem)?.invoice ?? null)
+  if (invoiced !== null) {
+    const lines = ctx.get('invoice', invoiced)?._.lines ?? []
+    const line = lines.find((candidate) => candidate.parent?.subscription_item_details?.invoice_item === last.invoiceItem)
+    if (line !== undefined) {
+      return { type: 'invoice_line_items', invoice_line_item_details: { invoice: invoiced, invoice_line_items: [line.id] } }
+    }
+  }
   if (last.invoice !== null) {
     return {
       type: 'invoice_line_items',

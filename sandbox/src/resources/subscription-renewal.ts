@@ -1,6 +1,6 @@
 /** Renewal: the items whose period is over roll on, and a draft invoice bills the next one. */
 import type { Span } from '../billing/periods.ts'
-import { DRAFT_SECONDS } from '../billing/inferred.ts'
+import { DRAFT_SECONDS, trialEndInvoiceIsDraftForAnHour } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
 import { composeInvoice, type StoredInvoice } from './invoice-compose.ts'
@@ -77,9 +77,6 @@ export interface RenewalOptions {
   /** The periods ended with a trial. */
   readonly afterTrial: boolean
   readonly status?: StoredSubscription['status']
-  /** False for a change that ends a trial now: the caller finalizes at once. */
-  readonly draftForAnHour?: boolean
-  readonly billingReason?: StoredInvoice['billing_reason']
 }
 
 /**
@@ -133,14 +130,15 @@ function draftRenewal(
 ): StoredInvoice {
   const collection = collectionOf(subscription)
   const isCollected = collection.autoAdvance || collection.writesOff || collection.voids
-  const finalizesAt = isCollected && options.draftForAnHour !== false ? now + DRAFT_SECONDS : null
+  const waits = !options.afterTrial || trialEndInvoiceIsDraftForAnHour()
+  const finalizesAt = isCollected ? now + (waits ? DRAFT_SECONDS : 0) : null
   const start = rolls.length === 0 ? now : Math.min(...rolls.map((roll) => roll.ended.start))
   const invoice = composeInvoice(ctx, {
     customer: subscription.customer,
     subscription,
     lines,
     currency: subscription.currency,
-    billingReason: options.billingReason ?? 'subscription_cycle',
+    billingReason: 'subscription_cycle',
     period: { start, end: now },
     collectionMethod: subscription.collection_method,
     autoAdvance: isCollected,

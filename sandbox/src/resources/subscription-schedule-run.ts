@@ -1,4 +1,5 @@
 /** Running a schedule: it starts, moves from phase to phase, and ends. */
+import { phaseKeepsItemIds } from '../billing/inferred.ts'
 import { DAY_SECONDS } from '../billing/periods.ts'
 import type { Ctx } from '../engine/context.ts'
 import { timeRule } from '../engine/module.ts'
@@ -38,7 +39,8 @@ export function startSchedule(ctx: Ctx, id: string): StoredSchedule {
   return started
 }
 
-function creationParams(ctx: Ctx, schedule: StoredSchedule, phase: Phase): CreateParams {
+/** What creates the subscription of a phase. */
+export function creationParams(ctx: Ctx, schedule: StoredSchedule, phase: Phase): CreateParams {
   const now = ctx.nowOf(schedule)
   const settings = schedule.default_settings
   const collection = phase.collection_method ?? settings.collection_method ?? 'charge_automatically'
@@ -201,7 +203,7 @@ function itemChanges(subscription: StoredSubscription, phase: Phase): ItemParam[
     else changes.push({ id: item.id, ...changedFields(match) })
   }
   for (const item of wanted) {
-    const id = spare.shift()
+    const id = phaseKeepsItemIds() ? spare.shift() : undefined
     changes.push(id === undefined ? itemParam(item) : { id, price: item.price, ...changedFields(item) })
   }
   return [...changes, ...spare.map((id) => ({ id, deleted: true }))]

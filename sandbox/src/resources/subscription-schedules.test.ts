@@ -31,6 +31,10 @@ test('a downgrade at the end of the period: a schedule from the subscription swa
     [END, NEXT],
   ])
   expect((await stripe.subscriptions.retrieve(subscription.id)).items.data[0]?.price.id).toBe(team.id)
+  expect(await stripe.invoices.createPreview({ schedule: schedule.id })).toMatchObject({
+    total: 1000,
+    lines: { data: [{ description: '1 × Pro (at $10.00 / month)', period: { start: END, end: NEXT } }] },
+  })
   await advance(clock, END - 1)
   mark()
   await advance(clock, END + 3600)
@@ -63,6 +67,7 @@ test('a schedule in the future starts its subscription then, and cancels it afte
     phases: [{ items: [{ price: pro.id }], duration: { interval: 'month', interval_count: 2 } }],
   })
   expect(schedule).toMatchObject({ status: 'not_started', subscription: null })
+  expect(await stripe.invoices.createPreview({ schedule: schedule.id })).toMatchObject({ total: 1000 })
   await advance(clock, start)
   const started = await stripe.subscriptionSchedules.retrieve(schedule.id, { expand: ['subscription'] })
   const end = at('2026-03-16T12:00:00Z')
@@ -148,4 +153,17 @@ test('canceling the subscription takes its schedule with it', async () => {
   await stripe.subscriptions.cancel(subscription.id)
   expect(since()).toEqual(['customer.subscription.deleted', 'subscription_schedule.canceled'])
   expect((await stripe.subscriptionSchedules.retrieve(schedule.id)).status).toBe('canceled')
+})
+
+test('a change of the subscription itself is seen in the running phase', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const seat = await price(1000)
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: seat.id }] })
+  const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription.id })
+  await stripe.subscriptions.update(subscription.id, { items: [{ id: subscription.items.data[0]?.id ?? '', quantity: 4 }] })
+  expect((await stripe.subscriptionSchedules.retrieve(schedule.id)).phases[0]?.items[0]).toMatchObject({
+    price: seat.id,
+    quantity: 4,
+  })
 })

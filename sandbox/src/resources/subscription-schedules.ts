@@ -24,6 +24,7 @@ import {
   scheduleRules,
   startSchedule,
 } from './subscription-schedule-run.ts'
+import { refuseItemized } from './subscription-new.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 
 const CREATE_TAKES = [
@@ -55,6 +56,7 @@ function create(ctx: Ctx, params: CreateParams): StoredSchedule {
     currency: customer.currency ?? null,
     proration: 'create_prorations',
   })
+  refuseItemized(params.billing_mode?.flexible?.proration_discounts)
   const mode = params.billing_mode?.type ?? billingSettings(ctx).billingMode
   const schedule = ctx.create(
     'subscription_schedule',

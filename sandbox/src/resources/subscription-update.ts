@@ -8,6 +8,7 @@ import { finalizeInvoice } from './invoice-finalize.ts'
 import { type Change, changeSubscription, type UpdateParams } from './subscription-change.ts'
 import { refuseUnpaid, requireSomePaymentMethod } from './subscription-create.ts'
 import { detailsPatch } from './subscription-fields.ts'
+import { itemOfSubscription } from './subscription-schedule-phases.ts'
 import { INCOMPLETE_SECONDS, isEnded, type StoredSubscription } from './subscription-status.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 
@@ -23,12 +24,22 @@ export function updateSubscription(ctx: Ctx, id: string, params: UpdateParams): 
     return collectPendingChange(ctx, change, change.invoice, shown, events)
   }
   announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', change.after, shown)
+  if (params.items !== undefined) followInSchedule(ctx, change.after)
   events.flush()
   if (change.invoice !== null) {
     ctx.emit('invoice.created', change.invoice)
     collectChange(ctx, change.after, change.invoice, params)
   }
   return ctx.require('subscription', id)
+}
+
+/** The running phase of a subscription's schedule holds the items that the subscription has. */
+function followInSchedule(ctx: Ctx, subscription: StoredSubscription): void {
+  const schedule = subscription.schedule === null ? undefined : ctx.get('subscription_schedule', subscription.schedule)
+  if (schedule?.status !== 'active') return
+  const items = subscription._.items.map((item) => itemOfSubscription(ctx, item))
+  const phases = schedule.phases.map((phase, index) => (index === schedule._.phase ? { ...phase, items } : phase))
+  ctx.change('subscription_schedule', schedule.id, { phases }, 'subscription_schedule.updated')
 }
 
 /** An ended subscription keeps its past; only what is said about it may change. */

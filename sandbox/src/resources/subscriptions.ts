@@ -8,7 +8,7 @@ import { cancelSubscription } from './subscription-cancel.ts'
 import { UPDATE_TAKES } from './subscription-change.ts'
 import { createSubscription } from './subscription-create.ts'
 import { SHARED_REFUSES } from './subscription-fields.ts'
-import { CREATE_TAKES } from './subscription-new.ts'
+import { CREATE_TAKES, refuseItemized } from './subscription-new.ts'
 import { pauseSubscription, resumeSubscription } from './subscription-pause.ts'
 import { subscriptionPresenters } from './subscription-present.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
@@ -58,7 +58,8 @@ function migrate(ctx: Ctx, id: string, mode: Params['POST /v1/subscriptions/{id}
   if (subscription.billing_mode.type === 'flexible' && mode.flexible === undefined) {
     throw invalidRequest('The subscription is in flexible billing mode already.', { param: 'billing_mode[type]' })
   }
-  const flexible = { proration_discounts: mode.flexible?.proration_discounts ?? ('included' as const) }
+  refuseItemized(mode.flexible?.proration_discounts)
+  const flexible = { proration_discounts: 'included' as const }
   const billing_mode = { type: 'flexible' as const, flexible, updated_at: ctx.nowOf(subscription) }
   return ctx.change('subscription', id, { billing_mode }, 'customer.subscription.updated')
 }
