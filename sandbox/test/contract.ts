@@ -24,6 +24,8 @@ export interface TestSandbox {
   readonly events: () => Stripe.Event[]
   /** `type` of all events so far, oldest first; those after `since` events when given. */
   readonly eventTypes: (since?: number) => string[]
+  /** Stops the sandbox and says what was wrong, before the test's end does. */
+  readonly check: () => Promise<void>
 }
 
 const running: Array<() => Promise<void>> = []
@@ -49,15 +51,17 @@ export async function startTestSandbox(options: SandboxOptions = {}): Promise<Te
       faults.push(...found.map((fault) => `${event.type}: ${fault}`))
     }
   }
-  running.push(async () => {
+  const check = async () => {
     checkEvents()
     await sandbox.stop()
     expect(failures, 'failures inside the sandbox').toEqual([])
     expect(faults.slice(0, 10), 'answers and events that break the contract').toEqual([])
-  })
+  }
+  running.push(check)
   return {
     sandbox,
     stripe,
+    check,
     fetch: (path, init) => checkingFetch(sandbox.url + path, init),
     events: () => sandbox.all('event') as unknown as Stripe.Event[],
     eventTypes: (since = 0) =>
