@@ -45,13 +45,13 @@ const DOMAINS = [
   'catalog',
   'auth',
   'audit',
+  'organizations',
   'grants',
-  'standing',
   'metering',
   'stripe',
+  'standing',
   'subscriptions',
   'invoices',
-  'organizations',
   'analytics',
 ]
 

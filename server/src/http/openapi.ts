@@ -40,7 +40,8 @@ export function buildOpenApiDocument(app: App, info: { readonly version: string;
       version: info.version,
       description: 'Billing, metering and entitlements. Every /api/v1/… route is also served at /api/….',
     },
-    servers: [{ url: info.serverUrl }],
+    // The first is wherever the document was read, so that the reference page can send requests under any name of the server.
+    servers: [{ url: '/' }, { url: info.serverUrl }],
   }) as unknown as OpenApiDocument
   for (const path of Object.values(document.paths ?? {})) {
     for (const [method, operation] of Object.entries(path)) {
