@@ -3,8 +3,8 @@ import { registerAdminBillingRoutes } from './invoices/admin-routes.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
-import { registerOnboardingRoutes } from './subscriptions/onboarding-routes.ts'
-import { registerTenantRoutes } from './subscriptions/tenant-routes.ts'
+import { registerOnboardingRoutes } from './onboarding/routes.ts'
+import { registerTenantRoutes } from './onboarding/tenant-routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingContext } from './stripe/context.ts'
@@ -28,7 +28,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerSubscriptionRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
-  registerStandingRoutes(app, context)
+  registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)
   registerOnboardingRoutes(app, context, parts.organizations)

@@ -3,9 +3,8 @@ import { actorOf, requireOperator, requireScope } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import type { Instant } from '../lib/clock.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
-import { overrideStanding } from './overrides.ts'
+import { overrideStanding, type OverrideContext } from './overrides.ts'
 import { findSubscriptionIds, listBilledNames, type BilledName } from './store.ts'
 
 const time = z.iso.datetime().nullable()
@@ -88,7 +87,7 @@ const overrideRoute = createRoute({
 })
 
 /** Routes of MR-5 and MR-6. */
-export function registerStandingRoutes(app: App, context: BillingContext): void {
+export function registerStandingRoutes(app: App, context: OverrideContext): void {
   app.openapi(listRoute, async (http) => {
     const caller = requireScope(http.get('principal'), 'admin')
     const { limit, starting_after: after } = http.req.valid('query')
@@ -119,9 +118,9 @@ function toInstant(text: string | null | undefined): Instant | null | undefined 
   return text === null || text === undefined ? text : new Date(text)
 }
 
-async function readSnapshots(context: BillingContext, db: Queryable, names: readonly BilledName[]) {
+async function readSnapshots(context: OverrideContext, db: Queryable, names: readonly BilledName[]) {
   const ids = names.map(({ id }) => id)
-  const standings = await readStandings(db, { ...context, graceDays: context.policy.graceDays }, ids)
+  const standings = await readStandings(db, context, ids)
   const subscriptions = await findSubscriptionIds(db, ids)
   return names.flatMap((name) => {
     const read = standings.get(name.id)

@@ -58,3 +58,11 @@ export async function findSubscriptionIds(
   )
   return new Map(rows.map(({ id, subscriptionId }) => [id, subscriptionId]))
 }
+
+/** The time of an organization's test clock, null when it has none; undefined when there is no such organization. */
+export async function findClockTime(db: Queryable, organizationId: string): Promise<Instant | null | undefined> {
+  const { rows } = await db.query<{ now: Instant | null }>('select test_clock_now as now from organizations where id = $1', [
+    organizationId,
+  ])
+  return rows[0]?.now
+}

@@ -5,7 +5,7 @@ import type { App, AppEnv } from '../http/app.ts'
 import type { OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
-import type { Asker } from './actions.ts'
+import type { Asker } from '../subscriptions/actions.ts'
 import {
   completeOnboarding,
   onboardCustomer,
@@ -13,8 +13,8 @@ import {
   onboardPlan,
   onboardSubscription,
   startOnboarding,
-} from './onboarding.ts'
-import { readChanged } from './views.ts'
+} from './actions.ts'
+import { readChanged } from '../subscriptions/views.ts'
 
 const session = { session_id: z.string() }
 const nextStep = z.string().nullable().meta({ description: 'The step that is due now.' })

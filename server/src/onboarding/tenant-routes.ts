@@ -5,15 +5,12 @@ import { DomainError } from '../lib/errors.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { ensureCustomer } from '../stripe/customers.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { syncOrganization } from '../stripe/sync.ts'
-import { changePlan, runExclusively } from './actions.ts'
-import { readDiscount } from './discounts.ts'
-import { callerOf } from './routes.ts'
-import { listOffers, sumOpenInvoices } from './store.ts'
-import { purchasablePlans } from './state.ts'
-import { readChanged, readSubscription } from './views.ts'
+import { changePlan } from '../subscriptions/actions.ts'
+import { readDiscount } from '../subscriptions/discounts.ts'
+import { callerOf } from '../subscriptions/routes.ts'
+import { sumOpenInvoices } from '../subscriptions/store.ts'
+import { readChanged, readSubscription } from '../subscriptions/views.ts'
+import { findOfferByPrice, makeCustomer } from './tenants.ts'
 
 const time = z.iso.datetime().nullable()
 
@@ -153,23 +150,6 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
       200,
     )
   })
-}
-
-/** The customer of a tenant at Stripe, with its mirror. */
-export function makeCustomer(context: BillingContext, organizationId: string): Promise<string> {
-  return runExclusively(context, organizationId, async (session) => {
-    const customerId = await ensureCustomer(context, session, organizationId)
-    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
-    return customerId
-  })
-}
-
-/** @throws DomainError `unknown_price` */
-export async function findOfferByPrice(context: BillingContext, priceId: string) {
-  const offers = await listOffers(context.db, purchasablePlans(context.catalogs.current.catalog))
-  const offer = offers.find((each) => each.priceId === priceId)
-  if (!offer) throw new DomainError('unknown_price', `No plan can be bought at the price "${priceId}".`, { price_id: priceId })
-  return offer
 }
 
 async function readStarted(context: BillingContext, organizationId: string): Promise<z.infer<typeof startedSchema>> {

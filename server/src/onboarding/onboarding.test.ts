@@ -2,7 +2,7 @@ import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { mayTake, type OnboardingStep } from './onboarding-steps.ts'
+import { mayTake, type OnboardingStep } from './rules.ts'
 
 const billing = testBilling({ webhooks: false })
 let priceId = ''

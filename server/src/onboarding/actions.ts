@@ -1,6 +1,5 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
-import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, newOrganizationId } from '../lib/ids.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
@@ -10,24 +9,20 @@ import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { changePlan, runExclusively, type Asker } from './actions.ts'
-import { readDiscount } from './discounts.ts'
-import { mayTake, nextStep, type OnboardingStep } from './onboarding-steps.ts'
-import { checkRedirect } from './redirects.ts'
-import { findOfferByPrice, makeCustomer } from './tenant-routes.ts'
-import { findAccountSubscription } from './store.ts'
-
-/** A walk through the six steps of KF-4. It is all in the database, so it survives a restart. */
-export type OnboardingSession = {
-  readonly id: string
-  readonly organizationId: string
-  readonly step: OnboardingStep
-  readonly setupIntentId: string | null
-  readonly planKey: string | null
-  readonly priceId: string | null
-  readonly discountCode: string | null
-  readonly subscriptionId: string | null
-}
+import { changePlan, runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { readDiscount } from '../subscriptions/discounts.ts'
+import { mayTake, nextStep, type OnboardingStep } from './rules.ts'
+import { checkRedirect } from '../subscriptions/redirects.ts'
+import {
+  findNewestPaymentMethod,
+  findSession,
+  insertSession,
+  updateSession,
+  type OnboardingSession,
+  type Progress,
+} from './store.ts'
+import { findOfferByPrice, makeCustomer } from './tenants.ts'
+import { findAccountSubscription } from '../subscriptions/store.ts'
 
 export type OnboardingStart = {
   readonly email: string
@@ -48,11 +43,8 @@ export async function startOnboarding(
   const { organization } = await createOrganization(organizations, { id, email, name: companyName, testClock: false }, asker)
   const sessionId = newId('onb')
   const now = context.clock.now()
-  await context.db.query(
-    `insert into onboarding_sessions (organization_id, id, step, company_name, contact_name, email, phone, created_at, updated_at)
-     values ($1, $2, 'create_customer', $3, $4, $5, $6, $7, $7)`,
-    [organization.id, sessionId, companyName, start.name, email, start.phone, now],
-  )
+  const { name: contactName, phone } = start
+  await insertSession(context.db, { id: sessionId, organizationId: organization.id, companyName, contactName, email, phone }, now)
   return readSession(context.db, sessionId)
 }
 
@@ -155,26 +147,17 @@ async function takeNewestMethod(context: BillingContext, session: Session, organ
     priority: 'interactive',
   })
   if (paymentMethodId !== null) return
-  const { rows } = await session.query<{ id: string }>(
-    'select id from stripe_payment_methods where organization_id = $1 order by created_at desc, id desc limit 1',
-    [organizationId],
-  )
+  const newest = await findNewestPaymentMethod(session, organizationId)
   const { customerId } = await readOrganization(session, organizationId)
-  const [newest] = rows
-  if (newest === undefined || customerId === null) return
-  const params = { customerId, defaultPaymentMethodId: newest.id }
+  if (newest === null || customerId === null) return
+  const params = { customerId, defaultPaymentMethodId: newest }
   await performIntent(context, session, { organizationId, kind: 'update_customer', params })
 }
 
 async function readSession(db: Queryable, sessionId: string): Promise<OnboardingSession> {
-  const { rows } = await db.query<OnboardingSession>(
-    `select id, organization_id as "organizationId", step, setup_intent_id as "setupIntentId", plan_key as "planKey",
-       price_id as "priceId", discount_code as "discountCode", subscription_id as "subscriptionId"
-     from onboarding_sessions where id = $1`,
-    [sessionId],
-  )
-  if (!rows[0]) throw new DomainError('not_found', 'There is no such onboarding session.')
-  return rows[0]
+  const session = await findSession(db, sessionId)
+  if (session === null) throw new DomainError('not_found', 'There is no such onboarding session.')
+  return session
 }
 
 /** @throws DomainError `conflict` that names the step that is due */
@@ -188,40 +171,13 @@ async function requireStep(db: Queryable, sessionId: string, step: OnboardingSte
   return session
 }
 
-type Progress = {
-  readonly setupIntentId?: string
-  readonly planKey?: string
-  readonly priceId?: string
-  readonly discountCode?: string | null
-  readonly subscriptionId?: string | null
-  readonly completedAt?: Instant
-}
-
-/** Writes what a step made, and which one is due now. A field that the step does not know of stays. */
+/** Writes what a step made, and which one is due now. */
 async function advance(
   context: BillingContext,
   session: OnboardingSession,
   step: OnboardingStep,
   progress: Progress,
 ): Promise<OnboardingSession> {
-  await context.db.query(
-    `update onboarding_sessions set step = $2, updated_at = $3, setup_intent_id = coalesce($4, setup_intent_id),
-       plan_key = coalesce($5, plan_key), price_id = coalesce($6, price_id),
-       discount_code = case when $7 then $8 else discount_code end, subscription_id = coalesce($9, subscription_id),
-       completed_at = coalesce($10, completed_at)
-     where id = $1`,
-    [
-      session.id,
-      nextStep(step),
-      context.clock.now(),
-      progress.setupIntentId ?? null,
-      progress.planKey ?? null,
-      progress.priceId ?? null,
-      progress.discountCode !== undefined,
-      progress.discountCode ?? null,
-      progress.subscriptionId ?? null,
-      progress.completedAt ?? null,
-    ],
-  )
+  await updateSession(context.db, { id: session.id, step: nextStep(step), ...progress }, context.clock.now())
   return readSession(context.db, session.id)
 }

@@ -1,0 +1,26 @@
+import { DomainError } from '../lib/errors.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { runExclusively } from '../subscriptions/actions.ts'
+import type { Offer } from '../subscriptions/rules.ts'
+import { purchasablePlans } from '../subscriptions/state.ts'
+import { listOffers } from '../subscriptions/store.ts'
+
+/** The customer of a tenant at Stripe, with its mirror. */
+export function makeCustomer(context: BillingContext, organizationId: string): Promise<string> {
+  return runExclusively(context, organizationId, async (session) => {
+    const customerId = await ensureCustomer(context, session, organizationId)
+    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+    return customerId
+  })
+}
+
+/** @throws DomainError `unknown_price` */
+export async function findOfferByPrice(context: BillingContext, priceId: string): Promise<Offer> {
+  const offers = await listOffers(context.db, purchasablePlans(context.catalogs.current.catalog))
+  const offer = offers.find((each) => each.priceId === priceId)
+  if (!offer) throw new DomainError('unknown_price', `No plan can be bought at the price "${priceId}".`, { price_id: priceId })
+  return offer
+}
