@@ -37,7 +37,7 @@ export const variablesSchema = z.object({
     .meta({ description: 'The billing.config.ts with meters, credits and plans.' }),
   TOLLGATE_OPERATOR_KEY: z
     .string()
-    .min(20, 'at least 20 characters are expected')
+    .min(8, 'at least 8 characters are expected')
     .optional()
     .meta({ description: 'The bootstrap operator key. Without it, one is made and kept in the data directory (0600).' }),
   TOLLGATE_SECRET: z

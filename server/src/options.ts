@@ -11,7 +11,7 @@ export type TollgateOptions = {
   readonly catalog: CatalogDefinition
   /** null switches everything off that needs Stripe: it then answers `billing_not_configured` (MR-14, OC-10). */
   readonly stripe: StripeOptions | null
-  /** The bootstrap operator key, at least 20 characters; null when only keys of organizations may call. */
+  /** The bootstrap operator key, at least 8 characters; null when only keys of organizations may call. */
   readonly operatorKey: string | null
   /** By which browsers reach this server, e.g. `https://billing.example.com`. */
   readonly publicUrl: string
