@@ -1,7 +1,7 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, StripeError } from '../engine/errors.ts'
 import type { Stored } from '../model/index.ts'
-import { captureCharge } from './charges.ts'
+import { captureCharge, openDisputeOfCard } from './charges.ts'
 import { requireUsableBy, resolvePaymentMethod } from './payment-methods.ts'
 import { requireChargeable } from './amounts.ts'
 
@@ -180,7 +180,7 @@ export function captureIntent(
     throw invalidRequest(words, { param: 'amount_to_capture', code: 'amount_too_large' })
   }
   captureCharge(ctx, intent.latest_charge, amount)
-  return ctx.change(
+  const captured = ctx.change(
     'payment_intent',
     id,
     {
@@ -191,6 +191,8 @@ export function captureIntent(
     },
     'payment_intent.succeeded',
   )
+  openDisputeOfCard(ctx, intent.latest_charge)
+  return captured
 }
 
 const cancelable: readonly Status[] = [

@@ -17,8 +17,11 @@ export interface RefundRequest {
   readonly metadata: Record<string, string>
 }
 
+/** What was captured and not given back; what a smaller capture released counts as refunded already. */
+const refundable = (charge: Charge): number => charge.amount - charge.amount_refunded
+
 function requireRefundable(charge: Charge, amount: number): void {
-  if (charge.refunded || charge.amount_captured - charge.amount_refunded <= 0) {
+  if (charge.refunded) {
     throw invalidRequest(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' })
   }
   if (charge.disputed) {
@@ -27,17 +30,20 @@ function requireRefundable(charge: Charge, amount: number): void {
   if (charge.status !== 'succeeded') {
     throw invalidRequest(`Charge ${charge.id} has not succeeded, so it cannot be refunded.`, { param: 'charge' })
   }
+  if (!charge.captured && (charge.payment_intent !== null || amount !== charge.amount)) {
+    const words = `Charge ${charge.id} was not captured. Cancel its PaymentIntent, or refund the whole charge, to release it.`
+    throw invalidRequest(words, { param: 'charge' })
+  }
   if (amount < 1) {
     throw invalidRequest('This value must be greater than or equal to 1.', { param: 'amount', code: 'parameter_invalid_integer' })
   }
-  const left = charge.amount_captured - charge.amount_refunded
+  const left = refundable(charge)
   if (amount > left) {
     const [asked, rest] = [amount, left].map((value) => formatAmount(String(value), charge.currency))
     throw invalidRequest(`Refund amount (${asked}) is greater than unrefunded amount on charge (${rest})`, { param: 'amount' })
   }
 }
 
-/** A refund that was not captured yet releases the authorization instead; Stripe's API does the same. */
 function giveBack(ctx: Ctx, charge: Charge, refund: string, amount: number): string {
   return recordBalanceTransaction(ctx, {
     amount: -amount,
@@ -64,7 +70,7 @@ function testBehaviour(ctx: Ctx, charge: Charge): 'pending' | 'fails' | undefine
  */
 export function createRefund(ctx: Ctx, request: RefundRequest): Refund {
   const { charge } = request
-  const amount = request.amount ?? charge.amount_captured - charge.amount_refunded
+  const amount = request.amount ?? refundable(charge)
   requireRefundable(charge, amount)
   const id = ctx.newId('re', 24)
   const now = ctx.now(charge.customer)
@@ -76,7 +82,8 @@ export function createRefund(ctx: Ctx, request: RefundRequest): Refund {
       id,
       object: 'refund',
       amount,
-      balance_transaction: giveBack(ctx, charge, id, amount),
+      // Releasing an authorization moves no money.
+      balance_transaction: charge.captured ? giveBack(ctx, charge, id, amount) : null,
       charge: charge.id,
       created: now,
       currency: charge.currency,
@@ -99,7 +106,7 @@ export function createRefund(ctx: Ctx, request: RefundRequest): Refund {
     'refund.created',
   )
   const amount_refunded = charge.amount_refunded + amount
-  ctx.change('charge', charge.id, { amount_refunded, refunded: amount_refunded === charge.amount_captured }, 'charge.refunded')
+  ctx.change('charge', charge.id, { amount_refunded, refunded: amount_refunded === charge.amount }, 'charge.refunded')
   return refund
 }
 

@@ -326,6 +326,22 @@ describe('what the portal API refuses', () => {
     expect(await refusal(open({ flow_data: { type: 'subscription_cancel' } }))).toMatchObject({ code: 'parameter_missing' })
     const bare = await test.stripe.billingPortal.configurations.create({ features: { invoice_history: { enabled: true } } })
     expect(await refusal(open({ configuration: bare.id, flow_data: flow }))).toMatchObject({ param: 'flow_data[type]' })
+    const item = test.subscription.items.data[0]?.id ?? ''
+    const confirm = (price: string) =>
+      open({
+        flow_data: {
+          subscription_update_confirm: { items: [{ id: item, price, quantity: 1 }], subscription: test.subscription.id },
+          type: 'subscription_update_confirm',
+        },
+      })
+    expect(await refusal(confirm(test.starter))).toMatchObject({
+      message: `Cannot update the subscription ${test.subscription.id} because there are no changes to confirm.`,
+    })
+    await confirm(test.pro)
+    await test.stripe.subscriptions.update(test.subscription.id, { cancel_at_period_end: true })
+    expect(await refusal(open({ flow_data: flow }))).toMatchObject({
+      message: `The subscription ${test.subscription.id} is already set to be canceled at period end.`,
+    })
     await test.stripe.billingPortal.configurations.update(bare.id, { active: false })
     expect(await refusal(open({ configuration: bare.id }))).toMatchObject({ param: 'configuration' })
     expect(await refusal(open({ return_url: 'javascript:alert(1)' }))).toMatchObject({ code: 'url_invalid' })

@@ -105,6 +105,18 @@ describe('refunds', () => {
     expect(await refusal(stripe.refunds.cancel(first.id))).toMatchObject({ statusCode: 400 })
   })
 
+  it('give back what was captured and not what was released, and release what was not captured', async () => {
+    const { stripe } = await startTestSandbox()
+    const held = await stripe.charges.create({ amount: 1000, capture: false, currency: 'usd', source: 'tok_visa' })
+    await stripe.charges.capture(held.id, { amount: 700 })
+    expect((await stripe.refunds.create({ charge: held.id })).amount).toBe(700)
+    expect(await stripe.charges.retrieve(held.id)).toMatchObject({ amount_refunded: 1000, refunded: true })
+    const other = await stripe.charges.create({ amount: 1000, capture: false, currency: 'usd', source: 'tok_visa' })
+    expect(await refusal(stripe.refunds.create({ amount: 1, charge: other.id }))).toMatchObject({ param: 'charge' })
+    expect((await stripe.refunds.create({ charge: other.id })).balance_transaction).toBeNull()
+    expect(await refusal(stripe.charges.capture(other.id))).toMatchObject({ statusCode: 400 })
+  })
+
   it('stay pending or fail later for the cards that play it', async () => {
     const { events, sandbox, stripe } = await startTestSandbox()
     const [slow, failing] = [await paid(stripe, 'pm_card_pendingRefund'), await paid(stripe, 'pm_card_refundFail')]
