@@ -93,7 +93,11 @@ function followOutcome(ctx: Ctx, id: string, outcome: InvoiceChargeOutcome, opti
       settlePaid(ctx, id, { paymentIntent: outcome.paymentIntent, paymentMethod: outcome.paymentMethod, ...options })
       return
     case 'declined':
-      settleFailed(ctx, id, { ...options, isHard: isHardDecline(outcome.declineCode ?? outcome.code), actionRequired: false })
+      settleFailed(ctx, id, {
+        ...options,
+        isHard: isHardDecline(outcome.declineCode ?? outcome.code),
+        actionRequired: outcome.code === 'authentication_required',
+      })
       return
     case 'requires_payment_method':
       settleFailed(ctx, id, { ...options, isHard: false, actionRequired: false })

@@ -17,11 +17,16 @@ export function isEnded(subscription: StoredSubscription): boolean {
   return subscription.status === 'canceled' || subscription.status === 'incomplete_expired'
 }
 
+/** The newest invoice of a subscription that is no draft: the one that its status follows. */
+function latestFinalized(ctx: Ctx, subscription: StoredSubscription): string | null {
+  return ctx.store.by('invoice', 'subscription', subscription.id).findLast((invoice) => invoice.status !== 'draft')?.id ?? null
+}
+
 function subscriptionOf(ctx: Ctx, invoice: StoredInvoice): StoredSubscription | undefined {
   return invoice._.subscription === null ? undefined : ctx.get('subscription', invoice._.subscription)
 }
 
-/** A paid invoice: `incomplete`, `past_due` and `unpaid` become active again when it is the latest; a change that waited is made. */
+/** A paid invoice: `incomplete`, `past_due` and `unpaid` become active again when it is the latest finalized one; a change that waited is made. */
 export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMethod: string | null): void {
   const subscription = subscriptionOf(ctx, invoice)
   if (subscription === undefined || isEnded(subscription)) return
@@ -32,7 +37,7 @@ export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMetho
   }
   const before = ctx.present(subscription)
   const after = ctx.update('subscription', subscription.id, {
-    ...statusPatch(subscription, invoice),
+    ...statusPatch(ctx, subscription, invoice),
     ...savedMethodPatch(ctx, subscription, paymentMethod),
     ...(isWaited ? pendingPatch(subscription) : {}),
   })
@@ -41,8 +46,8 @@ export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMetho
   if (isWaited) ctx.emit('customer.subscription.pending_update_applied', after)
 }
 
-function statusPatch(subscription: StoredSubscription, invoice: StoredInvoice): Partial<StoredSubscription> {
-  const isLatest = subscription.latest_invoice === invoice.id
+function statusPatch(ctx: Ctx, subscription: StoredSubscription, invoice: StoredInvoice): Partial<StoredSubscription> {
+  const isLatest = latestFinalized(ctx, subscription) === invoice.id
   const recovers = subscription.status === 'incomplete' || subscription.status === 'past_due' || subscription.status === 'unpaid'
   if (!isLatest || !recovers) return {}
   return { status: 'active', _: { ...subscription._, incompleteUntil: null } }
@@ -66,7 +71,7 @@ function pendingPatch(subscription: StoredSubscription): Partial<StoredSubscript
 /** A failed payment of the latest invoice: active becomes past due; after the last try the account's setting decides. */
 export function followFailedInvoice(ctx: Ctx, invoice: StoredInvoice, isLastTry: boolean): void {
   const subscription = subscriptionOf(ctx, invoice)
-  if (subscription === undefined || isEnded(subscription) || subscription.latest_invoice !== invoice.id) return
+  if (subscription === undefined || isEnded(subscription) || latestFinalized(ctx, subscription) !== invoice.id) return
   if (subscription._.pendingUpdate?.invoice === invoice.id) return
   if (subscription.status === 'active' || subscription.status === 'trialing') {
     ctx.change('subscription', subscription.id, { status: 'past_due' }, 'customer.subscription.updated')
@@ -100,7 +105,7 @@ function markUncollectibleAfterRetries(ctx: Ctx, id: string): void {
  */
 export function followWaivedInvoice(ctx: Ctx, invoice: StoredInvoice): void {
   const subscription = subscriptionOf(ctx, invoice)
-  if (subscription === undefined || subscription.latest_invoice !== invoice.id) return
+  if (subscription === undefined || latestFinalized(ctx, subscription) !== invoice.id) return
   if (subscription.status === 'incomplete') expireSubscription(ctx, subscription.id)
   if (subscription.status === 'past_due') {
     ctx.change('subscription', subscription.id, { status: 'active' }, 'customer.subscription.updated')
