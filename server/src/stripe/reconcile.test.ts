@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import type { Transaction } from '../db/database.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { requireGateway } from './context.ts'
 import { handleDueEvents } from './inbox.ts'
@@ -82,6 +83,29 @@ describe('reconciliation', () => {
     while ((await reconcileSome(billing.context)) > 0);
     expect(await reconcileSome(later(DAY_MS - 60_000))).toBe(0)
     expect(await reconcileSome(later(DAY_MS + 60_000))).toBeGreaterThan(0)
+  })
+
+  test('goes on past an organization that cannot be compared, and comes back to it in an hour', async () => {
+    await subscribed('broken')
+    await subscribed('after')
+    await billing.database.db.query(`update stripe_syncs set reconciled_at = null where organization_id in ('broken', 'after')`)
+    const failing = (context: typeof billing.context) => ({
+      ...context,
+      onAccountDerived: async (tx: Transaction, derived: { organizationId: string; now: Date }) => {
+        if (derived.organizationId === 'broken') throw new Error('cannot be derived')
+        await context.onAccountDerived(tx, derived)
+      },
+    })
+    while ((await reconcileSome(failing(billing.context))) > 0);
+    const { rows } = await billing.database.db.query<{ id: string; age: number }>(
+      `select organization_id as id, extract(epoch from now() - reconciled_at)::int / 3600 as age from stripe_syncs
+       where organization_id in ('broken', 'after') order by organization_id`,
+    )
+    expect(rows).toEqual([
+      { id: 'after', age: 0 },
+      { id: 'broken', age: 23 },
+    ])
+    expect(billing.logged.some(({ fields }) => fields['event'] === 'stripe.reconcile_failed')).toBe(true)
   })
 
   test('by route is for operators', async () => {

@@ -1,5 +1,6 @@
 import type { Transaction } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
@@ -24,9 +25,32 @@ export async function reconcileSome(context: BillingContext, signal?: AbortSigna
   let compared = 0
   for (const organizationId of due) {
     if (signal?.aborted === true) break
-    if ((await reconcileOrganization(context, organizationId)) !== null) compared += 1
+    if (await reconcileOrPutOff(context, organizationId)) compared += 1
   }
   return compared
+}
+
+const AWAY: ReadonlySet<DomainErrorCode> = new Set(['stripe_unavailable', 'stripe_failed', 'database_unavailable'])
+const PUT_OFF_MS = HOUR_MS
+
+/** One organization that cannot be compared must not keep the others waiting: it is put off for an hour, and said so in the log. */
+async function reconcileOrPutOff(context: BillingContext, organizationId: string): Promise<boolean> {
+  try {
+    return (await reconcileOrganization(context, organizationId)) !== null
+  } catch (error) {
+    if (error instanceof DomainError && AWAY.has(error.code)) throw error
+    context.log.error(
+      { event: 'stripe.reconcile_failed', organization_id: organizationId, err: error },
+      'an organization could not be compared with Stripe',
+    )
+    const comparedAt = new Date(context.clock.now().getTime() - RECONCILE_EVERY_MS + PUT_OFF_MS)
+    await context.db.query(
+      `insert into stripe_syncs (organization_id, reconciled_at) values ($1, $2)
+       on conflict (organization_id) do update set reconciled_at = excluded.reconciled_at`,
+      [organizationId, comparedAt],
+    )
+    return false
+  }
 }
 
 /** Compares one organization and repairs it; answers what differed, or null when somebody else is at work on it. */

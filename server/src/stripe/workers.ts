@@ -53,12 +53,19 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
     while (!stopping.signal.aborted) {
       await guarded(context, 'intents', () => finishStrandedIntents(context))
       await guarded(context, 'missed events', () => recoverMissedEvents(context))
-      await guarded(context, 'reconciliation', () => reconcileSome(context, stopping.signal))
       await delay(HOUSEKEEPING_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
 
-  const running = [handleInbox(), keepHouse()]
+  /** Goes on for as long as somebody is due; the rate limit lets everybody else's calls pass first. */
+  async function compare(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      const compared = await guarded(context, 'reconciliation', () => reconcileSome(context, stopping.signal))
+      if (!compared) await delay(HOUSEKEEPING_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  const running = [handleInbox(), keepHouse(), compare()]
   return {
     kick() {
       kicked = true
