@@ -1,5 +1,3 @@
-import { expect } from 'vitest'
-
 /** What a browser shows: the last page of a chain of redirects. */
 export interface View {
   readonly url: string
@@ -30,12 +28,10 @@ export class Browser {
   /** Fills in the form of a page and sends it, with its hidden fields; follows where that leads. */
   async submit(view: View, fields: Readonly<Record<string, string>> = {}): Promise<View> {
     const form = /<form[^>]*method="post"[^>]*>[\s\S]*?<\/form>/i.exec(view.html)?.[0]
-    expect(form, `a form on ${view.url}`).toBeDefined()
-    const action = /action="([^"]*)"/i.exec(form ?? '')?.[1] ?? view.url
+    if (form === undefined) throw new Error(`There is no form on ${view.url}: ${view.html}`)
+    const action = /action="([^"]*)"/i.exec(form)?.[1] ?? view.url
     const values = new URLSearchParams(fields)
-    for (const [, name = '', value = ''] of (form ?? '').matchAll(
-      /<input[^>]*type="hidden"[^>]*name="([^"]*)"[^>]*value="([^"]*)"/gi,
-    )) {
+    for (const [, name = '', value = ''] of form.matchAll(/<input[^>]*type="hidden"[^>]*name="([^"]*)"[^>]*value="([^"]*)"/gi)) {
       if (!values.has(name)) values.set(name, value)
     }
     return this.go(new URL(action, view.url).href, { method: 'POST', body: values })
