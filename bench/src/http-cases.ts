@@ -11,16 +11,20 @@ const BATCH_CONNECTIONS = 8
 const BATCH_ITEMS = 100
 let runs = 0
 
-type Load = { readonly server: 'tollgate' | 'bare'; readonly kind: 'get' | 'single' | 'batch'; readonly seconds: number }
+type Load = {
+  readonly server: 'tollgate' | 'bare'
+  readonly kind: 'get' | 'single' | 'check' | 'batch'
+  readonly seconds: number
+}
 
 async function load(world: World, customer: Customer, { server, kind, seconds }: Load): Promise<LoadResult> {
   const task: LoadTask = {
     port: world[server].port,
-    path: { get: '/api/v1/balances', single: '/api/v1/usage/consume', batch: '/api/v1/usage/batch' }[kind],
+    path: { get: '/', single: '/api/v1/usage/consume', check: '/api/v1/usage/check', batch: '/api/v1/usage/batch' }[kind],
     apiKey: customer.apiKey,
     connections: kind === 'batch' ? BATCH_CONNECTIONS : CONNECTIONS,
     seconds,
-    body: kind === 'batch' ? { kind, items: BATCH_ITEMS } : { kind },
+    body: kind === 'batch' ? { kind, items: BATCH_ITEMS } : { kind: kind === 'check' ? 'single' : kind },
     meter: 'calls',
     run: `run${(runs += 1)}`,
   }
@@ -61,6 +65,18 @@ export async function consumeOverHttp(world: World, customer: Customer, seconds:
 
 export async function postBare(world: World, customer: Customer, seconds: number): Promise<Measured> {
   return measuredOf(await load(world, customer, { server: 'bare', kind: 'single', seconds }))
+}
+
+/** Asks; nothing is stored, and that is compared too. */
+export async function checkOverHttp(world: World, customer: Customer, seconds: number): Promise<Measured> {
+  const before = await storedUses(world, customer.organizationId)
+  const result = await load(world, customer, { server: 'tollgate', kind: 'check', seconds })
+  if ((await storedUses(world, customer.organizationId)) !== before) throw new Error('A check was stored.')
+  return measuredOf(result)
+}
+
+export async function getBare(world: World, customer: Customer, seconds: number): Promise<Measured> {
+  return measuredOf(await load(world, customer, { server: 'bare', kind: 'get', seconds }))
 }
 
 export async function batchOverHttp(world: World, customer: Customer, seconds: number): Promise<Measured> {

@@ -79,18 +79,25 @@ export async function insertMissingAccounts(
   )
 }
 
-const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
+export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
   g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved, g.revoked, g.priority,
   g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.created_at as "createdAt"`
 
-type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
+export type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
 
-// pg reads 'infinity' as the number Infinity.
-function grantOf(row: GrantRow): Grant {
+/** A grant as it was read; pg reads 'infinity' as the number Infinity. */
+export function grantOf(row: GrantRow): Grant {
   return { ...row, expiresAt: row.expiresAt instanceof Date ? row.expiresAt : null }
 }
 
-/** The grants that count now: at an organization's own time, or at `now` where it has none. */
+/** The grants of `asked` organizations that count now, as a subquery `g`: at their own time, or at `$2` where they have none. */
+export const ACTIVE_GRANTS = `unnest($1::text[]) as asked (id)
+  cross join lateral (select coalesce(o.test_clock_now, $2) as at from organizations o where o.id = asked.id offset 0) as t
+  cross join lateral (
+    select * from grants g where g.organization_id = asked.id and g.expires_at > t.at and g.starts_at <= t.at offset 0
+  ) as g`
+
+/** The grants that count now. */
 export async function findActiveGrants(
   tx: Queryable,
   organizationIds: readonly string[],
@@ -98,11 +105,7 @@ export async function findActiveGrants(
 ): Promise<readonly Grant[]> {
   const found = await tx.query<GrantRow>({
     name: 'find_active_grants',
-    text: `select ${GRANT_COLUMNS} from unnest($1::text[]) as asked (id)
-      cross join lateral (select coalesce(o.test_clock_now, $2) as at from organizations o where o.id = asked.id offset 0) as t
-      cross join lateral (
-        select * from grants g where g.organization_id = asked.id and g.expires_at > t.at and g.starts_at <= t.at offset 0
-      ) as g`,
+    text: `select ${GRANT_COLUMNS} from ${ACTIVE_GRANTS}`,
     values: [organizationIds, now],
   })
   return found.rows.map(grantOf)
@@ -192,27 +195,23 @@ function toRow(grant: Grant): Record<string, unknown> {
   }
 }
 
-/** Adds to counters. The table's own check refuses what would overdraw a grant, whatever the caller believed. */
-export async function addToGrants(tx: Queryable, changes: readonly GrantChange[]): Promise<void> {
-  await tx.query({
-    name: 'add_to_grants',
-    text: `update grants g set used = g.used + f.used, overage = g.overage + f.overage, reserved = g.reserved + f.reserved
-      from (
-        select row.ctid, c.used, c.overage, c.reserved
-        from json_to_recordset($1) as c (organization_id text, id text, used bigint, overage bigint, reserved bigint)
-        cross join lateral (select g.ctid from grants g where g.organization_id = c.organization_id and g.id = c.id offset 0) as row
-      ) as f
-      where g.ctid = f.ctid`,
-    values: [
-      JSON.stringify(
-        changes.map((change) => ({
-          organization_id: change.organizationId,
-          id: change.id,
-          used: change.used.toString(),
-          overage: change.overage.toString(),
-          reserved: change.reserved.toString(),
-        })),
-      ),
-    ],
-  })
+/** An update of counters, as the text of a statement whose `$1` is the JSON of `grantChangesJson`. */
+export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + f.overage, reserved = g.reserved + f.reserved
+  from (
+    select row.ctid, c.used, c.overage, c.reserved
+    from json_to_recordset($1) as c (o text, i text, used bigint, overage bigint, reserved bigint)
+    cross join lateral (select g.ctid from grants g where g.organization_id = c.o and g.id = c.i offset 0) as row
+  ) as f
+  where g.ctid = f.ctid`
+
+export function grantChangesJson(changes: readonly GrantChange[]): string {
+  return JSON.stringify(
+    changes.map(({ organizationId, id, used, overage, reserved }) => ({
+      o: organizationId,
+      i: id,
+      used: used.toString(),
+      overage: overage.toString(),
+      reserved: reserved.toString(),
+    })),
+  )
 }

@@ -9,6 +9,7 @@ export type Quantity = bigint
 export const MICRO = 1_000_000n
 export const MAX_QUANTITY: Quantity = 2n ** 63n - 1n
 
+const FIFTEEN_DIGITS = 10n ** 15n
 const DECIMAL = /^(-?)(\d{1,13})(?:\.(\d{1,6}))?$/
 
 /**
@@ -45,6 +46,9 @@ export function formatQuantity(quantity: Quantity): string {
  * so no reader ever sees a rounded value.
  */
 export function quantityToJson(quantity: Quantity): number | string {
+  // Fifteen digits at most: a double holds the count of millionths, and dividing rounds to the double nearest to the decimal,
+  // which is what reading its text gives.
+  if (quantity < FIFTEEN_DIGITS && quantity > -FIFTEEN_DIGITS) return Number(quantity) / 1_000_000
   const text = formatQuantity(quantity)
   return text.replace(/[-.]/g, '').replace(/^0+/, '').length <= 15 ? Number(text) : text
 }

@@ -68,7 +68,7 @@ export function createBatcher<Request, Answer>(options: BatcherOptions<Request, 
 
   function start(): void {
     scheduled = false
-    while (running < options.flushes && queue.length > 0) {
+    while (running < options.flushes && queue.length > 0 && (running === 0 || waiting >= carried)) {
       running += 1
       const group = takeGroup()
       void carryOut(group).finally(() => {
@@ -121,7 +121,7 @@ export function createBatcher<Request, Answer>(options: BatcherOptions<Request, 
       return new Promise((resolve, reject) => {
         queue.push({ requests, resolve, reject })
         waiting += requests.length
-        if (scheduled || running >= options.flushes) return
+        if (scheduled || running >= options.flushes || (running > 0 && waiting < carried)) return
         scheduled = true
         // What arrives in the same turn of the event loop goes into the same group.
         setImmediate(start)

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import type { Instant } from '../lib/clock.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import type { BalanceSnapshot, UsageAnswer } from './usage.ts'
 
@@ -65,8 +66,8 @@ export function balanceBody(balance: BalanceSnapshot, unitOf: UnitOf): BalanceBo
     overage: quantityToJson(balance.overage),
     reserved: quantityToJson(balance.reserved),
     period: balance.period,
-    period_start: balance.periodStart.toISOString(),
-    period_end: balance.periodEnd?.toISOString() ?? null,
+    period_start: isoText(balance.periodStart),
+    period_end: balance.periodEnd && isoText(balance.periodEnd),
   }
 }
 
@@ -119,4 +120,19 @@ export function creditHeaders(balance: BalanceSnapshot): Record<string, string> 
 
 function orNull(value: Quantity | null): number | string | null {
   return value === null ? null : quantityToJson(value)
+}
+
+// A period's bounds stand in every answer of its time; writing one out takes 0.4 µs, which is a tenth of an answer.
+const MOST_TEXTS = 1_000
+const isoTexts = new Map<number, string>()
+
+function isoText(moment: Instant): string {
+  const time = moment.getTime()
+  let text = isoTexts.get(time)
+  if (text === undefined) {
+    if (isoTexts.size >= MOST_TEXTS) isoTexts.clear()
+    text = moment.toISOString()
+    isoTexts.set(time, text)
+  }
+  return text
 }

@@ -3,7 +3,6 @@ import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, termsOfAccounts, timeOf, type GrantsContext, type WantedGrant } from '../grants/actions.ts'
 import { hasTermsOf, isActiveAt, type Grant, type GrantName, type PlanTerms } from '../grants/rules.ts'
 import {
-  addToGrants,
   findActiveGrants,
   findGrantsAt,
   findGrantsById,
@@ -19,8 +18,8 @@ import { decide, eventKey, planGrantsNeeded, type Decision, type Outcome } from 
 import type { OrganizationState } from './ledger.ts'
 import type { Written } from './pipeline.ts'
 import {
-  addToHours,
-  claimKeys,
+  addUse,
+  claimKeysAndFindGrants,
   closeReservations,
   findEventsOfKeys,
   findOverdueReservations,
@@ -47,10 +46,9 @@ export async function commitUsage(
   const recordedAt = context.clock.now()
   const organizationIds = [...new Set([...requests.map((request) => request.organizationId), ...alsoExpire])].sort()
   const claims = claimsOf(requests)
-  const [locked, active, claimed] = await Promise.all([
+  const [locked, { grants: active, claimed }] = await Promise.all([
     lockAccounts(tx, organizationIds),
-    findActiveGrants(tx, organizationIds, recordedAt),
-    claims.size === 0 ? 0 : claimKeys(tx, [...claims.values()], recordedAt),
+    claimKeysAndFindGrants(tx, organizationIds, [...claims.values()], recordedAt),
   ])
   const known = claimed === claims.size ? [] : await findEventsOfKeys(tx, [...claims.values()])
   // Events outlive their keys (jobs.ts prunes in that order), so every key that was used before has its answer.
@@ -244,8 +242,9 @@ export async function findHeldGrants(
 function write(tx: ClientBase, decision: Decision, unused: readonly KeyClaim[]): readonly Promise<unknown>[] {
   const writes: Promise<unknown>[] = []
   if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
-  if (decision.grantChanges.length > 0) writes.push(addToGrants(tx, decision.grantChanges))
-  if (decision.hourlyChanges.length > 0) writes.push(addToHours(tx, decision.hourlyChanges))
+  if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
+    writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
+  }
   if (decision.newReservations.length > 0) writes.push(insertReservations(tx, decision.newReservations))
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))
   if (unused.length > 0) writes.push(unclaimKeys(tx, unused))
