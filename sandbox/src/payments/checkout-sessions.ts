@@ -2,7 +2,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { requireCustomer } from '../resources/customer-find.ts'
-import { refusedOptions, requireUrl } from '../resources/intent-params.ts'
+import { refusedCheckoutOptions, requireUrl } from '../resources/intent-params.ts'
 import type { Params } from '../wire.gen.ts'
 import { makeItems } from './checkout-items.ts'
 import { amountsPatch, totalsOf, type Session } from './checkout-totals.ts'
@@ -52,8 +52,7 @@ export const sessionRefuses = [
   'payment_intent_data.application_fee_amount',
   'payment_intent_data.on_behalf_of',
   'payment_intent_data.transfer_data',
-  'payment_method_options.demo_pay',
-  ...refusedOptions,
+  ...refusedCheckoutOptions,
   'setup_intent_data.on_behalf_of',
   'subscription_data.application_fee_percent',
   'subscription_data.invoice_settings.account_tax_ids',

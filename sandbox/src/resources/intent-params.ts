@@ -4,12 +4,11 @@ import type { Stored } from '../model/index.ts'
 import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
 
-/** Parts of `payment_method_options` that the sandbox does not play: every card option but `request_three_d_secure` and `network`. */
-export const refusedOptions: readonly string[] = [
-  'customer_balance',
-  'link',
-  'sepa_debit',
-  'us_bank_account',
+/** Names below `payment_method_options`, as an operation's `refuses` wants them. */
+const below = (names: readonly string[]): readonly string[] => names.map((name) => `payment_method_options.${name}`)
+
+/** Parts of a payment's options that the sandbox does not play: every card option but `request_three_d_secure` and `network`. */
+export const refusedPaymentOptions = below([
   'card.capture_method',
   'card.cvc_token',
   'card.installments',
@@ -20,14 +19,47 @@ export const refusedOptions: readonly string[] = [
   'card.request_multicapture',
   'card.request_overcapture',
   'card.require_cvc_recollection',
-  'card.restrictions',
   'card.setup_credential_usage',
   'card.setup_future_usage',
   'card.statement_descriptor_suffix_kana',
   'card.statement_descriptor_suffix_kanji',
   'card.stored_credential_usage',
   'card.three_d_secure',
-].map((name) => `payment_method_options.${name}`)
+  'customer_balance',
+  'link',
+  'sepa_debit',
+  'us_bank_account',
+])
+
+/** The same for set-ups. */
+export const refusedSetupOptions = below([
+  'card.mandate_options',
+  'card.moto',
+  'card.setup_credential_usage',
+  'card.three_d_secure',
+  'link',
+  'sepa_debit',
+  'us_bank_account',
+])
+
+/** The same for checkout sessions. */
+export const refusedCheckoutOptions = below([
+  'card.capture_method',
+  'card.installments',
+  'card.request_extended_authorization',
+  'card.request_incremental_authorization',
+  'card.request_multicapture',
+  'card.request_overcapture',
+  'card.restrictions',
+  'card.setup_future_usage',
+  'card.statement_descriptor_suffix_kana',
+  'card.statement_descriptor_suffix_kanji',
+  'customer_balance',
+  'demo_pay',
+  'link',
+  'sepa_debit',
+  'us_bank_account',
+])
 
 interface AutomaticParam {
   readonly allow_redirects?: 'always' | 'never'

@@ -13,7 +13,7 @@ import { cancelIntent, captureIntent, createIntent, requireOwnIntent, updateInte
 import { requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
-import { methodTypes, refusedOptions, requireReturnUrl, requireUrl, shippingOf } from './intent-params.ts'
+import { methodTypes, refusedPaymentOptions, requireReturnUrl, requireUrl, shippingOf } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/payment_intents']
 type UpdateParams = Params['POST /v1/payment_intents/{id}']
@@ -217,11 +217,11 @@ function confirm(ctx: Ctx, id: string, params: Pick<ConfirmParams, (typeof confi
 }
 
 const operations = [
-  operation({ on: 'POST /v1/payment_intents', takes: createTakes, refuses: refusedOptions, run: create }),
+  operation({ on: 'POST /v1/payment_intents', takes: createTakes, refuses: refusedPaymentOptions, run: create }),
   operation({
     on: 'POST /v1/payment_intents/{id}',
     takes: updateTakes,
-    refuses: refusedOptions,
+    refuses: refusedPaymentOptions,
     run: (ctx, params, { id }) => update(ctx, id, params),
   }),
   operation({
@@ -259,7 +259,7 @@ const operations = [
   operation({
     on: 'POST /v1/payment_intents/{id}/confirm',
     takes: confirmTakes,
-    refuses: refusedOptions,
+    refuses: refusedPaymentOptions,
     run: (ctx, params, { id }) => confirm(ctx, id, params),
   }),
   operation({

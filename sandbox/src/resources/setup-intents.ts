@@ -15,7 +15,7 @@ import {
 } from '../payments/setup-intents.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
-import { methodTypes, refusedOptions, requireReturnUrl, requireUrl } from './intent-params.ts'
+import { methodTypes, refusedSetupOptions, requireReturnUrl, requireUrl } from './intent-params.ts'
 
 type CreateParams = Params['POST /v1/setup_intents']
 type UpdateParams = Params['POST /v1/setup_intents/{id}']
@@ -105,7 +105,7 @@ function update(
 }
 
 const operations = [
-  operation({ on: 'POST /v1/setup_intents', takes: createTakes, refuses: refusedOptions, run: create }),
+  operation({ on: 'POST /v1/setup_intents', takes: createTakes, refuses: refusedSetupOptions, run: create }),
   operation({
     on: 'POST /v1/setup_intents/{id}',
     takes: ['customer', 'description', 'metadata', 'payment_method', 'allowed_payment_method_types'],
@@ -136,7 +136,7 @@ const operations = [
   operation({
     on: 'POST /v1/setup_intents/{id}/confirm',
     takes: ['mandate_data', 'payment_method', 'payment_method_options', 'return_url', 'use_stripe_sdk'],
-    refuses: refusedOptions,
+    refuses: refusedSetupOptions,
     run: (ctx, params, { id }) => {
       requireUrl(params.return_url, 'return_url')
       return finish(ctx, id, defined({ payment_method: params.payment_method, return_url: params.return_url }))
