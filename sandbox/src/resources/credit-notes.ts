@@ -19,6 +19,7 @@ const TAKES = [
   'amount',
   'credit_amount',
   'effective_at',
+  'email_type',
   'invoice',
   'lines',
   'memo',

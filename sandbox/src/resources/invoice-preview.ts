@@ -14,6 +14,8 @@ import { firstInvoice, storeNew } from './subscription-create.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
 import type { StoredSchedule } from './subscription-schedule-phases.ts'
 import { creationParams } from './subscription-schedule-run.ts'
+import { draftSchedule, updateSchedule } from './subscription-schedule-write.ts'
+import { prepareResumption, type ResumeParams } from './subscription-pause.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 
 export const PREVIEW_TAKES = [
@@ -24,6 +26,7 @@ export const PREVIEW_TAKES = [
   'invoice_items',
   'preview_mode',
   'schedule',
+  'schedule_details',
   'subscription',
   'subscription_details',
 ] as const
@@ -48,12 +51,34 @@ function rehearsedInvoice(ctx: Ctx, params: PreviewParams): StoredInvoice {
     addItems(ctx, params, subscription.customer, subscription)
     return orNone(ofSubscription(ctx, subscription, details, params), subscription.customer)
   }
+  if (params.schedule_details !== undefined) return ofSchedule(ctx, plannedSchedule(ctx, params, params.schedule_details), params)
   if (params.schedule !== undefined)
     return ofSchedule(ctx, ctx.require('subscription_schedule', params.schedule, 'schedule'), params)
   const customer = params.customer ?? transientCustomer(ctx, params)
   if (details?.items !== undefined) return orNone(ofNewSubscription(ctx, customer, details, params), customer)
   addItems(ctx, params, customer, null)
   return orNone(ofCustomer(ctx, customer, params), customer)
+}
+
+/** The schedule as it would be with these details: an existing one changed, or a new one that has not begun. */
+function plannedSchedule(
+  ctx: Ctx,
+  params: PreviewParams,
+  details: NonNullable<PreviewParams['schedule_details']>,
+): StoredSchedule {
+  const { billing_mode: mode, pause_schedules: _pauses, phases, end_behavior: end, proration_behavior: proration } = details
+  const given = {
+    ...(phases === undefined ? {} : { phases }),
+    ...(end === undefined ? {} : { end_behavior: end }),
+  }
+  if (params.schedule !== undefined) {
+    return updateSchedule(ctx, params.schedule, {
+      ...given,
+      ...(proration === undefined ? {} : { proration_behavior: proration }),
+    })
+  }
+  const customer = params.customer ?? transientCustomer(ctx, params)
+  return draftSchedule(ctx, { customer, ...(mode === undefined ? {} : { billing_mode: mode }), ...given })
 }
 
 /** A running schedule's next invoice, or the first one of a schedule that has not begun. */
@@ -87,10 +112,21 @@ function ofSubscription(
     if (details.proration_behavior !== 'none') creditUnusedTime(ctx, subscription, details.proration_date ?? now)
     return lastInvoice(ctx, subscription, { usage: true, now, store: false })
   }
+  if (details?.resume_at === 'now') return prepareResumption(ctx, subscription, resumeParams(details))
   const changed = details === undefined ? null : changeSubscription(ctx, subscription.id, updateParams(details), silently)
   if (params.preview_mode === 'recurring') return recurring(ctx, ctx.require('subscription', subscription.id))
   const next = changed?.invoice ?? previewRenewal(ctx, ctx.require('subscription', subscription.id))
   return next === null || details?.items === undefined ? next : withProrationDate(next, details.proration_date ?? now)
+}
+
+function resumeParams(details: Details): ResumeParams {
+  const anchor = details.billing_cycle_anchor
+  const type = typeof anchor === 'object' && anchor.type === 'unchanged' ? 'unchanged' : 'now'
+  return {
+    billing_cycle_anchor: { type },
+    ...(details.proration_behavior === undefined ? {} : { proration_behavior: details.proration_behavior }),
+    ...(details.proration_date === undefined ? {} : { proration_date: details.proration_date }),
+  }
 }
 
 /** Previews alone say at which instant they prorated. */

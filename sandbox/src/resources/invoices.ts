@@ -49,7 +49,8 @@ const PREVIEW_REFUSES = [
   'subscription_details.items.billing_thresholds',
   'subscription_details.items.current_trial',
   'subscription_details.pause',
-  'subscription_details.resume_at',
+  'schedule_details.pause_schedules',
+
   'subscription_details.metadata',
 ]
 

@@ -1,5 +1,6 @@
 /** Fields of a subscription that are only stored: read from parameters in the same way by create and update. */
 import { cancelsAtLatestPeriodEnd } from '../billing/inferred.ts'
+import { addRecurrence } from '../billing/periods.ts'
 import { orNull } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
@@ -28,6 +29,7 @@ export const SHARED_TAKES = [
   'off_session',
   'payment_behavior',
   'payment_settings',
+  'pending_invoice_item_interval',
   'proration_behavior',
   'trial_end',
   'trial_from_plan',
@@ -53,6 +55,7 @@ type SharedFields = Pick<
   | 'description'
   | 'invoice_settings'
   | 'payment_settings'
+  | 'pending_invoice_item_interval'
   | 'trial_settings'
 >
 
@@ -77,6 +80,7 @@ export function fieldsPatch(ctx: Ctx, old: StoredSubscription, params: SharedFie
     description: params.description === undefined ? old.description : orNull(params.description),
     invoice_settings: invoiceSettings(old, params.invoice_settings),
     payment_settings: paymentSettings(old, params.payment_settings),
+    ...pendingItemsPatch(params.pending_invoice_item_interval, ctx.now(old.customer)),
     trial_settings: trialSettings(old, params.trial_settings),
   }
 }
@@ -133,6 +137,15 @@ function paymentSettings(
       param.payment_method_types === undefined ? before.payment_method_types : orNull(param.payment_method_types),
     save_default_payment_method: param.save_default_payment_method ?? before.save_default_payment_method,
   }
+}
+
+/** How often pending items are invoiced by themselves; the first time is one interval from now. */
+function pendingItemsPatch(param: SharedFields['pending_invoice_item_interval'], now: number): Partial<StoredSubscription> {
+  if (param === undefined) return {}
+  if (param === '') return { pending_invoice_item_interval: null, next_pending_invoice_item_invoice: null }
+  const interval = { interval: param.interval, interval_count: param.interval_count ?? 1 }
+  const next = addRecurrence(now, { interval: interval.interval, count: interval.interval_count })
+  return { pending_invoice_item_interval: interval, next_pending_invoice_item_invoice: next }
 }
 
 function trialSettings(old: StoredSubscription, param: SharedFields['trial_settings']): StoredSubscription['trial_settings'] {

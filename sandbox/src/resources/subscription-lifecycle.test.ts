@@ -184,3 +184,41 @@ test('a renewal that wants authentication says so and is past due', async () => 
   ])
   expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('past_due')
 })
+
+test('pending items are invoiced by themselves at their interval', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const yearly = await price(10_000, { recurring: { interval: 'year' } })
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: yearly.id }],
+    pending_invoice_item_interval: { interval: 'week' },
+  })
+  const week = 7 * 86_400
+  expect(subscription.next_pending_invoice_item_invoice).toBe(NOW + week)
+  await stripe.invoiceItems.create({ customer: id, subscription: subscription.id, amount: 400, currency: 'usd' })
+  await advance(clock, NOW + week + 3600)
+  const [invoice] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(invoice).toMatchObject({ billing_reason: 'automatic_pending_invoice_item_invoice', total: 400, status: 'paid' })
+  expect(await stripe.subscriptions.retrieve(subscription.id)).toMatchObject({
+    next_pending_invoice_item_invoice: NOW + 2 * week,
+    items: { data: [{ current_period_start: NOW }] },
+  })
+})
+
+test('a resumption is previewed with the amounts that it then has', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const pro = await price(1000)
+  const { id, clock } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  await advance(clock, HALF)
+  await stripe.subscriptions.pause(subscription.id)
+  const preview = await stripe.invoices.createPreview({
+    subscription: subscription.id,
+    subscription_details: { resume_at: 'now' },
+  })
+  expect(preview).toMatchObject({ total: 500, status: 'draft' })
+  expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('paused')
+  const resumed = await stripe.subscriptions.resume(subscription.id, { expand: ['latest_invoice'] })
+  expect(resumed.latest_invoice).toMatchObject({ total: 500 })
+})

@@ -99,9 +99,7 @@ export function resumeSubscription(ctx: Ctx, id: string, params: ResumeParams): 
     throw invalidRequest('Resume is only available for subscriptions that use `charge_automatically` collection.')
   }
   const now = ctx.nowOf(subscription)
-  const resets = params.billing_cycle_anchor?.type !== 'unchanged'
-  const moved = ctx.update('subscription', id, movedPatch(ctx, subscription, resets, now))
-  const invoice = resumptionInvoice(ctx, moved, params, resets, now)
+  const invoice = prepareResumption(ctx, subscription, params)
   if (invoice === null) {
     resumeNow(ctx, ctx.require('subscription', id))
     return ctx.require('subscription', id)
@@ -115,6 +113,14 @@ export function resumeSubscription(ctx: Ctx, id: string, params: ResumeParams): 
   const resumesAnyway = params.payment_behavior !== 'resume_on_payment_success' && outcome.kind === 'declined'
   if (resumesAnyway) resumeNow(ctx, ctx.require('subscription', id), STATUS_AFTER_FAILED_RESUMPTION)
   return ctx.require('subscription', id)
+}
+
+/** Moves the periods of a paused subscription and makes the draft with which it resumes; null when nothing is to be invoiced. */
+export function prepareResumption(ctx: Ctx, subscription: StoredSubscription, params: ResumeParams): StoredInvoice | null {
+  const now = ctx.nowOf(subscription)
+  const resets = params.billing_cycle_anchor?.type !== 'unchanged'
+  const moved = ctx.update('subscription', subscription.id, movedPatch(ctx, subscription, resets, now))
+  return resumptionInvoice(ctx, moved, params, resets, now)
 }
 
 function movedPatch(ctx: Ctx, subscription: StoredSubscription, resets: boolean, now: number): Partial<StoredSubscription> {

@@ -1,5 +1,5 @@
 /** Renewal: the items whose period is over roll on, and a draft invoice bills the next one. */
-import type { Span } from '../billing/periods.ts'
+import { addRecurrence, type Span } from '../billing/periods.ts'
 import { DRAFT_SECONDS, trialEndInvoiceIsDraftForAnHour } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
@@ -150,4 +150,27 @@ function draftRenewal(
     fields: subscription.collection_method === 'charge_automatically' ? { next_payment_attempt: finalizesAt } : {},
   })
   return ctx.create('invoice', invoice)
+}
+
+/**
+ * Invoices the pending items of a subscription between its renewals, and sets the next time.
+ * Source: docs.stripe.com/api/subscriptions/create (pending_invoice_item_interval).
+ */
+export function invoicePendingItems(ctx: Ctx, subscription: StoredSubscription): void {
+  const now = ctx.nowOf(subscription)
+  const every = subscription.pending_invoice_item_interval
+  const next = every === null ? null : addRecurrence(now, { interval: every.interval, count: every.interval_count })
+  const before = ctx.present(subscription)
+  const taken = pendingItems(ctx, subscription.customer, { subscription: subscription.id, currency: subscription.currency })
+  const lines = linesOfItems(ctx, taken)
+  const invoice = lines.length === 0 ? null : draftRenewal(ctx, subscription, lines, [], now, { afterTrial: false })
+  const reason = 'automatic_pending_invoice_item_invoice' as const
+  const draft = invoice === null ? null : ctx.update('invoice', invoice.id, { billing_reason: reason })
+  if (draft !== null) attachItems(ctx, taken, draft.id)
+  const after = ctx.update('subscription', subscription.id, {
+    next_pending_invoice_item_invoice: next,
+    ...(draft === null ? {} : { latest_invoice: draft.id }),
+  })
+  ctx.emit('customer.subscription.updated', after, { before })
+  if (draft !== null) ctx.emit('invoice.created', draft)
 }

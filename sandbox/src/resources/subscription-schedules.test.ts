@@ -167,3 +167,20 @@ test('a change of the subscription itself is seen in the running phase', async (
     quantity: 4,
   })
 })
+
+test('phases are previewed before there is a schedule, and nothing stays of it', async () => {
+  const { stripe, price, customer, sandbox } = await startBillingBench()
+  const pro = await price(1000)
+  const { id } = await customer()
+  const preview = await stripe.invoices.createPreview({
+    customer: id,
+    schedule_details: {
+      phases: [
+        { items: [{ price: pro.id, quantity: 3 }], start_date: 'now', duration: { interval: 'month', interval_count: 1 } },
+      ],
+    },
+  })
+  expect(preview).toMatchObject({ total: 3000, status: 'draft' })
+  expect(sandbox.all('subscription_schedule')).toEqual([])
+  expect(sandbox.all('subscription')).toEqual([])
+})

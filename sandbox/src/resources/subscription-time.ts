@@ -8,7 +8,7 @@ import { voidInvoice } from './invoice-end.ts'
 import { previewRenewal } from './invoice-upcoming.ts'
 import { cancelAtTheEnd } from './subscription-cancel.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
-import { renewSubscription } from './subscription-renewal.ts'
+import { invoicePendingItems, renewSubscription } from './subscription-renewal.ts'
 import { endSubscription, expireSubscription, type StoredSubscription } from './subscription-status.ts'
 
 /** A trial's end is announced this long before. Source: docs.stripe.com/api/events/types#event_types-customer.subscription.trial_will_end. */
@@ -141,6 +141,13 @@ export const subscriptionRules = [
     order: 30,
     due: (subscription) => (RENEWS.has(subscription.status) ? nextRenewalOf(subscription._.items) : null),
     run: (subscription, ctx) => renew(ctx, subscription),
+  }),
+  timeRule({
+    name: 'subscription: invoice pending items',
+    object: 'subscription',
+    order: 35,
+    due: (subscription) => (subscription.ended_at === null ? subscription.next_pending_invoice_item_invoice : null),
+    run: (subscription, ctx) => invoicePendingItems(ctx, subscription),
   }),
   timeRule({
     name: 'subscription: announce the renewal',
