@@ -1,6 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -161,6 +171,28 @@ describe('the embedded PostgreSQL', () => {
     expect(existsSync(join(directory, 'data/postmaster.pid'))).toBe(false)
     await next.stop()
   })
+
+  it.runIf(process.getuid?.() === 0)(
+    'lives elsewhere when nobody cannot enter its directory, and leaves when that is deleted',
+    async () => {
+      const closed = join(parent, 'closed')
+      mkdirSync(closed, { mode: 0o700 })
+      const link = join(closed, 'postgres')
+      const first = await startEmbeddedPostgres({ directory: link })
+      await query(first.url, 'create table kept (id int)')
+      await first.stop()
+      const target = realpathSync(link)
+      expect(target).toMatch(/^\/var\/lib\/tollgate\//)
+      const again = await startEmbeddedPostgres({ directory: link })
+      expect(await query(again.url, 'select count(*)::int as count from kept')).toEqual([{ count: 0 }])
+      await again.stop()
+      rmSync(link)
+      const other = join(closed, 'other')
+      await (await startEmbeddedPostgres({ directory: other })).stop()
+      expect(existsSync(target)).toBe(false)
+      rmSync(realpathSync(other), { recursive: true })
+    },
+  )
 
   it('is not fooled by a pid file whose number another program has now', async () => {
     const first = await start()

@@ -5,10 +5,12 @@ import {
   chownSync,
   constants,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -16,8 +18,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { randomBase62 } from '../lib/ids.ts'
+import { isDirectoryInUse } from './postmaster.ts'
 import { canEnter, EmbeddedPostgresError, type Account } from './postgres-binaries.ts'
 
 export const SUPERUSER = 'tollgate'
@@ -26,6 +30,8 @@ export const SUPERUSER = 'tollgate'
 const PASSWORD_FILE = 'tollgate-password'
 /** Where root keeps the cluster of a directory that only root can enter. */
 const REACHABLE_ROOT = '/var/lib/tollgate'
+/** Beside the cluster: the link that leads to it. */
+const ORIGIN_FILE = 'origin'
 
 /** Where a cluster lives, and who runs it. */
 export type Home = { readonly path: string; readonly account: Account }
@@ -80,11 +86,30 @@ function linkToReachableHome(home: string, account: { uid: number; gid: number }
   rmSync(home, { recursive: true, force: true })
   mkdirSync(REACHABLE_ROOT, { recursive: true })
   chmodSync(REACHABLE_ROOT, 0o711)
+  pruneAbandoned()
   const target = mkdtempSync(join(REACHABLE_ROOT, 'data-'))
   own(target, account)
+  writeFileSync(join(target, ORIGIN_FILE), home)
   symlinkSync(target, home)
   log?.(`PostgreSQL runs under the user nobody, which cannot enter ${dirname(home)}; its data is kept in ${target}.`)
   return target
+}
+
+/** Removes what was kept for a directory whose owner has deleted the link to it since. */
+function pruneAbandoned(): void {
+  for (const name of readdirSync(REACHABLE_ROOT)) {
+    const target = join(REACHABLE_ROOT, name)
+    const file = join(target, ORIGIN_FILE)
+    if (existsSync(file) && isAbandoned(target, readFileSync(file, 'utf8'))) rmSync(target, { recursive: true, force: true })
+  }
+}
+
+function isAbandoned(target: string, link: string): boolean {
+  const stat = lstatSync(link, { throwIfNoEntry: false })
+  const linked = stat?.isSymbolicLink() === true && readlinkSync(link) === target
+  // A directory that is gone as a whole may be a disk that is not mounted now, unless it was a temporary one.
+  const deleted = existsSync(dirname(link)) || link.startsWith(`${tmpdir()}/`)
+  return !linked && deleted && !isDirectoryInUse(join(target, 'data'))
 }
 
 function own(directory: string, account: { uid: number; gid: number }): void {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** What PostgreSQL writes into postmaster.pid (one line each; see miscadmin.h of PostgreSQL). */
@@ -51,7 +51,7 @@ export function livenessOf(pid: number, data: string): Liveness {
 
 /** Whether any process works in the data directory: a backend may outlive a killed postmaster for a moment. */
 export function isDirectoryInUse(data: string): boolean {
-  if (process.platform !== 'linux') return false
+  if (process.platform !== 'linux' || !existsSync(data)) return false
   const path = realpathSync(data)
   return readdirSync('/proc').some((name) => {
     const pid = Number(name)
