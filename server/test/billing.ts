@@ -31,7 +31,7 @@ export type TestBilling = {
   /**
    * A call of a route by `operator`, `nobody`, an organization's id (its admin key), or `id:read` for a key with fewer scopes.
    */
-  call(caller: string, method: string, path: string, body?: unknown): Promise<Answer>
+  call(caller: string, method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** The same context with some of its parts replaced. */
   with(parts: Partial<BillingContext>): BillingContext
 }
@@ -110,10 +110,10 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     get context() {
       return ready(context)
     },
-    async call(caller, method, path, body) {
+    async call(caller, method, path, body, headers = {}) {
       const response = await ready(app).request(path, {
         method,
-        headers: { 'x-caller': caller, 'content-type': 'application/json' },
+        headers: { 'x-caller': caller, 'content-type': 'application/json', ...headers },
         body: body === undefined ? null : JSON.stringify(body),
       })
       const text = await response.text()

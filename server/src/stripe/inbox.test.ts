@@ -142,6 +142,28 @@ describe('a webhook', () => {
     expect(rows.map(({ payload }) => payload)).toEqual([event!.payload])
   })
 
+  test.each([
+    '/api/v1/billing/webhook',
+    '/api/v1/billing/webhooks',
+    '/api/v1/webhooks/stripe',
+    '/api/billing/webhook',
+    '/api/webhooks/stripe',
+  ])('MR-3, KF-11, EM-6 is taken at %s, by its signature alone', async (path) => {
+    const payload = JSON.stringify({
+      id: `evt_at${path.replaceAll('/', '_')}`,
+      object: 'event',
+      type: 'customer.updated',
+      created: 1_700_000_000,
+      livemode: false,
+      data: { object: { object: 'customer', id: 'cus_unknown' } },
+    })
+    const headers = { 'stripe-signature': signed(payload) }
+    const answer = await billing.call('nobody', 'POST', path, JSON.parse(payload), headers)
+    expect(answer).toMatchObject({ status: 200, body: { received: true } })
+    const { rows } = await billing.database.db.query('select type from stripe_events where payload = $1', [payload])
+    expect(rows).toEqual([{ type: 'customer.updated' }])
+  })
+
   test('signed with the old secret is taken while the secret is rolled', async () => {
     const customerId = await newCustomer('rolling')
     const [event] = await eventsOf(customerId)
