@@ -4,6 +4,8 @@ import type { App } from '../http/app.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { countRows, listCharges, listCustomers, listSubscriptions, sumPlans, type PlanTotals } from './admin-store.ts'
+import { invoiceSchema, toInvoiceView } from './routes.ts'
+import { listAllInvoices } from './store.ts'
 
 const tags = ['Operators']
 const created = z.iso.datetime()
@@ -117,7 +119,23 @@ const chargesRoute = adminRoute(
   }),
 )
 
-/** Routes of OC-5 to OC-8. Money in major units, as that system names it. */
+const invoicesRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/admin/invoices',
+  tags,
+  summary: 'List invoices of all organizations, newest first',
+  request: {
+    query: z.object({ ...page(50), status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional() }),
+  },
+  responses: {
+    200: json(
+      'From the mirror of Stripe.',
+      z.object({ invoices: z.array(invoiceSchema.extend({ organization_id: z.string() })), total }),
+    ),
+  },
+})
+
+/** Routes of OC-5 to OC-8 and of CB-7's invoices. Money in major units, as that system names it. */
 export function registerAdminBillingRoutes(app: App, context: BillingContext): void {
   const { db } = context
   const catalog = () => context.catalogs.current.catalog
@@ -154,6 +172,14 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
       cancel_at_period_end: row.cancelAtPeriodEnd,
     }))
     return http.json({ subscriptions, total: await countRows(db, 'stripe_subscriptions', status) }, 200)
+  })
+  app.openapi(invoicesRoute, async (http) => {
+    requireOperator(http.get('principal'))
+    const query = http.req.valid('query')
+    const status = query.status ?? null
+    const invoices = await listAllInvoices(db, { ...query, status })
+    const views = invoices.map((invoice) => ({ ...toInvoiceView(invoice), organization_id: invoice.organizationId }))
+    return http.json({ invoices: views, total: await countRows(db, 'stripe_invoices', status) }, 200)
   })
   app.openapi(chargesRoute, async (http) => {
     requireOperator(http.get('principal'))

@@ -91,6 +91,15 @@ describe('what operators see of all organizations', () => {
     expect(charges[0]).toMatchObject({ paid: true, refunded: false, status: 'succeeded', currency: 'usd' })
   })
 
+  test('CB-7 invoices of all, by status', async () => {
+    const answer = await billing.call('operator', 'GET', '/api/billing/admin/invoices?status=paid&limit=2')
+    const { invoices, total } = answer.body as { invoices: Record<string, unknown>[]; total: number }
+    // Three purchases, and the trial's invoice of nothing.
+    expect([invoices.length, total]).toEqual([2, 4])
+    expect(invoices[0]).toMatchObject({ status: 'paid', organization_id: expect.any(String) as string })
+    expect((await billing.call('one', 'GET', '/api/v1/billing/admin/invoices')).status).toBe(403)
+  })
+
   test('OC-11 and nobody else does', async () => {
     for (const path of ['stats', 'customers', 'subscriptions', 'recent-charges']) {
       expect((await billing.call('one', 'GET', `${ADMIN}/${path}`)).status).toBe(403)

@@ -17,7 +17,7 @@ const json = <Schema extends z.ZodType>(description: string, schema: Schema) => 
 })
 
 /** OC-2: amounts in major units; beside them the minor units, which are exact. */
-const invoiceSchema = z
+export const invoiceSchema = z
   .object({
     id: z.string(),
     number: z.string().nullable(),
@@ -152,7 +152,7 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
   })
 }
 
-function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
+export function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
   const { currency } = invoice
   return {
     id: invoice.id,

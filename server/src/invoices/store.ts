@@ -60,6 +60,19 @@ export async function listInvoices(
   return rows.map(toInvoice)
 }
 
+/** Of all organizations, newest first, for operators. */
+export async function listAllInvoices(
+  db: Queryable,
+  query: { status: InvoiceStatus | null; limit: number; offset: number },
+): Promise<(Invoice & { readonly organizationId: string })[]> {
+  const { rows } = await db.query<InvoiceRow & { organizationId: string }>(
+    `select organization_id as "organizationId", ${INVOICE_COLUMNS} from stripe_invoices
+     where $1::text is null or status = $1 order by created_at desc, id desc limit $2 offset $3`,
+    [query.status, query.limit, query.offset],
+  )
+  return rows.map((row) => ({ ...toInvoice(row), organizationId: row.organizationId }))
+}
+
 export async function findInvoice(db: Queryable, organizationId: string, id: string): Promise<Invoice | null> {
   const { rows } = await db.query<InvoiceRow>(
     `select ${INVOICE_COLUMNS} from stripe_invoices where organization_id = $1 and id = $2`,
