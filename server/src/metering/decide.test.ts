@@ -1,144 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { normalizeCatalog } from '../catalog/normalize.ts'
-import { openedGrant, regrant, type Grant, type PlanTerms } from '../grants/rules.ts'
-import { DomainError } from '../lib/errors.ts'
+import { apply, answers, errorOf, grantOf, now, reserve, run, stateOf, sumDraws, termsOf, use } from '../../test/decisions.ts'
+import { openedGrant, regrant, type Grant } from '../grants/rules.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
-import type { Standing } from '../standing/rules.ts'
-import { decide, eventKey, planGrantsNeeded, type Decision, type DecisionInput } from './decide.ts'
-import type { OrganizationState } from './ledger.ts'
-import type { Reservation, UsageAnswer, UsageEvent, UsageRequest } from './usage.ts'
-
-const now = new Date('2026-03-10T12:00:00Z')
-const catalog = normalizeCatalog({
-  meters: { episode_ingestion: {}, episode_search: {}, tokens: {}, calls: { aggregation: 'count' }, extra: {} },
-  credits: { credits: { costs: { episode_ingestion: 1, episode_search: '0.1' } } },
-  plans: {
-    free: {
-      name: 'Free',
-      allowances: { credits: { amount: 100, period: 'calendar_month' }, calls: { amount: 3, period: 'day' } },
-    },
-    soft: { name: 'Soft', allowances: { credits: { amount: 500, limit: 'soft' } } },
-    pro: { name: 'Pro', allowances: { credits: { amount: 'unlimited' }, tokens: { amount: 10, period: 'calendar_month' } } },
-  },
-  defaultPlan: 'free',
-})
-
-const standing = (planKey: string, over: Partial<Standing> = {}): Standing => ({
-  state: 'active',
-  mayUse: true,
-  reason: 'paid',
-  planKey,
-  since: null,
-  until: null,
-  ...over,
-})
-
-function termsOf(planKey: string, over: Partial<Standing> = {}): PlanTerms {
-  return {
-    standing: standing(planKey, over),
-    catalog,
-    newerMeters: catalog.meters,
-    catalogVersion: 1,
-    anchor: new Date('2026-01-05T00:00:00Z'),
-    currentPeriodStart: null,
-    currentPeriodEnd: null,
-  }
-}
-
-/** The state of an organization whose plan allowances are open, with the counters and other grants that a test names. */
-function stateOf(
-  terms: PlanTerms,
-  { used = {}, others = [] }: { used?: Record<string, string>; others?: Grant[] } = {},
-): OrganizationState {
-  const plans = planGrantsNeeded(terms, now, catalog.meters.keys()).map((plan) => {
-    const grant = openedGrant('org', plan, now)
-    return { ...grant, used: parseQuantity(used[grant.balanceKey] ?? '0') }
-  })
-  return { organizationId: 'org', now, terms, grants: [...plans, ...others] }
-}
-
-function grantOf(id: string, amount: string | null, over: Partial<Grant> = {}): Grant {
-  const template = openedGrant('org', planGrantsNeeded(termsOf('free'), now, ['episode_search'])[0]!, now)
-  return {
-    ...template,
-    id,
-    kind: 'manual',
-    planKey: null,
-    catalogVersion: null,
-    amount: amount === null ? null : parseQuantity(amount),
-    ...over,
-  }
-}
-
-let ids = 0
-function run(state: OrganizationState, requests: readonly UsageRequest[], over: Partial<DecisionInput> = {}): Decision {
-  return decide({
-    requests,
-    organizations: new Map([['org', state]]),
-    known: new Map(),
-    reservations: [],
-    recordedAt: now,
-    eventIdOf: () => `event ${(ids += 1)}`,
-    newReservationId: () => `reservation ${(ids += 1)}`,
-    ...over,
-  })
-}
-
-const use = (
-  verb: 'consume' | 'track',
-  meter: string,
-  quantity: number | string,
-  key: string,
-  occurredAt: Date | null = null,
-): UsageRequest => ({
-  verb,
-  organizationId: 'org',
-  meter,
-  quantity: parseQuantity(quantity),
-  idempotencyKey: key,
-  occurredAt,
-  properties: null,
-})
-const reserve = (quantity: number, key: string): UsageRequest => ({
-  verb: 'reserve',
-  organizationId: 'org',
-  meter: 'episode_ingestion',
-  quantity: parseQuantity(quantity),
-  idempotencyKey: key,
-  properties: null,
-  ttlMs: 60_000,
-})
-
-function answers(decision: Decision): UsageAnswer[] {
-  return decision.outcomes.map((outcome) => {
-    if (outcome.kind === 'error') throw outcome.error
-    return outcome.answer
-  })
-}
-
-function errorOf(decision: Decision, index = 0): DomainError {
-  const outcome = decision.outcomes[index]!
-  if (outcome.kind !== 'error' || !(outcome.error instanceof DomainError)) throw new Error('an error was expected')
-  return outcome.error
-}
-
-/** Writes a decision onto a state, as the store does. */
-function apply(state: OrganizationState, decision: Decision): OrganizationState {
-  const changes = new Map(decision.grantChanges.map((change) => [change.id, change]))
-  const grants = state.grants.map((grant) => {
-    const change = changes.get(grant.id)
-    if (!change) return grant
-    return {
-      ...grant,
-      used: grant.used + change.used,
-      overage: grant.overage + change.overage,
-      reserved: grant.reserved + change.reserved,
-    }
-  })
-  return { ...state, grants }
-}
+import { MICRO } from '../lib/quantity.ts'
+import { eventKey, planGrantsNeeded, type Decision } from './decide.ts'
+import type { UsageRequest } from './usage.ts'
 
 describe('consume', () => {
   test('ten searches at 0.1 cost exactly 1 (EM-2)', () => {
@@ -330,78 +197,9 @@ describe('repeats', () => {
       use('consume', 'episode_ingestion', 1, 'e'),
     ])
     expect(
-      decision.outcomes.map((outcome) => (outcome.kind === 'error' ? (outcome.error as DomainError).code : 'answer')),
+      decision.outcomes.map((outcome, index) => (outcome.kind === 'error' ? errorOf(decision, index).code : 'answer')),
     ).toEqual(['answer', 'unknown_meter', 'not_found', 'invalid_quantity', 'answer'])
     expect(decision.events).toHaveLength(2)
-  })
-})
-
-describe('reservations', () => {
-  const settle = (id: string, quantity: Quantity | null): UsageRequest => ({
-    verb: 'settle',
-    organizationId: 'org',
-    reservationId: id,
-    quantity,
-  })
-
-  function reserved(quantity: number, free = '100') {
-    const state = stateOf(termsOf('free'), {
-      used: { credits: parseQuantity(100) === parseQuantity(free) ? '0' : String(100 - Number(free)) },
-    })
-    const decision = run(state, [reserve(quantity, 'r')])
-    return { state: apply(state, decision), reservation: decision.newReservations[0]!, decision }
-  }
-
-  test('what is held cannot be used by another, and is given back when released', () => {
-    const { state, reservation } = reserved(80)
-    const [refused] = answers(run(state, [use('consume', 'episode_ingestion', 21, 'a')]))
-    expect(refused).toMatchObject({ allowed: false, balance: { reserved: 80n * MICRO, remaining: 20n * MICRO } })
-    const release: UsageRequest = { verb: 'release', organizationId: 'org', reservationId: reservation.id }
-    const decision = run(state, [release, use('consume', 'episode_ingestion', 21, 'a'), release], { reservations: [reservation] })
-    expect(answers(decision).map((answer) => answer.allowed)).toEqual([true, true, true])
-    expect(decision.closedReservations).toMatchObject([{ status: 'released' }])
-  })
-
-  test.each([
-    ['less', '30', '30', '0'],
-    ['equal', '80', '80', '0'],
-    ['more', '95', '95', '0'],
-    ['more than there is', '110', '100', '10'],
-  ])('settling %s records exactly what was used', (_name, quantity, used, overage) => {
-    const { state, reservation } = reserved(80)
-    const decision = run(state, [settle(reservation.id, parseQuantity(quantity))], { reservations: [reservation] })
-    expect(answers(decision)[0]!.balance).toMatchObject({
-      used: parseQuantity(used),
-      overage: parseQuantity(overage),
-      reserved: 0n,
-    })
-    expect(decision.hourlyChanges[0]!.quantity).toBe(parseQuantity(quantity))
-  })
-
-  test('settling twice answers the first settlement; with another quantity it is refused', () => {
-    const { state, reservation } = reserved(10)
-    const decision = run(state, [settle(reservation.id, null), settle(reservation.id, null), settle(reservation.id, MICRO)], {
-      reservations: [reservation],
-    })
-    expect(decision.events).toHaveLength(1)
-    expect(decision.outcomes[1]).toMatchObject({ answer: { replayed: true } })
-    expect(errorOf(decision, 2)).toMatchObject({ code: 'idempotency_conflict', details: { field: 'quantity' } })
-  })
-
-  test('a hold ends by itself, and use that is settled afterwards is still recorded', () => {
-    const { state, reservation } = reserved(80)
-    const later = { ...state, now: new Date(now.getTime() + 60_000) }
-    const decision = run(later, [use('consume', 'episode_ingestion', 90, 'a'), settle(reservation.id, 20n * MICRO)], {
-      reservations: [reservation],
-    })
-    expect(answers(decision)[0]!.allowed).toBe(true)
-    expect(answers(decision)[1]!.balance).toMatchObject({ used: 100n * MICRO, overage: 10n * MICRO, reserved: 0n })
-  })
-
-  test('a reservation of another organization does not exist', () => {
-    const { state, reservation } = reserved(10)
-    const foreign: Reservation = { ...reservation, organizationId: 'other' }
-    expect(errorOf(run(state, [settle(reservation.id, null)], { reservations: [foreign] })).code).toBe('not_found')
   })
 })
 
@@ -495,11 +293,3 @@ describe('a plan changed within its period', () => {
     )
   })
 })
-
-function sumDraws(events: readonly UsageEvent[]): Map<string, Quantity> {
-  const sums = new Map<string, Quantity>()
-  for (const draw of events.flatMap((event) => event.draws)) {
-    sums.set(draw.grantId, (sums.get(draw.grantId) ?? 0n) + draw.amount + draw.overage)
-  }
-  return sums
-}

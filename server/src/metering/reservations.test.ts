@@ -1,0 +1,73 @@
+import { describe, expect, test } from 'vitest'
+import { answers, apply, errorOf, now, reserve, run, stateOf, termsOf, use } from '../../test/decisions.ts'
+import { MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
+import type { Reservation, UsageRequest } from './usage.ts'
+
+describe('reservations', () => {
+  const settle = (id: string, quantity: Quantity | null): UsageRequest => ({
+    verb: 'settle',
+    organizationId: 'org',
+    reservationId: id,
+    quantity,
+  })
+
+  function reserved(quantity: number, free = '100') {
+    const state = stateOf(termsOf('free'), {
+      used: { credits: parseQuantity(100) === parseQuantity(free) ? '0' : String(100 - Number(free)) },
+    })
+    const decision = run(state, [reserve(quantity, 'r')])
+    return { state: apply(state, decision), reservation: decision.newReservations[0]!, decision }
+  }
+
+  test('what is held cannot be used by another, and is given back when released', () => {
+    const { state, reservation } = reserved(80)
+    const [refused] = answers(run(state, [use('consume', 'episode_ingestion', 21, 'a')]))
+    expect(refused).toMatchObject({ allowed: false, balance: { reserved: 80n * MICRO, remaining: 20n * MICRO } })
+    const release: UsageRequest = { verb: 'release', organizationId: 'org', reservationId: reservation.id }
+    const decision = run(state, [release, use('consume', 'episode_ingestion', 21, 'a'), release], { reservations: [reservation] })
+    expect(answers(decision).map((answer) => answer.allowed)).toEqual([true, true, true])
+    expect(decision.closedReservations).toMatchObject([{ status: 'released' }])
+  })
+
+  test.each([
+    ['less', '30', '30', '0'],
+    ['equal', '80', '80', '0'],
+    ['more', '95', '95', '0'],
+    ['more than there is', '110', '100', '10'],
+  ])('settling %s records exactly what was used', (_name, quantity, used, overage) => {
+    const { state, reservation } = reserved(80)
+    const decision = run(state, [settle(reservation.id, parseQuantity(quantity))], { reservations: [reservation] })
+    expect(answers(decision)[0]!.balance).toMatchObject({
+      used: parseQuantity(used),
+      overage: parseQuantity(overage),
+      reserved: 0n,
+    })
+    expect(decision.hourlyChanges[0]!.quantity).toBe(parseQuantity(quantity))
+  })
+
+  test('settling twice answers the first settlement; with another quantity it is refused', () => {
+    const { state, reservation } = reserved(10)
+    const decision = run(state, [settle(reservation.id, null), settle(reservation.id, null), settle(reservation.id, MICRO)], {
+      reservations: [reservation],
+    })
+    expect(decision.events).toHaveLength(1)
+    expect(decision.outcomes[1]).toMatchObject({ answer: { replayed: true } })
+    expect(errorOf(decision, 2)).toMatchObject({ code: 'idempotency_conflict', details: { field: 'quantity' } })
+  })
+
+  test('a hold ends by itself, and use that is settled afterwards is still recorded', () => {
+    const { state, reservation } = reserved(80)
+    const later = { ...state, now: new Date(now.getTime() + 60_000) }
+    const decision = run(later, [use('consume', 'episode_ingestion', 90, 'a'), settle(reservation.id, 20n * MICRO)], {
+      reservations: [reservation],
+    })
+    expect(answers(decision)[0]!.allowed).toBe(true)
+    expect(answers(decision)[1]!.balance).toMatchObject({ used: 100n * MICRO, overage: 10n * MICRO, reserved: 0n })
+  })
+
+  test('a reservation of another organization does not exist', () => {
+    const { state, reservation } = reserved(10)
+    const foreign: Reservation = { ...reservation, organizationId: 'other' }
+    expect(errorOf(run(state, [settle(reservation.id, null)], { reservations: [foreign] })).code).toBe('not_found')
+  })
+})
