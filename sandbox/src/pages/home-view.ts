@@ -233,7 +233,7 @@ export function renderObjects(view: {
   return renderOwnPage({
     path: '',
     title: view.name,
-    body: html`<div class="card scroll" tabindex="0" role="region" aria-label="${view.name}">
+    body: html`<div class="card">
         ${
           view.rows.length === 0
             ? html`<p class="quiet">There are none.</p>`
@@ -241,7 +241,6 @@ export function renderObjects(view: {
                 <thead>
                   <tr>
                     <th scope="col">Id</th>
-                    <th scope="col">Created</th>
                     <th scope="col">About</th>
                   </tr>
                 </thead>
@@ -249,9 +248,11 @@ export function renderObjects(view: {
                   ${view.rows.map(
                     (row) =>
                       html`<tr>
-                        <td><a href="/ui/objects/${view.name}/${row.id}">${row.id}</a></td>
-                        <td>${row.created !== null && formatInstant(row.created)}</td>
-                        <td>${row.facts}</td>
+                        <td class="wrap">
+                          <a href="/ui/objects/${view.name}/${row.id}">${row.id}</a>
+                          ${row.created !== null && html`<div class="quiet small">${formatInstant(row.created)}</div>`}
+                        </td>
+                        <td class="wrap">${row.facts}</td>
                       </tr>`,
                   )}
                 </tbody>

@@ -25,6 +25,7 @@ export interface InvoiceView {
   /** Subtotal, discounts, tax, total, credits, payments: label and amount, the last one being what is due. */
   readonly sums: ReadonlyArray<{ readonly label: string; readonly amount: number; readonly strong?: boolean }>
   readonly amountRemaining: number
+  readonly amountTotal: number
 }
 
 export const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
@@ -79,12 +80,12 @@ export function renderInvoice(page: InvoicePageView): Html {
   const title = `Invoice ${invoice.number}`
   const paper = html`<section class="card" aria-label="Invoice">
     <div class="row between">
-      <p class="total">${money(invoice.amountRemaining)}</p>
+      <p class="total">${money(invoice.status === 'paid' ? invoice.amountTotal : invoice.amountRemaining)}</p>
       <span class="badge ${invoice.status === 'paid' ? 'good' : invoice.status === 'open' ? 'bad' : ''}"
         >${statusWords[invoice.status]}</span
       >
     </div>
-    <p class="quiet">${invoice.status === 'paid' ? 'Nothing is due.' : 'Amount due'}</p>
+    <p class="quiet">${invoice.status === 'paid' ? 'Paid. Nothing is due.' : 'Amount due'}</p>
     <dl class="lines facts">
       <div>
         <dt>From</dt>

@@ -41,6 +41,7 @@ function sumsOf(invoice: Invoice): InvoiceView['sums'] {
 function viewOf(invoice: Invoice): InvoiceView {
   return {
     amountRemaining: invoice.amount_remaining,
+    amountTotal: invoice.total,
     currency: invoice.currency,
     dueAt: invoice.due_date,
     footer: invoice.footer,
