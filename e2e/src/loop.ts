@@ -113,26 +113,26 @@ export async function buyPro(loop: Loop, { app }: Customer): Promise<void> {
   )
 }
 
-/** Step 4: a month passes on the organization's clock; the renewal is paid and the use starts again. */
+/** Step 4: a month (at most 31 days) and the hour of the draft pass on the organization's clock; the renewal is paid and the use starts again. */
 export async function renew(loop: Loop, customer: Customer): Promise<void> {
   const { app } = customer
   await consume(app, 'episode_ingestion', 1234)
   const before = await app.get('/api/v1/usage')
   const used = before.body['credits_used']
-  await advance(loop, customer, '31d')
+  await advance(loop, customer, '32d')
   const paid = (await invoicesOf(app)).filter(isPaidPro)
   assert.equal(paid.length, 2, 'the renewal is a second paid invoice of $29')
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['credits_used'], 0)
   assert.equal(usage.body['subscription_tier'], 'pro')
-  loop.tell(`31 days later: renewal paid ($29.00), use ${String(used)} → ${String(usage.body['credits_used'])}.`)
+  loop.tell(`32 days later: renewal paid ($29.00), use ${String(used)} → ${String(usage.body['credits_used'])}.`)
 }
 
 /** Step 5: the card is replaced by one that declines; grace, suspension, recovery without a second quota. */
 export async function failAndRecover(loop: Loop, customer: Customer): Promise<void> {
   const { app } = customer
   await replaceCard(app, 'pm_card_visa_chargeDeclinedInsufficientFunds')
-  await advance(loop, customer, '31d')
+  await advance(loop, customer, '32d')
   const grace = await app.get('/api/v1/usage')
   assert.equal(grace.body['status'], 'grace')
   const used = await consume(app, 'episode_ingestion', 500)

@@ -23,6 +23,13 @@ it('warns when less than a tenth is left, not at a tenth (EM-5)', () => {
   )
 })
 
+it('counts what is held as used, exactly', () => {
+  expect(creditHeaders({ ...balance, used: 0.1, reserved: 0.2, remaining: 99.7 })).toMatchObject({
+    'X-Credits-Used': '0.3',
+    'X-Credits-Remaining': '99.7',
+  })
+})
+
 it('never warns where there is no end', () => {
   expect(creditHeaders({ ...balance, amount: null, remaining: null })).toEqual({
     'X-Credits-Used': '90',

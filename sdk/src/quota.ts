@@ -1,3 +1,4 @@
+import { sumQuantities } from './decimal.ts'
 import type { BalanceAnswer, UsageAnswer, UsageClient } from './usage.ts'
 
 /** The statuses by which a refusal reaches the caller of a metered route. */
@@ -33,10 +34,13 @@ export async function describeRefusal(
   }
 }
 
-/** The headers of a metered answer (EM-5): used, remaining and total of the period, and a warning under a tenth left. */
+/**
+ * The headers of a metered answer (EM-5): used, remaining and total of the period, and a warning under a tenth left. What is held for
+ * a call that is under way counts as used, as it is missing from what remains.
+ */
 export function creditHeaders(balance: BalanceAnswer): Record<string, string> {
   const headers: Record<string, string> = {
-    'X-Credits-Used': String(balance.used),
+    'X-Credits-Used': sumQuantities([balance.used, balance.overage, balance.reserved]),
     'X-Credits-Remaining': String(balance.remaining ?? 'unlimited'),
     'X-Credits-Total': String(balance.amount ?? 'unlimited'),
   }
