@@ -1,7 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
-import { parseClock, parsePort, parseSpan, parseTime } from './cli/options.ts'
+import { parseClock, parseJson, parsePort, parseSpan, parseTime } from './cli/options.ts'
 import { triggerableEvents } from './control/trigger.ts'
+import { checkedChaos } from './events/chaos.ts'
+import { checkedLimits } from './http/rate-limit.ts'
 import type { EndpointSettings, SandboxOptions } from './index.ts'
 import { startSandbox } from './index.ts'
 
@@ -25,6 +27,7 @@ Options of start
   --seed SEED          same seed, same ids and same chaos
   --api-key KEY        accept only this key (may be given several times)
   --chaos JSON         trouble to make, as POST /_sandbox/chaos takes it
+  --rate-limits JSON   {"perSecond": 25, "perEndpoint": 25} is what Stripe allows its sandboxes; none otherwise
 
 The other commands talk to --url (http://127.0.0.1:12111).
 
@@ -43,6 +46,7 @@ const OPTIONS = {
   seed: { type: 'string' },
   'api-key': { type: 'string', multiple: true },
   chaos: { type: 'string' },
+  'rate-limits': { type: 'string' },
   url: { type: 'string' },
   by: { type: 'string' },
   to: { type: 'string' },
@@ -107,6 +111,7 @@ async function start(values: Values): Promise<void> {
 function optionsOf(values: Values): SandboxOptions {
   const optional = <N extends keyof SandboxOptions>(name: N, value: SandboxOptions[N] | undefined) =>
     value === undefined ? {} : ({ [name]: value } as Pick<SandboxOptions, N>)
+  const limits = values['rate-limits']
   return {
     port: values.port === undefined ? DEFAULT_PORT : parsePort(values.port),
     webhooks: (values.webhook ?? []).map((url) => endpointOf(url, values)),
@@ -116,10 +121,8 @@ function optionsOf(values: Values): SandboxOptions {
     ...optional('clock', values.clock === undefined ? undefined : parseClock(values.clock)),
     ...optional('seed', values.seed),
     ...optional('apiKeys', values['api-key']),
-    ...optional(
-      'chaos',
-      values.chaos === undefined ? undefined : (JSON.parse(values.chaos) as NonNullable<SandboxOptions['chaos']>),
-    ),
+    ...optional('chaos', values.chaos === undefined ? undefined : checkedChaos(parseJson('--chaos', values.chaos))),
+    ...optional('rateLimits', limits === undefined ? undefined : checkedLimits(parseJson('--rate-limits', limits))),
   }
 }
 

@@ -15,6 +15,7 @@ import { meterEventsModule } from './resources/meter-event-operations.ts'
 import { metersModule } from './resources/meters.ts'
 import { eventDestinationsModule } from './resources/event-destinations.ts'
 import { productsModule } from './resources/products.ts'
+import { plansModule } from './resources/plans.ts'
 import { pricesModule } from './resources/prices.ts'
 
 /** Customers, catalog, meters, credits, entitlements, events, webhook endpoints, and the sandbox's own controls. */
@@ -23,6 +24,7 @@ export const coreModules: readonly Module[] = [
   customersModule,
   productsModule,
   pricesModule,
+  plansModule,
   taxRatesModule,
   taxIdsModule,
   creditGrantsModule,

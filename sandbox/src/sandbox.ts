@@ -94,7 +94,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const controls = controlsOf(parts, actions)
   const pages = [...modules.flatMap((module) => module.pages ?? []), ...controlRoutes(controls), ...homePages(controls)]
   const server = createHttpServer(engine, api, pages)
-  const port = await listen(server, host, options.port ?? 0)
+  const port = await listen(server, host, options.port ?? 0).catch((error: unknown) => {
+    journal?.close()
+    throw error
+  })
   const url = `http://${host}:${port}`
   engine.baseUrl = options.publicUrl ?? url
   const ticker = startTicker(engine)

@@ -95,6 +95,7 @@ export interface V2BillingMeterEventSession { id: string; object: "v2.billing.me
 export interface V2CoreEvent { id: string; object: "v2.core.event"; changes?: Record<string, unknown>; context?: string; created: string; livemode: boolean; reason?: { type?: "request"; request?: { id?: string; idempotency_key?: string } }; snapshot_event?: string; related_object?: { id?: string; type?: string; url?: string }; data?: Record<string, unknown>; type: Enum21 }
 export interface V2CoreEventDestination { id: string; object: "v2.core.event_destination"; amazon_eventbridge?: { aws_account_id: string; aws_event_source_arn: string; aws_event_source_status: "active" | "deleted" | "pending" | "unknown" }; azure_event_grid?: { azure_partner_topic_name: string; azure_partner_topic_status: "activated" | "deleted" | "never_activated" | "unknown"; azure_region: string; azure_resource_group_name: string; azure_subscription_id: string }; created: string; description: string; enabled_events: Array<string>; event_payload: "snapshot" | "thin"; events_from?: Array<string>; livemode: boolean; metadata?: Record<string, string>; name: string; snapshot_api_version?: string; status: "disabled" | "enabled"; status_details?: { disabled?: { reason: "no_aws_event_source_exists" | "no_azure_partner_topic_exists" | "user" } }; type: "amazon_eventbridge" | "azure_event_grid" | "webhook_endpoint"; updated: string; webhook_endpoint?: { signing_secret?: string; url?: string } }
 export interface WebhookEndpoint { id: string; object: "webhook_endpoint"; api_version: string | null; application: string | null; created: number; description: string | null; enabled_events: Array<string>; livemode: boolean; metadata: Record<string, string>; secret?: string; status: string; url: string }
+export interface RadarEarlyFraudWarning { id: string; object: "radar.early_fraud_warning"; actionable: boolean; charge: string; created: number; fraud_type: string; livemode: boolean; payment_intent?: string }
 /** Every object of the document by its `object` name; expandable fields hold ids. */
 export interface Wire {
   'balance_transaction': BalanceTransaction
@@ -164,6 +165,7 @@ export interface Wire {
   'v2.core.event': V2CoreEvent
   'v2.core.event_destination': V2CoreEventDestination
   'webhook_endpoint': WebhookEndpoint
+  'radar.early_fraud_warning': RadarEarlyFraudWarning
 }
 /** Parameters of every operation (query and body). */
 export interface Params {
@@ -386,5 +388,8 @@ export interface Params {
   'POST /v2/core/event_destinations/{id}/ping': {}
   'GET /v2/core/events': { created?: { gt?: number; gte?: number; lt?: number; lte?: number }; limit?: number; object_id?: string; types?: Array<string> }
   'GET /v2/core/events/{id}': {}
+  'GET /v1/plans': { ending_before?: string; limit?: number; starting_after?: string; active?: boolean; created?: { gt?: number; gte?: number; lt?: number; lte?: number } | number; expand?: Array<string>; product?: string }
+  'GET /v1/plans/{id}': { expand?: Array<string> }
+  'GET /v1/radar/early_fraud_warnings': { ending_before?: string; limit?: number; starting_after?: string; charge?: string; created?: { gt?: number; gte?: number; lt?: number; lte?: number } | number; expand?: Array<string>; payment_intent?: string }
 }
 export type OperationKey = keyof Params

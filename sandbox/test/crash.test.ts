@@ -131,3 +131,11 @@ test('a state travels in a fixture, all of it or nothing', async () => {
   expect(() => to.sandbox.importFixture({ objects: {} })).toThrow('not a fixture')
   expect(to.sandbox.all('customer')).toHaveLength(2)
 })
+
+test('a data file belongs to one sandbox, and a port that is taken leaves it free', async () => {
+  const data = dataFile()
+  const first = await startTestSandbox()
+  await expect(startTestSandbox({ data, port: first.sandbox.port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  await startTestSandbox({ data })
+  await expect(startTestSandbox({ data })).rejects.toThrow('in use by another sandbox')
+})

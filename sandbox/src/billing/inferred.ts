@@ -243,3 +243,11 @@ export function refusesAnchorResetInTrial(): boolean {
 export function announcesSubscriptionDiscounts(): boolean {
   return true
 }
+
+/**
+ * Whether an event on something that lives on a test clock is dated by that clock, as the object itself is.
+ * Doubt: the documentation says so of objects; of events it only shows that they arrive while the clock advances.
+ */
+export function isEventDatedByTestClock(): boolean {
+  return true
+}

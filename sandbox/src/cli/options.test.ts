@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { parseClock, parsePort, parseSpan, parseTime } from './options.ts'
+import { parseClock, parseJson, parsePort, parseSpan, parseTime } from './options.ts'
 
 test('reads clocks', () => {
   expect(parseClock('real')).toBe('real')
@@ -21,6 +21,7 @@ test.each([
   ['a clock', () => parseClock('x')],
   ['a span', () => parseSpan('1y')],
   ['a port', () => parsePort('70000')],
+  ['a JSON value', () => parseJson('--chaos', '{')],
 ])('refuses what is not %s, with a sentence', (_what, parse) => {
   expect(parse).toThrow(/^'.+' is not a/)
 })

@@ -31,3 +31,12 @@ export function parsePort(text: string): number {
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
   throw new RangeError(`'${text}' is not a port (0 to 65535).`)
 }
+
+/** The JSON value of an option. */
+export function parseJson(option: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new RangeError(`'${text}' is not a JSON value, which ${option} takes.`)
+  }
+}

@@ -39,6 +39,17 @@ test('an endpoint can be made with a secret of one’s own choice', async () => 
   expect(await ask('webhook_endpoints', {})).toMatchObject({ status: 400 })
 })
 
+test('rate limits are set and cleared, and nonsense is refused', async () => {
+  const { ask, stripe } = await withControls()
+  expect(await ask('rate_limits', { perMinute: 1 })).toMatchObject({ status: 400 })
+  expect(await ask('rate_limits', { perSecond: 0 })).toMatchObject({ status: 400 })
+  expect((await ask('rate_limits', { perEndpoint: 1 })).body).toEqual({ perEndpoint: 1 })
+  const attempts = await Promise.allSettled(Array.from({ length: 10 }, () => stripe.customers.list()))
+  expect(attempts.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0)
+  await ask('rate_limits', {})
+  expect(await stripe.customers.list()).toMatchObject({ data: [] })
+})
+
 test('a page of another site steers nothing', async () => {
   const { ask, sandbox } = await withControls()
   expect(await ask('clock', { advance_by: 60 }, { origin: 'http://evil.example' })).toMatchObject({ status: 403 })

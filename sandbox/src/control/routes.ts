@@ -2,7 +2,7 @@ import type { ClockSetting } from '../engine/clock.ts'
 import { StripeError } from '../engine/errors.ts'
 import type { ChaosSettings } from '../events/chaos.ts'
 import { isOwnRequest, page, type PageRequest, type PageResponse, type PageRoute } from '../http/pages.ts'
-import type { RateLimits } from '../http/rate-limit.ts'
+import { checkedLimits, type RateLimits } from '../http/rate-limit.ts'
 import { createEndpoint, rollSecret } from '../resources/webhook-endpoints.ts'
 import type { Fixture } from './fixtures.ts'
 import type { LoggedRequest } from './request-log.ts'
@@ -59,7 +59,7 @@ function clockRoutes(controls: Controls): PageRoute[] {
     }),
     page('GET /_sandbox/rate_limits', () => json(controls.rateLimits())),
     page('POST /_sandbox/rate_limits', (request) => {
-      controls.setRateLimits(bodyOf(request))
+      sentenceAsError(() => controls.setRateLimits(checkedLimits(bodyOf(request))))
       return json(controls.rateLimits())
     }),
   ]

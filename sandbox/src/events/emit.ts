@@ -1,3 +1,4 @@
+import { isEventDatedByTestClock } from '../billing/inferred.ts'
 import type { Ctx, EventType } from '../engine/context.ts'
 import { previousAttributes } from '../engine/difference.ts'
 import type { Stored } from '../model/index.ts'
@@ -36,7 +37,7 @@ export function recordEvent(
     id: ctx.newId('evt', 24),
     object: 'event',
     api_version: options.apiVersion,
-    created: ctx.nowOf({ customer, test_clock: testClockOf(subject) }),
+    created: isEventDatedByTestClock() ? ctx.nowOf({ customer, test_clock: testClockOf(subject) }) : ctx.now(),
     data: {
       object: snapshot,
       ...(options.before === undefined ? {} : { previous_attributes: previousAttributes(options.before, snapshot) }),

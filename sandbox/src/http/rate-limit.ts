@@ -11,6 +11,17 @@ export interface RateLimits {
 /** What Stripe allows its sandboxes. Source: docs.stripe.com/rate-limits. */
 export const stripeSandboxLimits: RateLimits = { perSecond: 25, perEndpoint: 25 }
 
+/** Reads limits from outside; throws a `RangeError` with a sentence for what makes no sense. */
+export function checkedLimits(value: unknown): RateLimits {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new RangeError('Rate limits must be an object.')
+  for (const [name, limit] of Object.entries(value)) {
+    if (name !== 'perSecond' && name !== 'perEndpoint')
+      throw new RangeError(`There is no limit '${name}'. There is: perSecond, perEndpoint.`)
+    if (!Number.isInteger(limit) || limit < 1) throw new RangeError(`\`${name}\` must be a whole number, 1 or more.`)
+  }
+  return value
+}
+
 /** Counts requests in windows of one second of real time. Off unless limits are set. */
 export class RateLimiter {
   limits: RateLimits

@@ -4,6 +4,7 @@ import { invalidRequest, missing } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import type { Stored } from '../model/index.ts'
 import type { Params } from '../wire.gen.ts'
+import { planOf } from './plans.ts'
 import { createProduct } from './product-create.ts'
 
 export type Price = Stored<'price'>
@@ -11,7 +12,7 @@ export type CreateParams = Omit<Params['POST /v1/prices'], 'expand'>
 type TierParam = NonNullable<CreateParams['tiers']>[number]
 type Tier = NonNullable<Price['tiers']>[number]
 
-/** Makes a price and announces it. `product` must exist, or `product_data` makes one. */
+/** Makes a price and announces it, a recurring one as a plan too, before. `product` must exist, or `product_data` makes one. */
 export function createPrice(ctx: Ctx, params: CreateParams): Price {
   const currency = checkedCurrency(params.currency)
   const product = productOf(ctx, params)
@@ -39,7 +40,10 @@ export function createPrice(ctx: Ctx, params: CreateParams): Price {
     ...(params.tiers === undefined ? {} : { tiers: tiersOf(params.tiers, 'tiers') }),
     currency_options: currencyOptions(currency, params),
   }
-  return ctx.create('price', price, 'price.created')
+  ctx.create('price', price)
+  if (price.recurring !== null) ctx.emit('plan.created', planOf(price))
+  ctx.emit('price.created', price)
+  return price
 }
 
 /** Three lowercase letters, as every currency is stored. */

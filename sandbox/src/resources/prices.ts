@@ -6,6 +6,7 @@ import { mergeMetadata } from '../engine/metadata.ts'
 import { field, search, type SearchFields } from '../engine/search.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
 import type { Params } from '../wire.gen.ts'
+import { planOf } from './plans.ts'
 import { claimLookupKey, createPrice, currencyOption, type Price } from './price-create.ts'
 
 function update(ctx: Ctx, id: string, params: Omit<Params['POST /v1/prices/{id}'], 'expand'>): Price {
@@ -16,7 +17,7 @@ function update(ctx: Ctx, id: string, params: Omit<Params['POST /v1/prices/{id}'
   if (params.tax_behavior !== undefined && old.tax_behavior !== 'unspecified' && params.tax_behavior !== old.tax_behavior) {
     throw invalidRequest('The `tax_behavior` of a price cannot be changed once it is set.', { param: 'tax_behavior' })
   }
-  return ctx.change(
+  const changed = ctx.change(
     'price',
     id,
     {
@@ -30,6 +31,10 @@ function update(ctx: Ctx, id: string, params: Omit<Params['POST /v1/prices/{id}'
     },
     'price.updated',
   )
+  if (old.recurring !== null && JSON.stringify(planOf(old)) !== JSON.stringify(planOf(changed))) {
+    ctx.emit('plan.updated', planOf(changed), { before: { ...planOf(old) } })
+  }
+  return changed
 }
 
 function mergedOptions(
