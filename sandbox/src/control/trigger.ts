@@ -62,6 +62,17 @@ async function payment(call: Call, card: string, more: Record<string, unknown> =
   })
 }
 
+/** An open session that sells the gold plan. */
+async function checkoutSession(call: Call): Promise<Answer> {
+  const what = await price(call)
+  const lines = [{ price: what.id, quantity: 1 }]
+  return call('POST', '/v1/checkout/sessions', {
+    mode: 'subscription',
+    line_items: lines,
+    success_url: 'https://example.com/success',
+  })
+}
+
 /** A decline is what the recipe is for. */
 async function declined(work: Promise<unknown>): Promise<void> {
   await work.catch(() => undefined)
@@ -125,6 +136,17 @@ const recipes: { readonly [T in EventType]?: Recipe } = {
       event_name: `requests_${Math.floor(performance.now() * 1000)}`,
       default_aggregation: { formula: 'sum' },
     }),
+  'checkout.session.completed': async (call) => {
+    const session = await checkoutSession(call)
+    const form = { email: 'jenny@example.com', card_number: '4242424242424242', exp: '12/40', cvc: '123' }
+    await fetch(String(session['url']), { method: 'POST', body: new URLSearchParams(form), redirect: 'manual' })
+  },
+  'checkout.session.expired': async (call) => call('POST', `/v1/checkout/sessions/${(await checkoutSession(call)).id}/expire`),
+  'charge.dispute.closed': async (call) => {
+    await payment(call, 'pm_card_createDispute', { confirm: true })
+    const { data } = await call('GET', '/v1/disputes', { limit: 1 })
+    return call('POST', `/v1/disputes/${(data as Answer[])[0]?.id ?? ''}/close`)
+  },
   'test_helpers.test_clock.ready': async (call) => {
     const clock = await call('POST', '/v1/test_helpers/test_clocks', { frozen_time: 1_767_225_600 })
     return call('POST', `/v1/test_helpers/test_clocks/${clock.id}/advance`, { frozen_time: 1_767_225_600 + 86_400 })
