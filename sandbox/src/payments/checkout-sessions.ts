@@ -58,7 +58,6 @@ export const sessionRefuses = [
   'subscription_data.invoice_settings.account_tax_ids',
   'subscription_data.invoice_settings.issuer',
   'subscription_data.on_behalf_of',
-  'subscription_data.pending_invoice_item_interval',
   'subscription_data.transfer_data',
 ]
 
