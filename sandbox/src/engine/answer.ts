@@ -1,5 +1,3 @@
-import type { PageParams } from './lists.ts'
-
 /** Removes `undefined` members, so that an optional field is either there or not (exactOptionalPropertyTypes). */
 export function defined<T extends object>(object: T): { [F in keyof T]: Exclude<T[F], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
@@ -17,6 +15,3 @@ export function updated<T, U>(old: T, param: U | '' | undefined): T | U | null {
   if (param === undefined) return old
   return param === '' ? null : param
 }
-
-/** The paging parameters of a list operation, absent ones left out. */
-export type Paging = PageParams
