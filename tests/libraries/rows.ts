@@ -25,8 +25,8 @@ const TABLES = {
   tax_ids: { kind: 'tax_id', path: '/v1/tax_ids/' },
 } as const satisfies Readonly<Record<string, { readonly kind: StoredName; readonly path: string }>>
 
-/** A table that the sandbox has objects for. The last three hold parts of other objects. */
-export type Table = keyof typeof TABLES | 'subscription_items' | 'checkout_session_line_items' | 'active_entitlements'
+/** A table that the sandbox has objects for. The last four hold parts or other faces of other objects. */
+export type Table = keyof typeof TABLES | 'plans' | 'subscription_items' | 'checkout_session_line_items' | 'active_entitlements'
 
 /** What the engine notes for itself; and a number of the customer that grows without an event, on Stripe too. */
 const LEFT_OUT = ['updated_at', 'last_synced_at', 'next_invoice_sequence']
@@ -35,6 +35,7 @@ const LEFT_OUT = ['updated_at', 'last_synced_at', 'next_invoice_sequence']
 export async function objectsOf(test: TestSandbox, table: Table): Promise<Wire[]> {
   if (table === 'subscription_items') return itemsOf(await objectsOf(test, 'subscriptions'))
   if (table === 'checkout_session_line_items') return lineItemsOf(test)
+  if (table === 'plans') return plansOf(test)
   if (table === 'active_entitlements') return entitlementsOf(test)
   const { kind, path } = TABLES[table]
   const ids = test.sandbox.all(kind).map(({ id }) => id)
@@ -52,6 +53,11 @@ async function lineItemsOf(test: TestSandbox): Promise<Wire[]> {
     return items.map((item): Wire => ({ ...item, price: idOf(item['price']), checkout_session: id }))
   })
   return (await Promise.all(lists)).flat()
+}
+
+async function plansOf(test: TestSandbox): Promise<Wire[]> {
+  const recurring = test.sandbox.all('price').filter((price) => price.recurring !== null)
+  return Promise.all(recurring.map(({ id }) => get(test, `/v1/plans/${id}`)))
 }
 
 async function entitlementsOf(test: TestSandbox): Promise<Wire[]> {

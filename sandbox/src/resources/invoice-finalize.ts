@@ -65,7 +65,9 @@ export function finalizeInvoice(ctx: Ctx, id: string, options: FinalizeOptions =
 function numberPatch(ctx: Ctx, customer: Stored<'customer'>, draft: StoredInvoice): Partial<StoredInvoice> {
   if (draft.number !== null) return {}
   const sequence = customer.next_invoice_sequence ?? 1
-  ctx.update('customer', customer.id, { next_invoice_sequence: sequence + 1, currency: draft.currency })
+  ctx.update('customer', customer.id, { next_invoice_sequence: sequence + 1 })
+  // Stripe announces the currency that a customer is bound to, and not the growing number.
+  if (customer.currency !== draft.currency) ctx.change('customer', customer.id, { currency: draft.currency }, 'customer.updated')
   return { number: invoiceNumber(customer.invoice_prefix ?? customer.id.slice(-8).toUpperCase(), sequence) }
 }
 

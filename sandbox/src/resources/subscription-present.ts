@@ -3,35 +3,8 @@ import type { Ctx } from '../engine/context.ts'
 import { wholeList } from '../engine/lists.ts'
 import { presenter } from '../engine/module.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
-import type { Plan } from '../wire.gen.ts'
-import type { StoredPrice } from './price-terms.ts'
+import { planOf } from './plans.ts'
 import type { StoredSubscription } from './subscription-status.ts'
-
-/** The plan that stands for a recurring price. */
-export function planOf(price: StoredPrice): Plan {
-  const { recurring } = price
-  return {
-    id: price.id,
-    object: 'plan',
-    active: price.active,
-    amount: price.unit_amount,
-    amount_decimal: price.unit_amount_decimal,
-    billing_scheme: price.billing_scheme,
-    created: price.created,
-    currency: price.currency,
-    interval: recurring?.interval ?? 'month',
-    interval_count: recurring?.interval_count ?? 1,
-    livemode: false,
-    metadata: price.metadata,
-    meter: recurring?.meter ?? null,
-    nickname: price.nickname,
-    product: price.product,
-    tiers_mode: price.tiers_mode,
-    transform_usage: price.transform_quantity,
-    trial_period_days: recurring?.trial_period_days ?? null,
-    usage_type: recurring?.usage_type ?? 'licensed',
-  }
-}
 
 /** An item as the wire shows it. */
 export function presentItem(ctx: Ctx, item: StoredSubscriptionItem): object {
