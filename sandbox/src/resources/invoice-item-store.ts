@@ -43,7 +43,7 @@ export function createInvoiceItem(
   id = ctx.newId('ii', 24),
 ): StoredInvoiceItem {
   const customer = ctx.require('customer', item.customer)
-  if ((customer.currency ?? null) === null) ctx.update('customer', customer.id, { currency: item.currency })
+  if ((customer.currency ?? null) === null) ctx.change('customer', customer.id, { currency: item.currency }, 'customer.updated')
   const created = ctx.create('invoiceitem', {
     id,
     object: 'invoiceitem',

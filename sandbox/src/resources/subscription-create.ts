@@ -62,7 +62,7 @@ export function storeNew(
     schedule: options.schedule ?? null,
     _: { ...subscription._, checkoutSession: options.checkoutSession ?? null },
   })
-  ctx.update('customer', stored.customer, { currency: stored.currency })
+  ctx.change('customer', stored.customer, { currency: stored.currency }, 'customer.updated')
   return { subscription: stored, lines }
 }
 

@@ -33,7 +33,9 @@ test('a paid subscription is told of in the documented order', async () => {
     },
     payments: { data: [{ status: 'paid', amount_paid: 2900, payment: { type: 'payment_intent' } }] },
   })
+  // The first thing billed binds the customer to its currency.
   expect(since()).toEqual([
+    'customer.updated',
     'payment_intent.created',
     'charge.succeeded',
     'payment_intent.succeeded',
@@ -99,6 +101,7 @@ test('a trial begins with an invoice of nothing, is announced three days before 
     lines: { data: [{ description: 'Free trial for 1 × Pro', amount: 0 }] },
   })
   expect(since()).toEqual([
+    'customer.updated',
     'invoice.created',
     'invoice.finalized',
     'invoice.updated',
@@ -264,7 +267,13 @@ test('an unpaid first invoice keeps a subscription incomplete for 23 hours and i
   const invoice = subscription.latest_invoice as { id: string; status: string; confirmation_secret: { client_secret: string } }
   expect(invoice.status).toBe('open')
   expect(invoice.confirmation_secret.client_secret).toMatch(/^pi_.*_secret_/)
-  expect(since()).toEqual(['payment_intent.created', 'invoice.created', 'invoice.finalized', 'customer.subscription.created'])
+  expect(since()).toEqual([
+    'customer.updated',
+    'payment_intent.created',
+    'invoice.created',
+    'invoice.finalized',
+    'customer.subscription.created',
+  ])
   await advance(clock, NOW + 23 * 3600)
   expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('incomplete_expired')
   expect((await stripe.invoices.retrieve(invoice.id)).status).toBe('void')
