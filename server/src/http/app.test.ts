@@ -7,6 +7,7 @@ import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { createApp, MAX_BODY_BYTES, type App } from './app.ts'
 import { registerErrorsPage } from './errors-page.ts'
 import { ERRORS_PAGE, PROBLEMS } from './problems.ts'
+import { serve } from './serve.ts'
 
 const reader: Principal = {
   kind: 'api_key',
@@ -36,6 +37,7 @@ function registerThings(app: App): void {
   app.get('/api/v1/fails', () => {
     throw new Error('the password is hunter2')
   })
+  app.delete('/api/v1/things/1', (context) => context.body(null, 204))
   app.get('/api/v1/away', () => {
     throw new DomainError('database_unavailable', 'PostgreSQL does not answer.')
   })
@@ -84,6 +86,16 @@ describe('the app', () => {
   it('answers 400 to a body that is not JSON, and 413 to one that is too large', async () => {
     expect((await post('/api/v1/things', '{')).status).toBe(400)
     expect((await post('/api/v1/things', `"${'x'.repeat(MAX_BODY_BYTES)}"`)).status).toBe(413)
+  })
+
+  it('answers over a socket a request that has no body and says no length', async () => {
+    const server = await serve({ host: '127.0.0.1', port: 0, fetch: app.fetch })
+    try {
+      const things = `http://127.0.0.1:${server.port}/api/v1/things/1`
+      expect((await fetch(things, { method: 'DELETE', headers: { authorization: 'reader' } })).status).toBe(204)
+    } finally {
+      await server.stop()
+    }
   })
 
   it('tells nothing of its inside when it fails, and logs it under the request id', async () => {

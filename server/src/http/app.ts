@@ -1,5 +1,4 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
@@ -7,6 +6,7 @@ import { requireCaller, type Principal } from '../auth/principal.ts'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
+import { limitBody } from './body-limit.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
 
@@ -61,14 +61,7 @@ export function createApp(options: AppOptions): App {
     context.set('principal', await admit(context.req.raw, context.req.path))
     await next()
   })
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY_BYTES,
-      onError: () => {
-        throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
-      },
-    }),
-  )
+  app.use(limitBody(MAX_BODY_BYTES))
   app.onError((error, context) => {
     const requestId = context.get('requestId')
     const known = asDomainError(error)
