@@ -116,11 +116,11 @@ async function operate(path: string, body: unknown): Promise<Record<string, unkn
   return (await response.json()) as Record<string, unknown>
 }
 
-/** A new organization on FREE (100 credits), its key and its client. */
-async function createCustomer(): Promise<{ key: string; client: UsageClient }> {
+/** A new organization on FREE (100 credits), its id, key and client. */
+async function createCustomer(): Promise<{ id: string; key: string; client: UsageClient }> {
   const { id } = await operate('/api/v1/organizations', { name: 'Host', email: 'host@example.com' })
   const { key } = await operate(`/api/v1/organizations/${String(id)}/api-keys`, { name: 'host', scopes: ['read', 'write'] })
-  return { key: String(key), client: clientOf(String(key))! }
+  return { id: String(id), key: String(key), client: clientOf(String(key))! }
 }
 
 describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
@@ -155,6 +155,15 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
     expect(answer.headers.get('x-credits-remaining')).toBe('3')
     expect(answer.headers.get('x-quota-warning')).toBe('3 of 100 left in this period')
     expect((await call('/work', {})).status).toBe(401)
+  })
+
+  it('answers 401 to a key that is wrong, and 403 to one that may only read', async () => {
+    const { id, key } = await createCustomer()
+    const wrong = await call('/work', { 'x-api-key': `${key}x` })
+    expect([wrong.status, await wrong.json()]).toMatchObject([401, { error: 'unauthenticated' }])
+    const reader = await operate(`/api/v1/organizations/${id}/api-keys`, { name: 'reader', scopes: ['read'] })
+    const refused = await call('/work', { 'x-api-key': String(reader['key']) })
+    expect([refused.status, await refused.json()]).toMatchObject([403, { error: 'forbidden' }])
   })
 
   it('lets through exactly what is left when many calls arrive together', async () => {

@@ -1,4 +1,5 @@
-import { creditHeaders, describeRefusal, type QuotaRefusal, type RefusalStatus } from './quota.ts'
+import { TollgateError } from './errors.ts'
+import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
 import type { QuantityInput, UsageClient } from './usage.ts'
 
 export type MeteredCallOptions = {
@@ -9,12 +10,15 @@ export type MeteredCallOptions = {
   readonly statuses?: Readonly<Record<string, RefusalStatus>>
 }
 
+/** What is answered instead of running the handler: a refusal by quota or standing, or Tollgate's own 401, 403 or 503. */
+export type CallRefusal = { readonly status: RefusalStatus | 401 | 503; readonly body: Record<string, unknown> }
+
 /** A call whose cost is held, or refused. */
 export type MeteredCall = {
   /** The headers of EM-5, to be sent with whatever is answered. */
   readonly headers: Readonly<Record<string, string>>
   /** What to answer instead of running the handler; null when the call may run. */
-  readonly refusal: QuotaRefusal | null
+  readonly refusal: CallRefusal | null
   /**
    * Records the call when it succeeded (with what it came to, where that is known), gives back what was held when it did
    * not (EM-3). To be awaited before the answer is sent, so that an answer means recorded.
@@ -27,6 +31,25 @@ export type MeteredCall = {
  * quota together. Every adapter (Hono, Express, Fastify, fetch handlers) is this with the framework's own words.
  */
 export async function beginMeteredCall(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {
+  try {
+    return await holdCost(client, options)
+  } catch (error) {
+    const passedOn = passOn(error)
+    if (passedOn === null) throw error
+    return passedOn
+  }
+}
+
+/** A wrong or revoked key, a scope that is missing and a server that is away are answered as such, not as a failure of the host. */
+function passOn(error: unknown): MeteredCall | null {
+  if (!(error instanceof TollgateError)) return null
+  const { status, code, message } = error
+  if (status !== 401 && status !== 403 && status !== 503) return null
+  const headers = status === 503 ? { 'Retry-After': '1' } : {}
+  return { headers, refusal: { status, body: { error: code, message } }, finish: async () => undefined }
+}
+
+async function holdCost(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {
   const held = await client.reserve({ meter: options.meter, quantity: options.quantity ?? 1 })
   const headers = held.balance === null ? {} : creditHeaders(held.balance)
   const reservationId = held.reservation_id
