@@ -1,6 +1,7 @@
 import { createTollgateClient, type UsageClient } from '@tollgate/sdk'
 import { meterRoute } from '@tollgate/sdk/hono'
 import { Hono, type Context } from 'hono'
+import { HTTPException } from 'hono/http-exception'
 
 /** What the host needs of Tollgate: its web-standard handler, in this process. */
 type Tollgate = { readonly fetch: (request: Request) => Response | Promise<Response> }
@@ -24,19 +25,19 @@ export function createHost(tollgate: Tollgate): Hono {
     })
   }
 
-  app.post('/api/v1/capture', meterRoute({ client, meter: 'episode_ingestion' }), async (context) => {
-    const { text } = await context.req.json<{ text: string }>()
+  app.on('POST', pathsOf('capture'), meterRoute({ client, meter: 'episode_ingestion' }), async (context) => {
+    const text = await readText(context, 'text')
     const kept = episodesOf(context)
     kept.push(text)
     return context.json({ episode: kept.length })
   })
 
-  app.post('/api/v1/search', meterRoute({ client, meter: 'episode_search' }), async (context) => {
-    const { query } = await context.req.json<{ query: string }>()
+  app.on('POST', pathsOf('search'), meterRoute({ client, meter: 'episode_search' }), async (context) => {
+    const query = await readText(context, 'query')
     return context.json({ episodes: episodesOf(context).filter((text) => text.includes(query)) })
   })
 
-  app.post('/api/v1/reflect', meterRoute({ client, meter: 'reflection' }), (context) =>
+  app.on('POST', pathsOf('reflect'), meterRoute({ client, meter: 'reflection' }), (context) =>
     context.json({ reflection: `${episodesOf(context).length} episodes are remembered.` }),
   )
 
@@ -49,6 +50,18 @@ export function createHost(tollgate: Tollgate): Hono {
     episodes.set(apiKey, kept)
     return kept
   }
+}
+
+/** The path of a route, and the older one under which it is served too. */
+const pathsOf = (route: string): string[] => [`/api/v1/${route}`, `/api/${route}`]
+
+/** A field of the body. What is not there, or is no text, is the caller's mistake: it costs nothing, as every answer but 2xx. */
+async function readText(context: Context, field: string): Promise<string> {
+  const body: unknown = await context.req.json().catch(() => null)
+  const value = body !== null && typeof body === 'object' ? Object.getOwnPropertyDescriptor(body, field)?.value : undefined
+  if (typeof value === 'string') return value
+  const message = `The body is to be JSON with the text "${field}".`
+  throw new HTTPException(400, { res: Response.json({ error: 'invalid_request', message }, { status: 400 }) })
 }
 
 function keyOf(context: Context): string | null {

@@ -163,6 +163,9 @@ describe('npm run example', () => {
     const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
     const captured = await fetch(`${url}/api/v1/capture`, { method: 'POST', headers, body: '{"text": "hello"}' })
     expect([captured.status, captured.headers.get('x-credits-remaining')]).toEqual([200, '99'])
+    expect((await fetch(`${url}/api/v1/capture`, { method: 'POST', headers, body: '{}' })).status).toBe(400)
+    const searched = await fetch(`${url}/api/search`, { method: 'POST', headers, body: '{"query": "hell"}' })
+    expect([await searched.json(), searched.headers.get('x-credits-remaining')]).toEqual([{ episodes: ['hello'] }, '98.9'])
     const organizations = await fetch(`${url}/api/v1/organizations`, { headers: { authorization: `Bearer ${operatorKey}` } })
     expect(organizations.status).toBe(200)
   })
