@@ -6,6 +6,7 @@ import { testDatabase } from '../test/database.ts'
 import { defineBilling } from './catalog/define.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
 import { createLog } from './http/log.ts'
+import { openSandbox } from './sandbox.ts'
 import { createTollgate, type Tollgate, type TollgateOptions } from './tollgate.ts'
 
 const database = testDatabase()
@@ -156,5 +157,32 @@ it('answers 503 with Retry-After while PostgreSQL is away, and goes on by itself
   } finally {
     await postgres.stop()
     rmSync(parent, { recursive: true, force: true })
+  }
+})
+
+it('answers 503 with Retry-After while Stripe is away, meters all the same, and goes on by itself when it is back', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tollgate-stripe-away-'))
+  const file = join(directory, 'sandbox.sqlite')
+  const first = await openSandbox({ port: 0, file, webhook: null })
+  const port = Number(new URL(first.sandbox.url).port)
+  let { sandbox } = first
+  try {
+    const free = { name: 'Free', allowances: { search: { amount: 3 } } }
+    const pro = { name: 'Pro', allowances: { search: { amount: 30 } }, prices: { monthly: { amountMinor: 2900 } } }
+    const sold = defineBilling({ meters: { search: {} }, plans: { free, pro }, defaultPlan: 'free' })
+    const tollgate = create({ catalog: sold, stripe: first.stripe })
+    await tollgate.start()
+    const { id, key } = await createCustomer(tollgate)
+    const checkOut = () => call(tollgate, OPERATOR_KEY, 'POST', '/api/v1/billing/checkout', { organization_id: id, plan: 'pro' })
+    await sandbox.stop()
+    const away = await checkOut()
+    expect([away.status, away.headers.get('retry-after'), away.body['code']]).toEqual([503, '5', 'stripe_unavailable'])
+    expect((await consume(tollgate, key, 'away')).body).toMatchObject({ allowed: true, quota_remaining: 2 })
+    sandbox = (await openSandbox({ port, file, webhook: null })).sandbox
+    expect((await checkOut()).body).toMatchObject({ url: expect.stringContaining(sandbox.url) as string })
+    await tollgate.stop()
+  } finally {
+    await sandbox.stop()
+    rmSync(directory, { recursive: true, force: true })
   }
 })
