@@ -90,11 +90,16 @@ export function grantOf(row: GrantRow): Grant {
   return { ...row, expiresAt: row.expiresAt instanceof Date ? row.expiresAt : null }
 }
 
-/** The grants of `asked` organizations that count now, as a subquery `g`: at their own time, or at `$2` where they have none. */
+/**
+ * The grants of `asked` organizations that count now, as a subquery `g`: at their own time, or at `$2` where they have none. A plan's
+ * allowance counts from when it was opened: Stripe may begin a cycle a moment before our clock does, and what is held on it must
+ * be found meanwhile.
+ */
 export const ACTIVE_GRANTS = `unnest($1::text[]) as asked (id)
   cross join lateral (select coalesce(o.test_clock_now, $2) as at from organizations o where o.id = asked.id offset 0) as t
   cross join lateral (
-    select * from grants g where g.organization_id = asked.id and g.expires_at > t.at and g.starts_at <= t.at offset 0
+    select * from grants g where g.organization_id = asked.id and g.expires_at > t.at
+      and (g.starts_at <= t.at or g.kind = 'plan') offset 0
   ) as g`
 
 /** The grants that count now. */
