@@ -31,7 +31,10 @@ export const answerSchema = z
       .optional()
       .meta({ description: 'Why it was refused.' }),
     reason: z.string().optional(),
-    id: z.string().nullable().meta({ description: 'The event that was recorded; null where nothing was.' }),
+    id: z
+      .string()
+      .nullable()
+      .meta({ description: 'The event that was recorded, of a hold the reservation; null where nothing was.' }),
     meter: z.string(),
     quantity,
     balance: balanceSchema,
@@ -76,7 +79,8 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
   const balance = balanceBody(answer.balance, unitOf)
   const body: AnswerBody = {
     allowed: answer.allowed,
-    id: answer.eventId,
+    // What the caller names next: a hold by its reservation, everything else by its event.
+    id: answer.verb === 'reserve' && answer.reservation !== null ? answer.reservation.id : answer.eventId,
     meter: answer.meter,
     quantity: quantityToJson(answer.quantity),
     balance,

@@ -154,7 +154,8 @@ describe('reservations', () => {
   test('hold, settle without a body, release what is settled', async () => {
     const held = await call('/api/v1/usage/reservations', consume({ quantity: 2, expires_in_seconds: 60 }))
     expect(held.body).toMatchObject({ allowed: true, expires_at: '2026-03-10T12:01:00.000Z', balance: { reserved: 2 } })
-    const id = String(held.body['reservation_id'])
+    const id = String(held.body['id'])
+    expect(held.body['reservation_id']).toBe(id)
     const settled = await call(`/api/v1/usage/reservations/${id}/settle`, {})
     expect(settled.body).toMatchObject({ allowed: true, credits_used: 2, balance: { reserved: 0 } })
     expect((await call(`/api/v1/usage/reservations/${id}/release`, {})).body).toMatchObject({
