@@ -1,14 +1,38 @@
 /** The reference of HTTP: bare `node:http` that parses the same JSON and answers a body of the same kind. */
 import { createServer } from 'node:http'
 
+// As long as the server's own answers, with as many headers.
 const ANSWER = JSON.stringify({
   allowed: true,
+  id: '3f6a2d0e-5f0c-4a52-9f9e-0a1b2c3d4e5f',
   meter: 'calls',
   quantity: 1,
-  balance: { used: 1, remaining: 99 },
+  balance: {
+    balance: 'calls',
+    unit: 'calls',
+    plan: 'free',
+    amount: 1_000_000_000,
+    used: 123_456,
+    remaining: 999_876_544,
+    overage: 0,
+    reserved: 0,
+    period: 'year',
+    period_start: '2026-01-01T00:00:00.000Z',
+    period_end: '2027-01-01T00:00:00.000Z',
+  },
   credits_used: 1,
+  total_credits_used: 123_456,
+  quota_remaining: 999_876_544,
+  quota_exceeded: false,
 })
-const HEADERS = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(ANSWER) }
+const HEADERS = {
+  'content-type': 'application/json',
+  'content-length': Buffer.byteLength(ANSWER),
+  'x-request-id': 'req_0123456789abcdefghijkl',
+  'X-Credits-Used': '123456',
+  'X-Credits-Remaining': '999876544',
+  'X-Credits-Total': '1000000000',
+}
 
 const server = createServer((request, response) => {
   const answer = (): void => {

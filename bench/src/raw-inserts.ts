@@ -1,4 +1,4 @@
-/** The reference of batches: the same rows by `insert … select unnest`, 1,000 a statement, two connections. */
+/** The reference of batches: the same rows by `insert … select unnest`, 1,000 a statement, one after the other. */
 import { randomUUID } from 'node:crypto'
 import { json } from 'node:stream/consumers'
 import pg from 'pg'
@@ -10,7 +10,6 @@ export type RawInsertTask = {
   readonly run: string
 }
 
-const CONNECTIONS = 2
 const ROWS = 1_000
 
 /** The columns of a usage event as the server fills them for a plain `consume`, with their types. */
@@ -43,7 +42,7 @@ const arrays = COLUMNS.map(([, type], index) => `$${index + 1}::${type}[]`).join
 const STATEMENT = `insert into bench_events (${names}) select * from unnest(${arrays})`
 
 async function run(task: RawInsertTask): Promise<{ requests: number; seconds: number; allowed: number }> {
-  const pool = new pg.Pool({ connectionString: task.databaseUrl, max: CONNECTIONS })
+  const pool = new pg.Pool({ connectionString: task.databaseUrl, max: 1 })
   let rows = 0
 
   async function insertUntil(until: number): Promise<void> {
@@ -55,7 +54,7 @@ async function run(task: RawInsertTask): Promise<{ requests: number; seconds: nu
   }
 
   const began = performance.now()
-  await Promise.all(Array.from({ length: CONNECTIONS }, () => insertUntil(began + task.seconds * 1_000)))
+  await insertUntil(began + task.seconds * 1_000)
   const seconds = (performance.now() - began) / 1_000
   await pool.end()
   return { requests: rows, seconds, allowed: rows }

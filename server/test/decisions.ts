@@ -2,7 +2,8 @@ import { normalizeCatalog } from '../src/catalog/normalize.ts'
 import { openedGrant, type Grant, type PlanTerms } from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { parseQuantity, type Quantity } from '../src/lib/quantity.ts'
-import { decide, planGrantsNeeded, type Decision, type DecisionInput } from '../src/metering/decide.ts'
+import { decide, planGrantsNeeded } from '../src/metering/decide.ts'
+import { NOTHING_KNOWN, type Decision, type DecisionInput } from '../src/metering/decision.ts'
 import type { OrganizationState } from '../src/metering/ledger.ts'
 import type { UsageAnswer, UsageEvent, UsageRequest } from '../src/metering/usage.ts'
 import type { Standing } from '../src/standing/rules.ts'
@@ -76,8 +77,7 @@ export function run(state: OrganizationState, requests: readonly UsageRequest[],
   return decide({
     requests,
     organizations: new Map([['org', state]]),
-    known: new Map(),
-    reservations: [],
+    ...NOTHING_KNOWN,
     recordedAt: now,
     eventIdOf: () => `event ${(ids += 1)}`,
     newReservationId: () => `reservation ${(ids += 1)}`,

@@ -5,7 +5,7 @@ import { openedGrant, partsOf, planGrantOf, type Grant, type PlanTerms } from '.
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'
 import type { Quantity } from '../src/lib/quantity.ts'
-import type { Outcome } from '../src/metering/decide.ts'
+import type { Outcome } from '../src/metering/decision.ts'
 import type { UsageAnswer, UsageRequest } from '../src/metering/usage.ts'
 import type { Standing } from '../src/standing/rules.ts'
 import { UsageModel, type ModelAnswer, type ModelPlan } from './usage-model.ts'
@@ -72,7 +72,12 @@ export type System = {
   grants(facts: Facts): Promise<readonly Grant[]>
 }
 
-type Real = { readonly system: System; readonly facts: Facts; readonly reservationIds: Map<number, string> }
+type Real = {
+  readonly system: System
+  readonly facts: Facts
+  readonly reservationIds: Map<number, string>
+  readonly corrections: { count: number }
+}
 type Command = fc.AsyncCommand<UsageModel, Real>
 
 function shown(answer: UsageAnswer): ModelAnswer {
@@ -91,7 +96,8 @@ function shown(answer: UsageAnswer): ModelAnswer {
   }
 }
 
-const EXPECTED_ERRORS: Readonly<Record<string, 'conflict' | 'closed'>> = {
+const EXPECTED_ERRORS: Readonly<Record<string, 'conflict' | 'closed' | 'invalid'>> = {
+  invalid_quantity: 'invalid',
   idempotency_conflict: 'conflict',
   reservation_closed: 'closed',
 }
@@ -100,7 +106,7 @@ async function compare(
   model: UsageModel,
   real: Real,
   request: UsageRequest,
-  expected: ModelAnswer | 'conflict' | 'closed',
+  expected: ModelAnswer | 'conflict' | 'closed' | 'invalid',
 ): Promise<UsageAnswer | null> {
   const outcome = await real.system.ask(real.facts, request)
   if (outcome.kind === 'error') {
@@ -150,6 +156,43 @@ class Use implements Command {
   }
   toString(): string {
     return `${this.verb}(${this.key}, ${this.quantity})`
+  }
+}
+
+/** Corrects a use of the present period: where a use of an earlier one counts is told apart by tests of its own. */
+class Correct implements Command {
+  readonly pick: number
+  readonly change: number
+  constructor(pick: number, change: number) {
+    this.pick = pick
+    this.change = change
+  }
+  #key(model: UsageModel): string | undefined {
+    const own = model.planGrant()
+    const present = [...model.uses].filter(([, use]) => use.plan === own)
+    return present[this.pick % Math.max(present.length, 1)]?.[0]
+  }
+  check(): boolean {
+    return true
+  }
+  async run(model: UsageModel, real: Real): Promise<void> {
+    model.expireHolds()
+    const key = this.#key(model)
+    if (key === undefined) return
+    const expected = model.correct(key, this.change)
+    const request: UsageRequest = {
+      verb: 'correct',
+      organizationId: real.facts.organizationId,
+      corrects: key,
+      quantity: BigInt(this.change) * 1_000_000n,
+      idempotencyKey: `correct ${real.corrections.count}`,
+      properties: null,
+    }
+    real.corrections.count += 1
+    await compare(model, real, request, expected)
+  }
+  toString(): string {
+    return `correct(${this.pick}, ${this.change})`
   }
 }
 
@@ -303,6 +346,7 @@ export const commands = [
   fc
     .tuple(fc.constantFrom('consume', 'track' as const), fc.nat(1_000_000), quantity)
     .map(([verb, key, amount]) => new Use(verb, `n${key}`, amount)),
+  fc.tuple(fc.nat(20), fc.integer({ min: -30, max: 10 })).map(([pick, change]) => new Correct(pick, change)),
   fc.tuple(name, quantity, fc.integer({ min: 1, max: 40 })).map(([hold, amount, hours]) => new Reserve(hold, amount, hours)),
   fc.tuple(name, fc.boolean(), fc.option(quantity)).map(([hold, settle, amount]) => new Close(hold, settle, amount)),
   fc.constantFrom(...PLANS.map(({ key }) => key)).map((key) => new Change(`plan(${key})`, (facts) => void (facts.planKey = key))),
@@ -334,5 +378,8 @@ export function startOf(organizationId: string, system: System): { model: UsageM
     const { id, span } = planGrantOf(termsOf(facts), 'credits', new Date(model.now))
     return { id, start: span.start.getTime(), end: span.end!.getTime() }
   }
-  return { model: new UsageModel(START, PLANS[0]!, spanAt), real: { system, facts, reservationIds: new Map() } }
+  return {
+    model: new UsageModel(START, PLANS[0]!, spanAt),
+    real: { system, facts, reservationIds: new Map(), corrections: { count: 0 } },
+  }
 }

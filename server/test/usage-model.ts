@@ -50,6 +50,8 @@ export class UsageModel {
   readonly grants: ModelGrant[] = []
   readonly holds = new Map<number, Hold>()
   readonly answers = new Map<string, { quantity: number; answer: ModelAnswer }>()
+  /** What each recorded use still counts, and what it still takes from each grant, overage included. */
+  readonly uses = new Map<string, { counted: number; plan: ModelGrant; taken: Map<ModelGrant, number> }>()
   readonly spanAt: (model: UsageModel) => ModelSpan
 
   constructor(now: number, plan: ModelPlan, spanAt: (model: UsageModel) => ModelSpan) {
@@ -139,8 +141,34 @@ export class UsageModel {
       left -= amount
       taken.push([grant, amount])
     }
-    if (field === 'used') this.planGrant().overage += left
+    if (field === 'reserved' || left === 0) return taken
+    const plan = this.planGrant()
+    plan.overage += left
+    const own = taken.find(([grant]) => grant === plan)
+    if (own) own[1] += left
+    else taken.push([plan, left])
     return taken
+  }
+
+  /** Adds to a recorded use, or takes from it: the last grant first, and from each its overage first. */
+  correct(key: string, change: number): ModelAnswer | 'invalid' {
+    this.expireHolds()
+    const use = this.uses.get(key)!
+    if (use.counted + change < 0) return 'invalid'
+    use.counted += change
+    let left = -change
+    for (const [grant, amount] of [...use.taken].toReversed()) {
+      const back = Math.min(left, amount)
+      if (back <= 0) continue
+      const over = Math.min(back, grant.overage)
+      grant.overage -= over
+      grant.used -= back - over
+      left -= back
+      use.taken.set(grant, amount - back)
+    }
+    if (change > 0)
+      for (const [grant, amount] of this.take(change, 'used')) use.taken.set(grant, (use.taken.get(grant) ?? 0) + amount)
+    return this.answer(null)
   }
 
   use(verb: 'consume' | 'track', key: string, quantity: number): ModelAnswer | 'conflict' {
@@ -148,7 +176,8 @@ export class UsageModel {
     const first = this.answers.get(key)
     if (first) return first.quantity === quantity ? first.answer : 'conflict'
     const code = verb === 'track' ? null : this.refusal(quantity)
-    if (code === null) this.take(quantity, 'used')
+    if (code === null)
+      this.uses.set(key, { counted: quantity, plan: this.planGrant(), taken: new Map(this.take(quantity, 'used')) })
     const answer = this.answer(code)
     this.answers.set(key, { quantity, answer })
     return answer

@@ -1,10 +1,11 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { compare, hash } from '@node-rs/bcrypt'
 import type { Queryable } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { newId, randomBase62, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Principal, Scope } from './principal.ts'
+import { createHmacSha256 } from './hmac.ts'
 import type { RevocationFeed } from './revocations.ts'
 import { findApiKeyByDigest, type ApiKey, type ApiKeyRow, type NewApiKey } from './store.ts'
 
@@ -39,14 +40,10 @@ export async function makeApiKey(
     displayPrefix: key.slice(0, 8),
     createdAt: now,
     expiresAt: input.expiresAt ?? null,
-    digest: digestOf(secret, key),
+    digest: createHmacSha256(secret)(key),
     bcryptHash: await hash(key, { cost: BCRYPT_COST }),
   }
   return { key, row }
-}
-
-function digestOf(secret: string, key: string): Buffer {
-  return createHmac('sha256', secret).update(key).digest()
 }
 
 export type KeyVerifier = {
@@ -76,7 +73,8 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
   const compareHash = options.compareHash ?? compare
   const verified = new Map<string, Verified>()
   const pending = new Map<string, Promise<Principal | null>>()
-  const operatorDigest = options.operatorKey === null ? null : digestOf(secret, options.operatorKey)
+  const digestWith = createHmacSha256(secret)
+  const operatorDigest = options.operatorKey === null ? null : digestWith(options.operatorKey)
 
   revocations.onRevoked((keyId) => {
     for (const [digest, entry] of verified) if (keyId === null || entry.row.id === keyId) verified.delete(digest)
@@ -102,7 +100,7 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
 
   return {
     async verify(key) {
-      const digest = digestOf(secret, key)
+      const digest = digestWith(key)
       if (operatorDigest !== null && timingSafeEqual(digest, operatorDigest)) return { kind: 'operator', name: 'bootstrap' }
       if (!key.startsWith(KEY_PREFIX)) return null
       const digestKey = digest.toString('base64')

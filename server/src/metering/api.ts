@@ -28,6 +28,15 @@ export type ReserveInput = Omit<UsageInput, 'occurredAt'> & {
 
 export type SettleInput = { readonly organizationId: string; readonly reservationId: string; readonly quantity?: number | string }
 
+export type CorrectInput = {
+  readonly organizationId: string
+  /** The key of the use to be corrected; of a settlement, the reservation's id. */
+  readonly corrects: string
+  readonly quantity: number | string
+  readonly idempotencyKey: string
+  readonly reason?: string
+}
+
 /** What became of an item of a batch: its answer, or what was wrong with it. */
 export type BatchResult = AnswerBody | { readonly allowed: false; readonly error: DomainError }
 
@@ -40,6 +49,8 @@ export type UsageApi = {
   reserve(input: ReserveInput): Promise<AnswerBody>
   settle(input: SettleInput): Promise<AnswerBody>
   release(input: Omit<SettleInput, 'quantity'>): Promise<AnswerBody>
+  /** Adds to what a recorded use counts, or takes from it, at most down to nothing. */
+  correct(input: CorrectInput): Promise<AnswerBody>
   /** Up to 1,000 items; one result each, in order. */
   batch(items: readonly (UsageInput & { readonly verb: 'check' | 'track' | 'consume' })[]): Promise<readonly BatchResult[]>
   balances(input: { readonly organizationId: string }): Promise<readonly BalanceBody[]>
@@ -61,6 +72,10 @@ export function createUsageApi(context: UsageContext): UsageApi {
       ask(parse({ verb: 'settle', organization_id: organizationId, reservation_id: reservationId, quantity })),
     release: async ({ organizationId, reservationId }) =>
       ask(parse({ verb: 'release', organization_id: organizationId, reservation_id: reservationId })),
+    correct: async ({ organizationId, corrects, quantity, idempotencyKey, reason }) =>
+      ask(
+        parse({ verb: 'correct', organization_id: organizationId, corrects, quantity, idempotency_key: idempotencyKey, reason }),
+      ),
     async batch(items) {
       if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
       const outcomes = await metering.submit(items.map((item) => requestOf(item.verb, item)))
@@ -87,7 +102,7 @@ export function tooManyItems(): DomainError {
 }
 
 function requestOf(
-  verb: Exclude<UsageVerb, 'settle' | 'release'>,
+  verb: Exclude<UsageVerb, 'settle' | 'release' | 'correct'>,
   input: UsageInput & { expiresInSeconds?: number },
 ): UsageRequest {
   const { occurredAt } = input

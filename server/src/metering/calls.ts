@@ -4,8 +4,8 @@ import { invalidRequest } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { UsageContext } from './api.ts'
-import { answerBody, creditHeaders, type AnswerBody, type problemItemSchema, type UnitOf } from './bodies.ts'
-import type { Outcome } from './decide.ts'
+import { creditHeaders, type problemItemSchema } from './bodies.ts'
+import type { Outcome } from './decision.ts'
 import { readPlainItem } from './fast-bodies.ts'
 import { batchItemSchema, requestOfItem, type OrganizationOf } from './requests.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
@@ -37,25 +37,23 @@ export type BatchCall = {
   readonly items: readonly unknown[]
   readonly organizationOf: OrganizationOf
   readonly requestId: string
-  readonly unitOf: UnitOf
 }
 
 type ProblemItem = z.infer<typeof problemItemSchema>
 
 /** Decides a batch: one result per item, in order; what is wrong with an item is its own result. */
-export async function answerBatch(
+export async function decideBatch(
   { metering }: UsageContext,
-  { items, organizationOf, requestId, unitOf }: BatchCall,
-): Promise<{ results: (AnswerBody | ProblemItem)[] }> {
+  { items, organizationOf, requestId }: BatchCall,
+): Promise<(UsageAnswer | ProblemItem)[]> {
   const parsed = items.map((item) => parseItem(item, organizationOf))
   const requests = parsed.filter((item): item is UsageRequest => !(item instanceof DomainError))
   const outcomes = await metering.submit(requests)
   let next = 0
-  const results = parsed.map((item) => {
+  return parsed.map((item) => {
     const outcome: Outcome = item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!
-    return outcome.kind === 'answer' ? answerBody(outcome.answer, unitOf) : problemItem(outcome.error, requestId)
+    return outcome.kind === 'answer' ? outcome.answer : problemItem(outcome.error, requestId)
   })
-  return { results }
 }
 
 function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {

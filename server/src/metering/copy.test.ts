@@ -17,14 +17,14 @@ test('whatever can be stored comes back as it was, in the order in which it was 
     fc.asyncProperty(fc.array(row, { maxLength: 20 }), async (rows) => {
       await fixture.connections().transaction(async (tx) => {
         await tx.query('delete from copied')
-        const writes = [
+        const send = () => [
           copyRows(
             tx,
             'copied (position, words, flag, at)',
             rows.map((values, index) => [BigInt(index), ...values]),
           ),
         ]
-        return { writes, result: null }
+        return { send, result: null }
       })
       const found = await fixture.database.db.query<{ words: string | null; flag: boolean; at: Date | null }>(
         'select words, flag, at from copied order by position',
@@ -41,7 +41,7 @@ test('a copy that fails takes its transaction with it, and the connection serves
     fixture.connections().transaction(async (tx) => {
       const rows = values.map((value) => [value])
       return {
-        writes: [copyRows(tx, 'checked (value)', rows), tx.query('insert into checked values (1)')],
+        send: () => [copyRows(tx, 'checked (value)', rows), tx.query('insert into checked values (1)')],
         result: values.length,
       }
     })

@@ -4,7 +4,8 @@ import { apply, answers, errorOf, grantOf, now, reserve, run, stateOf, sumDraws,
 import { openedGrant, regrant, type Grant } from '../grants/rules.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { eventKey, planGrantsNeeded, type Decision } from './decide.ts'
+import { planGrantsNeeded } from './decide.ts'
+import { eventKey, type Decision } from './decision.ts'
 import type { UsageRequest } from './usage.ts'
 
 describe('consume', () => {
@@ -65,7 +66,7 @@ describe('consume', () => {
     const [consumed, checked, reserved, tracked] = answers(
       run(state, [
         use('consume', 'episode_ingestion', 1, 'a'),
-        { verb: 'check', organizationId: 'org', meter: 'episode_ingestion', quantity: MICRO },
+        { verb: 'check', organizationId: 'org', meter: 'episode_ingestion', quantity: MICRO, properties: null },
         reserve(1, 'r'),
         use('track', 'episode_ingestion', 1, 'b'),
       ]),

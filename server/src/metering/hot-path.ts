@@ -6,8 +6,8 @@ import { internalProblem, problemOf } from '../http/problems.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { DomainError } from '../lib/errors.ts'
 import { unitsOf, type UsageContext } from './api.ts'
-import { answerBody } from './bodies.ts'
-import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
+import { answerText } from './bodies.ts'
+import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import { readPlainCheck, readPlainRecord } from './fast-bodies.ts'
 import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
 import type { UsageRequest } from './usage.ts'
@@ -69,7 +69,7 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
   const unitOf = unitsOf(usage)
   async function ask(request: UsageRequest): Promise<Reply> {
     const answer = await usage.metering.ask(request)
-    return { status: 200, headers: headersOf(answer), body: JSON.stringify(answerBody(answer, unitOf)) }
+    return { status: 200, headers: headersOf(answer), body: answerText(answer, unitOf) }
   }
   const record = (verb: 'track' | 'consume'): Answerer => ({
     admit: requireWriter,
@@ -88,8 +88,9 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
       admit: requireWriter,
       async answer(body, { organizationOf, requestId }) {
         const { items } = parse(batchSchema, body)
-        const answered = await answerBatch(usage, { items, organizationOf, requestId, unitOf })
-        return { status: 200, headers: {}, body: JSON.stringify(answered) }
+        const results = await decideBatch(usage, { items, organizationOf, requestId })
+        const texts = results.map((result) => ('verb' in result ? answerText(result, unitOf) : JSON.stringify(result)))
+        return { status: 200, headers: {}, body: `{"results":[${texts.join(',')}]}` }
       },
     },
   }

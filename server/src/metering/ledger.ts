@@ -1,9 +1,17 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
-import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
+import {
+  isActiveAt,
+  periodOfPlanGrant,
+  planGrantId,
+  planGrantOf,
+  type Grant,
+  type PlanGrant,
+  type PlanTerms,
+} from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot } from './usage.ts'
+import type { BalanceSnapshot, UsageEvent } from './usage.ts'
 
 /** What a decision knows of one organization, all read under its lock. */
 export type OrganizationState = {
@@ -60,15 +68,31 @@ export class OrganizationLedger {
     const current = this.currentBook(balanceKey)
     if (at >= current.plan.grant.startsAt) return current
     const plan = latestPlanAt(this.#lines.values(), balanceKey, at)
-    if (!plan) return current
-    const name = `${balanceKey} ${plan.grant.id}`
-    return this.#books.get(name) ?? this.#openBook(name, balanceKey, plan, at)
+    return plan ? this.#pastBook(plan, at) : current
+  }
+
+  /** The grants among which an event was drawn: those of its own period. */
+  bookOf({ occurredAt, after }: Pick<UsageEvent, 'occurredAt' | 'after'>): BalanceBook {
+    const id = planGrantId(after.balanceKey, after.period, after.periodStart)
+    if (id === this.planGrant(after.balanceKey).id) return this.currentBook(after.balanceKey)
+    return this.#pastBook(this.lineOf(id), occurredAt)
+  }
+
+  #pastBook(plan: GrantLine, at: Instant): BalanceBook {
+    const name = `past ${plan.grant.id}`
+    return this.#books.get(name) ?? this.#openBook(name, plan.grant.balanceKey, plan, at)
+  }
+
+  /** The line of a grant that was read because something is held or was drawn on it. */
+  lineOf(grantId: string): GrantLine {
+    const line = this.#lines.get(grantId)
+    assert(line, `the grant ${grantId} was read with what is held or drawn on it`)
+    return line
   }
 
   /** Gives back one hold and answers the line on which it was. */
   giveBackHold(grantId: string, amount: Quantity): GrantLine {
-    const line = this.#lines.get(grantId)
-    assert(line, `the grant ${grantId} of an open reservation was read with it`)
+    const line = this.lineOf(grantId)
     line.reserved -= amount
     return line
   }

@@ -198,6 +198,7 @@ describe('reservations', () => {
     organizationId,
     meter: 'episode_ingestion',
     quantity: parseQuantity(quantity),
+    properties: null,
   })
 
   test('hold, settle for less, and settle again', async () => {
@@ -242,7 +243,7 @@ describe('when something is wrong', () => {
 
   test('a full queue refuses and counts nothing of what it refused', async () => {
     const organizationId = await newOrganization()
-    const small = createMetering({ connections: fixture.connections(), ...fixture.context(), queueSize: 10 })
+    const small = createMetering({ connections: fixture.connections(), ...fixture.context(), queueSize: 20 })
     const calls = await Promise.allSettled(Array.from({ length: 30 }, () => small.ask(use('track', organizationId, 1))))
     const refused = calls.filter((call) => call.status === 'rejected')
     expect(refused).toHaveLength(20)

@@ -4,15 +4,17 @@ import { testMetering } from '../../test/metering.ts'
 import { commands, definition, startOf, termsOf, type Facts, type System } from '../../test/usage-commands.ts'
 import { hasTermsOf, isActiveAt, openedGrant, regrant, type Grant } from '../grants/rules.ts'
 import { insertGrants, listGrants } from '../grants/store.ts'
-import { decide, eventKey, planGrantsNeeded, type Decision } from './decide.ts'
+import { decide, planGrantsNeeded } from './decide.ts'
+import { eventKey, NOTHING_KNOWN, type Decision } from './decision.ts'
 import type { OrganizationState } from './ledger.ts'
 import { listImbalances } from './store.ts'
-import type { Reservation, UsageEvent, UsageRequest } from './usage.ts'
+import type { CorrectedEvent, Reservation, UsageEvent, UsageRequest } from './usage.ts'
 
 /** The rules alone, with what they decide kept in memory. */
 function memorySystem(): System {
   const grants = new Map<string, Grant>()
   const known = new Map<string, UsageEvent>()
+  const corrected = new Map<string, CorrectedEvent>()
   const reservations = new Map<string, Reservation>()
   let ids = 0
   function ensure(facts: Facts): void {
@@ -37,13 +39,19 @@ function memorySystem(): System {
       const grant = grants.get(id)!
       grants.set(id, { ...grant, used: grant.used + used, overage: grant.overage + overage, reserved: grant.reserved + reserved })
     }
-    for (const event of decision.events) known.set(eventKey(event.organizationId, event.idempotencyKey), event)
+    for (const event of decision.events) {
+      known.set(eventKey(event.organizationId, event.idempotencyKey), event)
+      corrected.set(eventKey(event.organizationId, event.idempotencyKey), { event, counted: event.counted, draws: event.draws })
+    }
+    for (const left of decision.corrections) corrected.set(eventKey(left.event.organizationId, left.event.idempotencyKey), left)
     for (const made of [...decision.newReservations, ...decision.closedReservations]) reservations.set(made.id, made)
   }
   return {
     async ask(facts, request) {
       const decideNow = (requests: readonly UsageRequest[]) =>
         decide({
+          ...NOTHING_KNOWN,
+          corrected,
           requests,
           organizations: new Map([[facts.organizationId, stateOf(facts)]]),
           known,

@@ -5,8 +5,9 @@ import { findAccounts, findActiveGrants, findGrantsById, type AccountRow } from 
 import { DomainError } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import type { Instant } from '../lib/clock.ts'
-import { findHeldGrants } from './commit.ts'
-import { decide, type Outcome } from './decide.ts'
+import { decide } from './decide.ts'
+import { NOTHING_KNOWN, type Outcome } from './decision.ts'
+import { findDrawnGrants, readReadings } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './store.ts'
 import type { BalanceSnapshot, CheckRequest } from './usage.ts'
@@ -22,11 +23,12 @@ export async function decideChecks(
   const { states } = await readStates(client, context, organizationIds, (organizationId, terms) =>
     (meters.get(organizationId) ?? []).flatMap((request) => meterOf(terms, request.meter)?.balanceKey ?? []),
   )
+  const terms = new Map([...states].map(([organizationId, state]) => [organizationId, state.terms]))
   const decision = decide({
+    ...NOTHING_KNOWN,
+    ...(await readReadings(client, terms, requests)),
     requests,
     organizations: states,
-    known: new Map(),
-    reservations: [],
     recordedAt: context.clock.now(),
     eventIdOf: newUsageEventId,
     newReservationId: () => newId<ReservationId>('res'),
@@ -100,7 +102,8 @@ async function readStates(
   keep(active)
   const holding = [...new Set(active.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : [])))]
   const overdue = holding.length === 0 ? [] : await findOverdueReservations(client, holding, machineNow)
-  keep(await findHeldGrants(client, overdue, grants))
+  const held = overdue.map(({ organizationId, holds }) => ({ organizationId, draws: holds }))
+  keep(await findDrawnGrants(client, held, grants))
   // An open reservation whose time is over holds nothing any more.
   for (const { organizationId, holds } of overdue) {
     const own = grants.get(organizationId)!

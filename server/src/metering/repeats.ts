@@ -1,15 +1,21 @@
-import type { RecordRequest, ReserveRequest, UsageEvent, UsageProperties } from './usage.ts'
+import type { CorrectRequest, RecordRequest, ReserveRequest, UsageEvent, UsageProperties } from './usage.ts'
 
 /**
  * The first field in which a request differs from the one that used its key before, by its name on the wire;
  * null when it is a true repeat.
  */
-export function differingField(first: UsageEvent, request: RecordRequest | ReserveRequest): string | null {
+export function differingField(first: UsageEvent, request: RecordRequest | ReserveRequest | CorrectRequest): string | null {
   if (first.verb !== request.verb) return 'verb'
+  if (request.verb === 'correct') return differingCorrection(first, request)
   if (first.meter !== request.meter) return 'meter'
   if (first.quantity !== request.quantity) return 'quantity'
   if (!sameProperties(first.properties, request.properties)) return 'properties'
   return request.verb === 'reserve' ? differingHold(first, request) : differingTime(first, request)
+}
+
+function differingCorrection(first: UsageEvent, request: CorrectRequest): string | null {
+  if (first.corrects !== request.corrects) return 'corrects'
+  return first.quantity === request.quantity ? null : 'quantity'
 }
 
 function differingHold(first: UsageEvent, request: ReserveRequest): string | null {

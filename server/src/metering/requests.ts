@@ -1,7 +1,15 @@
 import { z } from '@hono/zod-openapi'
 import { DomainError } from '../lib/errors.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import type { CheckRequest, RecordRequest, ReleaseRequest, ReserveRequest, SettleRequest, UsageRequest } from './usage.ts'
+import type {
+  CheckRequest,
+  CorrectRequest,
+  RecordRequest,
+  ReleaseRequest,
+  ReserveRequest,
+  SettleRequest,
+  UsageRequest,
+} from './usage.ts'
 
 export const MAX_BATCH_ITEMS = 1_000
 export const DEFAULT_HOLD_SECONDS = 600
@@ -72,6 +80,19 @@ export const settleSchema = z
   .openapi('UsageSettle')
 export const releaseSchema = z.strictObject({ organization_id: organizationId.optional() }).openapi('UsageRelease')
 
+export const correctSchema = z
+  .strictObject({
+    organization_id: organizationId.optional(),
+    corrects: text(255).meta({ description: 'The key of the use to be corrected; of a settlement, the reservation’s id.' }),
+    quantity: quantity.meta({
+      description: 'What is added to what that use counts; below zero it is taken away, at most down to nothing.',
+      example: -1,
+    }),
+    idempotency_key: idempotencyKey,
+    reason: text(500).optional().meta({ description: 'Kept with the correction, for whoever reads it later.' }),
+  })
+  .openapi('UsageCorrection')
+
 /** One item of a batch: the body of its verb's own route, with the verb. */
 export const batchItemSchema = z
   .discriminatedUnion('verb', [
@@ -81,6 +102,7 @@ export const batchItemSchema = z
     z.strictObject({ verb: z.literal('reserve'), ...reserveSchema.shape }),
     z.strictObject({ verb: z.literal('settle'), reservation_id: text(100), ...settleSchema.shape }),
     z.strictObject({ verb: z.literal('release'), reservation_id: text(100), ...releaseSchema.shape }),
+    z.strictObject({ verb: z.literal('correct'), ...correctSchema.shape }),
   ])
   .openapi('UsageBatchItem')
 
@@ -95,6 +117,7 @@ export const batchSchema = z.object({
 export type CheckBody = z.output<typeof checkSchema>
 export type RecordBody = z.output<typeof recordSchema>
 export type ReserveBody = z.output<typeof reserveSchema>
+export type CorrectBody = z.output<typeof correctSchema>
 export type SettleBody = z.output<typeof settleSchema>
 export type BatchItem = z.output<typeof batchItemSchema>
 
@@ -102,7 +125,7 @@ export type BatchItem = z.output<typeof batchItemSchema>
 export type OrganizationOf = (named: string | undefined) => string
 
 export function checkRequestOf(body: CheckBody, organizationOf: OrganizationOf): CheckRequest {
-  return { verb: 'check', ...measuredOf(body, organizationOf) }
+  return { verb: 'check', ...measuredOf(body, organizationOf), properties: body.properties ?? null }
 }
 
 export function recordRequestOf(verb: 'track' | 'consume', body: RecordBody, organizationOf: OrganizationOf): RecordRequest {
@@ -143,6 +166,17 @@ export function releaseRequestOf(
   return { verb: 'release', organizationId: organizationOf(named), reservationId }
 }
 
+export function correctRequestOf(body: CorrectBody, organizationOf: OrganizationOf): CorrectRequest {
+  return {
+    verb: 'correct',
+    organizationId: organizationOf(body.organization_id),
+    corrects: body.corrects,
+    quantity: parseQuantity(body.quantity),
+    idempotencyKey: body.idempotency_key,
+    properties: body.reason === undefined ? null : { reason: body.reason },
+  }
+}
+
 /** The request of a batch's item. */
 export function requestOfItem(item: BatchItem, organizationOf: OrganizationOf): UsageRequest {
   switch (item.verb) {
@@ -157,6 +191,8 @@ export function requestOfItem(item: BatchItem, organizationOf: OrganizationOf): 
       return settleRequestOf(item.reservation_id, item, organizationOf)
     case 'release':
       return releaseRequestOf(item.reservation_id, item.organization_id, organizationOf)
+    case 'correct':
+      return correctRequestOf(item, organizationOf)
   }
 }
 

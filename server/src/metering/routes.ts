@@ -4,12 +4,14 @@ import { organizationFor, requireScope, type Principal } from '../auth/principal
 import type { App, AppEnv } from '../http/app.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSchema } from './bodies.ts'
-import { answerBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
+import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import {
   batchItemSchema,
   batchSchema,
   checkRequestOf,
   checkSchema,
+  correctRequestOf,
+  correctSchema,
   MAX_BATCH_ITEMS,
   recordRequestOf,
   recordSchema,
@@ -116,6 +118,17 @@ const releaseRoute = createRoute({
   responses: answered,
 })
 
+const correctRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/usage/corrections',
+  tags: TAGS,
+  summary: 'Correct a use that was recorded wrongly',
+  description:
+    'Counts in the hour and period of what it corrects, and gives back to the grants that it was drawn from. For meters that count or sum.',
+  request: { body: body(correctSchema) },
+  responses: answered,
+})
+
 const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
 
 const balancesRoute = createRoute({
@@ -171,15 +184,13 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
     answer(c, releaseRequestOf(c.req.valid('param').id, c.req.valid('json')?.organization_id, organizationsOf(writerOf(c)))),
   )
 
+  app.openapi(correctRoute, (c) => answer(c, correctRequestOf(c.req.valid('json'), organizationsOf(writerOf(c)))))
+
   app.openapi(batchRoute, async (c) => {
     const organizationOf = organizationsOf(writerOf(c))
-    const answered = await answerBatch(context, {
-      items: c.req.valid('json').items,
-      organizationOf,
-      requestId: c.get('requestId'),
-      unitOf,
-    })
-    return c.json(answered, 200)
+    const { items } = c.req.valid('json')
+    const results = await decideBatch(context, { items, organizationOf, requestId: c.get('requestId') })
+    return c.json({ results: results.map((result) => ('verb' in result ? answerBody(result, unitOf) : result)) }, 200)
   })
 
   app.openapi(balancesRoute, async (c) => {

@@ -4,7 +4,7 @@ import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, hourOf, MINUTE_MS } from '../lib/period.ts'
-import { MICRO, type Quantity } from '../lib/quantity.ts'
+import type { Quantity } from '../lib/quantity.ts'
 import type { OrganizationLedger } from './ledger.ts'
 import type { RefusalCode, UsageEvent } from './usage.ts'
 
@@ -33,11 +33,6 @@ export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: 
   if (!plan.included && book.countFor(meter.key) === 1) return 'not_included'
   const available = book.availableFor(meter.key)
   return available === null || cost <= available || plan.limit === 'soft' ? null : 'quota_exceeded'
-}
-
-/** What a use adds to its meter's quantity: a counting meter counts uses, whatever their quantity. */
-export function countedBy(meter: Meter, quantity: Quantity): Quantity {
-  return meter.aggregation === 'count' ? MICRO : quantity
 }
 
 export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant {
@@ -98,7 +93,8 @@ export function hourlyChangesOf(events: readonly UsageEvent[]): HourlyChange[] {
       organizationId: event.organizationId,
       meter: event.meter,
       hour,
-      events: (sum?.events ?? 0) + 1,
+      // A correction is not a use more or less, it changes what one counts.
+      events: (sum?.events ?? 0) + (event.verb === 'correct' ? 0 : 1),
       quantity: (sum?.quantity ?? 0n) + event.counted,
       drawn: (sum?.drawn ?? 0n) + event.drawn,
       overage: (sum?.overage ?? 0n) + event.overage,

@@ -62,7 +62,7 @@ export async function unclaimKeys(tx: Queryable, claims: readonly KeyClaim[]): P
 }
 
 /** `[grant, amount, overage]` as jsonb. */
-type StoredDraw = readonly [string, string, string]
+export type StoredDraw = readonly [string, string, string]
 
 type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
   Omit<BalanceSnapshot, 'amount' | 'used' | 'overage' | 'reserved' | 'remaining'> & {
@@ -81,7 +81,7 @@ const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_a
   e.after_reserved as "afterReserved"`
 
 /** The events of keys that were claimed by somebody else before. */
-export async function findEventsOfKeys(tx: Queryable, claims: readonly KeyClaim[]): Promise<readonly UsageEvent[]> {
+export async function findEventsOfClaims(tx: Queryable, claims: readonly KeyClaim[]): Promise<readonly UsageEvent[]> {
   const found = await tx.query<EventRow>(
     `select ${EVENT_COLUMNS}
      from unnest($1::text[], $2::text[], $3::uuid[]) as c (organization_id, idempotency_key, event_id)
@@ -92,6 +92,26 @@ export async function findEventsOfKeys(tx: Queryable, claims: readonly KeyClaim[
       claims.map((claim) => claim.idempotencyKey),
       claims.map((claim) => claim.eventId),
     ],
+  )
+  return found.rows.map(eventOf)
+}
+
+export type EventKey = { readonly organizationId: string; readonly idempotencyKey: string }
+
+/** The events of keys, and the settlements of reservations whose id is given as a key. */
+export async function findEventsByKey(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
+  const found = await tx.query<EventRow>(
+    `select ${EVENT_COLUMNS}
+     from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
+     cross join lateral (
+       select k.recorded_at, k.event_id from usage_keys k
+       where k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
+       union all
+       select r.settled_recorded_at, r.settled_event_id from reservations r
+       where r.organization_id = c.organization_id and r.id = c.idempotency_key and r.settled_event_id is not null
+     ) as k
+     join usage_events e on e.organization_id = c.organization_id and e.recorded_at = k.recorded_at and e.id = k.event_id`,
+    [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
   )
   return found.rows.map(eventOf)
 }
@@ -128,9 +148,7 @@ function eventOf(row: EventRow): UsageEvent {
   } = row
   return {
     ...rest,
-    draws:
-      draws?.map(([grantId, amount, overage]) => ({ grantId, amount: BigInt(amount), overage: BigInt(overage) })) ??
-      planDraws(row),
+    draws: draws === null ? planDraws(row) : drawsOf(draws),
     after: {
       balanceKey,
       planKey,
@@ -159,7 +177,13 @@ function isPlanDrawAlone({ draws, after }: UsageEvent): boolean {
   return only.grantId === planGrantId(after.balanceKey, after.period, after.periodStart)
 }
 
-function storedDraws(draws: readonly Draw[]): readonly StoredDraw[] {
+/** Draws as they were read. */
+export function drawsOf(stored: readonly StoredDraw[]): readonly Draw[] {
+  return stored.map(([grantId, amount, overage]) => ({ grantId, amount: BigInt(amount), overage: BigInt(overage) }))
+}
+
+/** Draws as they are stored. */
+export function storedDraws(draws: readonly Draw[]): readonly StoredDraw[] {
   return draws.map(({ grantId, amount, overage }) => [grantId, amount.toString(), overage.toString()])
 }
 

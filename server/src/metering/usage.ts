@@ -13,7 +13,8 @@ export type MeteredRequest = {
   readonly quantity: Quantity
 }
 
-export type CheckRequest = MeteredRequest & { readonly verb: 'check' }
+/** The properties matter to meters that count different values. */
+export type CheckRequest = MeteredRequest & { readonly verb: 'check'; readonly properties: UsageProperties | null }
 
 export type RecordRequest = MeteredRequest & {
   readonly verb: 'track' | 'consume'
@@ -41,8 +42,19 @@ export type SettleRequest = {
 
 export type ReleaseRequest = { readonly verb: 'release'; readonly organizationId: string; readonly reservationId: string }
 
+export type CorrectRequest = {
+  readonly verb: 'correct'
+  readonly organizationId: string
+  /** The key of the event to be corrected; of a settlement, the reservation's id. */
+  readonly corrects: string
+  /** What is added to what the event counts; below zero it is taken away. */
+  readonly quantity: Quantity
+  readonly idempotencyKey: string
+  readonly properties: UsageProperties | null
+}
+
 /** Every request that the write path decides. */
-export type UsageRequest = CheckRequest | RecordRequest | ReserveRequest | SettleRequest | ReleaseRequest
+export type UsageRequest = CheckRequest | RecordRequest | ReserveRequest | SettleRequest | ReleaseRequest | CorrectRequest
 
 export type UsageVerb = UsageRequest['verb']
 
@@ -74,7 +86,7 @@ export type UsageEvent = {
   readonly id: string
   /** When this server decided it, by the machine's clock. */
   readonly recordedAt: Instant
-  readonly verb: 'track' | 'consume' | 'reserve' | 'settle'
+  readonly verb: 'track' | 'consume' | 'reserve' | 'settle' | 'correct'
   /** The caller's key; of a settlement, the reservation's id. */
   readonly idempotencyKey: string
   readonly meter: string
@@ -117,6 +129,14 @@ export type UsageAnswer = {
   readonly reservation: { readonly id: string; readonly expiresAt: Instant | null } | null
   /** True when the same key was answered before and this is that answer. */
   readonly replayed: boolean
+}
+
+/** An event with what corrections have left of it. */
+export type CorrectedEvent = {
+  readonly event: UsageEvent
+  readonly counted: Quantity
+  /** What it still takes from its grants. */
+  readonly draws: readonly Draw[]
 }
 
 export type ReservationStatus = 'open' | 'settled' | 'released' | 'expired'

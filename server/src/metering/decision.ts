@@ -1,0 +1,57 @@
+import type { GrantChange } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { OrganizationState } from './ledger.ts'
+import type { MeterReading, MeterValue } from './readings.ts'
+import type { HourlyChange } from './rules.ts'
+import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent, UsageRequest } from './usage.ts'
+
+/** Everything that a decision depends on, read under the locks of the organizations concerned. */
+export type DecisionInput = {
+  readonly requests: readonly UsageRequest[]
+  readonly organizations: ReadonlyMap<string, OrganizationState>
+  /** The events of keys that were used before, by `eventKey`. */
+  readonly known: ReadonlyMap<string, UsageEvent>
+  /** The events that are corrected here, by the `eventKey` of what they correct. */
+  readonly corrected: ReadonlyMap<string, CorrectedEvent>
+  /** The reservations that are settled or released here, and those whose time is over. */
+  readonly reservations: readonly Reservation[]
+  /** What the meters that do not simply add up have come to. */
+  readonly readings: readonly MeterReading[]
+  readonly values: readonly MeterValue[]
+  readonly recordedAt: Instant
+  /** The id of the event that a key is to have. */
+  readonly eventIdOf: (organizationId: string, idempotencyKey: string) => string
+  readonly newReservationId: () => string
+}
+
+/** What came of a request; `error` is what its caller got wrong, or, of a request that failed by itself, what failed. */
+export type Outcome =
+  | { readonly kind: 'answer'; readonly answer: UsageAnswer }
+  | { readonly kind: 'error'; readonly error: Error }
+
+/** What is to be written, and one outcome per request, in order. */
+export type Decision = {
+  readonly outcomes: readonly Outcome[]
+  readonly events: readonly UsageEvent[]
+  readonly grantChanges: readonly GrantChange[]
+  readonly hourlyChanges: readonly HourlyChange[]
+  readonly newReservations: readonly Reservation[]
+  readonly closedReservations: readonly Reservation[]
+  readonly corrections: readonly CorrectedEvent[]
+  readonly readings: readonly MeterReading[]
+  readonly newValues: readonly MeterValue[]
+}
+
+/** A decision's input of which nothing but the requests and organizations is known; for what asks without a past. */
+export const NOTHING_KNOWN: Pick<DecisionInput, 'known' | 'corrected' | 'reservations' | 'readings' | 'values'> = {
+  known: new Map(),
+  corrected: new Map(),
+  reservations: [],
+  readings: [],
+  values: [],
+}
+
+/** Names an event within a decision: a key belongs to one organization. */
+export function eventKey(organizationId: string, idempotencyKey: string): string {
+  return `${organizationId}\n${idempotencyKey}`
+}

@@ -1,0 +1,257 @@
+import type { ClientBase } from 'pg'
+import type { Queryable } from '../db/database.ts'
+import { ensurePlanGrants, timeOf, type GrantsContext, type WantedGrant } from '../grants/actions.ts'
+import {
+  hasTermsOf,
+  isActiveAt,
+  meterOf,
+  planGrantId,
+  type Draw,
+  type Grant,
+  type GrantName,
+  type PlanTerms,
+} from '../grants/rules.ts'
+import {
+  findActiveGrants,
+  findGrantsAt,
+  findGrantsById,
+  insertMissingAccounts,
+  lockAccounts,
+  type AccountRow,
+  type Moment,
+} from '../grants/store.ts'
+import type { Instant } from '../lib/clock.ts'
+import { planGrantsNeeded } from './decide.ts'
+import { eventKey, type Decision, type DecisionInput } from './decision.ts'
+import type { OrganizationState } from './ledger.ts'
+import { findCorrections, findReadings, findValues, type MeterName } from './readings-store.ts'
+import { isAdditive } from './readings.ts'
+import { findEventsByKey, findOverdueReservations, findReservations, findSettlements } from './store.ts'
+import type { CorrectedEvent, Reservation, UsageEvent, UsageRequest } from './usage.ts'
+
+export type Accounts = {
+  readonly organizationIds: readonly string[]
+  readonly accounts: readonly AccountRow[]
+  readonly grants: readonly Grant[]
+  readonly now: Instant
+}
+
+/** An organization that was just made has no account until something asks: it gets one on the default plan. */
+export async function openAccounts(tx: ClientBase, context: GrantsContext, read: Accounts): Promise<Accounts> {
+  if (read.accounts.length === read.organizationIds.length) return read
+  const found = new Set(read.accounts.map((account) => account.organizationId))
+  const missing = read.organizationIds.filter((id) => !found.has(id))
+  const { version, catalog } = context.catalogs.current
+  await insertMissingAccounts(tx, missing, { planKey: catalog.defaultPlanKey, catalogVersion: version, now: read.now })
+  const accounts = await lockAccounts(tx, missing)
+  const grants = accounts.length === 0 ? [] : await findActiveGrants(tx, missing, read.now)
+  // A grant read before its account was locked may be stale: what was read now replaces it.
+  const kept = read.grants.filter((grant) => found.has(grant.organizationId))
+  return { ...read, accounts: [...read.accounts, ...accounts], grants: [...kept, ...grants] }
+}
+
+/** What one transaction has read, by organization. */
+export class Gathering {
+  readonly accounts: Accounts
+  readonly terms: ReadonlyMap<string, PlanTerms>
+  readonly times: ReadonlyMap<string, Instant>
+  readonly grants = new Map<string, Map<string, Grant>>()
+
+  constructor(accounts: Accounts, terms: ReadonlyMap<string, PlanTerms>) {
+    this.accounts = accounts
+    this.terms = terms
+    this.times = new Map(accounts.accounts.map((account) => [account.organizationId, timeOf(account, accounts.now)]))
+    for (const organizationId of terms.keys()) this.grants.set(organizationId, new Map())
+    this.keep(accounts.grants)
+  }
+
+  keep(grants: readonly Grant[]): void {
+    for (const grant of grants) this.grants.get(grant.organizationId)?.set(grant.id, grant)
+  }
+
+  /** Reads and keeps the grants behind draws and holds. */
+  async keepDrawn(tx: ClientBase, drawn: readonly Drawn[]): Promise<void> {
+    if (drawn.length > 0) this.keep(await findDrawnGrants(tx, drawn, this.grants))
+  }
+
+  apply({ grantChanges }: Decision): void {
+    for (const { organizationId, id, used, overage, reserved } of grantChanges) {
+      const grant = this.grants.get(organizationId)!.get(id)!
+      const changed = { used: grant.used + used, overage: grant.overage + overage, reserved: grant.reserved + reserved }
+      this.keep([{ ...grant, ...changed }])
+    }
+  }
+
+  states(): ReadonlyMap<string, OrganizationState> {
+    const states = new Map<string, OrganizationState>()
+    for (const [organizationId, terms] of this.terms) {
+      const now = this.times.get(organizationId)!
+      states.set(organizationId, { organizationId, now, terms, grants: [...this.grants.get(organizationId)!.values()] })
+    }
+    return states
+  }
+}
+
+/** Reservations whose time is over, where something is held at all. */
+export async function readOverdue(
+  tx: ClientBase,
+  gathered: Gathering,
+  alsoExpire: readonly string[],
+): Promise<readonly Reservation[]> {
+  const holding = new Set(alsoExpire)
+  for (const grant of gathered.accounts.grants) if (grant.reserved > 0n) holding.add(grant.organizationId)
+  if (holding.size === 0) return []
+  const overdue = await findOverdueReservations(tx, [...holding], gathered.accounts.now)
+  await gathered.keepDrawn(
+    tx,
+    overdue.map(({ organizationId, holds }) => ({ organizationId, draws: holds })),
+  )
+  return overdue
+}
+
+/** What requests refer to besides balances. */
+type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'values'> & {
+  readonly settlements: readonly UsageEvent[]
+}
+
+/**
+ * Reads what the requests refer to (reservations, events to be corrected, what meters have come to), and opens the plan
+ * allowances that they draw from.
+ */
+export async function gather(tx: ClientBase, gathered: Gathering, requests: readonly UsageRequest[]): Promise<Past> {
+  const reservations = await readNamed(tx, requests)
+  const corrected = await readCorrected(tx, requests)
+  const settlements = await findSettlements(tx, reservations)
+  const open = reservations.filter((reservation) => reservation.status === 'open')
+  await gathered.keepDrawn(tx, [
+    ...open.map(({ organizationId, holds }) => ({ organizationId, draws: holds })),
+    ...corrected.map(({ event, draws }) => ({ organizationId: event.organizationId, draws: [...draws, periodOf(event)] })),
+  ])
+  await openPlans(tx, gathered, { requests, reservations, corrected })
+  const { readings, values } = await readReadings(tx, gathered.terms, requests)
+  await gathered.keepDrawn(tx, readings)
+  const names = corrected.map((target): [string, CorrectedEvent] => [
+    eventKey(target.event.organizationId, target.event.idempotencyKey),
+    target,
+  ])
+  return { reservations, settlements, corrected: new Map(names), readings, values }
+}
+
+/** The plan's allowance of an event's period, as a draw of nothing. */
+function periodOf({ after }: UsageEvent): Draw {
+  return { grantId: planGrantId(after.balanceKey, after.period, after.periodStart), amount: 0n, overage: 0n }
+}
+
+/** The reservations that are settled or released here. */
+async function readNamed(tx: ClientBase, requests: readonly UsageRequest[]): Promise<readonly Reservation[]> {
+  const names = requests.filter((request) => request.verb === 'settle' || request.verb === 'release')
+  return names.length === 0 ? [] : findReservations(tx, names)
+}
+
+/** The events that are corrected here, with what earlier corrections left of them. */
+async function readCorrected(tx: ClientBase, requests: readonly UsageRequest[]): Promise<readonly CorrectedEvent[]> {
+  const keys = requests
+    .filter((request) => request.verb === 'correct')
+    .map(({ organizationId, corrects }) => ({ organizationId, idempotencyKey: corrects }))
+  if (keys.length === 0) return []
+  const events = await findEventsByKey(tx, keys)
+  const left = new Map(
+    (await findCorrections(tx, keys)).map((correction) => [
+      eventKey(correction.organizationId, correction.idempotencyKey),
+      correction,
+    ]),
+  )
+  return events.map((event) => {
+    const { counted, draws } = left.get(eventKey(event.organizationId, event.idempotencyKey)) ?? event
+    return { event, counted, draws }
+  })
+}
+
+type Referred = {
+  readonly requests: readonly UsageRequest[]
+  readonly reservations: readonly Reservation[]
+  readonly corrected: readonly CorrectedEvent[]
+}
+
+/** Opens the plan allowances that are drawn from here, and reads those of the past that late use belongs to. */
+async function openPlans(tx: ClientBase, gathered: Gathering, referred: Referred): Promise<void> {
+  const moments = pastMoments(gathered, referred.requests)
+  if (moments.length > 0) gathered.keep(await findGrantsAt(tx, moments))
+  const lacking = wantedGrants(gathered, referred).filter(({ organizationId, plan }) => {
+    const grant = gathered.grants.get(organizationId)!.get(plan.id)
+    return !grant || !hasTermsOf(grant, plan)
+  })
+  if (lacking.length === 0) return
+  const standing = [...gathered.grants].flatMap(([organizationId, grants]) =>
+    [...grants.values()].filter((grant) => isActiveAt(grant, gathered.times.get(organizationId)!)),
+  )
+  gathered.keep(await ensurePlanGrants(tx, lacking, standing))
+}
+
+function wantedGrants({ terms, times }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {
+  const meters = new Map<string, Set<string>>()
+  const want = (organizationId: string, meter: string): void => {
+    const names = meters.get(organizationId)
+    if (names) names.add(meter)
+    else meters.set(organizationId, new Set([meter]))
+  }
+  for (const request of requests) if ('meter' in request) want(request.organizationId, request.meter)
+  for (const reservation of reservations) want(reservation.organizationId, reservation.meter)
+  for (const { event } of corrected) want(event.organizationId, event.meter)
+  return [...meters].flatMap(([organizationId, names]) => {
+    const own = terms.get(organizationId)
+    const now = times.get(organizationId)
+    if (!own || !now) return []
+    return planGrantsNeeded(own, now, names).map((plan) => ({ organizationId, plan, now }))
+  })
+}
+
+/** Use that is told late may belong to a period that is over. */
+function pastMoments({ times }: Gathering, requests: readonly UsageRequest[]): readonly Moment[] {
+  return requests.flatMap((request): Moment[] => {
+    const now = times.get(request.organizationId)
+    if (request.verb !== 'track' || request.occurredAt === null || !now || request.occurredAt >= now) return []
+    return [{ organizationId: request.organizationId, at: request.occurredAt }]
+  })
+}
+
+type ReadReadings = Pick<DecisionInput, 'readings' | 'values'>
+
+/** What the meters that do not add up have come to, in each period that may be asked for here. */
+export async function readReadings(
+  client: Queryable,
+  terms: ReadonlyMap<string, PlanTerms>,
+  requests: readonly UsageRequest[],
+): Promise<ReadReadings> {
+  const meters: MeterName[] = []
+  const seen: (MeterName & { readonly value: string })[] = []
+  for (const request of requests) {
+    if (!('meter' in request) || request.verb === 'reserve') continue
+    const own = terms.get(request.organizationId)
+    const meter = own && meterOf(own, request.meter)
+    if (!meter || isAdditive(meter)) continue
+    const name = { organizationId: request.organizationId, meter: meter.key }
+    const value = meter.uniqueBy === null ? undefined : request.properties?.[meter.uniqueBy]
+    if (value === undefined) meters.push(name)
+    else seen.push({ ...name, value: String(value) })
+  }
+  return {
+    readings: meters.length === 0 ? [] : await findReadings(client, meters),
+    values: seen.length === 0 ? [] : await findValues(client, seen),
+  }
+}
+
+/** Draws or holds of an organization: the grants behind them have to be known before they are given back. */
+type Drawn = { readonly organizationId: string; readonly draws: readonly Draw[] }
+
+/** The grants behind draws that were not read yet: one may have expired meanwhile. */
+export async function findDrawnGrants(
+  tx: Queryable,
+  drawn: readonly Drawn[],
+  grants: ReadonlyMap<string, ReadonlyMap<string, Grant>>,
+): Promise<readonly Grant[]> {
+  const names: GrantName[] = drawn
+    .flatMap(({ organizationId, draws }) => draws.map(({ grantId }) => ({ organizationId, id: grantId })))
+    .filter(({ organizationId, id }) => !grants.get(organizationId)?.has(id))
+  return names.length === 0 ? [] : findGrantsById(tx, names)
+}

@@ -1,0 +1,94 @@
+import type { Queryable } from '../db/database.ts'
+import type { Draw } from '../grants/rules.ts'
+import type { MeterReading, MeterValue } from './readings.ts'
+import { drawsOf, storedDraws, type EventKey, type StoredDraw } from './store.ts'
+import type { CorrectedEvent } from './usage.ts'
+
+export type MeterName = { readonly organizationId: string; readonly meter: string }
+
+/** What `max` and `latest` meters have come to, in every period that is kept. */
+export async function findReadings(tx: Queryable, meters: readonly MeterName[]): Promise<readonly MeterReading[]> {
+  const found = await tx.query<Omit<MeterReading, 'draws'> & { readonly draws: readonly StoredDraw[] }>(
+    `select distinct on (r.organization_id, r.grant_id, r.meter) r.organization_id as "organizationId", r.grant_id as "grantId",
+       r.meter, r.quantity, r.occurred_at as "occurredAt", r.draws
+     from unnest($1::text[], $2::text[]) as m (organization_id, meter)
+     join meter_readings r on r.organization_id = m.organization_id and r.meter = m.meter`,
+    [meters.map((name) => name.organizationId), meters.map((name) => name.meter)],
+  )
+  return found.rows.map((row) => ({ ...row, draws: drawsOf(row.draws) }))
+}
+
+/** Which of these values `unique` meters have seen, and in which periods. */
+export async function findValues(
+  tx: Queryable,
+  values: readonly (MeterName & { readonly value: string })[],
+): Promise<readonly MeterValue[]> {
+  const found = await tx.query<MeterValue>(
+    `select v.organization_id as "organizationId", v.grant_id as "grantId", v.meter, v.value
+     from unnest($1::text[], $2::text[], $3::text[]) as m (organization_id, meter, value)
+     join meter_values v on v.organization_id = m.organization_id and v.meter = m.meter and v.value = m.value`,
+    [values.map((value) => value.organizationId), values.map((value) => value.meter), values.map((value) => value.value)],
+  )
+  return found.rows
+}
+
+export async function upsertReadings(tx: Queryable, readings: readonly MeterReading[]): Promise<void> {
+  const rows = readings.map((reading) => ({
+    organization_id: reading.organizationId,
+    grant_id: reading.grantId,
+    meter: reading.meter,
+    quantity: reading.quantity.toString(),
+    occurred_at: reading.occurredAt,
+    draws: storedDraws(reading.draws),
+  }))
+  await tx.query(
+    `insert into meter_readings (organization_id, grant_id, meter, quantity, occurred_at, draws)
+     select organization_id, grant_id, meter, quantity, occurred_at, draws from json_to_recordset($1)
+       as r (organization_id text, grant_id text, meter text, quantity bigint, occurred_at timestamptz, draws jsonb)
+     on conflict (organization_id, grant_id, meter) do update
+     set quantity = excluded.quantity, occurred_at = excluded.occurred_at, draws = excluded.draws`,
+    [JSON.stringify(rows)],
+  )
+}
+
+export async function insertValues(tx: Queryable, values: readonly MeterValue[]): Promise<void> {
+  await tx.query(
+    `insert into meter_values (organization_id, grant_id, meter, value)
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])`,
+    [
+      values.map((value) => value.organizationId),
+      values.map((value) => value.grantId),
+      values.map((value) => value.meter),
+      values.map((value) => value.value),
+    ],
+  )
+}
+
+/** What corrections have left of an event. */
+export type StoredCorrection = EventKey & { readonly counted: bigint; readonly draws: readonly Draw[] }
+
+export async function findCorrections(tx: Queryable, keys: readonly EventKey[]): Promise<readonly StoredCorrection[]> {
+  const found = await tx.query<Omit<StoredCorrection, 'draws'> & { readonly draws: readonly StoredDraw[] }>(
+    `select c.organization_id as "organizationId", c.idempotency_key as "idempotencyKey", c.counted, c.draws
+     from unnest($1::text[], $2::text[]) as k (organization_id, idempotency_key)
+     join corrected_events c on c.organization_id = k.organization_id and c.idempotency_key = k.idempotency_key`,
+    [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
+  )
+  return found.rows.map((row) => ({ ...row, draws: drawsOf(row.draws) }))
+}
+
+export async function upsertCorrections(tx: Queryable, corrections: readonly CorrectedEvent[]): Promise<void> {
+  const rows = corrections.map(({ event, counted, draws }) => ({
+    organization_id: event.organizationId,
+    idempotency_key: event.idempotencyKey,
+    counted: counted.toString(),
+    draws: storedDraws(draws),
+  }))
+  await tx.query(
+    `insert into corrected_events (organization_id, idempotency_key, counted, draws)
+     select organization_id, idempotency_key, counted, draws from json_to_recordset($1)
+       as c (organization_id text, idempotency_key text, counted bigint, draws jsonb)
+     on conflict (organization_id, idempotency_key) do update set counted = excluded.counted, draws = excluded.draws`,
+    [JSON.stringify(rows)],
+  )
+}

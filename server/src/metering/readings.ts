@@ -1,0 +1,150 @@
+import type { Meter } from '../catalog/catalog.ts'
+import type { Draw } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { MICRO, type Quantity } from '../lib/quantity.ts'
+import { mergeDraws } from './rules.ts'
+import type { UsageProperties } from './usage.ts'
+
+/** What a `max` or `latest` meter has come to in a period; the grant is the plan's allowance that carries the period. */
+export type MeterReading = {
+  readonly organizationId: string
+  readonly grantId: string
+  readonly meter: string
+  readonly quantity: Quantity
+  readonly occurredAt: Instant
+  /** What it is drawn from, so that a falling gauge gives back where it took. */
+  readonly draws: readonly Draw[]
+}
+
+/** A value of a `unique` meter that was seen in a period. */
+export type MeterValue = {
+  readonly organizationId: string
+  readonly grantId: string
+  readonly meter: string
+  readonly value: string
+}
+
+/** One use, as far as its meter is concerned. */
+export type MeteredUse = {
+  readonly organizationId: string
+  /** The plan's allowance of the period that the use belongs to. */
+  readonly grantId: string
+  readonly quantity: Quantity
+  readonly occurredAt: Instant
+  readonly properties: UsageProperties | null
+}
+
+/** What a use adds to its meter's quantity of the period (a falling gauge: less than nothing), and how that is remembered. */
+export type Weight = {
+  readonly counted: Quantity
+  /** What the meter has drawn so far; a falling gauge gives back from it. */
+  readonly drawn: readonly Draw[]
+  /** Keeps what was counted, with what it drew; not called for a use that is refused or only checked. */
+  readonly remember: (draws: readonly Draw[]) => void
+}
+
+/** Whether each use adds what it says, so that uses can be held, corrected and told in any order. */
+export function isAdditive(meter: Meter): boolean {
+  return meter.aggregation === 'sum' || meter.aggregation === 'count'
+}
+
+/** The longest value that a `unique` meter tells apart. */
+const LONGEST_VALUE = 255
+
+/**
+ * Turns uses into what they count, by the meter's aggregation:
+ * `sum` its quantity; `count` one; `max` what it exceeds the largest of the period by; `latest` its difference to the last of
+ * the period, one that is told late changes nothing; `unique` one for a value that the period has not seen.
+ */
+export class Readings {
+  readonly #readings = new Map<string, MeterReading>()
+  readonly #values = new Set<string>()
+  readonly #changed = new Map<string, MeterReading>()
+  readonly #newValues: MeterValue[] = []
+
+  constructor(readings: readonly MeterReading[], values: readonly MeterValue[]) {
+    for (const reading of readings) this.#readings.set(nameOf(reading), reading)
+    for (const value of values) this.#values.add(`${nameOf(value)}\n${value.value}`)
+  }
+
+  get changed(): readonly MeterReading[] {
+    return [...this.#changed.values()]
+  }
+
+  get newValues(): readonly MeterValue[] {
+    return this.#newValues
+  }
+
+  weigh(meter: Meter, use: MeteredUse): Weight {
+    switch (meter.aggregation) {
+      case 'sum':
+        return { counted: use.quantity, drawn: [], remember: nothing }
+      case 'count':
+        return { counted: MICRO, drawn: [], remember: nothing }
+      case 'max':
+        return this.#weighLargest(meter, use)
+      case 'latest':
+        return this.#weighLatest(meter, use)
+      case 'unique':
+        return this.#weighValue(meter, use)
+    }
+  }
+
+  #weighLargest(meter: Meter, use: MeteredUse): Weight {
+    const before = this.#readings.get(nameOf({ ...use, meter: meter.key }))
+    const largest = before?.quantity ?? 0n
+    if (use.quantity <= largest) return { counted: 0n, drawn: [], remember: nothing }
+    return {
+      counted: use.quantity - largest,
+      drawn: [],
+      remember: (draws) => this.#keep(meter, use, [...(before?.draws ?? []), ...draws]),
+    }
+  }
+
+  #weighLatest(meter: Meter, use: MeteredUse): Weight {
+    const before = this.#readings.get(nameOf({ ...use, meter: meter.key }))
+    if (before && use.occurredAt < before.occurredAt) return { counted: 0n, drawn: [], remember: nothing }
+    const drawn = before?.draws ?? []
+    return {
+      counted: use.quantity - (before?.quantity ?? 0n),
+      drawn,
+      remember: (draws) => this.#keep(meter, use, [...drawn, ...draws]),
+    }
+  }
+
+  #weighValue(meter: Meter, use: MeteredUse): Weight {
+    const given = use.properties?.[meter.uniqueBy ?? '']
+    if (given === undefined || String(given).length > LONGEST_VALUE) {
+      throw new DomainError(
+        'invalid_request',
+        `The meter "${meter.key}" counts different values of the property "${meter.uniqueBy}": it is missing, or longer than ${LONGEST_VALUE} characters.`,
+        { field: `properties.${meter.uniqueBy}` },
+      )
+    }
+    const value = { organizationId: use.organizationId, grantId: use.grantId, meter: meter.key, value: String(given) }
+    const name = `${nameOf(value)}\n${value.value}`
+    if (this.#values.has(name)) return { counted: 0n, drawn: [], remember: nothing }
+    return {
+      counted: MICRO,
+      drawn: [],
+      remember: () => {
+        this.#values.add(name)
+        this.#newValues.push(value)
+      },
+    }
+  }
+
+  #keep(meter: Meter, { organizationId, grantId, quantity, occurredAt }: MeteredUse, draws: readonly Draw[]): void {
+    const kept = mergeDraws(draws).filter((draw) => draw.amount !== 0n || draw.overage !== 0n)
+    const reading = { organizationId, grantId, meter: meter.key, quantity, occurredAt, draws: kept }
+    this.#readings.set(nameOf(reading), reading)
+    this.#changed.set(nameOf(reading), reading)
+  }
+}
+
+function nothing(): void {}
+
+function nameOf({ organizationId, grantId, meter }: Pick<MeterValue, 'organizationId' | 'grantId' | 'meter'>): string {
+  return `${organizationId}\n${grantId}\n${meter}`
+}

@@ -1,0 +1,120 @@
+import { DomainError } from '../lib/errors.ts'
+import { MICRO, type Quantity } from '../lib/quantity.ts'
+import type { Meter } from '../catalog/catalog.ts'
+import { answerOf } from './answers.ts'
+import { snapshotOf } from './ledger.ts'
+import { isAdditive } from './readings.ts'
+import { keyConflict } from './recording.ts'
+import { mergeDraws, refusalOf, sumsOf, takeFrom } from './rules.ts'
+import { costOf, type DecisionSession } from './session.ts'
+import type { ReleaseRequest, Reservation, ReserveRequest, SettleRequest, UsageAnswer, UsageEvent } from './usage.ts'
+
+/** What is held or settled of a meter that adds up. */
+function additiveQuantity(meter: Meter, quantity: Quantity): Quantity {
+  if (!isAdditive(meter)) {
+    throw new DomainError('invalid_request', `The meter "${meter.key}" does not add up its uses, so none can be held.`, {
+      field: 'meter',
+    })
+  }
+  return meter.aggregation === 'count' ? MICRO : quantity
+}
+
+/** Holds an amount, or refuses as `consume` would. */
+export function reserve(session: DecisionSession, request: ReserveRequest): UsageAnswer {
+  const ledger = session.ledgerOf(request.organizationId)
+  const meter = session.meterOf(ledger, request.meter)
+  const cost = costOf(meter, additiveQuantity(meter, request.quantity))
+  const book = ledger.currentBook(meter.balanceKey)
+  const refusal = refusalOf(ledger, book, meter, cost)
+  if (refusal) return session.store({ ...session.eventBase(request, meter, book), ...sumsOf([]), refusal })
+  const { now } = ledger.state
+  const reservationId = session.input.newReservationId()
+  const heldUntil = new Date(now.getTime() + request.ttlMs)
+  const holds = book.hold(meter.key, cost)
+  session.addReservation({
+    organizationId: request.organizationId,
+    id: reservationId,
+    meter: meter.key,
+    quantity: request.quantity,
+    balanceKey: meter.balanceKey,
+    holds,
+    status: 'open',
+    properties: request.properties,
+    createdAt: now,
+    expiresAt: heldUntil,
+    closedAt: null,
+    settledEventId: null,
+    settledRecordedAt: null,
+  })
+  return session.store({ ...session.eventBase(request, meter, book), ...sumsOf(holds), reservationId, heldUntil })
+}
+
+/** Records what reserved work came to. The work is done, so nothing is refused here: more than was held goes on like `track`. */
+export function settle(session: DecisionSession, request: SettleRequest): UsageAnswer {
+  const { organizationId } = request
+  const reservation = session.reservationOf(organizationId, request.reservationId)
+  const settled = session.eventOf(organizationId, reservation.id)
+  if (settled) {
+    if (request.quantity !== null && request.quantity !== settled.quantity) throw keyConflict(reservation.id, 'quantity')
+    return answerOf(settled, true)
+  }
+  if (reservation.status === 'released') throw closed(reservation, 'released')
+  const quantity = request.quantity ?? reservation.quantity
+  const ledger = session.ledgerOf(organizationId)
+  const meter = session.meterOf(ledger, reservation.meter)
+  const counted = additiveQuantity(meter, quantity)
+  const cost = costOf(meter, counted)
+  const held = reservation.status === 'open' ? session.unhold(reservation) : []
+  const book = ledger.currentBook(meter.balanceKey)
+  const fromHolds = takeFrom(held, cost)
+  const left = cost - fromHolds.reduce((sum, draw) => sum + draw.amount, 0n)
+  const draws = mergeDraws([...fromHolds, ...(left > 0n ? book.draw(meter.key, left) : [])])
+  const asked = { organizationId, quantity, idempotencyKey: reservation.id, properties: reservation.properties }
+  const event: UsageEvent = {
+    ...session.eventBase({ ...asked, verb: 'settle' }, meter, book),
+    counted,
+    ...sumsOf(draws),
+    reservationId: reservation.id,
+  }
+  session.closeReservation(reservation, { status: 'settled', settledEventId: event.id, settledRecordedAt: event.recordedAt })
+  return session.store(event)
+}
+
+/** Gives back what is held. Releasing again, or what has ended by itself, changes nothing. */
+export function release(session: DecisionSession, request: ReleaseRequest): UsageAnswer {
+  const reservation = session.reservationOf(request.organizationId, request.reservationId)
+  if (reservation.status === 'settled') throw closed(reservation, 'settled')
+  if (reservation.status === 'open') {
+    session.unhold(reservation)
+    session.closeReservation(reservation, { status: 'released' })
+  }
+  const book = session.ledgerOf(request.organizationId).currentBook(reservation.balanceKey)
+  return {
+    verb: 'release',
+    allowed: true,
+    code: null,
+    reason: null,
+    eventId: null,
+    organizationId: request.organizationId,
+    meter: reservation.meter,
+    quantity: reservation.quantity,
+    drawn: 0n,
+    balance: snapshotOf(book, reservation.meter),
+    reservation: { id: reservation.id, expiresAt: null },
+    replayed: reservation.status !== 'open',
+  }
+}
+
+/** Ends the open reservations whose time is over by their organization's clock. */
+export function expireReservations(session: DecisionSession): void {
+  for (const reservation of session.input.reservations) {
+    if (reservation.status !== 'open' || !session.input.organizations.has(reservation.organizationId)) continue
+    if (reservation.expiresAt > session.ledgerOf(reservation.organizationId).state.now) continue
+    session.unhold(reservation)
+    session.closeReservation(reservation, { status: 'expired' })
+  }
+}
+
+function closed(reservation: Reservation, status: 'settled' | 'released'): DomainError {
+  return new DomainError('reservation_closed', `The reservation ${reservation.id} was ${status}.`, { reservation_status: status })
+}

@@ -1,0 +1,177 @@
+import type { Meter } from '../catalog/catalog.ts'
+import type { BalanceBook } from '../grants/book.ts'
+import { meterOf, type Draw, type GrantChange } from '../grants/rules.ts'
+import { DomainError } from '../lib/errors.ts'
+import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
+import { answerOf } from './answers.ts'
+import { eventKey, type DecisionInput } from './decision.ts'
+import { OrganizationLedger, snapshotOf } from './ledger.ts'
+import { Readings } from './readings.ts'
+import type { HeldLine } from './rules.ts'
+import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
+
+/** An event before what it took is known. */
+export type EventBase = Omit<UsageEvent, 'drawn' | 'overage' | 'draws'>
+
+/** What the requests of one decision share while it is made: the books, what was decided so far, what is to be written. */
+export class DecisionSession {
+  readonly input: DecisionInput
+  readonly readings: Readings
+  readonly events: UsageEvent[] = []
+  readonly corrected: Map<string, CorrectedEvent>
+  readonly corrections = new Map<string, CorrectedEvent>()
+  readonly #ledgers = new Map<string, OrganizationLedger>()
+  readonly #seen: Map<string, UsageEvent>
+  readonly #reservations = new Map<string, Reservation>()
+  readonly #made: string[] = []
+  readonly #closed = new Set<string>()
+
+  constructor(input: DecisionInput) {
+    this.input = input
+    this.readings = new Readings(input.readings, input.values)
+    this.corrected = new Map(input.corrected)
+    this.#seen = new Map(input.known)
+    for (const reservation of input.reservations) this.#reservations.set(reservation.id, reservation)
+  }
+
+  /** @throws DomainError `not_found` */
+  ledgerOf(organizationId: string): OrganizationLedger {
+    let ledger = this.#ledgers.get(organizationId)
+    if (!ledger) {
+      const state = this.input.organizations.get(organizationId)
+      if (!state)
+        throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
+      ledger = new OrganizationLedger(state)
+      this.#ledgers.set(organizationId, ledger)
+    }
+    return ledger
+  }
+
+  /** @throws DomainError `unknown_meter` */
+  meterOf(ledger: OrganizationLedger, meterKey: string): Meter {
+    const meter = meterOf(ledger.state.terms, meterKey)
+    if (!meter) throw new DomainError('unknown_meter', `No meter is called "${meterKey}".`, { meter: meterKey })
+    return meter
+  }
+
+  /** The event that a key was used for, before or earlier in this decision. */
+  eventOf(organizationId: string, idempotencyKey: string): UsageEvent | undefined {
+    return this.#seen.get(eventKey(organizationId, idempotencyKey))
+  }
+
+  /** @throws DomainError `not_found`, also for a reservation of another organization */
+  reservationOf(organizationId: string, reservationId: string): Reservation {
+    const reservation = this.#reservations.get(reservationId)
+    if (reservation?.organizationId === organizationId) return reservation
+    throw new DomainError('not_found', `There is no reservation ${reservationId}.`, { reservation_id: reservationId })
+  }
+
+  addReservation(reservation: Reservation): void {
+    this.#made.push(reservation.id)
+    this.#reservations.set(reservation.id, reservation)
+  }
+
+  closeReservation(reservation: Reservation, closing: Partial<Reservation> & Pick<Reservation, 'status'>): void {
+    const closedAt = this.ledgerOf(reservation.organizationId).state.now
+    this.#reservations.set(reservation.id, { ...reservation, ...closing, closedAt })
+    this.#closed.add(reservation.id)
+  }
+
+  /** Gives back what a reservation holds; answers the lines with the amounts that were held on them. */
+  unhold(reservation: Reservation): HeldLine[] {
+    const ledger = this.ledgerOf(reservation.organizationId)
+    return reservation.holds.map(({ grantId, amount }) => ({ line: ledger.giveBackHold(grantId, amount), amount }))
+  }
+
+  eventBase(
+    request: Pick<UsageEvent, 'organizationId' | 'verb' | 'idempotencyKey' | 'quantity' | 'properties'>,
+    meter: Meter,
+    book: BalanceBook,
+  ): EventBase {
+    return {
+      organizationId: request.organizationId,
+      id: this.input.eventIdOf(request.organizationId, request.idempotencyKey),
+      recordedAt: this.input.recordedAt,
+      verb: request.verb,
+      idempotencyKey: request.idempotencyKey,
+      meter: meter.key,
+      quantity: request.quantity,
+      occurredAt: this.ledgerOf(request.organizationId).state.now,
+      dated: false,
+      properties: request.properties,
+      counted: 0n,
+      refusal: null,
+      reservationId: null,
+      heldUntil: null,
+      corrects: null,
+      after: snapshotOf(book, meter.key),
+    }
+  }
+
+  /** Keeps an event to be written, and answers as it will be answered again. */
+  store(event: UsageEvent): UsageAnswer {
+    this.#seen.set(eventKey(event.organizationId, event.idempotencyKey), event)
+    this.events.push(event)
+    return answerOf(event, false)
+  }
+
+  keepCorrection(correction: CorrectedEvent): void {
+    const name = eventKey(correction.event.organizationId, correction.event.idempotencyKey)
+    this.corrected.set(name, correction)
+    this.corrections.set(name, correction)
+  }
+
+  get newReservations(): Reservation[] {
+    return this.#made.map((id) => this.#reservations.get(id)!)
+  }
+
+  get closedReservations(): Reservation[] {
+    const made = new Set(this.#made)
+    return [...this.#closed].filter((id) => !made.has(id)).map((id) => this.#reservations.get(id)!)
+  }
+
+  get grantChanges(): GrantChange[] {
+    const changes: GrantChange[] = []
+    for (const [organizationId, ledger] of this.#ledgers) {
+      for (const { grant, used, overage, reserved } of ledger.changedLines()) {
+        const delta = { used: used - grant.used, overage: overage - grant.overage, reserved: reserved - grant.reserved }
+        changes.push({ organizationId, id: grant.id, ...delta })
+      }
+    }
+    return changes
+  }
+}
+
+/**
+ * What a quantity of a meter takes from its balance.
+ * @throws DomainError `invalid_quantity` when the product is not exact, or too large to be summed up
+ */
+export function costOf(meter: Meter, counted: Quantity): Quantity {
+  const cost = multiplyQuantities(counted, meter.cost)
+  // A thousandth of what a counter can hold, so that sums of many uses fit as well.
+  if (cost > MAX_QUANTITY / 1_000n) {
+    throw new DomainError('invalid_quantity', 'quantity is larger than this server can count.', { field: 'quantity' })
+  }
+  return cost
+}
+
+/**
+ * Gives back a part of what was drawn: the last first, and overage before what was included. Answers draws below zero.
+ * What was overage when it was drawn may be included since (`regrant`), and is given back as what it is now.
+ */
+export function giveBack(ledger: OrganizationLedger, drawn: readonly Draw[], cost: Quantity): Draw[] {
+  let left = cost
+  const given: Draw[] = []
+  for (const { grantId, amount, overage } of drawn.toReversed()) {
+    const most = amount + overage
+    const back = left < most ? left : most
+    if (back <= 0n) continue
+    const line = ledger.lineOf(grantId)
+    const fromOverage = back < line.overage ? back : line.overage
+    line.overage -= fromOverage
+    line.used -= back - fromOverage
+    left -= back
+    given.push({ grantId, amount: fromOverage - back, overage: -fromOverage })
+  }
+  return given
+}
