@@ -1,11 +1,10 @@
-import { timingSafeEqual } from 'node:crypto'
+import { createHmac, timingSafeEqual } from 'node:crypto'
 import { compare, hash } from '@node-rs/bcrypt'
 import type { Queryable } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { newId, randomBase62, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Principal, Scope } from './principal.ts'
-import { createHmacSha256 } from './hmac.ts'
 import type { RevocationFeed } from './revocations.ts'
 import { findApiKeyByDigest, type ApiKey, type ApiKeyRow, type NewApiKey } from './store.ts'
 
@@ -40,10 +39,14 @@ export async function makeApiKey(
     displayPrefix: key.slice(0, 8),
     createdAt: now,
     expiresAt: input.expiresAt ?? null,
-    digest: createHmacSha256(secret)(key),
+    digest: digestOf(secret, key),
     bcryptHash: await hash(key, { cost: BCRYPT_COST }),
   }
   return { key, row }
+}
+
+function digestOf(secret: string, key: string): Buffer {
+  return createHmac('sha256', secret).update(key).digest()
 }
 
 export type KeyVerifier = {
@@ -73,8 +76,7 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
   const compareHash = options.compareHash ?? compare
   const verified = new Map<string, Verified>()
   const pending = new Map<string, Promise<Principal | null>>()
-  const digestWith = createHmacSha256(secret)
-  const operatorDigest = options.operatorKey === null ? null : digestWith(options.operatorKey)
+  const operatorDigest = options.operatorKey === null ? null : digestOf(secret, options.operatorKey)
 
   revocations.onRevoked((keyId) => {
     for (const [digest, entry] of verified) if (keyId === null || entry.row.id === keyId) verified.delete(digest)
@@ -100,7 +102,7 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
 
   return {
     async verify(key) {
-      const digest = digestWith(key)
+      const digest = digestOf(secret, key)
       if (operatorDigest !== null && timingSafeEqual(digest, operatorDigest)) return { kind: 'operator', name: 'bootstrap' }
       if (!key.startsWith(KEY_PREFIX)) return null
       const digestKey = digest.toString('base64')
