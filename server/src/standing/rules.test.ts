@@ -175,6 +175,21 @@ describe('for all facts and times', () => {
     )
   })
 
+  test('grace ends with the operator’s expiry when that comes first', () => {
+    const failed = new Date('2026-01-09T12:00:00.000Z')
+    const expires = new Date('2026-01-10T12:00:00.000Z')
+    const given = {
+      planKey: 'pro',
+      subscriptionStatus: 'past_due',
+      trialEndsAt: null,
+      currentPeriodEnd: null,
+      paymentFailedAt: failed,
+      override: { planKey: null, status: null, trialEndsAt: null, expiresAt: expires },
+    } as const
+    expect(deriveStanding(given, policy, failed)).toMatchObject({ state: 'grace', until: expires })
+    expect(deriveStanding(given, policy, expires)).toMatchObject({ state: 'free', reason: 'subscription_ended' })
+  })
+
   test('paying everything never takes use away', () => {
     fc.assert(
       fc.property(facts, instant, (given, at) => {

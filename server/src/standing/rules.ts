@@ -111,16 +111,21 @@ function deriveOverridden(facts: StandingFacts, override: StandingOverride, poli
           }
     case 'active':
       return override.status === null
-        ? derivePaid(facts, planKey, policy, now)
+        ? endingAt(override.expiresAt, derivePaid(facts, planKey, policy, now))
         : { state: 'active', mayUse: true, reason: 'override', planKey, since: null, until: override.expiresAt }
     case 'past_due':
     case 'unpaid':
       return override.status === null
-        ? derivePaid(facts, planKey, policy, now)
+        ? endingAt(override.expiresAt, derivePaid(facts, planKey, policy, now))
         : { state: 'suspended', mayUse: false, reason: 'override', planKey, since: null, until: null }
     case 'paused':
       return { state: 'paused', mayUse: false, reason: 'override', planKey, since: null, until: null }
   }
+}
+
+/** The same standing, ended by the operator's expiry if that comes first. */
+function endingAt(expiresAt: Instant | null, standing: Standing): Standing {
+  return { ...standing, until: earliest(standing.until, expiresAt) }
 }
 
 type PlanKeys = { readonly planKey: string; readonly freePlanKey: string }
