@@ -2,6 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 const common = {
   exclude: ['**/node_modules/**'],
+  setupFiles: ['tests/property-seed.ts'],
   testTimeout: 20_000,
   hookTimeout: 60_000,
 }
