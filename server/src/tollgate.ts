@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
 import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
+import { registerGrantRoutes } from './grants/routes.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
 import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
@@ -115,6 +116,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerUsageRoutes(app, services.usage),
+      (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
       (app) =>
         registerBillingRoutes(app, services.billing, {
           kick: () => services.stripeWorkers.kick(),

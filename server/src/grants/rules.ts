@@ -35,6 +35,8 @@ export type Grant = {
   readonly meters: readonly string[] | null
   readonly startsAt: Instant
   readonly expiresAt: Instant | null
+  /** Why it was given, for whoever reads it later. */
+  readonly reason: string | null
   readonly createdAt: Instant
 }
 
@@ -173,6 +175,7 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     meters: null,
     startsAt: plan.span.start,
     expiresAt: plan.span.end,
+    reason: null,
     createdAt: now,
   }
 }
@@ -221,7 +224,7 @@ export function regrant(grant: Grant, plan: PlanGrant): Grant {
 }
 
 /** A meter by its name, in the organization's own terms or in the current catalog. */
-export function meterOf(terms: PlanTerms, meterKey: string): Meter | undefined {
+export function meterOf(terms: Pick<PlanTerms, 'catalog' | 'newerMeters'>, meterKey: string): Meter | undefined {
   return terms.catalog.meters.get(meterKey) ?? terms.newerMeters.get(meterKey)
 }
 

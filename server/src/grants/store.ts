@@ -81,7 +81,7 @@ export async function insertMissingAccounts(
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
   g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved, g.revoked, g.priority,
-  g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.created_at as "createdAt"`
+  g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.reason, g.created_at as "createdAt"`
 
 export type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
 
@@ -153,12 +153,12 @@ export async function listGrants(db: Queryable, organizationId: string): Promise
 export async function insertGrants(tx: Queryable, grants: readonly Grant[]): Promise<void> {
   await tx.query(
     `insert into grants (organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
-       revoked, priority, meters, starts_at, expires_at, created_at)
+       revoked, priority, meters, starts_at, expires_at, reason, created_at)
      select organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
-       revoked, priority, meters, starts_at, coalesce(expires_at, 'infinity'), created_at
+       revoked, priority, meters, starts_at, coalesce(expires_at, 'infinity'), reason, created_at
      from json_to_recordset($1) as g (organization_id text, id text, balance text, kind text, plan_key text, catalog_version integer,
        amount bigint, limit_kind text, used bigint, overage bigint, reserved bigint, revoked bigint, priority integer, meters text[],
-       starts_at timestamptz, expires_at timestamptz, created_at timestamptz)
+       starts_at timestamptz, expires_at timestamptz, reason text, created_at timestamptz)
      order by organization_id, id
      on conflict (organization_id, id) do nothing`,
     [JSON.stringify(grants.map(toRow))],
@@ -196,6 +196,7 @@ function toRow(grant: Grant): Record<string, unknown> {
     meters: grant.meters,
     starts_at: grant.startsAt,
     expires_at: grant.expiresAt,
+    reason: grant.reason,
     created_at: grant.createdAt,
   }
 }

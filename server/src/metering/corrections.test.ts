@@ -92,6 +92,7 @@ test('gives overage back before what was included, and to the grant that paid', 
       meters: null,
       startsAt: clock.now(),
       expiresAt: null,
+      reason: null,
       createdAt: clock.now(),
     },
   ])

@@ -1,0 +1,214 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Db, Transaction } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { formatQuantity, type Quantity } from '../lib/quantity.ts'
+import { timeOf, type GrantsContext } from './actions.ts'
+import { availableOf, DEFAULT_PRIORITY, meterOf, partsOf, type Grant, type GrantKind, type GrantParts } from './rules.ts'
+import {
+  findAccounts,
+  findGrantsById,
+  insertGrants,
+  insertMissingAccounts,
+  listGrants,
+  lockAccounts,
+  updateGrants,
+} from './store.ts'
+
+export type GivingContext = GrantsContext & { readonly db: Db }
+
+/** Who gives or revokes, for the audit log. */
+export type Giver = { readonly actor: string; readonly requestId: string | null }
+
+/** What is given besides a plan's own allowances. */
+export type GrantInput = {
+  readonly organizationId: string
+  /** Names the gift: giving it again under the same id changes nothing. A purchase names its payment here. */
+  readonly id: string
+  readonly balanceKey: string
+  readonly kind: Exclude<GrantKind, 'plan'>
+  /** null is unlimited. */
+  readonly amount: Quantity | null
+  /** Default: the organization's present. */
+  readonly startsAt?: Instant | null
+  /** null never expires. */
+  readonly expiresAt?: Instant | null
+  /** Lower is drawn first; default by kind. */
+  readonly priority?: number | undefined
+  /** Which meters it pays for; null is every meter of the balance. */
+  readonly meters?: readonly string[] | null
+  readonly reason?: string | null
+}
+
+/** A grant as it stands at its organization's time. */
+export type GrantReading = Grant & GrantParts
+
+/**
+ * Gives a grant: a promotion, a top-up that was paid for, something by hand. Under an id that was used before it answers that
+ * grant, so that a purchase told twice is given once.
+ * @throws DomainError `not_found` for an unknown organization, `invalid_request` for a balance or meter that the catalog does not
+ * know, or an expiry in the past; `idempotency_conflict` when the id names another grant
+ */
+export async function giveGrant(
+  context: GivingContext,
+  input: GrantInput,
+  giver: Giver,
+): Promise<{ grant: GrantReading; given: boolean }> {
+  return context.db.transaction((tx) => giveGrantIn(tx, context, input, giver))
+}
+
+/** The same within a transaction of the caller's, e.g. that which marks a payment as handled. */
+export async function giveGrantIn(
+  tx: Transaction,
+  context: GrantsContext,
+  input: GrantInput,
+  giver: Giver,
+): Promise<{ grant: GrantReading; given: boolean }> {
+  const now = await lockTime(tx, context, input.organizationId)
+  checkNames(context, input)
+  const grant = grantOf(input, now)
+  if (grant.amount !== null && grant.amount <= 0n) throw notPositive()
+  if (grant.expiresAt !== null && grant.expiresAt <= grant.startsAt) {
+    throw new DomainError('invalid_request', 'expires_at does not lie after the start.', { field: 'expires_at' })
+  }
+  const [known] = await findGrantsById(tx, [input])
+  if (known) {
+    const field = differingField(known, grant)
+    if (field) {
+      throw new DomainError('idempotency_conflict', `The id "${input.id}" names another grant: ${field} differs.`, { field })
+    }
+    return { grant: readingOf(known, now), given: false }
+  }
+  await insertGrants(tx, [grant])
+  await insertAuditEntry(tx, {
+    organizationId: input.organizationId,
+    ...giver,
+    action: 'grant.given',
+    target: grant.id,
+    before: null,
+    after: summaryOf(grant),
+    at: context.clock.now(),
+  })
+  return { grant: readingOf(grant, now), given: true }
+}
+
+/**
+ * Takes back what is left of a grant, or a part of it; what is used stays used, what is held stays held. A plan's allowance
+ * follows the plan and is not revoked.
+ * @param most at most this much; null is all that is left
+ * @throws DomainError `not_found`; `conflict` for a plan's allowance
+ */
+export async function revokeGrant(
+  context: GivingContext,
+  { organizationId, id, most }: { organizationId: string; id: string; most: Quantity | null },
+  giver: Giver,
+): Promise<GrantReading> {
+  if (most !== null && most <= 0n) throw notPositive()
+  return context.db.transaction(async (tx) => {
+    const now = await lockTime(tx, context, organizationId)
+    const [grant] = await findGrantsById(tx, [{ organizationId, id }])
+    if (!grant) throw new DomainError('not_found', `There is no grant ${id}.`, { grant_id: id })
+    if (grant.kind === 'plan') throw new DomainError('conflict', 'A plan’s allowance follows the plan; change the plan instead.')
+    const changed = revoked(grant, most, now)
+    await updateGrants(tx, [changed])
+    await insertAuditEntry(tx, {
+      organizationId,
+      ...giver,
+      action: 'grant.revoked',
+      target: id,
+      before: summaryOf(grant),
+      after: summaryOf(changed),
+      at: context.clock.now(),
+    })
+    return readingOf(changed, now)
+  })
+}
+
+/** Every grant of an organization, newest first, with what has become of it. @throws DomainError `not_found` */
+export async function readGrants(context: GivingContext, organizationId: string): Promise<readonly GrantReading[]> {
+  const { version, catalog } = context.catalogs.current
+  const terms = { planKey: catalog.defaultPlanKey, catalogVersion: version }
+  const [account] = await findAccounts(context.db, [organizationId], terms)
+  if (!account) throw unknownOrganization(organizationId)
+  const now = timeOf(account, context.clock.now())
+  return (await listGrants(context.db, organizationId)).map((grant) => readingOf(grant, now))
+}
+
+async function lockTime(tx: Transaction, context: GrantsContext, organizationId: string): Promise<Instant> {
+  const now = context.clock.now()
+  const { version, catalog } = context.catalogs.current
+  await insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+  const [account] = await lockAccounts(tx, [organizationId])
+  if (!account) throw unknownOrganization(organizationId)
+  return timeOf(account, now)
+}
+
+function notPositive(): DomainError {
+  return new DomainError('invalid_quantity', 'amount is more than nothing, or null for unlimited.', { field: 'amount' })
+}
+
+function unknownOrganization(organizationId: string): DomainError {
+  return new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
+}
+
+function checkNames({ catalogs }: GrantsContext, { balanceKey, meters }: GrantInput): void {
+  const { catalog } = catalogs.current
+  if (!catalog.balances.has(balanceKey)) {
+    throw new DomainError('invalid_request', `The catalog has no balance "${balanceKey}".`, { field: 'balance' })
+  }
+  for (const meterKey of meters ?? []) {
+    if (meterOf({ catalog, newerMeters: catalog.meters }, meterKey)?.balanceKey === balanceKey) continue
+    throw new DomainError('invalid_request', `The meter "${meterKey}" does not draw from "${balanceKey}".`, { field: 'meters' })
+  }
+}
+
+function grantOf(input: GrantInput, now: Instant): Grant {
+  return {
+    organizationId: input.organizationId,
+    id: input.id,
+    balanceKey: input.balanceKey,
+    kind: input.kind,
+    planKey: null,
+    catalogVersion: null,
+    amount: input.amount,
+    limit: 'hard',
+    used: 0n,
+    overage: 0n,
+    reserved: 0n,
+    revoked: 0n,
+    priority: input.priority ?? DEFAULT_PRIORITY[input.kind],
+    meters: input.meters ?? null,
+    startsAt: input.startsAt ?? now,
+    expiresAt: input.expiresAt ?? null,
+    reason: input.reason ?? null,
+    createdAt: now,
+  }
+}
+
+function differingField(known: Grant, asked: Grant): string | null {
+  if (known.balanceKey !== asked.balanceKey) return 'balance'
+  if (known.kind !== asked.kind) return 'kind'
+  return known.amount === asked.amount ? null : 'amount'
+}
+
+/** An unlimited grant has no rest to take back: it ends instead. */
+function revoked(grant: Grant, most: Quantity | null, now: Instant): Grant {
+  const available = availableOf(grant)
+  if (available === null) return { ...grant, expiresAt: now }
+  return { ...grant, revoked: grant.revoked + (most === null || available < most ? available : most) }
+}
+
+function readingOf(grant: Grant, now: Instant): GrantReading {
+  return { ...grant, ...partsOf(grant, now) }
+}
+
+function summaryOf(grant: Grant): Record<string, unknown> {
+  return {
+    balance: grant.balanceKey,
+    kind: grant.kind,
+    amount: grant.amount === null ? null : formatQuantity(grant.amount),
+    revoked: formatQuantity(grant.revoked),
+    expires_at: grant.expiresAt,
+    reason: grant.reason,
+  }
+}

@@ -1,0 +1,158 @@
+import { pino } from 'pino'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import type { Principal } from '../auth/principal.ts'
+import { createApp, type App } from '../http/app.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { MICRO } from '../lib/quantity.ts'
+import type { UsageAnswer } from '../metering/usage.ts'
+import { registerGrantRoutes } from './routes.ts'
+
+const fixture = testMetering()
+const { clock } = fixture
+let app: App
+let keys = 0
+
+beforeAll(() => {
+  app = createApp({
+    log: pino({ level: 'silent' }),
+    authenticate: async (request): Promise<Principal | null> => {
+      const name = request.headers.get('x-api-key')
+      if (name === null) return null
+      if (name === 'operator') return { kind: 'operator', name: 'test' }
+      return { kind: 'api_key', keyId: 'key' as ApiKeyId, organizationId: name as OrganizationId, scopes: ['admin'] }
+    },
+    register: [(routes) => registerGrantRoutes(routes, { ...fixture.context(), db: fixture.database.db })],
+  })
+})
+
+type Shown = Record<string, unknown> & { grants: Record<string, unknown>[] }
+
+async function call(path: string, body?: unknown, as = 'operator'): Promise<{ status: number; body: Shown }> {
+  const response = await app.request(path, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { 'x-api-key': as, 'content-type': 'application/json' },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as Shown }
+}
+
+function consume(organizationId: string, credits: number): Promise<UsageAnswer> {
+  return fixture.metering().ask({
+    verb: 'consume',
+    organizationId,
+    meter: 'episode_ingestion',
+    quantity: BigInt(credits) * MICRO,
+    idempotencyKey: `k${(keys += 1)}`,
+    occurredAt: null,
+    properties: null,
+  })
+}
+
+describe('giving', () => {
+  test('a promotion is drawn before the plan’s own, and a top-up after it', async () => {
+    const organization_id = await fixture.newOrganization()
+    const gift = { organization_id, balance: 'credits' }
+    await call('/api/v1/grants', { ...gift, kind: 'top_up', amount: 5 })
+    const given = await call('/api/v1/grants', { ...gift, kind: 'promotion', amount: '2.5', reason: 'welcome' })
+    expect(given).toMatchObject({
+      status: 201,
+      body: { amount: 2.5, remaining: 2.5, priority: 30, reason: 'welcome', expires_at: null },
+    })
+    expect((await consume(organization_id, 103)).balance).toMatchObject({ amount: 107_500_000n, remaining: 4_500_000n })
+    const { body } = await call(`/api/v1/grants?organization_id=${organization_id}&balance=credits`)
+    expect(Object.fromEntries(body.grants.map((grant) => [grant['kind'], grant['used']]))).toEqual({
+      promotion: 2.5,
+      plan: 100,
+      top_up: 0.5,
+    })
+  })
+
+  test('is done once under a key: a repeat answers the grant, another amount is refused', async () => {
+    const organization_id = await fixture.newOrganization()
+    const gift = { organization_id, balance: 'credits', amount: 5, idempotency_key: 'payment-1' }
+    const first = await call('/api/v1/grants', gift)
+    const again = await call('/api/v1/grants', gift)
+    expect([first.status, again.status]).toEqual([201, 200])
+    expect(again.body).toEqual(first.body)
+    expect((await call('/api/v1/grants', { ...gift, amount: 6 })).body).toMatchObject({
+      code: 'idempotency_conflict',
+      field: 'amount',
+    })
+    const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
+    expect(body.grants).toHaveLength(1)
+  })
+
+  test('what has expired gives nothing, and what was left is told', async () => {
+    const organization_id = await fixture.newOrganization()
+    const expires_at = new Date(clock.now().getTime() + 60_000).toISOString()
+    await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10, expires_at })
+    await consume(organization_id, 4)
+    const before = clock.now()
+    clock.advance(60_000)
+    expect((await consume(organization_id, 101)).allowed).toBe(false)
+    const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
+    clock.set(before)
+    expect(body.grants.find((grant) => grant['kind'] === 'promotion')).toMatchObject({
+      amount: 10,
+      used: 4,
+      expired: 6,
+      remaining: 0,
+    })
+  })
+
+  test.each([
+    ['an unknown balance', { balance: 'nothing' }, 'invalid_request'],
+    ['a meter of another balance', { meters: ['tokens'] }, 'invalid_request'],
+    ['an expiry in the past', { expires_at: '2020-01-01T00:00:00Z' }, 'invalid_request'],
+    ['an amount of nothing', { amount: 0 }, 'invalid_quantity'],
+    ['an unknown organization', { organization_id: 'nobody' }, 'not_found'],
+  ])('refuses %s and gives nothing', async (_name, over, code) => {
+    const organization_id = await fixture.newOrganization()
+    expect((await call('/api/v1/grants', { organization_id, balance: 'credits', amount: 5, ...over })).body).toMatchObject({
+      code,
+    })
+    expect((await call(`/api/v1/grants?organization_id=${organization_id}`)).body.grants).toEqual([])
+  })
+
+  test('is for operators; a customer reads its own', async () => {
+    const [mine, other] = [await fixture.newOrganization(), await fixture.newOrganization()]
+    expect((await call('/api/v1/grants', { organization_id: mine, balance: 'credits', amount: 5 }, mine)).status).toBe(403)
+    expect((await call('/api/v1/grants', undefined, mine)).body.grants).toEqual([])
+    expect((await call(`/api/v1/grants?organization_id=${other}`, undefined, mine)).status).toBe(404)
+  })
+})
+
+describe('revoking', () => {
+  test('takes back what is left, leaves what is used, and again changes nothing', async () => {
+    const organization_id = await fixture.newOrganization()
+    const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10 })
+    await consume(organization_id, 4)
+    const revoke = (amount?: number) => call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id, amount })
+    expect((await revoke(1)).body).toMatchObject({ used: 4, revoked: 1, remaining: 5 })
+    expect((await revoke()).body).toMatchObject({ used: 4, revoked: 6, remaining: 0 })
+    expect((await revoke()).body).toMatchObject({ revoked: 6 })
+    expect((await consume(organization_id, 101)).allowed).toBe(false)
+    const { rows } = await fixture.database.db.query(
+      `select action, actor from audit_log where organization_id = $1 order by id`,
+      [organization_id],
+    )
+    expect(rows.map((row) => row.action)).toEqual(['grant.given', 'grant.revoked', 'grant.revoked', 'grant.revoked'])
+  })
+
+  test('an unlimited grant ends', async () => {
+    const organization_id = await fixture.newOrganization()
+    const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: null })
+    expect((await consume(organization_id, 1_000)).allowed).toBe(true)
+    await call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id })
+    expect((await consume(organization_id, 101)).allowed).toBe(false)
+  })
+
+  test('a plan’s allowance follows the plan', async () => {
+    const organization_id = await fixture.newOrganization()
+    await consume(organization_id, 1)
+    const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
+    const answer = await call(`/api/v1/grants/${String(body.grants[0]!['id'])}/revoke`, { organization_id })
+    expect(answer).toMatchObject({ status: 409, body: { code: 'conflict' } })
+  })
+})
