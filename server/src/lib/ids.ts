@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import type { Instant } from './clock.ts'
 
 declare const brand: unique symbol
 type Branded<Name extends string> = string & { readonly [brand]: Name }
@@ -54,7 +55,27 @@ export function newIdempotencyKey(): string {
   return randomUUID()
 }
 
-/** The id of a usage event. */
-export function newUsageEventId(): UsageEventId {
-  return randomUUID() as string as UsageEventId
+// The events of a group commit share their time: its digits are made once.
+let headTime = Number.NaN
+let head = ''
+
+/**
+ * The id of a usage event: a UUID of version 7 whose time is that at which the event was recorded, so that an event is found by
+ * its id alone through the key (organization, recorded_at, id). https://www.rfc-editor.org/rfc/rfc9562#section-5.7
+ */
+export function newUsageEventId(recordedAt: Instant): UsageEventId {
+  const time = recordedAt.getTime()
+  if (time !== headTime) {
+    const hex = time.toString(16).padStart(12, '0')
+    head = `${hex.slice(0, 8)}-${hex.slice(8)}-7`
+    headTime = time
+  }
+  // Of version 4 the first 48 bits and the version are replaced; what remains is chance, and the variant is the same.
+  return (head + randomUUID().slice(15)) as UsageEventId
+}
+
+/** When the event of an id was recorded; null for what is no such id. */
+export function recordedAtOf(eventId: string): Instant | null {
+  const time = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.exec(eventId)
+  return time === null ? null : new Date(Number.parseInt(`${time[1]}${time[2]}`, 16))
 }

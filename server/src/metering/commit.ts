@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
 import { lockAccounts } from '../grants/store.ts'
+import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
@@ -33,7 +34,7 @@ export async function commitUsage(
 ): Promise<Written<readonly Outcome[]>> {
   const recordedAt = context.clock.now()
   const organizationIds = [...new Set([...requests.map((request) => request.organizationId), ...alsoExpire])].sort()
-  const claims = claimsOf(requests)
+  const claims = claimsOf(requests, recordedAt)
   const [locked, { grants: active, claimed }] = await Promise.all([
     lockAccounts(tx, organizationIds),
     claimKeysAndFindGrants(tx, organizationIds, [...claims.values()], recordedAt),
@@ -45,7 +46,8 @@ export async function commitUsage(
   const gathered = new Gathering(opened, await termsOfAccounts(context, opened.accounts, recordedAt))
   const naming = {
     recordedAt,
-    eventIdOf: (organizationId: string, key: string) => claims.get(eventKey(organizationId, key))?.eventId ?? newUsageEventId(),
+    eventIdOf: (organizationId: string, key: string) =>
+      claims.get(eventKey(organizationId, key))?.eventId ?? newUsageEventId(recordedAt),
     newReservationId: () => newId<ReservationId>('res'),
   }
   const overdue = await readOverdue(tx, gathered, alsoExpire)
@@ -66,13 +68,13 @@ export async function commitUsage(
 }
 
 /** One claim per key, however often the batch names it. */
-function claimsOf(requests: readonly UsageRequest[]): ReadonlyMap<string, KeyClaim> {
+function claimsOf(requests: readonly UsageRequest[], recordedAt: Instant): ReadonlyMap<string, KeyClaim> {
   const claims = new Map<string, KeyClaim>()
   for (const request of requests) {
     if (!('idempotencyKey' in request)) continue
     const { organizationId, idempotencyKey } = request
     const name = eventKey(organizationId, idempotencyKey)
-    if (!claims.has(name)) claims.set(name, { organizationId, idempotencyKey, eventId: newUsageEventId() })
+    if (!claims.has(name)) claims.set(name, { organizationId, idempotencyKey, eventId: newUsageEventId(recordedAt) })
   }
   return claims
 }

@@ -5,7 +5,7 @@ import { correct } from './correcting.ts'
 import type { Decision, DecisionInput, Outcome } from './decision.ts'
 import { check, record, repeatedAnswer } from './recording.ts'
 import { expireReservations, release, reserve, settle } from './reserving.ts'
-import { hourlyChangesOf } from './rules.ts'
+import { hourlyChangesOf } from './rollups.ts'
 import { DecisionSession } from './session.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
 

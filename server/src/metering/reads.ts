@@ -24,13 +24,14 @@ export async function decideChecks(
     (meters.get(organizationId) ?? []).flatMap((request) => meterOf(terms, request.meter)?.balanceKey ?? []),
   )
   const terms = new Map([...states].map(([organizationId, state]) => [organizationId, state.terms]))
+  const recordedAt = context.clock.now()
   const decision = decide({
     ...NOTHING_KNOWN,
     ...(await readReadings(client, terms, requests)),
     requests,
     organizations: states,
-    recordedAt: context.clock.now(),
-    eventIdOf: newUsageEventId,
+    recordedAt,
+    eventIdOf: () => newUsageEventId(recordedAt),
     newReservationId: () => newId<ReservationId>('res'),
   })
   return decision.outcomes

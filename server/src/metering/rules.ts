@@ -3,7 +3,7 @@ import type { BalanceBook, GrantLine } from '../grants/book.ts'
 import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import { DAY_MS, hourOf, MINUTE_MS } from '../lib/period.ts'
+import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { OrganizationLedger } from './ledger.ts'
 import type { RefusalCode, UsageEvent } from './usage.ts'
@@ -14,16 +14,6 @@ export const EARLIEST_MS = 5 * MINUTE_MS
 
 /** What a reservation held on one grant. */
 export type HeldLine = { readonly line: GrantLine; readonly amount: Quantity }
-
-export type HourlyChange = {
-  readonly organizationId: string
-  readonly meter: string
-  readonly hour: Instant
-  readonly events: number
-  readonly quantity: Quantity
-  readonly drawn: Quantity
-  readonly overage: Quantity
-}
 
 /** Why a use cannot go on, or null. A soft limit never refuses. */
 export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: Meter, cost: Quantity): RefusalCode | null {
@@ -79,26 +69,4 @@ export function mergeDraws(draws: readonly Draw[]): Draw[] {
     merged.set(draw.grantId, same ? { ...same, amount: same.amount + draw.amount, overage: same.overage + draw.overage } : draw)
   }
   return [...merged.values()]
-}
-
-/** Sums events by organization, meter and hour of happening. */
-export function hourlyChangesOf(events: readonly UsageEvent[]): HourlyChange[] {
-  const changes = new Map<string, HourlyChange>()
-  for (const event of events) {
-    if (event.refusal !== null || event.verb === 'reserve') continue
-    const hour = hourOf(event.occurredAt)
-    const name = `${event.organizationId}\n${event.meter}\n${hour.getTime()}`
-    const sum = changes.get(name)
-    changes.set(name, {
-      organizationId: event.organizationId,
-      meter: event.meter,
-      hour,
-      // A correction is not a use more or less, it changes what one counts.
-      events: (sum?.events ?? 0) + (event.verb === 'correct' ? 0 : 1),
-      quantity: (sum?.quantity ?? 0n) + event.counted,
-      drawn: (sum?.drawn ?? 0n) + event.drawn,
-      overage: (sum?.overage ?? 0n) + event.overage,
-    })
-  }
-  return [...changes.values()]
 }

@@ -4,7 +4,7 @@ import { planGrantId, type Draw, type Grant, type GrantChange } from '../grants/
 import { ACTIVE_GRANTS, ADD_TO_GRANTS, GRANT_COLUMNS, grantChangesJson, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { copyRows, type CopyRow } from './copy.ts'
-import type { HourlyChange } from './rules.ts'
+import type { HourlyChange } from './rollups.ts'
 import type { BalanceSnapshot, Reservation, ReservationStatus, UsageEvent } from './usage.ts'
 
 /** A key as it is claimed: the event that will hold its answer is named before it is decided. */
