@@ -44,6 +44,7 @@ export function termsOf(planKey: string, over: Partial<Standing> = {}): PlanTerm
     anchor: new Date('2026-01-05T00:00:00Z'),
     currentPeriodStart: null,
     currentPeriodEnd: null,
+    timeZone: 'UTC',
   }
 }
 

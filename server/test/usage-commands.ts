@@ -62,6 +62,7 @@ export function termsOf(facts: Facts): PlanTerms {
     anchor: new Date(START),
     currentPeriodStart: new Date(facts.cycleStart),
     currentPeriodEnd: new Date(facts.cycleEnd),
+    timeZone: 'UTC',
   }
 }
 

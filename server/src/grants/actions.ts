@@ -49,6 +49,7 @@ export function planTermsOf(
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,
     currentPeriodEnd: account.currentPeriodEnd,
+    timeZone: account.timeZone ?? 'UTC',
   }
 }
 

@@ -7,13 +7,18 @@ const at = (text: string) => new Date(text)
 const cycle = (start: string, end: string): BillingCycle => ({
   anchor: at('2020-01-31T10:00:00Z'),
   current: { start: at(start), end: at(end) },
+  timeZone: 'UTC',
 })
-const noSubscription: BillingCycle = { anchor: at('2025-01-31T10:00:00Z'), current: null }
+const noSubscription: BillingCycle = { anchor: at('2025-01-31T10:00:00Z'), current: null, timeZone: 'UTC' }
+const spanOf = (...asked: Parameters<typeof allowanceSpanOf>) => {
+  const { start, end } = allowanceSpanOf(...asked)
+  return { start, end }
+}
 
 describe('the span of an allowance', () => {
   test('a calendar month starts again on the first, whatever the subscription does (CB-3)', () => {
     expect(
-      allowanceSpanOf('calendar_month', cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z'), at('2026-02-28T23:59:59.999Z')),
+      spanOf('calendar_month', cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z'), at('2026-02-28T23:59:59.999Z')),
     ).toEqual({
       start: at('2026-02-01T00:00:00Z'),
       end: at('2026-03-01T00:00:00Z'),
@@ -22,7 +27,7 @@ describe('the span of an allowance', () => {
 
   test('a billing cycle is the subscription’s own period, also when the month end was clamped', () => {
     const clamped = cycle('2026-02-28T10:00:00Z', '2026-03-31T10:00:00Z')
-    expect(allowanceSpanOf('billing_cycle', clamped, at('2026-03-30T00:00:00Z'))).toEqual(clamped.current)
+    expect(spanOf('billing_cycle', clamped, at('2026-03-30T00:00:00Z'))).toEqual(clamped.current)
   })
 
   test('a renewal whose webhook is late has begun at the old end, so that the webhook finds the same span', () => {
@@ -33,7 +38,7 @@ describe('the span of an allowance', () => {
 
   test('a yearly subscription gets its allowance every month, the last one ending with the year', () => {
     const year = cycle('2025-01-31T10:00:00Z', '2026-01-31T10:00:00Z')
-    expect(allowanceSpanOf('billing_cycle', year, at('2025-03-01T00:00:00Z'))).toEqual({
+    expect(spanOf('billing_cycle', year, at('2025-03-01T00:00:00Z'))).toEqual({
       start: at('2025-02-28T10:00:00Z'),
       end: at('2025-03-31T10:00:00Z'),
     })
@@ -42,12 +47,12 @@ describe('the span of an allowance', () => {
 
   test('a clock behind Stripe’s sees the cycle that is about to begin', () => {
     const soon = cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z')
-    expect(allowanceSpanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(soon.current)
+    expect(spanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(soon.current)
   })
 
   test('without a subscription the months are counted from the day the organization came', () => {
     expect(allowanceSpanOf('billing_cycle', noSubscription, at('2026-02-28T09:00:00Z')).start).toEqual(at('2026-01-31T10:00:00Z'))
-    expect(allowanceSpanOf('lifetime', noSubscription, at('2030-01-01T00:00:00Z'))).toEqual({
+    expect(spanOf('lifetime', noSubscription, at('2030-01-01T00:00:00Z'))).toEqual({
       start: noSubscription.anchor,
       end: null,
     })
@@ -60,14 +65,41 @@ describe('the span of an allowance', () => {
       fc.constantFrom(1, 3, 12).map((months) => (start: Date) => addMonths(start, months)),
     )
     const period = fc.constantFrom('billing_cycle', 'calendar_month', 'day', 'year' as const)
+    const zone = fc.constantFrom('UTC', 'Europe/Berlin', 'America/New_York', 'Pacific/Chatham', 'Asia/Tokyo')
     fc.assert(
-      fc.property(period, instant, instant, length, fc.boolean(), (kind, start, now, endOf, subscribed) => {
-        const facts: BillingCycle = { anchor: start, current: subscribed ? { start, end: endOf(start) } : null }
+      fc.property(period, zone, instant, instant, length, fc.boolean(), (kind, timeZone, start, now, endOf, subscribed) => {
+        const facts: BillingCycle = { anchor: start, current: subscribed ? { start, end: endOf(start) } : null, timeZone }
         const moment = subscribed && now < start ? start : now
         const span = allowanceSpanOf(kind, facts, moment)
         expect(span.start <= moment && span.end !== null && moment < span.end).toBe(true)
         expect(allowanceSpanOf(kind, facts, new Date(span.end!.getTime() - 1)).start).toEqual(span.start)
         expect(allowanceSpanOf(kind, facts, span.end!).start).toEqual(span.end)
+      }),
+    )
+  })
+
+  test('a calendar period keeps its name when the time zone changes within it, and gets the new zone’s end', () => {
+    const now = at('2026-11-10T12:00:00Z')
+    const utc = allowanceSpanOf('calendar_month', noSubscription, now)
+    const tokyo = allowanceSpanOf('calendar_month', { ...noSubscription, timeZone: 'Asia/Tokyo' }, now)
+    expect(tokyo.name).toEqual(utc.name)
+    expect(tokyo.end).toEqual(at('2026-11-30T15:00:00Z'))
+  })
+
+  test('names never go back while time goes on, whatever zones an organization changes to within a day of each other', () => {
+    const zones = fc.array(fc.constantFrom('UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Tokyo'), {
+      minLength: 2,
+      maxLength: 6,
+    })
+    const start = fc.integer({ min: Date.UTC(2024, 0, 1), max: Date.UTC(2026, 11, 31) })
+    fc.assert(
+      fc.property(fc.constantFrom('calendar_month', 'day', 'year' as const), start, zones, (kind, from, changes) => {
+        // A change every two days: longer than zones lie apart, so that the local date goes on in each.
+        const names = changes.map((timeZone, step) => {
+          const now = new Date(from + step * 2 * DAY_MS)
+          return allowanceSpanOf(kind, { ...noSubscription, timeZone }, now).name.getTime()
+        })
+        expect(names).toEqual(names.toSorted((a, b) => a - b))
       }),
     )
   })

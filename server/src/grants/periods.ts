@@ -1,38 +1,55 @@
 import type { AllowancePeriod } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
-import { addMonths, anchoredMonthOf, calendarDayOf, calendarMonthOf, calendarYearOf, DAY_MS, type Period } from '../lib/period.ts'
+import { addMonths, anchoredMonthOf, calendarPeriodOf, DAY_MS, type CalendarUnit, type Period } from '../lib/period.ts'
 
 /** The span for which an allowance stands; `end` is null for one that never starts again. */
-export type AllowanceSpan = { readonly start: Instant; readonly end: Instant | null }
+export type AllowanceSpan = {
+  /** Names the span among all of its kind: its start, of a calendar period the local date on which it begins. */
+  readonly name: Instant
+  readonly start: Instant
+  readonly end: Instant | null
+}
 
-/** What `billing_cycle` follows: the subscription's current period, or for want of one the day the organization came. */
+/**
+ * What periods follow: `billing_cycle` the subscription's current period, or for want of one the day the organization came;
+ * the calendar's the organization's time zone.
+ */
 export type BillingCycle = {
   readonly anchor: Instant
   readonly current: Period | null
+  readonly timeZone: string
 }
 
 // Stripe's months are 28 to 31 days; a period a little longer is still one month, a longer one (a year, a quarter) is cut into months.
 const LONGEST_MONTH_MS = 32 * DAY_MS
 const SHORTEST_MONTH_MS = 28 * DAY_MS
 
+const CALENDAR_UNITS = { calendar_month: 'month', day: 'day', year: 'year' } as const satisfies Partial<
+  Record<AllowancePeriod, CalendarUnit>
+>
+
 /**
  * The span of an allowance that holds `now`. Pure, and the only place where allowance periods are computed.
- * Calendar periods are UTC. A billing cycle longer than a month (a yearly subscription) is cut into months counted from
- * its start, since an allowance is what a plan includes per month. When `now` lies past the last known cycle, the next one
- * is taken to begin exactly at its end: the renewal's webhook, however late, then finds the same span.
+ * Calendar periods are the time zone's. They are named by their local date, so one that stands while the zone changes stays the
+ * same period with another end: it is never handed out twice, and none is left out. A billing cycle longer than a month (a yearly
+ * subscription) is cut into months counted from its start, since an allowance is what a plan includes per month. When `now` lies
+ * past the last known cycle, the next one is taken to begin exactly at its end: the renewal's webhook, however late, then finds
+ * the same span.
  */
 export function allowanceSpanOf(period: AllowancePeriod, cycle: BillingCycle, now: Instant): AllowanceSpan {
   switch (period) {
     case 'calendar_month':
-      return calendarMonthOf(now)
     case 'day':
-      return calendarDayOf(now)
-    case 'year':
-      return calendarYearOf(now)
+    case 'year': {
+      const { start, end, date } = calendarPeriodOf(CALENDAR_UNITS[period], cycle.timeZone, now)
+      return { name: date, start, end }
+    }
     case 'lifetime':
-      return { start: cycle.anchor, end: null }
-    case 'billing_cycle':
-      return cycle.current ? subscriptionSpanOf(cycle.current, now) : anchoredMonthOf(cycle.anchor, now)
+      return { name: cycle.anchor, start: cycle.anchor, end: null }
+    case 'billing_cycle': {
+      const { start, end } = cycle.current ? subscriptionSpanOf(cycle.current, now) : anchoredMonthOf(cycle.anchor, now)
+      return { name: start, start, end }
+    }
   }
 }
 

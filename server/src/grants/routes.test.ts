@@ -1,40 +1,20 @@
-import { pino } from 'pino'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import type { Principal } from '../auth/principal.ts'
-import { createApp, type App } from '../http/app.ts'
-import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { testRoutes } from '../../test/routes.ts'
 import { MICRO } from '../lib/quantity.ts'
 import type { UsageAnswer } from '../metering/usage.ts'
 import { registerGrantRoutes } from './routes.ts'
 
 const fixture = testMetering()
 const { clock } = fixture
-let app: App
 let keys = 0
-
-beforeAll(() => {
-  app = createApp({
-    log: pino({ level: 'silent' }),
-    authenticate: async (request): Promise<Principal | null> => {
-      const name = request.headers.get('x-api-key')
-      if (name === null) return null
-      if (name === 'operator') return { kind: 'operator', name: 'test' }
-      return { kind: 'api_key', keyId: 'key' as ApiKeyId, organizationId: name as OrganizationId, scopes: ['admin'] }
-    },
-    register: [(routes) => registerGrantRoutes(routes, { ...fixture.context(), db: fixture.database.db })],
-  })
-})
+const ask = testRoutes((app) => registerGrantRoutes(app, { ...fixture.context(), db: fixture.database.db }))
 
 type Shown = Record<string, unknown> & { grants: Record<string, unknown>[] }
 
 async function call(path: string, body?: unknown, as = 'operator'): Promise<{ status: number; body: Shown }> {
-  const response = await app.request(path, {
-    method: body === undefined ? 'GET' : 'POST',
-    headers: { 'x-api-key': as, 'content-type': 'application/json' },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  return { status: response.status, body: (await response.json()) as Shown }
+  const { status, body: shown } = await ask(body === undefined ? 'GET' : 'POST', path, body, as)
+  return { status, body: shown as Shown }
 }
 
 function consume(organizationId: string, credits: number): Promise<UsageAnswer> {

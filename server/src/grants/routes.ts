@@ -4,6 +4,7 @@ import type { App } from '../http/app.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { giveGrant, readGrants, revokeGrant, type GivingContext, type GrantReading } from './giving.ts'
+import { setTimeZone } from './time-zone.ts'
 
 const quantityOut = z.union([z.number(), z.string()])
 const quantityIn = z.union([z.number(), z.string().max(32)])
@@ -33,6 +34,10 @@ const grantSchema = z
 const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
   description,
   content: { 'application/json': { schema } },
+})
+
+const timeZoneSchema = z.strictObject({
+  time_zone: z.string().max(64).nullable().meta({ description: 'An IANA name such as Europe/Berlin; null is the catalog’s.' }),
 })
 
 const listRoute = createRoute({
@@ -105,6 +110,20 @@ const revokeRoute = createRoute({
   responses: { 200: json('What has become of it.', grantSchema) },
 })
 
+const timeZoneRoute = createRoute({
+  method: 'put',
+  path: '/api/v1/organizations/{id}/time-zone',
+  tags: ['Organizations'],
+  summary: 'Set the time zone of an organization’s calendar periods',
+  description:
+    'The period that stands keeps what was used of it and ends where it ends in the new zone: none is handed out twice, none left out.',
+  request: {
+    params: z.object({ id: z.string().meta({ description: 'The organization.' }) }),
+    body: { required: true, content: { 'application/json': { schema: timeZoneSchema } } },
+  },
+  responses: { 200: json('The zone, in its usual spelling.', timeZoneSchema) },
+})
+
 export function registerGrantRoutes(app: App, context: GivingContext): void {
   app.openapi(listRoute, async (c) => {
     const { organization_id: named, balance } = c.req.valid('query')
@@ -141,6 +160,16 @@ export function registerGrantRoutes(app: App, context: GivingContext): void {
     const asked = { organizationId, id: c.req.valid('param').id, most }
     const giver = { actor: actorOf(principal), requestId: c.get('requestId') }
     return c.json(showGrant(await revokeGrant(context, asked, giver)), 200)
+  })
+
+  app.openapi(timeZoneRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'admin')
+    const asked = {
+      organizationId: organizationFor(principal, c.req.valid('param').id),
+      timeZone: c.req.valid('json').time_zone,
+    }
+    const giver = { actor: actorOf(principal), requestId: c.get('requestId') }
+    return c.json({ time_zone: await setTimeZone(context, asked, giver) }, 200)
   })
 }
 

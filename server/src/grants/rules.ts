@@ -113,6 +113,8 @@ export type PlanTerms = {
   readonly anchor: Instant
   readonly currentPeriodStart: Instant | null
   readonly currentPeriodEnd: Instant | null
+  /** Of calendar periods: the organization's own, else the catalog's. */
+  readonly timeZone: string
 }
 
 const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = { amount: 0n, period: 'billing_cycle', limit: 'hard' }
@@ -128,7 +130,7 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
   const { amount, period, limit } = allowance ?? NOTHING_INCLUDED
   const span = allowanceSpanOf(period, billingCycleOf(terms), now)
   return {
-    id: planGrantId(balanceKey, period, span.start),
+    id: planGrantId(balanceKey, period, span.name),
     balanceKey,
     period,
     planKey: terms.standing.planKey,
@@ -140,9 +142,9 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
   }
 }
 
-/** The name of a plan's allowance: balance, kind of period, start. */
-export function planGrantId(balanceKey: string, period: AllowancePeriod, start: Instant): string {
-  return `plan:${balanceKey}:${period}:${start.toISOString()}`
+/** The id of a plan's allowance: balance, kind of period, name of its span. */
+export function planGrantId(balanceKey: string, period: AllowancePeriod, name: Instant): string {
+  return `plan:${balanceKey}:${period}:${name.toISOString()}`
 }
 
 /** The kind of period in the name of a plan's allowance. */
@@ -150,10 +152,16 @@ export function periodOfPlanGrant(id: string): AllowancePeriod {
   return id.split(':')[2] as AllowancePeriod
 }
 
-function billingCycleOf({ standing, anchor, currentPeriodStart: start, currentPeriodEnd: end }: PlanTerms): BillingCycle {
+function billingCycleOf({
+  standing,
+  anchor,
+  currentPeriodStart: start,
+  currentPeriodEnd: end,
+  timeZone,
+}: PlanTerms): BillingCycle {
   // A subscription that ended leaves its last period on the account; what counts then is the organization's own month.
   const subscribed = standing.state !== 'free' && start !== null && end !== null && start < end
-  return { anchor, current: subscribed ? { start, end } : null }
+  return { anchor, current: subscribed ? { start, end } : null, timeZone }
 }
 
 /** The grant as it is first stored. */
@@ -182,7 +190,12 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
 
 /** Whether a stored grant carries the plan's present terms. */
 export function hasTermsOf(grant: Grant, plan: PlanGrant): boolean {
-  return isOfPlan(grant, plan) && timeOf(grant.expiresAt) === timeOf(plan.span.end) && grant.amount === amountUnder(grant, plan)
+  return isOfPlan(grant, plan) && hasSpanOf(grant, plan) && grant.amount === amountUnder(grant, plan)
+}
+
+/** A period that stands while the time zone changes keeps its name, and starts and ends at other moments. */
+function hasSpanOf(grant: Grant, { span }: PlanGrant): boolean {
+  return timeOf(grant.expiresAt) === timeOf(span.end) && grant.startsAt.getTime() === span.start.getTime()
 }
 
 function isOfPlan(grant: Grant, plan: PlanGrant): boolean {

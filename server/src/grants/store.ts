@@ -8,6 +8,8 @@ export type AccountRow = {
   readonly organizationId: string
   readonly organizationCreatedAt: Instant
   readonly testClockNow: Instant | null
+  /** null is the catalog's. */
+  readonly timeZone: string | null
   readonly planKey: string
   readonly catalogVersion: number
   readonly subscriptionStatus: SubscriptionStatus | null
@@ -25,7 +27,7 @@ export type AccountRow = {
 export type DefaultTerms = { readonly planKey: string; readonly catalogVersion: number }
 
 const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationCreatedAt", o.test_clock_now as "testClockNow",
-  a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
+  o.time_zone as "timeZone",   a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
   a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
   a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
   a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt"`
@@ -77,6 +79,11 @@ export async function insertMissingAccounts(
      on conflict (organization_id) do nothing`,
     [organizationIds, terms.planKey, terms.catalogVersion, terms.now],
   )
+}
+
+/** The caller holds the account's lock. */
+export async function updateTimeZone(tx: Queryable, organizationId: string, timeZone: string | null): Promise<void> {
+  await tx.query('update organizations set time_zone = $2 where id = $1', [organizationId, timeZone])
 }
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",

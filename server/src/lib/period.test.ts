@@ -1,6 +1,17 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addMonths, anchoredMonthOf, calendarDayOf, calendarMonthOf, calendarYearOf, DAY_MS, parseDuration } from './period.ts'
+import { DomainError } from './errors.ts'
+import {
+  addMonths,
+  anchoredMonthOf,
+  calendarDayOf,
+  calendarMonthOf,
+  calendarPeriodOf,
+  calendarYearOf,
+  DAY_MS,
+  parseDuration,
+  readTimeZone,
+} from './period.ts'
 
 const instant = fc.date({ min: new Date('2000-01-01T00:00:00Z'), max: new Date('2099-12-31T23:59:59Z'), noInvalidDate: true })
 
@@ -37,6 +48,73 @@ describe('periods', () => {
         expect(anchoredMonthOf(anchor, new Date(period.end.getTime() - 1))).toEqual(period)
       }),
     )
+  })
+})
+
+describe('calendar periods of a time zone', () => {
+  const at = (text: string): Date => new Date(text)
+  const spans = (unit: 'day' | 'month' | 'year', zone: string, now: string): string[] => {
+    const { start, end, date } = calendarPeriodOf(unit, zone, at(now))
+    return [start.toISOString(), end.toISOString(), date.toISOString().slice(0, 10)]
+  }
+
+  it('begin at local midnight, and a month with a change of the clock is an hour shorter or longer', () => {
+    expect(spans('month', 'Europe/Berlin', '2026-03-10T12:00:00Z')).toEqual([
+      '2026-02-28T23:00:00.000Z',
+      '2026-03-31T22:00:00.000Z',
+      '2026-03-01',
+    ])
+    expect(spans('day', 'Europe/Berlin', '2026-03-29T12:00:00Z')).toEqual([
+      '2026-03-28T23:00:00.000Z',
+      '2026-03-29T22:00:00.000Z',
+      '2026-03-29',
+    ])
+    expect(spans('year', 'Pacific/Kiritimati', '2025-12-31T10:00:00Z')).toEqual([
+      '2025-12-31T10:00:00.000Z',
+      '2026-12-31T10:00:00.000Z',
+      '2026-01-01',
+    ])
+  })
+
+  it('begin with the first moment of a date whose midnight the clock leaps over', () => {
+    expect(spans('day', 'America/Sao_Paulo', '2018-11-04T12:00:00Z')).toEqual([
+      '2018-11-04T03:00:00.000Z',
+      '2018-11-05T02:00:00.000Z',
+      '2018-11-04',
+    ])
+  })
+
+  it('leave out a date that a zone never had', () => {
+    expect(spans('day', 'Pacific/Apia', '2011-12-30T09:59:59.999Z')[2]).toBe('2011-12-29')
+    expect(spans('day', 'Pacific/Apia', '2011-12-30T10:00:00Z')[2]).toBe('2011-12-31')
+  })
+
+  it('do not begin twice where the clock is put back over midnight', () => {
+    // In St. John's, until 2011, the clock was put back at 00:01: midnight came, went, and came again.
+    expect(spans('day', 'America/St_Johns', '2010-11-07T02:30:30Z')[2]).toBe('2010-11-07')
+    expect(spans('day', 'America/St_Johns', '2010-11-07T03:00:00Z')[2]).toBe('2010-11-07')
+  })
+
+  it('hold the moment, meet without gap or overlap, and never come twice, in every zone of the last half century', () => {
+    const zone = fc.constantFrom(...Intl.supportedValuesOf('timeZone'))
+    const moment = fc.date({ min: at('1970-01-02T00:00:00Z'), max: at('2040-01-01T00:00:00Z'), noInvalidDate: true })
+    fc.assert(
+      fc.property(fc.constantFrom('day', 'month', 'year' as const), zone, moment, (unit, timeZone, now) => {
+        const period = calendarPeriodOf(unit, timeZone, now)
+        expect(period.start <= now && now < period.end).toBe(true)
+        const next = calendarPeriodOf(unit, timeZone, period.end)
+        expect(next.start).toEqual(period.end)
+        expect(next.date > period.date).toBe(true)
+        expect(calendarPeriodOf(unit, timeZone, new Date(period.end.getTime() - 1))).toEqual(period)
+        expect(calendarPeriodOf(unit, timeZone, period.start)).toEqual(period)
+      }),
+    )
+  })
+
+  it('are asked for by IANA names only', () => {
+    expect(readTimeZone('europe/berlin')).toBe('Europe/Berlin')
+    expect(readTimeZone('UTC')).toBe('UTC')
+    for (const text of ['', '+02:00', 'Berlin', 'Mars/Olympus']) expect(() => readTimeZone(text)).toThrow(DomainError)
   })
 })
 

@@ -1,3 +1,4 @@
+import { Temporal } from 'temporal-polyfill'
 import type { Instant } from './clock.ts'
 import { DomainError } from './errors.ts'
 
@@ -26,6 +27,66 @@ export function calendarDayOf(now: Instant): Period {
 export function calendarYearOf(now: Instant): Period {
   const year = now.getUTCFullYear()
   return { start: new Date(Date.UTC(year, 0, 1)), end: new Date(Date.UTC(year + 1, 0, 1)) }
+}
+
+export type CalendarUnit = 'day' | 'month' | 'year'
+
+/**
+ * A period of somebody's calendar. `date` is the local date on which it begins, written as midnight UTC: it names the period in
+ * whatever zone it is looked at, so that "November" stays one and the same period when the zone changes.
+ */
+export type CalendarPeriod = Period & { readonly date: Instant }
+
+const UTC_PERIODS = { day: calendarDayOf, month: calendarMonthOf, year: calendarYearOf } as const
+
+// The polyfill takes some 50 µs for what is asked at every use; a period is asked for until it is over.
+const lastPeriods = new Map<string, CalendarPeriod>()
+
+/**
+ * The calendar day, month or year of a time zone that holds `now`. Periods meet without gap or overlap: one begins with the first
+ * moment of its first date. A date that the zone never had (Samoa's 2011-12-30) is no period, and where a clock is put back over
+ * midnight the date does not begin twice.
+ * @param timeZone an IANA name that `readTimeZone` has accepted
+ */
+export function calendarPeriodOf(unit: CalendarUnit, timeZone: string, now: Instant): CalendarPeriod {
+  if (timeZone === 'UTC') {
+    const period = UTC_PERIODS[unit](now)
+    return { ...period, date: period.start }
+  }
+  const name = `${unit} ${timeZone}`
+  const last = lastPeriods.get(name)
+  if (last && last.start <= now && now < last.end) return last
+  const period = zonedPeriodOf(unit, timeZone, now)
+  lastPeriods.set(name, period)
+  return period
+}
+
+function zonedPeriodOf(unit: CalendarUnit, timeZone: string, now: Instant): CalendarPeriod {
+  const beginOf = (date: Temporal.PlainDate): Instant => new Date(date.toZonedDateTime(timeZone).epochMilliseconds)
+  const local = Temporal.Instant.fromEpochMilliseconds(now.getTime()).toZonedDateTimeISO(timeZone).toPlainDate()
+  let first = unit === 'day' ? local : unit === 'month' ? local.with({ day: 1 }) : local.with({ month: 1, day: 1 })
+  for (;;) {
+    const next = first.add({ [`${unit}s`]: 1 })
+    const end = beginOf(next)
+    if (now < end) return { start: beginOf(first), end, date: new Date(`${first.toString()}T00:00:00.000Z`) }
+    // The clock was put back over midnight: the date that is read again was over already.
+    first = next
+  }
+}
+
+/**
+ * The IANA name of a time zone in its usual spelling.
+ * @throws DomainError `invalid_request` for what is none, offsets such as +02:00 included: they know no summer time
+ */
+export function readTimeZone(text: string): string {
+  try {
+    if (/^[A-Za-z]/.test(text)) return new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions().timeZone
+  } catch {
+    // Said below, as for an offset.
+  }
+  throw new DomainError('invalid_request', `"${text}" is no time zone; write an IANA name such as Europe/Berlin.`, {
+    field: 'time_zone',
+  })
 }
 
 /** The start of the hour in UTC that holds `now`. */

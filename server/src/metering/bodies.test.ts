@@ -10,6 +10,7 @@ test('the text of an answer, written directly, is the JSON of its body', () => {
   const instant = fc.date({ min: new Date('1970-01-01'), max: new Date('2200-01-01'), noInvalidDate: true })
   const balance = fc.record({
     balanceKey: text,
+    planGrantId: fc.constant('plan:credits:day:2026-01-01T00:00:00.000Z'),
     planKey: text,
     amount: maybe(quantity),
     used: quantity,

@@ -1,16 +1,7 @@
 import type { ClientBase } from 'pg'
 import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, timeOf, type GrantsContext, type WantedGrant } from '../grants/actions.ts'
-import {
-  hasTermsOf,
-  isActiveAt,
-  meterOf,
-  planGrantId,
-  type Draw,
-  type Grant,
-  type GrantName,
-  type PlanTerms,
-} from '../grants/rules.ts'
+import { hasTermsOf, isActiveAt, meterOf, type Draw, type Grant, type GrantName, type PlanTerms } from '../grants/rules.ts'
 import {
   findActiveGrants,
   findGrantsAt,
@@ -139,7 +130,7 @@ export async function gather(tx: ClientBase, gathered: Gathering, requests: read
 
 /** The plan's allowance of an event's period, as a draw of nothing. */
 function periodOf({ after }: UsageEvent): Draw {
-  return { grantId: planGrantId(after.balanceKey, after.period, after.periodStart), amount: 0n, overage: 0n }
+  return { grantId: after.planGrantId, amount: 0n, overage: 0n }
 }
 
 /** The reservations that are settled or released here. */

@@ -1,13 +1,5 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
-import {
-  isActiveAt,
-  periodOfPlanGrant,
-  planGrantId,
-  planGrantOf,
-  type Grant,
-  type PlanGrant,
-  type PlanTerms,
-} from '../grants/rules.ts'
+import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -73,9 +65,9 @@ export class OrganizationLedger {
 
   /** The grants among which an event was drawn: those of its own period. */
   bookOf({ occurredAt, after }: Pick<UsageEvent, 'occurredAt' | 'after'>): BalanceBook {
-    const id = planGrantId(after.balanceKey, after.period, after.periodStart)
-    if (id === this.planGrant(after.balanceKey).id) return this.currentBook(after.balanceKey)
-    return this.#pastBook(this.lineOf(id), occurredAt)
+    const { balanceKey, planGrantId } = after
+    if (planGrantId === this.planGrant(balanceKey).id) return this.currentBook(balanceKey)
+    return this.#pastBook(this.lineOf(planGrantId), occurredAt)
   }
 
   #pastBook(plan: GrantLine, at: Instant): BalanceBook {
@@ -127,6 +119,7 @@ export function snapshotOf(book: BalanceBook, meter: string | null): BalanceSnap
   const { grant } = book.plan
   return {
     balanceKey: grant.balanceKey,
+    planGrantId: grant.id,
     planKey: grant.planKey ?? '',
     ...book.totalsFor(meter),
     period: periodOfPlanGrant(grant.id),

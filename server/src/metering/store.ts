@@ -65,7 +65,8 @@ export async function unclaimKeys(tx: Queryable, claims: readonly KeyClaim[]): P
 export type StoredDraw = readonly [string, string, string]
 
 type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
-  Omit<BalanceSnapshot, 'amount' | 'used' | 'overage' | 'reserved' | 'remaining'> & {
+  Omit<BalanceSnapshot, 'amount' | 'used' | 'overage' | 'reserved' | 'remaining' | 'planGrantId'> & {
+    readonly planGrant: string | null
     readonly draws: readonly StoredDraw[] | null
     readonly afterAmount: bigint | null
     readonly afterUsed: bigint
@@ -77,7 +78,7 @@ const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_a
   e.idempotency_key as "idempotencyKey", e.meter, e.quantity, e.occurred_at as "occurredAt", e.dated, e.properties, e.counted,
   e.drawn, e.overage, e.draws, e.refusal, e.reservation_id as "reservationId", e.held_until as "heldUntil", e.corrects,
   e.balance as "balanceKey", e.plan_key as "planKey", e.period, e.period_start as "periodStart", e.period_end as "periodEnd",
-  e.after_amount as "afterAmount", e.after_used as "afterUsed", e.after_overage as "afterOverage",
+  e.plan_grant as "planGrant", e.after_amount as "afterAmount", e.after_used as "afterUsed", e.after_overage as "afterOverage",
   e.after_reserved as "afterReserved"`
 
 /** The events of keys that were claimed by somebody else before. */
@@ -140,17 +141,20 @@ function eventOf(row: EventRow): UsageEvent {
     period,
     periodStart,
     periodEnd,
+    planGrant,
     afterAmount,
     afterUsed,
     afterOverage,
     afterReserved,
     ...rest
   } = row
+  const planGrantId = planGrant ?? usualPlanGrantId(row)
   return {
     ...rest,
-    draws: draws === null ? planDraws(row) : drawsOf(draws),
+    draws: draws === null ? planDraws(row, planGrantId) : drawsOf(draws),
     after: {
       balanceKey,
+      planGrantId,
       planKey,
       amount: afterAmount,
       used: afterUsed,
@@ -164,17 +168,19 @@ function eventOf(row: EventRow): UsageEvent {
   }
 }
 
+/** The plan's allowance that a period names by its start; in another time zone than UTC it has a name of its own. */
+function usualPlanGrantId({ balanceKey, period, periodStart }: Pick<BalanceSnapshot, 'balanceKey' | 'period' | 'periodStart'>) {
+  return planGrantId(balanceKey, period, periodStart)
+}
+
 /** The draws of an event that took everything from the plan's allowance, which is most of them. */
-function planDraws(row: EventRow): Draw[] {
-  if (row.drawn === 0n) return []
-  const grantId = planGrantId(row.balanceKey, row.period, row.periodStart)
-  return [{ grantId, amount: row.drawn - row.overage, overage: row.overage }]
+function planDraws({ drawn, overage }: EventRow, grantId: string): Draw[] {
+  return drawn === 0n ? [] : [{ grantId, amount: drawn - overage, overage }]
 }
 
 function isPlanDrawAlone({ draws, after }: UsageEvent): boolean {
   const [only] = draws
-  if (draws.length !== 1 || !only) return draws.length === 0
-  return only.grantId === planGrantId(after.balanceKey, after.period, after.periodStart)
+  return draws.length === 0 || (draws.length === 1 && only?.grantId === after.planGrantId)
 }
 
 /** Draws as they were read. */
@@ -196,7 +202,7 @@ export function insertEvents(tx: ClientBase, events: readonly UsageEvent[]): Pro
     tx,
     `usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties, counted,
       drawn, overage, draws, refusal, reservation_id, held_until, corrects, balance, plan_key, period, period_start, period_end,
-      after_amount, after_used, after_overage, after_reserved)`,
+      plan_grant, after_amount, after_used, after_overage, after_reserved)`,
     events.map(toCopiedEvent),
   )
 }
@@ -227,6 +233,7 @@ function toCopiedEvent(event: UsageEvent): CopyRow {
     after.period,
     after.periodStart,
     after.periodEnd,
+    after.planGrantId === usualPlanGrantId(after) ? null : after.planGrantId,
     after.amount,
     after.used,
     after.overage,

@@ -64,6 +64,8 @@ export type RefusalCode = 'quota_exceeded' | 'not_included' | 'suspended' | 'pau
 /** A balance as one answer sees it: the sum over the grants that counted. */
 export type BalanceSnapshot = {
   readonly balanceKey: string
+  /** The plan's allowance of the period. */
+  readonly planGrantId: string
   readonly planKey: string
   /** Granted in all, less what was revoked; null is unlimited. */
   readonly amount: Quantity | null

@@ -5,6 +5,7 @@ import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newOrganizationId, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
+import { readTimeZone } from '../lib/period.ts'
 import { findOrganization, insertOrganization, type Organization } from './store.ts'
 
 export type OrganizationsContext = {
@@ -29,6 +30,8 @@ export type OrganizationInput = {
   readonly name: string
   readonly email: string
   readonly testClock: boolean
+  /** The IANA name of its calendar periods' zone; without it, the catalog's. */
+  readonly timeZone?: string | undefined
 }
 
 /**
@@ -67,7 +70,8 @@ async function insertWithAccount(
 ): Promise<boolean> {
   const now = context.clock.now()
   const { id, name, email } = input
-  if (!(await insertOrganization(tx, { id, name, email, createdAt: now }))) return false
+  const timeZone = input.timeZone === undefined ? null : readTimeZone(input.timeZone)
+  if (!(await insertOrganization(tx, { id, name, email, timeZone, createdAt: now }))) return false
   await context.onCreated(tx, { organizationId: id, now })
   await insertAuditEntry(tx, {
     organizationId: id,
@@ -75,7 +79,7 @@ async function insertWithAccount(
     action: 'organization.created',
     target: id,
     before: null,
-    after: { name, email, test_clock: input.testClock },
+    after: { name, email, test_clock: input.testClock, time_zone: timeZone },
     at: now,
   })
   return true

@@ -27,6 +27,7 @@ const organizationSchema = z
       .object({ id: z.string(), now: z.iso.datetime().nullable() })
       .nullable()
       .meta({ description: 'The test clock on which it lives, and its time there.' }),
+    time_zone: z.string().nullable().meta({ description: 'Of its calendar periods; null is the catalog’s.' }),
     created_at: z.iso.datetime(),
   })
   .openapi('Organization')
@@ -69,6 +70,7 @@ const createOrganizationRoute = createRoute({
             id: idSchema.optional(),
             name: z.string().trim().min(1).max(200),
             email: z.email().max(320),
+            time_zone: z.string().max(64).optional().meta({ description: 'IANA name of the zone of its calendar periods.' }),
             test_clock: z.boolean().default(false).meta({ description: 'Whether it lives on a Stripe test clock of its own.' }),
           }),
         },
@@ -148,8 +150,9 @@ const revokeKeyRoute = createRoute({
 export function registerOrganizationRoutes(app: App, context: OrganizationsContext): void {
   app.openapi(createOrganizationRoute, async (c) => {
     const principal = requireOperator(c.get('principal'))
-    const { id, name, email, test_clock: testClock } = c.req.valid('json')
-    const { organization, created } = await createOrganization(context, { id, name, email, testClock }, askerOf(c, principal))
+    const { id, name, email, test_clock: testClock, time_zone: timeZone } = c.req.valid('json')
+    const input = { id, name, email, testClock, timeZone }
+    const { organization, created } = await createOrganization(context, input, askerOf(c, principal))
     return c.json(showOrganization(organization), created ? 201 : 200)
   })
 
@@ -212,6 +215,7 @@ function showOrganization(organization: Organization) {
       organization.testClockId === null
         ? null
         : { id: organization.testClockId, now: organization.testClockNow?.toISOString() ?? null },
+    time_zone: organization.timeZone,
     created_at: organization.createdAt.toISOString(),
   }
 }

@@ -9,20 +9,23 @@ export type Organization = {
   readonly stripeCustomerId: string | null
   readonly testClockId: string | null
   readonly testClockNow: Instant | null
+  /** Of its calendar periods; null is the catalog's. */
+  readonly timeZone: string | null
   readonly createdAt: Instant
 }
 
 const COLUMNS = `id, name, email, stripe_customer_id as "stripeCustomerId", stripe_test_clock_id as "testClockId",
-  test_clock_now as "testClockNow", created_at as "createdAt"`
+  test_clock_now as "testClockNow", time_zone as "timeZone", created_at as "createdAt"`
 
 /** Answers false when the id is taken. */
 export async function insertOrganization(
   tx: Queryable,
-  organization: Pick<Organization, 'id' | 'name' | 'email' | 'createdAt'>,
+  organization: Pick<Organization, 'id' | 'name' | 'email' | 'timeZone' | 'createdAt'>,
 ): Promise<boolean> {
   const inserted = await tx.query(
-    'insert into organizations (id, name, email, created_at) values ($1, $2, $3, $4) on conflict (id) do nothing',
-    [organization.id, organization.name, organization.email, organization.createdAt],
+    `insert into organizations (id, name, email, time_zone, created_at) values ($1, $2, $3, $4, $5)
+     on conflict (id) do nothing`,
+    [organization.id, organization.name, organization.email, organization.timeZone, organization.createdAt],
   )
   return inserted.rowCount === 1
 }

@@ -1,0 +1,35 @@
+import { pino } from 'pino'
+import { beforeAll } from 'vitest'
+import type { Principal } from '../src/auth/principal.ts'
+import { createApp, type App } from '../src/http/app.ts'
+import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
+
+export type Answered = { readonly status: number; readonly headers: Headers; readonly body: Record<string, unknown> }
+
+/**
+ * Calls routes without a server around them: as the operator, or as an organization whose key may do everything.
+ * @param register called before the tests of the file, when its database is there
+ */
+export function testRoutes(register: (app: App) => void) {
+  let app: App
+  beforeAll(() => {
+    app = createApp({
+      log: pino({ level: 'silent' }),
+      authenticate: async (request): Promise<Principal | null> => {
+        const name = request.headers.get('x-api-key')
+        if (name === null) return null
+        if (name === 'operator') return { kind: 'operator', name: 'test' }
+        return { kind: 'api_key', keyId: 'key' as ApiKeyId, organizationId: name as OrganizationId, scopes: ['admin'] }
+      },
+      register: [register],
+    })
+  })
+  return async (method: string, path: string, body?: unknown, as = 'operator'): Promise<Answered> => {
+    const response = await app.request(path, {
+      method,
+      headers: { 'x-api-key': as, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> }
+  }
+}
