@@ -1,4 +1,4 @@
-import type { CatalogDefinition } from '../../server/src/catalog/normalize.ts'
+import type { CatalogDefinition } from '../../server/src/catalog/schema.ts'
 
 /** A quota so large that no run uses it up: what is measured is counting, not refusing. */
 export const BENCH_CATALOG: CatalogDefinition = {

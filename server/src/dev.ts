@@ -86,7 +86,7 @@ async function startParts(
   const [databaseUrl, stripe, catalog] = await allOrNothing([
     startDatabase(config, { directory, parts, tell }),
     startStripe(config, { directory, parts, port: server.port }),
-    importCatalogDefinition(options.catalogPath ?? config.TOLLGATE_CATALOG),
+    importCatalogDefinition(options.catalogPath ?? config.TOLLGATE_CATALOG, config.variables),
   ])
   const tollgate = createTollgate({
     ...optionsOfConfig(config),

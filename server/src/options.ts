@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { CatalogDefinition } from './catalog/normalize.ts'
+import type { CatalogDefinition } from './catalog/schema.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './lib/clock.ts'
 

@@ -1,4 +1,4 @@
-import type { CatalogDefinition } from '../src/catalog/normalize.ts'
+import type { CatalogDefinition } from '../src/catalog/schema.ts'
 
 /** One meter with a quota that the calls of the crash tests outgrow. */
 export const CRASH_CATALOG: CatalogDefinition = {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from '../src/catalog/registry.ts'
-import type { CatalogDefinition } from '../src/catalog/normalize.ts'
+import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { reconcilePlanGrants, type GrantsContext } from '../src/grants/actions.ts'
 import { ManualClock } from '../src/lib/clock.ts'
 import { createMetering, type Metering } from '../src/metering/metering.ts'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import { normalizeCatalog, type CatalogDefinition } from '../src/catalog/normalize.ts'
+import { normalizeCatalog } from '../src/catalog/normalize.ts'
+import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { openedGrant, partsOf, planGrantOf, type Grant, type PlanTerms } from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'

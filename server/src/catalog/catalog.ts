@@ -1,12 +1,17 @@
 import type { Quantity } from '../lib/quantity.ts'
+import type { UnitAmount } from '../lib/unit-amount.ts'
 import type { Aggregation, AllowancePeriod, PriceInterval } from './define.ts'
 
 /** A billing.config.ts after validation: every default filled in, every quantity exact. Plain data, JSON apart from bigints. */
 export type Catalog = {
   readonly currency: string
+  /** IANA name; days, calendar months and years begin in it. */
+  readonly timeZone: string
   readonly meters: ReadonlyMap<string, Meter>
   readonly balances: ReadonlyMap<string, Balance>
   readonly plans: ReadonlyMap<string, Plan>
+  readonly topUps: ReadonlyMap<string, TopUp>
+  readonly addOns: ReadonlyMap<string, AddOn>
   readonly defaultPlanKey: string
 }
 
@@ -16,6 +21,10 @@ export type Meter = {
   readonly unit: string
   readonly aggregation: Aggregation
   readonly uniqueBy: string | null
+  /** Properties by which reports can be split. */
+  readonly groupBy: readonly string[]
+  /** By property, the values that count; an event that lacks one of them is not counted. Empty counts all. */
+  readonly filter: ReadonlyMap<string, ReadonlySet<string>>
   /** The balance its use is drawn from: a credit pool that lists the meter, else the meter's own key. */
   readonly balanceKey: string
   /** What one unit of the meter draws from that balance. */
@@ -32,6 +41,8 @@ export type Plan = {
   readonly purchasable: boolean
   readonly prices: ReadonlyMap<PriceInterval, PlanPrice>
   readonly allowances: ReadonlyMap<string, Allowance>
+  /** By meter. */
+  readonly rateLimits: ReadonlyMap<string, RateLimit>
 }
 
 export type PlanPrice = { readonly interval: PriceInterval; readonly amountMinor: number; readonly priceVariable: string | null }
@@ -42,4 +53,44 @@ export type Allowance = {
   readonly amount: Quantity | null
   readonly period: AllowancePeriod
   readonly limit: 'hard' | 'soft'
+  /** What overage costs; null is nothing. */
+  readonly overage: UsagePrice | null
+  /** The most that overage may cost per period, minor units; null is any. */
+  readonly spendLimitMinor: number | null
+  readonly rollover: Rollover | null
+  /** Percent of the amount, ascending. */
+  readonly thresholds: readonly number[]
+}
+
+/** `max` null is all that is left. */
+export type Rollover = { readonly max: Quantity | null; readonly periods: number }
+
+/** At most `limit` units of the meter in each span of `seconds`. */
+export type RateLimit = { readonly limit: Quantity; readonly seconds: number }
+
+/** `upTo` null is without end; tiers ascend and the last is without end. */
+export type Tier = { readonly upTo: Quantity | null; readonly unitAmount: UnitAmount; readonly flatAmountMinor: number }
+
+export type UsagePrice =
+  | { readonly model: 'per_unit'; readonly unitAmount: UnitAmount }
+  | { readonly model: 'package'; readonly size: Quantity; readonly amountMinor: number }
+  | { readonly model: 'graduated' | 'volume'; readonly tiers: readonly Tier[] }
+
+export type TopUp = {
+  readonly key: string
+  readonly name: string
+  readonly balanceKey: string
+  readonly amount: Quantity
+  readonly priceMinor: number
+  readonly priceVariable: string | null
+  readonly expiresAfterDays: number | null
+}
+
+export type AddOn = {
+  readonly key: string
+  readonly name: string
+  readonly prices: ReadonlyMap<PriceInterval, PlanPrice>
+  /** By balance: what one of it adds to the plan's allowance of each period. */
+  readonly allowances: ReadonlyMap<string, Quantity>
+  readonly maxQuantity: number
 }

@@ -1,7 +1,12 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseQuantity } from '../lib/quantity.ts'
 import { defineBilling } from './define.ts'
-import { CatalogError, normalizeCatalog } from './normalize.ts'
+import { normalizeCatalog } from './normalize.ts'
+import { CatalogError } from './problems.ts'
+import { importCatalogDefinition } from './registry.ts'
 
 const definition = defineBilling({
   meters: { ingestion: {}, search: { unit: 'query' }, storage: {} },
@@ -60,7 +65,12 @@ describe('normalizeCatalog', () => {
       amount: parseQuantity(5),
       period: 'billing_cycle',
       limit: 'hard',
+      overage: null,
+      spendLimitMinor: null,
+      rollover: null,
+      thresholds: [50, 80, 100],
     })
+    expect(catalog.timeZone).toBe('UTC')
     expect(catalog.plans.get('pro')?.allowances.get('credits')?.amount).toBeNull()
     expect(catalog.plans.get('free')?.purchasable).toBe(false)
     expect(catalog.plans.get('pro')?.purchasable).toBe(true)
@@ -93,5 +103,113 @@ describe('normalizeCatalog', () => {
     expect(problemsOf(price)).toEqual(['plans.free.prices.monthly.amountMinor: an amount is a whole number of minor units.'])
     const period = { ...definition, plans: { free: { name: 'Free', allowances: { credits: { amount: 1, period: 'monthly' } } } } }
     expect(problemsOf(period)[0]).toMatch(/^plans\.free\.allowances\.credits\.period: /)
+  })
+})
+
+describe('limits and prices of use', () => {
+  const plan = (allowance: object, more: object = {}) => ({
+    ...definition,
+    plans: { free: { name: 'Free', allowances: { credits: allowance }, ...more } },
+  })
+  const tiers = [
+    { upTo: 1000, unitAmountMinor: '0.2' },
+    { upTo: 'infinity', unitAmountMinor: '0.1', flatAmountMinor: 5 },
+  ]
+
+  it('are exact, with every default filled in', () => {
+    const catalog = normalizeCatalog(
+      plan(
+        {
+          amount: 500,
+          limit: 'soft',
+          overage: { model: 'graduated', tiers },
+          spendLimitMinor: 10_000,
+          rollover: {},
+          thresholds: [100, 50, 100],
+        },
+        { rateLimits: { search: { limit: 60, per: 'minute' } } },
+      ),
+    )
+    expect(catalog.plans.get('free')?.allowances.get('credits')).toMatchObject({
+      overage: {
+        model: 'graduated',
+        tiers: [
+          { upTo: parseQuantity(1000), unitAmount: 200_000_000_000n, flatAmountMinor: 0 },
+          { upTo: null, unitAmount: 100_000_000_000n, flatAmountMinor: 5 },
+        ],
+      },
+      spendLimitMinor: 10_000,
+      rollover: { max: null, periods: 1 },
+      thresholds: [50, 100],
+    })
+    expect(catalog.plans.get('free')?.rateLimits.get('search')).toEqual({ limit: parseQuantity(60), seconds: 60 })
+  })
+
+  it.each([
+    [{ amount: 1, overage: { model: 'per_unit', unitAmountMinor: 1 } }, 'overage: only what has a soft limit'],
+    [
+      { amount: 'unlimited', limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 1 } },
+      'overage: only what has a soft limit',
+    ],
+    [{ amount: 1, limit: 'soft', spendLimitMinor: 5 }, 'spendLimitMinor: it limits the price of overage'],
+    [{ amount: 1, period: 'lifetime', rollover: {} }, 'rollover: an allowance that never ends'],
+    [{ amount: 1, rollover: { max: 0 } }, 'rollover.max: it must be more than 0'],
+    [
+      { amount: 1, limit: 'soft', overage: { model: 'package', size: 0, amountMinor: 1 } },
+      'overage.size: it must be more than 0',
+    ],
+    [
+      { amount: 1, limit: 'soft', overage: { model: 'volume', tiers: tiers.slice(0, 1) } },
+      "tiers.0.upTo: the last step, and no other, is up to 'infinity'",
+    ],
+    [
+      { amount: 1, limit: 'soft', overage: { model: 'volume', tiers: [tiers[0], tiers[0], tiers[1]] } },
+      'tiers.1.upTo: each step ends after',
+    ],
+    [
+      { amount: 1, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: -1 } },
+      'unitAmountMinor must be a decimal of minor units',
+    ],
+    [{ amount: 1, thresholds: [0] }, 'thresholds.0: '],
+  ])('refuses %j', (allowance, problem) => {
+    expect(problemsOf(plan(allowance)).join('\n')).toContain(problem)
+  })
+
+  it('refuses a zone, top-ups, add-ons and rate limits of what is not there', () => {
+    expect(problemsOf({ ...definition, timeZone: 'Mars/Olympus' })[0]).toContain('timeZone: an IANA time zone')
+    expect(
+      problemsOf({
+        ...definition,
+        topUps: { pack: { name: 'Pack', balance: 'coins', amount: 5, priceMinor: 100 } },
+        addOns: { pro: { name: 'More', prices: {}, allowances: { coins: 5 } } },
+        plans: { ...definition.plans, free: { name: 'Free', allowances: {}, rateLimits: { calls: { limit: 1, per: 'hour' } } } },
+      }),
+    ).toEqual([
+      'plans.free.rateLimits.calls: no meter is called "calls"; declared: ingestion, search, storage.',
+      'topUps.pack.balance: nothing that can be used up is called "coins"; declared: credits, storage.',
+      'addOns.pro.allowances.coins: nothing that can be used up is called so; declared: credits, storage.',
+      'addOns.pro: an add-on without a price cannot be bought.',
+      'addOns.pro: a plan has the same name.',
+    ])
+  })
+
+  it('makes an unknown balance of a top-up or meter of a rate limit a type error', () => {
+    const draft = { meters: { search: {} }, plans: { free: { name: 'Free', allowances: {} } }, defaultPlan: 'free' } as const
+    // @ts-expect-error "coins" can not be used up
+    const topUp = defineBilling({ ...draft, topUps: { pack: { name: 'Pack', balance: 'coins', amount: 5, priceMinor: 100 } } })
+    expect(problemsOf(topUp)).toHaveLength(1)
+  })
+})
+
+describe('a billing.config.ts', () => {
+  it('may be a function of the environment (KF-1)', async () => {
+    const path = join(await mkdtemp(join(tmpdir(), 'catalog-')), 'billing.config.ts')
+    await writeFile(
+      path,
+      `export default (variables) => ({ meters: {}, plans: { free: { name: variables.PLAN_NAME ?? 'Free', allowances: {} } }, defaultPlan: 'free' })`,
+    )
+    expect((await importCatalogDefinition(path, { PLAN_NAME: 'Gratis' })).plans['free']?.name).toBe('Gratis')
+    expect((await importCatalogDefinition(path)).plans['free']?.name).toBe('Free')
+    await rm(dirname(path), { recursive: true })
   })
 })

@@ -1,72 +1,9 @@
-import { z } from 'zod'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
-import type { Allowance, Balance, Catalog, Meter, Plan, PlanPrice } from './catalog.ts'
-
-/** What is wrong with a billing.config.ts: one sentence per problem, each with its place. */
-export class CatalogError extends Error {
-  readonly problems: readonly string[]
-
-  constructor(problems: readonly string[]) {
-    super(
-      `The catalog has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems.map((p) => `- ${p}`).join('\n')}`,
-    )
-    this.name = 'CatalogError'
-    this.problems = problems
-  }
-}
-
-const key = z
-  .string()
-  .regex(/^[a-z][a-z0-9_]{0,62}$/, 'a name is lower-case letters, digits and _, beginning with a letter, at most 63 long')
-const decimal = z.union([z.number(), z.string()])
-
-const priceSchema = z.strictObject({
-  amountMinor: z.int('an amount is a whole number of minor units').nonnegative(),
-  priceVariable: z
-    .string()
-    .regex(/^[A-Z][A-Z0-9_]*$/, 'the name of an environment variable is expected')
-    .optional(),
-})
-
-const allowanceSchema = z.strictObject({
-  amount: decimal,
-  period: z.enum(['billing_cycle', 'calendar_month', 'day', 'year', 'lifetime']).optional(),
-  limit: z.enum(['hard', 'soft']).optional(),
-})
-
-/** The form of a billing.config.ts; what refers to what is checked by `normalizeCatalog`. */
-export const catalogDefinitionSchema = z.strictObject({
-  currency: z
-    .string()
-    .regex(/^[a-z]{3}$/, 'a currency is a lower-case ISO 4217 code such as usd')
-    .optional(),
-  meters: z.record(
-    key,
-    z.strictObject({
-      name: z.string().optional(),
-      unit: z.string().optional(),
-      aggregation: z.enum(['count', 'sum', 'max', 'latest', 'unique']).optional(),
-      uniqueBy: z.string().optional(),
-    }),
-  ),
-  credits: z
-    .record(key, z.strictObject({ name: z.string().optional(), unit: z.string().optional(), costs: z.record(key, decimal) }))
-    .optional(),
-  plans: z.record(
-    key,
-    z.strictObject({
-      name: z.string().min(1),
-      description: z.string().optional(),
-      prices: z.strictObject({ monthly: priceSchema.optional(), yearly: priceSchema.optional() }).optional(),
-      purchasable: z.boolean().optional(),
-      allowances: z.record(key, allowanceSchema),
-    }),
-  ),
-  defaultPlan: z.string(),
-})
-
-/** A catalog definition as data, before its names have been checked against each other. */
-export type CatalogDefinition = z.infer<typeof catalogDefinitionSchema>
+import type { AddOn, Allowance, Balance, Catalog, Meter, Plan, TopUp } from './catalog.ts'
+import type { CatalogDefinition } from './schema.ts'
+import { catalogDefinitionSchema } from './schema.ts'
+import { normalizeAllowance, normalizePrices, normalizeRateLimits } from './normalize-plan.ts'
+import { CatalogError, list, readPositive, readQuantity } from './problems.ts'
 
 /**
  * Checks a definition and fills in its defaults. Pure.
@@ -83,12 +20,23 @@ export function normalizeCatalog(input: unknown): Catalog {
   const balances = normalizeBalances(definition, meters)
   const plans = new Map<string, Plan>()
   for (const [planKey, plan] of Object.entries(definition.plans))
-    plans.set(planKey, normalizePlan(planKey, plan, balances, problems))
+    plans.set(planKey, normalizePlan(planKey, plan, { meters, balances }, problems))
   if (!plans.has(definition.defaultPlan)) {
     problems.push(`defaultPlan: no plan is called "${definition.defaultPlan}"; declared: ${list(plans.keys())}.`)
   }
+  const topUps = normalizeTopUps(definition, { meters, balances }, problems)
+  const addOns = normalizeAddOns(definition, { meters, balances }, problems)
   if (problems.length > 0) throw new CatalogError(problems)
-  return { currency: definition.currency ?? 'usd', meters, balances, plans, defaultPlanKey: definition.defaultPlan }
+  return {
+    currency: definition.currency ?? 'usd',
+    timeZone: definition.timeZone ?? 'UTC',
+    meters,
+    balances,
+    plans,
+    topUps,
+    addOns,
+    defaultPlanKey: definition.defaultPlan,
+  }
 }
 
 function normalizeMeters(definition: CatalogDefinition, problems: string[]): Map<string, Meter> {
@@ -106,6 +54,8 @@ function normalizeMeters(definition: CatalogDefinition, problems: string[]): Map
       unit: meter.unit ?? meterKey,
       aggregation,
       uniqueBy: meter.uniqueBy ?? null,
+      groupBy: [...new Set(meter.groupBy)],
+      filter: new Map(Object.entries(meter.filter ?? {}).map(([property, values]) => [property, new Set(values)])),
       balanceKey: meterKey,
       cost: parseQuantity(1),
     })
@@ -149,31 +99,20 @@ function normalizeBalances(definition: CatalogDefinition, meters: ReadonlyMap<st
   return balances
 }
 
+type PlanPlace = { readonly meters: ReadonlyMap<string, Meter>; readonly balances: ReadonlyMap<string, Balance> }
+
 function normalizePlan(
   planKey: string,
   plan: CatalogDefinition['plans'][string],
-  balances: ReadonlyMap<string, Balance>,
+  { meters, balances }: PlanPlace,
   problems: string[],
 ): Plan {
-  const prices = new Map<PlanPrice['interval'], PlanPrice>()
-  for (const interval of ['monthly', 'yearly'] as const) {
-    const price = plan.prices?.[interval]
-    if (price) prices.set(interval, { interval, amountMinor: price.amountMinor, priceVariable: price.priceVariable ?? null })
-  }
+  const prices = normalizePrices(plan.prices)
   const allowances = new Map<string, Allowance>()
   for (const [balanceKey, allowance] of Object.entries(plan.allowances)) {
     const place = `plans.${planKey}.allowances.${balanceKey}`
-    if (!balances.has(balanceKey)) {
-      problems.push(`${place}: nothing that can be used up is called "${balanceKey}"; declared: ${list(balances.keys())}.`)
-      continue
-    }
-    const amount = allowance.amount === 'unlimited' ? null : readQuantity(allowance.amount, `${place}.amount`, problems)
-    allowances.set(balanceKey, {
-      balanceKey,
-      amount,
-      period: allowance.period ?? 'billing_cycle',
-      limit: allowance.limit ?? 'hard',
-    })
+    if (balances.has(balanceKey)) allowances.set(balanceKey, normalizeAllowance(balanceKey, allowance, place, problems))
+    else problems.push(`${place}: nothing that can be used up is called "${balanceKey}"; declared: ${list(balances.keys())}.`)
   }
   if (plan.purchasable === true && prices.size === 0)
     problems.push(`plans.${planKey}: a plan without a price cannot be purchasable.`)
@@ -184,20 +123,50 @@ function normalizePlan(
     purchasable: plan.purchasable ?? prices.size > 0,
     prices,
     allowances,
+    rateLimits: normalizeRateLimits(plan.rateLimits, meters, `plans.${planKey}.rateLimits`, problems),
   }
 }
 
-function readQuantity(input: number | string, place: string, problems: string[]): Quantity {
-  try {
-    const quantity = parseQuantity(input, place)
-    if (quantity < 0n) problems.push(`${place}: a negative amount means nothing here.`)
-    return quantity
-  } catch (error) {
-    problems.push(error instanceof Error ? error.message : String(error))
-    return 0n
+function normalizeTopUps(definition: CatalogDefinition, { balances }: PlanPlace, problems: string[]): Map<string, TopUp> {
+  const topUps = new Map<string, TopUp>()
+  for (const [topUpKey, topUp] of Object.entries(definition.topUps ?? {})) {
+    const place = `topUps.${topUpKey}`
+    if (!balances.has(topUp.balance)) {
+      problems.push(
+        `${place}.balance: nothing that can be used up is called "${topUp.balance}"; declared: ${list(balances.keys())}.`,
+      )
+    }
+    topUps.set(topUpKey, {
+      key: topUpKey,
+      name: topUp.name,
+      balanceKey: topUp.balance,
+      amount: readPositive(topUp.amount, `${place}.amount`, problems),
+      priceMinor: topUp.priceMinor,
+      priceVariable: topUp.priceVariable ?? null,
+      expiresAfterDays: topUp.expiresAfterDays ?? null,
+    })
   }
+  return topUps
 }
 
-function list(names: Iterable<string>): string {
-  return [...names].join(', ') || 'none'
+function normalizeAddOns(definition: CatalogDefinition, { balances }: PlanPlace, problems: string[]): Map<string, AddOn> {
+  const addOns = new Map<string, AddOn>()
+  for (const [addOnKey, addOn] of Object.entries(definition.addOns ?? {})) {
+    const place = `addOns.${addOnKey}`
+    const allowances = new Map<string, Quantity>()
+    for (const [balanceKey, amount] of Object.entries(addOn.allowances ?? {})) {
+      if (balances.has(balanceKey)) {
+        allowances.set(balanceKey, readPositive(amount, `${place}.allowances.${balanceKey}`, problems))
+      } else {
+        problems.push(
+          `${place}.allowances.${balanceKey}: nothing that can be used up is called so; declared: ${list(balances.keys())}.`,
+        )
+      }
+    }
+    const prices = normalizePrices(addOn.prices)
+    if (prices.size === 0) problems.push(`${place}: an add-on without a price cannot be bought.`)
+    if (definition.plans[addOnKey] !== undefined) problems.push(`${place}: a plan has the same name.`)
+    addOns.set(addOnKey, { key: addOnKey, name: addOn.name, prices, allowances, maxQuantity: addOn.maxQuantity ?? 1000 })
+  }
+  return addOns
 }

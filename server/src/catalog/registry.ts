@@ -4,7 +4,10 @@ import { pathToFileURL } from 'node:url'
 import type { ClientBase, Pool } from 'pg'
 import type { Instant } from '../lib/clock.ts'
 import type { Catalog } from './catalog.ts'
-import { CatalogError, catalogDefinitionSchema, normalizeCatalog, type CatalogDefinition } from './normalize.ts'
+import type { CatalogVariables } from './define.ts'
+import { normalizeCatalog } from './normalize.ts'
+import { CatalogError } from './problems.ts'
+import { catalogDefinitionSchema, type CatalogDefinition } from './schema.ts'
 
 type Queryable = Pick<Pool | ClientBase, 'query'>
 
@@ -19,18 +22,37 @@ export type CatalogRegistry = {
 }
 
 /**
- * Imports the default export of a billing.config.ts.
- * @throws CatalogError when the file cannot be imported or exports nothing
+ * Imports the default export of a billing.config.ts: a definition, or a function that makes one from the environment.
+ * @throws CatalogError when the file cannot be imported, exports nothing, or what it exports is no catalog
  */
-export async function importCatalogDefinition(path: string): Promise<CatalogDefinition> {
+export async function importCatalogDefinition(path: string, variables: CatalogVariables = {}): Promise<CatalogDefinition> {
   const url = pathToFileURL(resolve(path)).href
   const module: { default?: unknown } = await import(url).catch((error: unknown) => {
-    throw new CatalogError([`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}.`])
+    throw cannotLoad(path, error)
   })
   if (module.default === undefined)
     throw new CatalogError([`${path} has no default export; write "export default defineBilling({ … })".`])
-  normalizeCatalog(module.default)
-  return catalogDefinitionSchema.parse(module.default)
+  const definition = isMaker(module.default) ? make(path, module.default, variables) : module.default
+  normalizeCatalog(definition)
+  return catalogDefinitionSchema.parse(definition)
+}
+
+type Maker = (variables: CatalogVariables) => unknown
+
+function isMaker(exported: unknown): exported is Maker {
+  return typeof exported === 'function'
+}
+
+function make(path: string, maker: Maker, variables: CatalogVariables): unknown {
+  try {
+    return maker(variables)
+  } catch (error) {
+    throw cannotLoad(path, error)
+  }
+}
+
+function cannotLoad(path: string, error: unknown): CatalogError {
+  return new CatalogError([`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}.`])
 }
 
 /**

@@ -43,7 +43,7 @@ function sentenceOf(error: unknown): string {
 }
 
 async function examineCatalog(config: Config): Promise<string> {
-  const { plans, meters } = await importCatalogDefinition(config.TOLLGATE_CATALOG)
+  const { plans, meters } = await importCatalogDefinition(config.TOLLGATE_CATALOG, config.variables)
   return `${config.TOLLGATE_CATALOG}: ${Object.keys(plans).length} plans, ${Object.keys(meters).length} meters`
 }
 

@@ -30,7 +30,7 @@ export async function runPush(
   config: Config,
   { dryRun, print }: { dryRun: boolean; print: (line: string) => void },
 ): Promise<PushReport> {
-  const catalog = await importCatalogDefinition(config.TOLLGATE_CATALOG)
+  const catalog = await importCatalogDefinition(config.TOLLGATE_CATALOG, config.variables)
   return withDatabase(config, (databaseUrl) =>
     withStripe(config, async (stripe) => {
       const log = createLog({ level: 'error', secrets: [] })

@@ -23,7 +23,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
   const tollgate = createTollgate({
     ...optionsOfConfig(config),
     databaseUrl,
-    catalog: await importCatalogDefinition(config.TOLLGATE_CATALOG),
+    catalog: await importCatalogDefinition(config.TOLLGATE_CATALOG, config.variables),
     stripe: stripeOfConfig(config),
     operatorKey,
     log,

@@ -117,7 +117,7 @@ export type PlanTerms = {
   readonly timeZone: string
 }
 
-const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = { amount: 0n, period: 'billing_cycle', limit: 'hard' }
+const NOTHING_INCLUDED: Pick<Allowance, 'amount' | 'period' | 'limit'> = { amount: 0n, period: 'billing_cycle', limit: 'hard' }
 
 /**
  * The plan's allowance of a balance that stands at `now`. Its id is made of the balance, the kind of period and the
