@@ -125,6 +125,14 @@ export function belowMinimumMovesToBalance(amountDue: number, minimum: number): 
 }
 
 /**
+ * Usage that arrives while a renewal's draft waits is on it: its metered lines are computed again when it is finalized.
+ * Doubt: the documentation says that usage of the ended period is taken until then; when the draft shows it is not said.
+ */
+export function draftsTakeUsageUntilFinalized(): boolean {
+  return true
+}
+
+/**
  * Lines of a graduated price: one per tier with units in it, and one more per tier with a flat amount.
  * Doubt: the split and its wording are taken from invoices seen, not from documentation.
  */
@@ -189,14 +197,6 @@ export function alertCountsFrom(alertCreated: number): number {
  * Doubt: `cancel_at` has names for both ends (`min_period_end`, `max_period_end`); which of them the flag stands for is not said.
  */
 export function cancelsAtLatestPeriodEnd(): boolean {
-  return true
-}
-
-/**
- * What was used of a metered item that an update removes or re-prices is billed as a pending item, unless `clear_usage` is set.
- * Doubt: stated for flexible mode; classic mode is said to lose it when the price is swapped.
- */
-export function removedUsageIsBilled(): boolean {
   return true
 }
 

@@ -9,6 +9,8 @@ export type StoredSubscriptionItem = Omit<SubscriptionItem, 'plan' | 'price' | '
   readonly _: {
     /** What was debited for time that is not over, and not credited: flexible mode credits these. */
     readonly debits: readonly Debit[]
+    /** Since when a metered item counts its usage, where that is later than its period's start: it was added or re-priced then. */
+    readonly usageFrom?: number
   }
 }
 

@@ -11,6 +11,7 @@ import { changeBalance } from './customer-balance.ts'
 import { isOnce, markDiscountEnded } from './discount-rules.ts'
 import { type StoredInvoice, totalsPatch } from './invoice-compose.ts'
 import { availableCredits, drawCredits } from './invoice-credits.ts'
+import { withPresentUsage } from './invoice-usage.ts'
 
 export interface FinalizeOptions {
   readonly announce?: Announce
@@ -21,12 +22,13 @@ export interface FinalizeOptions {
 
 /** Finalizes a draft. An invoice with nothing to pay is paid by the caller (`settleIfNothingDue`). Emits `invoice.finalized`. */
 export function finalizeInvoice(ctx: Ctx, id: string, options: FinalizeOptions = {}): StoredInvoice {
-  const draft = ctx.require('invoice', id)
-  if (draft.status !== 'draft') {
+  const found = ctx.require('invoice', id)
+  if (found.status !== 'draft') {
     throw invalidRequest("This invoice is already finalized, you can't re-finalize a non-draft invoice.", {
       code: 'invoice_not_editable',
     })
   }
+  const draft = withPresentUsage(ctx, found)
   if (draft.customer === null) throw new Error(`Invoice ${id} has no customer`)
   const customer = ctx.require('customer', draft.customer)
   const now = ctx.now(customer.id)

@@ -16,13 +16,18 @@ export interface UsageSpan {
   readonly to: number
 }
 
-/** The usage that a meter measured: the sum, the number, or the last value of a customer's events in a span. Exact. */
+/**
+ * The usage that a meter measured: the sum, the number, or the last value of a customer's events in a span. Exact, and never
+ * below zero: corrections that exceed what they correct are billed as no usage.
+ * Source: docs.stripe.com/billing/subscriptions/usage-based/meters/configure (fix incorrect usage data).
+ */
 export function usageOf(ctx: Ctx, span: UsageSpan): Decimal {
   const meter = ctx.require('billing.meter', span.meter)
   const events = eventsOf(ctx, meter.id, span.customer).filter(
     (event) => event.timestamp >= span.from && event.timestamp < span.to,
   )
-  return aggregate(meter.default_aggregation.formula, events)
+  const usage = aggregate(meter.default_aggregation.formula, events)
+  return usage < 0n ? decimal('0') : usage
 }
 
 type MeterEvent = Stored<'billing.meter_event'>

@@ -3,12 +3,7 @@
  * Source: docs.stripe.com/billing/subscriptions/change, docs.stripe.com/billing/subscriptions/prorations.
  */
 import { describeRemainingTime, describeUnusedTime } from '../billing/descriptions.ts'
-import {
-  intervalChangeInvoicesNow,
-  intervalChangeResetsAnchor,
-  refusesAnchorResetInTrial,
-  removedUsageIsBilled,
-} from '../billing/inferred.ts'
+import { intervalChangeInvoicesNow, intervalChangeResetsAnchor, refusesAnchorResetInTrial } from '../billing/inferred.ts'
 import { type Anchor, DAY_SECONDS, type Span } from '../billing/periods.ts'
 import { debitsBefore, prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
@@ -75,7 +70,7 @@ export function changeSubscription(ctx: Ctx, id: string, params: UpdateParams, a
   const behavior = params.proration_behavior ?? 'create_prorations'
   if (behavior !== 'none') prorateChanges(ctx, before, changed, items, moves, announce)
   if (behavior !== 'none' && items.changes.length === 0 && !resets) prorateCancelDate(ctx, before, changed, announce)
-  billRemovedUsage(ctx, before, items, now, announce)
+  billRemovedUsage(ctx, before, items, { now, prorates: behavior !== 'none' }, announce)
   const invoice = invoiceOfChange(ctx, params, ctx.require('subscription', id), items, moves, announce)
   return { before, after: ctx.require('subscription', id), invoice }
 }
@@ -291,12 +286,23 @@ function prorateCancelDate(ctx: Ctx, before: StoredSubscription, after: StoredSu
   }
 }
 
-/** What was used of a removed or re-priced metered item is billed with the next invoice. */
-function billRemovedUsage(ctx: Ctx, before: StoredSubscription, items: ItemChanges, now: number, announce: Announce): void {
+/**
+ * What was used of a removed or re-priced metered item is billed with the next invoice, unless nothing is to be prorated;
+ * a period that is over is always billed. Classic mode bills none of it.
+ * Source: docs.stripe.com/billing/subscriptions/usage-based/manage-billing-setup (update prices mid-cycle).
+ */
+function billRemovedUsage(
+  ctx: Ctx,
+  before: StoredSubscription,
+  items: ItemChanges,
+  { now, prorates }: { now: number; prorates: boolean },
+  announce: Announce,
+): void {
+  if (before.billing_mode.type === 'classic' || before.status === 'trialing') return
   for (const { before: item, after } of items.changes) {
     if (item === null || after?.price === item.price || items.clearedUsage.has(item.id)) continue
     const price = ctx.require('price', item.price)
-    if (!removedUsageIsBilled() || !isMetered(price) || before.status === 'trialing') continue
+    if (!isMetered(price) || !(prorates || item.current_period_end <= now)) continue
     const period = { start: item.current_period_start, end: now }
     for (const line of usageLines(ctx, before, item, price, period)) {
       if (line.amount === 0) continue

@@ -9,6 +9,7 @@ import { markDiscountEnded } from './discount-rules.ts'
 import { isMetered, recurrenceOf } from './price-terms.ts'
 import {
   checkedTaxRates,
+  countingFrom,
   itemDiscounts,
   itemPeriod,
   newItem,
@@ -112,7 +113,7 @@ function nextItem(
       owner,
       place.at,
     )
-    return periodFor(ctx, subscription, item, place)
+    return countingFrom(ctx, periodFor(ctx, subscription, item, place), place.now)
   }
   return changedItem(ctx, subscription, before, param, place)
 }
@@ -140,7 +141,8 @@ function changedItem(
     discounts: param.discounts === undefined ? before.discounts : itemDiscounts(ctx, param.discounts, owner, before.id),
     tax_rates: param.tax_rates === undefined ? before.tax_rates : checkedTaxRates(ctx, param.tax_rates),
   }
-  return sameRecurrence(ctx, before, item) ? item : periodFor(ctx, subscription, item, place)
+  const timed = sameRecurrence(ctx, before, item) ? item : periodFor(ctx, subscription, item, place)
+  return isSwapped ? countingFrom(ctx, timed, place.now) : timed
 }
 
 /** The running trial, or the period of the anchor that holds now. */

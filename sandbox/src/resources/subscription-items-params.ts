@@ -177,6 +177,14 @@ export function withPeriod(item: StoredSubscriptionItem, period: Span): StoredSu
   return { ...item, current_period_start: period.start, current_period_end: period.end }
 }
 
+/**
+ * A metered item that counts from now on: one that is added or re-priced within a period bills no usage of before.
+ * Source: docs.stripe.com/billing/subscriptions/usage-based/manage-billing-setup (update prices mid-cycle).
+ */
+export function countingFrom(ctx: Ctx, item: StoredSubscriptionItem, now: number): StoredSubscriptionItem {
+  return isMetered(ctx.require('price', item.price)) ? { ...item, _: { ...item._, usageFrom: now } } : item
+}
+
 /** The first instant, counted from a start, at which some item would be billed again. */
 export function naturalBillingDate(ctx: Ctx, items: readonly StoredSubscriptionItem[], start: number): number {
   return Math.min(...items.map((item) => boundary({ at: start }, recurrenceOf(ctx.require('price', item.price)), 1)))

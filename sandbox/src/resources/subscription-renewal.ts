@@ -49,7 +49,7 @@ export function renewalLines(
   })
 }
 
-/** The lines of a metered item for a span of its usage. */
+/** The lines of a metered item for a span of its usage, as far as the item counts it. */
 export function usageLines(
   ctx: Ctx,
   subscription: StoredSubscription,
@@ -59,8 +59,9 @@ export function usageLines(
 ): StoredLine[] {
   const meter = price.recurring?.meter ?? null
   if (meter === null) return []
-  const quantity = usageOf(ctx, { meter, customer: subscription.customer, from: period.start, to: period.end })
-  return meteredLines(ctx, subscription, item, { period, quantity })
+  const counted = { start: Math.max(period.start, item._.usageFrom ?? 0), end: period.end }
+  const quantity = usageOf(ctx, { meter, customer: subscription.customer, from: counted.start, to: counted.end })
+  return meteredLines(ctx, subscription, item, { period: counted, quantity })
 }
 
 /** How the invoice of a renewal is collected: as `pause_collection` and the status say. */
@@ -114,8 +115,9 @@ function rolledSubscription(
   const items = subscription._.items.map((item) => {
     const roll = rolls.find((candidate) => candidate.item.id === item.id)
     if (roll === undefined) return item
+    const { usageFrom: _counted, ...kept } = item._
     const debits = item._.debits.filter((debit) => debit.period.end > now)
-    return { ...withPeriod(item, roll.next), _: { ...item._, debits } }
+    return { ...withPeriod(item, roll.next), _: { ...kept, debits } }
   })
   return ctx.update('subscription', subscription.id, { status, _: { ...subscription._, items } })
 }
