@@ -8,6 +8,7 @@ import { decide } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
 import { gather, Gathering, openAccounts, readOverdue } from './gather.ts'
 import type { Written } from './pipeline.ts'
+import { addGroupedUse } from './rollups-store.ts'
 import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import {
   addUse,
@@ -95,6 +96,7 @@ function write(tx: ClientBase, decision: Decision, unused: readonly KeyClaim[]):
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
     writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
   }
+  if (decision.groupedChanges.length > 0) writes.push(addGroupedUse(tx, decision.groupedChanges))
   if (decision.newReservations.length > 0) writes.push(insertReservations(tx, decision.newReservations))
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))
   if (decision.corrections.length > 0) writes.push(upsertCorrections(tx, decision.corrections))

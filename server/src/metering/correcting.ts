@@ -1,6 +1,6 @@
 import { DomainError } from '../lib/errors.ts'
 import { eventKey } from './decision.ts'
-import { isAdditive } from './readings.ts'
+import { isAdditive, isCounted } from './readings.ts'
 import { mergeDraws, sumsOf } from './rules.ts'
 import { costOf, giveBack, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
@@ -24,6 +24,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
       },
     )
   }
+  if (!isCounted(meter, event.properties)) throw notCounted(request.corrects)
   const counted = target.counted + request.quantity
   if (counted < 0n) {
     throw new DomainError('invalid_quantity', 'A correction cannot take away more than is counted.', { field: 'quantity' })
@@ -47,7 +48,11 @@ function targetOf(session: DecisionSession, { organizationId, corrects }: Correc
   const target =
     session.corrected.get(eventKey(organizationId, corrects)) ?? (event && { event, counted: event.counted, draws: event.draws })
   if (target && target.event.refusal === null && CORRECTABLE.has(target.event.verb)) return target
-  throw new DomainError('not_found', `No use was counted under the key "${corrects}", or it is older than keys are kept.`, {
+  throw notCounted(corrects)
+}
+
+function notCounted(key: string): DomainError {
+  return new DomainError('not_found', `No use was counted under the key "${key}", or it is older than keys are kept.`, {
     field: 'corrects',
   })
 }

@@ -5,7 +5,7 @@ import { correct } from './correcting.ts'
 import type { Decision, DecisionInput, Outcome } from './decision.ts'
 import { check, record, repeatedAnswer } from './recording.ts'
 import { expireReservations, release, reserve, settle } from './reserving.ts'
-import { hourlyChangesOf } from './rollups.ts'
+import { rollupsOf } from './rollups.ts'
 import { DecisionSession } from './session.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
 
@@ -17,11 +17,13 @@ export function decide(input: DecisionInput): Decision {
   const session = new DecisionSession(input)
   expireReservations(session)
   const outcomes = input.requests.map((request) => outcomeOf(session, request))
+  const { hourly, grouped } = rollupsOf(session.events, session.rollupTerms)
   return {
     outcomes,
     events: session.events,
     grantChanges: session.grantChanges,
-    hourlyChanges: hourlyChangesOf(session.events),
+    hourlyChanges: hourly,
+    groupedChanges: grouped,
     newReservations: session.newReservations,
     closedReservations: session.closedReservations,
     corrections: [...session.corrections.values()],

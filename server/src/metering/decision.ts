@@ -2,7 +2,7 @@ import type { GrantChange } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { OrganizationState } from './ledger.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
-import type { HourlyChange } from './rollups.ts'
+import type { GroupedChange, HourlyChange } from './rollups.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent, UsageRequest } from './usage.ts'
 
 /** Everything that a decision depends on, read under the locks of the organizations concerned. */
@@ -35,6 +35,7 @@ export type Decision = {
   readonly events: readonly UsageEvent[]
   readonly grantChanges: readonly GrantChange[]
   readonly hourlyChanges: readonly HourlyChange[]
+  readonly groupedChanges: readonly GroupedChange[]
   readonly newReservations: readonly Reservation[]
   readonly closedReservations: readonly Reservation[]
   readonly corrections: readonly CorrectedEvent[]

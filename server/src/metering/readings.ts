@@ -49,11 +49,20 @@ export function isAdditive(meter: Meter): boolean {
   return meter.aggregation === 'sum' || meter.aggregation === 'count'
 }
 
+/** Whether a use of these properties counts: its meter may ask for certain values, and then one that lacks them does not. */
+export function isCounted({ filter }: Meter, properties: UsageProperties | null): boolean {
+  for (const [name, values] of filter) {
+    const value = properties?.[name]
+    if (value === undefined || !values.has(String(value))) return false
+  }
+  return true
+}
+
 /** The longest value that a `unique` meter tells apart. */
 const LONGEST_VALUE = 255
 
 /**
- * Turns uses into what they count, by the meter's aggregation:
+ * Turns uses into what they count: nothing for one that the meter's filter leaves out, else by its aggregation:
  * `sum` its quantity; `count` one; `max` what it exceeds the largest of the period by; `latest` its difference to the last of
  * the period, one that is told late changes nothing; `unique` one for a value that the period has not seen.
  */
@@ -77,6 +86,7 @@ export class Readings {
   }
 
   weigh(meter: Meter, use: MeteredUse): Weight {
+    if (!isCounted(meter, use.properties)) return { counted: 0n, drawn: [], remember: nothing }
     switch (meter.aggregation) {
       case 'sum':
         return { counted: use.quantity, drawn: [], remember: nothing }

@@ -3,19 +3,28 @@ import { MICRO, type Quantity } from '../lib/quantity.ts'
 import type { Meter } from '../catalog/catalog.ts'
 import { answerOf } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
-import { isAdditive } from './readings.ts'
+import { isAdditive, isCounted } from './readings.ts'
 import { keyConflict } from './recording.ts'
 import { mergeDraws, refusalOf, sumsOf, takeFrom } from './rules.ts'
 import { costOf, type DecisionSession } from './session.ts'
-import type { ReleaseRequest, Reservation, ReserveRequest, SettleRequest, UsageAnswer, UsageEvent } from './usage.ts'
+import type {
+  ReleaseRequest,
+  Reservation,
+  ReserveRequest,
+  SettleRequest,
+  UsageAnswer,
+  UsageEvent,
+  UsageProperties,
+} from './usage.ts'
 
 /** What is held or settled of a meter that adds up. */
-function additiveQuantity(meter: Meter, quantity: Quantity): Quantity {
+function additiveQuantity(meter: Meter, quantity: Quantity, properties: UsageProperties | null): Quantity {
   if (!isAdditive(meter)) {
     throw new DomainError('invalid_request', `The meter "${meter.key}" does not add up its uses, so none can be held.`, {
       field: 'meter',
     })
   }
+  if (!isCounted(meter, properties)) return 0n
   return meter.aggregation === 'count' ? MICRO : quantity
 }
 
@@ -23,7 +32,7 @@ function additiveQuantity(meter: Meter, quantity: Quantity): Quantity {
 export function reserve(session: DecisionSession, request: ReserveRequest): UsageAnswer {
   const ledger = session.ledgerOf(request.organizationId)
   const meter = session.meterOf(ledger, request.meter)
-  const cost = costOf(meter, additiveQuantity(meter, request.quantity))
+  const cost = costOf(meter, additiveQuantity(meter, request.quantity, request.properties))
   const book = ledger.currentBook(meter.balanceKey)
   const refusal = refusalOf(ledger, book, meter, cost)
   if (refusal) return session.store({ ...session.eventBase(request, meter, book), ...sumsOf([]), refusal })
@@ -62,7 +71,7 @@ export function settle(session: DecisionSession, request: SettleRequest): UsageA
   const quantity = request.quantity ?? reservation.quantity
   const ledger = session.ledgerOf(organizationId)
   const meter = session.meterOf(ledger, reservation.meter)
-  const counted = additiveQuantity(meter, quantity)
+  const counted = additiveQuantity(meter, quantity, reservation.properties)
   const cost = costOf(meter, counted)
   const held = reservation.status === 'open' ? session.unhold(reservation) : []
   const book = ledger.currentBook(meter.balanceKey)

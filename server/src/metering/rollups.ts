@@ -1,7 +1,9 @@
+import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
-import { hourOf } from '../lib/period.ts'
+import { calendarPeriodOf, HOUR_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import type { UsageEvent } from './usage.ts'
+import { isCounted } from './readings.ts'
+import type { UsageEvent, UsageProperties } from './usage.ts'
 
 /** What is summed up, and what every report is made of. */
 export type UsageSums = {
@@ -13,6 +15,29 @@ export type UsageSums = {
 
 export type HourlyChange = UsageSums & { readonly organizationId: string; readonly meter: string; readonly hour: Instant }
 
+/** The same of one combination of the values of the meter's `groupBy`, by the hour and by the day. */
+export type GroupedChange = UsageSums & {
+  readonly organizationId: string
+  readonly meter: string
+  readonly span: 'hour' | 'day'
+  readonly startsAt: Instant
+  /** JSON of the values by property. */
+  readonly labels: string
+}
+
+export type Rollups = { readonly hourly: readonly HourlyChange[]; readonly grouped: readonly GroupedChange[] }
+
+/** What the events' organizations say of them. */
+export type RollupTerms = {
+  readonly meterOf: (event: UsageEvent) => Meter
+  readonly timeZoneOf: (organizationId: string) => string
+  /** Of a correction, those of the event that it corrects. */
+  readonly propertiesOf: (event: UsageEvent) => UsageProperties | null
+}
+
+/** Longer values of a property are cut: those that begin alike so far are told apart by nobody who reads a report. */
+const LONGEST_VALUE = 255
+
 /**
  * The moment at which an event counts: when it happened, but within the period that it was booked to. A use that is told
  * after its period was forgotten, or by a clock that runs ahead, so counts where its grants say it does.
@@ -23,12 +48,19 @@ export function countsAt({ occurredAt, after: { periodStart, periodEnd } }: Pick
 }
 
 /**
- * The hour that an event is summed up in; the first hour of a period begins with the period. So the hours from a period's
- * start to its end hold exactly the period's use, also of a cycle that begins at 12:34:56.
+ * The hour and the day that an event is summed up in. Hours are counted from the day's beginning in the organization's zone, so
+ * that they fill its days also where those do not begin on a full hour of UTC. The first hour and day of a period begin with the
+ * period: from its start to its end they hold exactly the period's use, also of a cycle that begins at 12:34:56.
  */
-export function hourOfEvent(event: Pick<UsageEvent, 'occurredAt' | 'after'>): Instant {
-  const hour = hourOf(countsAt(event))
-  return hour < event.after.periodStart ? event.after.periodStart : hour
+export function spansOfEvent(
+  event: Pick<UsageEvent, 'occurredAt' | 'after'>,
+  timeZone: string,
+): { readonly hour: Instant; readonly day: Instant } {
+  const at = countsAt(event)
+  const { periodStart } = event.after
+  const { start: day } = calendarPeriodOf('day', timeZone, at)
+  const hour = new Date(at.getTime() - ((at.getTime() - day.getTime()) % HOUR_MS))
+  return { hour: hour < periodStart ? periodStart : hour, day: day < periodStart ? periodStart : day }
 }
 
 /** Whether an event adds to what was used: a refusal and a hold do not. */
@@ -36,16 +68,40 @@ export function isUse({ refusal, verb }: Pick<UsageEvent, 'refusal' | 'verb'>): 
   return refusal === null && verb !== 'reserve'
 }
 
-/** Sums events by organization, meter and hour. */
-export function hourlyChangesOf(events: readonly UsageEvent[]): HourlyChange[] {
-  const changes = new Map<string, HourlyChange>()
+/** Sums up events by organization, meter and hour, and by what their meters are split by. */
+export function rollupsOf(events: readonly UsageEvent[], terms: RollupTerms): Rollups {
+  const hourly = new Map<string, HourlyChange>()
+  const grouped = new Map<string, GroupedChange>()
   for (const event of events) {
-    if (!isUse(event)) continue
-    const hour = hourOfEvent(event)
-    const name = `${event.organizationId}\n${event.meter}\n${hour.getTime()}`
-    changes.set(name, { organizationId: event.organizationId, meter: event.meter, hour, ...added(changes.get(name), event) })
+    const { organizationId, meter: meterKey } = event
+    const meter = terms.meterOf(event)
+    if (!isUse(event) || !isCounted(meter, terms.propertiesOf(event))) continue
+    const { hour, day } = spansOfEvent(event, terms.timeZoneOf(organizationId))
+    const name = `${organizationId}\n${meterKey}\n${hour.getTime()}`
+    hourly.set(name, { organizationId, meter: meterKey, hour, ...added(hourly.get(name), event) })
+    if (meter.groupBy.length === 0) continue
+    const labels = labelsOf(meter, terms.propertiesOf(event))
+    for (const [span, startsAt] of [['hour', hour] as const, ['day', day] as const]) {
+      const own = `${organizationId}\n${meterKey}\n${span}\n${startsAt.getTime()}\n${labels}`
+      const sums = added(grouped.get(own), event)
+      grouped.set(own, { organizationId, meter: meterKey, span, startsAt, labels, ...sums })
+    }
   }
-  return [...changes.values()]
+  return { hourly: [...hourly.values()], grouped: [...grouped.values()] }
+}
+
+function labelsOf({ groupBy }: Meter, properties: UsageProperties | null): string {
+  const labels: Record<string, string> = {}
+  for (const name of groupBy) {
+    const value = properties?.[name]
+    if (value !== undefined) labels[name] = cut(String(value))
+  }
+  return JSON.stringify(labels)
+}
+
+function cut(value: string): string {
+  // Half a character at the end could not be stored.
+  return value.length <= LONGEST_VALUE ? value : value.slice(0, LONGEST_VALUE).replace(/[\uD800-\uDBFF]$/, '')
 }
 
 function added(sums: UsageSums | undefined, event: UsageEvent): UsageSums {

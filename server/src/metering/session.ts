@@ -7,6 +7,7 @@ import { answerOf } from './answers.ts'
 import { eventKey, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf } from './ledger.ts'
 import { Readings } from './readings.ts'
+import type { RollupTerms } from './rollups.ts'
 import type { HeldLine } from './rules.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
 
@@ -119,6 +120,16 @@ export class DecisionSession {
     const name = eventKey(correction.event.organizationId, correction.event.idempotencyKey)
     this.corrected.set(name, correction)
     this.corrections.set(name, correction)
+  }
+
+  /** What is summed up of the events, and how. */
+  get rollupTerms(): RollupTerms {
+    return {
+      meterOf: ({ organizationId, meter }) => this.meterOf(this.ledgerOf(organizationId), meter),
+      timeZoneOf: (organizationId) => this.ledgerOf(organizationId).state.terms.timeZone,
+      propertiesOf: ({ organizationId, corrects, properties }) =>
+        corrects === null ? properties : (this.corrected.get(eventKey(organizationId, corrects))?.event.properties ?? null),
+    }
   }
 
   get newReservations(): Reservation[] {
