@@ -80,6 +80,15 @@ export const variablesSchema = z.object({
     .meta({ description: 'The price that checkout uses when the request names none (MR-1).' }),
   STRIPE_TRIAL_PERIOD_DAYS: days(730).default(14).meta({ description: 'The length of a trial, in days.' }),
   STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
+  SMTP_URL: z
+    .url({ protocol: /^smtps?$/, error: 'an address such as smtp://user:password@host:587 is expected' })
+    .optional()
+    .meta({ description: 'The server that sends mails. Without it they are kept: tollgate mails list, tollgate mails show.' }),
+  MAIL_FROM: z
+    .string()
+    .regex(/^([^<>\r\n]+<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)$/, 'an address, or Name <address>, is expected')
+    .optional()
+    .meta({ description: 'Who mails are from, e.g. Acme Billing <billing@example.com>; needed with SMTP_URL.' }),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -123,6 +132,9 @@ function applyAliases(variables: Record<string, string | undefined>): string[] {
 
 function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   const problems: string[] = []
+  if (config.SMTP_URL !== undefined && config.MAIL_FROM === undefined) {
+    problems.push('MAIL_FROM is missing: with SMTP_URL, mails need a sender.')
+  }
   const key = config.STRIPE_SECRET_KEY
   if (key === undefined) return problems
   const mode = key.includes('_live_') ? 'live' : 'test'

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { CatalogDefinition } from './catalog/schema.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './lib/clock.ts'
+import { createSmtpMailer, type Mailer } from './mail/mailer.ts'
 
 /** What `createTollgate` needs. Only the database and the catalog have no default. */
 export type TollgateOptions = {
@@ -20,6 +21,8 @@ export type TollgateOptions = {
   /** What a new organization's id begins with (KF-2); default `org_`. */
   readonly tenantPrefix?: string
   readonly policy?: PolicyOptions
+  /** What sends mails; without it they are kept, to be read by operators. */
+  readonly mailer?: Mailer | null
   /** Default: JSON lines on standard output. */
   readonly log?: Logger
   /** Default: the machine's. */
@@ -61,7 +64,7 @@ export function publicUrlOf(config: Pick<Config, 'TOLLGATE_PUBLIC_URL' | 'PORT'>
 /** The options that the variables decide; what they leave open the caller adds. */
 export function optionsOfConfig(
   config: Config,
-): Pick<TollgateOptions, 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables'> {
+): Pick<TollgateOptions, 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer'> {
   return {
     publicUrl: publicUrlOf(config),
     secret: config.TOLLGATE_SECRET,
@@ -75,7 +78,12 @@ export function optionsOfConfig(
       defaultPriceId: config.STRIPE_PRICE_ID,
     },
     variables: config.variables,
+    mailer: mailerOfConfig(config),
   }
+}
+
+function mailerOfConfig({ SMTP_URL: url, MAIL_FROM: from }: Config): Mailer | null {
+  return url === undefined || from === undefined ? null : createSmtpMailer({ url, from })
 }
 
 /** Stripe as the variables name it; null when no key is set. */

@@ -8,11 +8,13 @@ import { openDatabase, type Db } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
+import { startLoop } from './jobs/loop.ts'
 import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
 import { DomainError } from './lib/errors.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
+import { sendDueMails, type MailContext } from './mail/actions.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
@@ -44,6 +46,7 @@ export type Services = {
 
 const START_PATIENCE_MS = 30_000
 const USAGE_CONNECTIONS = 4
+const MAIL_POLL_MS = 500
 
 /**
  * Opens everything: migrates, stores the catalog, starts listening for revocations. Waits up to half a minute for a
@@ -107,6 +110,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())
+  closers.push(startMail({ db, clock, mailer: options.mailer ?? null }, log))
   return {
     db,
     catalogs,
@@ -120,6 +124,19 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
       const key = keyOfRequest(request.headers)
       return key === null ? null : verifier.verify(key)
     },
+  }
+}
+
+/** Starts the worker that sends mails; answers what ends it. */
+function startMail(context: MailContext, log: Logger): () => Promise<void> {
+  const loop = startLoop({
+    run: () => sendDueMails(context),
+    pollMs: MAIL_POLL_MS,
+    onFailure: (error) => log.warn({ err: error }, 'mails could not be looked through; it is tried again'),
+  })
+  return async () => {
+    await loop.stop()
+    await context.mailer?.close()
   }
 }
 

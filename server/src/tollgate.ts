@@ -15,6 +15,7 @@ import { registerReferencePage } from './http/reference-page.ts'
 import type { PreHandler } from './http/serve.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
+import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
 import { createHotPath } from './metering/hot-path.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
@@ -115,6 +116,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       registerLandingPages,
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
+      (app) => registerMailRoutes(app, services.billing),
       (app) => registerUsageRoutes(app, services.usage),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
       (app) =>

@@ -61,6 +61,7 @@ export function createProgram({ launchers, output, dataDir, operatorKey }: Progr
   addOrganizations(program, { remote, server, answer })
   addKeys(program, { remote, server, answer })
   addEvents(program, { remote, server, answer })
+  addMails(program, { remote, server, answer })
   return program
 }
 
@@ -151,5 +152,26 @@ function addEvents(program: Command, { remote, server, answer }: Kit): void {
   })
   remote(events, 'replay <event>', 'handle an event again').action(async (event: string, _options, command: Command) => {
     answer(command, await server(command).call('POST', `/api/v1/stripe-events/${path(event)}/replay`))
+  })
+}
+
+function addMails(program: Command, { remote, server, answer }: Kit): void {
+  const mails = program.command('mails').description('mails that were sent, or kept where no SMTP server is set')
+  remote(mails, 'list', 'the newest mails')
+    .option('--state <state>', 'pending, sent, kept or failed')
+    .option('--to <address>', 'only those to this address')
+    .action(async (options: { state?: string; to?: string }, command: Command) => {
+      const query = new URLSearchParams()
+      if (options.state !== undefined) query.set('state', options.state)
+      if (options.to !== undefined) query.set('to', options.to)
+      const list = await server(command).call<{ mails: Record<string, unknown>[] }>('GET', `/api/v1/mails?${query.toString()}`)
+      answer(command, list.mails)
+    })
+  remote(mails, 'show <mail>', 'one mail with its text').action(async (mail: string, options: { json?: boolean }, command) => {
+    const { html, ...rest } = await server(command).call<Record<string, unknown>>('GET', `/api/v1/mails/${path(mail)}`)
+    answer(command, options.json === true ? { ...rest, html } : rest)
+  })
+  remote(mails, 'resend <mail>', 'send one that failed or was kept').action(async (mail: string, _options, command: Command) => {
+    answer(command, await server(command).call('POST', `/api/v1/mails/${path(mail)}/resend`))
   })
 }

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import type { Instant } from './clock.ts'
 
 declare const brand: unique symbol
@@ -43,6 +43,11 @@ export function randomBase62(length: number): string {
 /** A new id such as `key_3kT9…`: the prefix names the kind of thing, as on Stripe. */
 export function newId<Id extends string>(prefix: string): Id {
   return `${prefix}_${randomBase62(22)}` as Id
+}
+
+/** An id that follows from what it names: the same parts have the same id, everywhere and always. No part may hold a line break. */
+export function derivedId(prefix: string, ...parts: readonly string[]): string {
+  return `${prefix}_${createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 32)}`
 }
 
 /** A new organization id: the configured prefix and a GUID (KF-2), e.g. `org_6f0c…` or `Jeturing_6f0c…`. */

@@ -18,13 +18,14 @@ const MAX_PROPERTIES = 50
 
 // What PostgreSQL cannot store as text: a NUL, half of a surrogate pair.
 const storable = (text: string): boolean => !text.includes('\u0000') && text.isWellFormed()
-const text = (longest: number) => z.string().min(1).max(longest).refine(storable, 'a NUL or half a character cannot be stored')
+export const storableText = (longest: number) =>
+  z.string().min(1).max(longest).refine(storable, 'a NUL or half a character cannot be stored')
 
-const meter = text(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
-const quantity = z
+const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
+export const quantity = z
   .union([z.number(), z.string().max(32)])
   .meta({ description: 'A JSON number or a decimal string; at most six decimal places, not negative.', example: 1 })
-const idempotencyKey = text(255).meta({
+const idempotencyKey = storableText(255).meta({
   description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
   example: 'request-8f14e45f',
 })
@@ -32,11 +33,11 @@ const occurredAt = z.iso.datetime({ offset: true }).meta({
   description: 'When it happened, at most 35 days ago; default now.',
 })
 const propertyValue = z.union([z.string().max(1_000).refine(storable), z.number(), z.boolean()])
-const properties = z
-  .record(text(100), propertyValue)
+export const properties = z
+  .record(storableText(100), propertyValue)
   .refine((given) => Object.keys(given).length <= MAX_PROPERTIES, `at most ${MAX_PROPERTIES} properties are kept`)
   .meta({ description: 'Facts about the use, for reports.', example: { model: 'large' } })
-const organizationId = text(100).meta({ description: 'Only for operators, who act for any organization.' })
+const organizationId = storableText(100).meta({ description: 'Only for operators, who act for any organization.' })
 
 const measured = { organization_id: organizationId.optional(), meter, quantity: quantity.default(1) }
 const recorded = {
@@ -83,13 +84,15 @@ export const releaseSchema = z.strictObject({ organization_id: organizationId.op
 export const correctSchema = z
   .strictObject({
     organization_id: organizationId.optional(),
-    corrects: text(255).meta({ description: 'The key of the use to be corrected; of a settlement, the reservation’s id.' }),
+    corrects: storableText(255).meta({
+      description: 'The key of the use to be corrected; of a settlement, the reservation’s id.',
+    }),
     quantity: quantity.meta({
       description: 'What is added to what that use counts; below zero it is taken away, at most down to nothing.',
       example: -1,
     }),
     idempotency_key: idempotencyKey,
-    reason: text(500).optional().meta({ description: 'Kept with the correction, for whoever reads it later.' }),
+    reason: storableText(500).optional().meta({ description: 'Kept with the correction, for whoever reads it later.' }),
   })
   .openapi('UsageCorrection')
 
@@ -100,8 +103,8 @@ export const batchItemSchema = z
     z.strictObject({ verb: z.literal('track'), ...recorded }),
     z.strictObject({ verb: z.literal('consume'), ...recorded }),
     z.strictObject({ verb: z.literal('reserve'), ...reserveSchema.shape }),
-    z.strictObject({ verb: z.literal('settle'), reservation_id: text(100), ...settleSchema.shape }),
-    z.strictObject({ verb: z.literal('release'), reservation_id: text(100), ...releaseSchema.shape }),
+    z.strictObject({ verb: z.literal('settle'), reservation_id: storableText(100), ...settleSchema.shape }),
+    z.strictObject({ verb: z.literal('release'), reservation_id: storableText(100), ...releaseSchema.shape }),
     z.strictObject({ verb: z.literal('correct'), ...correctSchema.shape }),
   ])
   .openapi('UsageBatchItem')

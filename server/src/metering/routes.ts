@@ -5,6 +5,8 @@ import type { App, AppEnv } from '../http/app.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
+import { cloudEventSchema } from './cloud-events.ts'
+import { registerBodyFormats } from './format-routes.ts'
 import {
   batchItemSchema,
   batchSchema,
@@ -43,6 +45,14 @@ const checkRoute = createRoute({
   responses: answered,
 })
 
+// Forms that format-routes.ts reads before the route does: in the document, but nothing that the route's own types know of.
+const lines: object = { 'application/x-ndjson': { schema: { type: 'string', description: 'One item a line.' } } }
+const cloudEvent = { $ref: '#/components/schemas/UsageCloudEvent' }
+const cloudEvents: object = {
+  'application/cloudevents+json': { schema: cloudEvent },
+  'application/cloudevents-batch+json': { schema: { type: 'array', maxItems: MAX_BATCH_ITEMS, items: cloudEvent } },
+}
+
 const recordRoute = (verb: 'track' | 'consume', summary: string, description: string) =>
   createRoute({
     method: 'post',
@@ -50,7 +60,12 @@ const recordRoute = (verb: 'track' | 'consume', summary: string, description: st
     tags: TAGS,
     summary,
     description,
-    request: { body: body(recordSchema) },
+    request: {
+      body: {
+        required: true,
+        content: { 'application/json': { schema: recordSchema }, ...(verb === 'track' ? cloudEvents : {}) },
+      },
+    },
     responses: answered,
   })
 const trackRoute = recordRoute(
@@ -74,11 +89,7 @@ const batchRoute = createRoute({
   request: {
     body: {
       required: true,
-      content: {
-        'application/json': {
-          schema: batchSchema,
-        },
-      },
+      content: { 'application/json': { schema: batchSchema }, ...lines },
     },
   },
   responses: {
@@ -159,12 +170,14 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   const { metering } = context
   const unitOf = unitsOf(context)
   app.openAPIRegistry.register('UsageBatchItem', batchItemSchema)
+  app.openAPIRegistry.register('UsageCloudEvent', cloudEventSchema)
   // Who is not allowed in learns nothing of what is wrong with the body.
   app.on('POST', '/api/v1/usage/*', async (c, next) => {
     if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
     else requireWriter(c.get('principal'))
     await next()
   })
+  registerBodyFormats(app, context)
 
   async function answer(c: Context<AppEnv>, request: UsageRequest) {
     const given = await metering.ask(request)

@@ -1,0 +1,114 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { requireOperator } from '../auth/principal.ts'
+import type { Db } from '../db/database.ts'
+import type { App } from '../http/app.ts'
+import type { Clock } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { findMail, listMails, reopenMail, type MailRow } from './store.ts'
+
+const state = z.enum(['pending', 'sent', 'kept', 'failed']).meta({ description: 'kept: no SMTP server is set; it is read here.' })
+
+const mailSchema = z
+  .object({
+    id: z.string(),
+    organization_id: z.string().nullable(),
+    kind: z.string(),
+    to: z.string(),
+    subject: z.string(),
+    state,
+    attempts: z.number().int(),
+    last_error: z.string().nullable(),
+    created_at: z.iso.datetime(),
+    finished_at: z.iso.datetime().nullable(),
+  })
+  .openapi('Mail')
+
+const fullMailSchema = mailSchema
+  .extend({
+    text: z.string().nullable().meta({ description: 'null once a mail that held a secret was sent.' }),
+    html: z.string().nullable(),
+  })
+  .openapi('MailWithBody')
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+const params = z.object({ mail_id: z.string() })
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/mails',
+  tags: ['Notifications'],
+  summary: 'List mails, newest first (operator)',
+  request: {
+    query: z.object({
+      organization_id: z.string().optional(),
+      to: z.string().optional(),
+      state: state.optional(),
+      limit: z.coerce.number().int().min(1).max(200).default(50),
+    }),
+  },
+  responses: { 200: json('The mails.', z.object({ mails: z.array(mailSchema) })) },
+})
+
+const readRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/mails/{mail_id}',
+  tags: ['Notifications'],
+  summary: 'Read a mail (operator)',
+  request: { params },
+  responses: { 200: json('The mail.', fullMailSchema) },
+})
+
+const resendRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/mails/{mail_id}/resend',
+  tags: ['Notifications'],
+  summary: 'Send a mail that failed or was kept (operator)',
+  request: { params },
+  responses: { 200: json('The mail, due again.', mailSchema) },
+})
+
+/** The operator's view of what was mailed. */
+export function registerMailRoutes(app: App, { db, clock }: { db: Db; clock: Clock }): void {
+  app.openapi(listRoute, async (c) => {
+    requireOperator(c.get('principal'))
+    const { organization_id: organizationId = null, to: recipient = null, state = null, limit } = c.req.valid('query')
+    const mails = await listMails(db, { organizationId, recipient, state, limit })
+    return c.json({ mails: mails.map(showMail) }, 200)
+  })
+  app.openapi(readRoute, async (c) => {
+    requireOperator(c.get('principal'))
+    const mail = await readMail(db, c.req.valid('param').mail_id)
+    return c.json({ ...showMail(mail), text: mail.text, html: mail.html }, 200)
+  })
+  app.openapi(resendRoute, async (c) => {
+    requireOperator(c.get('principal'))
+    const { mail_id: id } = c.req.valid('param')
+    await readMail(db, id)
+    if (!(await reopenMail(db, id, clock.now()))) throw new DomainError('conflict', 'This mail was sent already.')
+    return c.json(showMail(await readMail(db, id)), 200)
+  })
+}
+
+async function readMail(db: Db, id: string): Promise<MailRow> {
+  const mail = await findMail(db, id)
+  if (mail === null) throw new DomainError('not_found', 'There is no such mail.')
+  return mail
+}
+
+function showMail(mail: MailRow): z.infer<typeof mailSchema> {
+  return {
+    id: mail.id,
+    organization_id: mail.organizationId,
+    kind: mail.kind,
+    to: mail.recipient,
+    subject: mail.subject,
+    state: mail.state,
+    attempts: mail.attempts,
+    last_error: mail.lastError,
+    created_at: mail.createdAt.toISOString(),
+    finished_at: mail.finishedAt?.toISOString() ?? null,
+  }
+}

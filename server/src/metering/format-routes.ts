@@ -1,0 +1,96 @@
+import type { Context } from 'hono'
+import type { z } from '@hono/zod-openapi'
+import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/app.ts'
+import { inflateBody } from '../http/inflate.ts'
+import { problemOf } from '../http/problems.ts'
+import { DomainError } from '../lib/errors.ts'
+import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
+import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
+import { decideBatch, headersOf, organizationsOf, requireWriter } from './calls.ts'
+import { cloudEventSchema, itemOfCloudEvent } from './cloud-events.ts'
+import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem } from './requests.ts'
+
+const NDJSON = /^application\/(x-ndjson|ndjson|jsonl)\s*(;|$)/i
+const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
+const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
+
+/** What a line or an event stands for: an item of a batch, or what is wrong with it. */
+type GivenItem = { readonly item: unknown } | { readonly problem: DomainError }
+type Result = AnswerBody | z.infer<typeof problemItemSchema>
+
+/**
+ * The other forms in which use may be sent, each turned into the one contract before its route looks at it: gzip, batches of
+ * one JSON item a line, CloudEvents. They are registered before the routes, and leave alone what they do not read.
+ */
+export function registerBodyFormats(app: App, usage: UsageContext): void {
+  const unitOf = unitsOf(usage)
+  app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES))
+
+  async function decideItems(c: Context<AppEnv>, given: readonly GivenItem[]): Promise<Result[]> {
+    if (given.length > MAX_BATCH_ITEMS) throw tooManyItems()
+    const requestId = c.get('requestId')
+    const items = given.flatMap((one) => ('item' in one ? [one.item] : []))
+    const organizationOf = organizationsOf(requireWriter(c.get('principal')))
+    const decided = (await decideBatch(usage, { items, organizationOf, requestId }))[Symbol.iterator]()
+    return given.map((one): Result => {
+      if ('problem' in one) return problemItem(one.problem, requestId)
+      const { value } = decided.next()
+      return 'verb' in value! ? answerBody(value, unitOf) : value!
+    })
+  }
+
+  app.post('/api/v1/usage/batch', async (c, next) => {
+    if (!NDJSON.test(c.req.header('content-type') ?? '')) return next()
+    return answerResults(c, await decideItems(c, readLines(await c.req.text())))
+  })
+
+  app.post('/api/v1/usage/track', async (c, next) => {
+    const type = c.req.header('content-type') ?? ''
+    if (CLOUD_EVENTS.test(type)) {
+      const events = readJson(await c.req.text())
+      if (!Array.isArray(events)) throw new DomainError('invalid_request', 'A batch of CloudEvents is a JSON array.')
+      return answerResults(c, await decideItems(c, events.map(readCloudEvent)))
+    }
+    if (!CLOUD_EVENT.test(type)) return next()
+    const given = readCloudEvent(readJson(await c.req.text()))
+    if ('problem' in given) throw given.problem
+    const parsed = batchItemSchema.safeParse(given.item)
+    if (!parsed.success) throw invalidRequest(parsed.error.issues)
+    const answer = await usage.metering.ask(requestOfItem(parsed.data, organizationsOf(requireWriter(c.get('principal')))))
+    return c.json(answerBody(answer, unitOf), 200, headersOf(answer))
+  })
+}
+
+/** The results as one JSON object, or one a line for who accepts that. */
+function answerResults(c: Context<AppEnv>, results: readonly Result[]): Response {
+  if (!/\bapplication\/(x-ndjson|ndjson|jsonl)\b/i.test(c.req.header('accept') ?? '')) return c.json({ results }, 200)
+  return c.body(results.map((result) => `${JSON.stringify(result)}\n`).join(''), 200, { 'content-type': 'application/x-ndjson' })
+}
+
+function readLines(text: string): GivenItem[] {
+  return text.split('\n').flatMap((line, index): GivenItem[] => {
+    if (line.trim() === '') return []
+    try {
+      return [{ item: JSON.parse(line) as unknown }]
+    } catch {
+      return [{ problem: new DomainError('invalid_request', `Line ${index + 1} is not JSON.`, { line: index + 1 }) }]
+    }
+  })
+}
+
+function readCloudEvent(event: unknown): GivenItem {
+  const parsed = cloudEventSchema.safeParse(event)
+  return parsed.success ? { item: itemOfCloudEvent(parsed.data) } : { problem: invalidRequest(parsed.error.issues) }
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new DomainError('invalid_request', 'Malformed JSON in request body')
+  }
+}
+
+function problemItem(error: DomainError, requestId: string): Result {
+  return { allowed: false, error: problemOf(error, requestId).body as { code: string; detail: string } }
+}
