@@ -54,6 +54,7 @@ const DOMAINS = [
   'pricing',
   'standing',
   'subscriptions',
+  'plan-migrations',
   'invoices',
   'analytics',
 ]

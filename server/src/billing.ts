@@ -1,6 +1,7 @@
 import type { App } from './http/app.ts'
 import { registerAdminBillingRoutes } from './invoices/admin-routes.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
+import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
@@ -30,6 +31,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerInvoiceRoutes(app, context)
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
+  registerPlanMigrationRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)
   registerOnboardingRoutes(app, context, parts.organizations)
 }

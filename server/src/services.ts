@@ -25,6 +25,7 @@ import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
+import { planMigrationJobs } from './plan-migrations/jobs.ts'
 import { pushCatalog } from './stripe/push.ts'
 import { startTestClock } from './stripe/test-clock.ts'
 import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
@@ -106,7 +107,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const scheduler = startScheduler({
     db,
     clock,
-    jobs: meteringJobs({ ...grants, db, connections, onImbalance }),
+    jobs: [...meteringJobs({ ...grants, db, connections, onImbalance }), ...planMigrationJobs(billing)],
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())

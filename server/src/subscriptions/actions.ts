@@ -43,35 +43,46 @@ export async function previewChange(context: BillingContext, options: PlanChange
  * @throws `nothing_to_change`, `payment_failed` (nothing has changed then), those of `computePlanChange` and of Stripe
  */
 export async function changePlan(context: BillingContext, options: PlanChangeOptions, asker: Asker): Promise<PlanChange> {
+  return runExclusively(context, options.organizationId, (session, finished) =>
+    changePlanIn(context, session, options, asker, finished),
+  )
+}
+
+/** The same for a caller who holds the organization's lock; `finished` are earlier requests that `runExclusively` settled. */
+export async function changePlanIn(
+  context: BillingContext,
+  session: Session,
+  options: PlanChangeOptions,
+  asker: Asker,
+  finished: readonly FinishedIntent[] = [],
+): Promise<PlanChange> {
   const { organizationId, request } = options
-  return runExclusively(context, organizationId, async (session, finished) => {
-    const organization = await readOrganization(session, organizationId)
-    const now = timeOf(organization, context.clock)
-    const state = await readBillingState(context, session, organizationId)
-    const before = state.subscription
-    const change = isDoneAlready(state, request, finished)
-      ? ({ kind: 'none', reason: 'An earlier request has done it.' } as const)
-      : computePlanChange(state, request, context.policy, now)
-    if (change.kind !== 'none' || finished.length === 0) {
-      const prorationAt = prorationTime(options.prorationAt, now)
-      await executePlanChange({ context, session, organizationId, prorationAt }, change)
-    }
-    await syncOrganization(context, session, organizationId, {
-      scope: RECENT_SCOPE,
-      priority: 'interactive',
-      alsoWrite: (tx) =>
-        insertAuditEntry(tx, {
-          organizationId,
-          ...asker,
-          action: AUDITED[change.kind],
-          target: before?.id ?? organizationId,
-          before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
-          after: describe(change),
-          at: context.clock.now(),
-        }),
-    })
-    return change
+  const organization = await readOrganization(session, organizationId)
+  const now = timeOf(organization, context.clock)
+  const state = await readBillingState(context, session, organizationId)
+  const before = state.subscription
+  const change = isDoneAlready(state, request, finished)
+    ? ({ kind: 'none', reason: 'An earlier request has done it.' } as const)
+    : computePlanChange(state, request, context.policy, now)
+  if (change.kind !== 'none' || finished.length === 0) {
+    const prorationAt = prorationTime(options.prorationAt, now)
+    await executePlanChange({ context, session, organizationId, prorationAt }, change)
+  }
+  await syncOrganization(context, session, organizationId, {
+    scope: RECENT_SCOPE,
+    priority: 'interactive',
+    alsoWrite: (tx) =>
+      insertAuditEntry(tx, {
+        organizationId,
+        ...asker,
+        action: AUDITED[change.kind],
+        target: before?.id ?? organizationId,
+        before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
+        after: describe(change),
+        at: context.clock.now(),
+      }),
   })
+  return change
 }
 
 /**

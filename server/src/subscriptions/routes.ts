@@ -203,6 +203,7 @@ function readCancel(body: Partial<z.infer<typeof cancelSchema>>): { immediate: b
 const PLAIN_CHANGES = [
   { path: 'cancel/undo', kind: 'undo_cancel', summary: 'Take a scheduled cancellation back' },
   { path: 'upgrade/undo', kind: 'undo_switch', summary: 'Take a scheduled change of plan back' },
+  { path: 'downgrade/undo', kind: 'undo_switch', summary: 'The same as upgrade/undo' },
   { path: 'pause', kind: 'pause', summary: 'Pause the subscription' },
   { path: 'resume', kind: 'resume', summary: 'Resume a paused subscription' },
 ] as const

@@ -83,6 +83,8 @@ export type PlanChangeRequest =
       readonly quantity: number | null
       readonly at: 'now' | 'period_end' | null
     }
+  /** The plan as it is sold today: the same plan, interval and quantity at the present price. */
+  | { readonly kind: 'reprice'; readonly at: 'now' | 'period_end' }
   | { readonly kind: 'cancel'; readonly immediate: boolean }
   | { readonly kind: 'undo_cancel' }
   | { readonly kind: 'undo_switch' }
@@ -159,6 +161,8 @@ export function computePlanChange(
       return computeStart(state, request, policy)
     case 'switch':
       return computeSwitch(state, request, policy, now)
+    case 'reprice':
+      return computeReprice(state, request.at, now)
     case 'cancel':
       return computeCancel(requireSubscription(state), request.immediate)
     case 'undo_cancel':
@@ -259,8 +263,7 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   const smaller = direction === 'downgrade' || (direction === 'interval' && to.interval === 'monthly')
   const when = request.at ?? (smaller ? policy.downgradeAt : 'now')
   const { scheduleId } = subscription
-  // A trial has nothing to run out first: nothing is paid yet.
-  if (when === 'period_end' && subscription.status !== 'trialing' && subscription.currentPeriodEnd > now) {
+  if (when === 'period_end' && hasPeriodToRunOut(subscription, now)) {
     const at = subscription.currentPeriodEnd
     return { kind: 'switch_at_period_end', subscription, direction, from, to, offer, at, undoesCancel, scheduleId }
   }
@@ -276,6 +279,30 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
     undoesCancel,
     releasesScheduleId: scheduleId,
   }
+}
+
+/** A trial has nothing to run out first: nothing is paid yet. */
+function hasPeriodToRunOut({ status, currentPeriodEnd }: CurrentSubscription, now: Instant): boolean {
+  return status !== 'trialing' && currentPeriodEnd > now
+}
+
+/** Nobody asked the customer: nothing is charged in the moment, a wish to leave stands, and a scheduled change goes first. */
+function computeReprice(state: BillingState, when: 'now' | 'period_end', now: Instant): PlanChange {
+  const subscription = requireSubscription(state)
+  const { planKey, interval, quantity } = subscription
+  const offer = findOffer(state, planKey, interval)
+  if (offer.priceId === subscription.priceId) return { kind: 'none', reason: 'The price is the present one already.' }
+  if (subscription.scheduleId !== null) throw new DomainError('conflict', 'Another change of the plan is scheduled.')
+  if (subscription.cancelAt !== null) throw new DomainError('conflict', 'The subscription is cancelled and ends.')
+  if (!['active', 'trialing', 'past_due'].includes(subscription.status)) {
+    throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be moved to another price.`)
+  }
+  const terms: Terms = { planKey, interval, quantity }
+  const direction = directionOf(subscription, offer, terms)
+  const change = { subscription, direction, from: terms, to: terms, offer, undoesCancel: false } as const
+  return when === 'period_end' && hasPeriodToRunOut(subscription, now)
+    ? { kind: 'switch_at_period_end', ...change, at: subscription.currentPeriodEnd, scheduleId: null }
+    : { kind: 'switch_now', ...change, invoiceNow: false, releasesScheduleId: null }
 }
 
 /**

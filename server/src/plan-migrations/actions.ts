@@ -1,0 +1,219 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Session } from '../db/database.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { Instant } from '../lib/clock.ts'
+import { newId } from '../lib/ids.ts'
+import { MINUTE_MS } from '../lib/period.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { readOrganization, timeOf } from '../stripe/organizations.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { listOffers } from '../subscriptions/store.ts'
+import {
+  allowanceChanges,
+  isMove,
+  moveOf,
+  yearlyTotals,
+  type AllowanceChange,
+  type Move,
+  type Unmovable,
+  type YearlyTotal,
+} from './rules.ts'
+import {
+  countMoves,
+  findMigration,
+  findMovedAccount,
+  insertMigration,
+  listCandidates,
+  listDueMoves,
+  setCatalogVersion,
+  updateMove,
+  type Migration,
+  type MovedAccount,
+  type MoveResult,
+  type MoveState,
+  type StoredMove,
+} from './store.ts'
+
+/** Who is to be moved; null is everybody. */
+export type MigrationFilter = {
+  readonly planKey: string | null
+  readonly fromVersion: number | null
+  readonly organizationIds: readonly string[] | null
+}
+
+/** Customers of one plan who have the same terms, and what changes for them. */
+export type MigrationGroup = {
+  readonly planKey: string
+  readonly fromVersion: number
+  readonly organizations: number
+  readonly allowances: readonly AllowanceChange[]
+}
+
+export type MigrationPreview = {
+  readonly toVersion: number
+  readonly moves: readonly Move[]
+  readonly unmovable: readonly Unmovable[]
+  readonly groups: readonly MigrationGroup[]
+  readonly yearly: readonly YearlyTotal[]
+}
+
+/** Who would be moved to the present terms, and how much each would pay. Changes nothing. */
+export async function previewMigration(context: BillingContext, filter: MigrationFilter): Promise<MigrationPreview> {
+  const { version, catalog } = context.catalogs.current
+  const candidates = await listCandidates(context.db, { ...filter, toVersion: version, currency: catalog.currency })
+  const offers = await listOffers(context.db, [...catalog.plans.keys()])
+  const all = candidates.map((candidate) => moveOf(candidate, catalog, offers))
+  const moves = all.filter(isMove)
+  const unmovable = all.filter((each): each is Unmovable => !isMove(each))
+  return { toVersion: version, moves, unmovable, groups: await groupsOf(context, moves, catalog), yearly: yearlyTotals(moves) }
+}
+
+async function groupsOf({ catalogs }: BillingContext, moves: readonly Move[], present: Catalog): Promise<MigrationGroup[]> {
+  const groups = Object.values(Object.groupBy(moves, ({ planKey, catalogVersion }) => `${planKey} ${catalogVersion}`))
+  return Promise.all(
+    groups.map(async (group) => {
+      const { planKey, catalogVersion: fromVersion } = group![0]!
+      const allowances = allowanceChanges(planKey, await catalogs.get(fromVersion), present)
+      return { planKey, fromVersion, organizations: group!.length, allowances }
+    }),
+  )
+}
+
+/**
+ * Starts a migration: writes down who is moved and how; the job carries it out. Audited.
+ * @throws DomainError `nothing_to_change` when nobody is left to move
+ */
+export async function startMigration(
+  context: BillingContext,
+  { filter, at, reason }: { filter: MigrationFilter; at: Migration['at']; reason: string | null },
+  asker: Asker,
+): Promise<Migration> {
+  const { moves, toVersion } = await previewMigration(context, filter)
+  if (moves.length === 0) throw new DomainError('nothing_to_change', 'Everybody whom this names has the present terms already.')
+  const createdAt = context.clock.now()
+  const migration: Migration = { id: newId('mig'), toVersion, at, reason, actor: asker.actor, createdAt }
+  await context.db.transaction(async (tx) => {
+    await insertMigration(tx, migration, moves)
+    await insertAuditEntry(tx, {
+      organizationId: null,
+      ...asker,
+      action: 'plan_migration.started',
+      target: migration.id,
+      before: null,
+      after: { to_version: toVersion, at, reason, organizations: moves.length },
+      at: createdAt,
+    })
+  })
+  return migration
+}
+
+/** @throws DomainError `not_found` */
+export async function readMigration(
+  context: BillingContext,
+  id: string,
+): Promise<{ migration: Migration; counts: Readonly<Record<MoveState, number>> }> {
+  const migration = await findMigration(context.db, id)
+  if (migration === null) throw new DomainError('not_found', 'There is no such migration.')
+  return { migration, counts: await countMoves(context.db, id) }
+}
+
+const AT_ONCE = 50
+
+/** Carries out what is due, one organization after the other. Answers how many were worked on. */
+export async function runDueMoves(context: BillingContext): Promise<number> {
+  const due = await listDueMoves(context.db, context.clock.now(), AT_ONCE)
+  for (const move of due) await runMove(context, move)
+  return due.length
+}
+
+/** What Stripe refuses is told in the row and not tried again; an outage ends the run, and the next one goes on. */
+async function runMove(context: BillingContext, move: StoredMove): Promise<void> {
+  try {
+    await moveOrganization(context, move)
+  } catch (error) {
+    if (!(error instanceof DomainError) || TRANSIENT.has(error.code)) throw error
+    await updateMove(context.db, move, { state: 'failed', detail: error.message }, context.clock.now())
+  }
+}
+
+const TRANSIENT: ReadonlySet<string> = new Set([
+  'stripe_unavailable',
+  'database_unavailable',
+  'overloaded',
+  'billing_not_configured',
+])
+
+async function moveOrganization(context: BillingContext, move: StoredMove): Promise<void> {
+  const { organizationId } = move
+  const work = async (session: Session): Promise<void> => {
+    const result = await nextStep({ context, session, move })
+    if (result.state === 'done') await takeTerms({ context, session, move })
+    else await updateMove(session, move, result, context.clock.now())
+  }
+  // Who pays nothing is moved without Stripe.
+  await (move.fromPriceId === null && context.gateway === null
+    ? context.db.session(work)
+    : runExclusively(context, organizationId, work))
+}
+
+type Moving = { readonly context: BillingContext; readonly session: Session; readonly move: StoredMove }
+
+async function nextStep(moving: Moving): Promise<MoveResult> {
+  const { context, session, move } = moving
+  const organization = await readOrganization(session, move.organizationId)
+  const now = timeOf(organization, context.clock)
+  if (move.state === 'scheduled' && context.gateway !== null) {
+    // The schedule has just moved on at Stripe; its webhook may still be on the way.
+    await syncOrganization(context, session, move.organizationId, { scope: RECENT_SCOPE, priority: 'background' })
+  }
+  const account = await findMovedAccount(session, move.organizationId)
+  if (account === null || account.planKey !== move.planKey || account.catalogVersion !== move.fromVersion) {
+    return { state: 'skipped', detail: 'The plan has changed since the migration began.' }
+  }
+  const repriced = move.toPriceId === move.fromPriceId || account.priceId === move.toPriceId
+  if (move.state === 'pending') return firstStep(moving, { account, repriced, now })
+  if (repriced) return { state: 'done' }
+  return account.scheduledPriceId === move.toPriceId
+    ? { state: 'scheduled', effectiveAt: new Date(now.getTime() + 5 * MINUTE_MS) }
+    : { state: 'skipped', detail: 'The scheduled price was replaced by another change.' }
+}
+
+type Step = { readonly account: MovedAccount; readonly repriced: boolean; readonly now: Instant }
+
+async function firstStep({ context, session, move }: Moving, { account, repriced, now }: Step): Promise<MoveResult> {
+  const { currentPeriodEnd: end, scheduledPriceId, scheduledAt } = account
+  if (repriced) {
+    const later = move.at === 'period_end' && account.subscribed && end !== null && end > now
+    return later ? { state: 'scheduled', effectiveAt: end } : { state: 'done' }
+  }
+  // A run that crashed may have scheduled it already.
+  if (scheduledPriceId === move.toPriceId) return { state: 'scheduled', effectiveAt: scheduledAt }
+  const options = { organizationId: move.organizationId, request: { kind: 'reprice', at: move.at }, prorationAt: null } as const
+  const change = await changePlanIn(context, session, options, { actor: move.actor, requestId: move.migrationId })
+  return change.kind === 'switch_at_period_end' ? { state: 'scheduled', effectiveAt: change.at } : { state: 'done' }
+}
+
+/** Gives the organization the new terms, and its allowances with them, in one transaction with the move's end. */
+async function takeTerms({ context, session, move }: Moving): Promise<void> {
+  const { organizationId, migrationId, fromVersion, toVersion } = move
+  const organization = await readOrganization(session, organizationId)
+  const at = context.clock.now()
+  await session.transaction(async (tx) => {
+    await setCatalogVersion(tx, organizationId, toVersion, at)
+    await context.onAccountDerived(tx, { organizationId, now: timeOf(organization, context.clock) })
+    await updateMove(tx, move, { state: 'done' }, at)
+    await insertAuditEntry(tx, {
+      organizationId,
+      actor: move.actor,
+      requestId: migrationId,
+      action: 'plan.migrated',
+      target: move.planKey,
+      before: { catalog_version: fromVersion, price_id: move.fromPriceId },
+      after: { catalog_version: toVersion, price_id: move.toPriceId },
+      at,
+    })
+  })
+}

@@ -1,0 +1,198 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { defineBilling } from '../catalog/define.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
+import { parseQuantity } from '../lib/quantity.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+import { createApp, type App } from '../http/app.ts'
+import { pino } from 'pino'
+import { changePlan } from '../subscriptions/actions.ts'
+import { runDueMoves } from './actions.ts'
+import { registerPlanMigrationRoutes } from './routes.ts'
+
+const before = defineBilling({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: { calls: { amount: 100 } } },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2000 }, yearly: { amountMinor: 20_000 } },
+      allowances: { calls: { amount: 1000 } },
+    },
+    retired: { name: 'Retired', prices: { monthly: { amountMinor: 500 } }, allowances: {} },
+  },
+  defaultPlan: 'free',
+})
+const after = defineBilling({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: { calls: { amount: 50 } } },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2500 }, yearly: { amountMinor: 20_000 } },
+      allowances: { calls: { amount: 5000 } },
+    },
+  },
+  defaultPlan: 'free',
+})
+
+const billing = testBilling({ catalog: before })
+const PATH = '/api/v1/admin/catalog/migrations'
+let present: BillingContext
+let app: App
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  for (const [id, subscription] of [
+    ['monthly', { tier: 'pro' }],
+    ['at_end', { tier: 'pro', quantity: 3 }],
+    ['yearly', { tier: 'pro', interval: 'yearly' }],
+    ['leaver', { tier: 'pro' }],
+    ['switcher', { tier: 'pro' }],
+    ['old_plan', { tier: 'retired' }],
+    ['killed_now', { tier: 'pro' }],
+    ['killed_period_end', { tier: 'pro' }],
+    ['unpaid', null],
+  ] as const) {
+    await billing.createOrganization(id)
+    await startTestClock(billing.context, id)
+    if (subscription === null) continue
+    const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', {
+      ...subscription,
+      payment_method_id: 'pm_card_visa',
+    })
+    if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+  }
+  const { database, context } = billing
+  const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, after, context.clock.now()))
+  present = billing.with({ catalogs })
+  await pushCatalog(present, { variables: {} })
+  app = createApp({
+    log: pino({ level: 'silent' }),
+    authenticate: async () => ({ kind: 'operator', name: 'test' }),
+    register: [(registered) => registerPlanMigrationRoutes(registered, present)],
+  })
+})
+
+async function call(method: string, path: string, body?: unknown) {
+  const response = await app.request(path, {
+    method,
+    headers: { 'content-type': 'application/json' },
+    body: body === undefined ? null : JSON.stringify(body),
+  })
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+}
+
+async function migrate(organizationIds: readonly string[], at: 'now' | 'period_end') {
+  const started = await call('POST', PATH, { organization_ids: organizationIds, at, reason: 'New prices' })
+  expect(started.status, JSON.stringify(started.body)).toBe(202)
+  await runAll()
+  return started.body['id'] as string
+}
+
+async function runAll(): Promise<void> {
+  while ((await runDueMoves(present)) > 0);
+}
+
+async function accountOf(id: string) {
+  const { rows } = await billing.database.db.query<Record<string, unknown>>(
+    `select account.plan_key, account.catalog_version, item.unit_amount_minor, item.quantity, account.scheduled_at,
+       (select sum(g.amount) from grants g where g.organization_id = $1 and g.kind = 'plan') as granted
+     from accounts account
+     left join stripe_subscription_items item
+       on item.organization_id = account.organization_id and item.subscription_id = account.subscription_id
+     where account.organization_id = $1`,
+    [id],
+  )
+  return rows[0]!
+}
+
+const statesOf = async (id: string) => (await call('GET', `${PATH}/${id}/moves`)).body['moves'] as Record<string, unknown>[]
+
+describe('customers stay on their terms until they are moved', () => {
+  test('the preview tells who and how much, and changes nothing', async () => {
+    const { status, body } = await call('POST', `${PATH}/preview`, {})
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ organizations: 8, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body['groups']).toContainEqual({
+      plan: 'pro',
+      from_version: 1,
+      organizations: 7,
+      allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
+    })
+    // Monthly: six customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    expect(body['yearly']).toEqual([
+      { currency: 'usd', before_minor: 8 * 2000 * 12 + 20_000, after_minor: 8 * 2500 * 12 + 20_000 },
+    ])
+    expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
+  })
+
+  test('now: the price and the allowance change, and the difference goes onto the next invoice', async () => {
+    const id = await migrate(['monthly'], 'now')
+    expect(await accountOf('monthly')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
+    const invoices = await billing.call('monthly', 'GET', '/api/v1/billing/invoices')
+    expect(invoices.body).toHaveLength(1)
+    const { body } = await call('GET', `${PATH}/${id}`)
+    expect(body).toMatchObject({ at: 'now', reason: 'New prices', counts: { done: 1, pending: 0, failed: 0 } })
+  })
+
+  test('at the period’s end: nothing changes before, both change then, and the renewal has the new price', async () => {
+    const id = await migrate(['at_end'], 'period_end')
+    expect(await statesOf(id)).toMatchObject([{ state: 'scheduled', from_amount_minor: 2000, to_amount_minor: 2500 }])
+    expect(await accountOf('at_end')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
+    await billing.call('operator', 'POST', '/api/v1/organizations/at_end/clock/advance', { by: '32d' })
+    await runAll()
+    expect(await accountOf('at_end')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 3n })
+    const invoices = await billing.call('at_end', 'GET', '/api/v1/billing/invoices')
+    expect(invoices.body).toMatchObject([{ amount_due: 75 }, { amount_due: 60 }])
+    expect(await statesOf(id)).toMatchObject([{ state: 'done' }])
+  })
+
+  test('a price that stays is not touched at Stripe; the allowance follows at the period’s end', async () => {
+    const id = await migrate(['yearly'], 'period_end')
+    expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
+    expect(await accountOf('yearly')).toMatchObject({ catalog_version: 1, scheduled_at: null })
+    await billing.call('operator', 'POST', '/api/v1/organizations/yearly/clock/advance', { by: '366d' })
+    await runAll()
+    expect(await accountOf('yearly')).toMatchObject({ catalog_version: 2, unit_amount_minor: 20_000n })
+  })
+
+  test('who pays nothing gets the present terms at once', async () => {
+    await migrate(['unpaid'], 'period_end')
+    expect(await accountOf('unpaid')).toMatchObject({ plan_key: 'free', catalog_version: 2, granted: String(parseQuantity(50)) })
+  })
+
+  test('who has cancelled is not moved, and the row says why; Stripe’s no is not asked for again', async () => {
+    await billing.call('leaver', 'POST', '/api/v1/billing/cancel', { immediate: false })
+    const id = await migrate(['leaver'], 'period_end')
+    expect(await statesOf(id)).toMatchObject([{ state: 'failed', detail: 'The subscription is cancelled and ends.' }])
+    expect(await runDueMoves(present)).toBe(0)
+  })
+
+  test('who changed plan meanwhile is skipped', async () => {
+    const started = await call('POST', PATH, { organization_ids: ['switcher'], reason: 'New prices' })
+    await billing.call('switcher', 'POST', '/api/v1/billing/cancel', { immediate: true })
+    await runAll()
+    expect(await statesOf(String(started.body['id']))).toMatchObject([{ state: 'skipped' }])
+  })
+
+  test.each([
+    ['now', 'done'],
+    ['period_end', 'scheduled'],
+  ] as const)('a run that was killed after it told Stripe (%s) is finished by the next', async (at, state) => {
+    const started = await call('POST', PATH, { organization_ids: [`killed_${at}`], reason: 'New prices', at })
+    // What the killed run had done: everything but writing down that it was done.
+    const options = { organizationId: `killed_${at}`, request: { kind: 'reprice', at }, prorationAt: null } as const
+    await changePlan(present, options, { actor: 'operator:test', requestId: 'req_killed' })
+    await runAll()
+    expect(await statesOf(String(started.body['id']))).toMatchObject([{ state }])
+  })
+
+  test('nobody left is said, and an unknown migration is not found', async () => {
+    const again = await call('POST', PATH, { organization_ids: ['monthly'], reason: 'Again' })
+    expect(again).toMatchObject({ status: 409, body: { code: 'nothing_to_change' } })
+    expect((await call('GET', `${PATH}/mig_unknown`)).status).toBe(404)
+  })
+})

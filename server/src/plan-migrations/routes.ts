@@ -1,0 +1,242 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { actorOf, requireOperator } from '../auth/principal.ts'
+import type { App } from '../http/app.ts'
+import { quantityToJson, type Quantity } from '../lib/quantity.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
+import type { Move } from './rules.ts'
+import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
+
+const tags = ['Operators']
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+const filterFields = {
+  plan: z.string().min(1).max(63).optional().meta({ description: 'Only customers of this plan.' }),
+  from_version: z.int().min(1).optional().meta({ description: 'Only those who have the terms of this catalog version.' }),
+  organization_ids: z.array(z.string().min(1).max(100)).min(1).max(10_000).optional(),
+}
+const filterSchema = z.strictObject(filterFields)
+const startSchema = z.strictObject({
+  ...filterFields,
+  at: z.enum(['now', 'period_end']).default('period_end').meta({
+    description: 'now: the difference goes onto the next invoice; period_end: nothing changes in the period that is paid.',
+  }),
+  reason: z.string().min(1).max(1000),
+})
+
+const amount = z.union([z.number(), z.string()]).nullish().meta({ description: 'null is unlimited; absent is not included.' })
+
+const moveFields = {
+  organization_id: z.string(),
+  plan: z.string(),
+  from_version: z.int(),
+  interval: z.string().nullable(),
+  quantity: z.int(),
+  currency: z.string(),
+  from_amount_minor: z.int().meta({ description: 'Minor units per interval, for one.' }),
+  to_amount_minor: z.int(),
+}
+
+const previewSchema = z
+  .object({
+    to_version: z.int(),
+    organizations: z.int(),
+    groups: z.array(
+      z.object({
+        plan: z.string(),
+        from_version: z.int(),
+        organizations: z.int(),
+        allowances: z.array(z.object({ balance: z.string(), from: amount, to: amount })),
+      }),
+    ),
+    yearly: z.array(z.object({ currency: z.string(), before_minor: z.int(), after_minor: z.int() })),
+    moves: z.array(z.object({ ...moveFields, name: z.string() })).meta({ description: 'The first 1,000.' }),
+    unmovable: z.array(z.object({ organization_id: z.string(), plan: z.string(), why: z.string() })),
+  })
+  .openapi('PlanMigrationPreview')
+
+const counts = z.object({ pending: z.int(), scheduled: z.int(), done: z.int(), skipped: z.int(), failed: z.int() })
+
+const migrationSchema = z
+  .object({
+    id: z.string(),
+    to_version: z.int(),
+    at: z.enum(['now', 'period_end']),
+    reason: z.string().nullable(),
+    started_by: z.string(),
+    created_at: z.iso.datetime(),
+    counts,
+  })
+  .openapi('PlanMigration')
+
+const movesSchema = z.object({
+  moves: z.array(
+    z.object({
+      ...moveFields,
+      state: z.enum(['pending', 'scheduled', 'done', 'skipped', 'failed']),
+      effective_at: z.iso.datetime().nullable(),
+      detail: z.string().nullable(),
+    }),
+  ),
+  has_more: z.boolean(),
+})
+
+const PATH = '/api/v1/admin/catalog/migrations'
+
+const previewRoute = createRoute({
+  method: 'post',
+  path: `${PATH}/preview`,
+  tags,
+  summary: 'Who would be moved to the present terms of their plan, and how much they would pay',
+  description: 'Changes nothing. Customers stay on the terms under which they bought until a migration moves them.',
+  request: { body: { required: true, content: { 'application/json': { schema: filterSchema } } } },
+  responses: { 200: json('Who and how much.', previewSchema) },
+})
+
+const startRoute = createRoute({
+  method: 'post',
+  path: PATH,
+  tags,
+  summary: 'Move customers to the present terms of their plan',
+  request: { body: { required: true, content: { 'application/json': { schema: startSchema } } } },
+  responses: { 202: json('It has begun.', migrationSchema) },
+})
+
+const params = z.object({ id: z.string().max(100) })
+
+const readRoute = createRoute({
+  method: 'get',
+  path: `${PATH}/{id}`,
+  tags,
+  summary: 'How far a migration is',
+  request: { params },
+  responses: { 200: json('The migration.', migrationSchema) },
+})
+
+const movesRoute = createRoute({
+  method: 'get',
+  path: `${PATH}/{id}/moves`,
+  tags,
+  summary: 'What became of each customer of a migration',
+  request: {
+    params,
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(1000).default(100),
+      starting_after: z.string().default('').meta({ description: 'The last organization_id of the page before.' }),
+    }),
+  },
+  responses: { 200: json('By organization.', movesSchema) },
+})
+
+const MOVES_SHOWN = 1000
+
+export function registerPlanMigrationRoutes(app: App, context: BillingContext): void {
+  app.openapi(previewRoute, async (http) => {
+    requireOperator(http.get('principal'))
+    const preview = await previewMigration(context, toFilter(http.req.valid('json')))
+    return http.json(
+      {
+        to_version: preview.toVersion,
+        organizations: preview.moves.length,
+        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances }) => ({
+          plan: planKey,
+          from_version: fromVersion,
+          organizations,
+          allowances: allowances.map(({ balanceKey, from, to }) => ({ balance: balanceKey, from: show(from), to: show(to) })),
+        })),
+        yearly: preview.yearly.map(({ currency, beforeMinor, afterMinor }) => ({
+          currency,
+          before_minor: beforeMinor,
+          after_minor: afterMinor,
+        })),
+        moves: preview.moves.slice(0, MOVES_SHOWN).map((move) => ({ ...showPlanned(move), name: move.name })),
+        unmovable: preview.unmovable.map(({ candidate, why }) => ({
+          organization_id: candidate.organizationId,
+          plan: candidate.planKey,
+          why,
+        })),
+      },
+      200,
+    )
+  })
+
+  app.openapi(startRoute, async (http) => {
+    const principal = requireOperator(http.get('principal'))
+    const body = http.req.valid('json')
+    const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
+    const migration = await startMigration(context, { filter: toFilter(body), at: body.at, reason: body.reason }, asker)
+    const read = await readMigration(context, migration.id)
+    return http.json(showMigration(read.migration, read.counts), 202)
+  })
+
+  app.openapi(readRoute, async (http) => {
+    requireOperator(http.get('principal'))
+    const { migration, counts: each } = await readMigration(context, http.req.valid('param').id)
+    return http.json(showMigration(migration, each), 200)
+  })
+
+  app.openapi(movesRoute, async (http) => {
+    requireOperator(http.get('principal'))
+    const { id } = http.req.valid('param')
+    const { limit, starting_after: after } = http.req.valid('query')
+    await readMigration(context, id)
+    const moves = await listMoves(context.db, { migrationId: id, after, limit: limit + 1 })
+    return http.json({ moves: moves.slice(0, limit).map(showMove), has_more: moves.length > limit }, 200)
+  })
+}
+
+function toFilter(body: z.infer<typeof filterSchema>): MigrationFilter {
+  return {
+    planKey: body.plan ?? null,
+    fromVersion: body.from_version ?? null,
+    organizationIds: body.organization_ids ?? null,
+  }
+}
+
+function show(quantity: Quantity | null | undefined): number | string | null | undefined {
+  return quantity === null || quantity === undefined ? quantity : quantityToJson(quantity)
+}
+
+function showPlanned(move: Move) {
+  return {
+    organization_id: move.organizationId,
+    plan: move.planKey,
+    from_version: move.catalogVersion,
+    interval: move.interval,
+    quantity: move.quantity,
+    currency: move.currency,
+    from_amount_minor: move.amountMinor,
+    to_amount_minor: move.toAmountMinor,
+  }
+}
+
+function showMove(move: StoredMove) {
+  return {
+    organization_id: move.organizationId,
+    plan: move.planKey,
+    from_version: move.fromVersion,
+    interval: move.interval,
+    quantity: move.quantity,
+    currency: move.currency,
+    from_amount_minor: move.fromAmountMinor,
+    to_amount_minor: move.toAmountMinor,
+    state: move.state,
+    effective_at: move.effectiveAt?.toISOString() ?? null,
+    detail: move.detail,
+  }
+}
+
+function showMigration(migration: Migration, each: Readonly<Record<MoveState, number>>) {
+  return {
+    id: migration.id,
+    to_version: migration.toVersion,
+    at: migration.at,
+    reason: migration.reason,
+    started_by: migration.actor,
+    created_at: migration.createdAt.toISOString(),
+    counts: each,
+  }
+}

@@ -1,0 +1,84 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { PriceInterval } from '../catalog/define.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { Quantity } from '../lib/quantity.ts'
+
+/** An organization whose terms are not the present ones, as the account and the mirror tell. Amounts: minor units per interval, for one. */
+export type Candidate = {
+  readonly organizationId: string
+  readonly name: string
+  readonly planKey: string
+  readonly catalogVersion: number
+  /** null where nothing is paid. */
+  readonly interval: PriceInterval | null
+  readonly quantity: number
+  readonly priceId: string | null
+  readonly amountMinor: number
+  readonly currency: string
+  readonly currentPeriodEnd: Instant | null
+}
+
+export type OfferedPrice = {
+  readonly planKey: string
+  readonly interval: string
+  readonly priceId: string
+  readonly amountMinor: number
+}
+
+/** What moving one organization means. */
+export type Move = Candidate & { readonly toPriceId: string | null; readonly toAmountMinor: number }
+
+export type Unmovable = { readonly candidate: Candidate; readonly why: string }
+
+/** A price that the plan no longer has is kept: its terms still move. A plan that is gone cannot be moved to. Pure. */
+export function moveOf(candidate: Candidate, present: Catalog, offers: readonly OfferedPrice[]): Move | Unmovable {
+  if (!present.plans.has(candidate.planKey)) {
+    return { candidate, why: `The catalog no longer has the plan "${candidate.planKey}".` }
+  }
+  const offer =
+    candidate.priceId === null
+      ? undefined
+      : offers.find(({ planKey, interval }) => planKey === candidate.planKey && interval === candidate.interval)
+  return {
+    ...candidate,
+    toPriceId: offer?.priceId ?? candidate.priceId,
+    toAmountMinor: offer?.amountMinor ?? candidate.amountMinor,
+  }
+}
+
+export function isMove(each: Move | Unmovable): each is Move {
+  return 'toPriceId' in each
+}
+
+/** An allowance as it was and as it will be; null is unlimited, undefined is that the plan does not include it. */
+export type AllowanceChange = {
+  readonly balanceKey: string
+  readonly from: Quantity | null | undefined
+  readonly to: Quantity | null | undefined
+}
+
+/** How a plan's allowances differ between two catalogs. Pure. */
+export function allowanceChanges(planKey: string, before: Catalog, after: Catalog): AllowanceChange[] {
+  const old = before.plans.get(planKey)?.allowances
+  const present = after.plans.get(planKey)?.allowances
+  const balanceKeys = [...new Set([...(old?.keys() ?? []), ...(present?.keys() ?? [])])].toSorted()
+  return balanceKeys.flatMap((balanceKey) => {
+    const change = { balanceKey, from: old?.get(balanceKey)?.amount, to: present?.get(balanceKey)?.amount }
+    return change.from === change.to ? [] : [change]
+  })
+}
+
+/** Sums of moves in one currency, as minor units of a year: a monthly price counts twelve times. */
+export type YearlyTotal = { readonly currency: string; readonly beforeMinor: number; readonly afterMinor: number }
+
+export function yearlyTotals(moves: readonly Move[]): YearlyTotal[] {
+  const totals = new Map<string, { beforeMinor: number; afterMinor: number }>()
+  for (const { currency, interval, quantity, amountMinor, toAmountMinor } of moves) {
+    const total = totals.get(currency) ?? { beforeMinor: 0, afterMinor: 0 }
+    const times = quantity * (interval === 'monthly' ? 12 : 1)
+    total.beforeMinor += amountMinor * times
+    total.afterMinor += toAmountMinor * times
+    totals.set(currency, total)
+  }
+  return [...totals].map(([currency, total]) => ({ currency, ...total }))
+}
