@@ -151,6 +151,10 @@ it('answers 503 with Retry-After while PostgreSQL is away, and goes on by itself
     expect((await call(tollgate, '', 'GET', '/healthz')).status).toBe(200)
     postgres = await startEmbeddedPostgres({ directory })
     await vi.waitFor(async () => expect((await call(tollgate, '', 'GET', '/readyz')).status).toBe(200), { timeout: 10_000 })
+    const { body: readiness } = await call(tollgate, '', 'GET', '/readyz')
+    expect(readiness['checks']).toMatchObject({
+      balances: { ok: true, detail: expect.stringMatching(/^0 imbalances, checked at /) },
+    })
     expect((await consume(tollgate, key, 'away')).body).toMatchObject({ allowed: true, quota_remaining: 1 })
     expect((await consume(tollgate, key, 'before')).body).toMatchObject({ allowed: true, quota_remaining: 2 })
     await tollgate.stop()

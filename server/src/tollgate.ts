@@ -18,6 +18,7 @@ import { newId } from './lib/ids.ts'
 import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
 import { createHotPath } from './metering/hot-path.ts'
+import { describeBalanceCheck } from './metering/jobs.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
@@ -145,6 +146,7 @@ function readinessChecks({ db }: Services): readonly ReadinessCheck[] {
         return `${migrations.length} applied`
       },
     },
+    { name: 'balances', check: () => describeBalanceCheck(db) },
   ]
 }
 

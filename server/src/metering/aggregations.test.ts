@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
-import { listImbalances } from './store.ts'
+import { listImbalances } from './balance-store.ts'
 import type { RecordRequest, UsageAnswer, UsageProperties } from './usage.ts'
 
 const fixture = testMetering({

@@ -3,7 +3,7 @@ import { testMetering } from '../../test/metering.ts'
 import { insertGrants } from '../grants/store.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { listImbalances } from './store.ts'
+import { listImbalances } from './balance-store.ts'
 import type { CorrectRequest, UsageAnswer, UsageRequest } from './usage.ts'
 
 const fixture = testMetering()

@@ -17,7 +17,7 @@ import { MICRO } from '../lib/quantity.ts'
 import { createMetering } from './metering.ts'
 import { ensurePartitions } from './partitions.ts'
 import { openUsageConnections } from './pipeline.ts'
-import { listImbalances } from './store.ts'
+import { listImbalances } from './balance-store.ts'
 
 const QUOTA = 3_000
 const WRITER = fileURLToPath(new URL('../../test/usage-writer.ts', import.meta.url))

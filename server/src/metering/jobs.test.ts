@@ -2,9 +2,9 @@ import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { checkBalances, expireReservations, pruneKeys, type MeteringJobsContext } from './jobs.ts'
+import { checkBalances, describeBalanceCheck, expireReservations, pruneKeys, type MeteringJobsContext } from './jobs.ts'
 import { ensurePartitions } from './partitions.ts'
-import type { Imbalance } from './store.ts'
+import type { Imbalance } from './balance-store.ts'
 import type { UsageRequest } from './usage.ts'
 
 const fixture = testMetering()
@@ -89,9 +89,12 @@ test('partitions are made once, take what the default partition caught, and repe
 test('the balance check is silent while all sums agree, and tells whose do not', async () => {
   const organizationId = await fixture.newOrganization()
   await fixture.metering().ask(track(organizationId))
+  expect(await describeBalanceCheck(database.db)).toBe('not checked yet')
   await checkBalances(context())
   expect(imbalances).toEqual([])
+  expect(await describeBalanceCheck(database.db)).toBe(`0 imbalances, checked at ${clock.now().toISOString()}`)
   await database.db.query('update usage_hourly set drawn = drawn + 1 where organization_id = $1', [organizationId])
   await checkBalances(context())
   expect(imbalances).toEqual([{ organizationId, granted: MICRO, drawn: MICRO + 1n, reserved: 0n, held: 0n }])
+  expect(await describeBalanceCheck(database.db)).toBe(`1 imbalance, checked at ${clock.now().toISOString()}`)
 })

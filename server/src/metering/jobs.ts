@@ -1,10 +1,11 @@
-import type { Db } from '../db/database.ts'
+import type { Db, Queryable } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { commitUsage } from './commit.ts'
 import { ensurePartitions } from './partitions.ts'
 import type { UsageConnections } from './pipeline.ts'
-import { deleteKeysBefore, listImbalances, listOrganizationsWithOverdueReservations, type Imbalance } from './store.ts'
+import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
+import { deleteKeysBefore, listOrganizationsWithOverdueReservations } from './store.ts'
 
 export type MeteringJobsContext = GrantsContext & {
   readonly db: Db
@@ -46,8 +47,18 @@ export async function pruneKeys(context: MeteringJobsContext): Promise<void> {
   while ((await deleteKeysBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
 }
 
-/** Looks whether grants, hourly sums and reservations tell the same sums for every organization. */
+/** Looks whether grants, hourly sums and reservations tell the same sums for every organization, and keeps what came of it. */
 export async function checkBalances(context: MeteringJobsContext): Promise<void> {
   const imbalances = await listImbalances(context.db, IMBALANCES_SHOWN)
+  await upsertBalanceCheck(context.db, { checkedAt: context.clock.now(), imbalances: imbalances.length })
   if (imbalances.length > 0) context.onImbalance(imbalances)
+}
+
+/** What the last look at the balances found, in words: for those who watch the server. An imbalance does not keep it from serving. */
+export async function describeBalanceCheck(db: Queryable): Promise<string> {
+  const last = await findBalanceCheck(db)
+  if (last === null) return 'not checked yet'
+  const { checkedAt, imbalances } = last
+  const count = imbalances === IMBALANCES_SHOWN ? `${imbalances} or more` : imbalances
+  return `${count} ${imbalances === 1 ? 'imbalance' : 'imbalances'}, checked at ${checkedAt.toISOString()}`
 }

@@ -7,7 +7,7 @@ import { insertGrants, listGrants } from '../grants/store.ts'
 import { decide, planGrantsNeeded } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision } from './decision.ts'
 import type { OrganizationState } from './ledger.ts'
-import { listImbalances } from './store.ts'
+import { listImbalances } from './balance-store.ts'
 import type { CorrectedEvent, Reservation, UsageEvent, UsageRequest } from './usage.ts'
 
 /** The rules alone, with what they decide kept in memory. */
