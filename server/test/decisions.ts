@@ -1,5 +1,5 @@
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
-import { openedGrant, type Grant, type PlanTerms } from '../src/grants/rules.ts'
+import { changedGrant, openedGrant, type Grant, type PlanTerms } from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { parseQuantity, type Quantity } from '../src/lib/quantity.ts'
 import { decide, planGrantsNeeded } from '../src/metering/decide.ts'
@@ -129,13 +129,7 @@ export function apply(state: OrganizationState, decision: Decision): Organizatio
   const changes = new Map(decision.grantChanges.map((change) => [change.id, change]))
   const grants = state.grants.map((grant) => {
     const change = changes.get(grant.id)
-    if (!change) return grant
-    return {
-      ...grant,
-      used: grant.used + change.used,
-      overage: grant.overage + change.overage,
-      reserved: grant.reserved + change.reserved,
-    }
+    return change ? changedGrant(grant, change) : grant
   })
   return { ...state, grants }
 }

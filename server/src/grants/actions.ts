@@ -3,8 +3,17 @@ import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { deriveStanding } from '../standing/rules.ts'
-import { hasTermsOf, openedGrant, planGrantOf, regrant, type Grant, type PlanGrant, type PlanTerms } from './rules.ts'
-import { findActiveGrants, findGrantsById, insertGrants, lockAccounts, updateGrants, type AccountRow } from './store.ts'
+import { moveOn, type MovedOn } from './rollover.ts'
+import { hasTermsOf, openedGrant, planGrantOf, regrant, type Grant, type PlanTerms, type WantedGrant } from './rules.ts'
+import {
+  findActiveGrants,
+  findGrantsById,
+  findLastPlanGrants,
+  insertGrants,
+  lockAccounts,
+  updateGrants,
+  type AccountRow,
+} from './store.ts'
 
 /** What grants and metering need from outside. */
 export type GrantsContext = {
@@ -49,7 +58,7 @@ export function planTermsOf(
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,
     currentPeriodEnd: account.currentPeriodEnd,
-    timeZone: account.timeZone ?? 'UTC',
+    timeZone: account.timeZone ?? catalog.timeZone,
   }
 }
 
@@ -72,12 +81,10 @@ export async function termsOfAccounts(
   )
 }
 
-/** A plan's allowance that an organization is to have. */
-export type WantedGrant = { readonly organizationId: string; readonly plan: PlanGrant; readonly now: Instant }
-
 /**
- * Opens the plan allowances that are not there yet, gives those that stand under other terms the present ones, and ends
- * the allowances that they replace. The caller holds the accounts' locks. Answers those and these as they now are.
+ * Opens the plan allowances that are not there yet, with what moves on into them from the period before; gives those that stand
+ * under other terms the present ones, and ends the allowances that they replace. The caller holds the accounts' locks. Answers
+ * all of these as they now are.
  * @param standing what the caller has read already: the grants that count now
  */
 export async function ensurePlanGrants(
@@ -87,14 +94,8 @@ export async function ensurePlanGrants(
 ): Promise<readonly Grant[]> {
   const known = new Map(standing.map((grant) => [nameOf(grant), grant]))
   const missing = wanted.filter(({ organizationId, plan }) => !known.has(nameOf({ organizationId, id: plan.id })))
-  if (missing.length > 0) {
-    await insertGrants(
-      tx,
-      missing.map(({ organizationId, plan, now }) => openedGrant(organizationId, plan, now)),
-    )
-    const names = missing.map(({ organizationId, plan }) => ({ organizationId, id: plan.id }))
-    for (const grant of await findGrantsById(tx, names)) known.set(nameOf(grant), grant)
-  }
+  const replaced = replacedBy(wanted, standing)
+  const moved = missing.length === 0 ? [] : await openMissing(tx, missing, { known, replaced })
   const changed: Grant[] = []
   const result = wanted.map(({ organizationId, plan }) => {
     const grant = known.get(nameOf({ organizationId, id: plan.id }))!
@@ -103,18 +104,63 @@ export async function ensurePlanGrants(
     changed.push(regranted)
     return regranted
   })
-  const replaced = replacedBy(wanted, standing)
-  if (changed.length + replaced.length > 0) await updateGrants(tx, [...changed, ...replaced])
-  return [...result, ...replaced]
+  // What was replaced and left something over is among both: it was written as it is now.
+  const ended = new Map([...replaced, ...moved].map((grant) => [nameOf(grant), grant]))
+  const unwritten = [...changed, ...replaced.filter((grant) => ended.get(nameOf(grant)) === grant)]
+  if (unwritten.length > 0) await updateGrants(tx, unwritten)
+  return [...result, ...ended.values()]
 }
 
-/** Plan allowances of the same balances that still count but stand no longer: they end now, and their rest expires. */
-function replacedBy(wanted: readonly WantedGrant[], standing: readonly Grant[]): Grant[] {
-  const current = new Map(wanted.map((want) => [`${want.organizationId}\n${want.plan.balanceKey}`, want]))
+type Opening = { readonly known: Map<string, Grant>; readonly replaced: readonly Grant[] }
+
+/** Opens allowances, adds them to `known`, and answers what moved on: the grants it came from and those that hold it. */
+async function openMissing(tx: Queryable, missing: readonly WantedGrant[], { known, replaced }: Opening): Promise<Grant[]> {
+  const opened = await insertGrants(
+    tx,
+    missing.map(({ organizationId, plan, now }) => openedGrant(organizationId, plan, now)),
+  )
+  const names = missing.map(({ organizationId, plan }) => ({ organizationId, id: plan.id }))
+  for (const grant of await findGrantsById(tx, names)) known.set(nameOf(grant), grant)
+  const begun = new Set(opened.map(nameOf))
+  const fresh = missing.filter(({ organizationId, plan }) => begun.has(nameOf({ organizationId, id: plan.id })))
+  const { passed, moves } = await readMoves(tx, fresh, replaced)
+  if (passed.length + moves.length === 0) return []
+  const taken = new Map(moves.map(({ from }) => [nameOf(from), from]))
+  const rollovers = moves.map(({ to }) => to)
+  const written = await insertGrants(tx, [...passed.map((grant) => taken.get(nameOf(grant)) ?? grant), ...rollovers])
+  const isNew = new Set(written.map(nameOf))
+  const begunNow = moves.filter(({ to }) => isNew.has(nameOf(to)))
+  const before = begunNow.flatMap(({ from }) => (isNew.has(nameOf(from)) ? [] : [from]))
+  if (before.length > 0) await updateGrants(tx, before)
+  return begunNow.flatMap(({ from, to }) => [from, to])
+}
+
+/**
+ * What moves on into periods that begin, with nothing written: `to` may be there already.
+ * @param replaced allowances that end because these take their place
+ */
+export async function readMoves(client: Queryable, begun: readonly WantedGrant[], replaced: readonly Grant[]): Promise<MovedOn> {
+  const carrying = begun.filter(({ plan }) => plan.allowance.rollover !== null)
+  if (carrying.length === 0) return { passed: [], moves: [] }
+  const names = carrying.map(({ organizationId, plan }) => ({ organizationId, id: plan.id, balanceKey: plan.balanceKey }))
+  const last = await findLastPlanGrants(client, names)
+  const ended = new Map(replaced.map((grant) => [nameOf(grant), grant]))
+  const previous = new Map(last.map((grant) => [balanceOf(grant), ended.get(nameOf(grant)) ?? grant]))
+  const moved = carrying.map((want) => moveOn(want, previous.get(balanceOf({ ...want, ...want.plan })) ?? null))
+  return { passed: moved.flatMap(({ passed }) => passed), moves: moved.flatMap(({ moves }) => moves) }
+}
+
+/** Plan allowances of the same balances that still count but stand no longer: they end now, and their rest expires or moves on. */
+export function replacedBy(wanted: readonly WantedGrant[], standing: readonly Grant[]): Grant[] {
+  const current = new Map(wanted.map((want) => [balanceOf({ ...want, ...want.plan }), want]))
   return standing.flatMap((grant) => {
-    const want = grant.kind === 'plan' ? current.get(`${grant.organizationId}\n${grant.balanceKey}`) : undefined
+    const want = grant.kind === 'plan' ? current.get(balanceOf(grant)) : undefined
     return want && want.plan.id !== grant.id ? [{ ...grant, expiresAt: want.now }] : []
   })
+}
+
+function balanceOf({ organizationId, balanceKey }: { organizationId: string; balanceKey: string }): string {
+  return `${organizationId}\n${balanceKey}`
 }
 
 function nameOf({ organizationId, id }: { organizationId: string; id: string }): string {
@@ -140,6 +186,11 @@ export async function reconcilePlanGrants(
   const included = terms.catalog.plans.get(terms.standing.planKey)?.allowances.keys() ?? []
   // A balance that the plan no longer names still has the old plan's allowance, which has to end.
   const balanceKeys = new Set([...included, ...standing.map((grant) => grant.balanceKey)])
-  const wanted = [...balanceKeys].map((balanceKey) => ({ organizationId, plan: planGrantOf(terms, balanceKey, now), now }))
+  const wanted = [...balanceKeys].map((balanceKey) => ({
+    organizationId,
+    terms,
+    plan: planGrantOf(terms, balanceKey, now),
+    now,
+  }))
   return ensurePlanGrants(tx, wanted, standing)
 }

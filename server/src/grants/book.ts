@@ -25,11 +25,16 @@ export class GrantLine {
     return available > 0n ? available : 0n
   }
 
+  /** The grant's amount as it is after this decision. */
+  get amount(): Quantity | null {
+    if (this.most === null) return null
+    return this.most > this.#committed ? this.most : this.#committed
+  }
+
   /** Granted less what was revoked: what is used, held and available add up to it. */
   get granted(): Quantity | null {
-    if (this.most === null) return null
-    const granted = this.most > this.#committed ? this.most : this.#committed
-    return granted - this.grant.revoked
+    const { amount } = this
+    return amount === null ? null : amount - this.grant.revoked
   }
 
   get #committed(): Quantity {
@@ -60,9 +65,15 @@ export class BalanceBook {
   readonly #lines: readonly GrantLine[]
   readonly #scoped: boolean
 
-  constructor(lines: readonly GrantLine[], plan: GrantLine) {
+  /**
+   * @param lines the plan's allowance among them
+   * @param left what the plan's allowance left over, when its period is past: it pays right after it, as though nothing had moved on
+   */
+  constructor(lines: readonly GrantLine[], plan: GrantLine, left: GrantLine | null = null) {
     this.plan = plan
-    this.#lines = lines.toSorted((a, b) => compareDrawOrder(a.grant, b.grant))
+    const ordered = lines.toSorted((a, b) => compareDrawOrder(a.grant, b.grant))
+    if (left !== null) ordered.splice(ordered.indexOf(plan) + 1, 0, left)
+    this.#lines = ordered
     this.#scoped = lines.some((line) => line.grant.meters !== null)
   }
 

@@ -53,6 +53,13 @@ export function allowanceSpanOf(period: AllowancePeriod, cycle: BillingCycle, no
   }
 }
 
+/** The span before one, where the cycle that is known says so; what came before a subscription's present cycle is not known. */
+export function spanBefore(period: AllowancePeriod, cycle: BillingCycle, { start }: AllowanceSpan): AllowanceSpan | null {
+  if (period === 'lifetime') return null
+  if (period === 'billing_cycle' && cycle.current !== null && start <= cycle.current.start) return null
+  return allowanceSpanOf(period, cycle, new Date(start.getTime() - 1))
+}
+
 function subscriptionSpanOf(current: Period, now: Instant): Period {
   const lengthMs = current.end.getTime() - current.start.getTime()
   if (now >= current.end) return spanAfter(current, now)

@@ -99,7 +99,17 @@ export type PlanGrant = {
   readonly included: boolean
   readonly amount: Quantity | null
   readonly limit: 'hard' | 'soft'
+  /** What else the plan says of it. */
+  readonly allowance: Omit<Allowance, 'balanceKey'>
   readonly span: AllowanceSpan
+}
+
+/** A plan's allowance that an organization is to have now. */
+export type WantedGrant = {
+  readonly organizationId: string
+  readonly terms: PlanTerms
+  readonly plan: PlanGrant
+  readonly now: Instant
 }
 
 /** What decides an organization's plan allowances. */
@@ -117,7 +127,15 @@ export type PlanTerms = {
   readonly timeZone: string
 }
 
-const NOTHING_INCLUDED: Pick<Allowance, 'amount' | 'period' | 'limit'> = { amount: 0n, period: 'billing_cycle', limit: 'hard' }
+const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = {
+  amount: 0n,
+  period: 'billing_cycle',
+  limit: 'hard',
+  overage: null,
+  spendLimitMinor: null,
+  rollover: null,
+  thresholds: [],
+}
 
 /**
  * The plan's allowance of a balance that stands at `now`. Its id is made of the balance, the kind of period and the
@@ -126,8 +144,9 @@ const NOTHING_INCLUDED: Pick<Allowance, 'amount' | 'period' | 'limit'> = { amoun
  */
 export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant): PlanGrant {
   const plan = terms.catalog.plans.get(terms.standing.planKey)
-  const allowance = plan?.allowances.get(balanceKey)
-  const { amount, period, limit } = allowance ?? NOTHING_INCLUDED
+  const included = plan?.allowances.get(balanceKey)
+  const allowance = included ?? NOTHING_INCLUDED
+  const { amount, period, limit } = allowance
   const span = allowanceSpanOf(period, billingCycleOf(terms), now)
   return {
     id: planGrantId(balanceKey, period, span.name),
@@ -135,11 +154,17 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
     period,
     planKey: terms.standing.planKey,
     catalogVersion: terms.catalogVersion,
-    included: allowance !== undefined,
+    included: included !== undefined,
     amount,
     limit,
+    allowance,
     span,
   }
+}
+
+/** The same allowance for another span. */
+export function planGrantOn(plan: PlanGrant, span: AllowanceSpan): PlanGrant {
+  return { ...plan, id: planGrantId(plan.balanceKey, plan.period, span.name), span }
 }
 
 /** The id of a plan's allowance: balance, kind of period, name of its span. */
@@ -152,7 +177,8 @@ export function periodOfPlanGrant(id: string): AllowancePeriod {
   return id.split(':')[2] as AllowancePeriod
 }
 
-function billingCycleOf({
+/** What the periods of an organization follow. */
+export function billingCycleOf({
   standing,
   anchor,
   currentPeriodStart: start,
@@ -247,4 +273,23 @@ export type Draw = { readonly grantId: string; readonly amount: Quantity; readon
 export type GrantName = { readonly organizationId: string; readonly id: string }
 
 /** What a grant's counters change by. */
-export type GrantChange = GrantName & { readonly used: Quantity; readonly overage: Quantity; readonly reserved: Quantity }
+export type GrantChange = GrantName & {
+  readonly used: Quantity
+  readonly overage: Quantity
+  readonly reserved: Quantity
+  /**
+   * What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released.
+   */
+  readonly amount: Quantity
+}
+
+/** The grant after a change. */
+export function changedGrant(grant: Grant, { used, overage, reserved, amount }: GrantChange): Grant {
+  return {
+    ...grant,
+    amount: grant.amount === null ? null : grant.amount + amount,
+    used: grant.used + used,
+    overage: grant.overage + overage,
+    reserved: grant.reserved + reserved,
+  }
+}

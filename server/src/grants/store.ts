@@ -100,13 +100,13 @@ export function grantOf(row: GrantRow): Grant {
 /**
  * The grants of `asked` organizations that count now, as a subquery `g`: at their own time, or at `$2` where they have none. A plan's
  * allowance counts from when it was opened: Stripe may begin a cycle a moment before our clock does, and what is held on it must
- * be found meanwhile.
+ * be found meanwhile; so must what it left over, when a clock has gone back.
  */
 export const ACTIVE_GRANTS = `unnest($1::text[]) as asked (id)
   cross join lateral (select coalesce(o.test_clock_now, $2) as at from organizations o where o.id = asked.id offset 0) as t
   cross join lateral (
     select * from grants g where g.organization_id = asked.id and g.expires_at > t.at
-      and (g.starts_at <= t.at or g.kind = 'plan') offset 0
+      and (g.starts_at <= t.at or g.kind in ('plan', 'rollover')) offset 0
   ) as g`
 
 /** The grants that count now. */
@@ -156,9 +156,25 @@ export async function listGrants(db: Queryable, organizationId: string): Promise
   return found.rows.map(grantOf)
 }
 
-/** Stores new grants; one whose id is there already stays as it is. */
-export async function insertGrants(tx: Queryable, grants: readonly Grant[]): Promise<void> {
-  await tx.query(
+/** The plan's allowance of a balance that stood last besides the one named, of each that has one. */
+export async function findLastPlanGrants(
+  tx: Queryable,
+  named: readonly (GrantName & { readonly balanceKey: string })[],
+): Promise<readonly Grant[]> {
+  const found = await tx.query<GrantRow>(
+    `select ${GRANT_COLUMNS} from unnest($1::text[], $2::text[], $3::text[]) as n (organization_id, balance, id)
+     cross join lateral (
+       select * from grants g where g.organization_id = n.organization_id and g.balance = n.balance and g.kind = 'plan' and g.id <> n.id
+       order by g.expires_at desc, g.starts_at desc limit 1
+     ) as g`,
+    [named.map((name) => name.organizationId), named.map((name) => name.balanceKey), named.map((name) => name.id)],
+  )
+  return found.rows.map(grantOf)
+}
+
+/** Stores new grants and answers which were new; one whose id is there already stays as it is. */
+export async function insertGrants(tx: Queryable, grants: readonly Grant[]): Promise<readonly GrantName[]> {
+  const inserted = await tx.query<GrantName>(
     `insert into grants (organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
        revoked, priority, meters, starts_at, expires_at, reason, created_at)
      select organization_id, id, balance, kind, plan_key, catalog_version, amount, limit_kind, used, overage, reserved,
@@ -167,9 +183,10 @@ export async function insertGrants(tx: Queryable, grants: readonly Grant[]): Pro
        amount bigint, limit_kind text, used bigint, overage bigint, reserved bigint, revoked bigint, priority integer, meters text[],
        starts_at timestamptz, expires_at timestamptz, reason text, created_at timestamptz)
      order by organization_id, id
-     on conflict (organization_id, id) do nothing`,
+     on conflict (organization_id, id) do nothing returning organization_id as "organizationId", id`,
     [JSON.stringify(grants.map(toRow))],
   )
+  return inserted.rows
 }
 
 /** Writes new terms and what follows from them; the caller holds the account's lock. */
@@ -209,22 +226,25 @@ function toRow(grant: Grant): Record<string, unknown> {
 }
 
 /** An update of counters, as the text of a statement whose `$1` is the JSON of `grantChangesJson`. */
-export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + f.overage, reserved = g.reserved + f.reserved
+export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + f.overage,
+    reserved = g.reserved + f.reserved, amount = g.amount + coalesce(f.amount, 0)
   from (
-    select row.ctid, c.used, c.overage, c.reserved
-    from json_to_recordset($1) as c (o text, i text, used bigint, overage bigint, reserved bigint)
+    select row.ctid, c.used, c.overage, c.reserved, c.amount
+    from json_to_recordset($1) as c (o text, i text, used bigint, overage bigint, reserved bigint, amount bigint)
     cross join lateral (select g.ctid from grants g where g.organization_id = c.o and g.id = c.i offset 0) as row
   ) as f
   where g.ctid = f.ctid`
 
 export function grantChangesJson(changes: readonly GrantChange[]): string {
   return JSON.stringify(
-    changes.map(({ organizationId, id, used, overage, reserved }) => ({
+    changes.map(({ organizationId, id, used, overage, reserved, amount }) => ({
       o: organizationId,
       i: id,
       used: used.toString(),
       overage: overage.toString(),
       reserved: reserved.toString(),
+      // Hardly ever changed, and so hardly ever sent.
+      amount: amount === 0n ? undefined : amount.toString(),
     })),
   )
 }

@@ -1,7 +1,18 @@
 import type { ClientBase } from 'pg'
 import type { Queryable } from '../db/database.ts'
-import { ensurePlanGrants, timeOf, type GrantsContext, type WantedGrant } from '../grants/actions.ts'
-import { hasTermsOf, isActiveAt, meterOf, type Draw, type Grant, type GrantName, type PlanTerms } from '../grants/rules.ts'
+import { ensurePlanGrants, timeOf, type GrantsContext } from '../grants/actions.ts'
+import { rolloverIdOf } from '../grants/rollover.ts'
+import {
+  changedGrant,
+  hasTermsOf,
+  isActiveAt,
+  meterOf,
+  type Draw,
+  type Grant,
+  type GrantName,
+  type PlanTerms,
+  type WantedGrant,
+} from '../grants/rules.ts'
 import {
   findActiveGrants,
   findGrantsAt,
@@ -66,10 +77,8 @@ export class Gathering {
   }
 
   apply({ grantChanges }: Decision): void {
-    for (const { organizationId, id, used, overage, reserved } of grantChanges) {
-      const grant = this.grants.get(organizationId)!.get(id)!
-      const changed = { used: grant.used + used, overage: grant.overage + overage, reserved: grant.reserved + reserved }
-      this.keep([{ ...grant, ...changed }])
+    for (const change of grantChanges) {
+      this.keep([changedGrant(this.grants.get(change.organizationId)!.get(change.id)!, change)])
     }
   }
 
@@ -116,7 +125,7 @@ export async function gather(tx: ClientBase, gathered: Gathering, requests: read
   const open = reservations.filter((reservation) => reservation.status === 'open')
   await gathered.keepDrawn(tx, [
     ...open.map(({ organizationId, holds }) => ({ organizationId, draws: holds })),
-    ...corrected.map(({ event, draws }) => ({ organizationId: event.organizationId, draws: [...draws, periodOf(event)] })),
+    ...corrected.map(({ event, draws }) => ({ organizationId: event.organizationId, draws: [...draws, ...periodOf(event)] })),
   ])
   await openPlans(tx, gathered, { requests, reservations, corrected })
   const { readings, values } = await readReadings(tx, gathered.terms, requests)
@@ -128,9 +137,9 @@ export async function gather(tx: ClientBase, gathered: Gathering, requests: read
   return { reservations, settlements, corrected: new Map(names), readings, values }
 }
 
-/** The plan's allowance of an event's period, as a draw of nothing. */
-function periodOf({ after }: UsageEvent): Draw {
-  return { grantId: after.planGrantId, amount: 0n, overage: 0n }
+/** The plan's allowance of an event's period and what it left over, as draws of nothing. */
+function periodOf({ after }: UsageEvent): Draw[] {
+  return [after.planGrantId, rolloverIdOf(after.planGrantId)].map((grantId) => ({ grantId, amount: 0n, overage: 0n }))
 }
 
 /** The reservations that are settled or released here. */
@@ -167,7 +176,7 @@ type Referred = {
 /** Opens the plan allowances that are drawn from here, and reads those of the past that late use belongs to. */
 async function openPlans(tx: ClientBase, gathered: Gathering, referred: Referred): Promise<void> {
   const moments = pastMoments(gathered, referred.requests)
-  if (moments.length > 0) gathered.keep(await findGrantsAt(tx, moments))
+  if (moments.length > 0) await keepPast(tx, gathered, moments)
   const lacking = wantedGrants(gathered, referred).filter(({ organizationId, plan }) => {
     const grant = gathered.grants.get(organizationId)!.get(plan.id)
     return !grant || !hasTermsOf(grant, plan)
@@ -177,6 +186,17 @@ async function openPlans(tx: ClientBase, gathered: Gathering, referred: Referred
     [...grants.values()].filter((grant) => isActiveAt(grant, gathered.times.get(organizationId)!)),
   )
   gathered.keep(await ensurePlanGrants(tx, lacking, standing))
+}
+
+/** The grants of past moments, and what has moved on from them since. */
+async function keepPast(tx: ClientBase, gathered: Gathering, moments: readonly Moment[]): Promise<void> {
+  const past = await findGrantsAt(tx, moments)
+  gathered.keep(past)
+  const plans = past.filter((grant) => grant.kind === 'plan')
+  await gathered.keepDrawn(
+    tx,
+    plans.map(({ organizationId, id }) => ({ organizationId, draws: [{ grantId: rolloverIdOf(id), amount: 0n, overage: 0n }] })),
+  )
 }
 
 function wantedGrants({ terms, times }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {
@@ -193,7 +213,7 @@ function wantedGrants({ terms, times }: Gathering, { requests, reservations, cor
     const own = terms.get(organizationId)
     const now = times.get(organizationId)
     if (!own || !now) return []
-    return planGrantsNeeded(own, now, names).map((plan) => ({ organizationId, plan, now }))
+    return planGrantsNeeded(own, now, names).map((plan) => ({ organizationId, terms: own, plan, now }))
   })
 }
 

@@ -1,4 +1,5 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
+import { rolloverIdOf } from '../grants/rollover.ts'
 import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
@@ -94,11 +95,13 @@ export class OrganizationLedger {
   }
 
   #openBook(name: string, balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
+    const left = this.#lines.get(rolloverIdOf(plan.grant.id)) ?? null
     const lines = [...this.#lines.values()].filter(
       (line) =>
-        line === plan || (line.grant.balanceKey === balanceKey && line.grant.kind !== 'plan' && isActiveAt(line.grant, at)),
+        line === plan ||
+        (line !== left && line.grant.balanceKey === balanceKey && line.grant.kind !== 'plan' && isActiveAt(line.grant, at)),
     )
-    const book = new BalanceBook(lines, plan)
+    const book = new BalanceBook(lines, plan, left)
     this.#books.set(name, book)
     return book
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { commands, definition, startOf, termsOf, type Facts, type System } from '../../test/usage-commands.ts'
-import { hasTermsOf, isActiveAt, openedGrant, regrant, type Grant } from '../grants/rules.ts'
+import { changedGrant, hasTermsOf, isActiveAt, openedGrant, regrant, type Grant } from '../grants/rules.ts'
 import { insertGrants, listGrants } from '../grants/store.ts'
 import { decide, planGrantsNeeded } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision } from './decision.ts'
@@ -35,10 +35,7 @@ function memorySystem(): System {
     grants: [...grants.values()],
   })
   function keep(decision: Decision): void {
-    for (const { id, used, overage, reserved } of decision.grantChanges) {
-      const grant = grants.get(id)!
-      grants.set(id, { ...grant, used: grant.used + used, overage: grant.overage + overage, reserved: grant.reserved + reserved })
-    }
+    for (const change of decision.grantChanges) grants.set(change.id, changedGrant(grants.get(change.id)!, change))
     for (const event of decision.events) {
       known.set(eventKey(event.organizationId, event.idempotencyKey), event)
       corrected.set(eventKey(event.organizationId, event.idempotencyKey), { event, counted: event.counted, draws: event.draws })
@@ -108,7 +105,7 @@ test('the server does what the model says on a real database', async () => {
       )
       return (await fixture.metering().submit([request]))[0]!
     },
-    give: (_facts, grant) => insertGrants(fixture.database.db, [grant]),
+    give: async (_facts, grant) => void (await insertGrants(fixture.database.db, [grant])),
     grants: (facts) => listGrants(fixture.database.db, facts.organizationId),
   }
   await fc.assert(

@@ -1,6 +1,15 @@
 import type { Queryable } from '../db/database.ts'
-import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
-import { hasTermsOf, meterOf, openedGrant, planGrantOf, regrant, type Grant, type PlanTerms } from '../grants/rules.ts'
+import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
+import {
+  hasTermsOf,
+  meterOf,
+  openedGrant,
+  planGrantOf,
+  regrant,
+  type Grant,
+  type PlanTerms,
+  type WantedGrant,
+} from '../grants/rules.ts'
 import { findAccounts, findActiveGrants, findGrantsById, type AccountRow } from '../grants/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
@@ -113,16 +122,21 @@ async function readStates(
       own.set(grantId, { ...grant, reserved: grant.reserved - amount })
     }
   }
-  const wanted = found.flatMap((account) => {
+  const wanted = found.flatMap((account): WantedGrant[] => {
     const { organizationId } = account
     const own = terms.get(organizationId)!
     const now = timeOf(account, machineNow)
     const keys = new Set(keysOf(organizationId, own, [...grants.get(organizationId)!.values()]))
-    return [...keys].map((key) => ({ organizationId, now, plan: planGrantOf(own, key, now) }))
+    return [...keys].map((key) => ({ organizationId, terms: own, now, plan: planGrantOf(own, key, now) }))
   })
-  const missing = wanted.filter(({ organizationId, plan }) => !grants.get(organizationId)!.has(plan.id))
-  // One that ended when another plan took its place may stand again.
-  if (missing.length > 0) keep(await findGrantsById(client, missing.map(nameOf)))
+  const isMissing = ({ organizationId, plan }: WantedGrant): boolean => !grants.get(organizationId)!.has(plan.id)
+  const missing = wanted.filter(isMissing)
+  if (missing.length > 0) {
+    // One that ended when another plan took its place may stand again.
+    keep(await findGrantsById(client, missing.map(nameOf)))
+    const { moves } = await readMoves(client, missing.filter(isMissing), replacedBy(wanted, active))
+    keep(moves.filter(({ to }) => !grants.get(to.organizationId)!.has(to.id)).flatMap(({ from, to }) => [from, to]))
+  }
   keep(
     wanted.map(({ organizationId, plan, now }) => {
       const grant = grants.get(organizationId)!.get(plan.id) ?? openedGrant(organizationId, plan, now)

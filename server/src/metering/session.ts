@@ -144,9 +144,15 @@ export class DecisionSession {
   get grantChanges(): GrantChange[] {
     const changes: GrantChange[] = []
     for (const [organizationId, ledger] of this.#ledgers) {
-      for (const { grant, used, overage, reserved } of ledger.changedLines()) {
-        const delta = { used: used - grant.used, overage: overage - grant.overage, reserved: reserved - grant.reserved }
-        changes.push({ organizationId, id: grant.id, ...delta })
+      for (const { grant, amount, used, overage, reserved } of ledger.changedLines()) {
+        changes.push({
+          organizationId,
+          id: grant.id,
+          used: used - grant.used,
+          overage: overage - grant.overage,
+          reserved: reserved - grant.reserved,
+          amount: amount === null || grant.amount === null ? 0n : amount - grant.amount,
+        })
       }
     }
     return changes
