@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Stripe } from 'stripe'
 import { DomainError } from '../lib/errors.ts'
+import { toCouponSnapshot, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError, isMissingAtStripe } from './errors.ts'
 import type {
-  CouponSnapshot,
   InvoicePreview,
   MutationKind,
   MutationResult,
-  PriceSnapshot,
+  MeterEvent,
   ScheduleSnapshot,
   StripeGateway,
   StripeMutations,
@@ -68,6 +68,7 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
     perform(kind, params, { idempotencyKey, priority = 'interactive' }) {
       return call(kind, priority, () => changes[kind](params, { idempotencyKey }))
     },
+    sendMeterEvent: (event) => call('send_meter_event', 'background', () => sendMeterEvent(stripe, event)),
     verifyWebhook(rawBody, signature, secrets) {
       return readEnvelope(verify(stripe, rawBody, signature, secrets))
     },
@@ -214,6 +215,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         (after) => call('list_meters', () => stripe.billing.meters.list({ status: 'active', limit: PAGE, ...after })),
         ({ id, event_name }) => ({ id, eventName: event_name }),
       ),
+    readMeter: async ({ meterId, customerId: customer, start, end }) => {
+      const span = { customer, start_time: toUnix(start), end_time: toUnix(end) }
+      const { data } = await call('read_meter', () => stripe.billing.meters.listEventSummaries(meterId, span))
+      return String(data[0]?.aggregated_value ?? 0)
+    },
     listProducts: () =>
       readPages(
         (after) => call('list_products', () => stripe.products.list({ limit: PAGE, ...after })),
@@ -244,6 +250,21 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       )
       return { customers: page.data.map(toCustomerSnapshot), hasMore: page.has_more }
     },
+  }
+}
+
+async function sendMeterEvent(stripe: Stripe, event: MeterEvent): Promise<'accepted' | 'duplicate'> {
+  const { identifier, eventName: event_name, customerId: stripe_customer_id, value } = event
+  const params = { identifier, event_name, timestamp: toUnix(event.at), payload: { stripe_customer_id, value } }
+  try {
+    await stripe.billing.meterEvents.create(params, { idempotencyKey: identifier })
+    return 'accepted'
+  } catch (error) {
+    // The code of a known identifier is not documented; the words are those of Stripe's answer.
+    if (error instanceof Stripe.errors.StripeInvalidRequestError && /already exists with identifier/i.test(error.message)) {
+      return 'duplicate'
+    }
+    throw error
   }
 }
 
@@ -307,6 +328,13 @@ function mutationTable(stripe: Stripe): MutationTable {
     update_product: async ({ productId, name, description }, options) =>
       result(await stripe.products.update(productId, { name, description }, options)),
     create_price: async (params, options) => result(await stripe.prices.create(request.toPrice(params), options)),
+    create_usage_price: async (params, options) =>
+      result(
+        await stripe.prices.create(
+          request.toUsagePrice(params, (text) => Stripe.Decimal.from(text)),
+          options,
+        ),
+      ),
     create_meter: async (params, options) => result(await stripe.billing.meters.create(request.toMeter(params), options)),
     create_coupon: async (params, options) => result(await stripe.coupons.create(request.toCoupon(params), options)),
     create_promotion_code: async ({ couponId, code }, options) =>
@@ -325,33 +353,6 @@ function result(wire: WireResult): MutationResult {
   return { id: wire.id, status: wire.status ?? null, url: wire.url ?? null, clientSecret: wire.client_secret ?? null }
 }
 
-function toPriceSnapshot(price: Stripe.Price): PriceSnapshot {
-  return {
-    id: price.id,
-    productId: idOf(price.product) ?? '',
-    active: price.active,
-    currency: price.currency,
-    unitAmountMinor: price.unit_amount,
-    interval: price.recurring?.interval ?? null,
-    intervalCount: price.recurring?.interval_count ?? 1,
-    lookupKey: price.lookup_key,
-  }
-}
-
-function toCouponSnapshot(coupon: Stripe.Coupon): CouponSnapshot {
-  return {
-    id: coupon.id,
-    percentOff: coupon.percent_off === null ? null : String(coupon.percent_off),
-    amountOffMinor: coupon.amount_off,
-    currency: coupon.currency,
-    duration: coupon.duration,
-    durationInMonths: coupon.duration_in_months,
-    maxRedemptions: coupon.max_redemptions,
-    timesRedeemed: coupon.times_redeemed,
-    valid: coupon.valid,
-  }
-}
-
 function toScheduleSnapshot(schedule: Stripe.SubscriptionSchedule): ScheduleSnapshot {
   return {
     id: schedule.id,
@@ -359,7 +360,7 @@ function toScheduleSnapshot(schedule: Stripe.SubscriptionSchedule): ScheduleSnap
     phases: schedule.phases.map((phase) => ({
       startsAt: fromUnix(phase.start_date),
       endsAt: fromUnix(phase.end_date),
-      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? 1 })),
+      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? null })),
     })),
   }
 }

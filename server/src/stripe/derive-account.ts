@@ -210,7 +210,9 @@ function scheduledChange(scheduled: MirroredSubscription['scheduled'], plans: Re
 
 function nextInvoiceTime(subscription: MirroredSubscription, item: MirroredItem | null): Instant | null {
   if (ENDED.has(subscription.status) || subscription.status === 'paused' || subscription.status === 'incomplete') return null
-  const end = item?.currentPeriodEnd ?? null
+  // Use is invoiced monthly, also beside a yearly plan: the item that ends first is invoiced first.
+  const ends = subscription.items.map(({ currentPeriodEnd }) => currentPeriodEnd.getTime())
+  const end = ends.length === 0 ? null : new Date(Math.min(...ends))
   const cancelAt = cancelTime(subscription, item)
   return end !== null && cancelAt !== null && cancelAt <= end ? null : end
 }

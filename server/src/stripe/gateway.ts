@@ -25,6 +25,11 @@ export type StripeGateway = {
   /** Carries out a change. Always through `intents.ts`, which stores the key first. */
   perform<Kind extends MutationKind>(kind: Kind, params: StripeMutations[Kind], call: MutationCall): Promise<MutationResult>
   /**
+   * Reports use. Its own outbox stores the event before (`pricing/`). `duplicate`: Stripe had it already; it remembers an
+   * identifier for a day at least.
+   */
+  sendMeterEvent(event: MeterEvent): Promise<'accepted' | 'duplicate'>
+  /**
    * Checks the signature over the raw body and reads the event's envelope.
    * @throws DomainError `invalid_signature`
    */
@@ -50,7 +55,9 @@ export type StripeReads = {
   retrieveTestClock(testClockId: string): Promise<TestClockSnapshot>
   retrieveCoupon(couponId: string): Promise<CouponSnapshot | null>
   /** Meters that are active. */
-  listMeters(): Promise<readonly { readonly id: string; readonly eventName: string }[]>
+  listMeters(): Promise<readonly MeterSnapshot[]>
+  /** What a meter has counted of a customer from `start` inclusive to `end` exclusive (whole minutes), as a decimal text. */
+  readMeter(query: { meterId: string; customerId: string; start: Instant; end: Instant }): Promise<string>
   listProducts(): Promise<ProductSnapshot[]>
   /** Recurring prices that are active. */
   listPrices(): Promise<PriceSnapshot[]>
@@ -84,6 +91,17 @@ export type ProductSnapshot = {
   readonly metadata: Readonly<Record<string, string>>
 }
 
+export type MeterSnapshot = { readonly id: string; readonly eventName: string }
+
+/** Use as Stripe's meters take it: `value` is a decimal text, `at` whole seconds. */
+export type MeterEvent = {
+  readonly identifier: string
+  readonly eventName: string
+  readonly customerId: string
+  readonly value: string
+  readonly at: Instant
+}
+
 export type PriceSnapshot = {
   readonly id: string
   readonly productId: string
@@ -93,6 +111,11 @@ export type PriceSnapshot = {
   readonly interval: string | null
   readonly intervalCount: number
   readonly lookupKey: string | null
+  /** The meter that decides the quantity; null for a price with a given quantity. */
+  readonly meterId: string | null
+  /** A decimal text; null for a price of tiers. */
+  readonly unitAmountDecimal: string | null
+  readonly metadata: Readonly<Record<string, string>>
 }
 
 export type CouponSnapshot = {
@@ -159,8 +182,10 @@ export type SubscriptionItemParams = {
   /** The item to change; null adds one. */
   readonly itemId: string | null
   readonly priceId: string
-  /** Always sent: swapping a price without it resets it to 1. */
-  readonly quantity: number
+  /** Always sent for a licensed price: swapping one without it resets it to 1. null is a metered price. */
+  readonly quantity: number | null
+  /** Takes the item out; what was used of a metered one is billed. */
+  readonly removed?: true
 }
 
 export type DiscountParams = { readonly couponId: string } | { readonly promotionCodeId: string }
@@ -188,6 +213,8 @@ export type StripeMutations = {
     readonly customerId: string
     readonly priceId: string
     readonly quantity: number
+    /** Metered prices that are sold with it. */
+    readonly usagePriceIds: readonly string[]
     readonly successUrl: string
     readonly cancelUrl: string
     readonly trialDays: number | null
@@ -256,6 +283,14 @@ export type StripeMutations = {
     readonly lookupKey: string
     readonly metadata: Readonly<Record<string, string>>
   }
+  readonly create_usage_price: {
+    readonly productId: string
+    readonly currency: string
+    readonly meterId: string
+    readonly terms: UsageTerms
+    readonly lookupKey: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
   readonly create_meter: { readonly name: string; readonly eventName: string; readonly formula: 'sum' | 'last' }
   readonly create_coupon: {
     readonly couponId: string
@@ -271,7 +306,16 @@ export type StripeMutations = {
   readonly create_promotion_code: { readonly couponId: string; readonly code: string }
 }
 
-export type PhaseItem = { readonly priceId: string; readonly quantity: number }
+/** What use costs per month, as Stripe has it; unit amounts are decimal texts of minor units. */
+export type UsageTerms =
+  | { readonly scheme: 'per_unit'; readonly unitAmount: string; readonly packageSize: number | null }
+  | {
+      readonly scheme: 'graduated' | 'volume'
+      readonly tiers: readonly { readonly upTo: number | null; readonly unitAmount: string; readonly flatAmountMinor: number }[]
+    }
+
+/** `quantity` null is a metered price: use decides it. */
+export type PhaseItem = { readonly priceId: string; readonly quantity: number | null }
 
 export type MutationKind = keyof StripeMutations
 

@@ -1,6 +1,7 @@
-import type { Catalog, Meter, Plan, PlanPrice } from '../catalog/catalog.ts'
+import type { Catalog, Plan, PlanPrice } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
-import type { PriceSnapshot, ProductSnapshot } from './gateway.ts'
+import type { MeterSnapshot, PriceSnapshot, ProductSnapshot } from './gateway.ts'
+import { adoptMeteredPrice, METERED_PRICE_VARIABLE, meterSteps, usagePriceSteps, type UsageStep } from './push-usage.ts'
 
 /** The metadata by which a product at Stripe names its plan. */
 export const PLAN_METADATA = 'tollgate_plan'
@@ -10,7 +11,8 @@ export type StripeCatalog = {
   readonly products: readonly ProductSnapshot[]
   /** Active recurring ones, and those that variables name. */
   readonly prices: readonly PriceSnapshot[]
-  readonly meterEventNames: ReadonlySet<string>
+  /** Those that are active. */
+  readonly meters: readonly MeterSnapshot[]
 }
 
 export type PushPrice = {
@@ -43,13 +45,7 @@ export type PushStep =
       readonly productId: string
       readonly variable: string | null
     } & PushPrice)
-  | {
-      readonly kind: 'create_meter'
-      readonly meterKey: string
-      readonly name: string
-      readonly eventName: string
-      readonly formula: 'sum' | 'last'
-    }
+  | UsageStep
 
 export type PushPlan = {
   readonly steps: readonly PushStep[]
@@ -67,10 +63,17 @@ export function planPush(
   variables: Readonly<Record<string, string | undefined>>,
 ): PushPlan {
   const problems: string[] = []
-  const steps = [...catalog.plans.values()].flatMap((plan) => planSteps({ catalog, stripe, variables, problems }, plan))
-  const meters = [...catalog.meters.values()].flatMap((meter) => meterSteps(meter, stripe.meterEventNames))
+  const planning = { catalog, stripe, variables, problems }
+  const usage = { catalog, prices: stripe.prices, meters: stripe.meters, problems }
+  const isMetered = variables['STRIPE_ENABLE_METERED_BILLING'] === 'true'
+  const steps = [
+    // Meters first: prices name them.
+    ...meterSteps(usage),
+    ...[...catalog.plans.values()].flatMap((plan) => planSteps(planning, plan)),
+    ...adoptMeteredPrice(usage, isMetered ? variables[METERED_PRICE_VARIABLE] : undefined),
+  ]
   problems.push(...findSharedPrices(steps))
-  return { steps: [...steps, ...meters], problems }
+  return { steps, problems }
 }
 
 type Planning = {
@@ -85,7 +88,7 @@ function planSteps(planning: Planning, plan: Plan): PushStep[] {
   const named = [...plan.prices.values()].map((price) => ({ price, given: givenPriceId(price, variables) }))
   const adopted = named.flatMap(({ price, given }) => (given === null ? [] : adoptPrice(planning, plan, { price, ...given })))
   const own = named.filter(({ given }) => given === null)
-  if (own.length === 0) return adopted
+  if (own.length === 0) return [...adopted, ...usageSteps(planning, plan, adoptedProduct(adopted))]
   const product = stripe.products.find(({ active, metadata }) => active && metadata[PLAN_METADATA] === plan.key) ?? null
   const priceSteps = own.map(({ price }): PushStep => {
     const wanted = { planKey: plan.key, interval: price.interval, amountMinor: price.amountMinor, currency: catalog.currency }
@@ -94,7 +97,18 @@ function planSteps(planning: Planning, plan: Plan): PushStep[] {
       ? { kind: 'use_price', priceId: current.id, productId: product.id, variable: null, ...wanted }
       : { kind: 'create_price', productId: product?.id ?? null, replaces: current, ...wanted }
   })
-  return [...productSteps(plan, product), ...priceSteps, ...adopted]
+  return [...productSteps(plan, product), ...priceSteps, ...adopted, ...usageSteps(planning, plan, product?.id ?? null)]
+}
+
+/** What a plan's overage costs; a plan that nobody can subscribe to bills none. */
+function usageSteps({ catalog, stripe, problems }: Planning, plan: Plan, productId: string | null): UsageStep[] {
+  if (plan.prices.size === 0) return []
+  const usage = { catalog, prices: stripe.prices, meters: stripe.meters, problems }
+  return usagePriceSteps(usage, { ...plan, productId })
+}
+
+function adoptedProduct([first]: readonly PushStep[]): string | null {
+  return first?.kind === 'use_price' ? first.productId : null
 }
 
 function productSteps(plan: Plan, product: ProductSnapshot | null): PushStep[] {
@@ -149,14 +163,6 @@ function findSharedPrices(steps: readonly PushStep[]): string[] {
   })
 }
 
-function meterSteps(meter: Meter, known: ReadonlySet<string>): PushStep[] {
-  const eventName = meterEventName(meter.key)
-  if (known.has(eventName)) return []
-  // Tollgate sends what it has counted of a window: sums are added up, levels are replaced by the last one.
-  const formula = meter.aggregation === 'max' || meter.aggregation === 'latest' ? 'last' : 'sum'
-  return [{ kind: 'create_meter', meterKey: meter.key, name: meter.name, eventName, formula }]
-}
-
 function sells(price: PriceSnapshot, wanted: PushPrice): boolean {
   return (
     price.unitAmountMinor === wanted.amountMinor &&
@@ -169,11 +175,6 @@ function sells(price: PriceSnapshot, wanted: PushPrice): boolean {
 /** The name under which the price of a plan is found at Stripe, whatever its id. */
 export function lookupKeyOf({ planKey, interval }: Pick<PushPrice, 'planKey' | 'interval'>): string {
   return `tollgate:${planKey}:${interval}`
-}
-
-/** The name of a meter's events at Stripe. */
-export function meterEventName(meterKey: string): string {
-  return `tollgate_${meterKey}`
 }
 
 export function stripeIntervalOf(interval: PriceInterval): 'month' | 'year' {

@@ -20,7 +20,7 @@ const definition = {
   defaultPlan: 'free',
 }
 const catalog = normalizeCatalog(definition)
-const nothing: StripeCatalog = { products: [], prices: [], meterEventNames: new Set() }
+const nothing: StripeCatalog = { products: [], prices: [], meters: [] }
 const product = { id: 'prod_1', name: 'Pro', description: null, active: true, metadata: { [PLAN_METADATA]: 'pro' } }
 const monthly: PriceSnapshot = {
   id: 'price_m',
@@ -31,18 +31,21 @@ const monthly: PriceSnapshot = {
   interval: 'month',
   intervalCount: 1,
   lookupKey: 'tollgate:pro:monthly',
+  meterId: null,
+  unitAmountDecimal: '2900',
+  metadata: {},
 }
 const yearly = { ...monthly, id: 'price_y', unitAmountMinor: 29_000, interval: 'year', lookupKey: 'tollgate:pro:yearly' }
 const pushed: StripeCatalog = {
   products: [product],
   prices: [monthly, yearly],
-  meterEventNames: new Set(['tollgate_search', 'tollgate_seats']),
+  meters: [],
 }
 const kindsOf = (stripe: StripeCatalog, variables = {}) => planPush(catalog, stripe, variables).steps.map(({ kind }) => kind)
 
 describe('the difference between a catalog and Stripe', () => {
   test('is everything at first', () => {
-    expect(kindsOf(nothing)).toEqual(['create_product', 'create_price', 'create_price', 'create_meter', 'create_meter'])
+    expect(kindsOf(nothing)).toEqual(['create_product', 'create_price', 'create_price'])
   })
 
   test('is nothing when all is there', () => {

@@ -15,6 +15,8 @@ import {
   type PushStep,
   type StripeCatalog,
 } from './push-plan.ts'
+import { executeUsageStep, isUsageStep, recordUsagePrices, type BilledPrice } from './push-usage-prices.ts'
+import { describeUsageStep, METERED_PRICE_VARIABLE, type UsageStep } from './push-usage.ts'
 
 export type PushOptions = {
   /** All variables: a catalog's `priceVariable` names one of them. */
@@ -48,7 +50,7 @@ export async function pushCatalog(context: BillingContext, options: PushOptions)
     if (problems.length > 0) throw new DomainError('invalid_request', problems.join(' '), { problems })
     const lines = steps.map(describeStep)
     for (const line of lines) options.print?.(line)
-    const changed = steps.filter(({ kind }) => kind !== 'use_price').length
+    const changed = steps.filter(({ kind }) => kind !== 'use_price' && kind !== 'use_usage_price').length
     if (options.dryRun !== true) await execute(context, session, version, steps)
     return { steps, lines, changed }
   })
@@ -64,12 +66,13 @@ async function readStripeCatalog(
   const named = [...catalog.plans.values()].flatMap((plan) =>
     [...plan.prices.values()].flatMap(({ priceVariable }) => (priceVariable === null ? [] : [variables[priceVariable]])),
   )
+  named.push(variables[METERED_PRICE_VARIABLE])
   const missing = named.filter((id) => id !== undefined && id !== '' && !prices.some((price) => price.id === id))
   const others = await Promise.all(missing.map((id) => reads.retrievePrice(id!)))
   return {
     products,
     prices: [...prices, ...others.filter((price) => price !== null)],
-    meterEventNames: new Set(meters.map(({ eventName }) => eventName)),
+    meters,
   }
 }
 
@@ -81,7 +84,13 @@ async function execute(
 ): Promise<void> {
   const made = new Map<string, string>()
   const sold: SoldPrice[] = []
+  const billed: BilledPrice[] = []
   for (const step of steps) {
+    if (isUsageStep(step)) {
+      const offer = await executeUsageStep(context, session, step, made)
+      if (offer !== null) billed.push(offer)
+      continue
+    }
     const price = await executeStep(context, session, step, made)
     if (price !== null) sold.push(price)
   }
@@ -89,16 +98,17 @@ async function execute(
   await session.transaction(async (tx) => {
     await supersedeOtherPrices(tx, sold, now)
     for (const price of sold) await recordPrice(tx, price, version.version, now)
+    await recordUsagePrices(tx, billed, version.version, now)
   })
 }
 
 type SoldPrice = PushPrice & { readonly priceId: string; readonly productId: string }
 
-/** `made` collects the products that earlier steps made, by plan. */
+/** `made` collects what earlier steps made: products by plan, meters by the name of their events. */
 async function executeStep(
   context: BillingContext,
   session: Session,
-  step: PushStep,
+  step: Exclude<PushStep, UsageStep>,
   made: Map<string, string>,
 ): Promise<SoldPrice | null> {
   const call = { organizationId: null, priority: 'background' as const }
@@ -127,11 +137,6 @@ async function executeStep(
       const { id } = await performIntent(context, session, { ...call, kind: 'create_price', params })
       return { ...step, productId, priceId: id }
     }
-    case 'create_meter': {
-      const { name, eventName, formula } = step
-      await performIntent(context, session, { ...call, kind: 'create_meter', params: { name, eventName, formula } })
-      return null
-    }
     case 'use_price':
       return step
   }
@@ -159,6 +164,7 @@ async function recordPrice(tx: Queryable, price: SoldPrice, catalogVersion: numb
 
 /** One step in words, as `tollgate push` prints it: `+` makes, `~` changes, `=` leaves. */
 export function describeStep(step: PushStep): string {
+  if (isUsageStep(step)) return describeUsageStep(step)
   switch (step.kind) {
     case 'create_product':
       return `+ product of plan ${step.planKey} (${step.name})`
@@ -175,8 +181,6 @@ export function describeStep(step: PushStep): string {
       return `= price ${step.priceId} of plan ${step.planKey}, ${step.interval}: ${amountOf(step)}${
         step.variable === null ? '' : ` (from ${step.variable})`
       }`
-    case 'create_meter':
-      return `+ meter ${step.eventName} of ${step.meterKey}`
   }
 }
 

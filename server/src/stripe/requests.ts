@@ -1,4 +1,11 @@
-import type { DiscountParams, InvoicePreviewQuery, PhaseItem, StripeMutations, SubscriptionItemParams } from './gateway.ts'
+import type {
+  DiscountParams,
+  InvoicePreviewQuery,
+  PhaseItem,
+  StripeMutations,
+  SubscriptionItemParams,
+  UsageTerms,
+} from './gateway.ts'
 
 /**
  * Our parameters as Stripe's request bodies. Plain functions, so that the client stays a list of calls; the compiler checks
@@ -6,7 +13,14 @@ import type { DiscountParams, InvoicePreviewQuery, PhaseItem, StripeMutations, S
  */
 
 export function toItems(items: readonly SubscriptionItemParams[]) {
-  return items.map(({ itemId, priceId, quantity }) => ({ ...(itemId === null ? {} : { id: itemId }), price: priceId, quantity }))
+  return items.map(({ itemId, priceId, quantity, removed }) => {
+    const id = itemId === null ? {} : { id: itemId }
+    return removed ? { ...id, deleted: true } : { ...id, price: priceId, ...(quantity === null ? {} : { quantity }) }
+  })
+}
+
+function toNewItems(items: readonly SubscriptionItemParams[]) {
+  return items.map(({ priceId, quantity }) => ({ price: priceId, ...(quantity === null ? {} : { quantity }) }))
 }
 
 export function toDiscounts(discounts: readonly DiscountParams[]) {
@@ -16,7 +30,7 @@ export function toDiscounts(discounts: readonly DiscountParams[]) {
 }
 
 function toPhaseItems(items: readonly PhaseItem[]) {
-  return items.map(({ priceId, quantity }) => ({ price: priceId, quantity }))
+  return items.map(({ priceId, quantity }) => ({ price: priceId, ...(quantity === null ? {} : { quantity }) }))
 }
 
 export function toCustomerUpdate({ email, name, defaultPaymentMethodId }: StripeMutations['update_customer']) {
@@ -32,7 +46,7 @@ export function toCheckoutSession(params: StripeMutations['create_checkout_sessi
     mode: 'subscription' as const,
     customer: params.customerId,
     client_reference_id: params.reference,
-    line_items: [{ price: params.priceId, quantity: params.quantity }],
+    line_items: [{ price: params.priceId, quantity: params.quantity }, ...params.usagePriceIds.map((price) => ({ price }))],
     success_url: params.successUrl,
     cancel_url: params.cancelUrl,
     ...(params.allowPromotionCodes ? { allow_promotion_codes: true } : {}),
@@ -47,7 +61,7 @@ export function toCheckoutSession(params: StripeMutations['create_checkout_sessi
 export function toSubscription(params: StripeMutations['create_subscription']) {
   return {
     customer: params.customerId,
-    items: toItems(params.items),
+    items: toNewItems(params.items),
     payment_behavior: params.paymentBehavior,
     // What is paid with is used for the renewals too.
     payment_settings: { save_default_payment_method: 'on_subscription' as const },
@@ -85,7 +99,14 @@ export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
     metadata: { ...params.metadata },
     phases: [
       { items: toPhaseItems(params.current.items), start_date: params.current.startUnix, end_date: params.switchAtUnix },
-      { items: toPhaseItems(params.next), start_date: params.switchAtUnix, proration_behavior: 'none' as const },
+      {
+        items: toPhaseItems(params.next),
+        start_date: params.switchAtUnix,
+        // At the end of a period there is nothing to prorate, but use of a metered price that ends here: `none` would not bill it.
+        proration_behavior: params.current.items.some(({ quantity }) => quantity === null)
+          ? ('create_prorations' as const)
+          : ('none' as const),
+      },
     ],
   }
 }
@@ -100,6 +121,38 @@ export function toPrice(params: StripeMutations['create_price']) {
     // A changed amount is a new price: prices are immutable at Stripe. The name moves on to it.
     transfer_lookup_key: true,
     metadata: { ...params.metadata },
+  }
+}
+
+/** `decimal` makes the SDK's decimals, which only the client knows. */
+export function toUsagePrice<Decimal>(params: StripeMutations['create_usage_price'], decimal: (text: string) => Decimal) {
+  return {
+    product: params.productId,
+    currency: params.currency,
+    recurring: { interval: 'month' as const, usage_type: 'metered' as const, meter: params.meterId },
+    lookup_key: params.lookupKey,
+    transfer_lookup_key: true,
+    metadata: { ...params.metadata },
+    ...toUsageTerms(params.terms, decimal),
+  }
+}
+
+function toUsageTerms<Decimal>(terms: UsageTerms, decimal: (text: string) => Decimal) {
+  if (terms.scheme === 'per_unit') {
+    const { packageSize } = terms
+    return {
+      unit_amount_decimal: decimal(terms.unitAmount),
+      ...(packageSize === null ? {} : { transform_quantity: { divide_by: packageSize, round: 'up' as const } }),
+    }
+  }
+  return {
+    billing_scheme: 'tiered' as const,
+    tiers_mode: terms.scheme,
+    tiers: terms.tiers.map(({ upTo, unitAmount, flatAmountMinor }) => ({
+      up_to: upTo ?? ('inf' as const),
+      unit_amount_decimal: decimal(unitAmount),
+      ...(flatAmountMinor === 0 ? {} : { flat_amount: flatAmountMinor }),
+    })),
   }
 }
 

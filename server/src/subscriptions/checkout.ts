@@ -52,6 +52,7 @@ export async function openCheckout(context: BillingContext, request: CheckoutReq
         customerId,
         priceId: offer.priceId,
         quantity,
+        usagePriceIds: offer.usagePriceIds,
         successUrl,
         cancelUrl,
         trialDays,

@@ -8,6 +8,7 @@ import { performIntent } from '../stripe/intents.ts'
 import { toUnix } from '../stripe/snapshots.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
+import { newItems, phaseItems, switchedItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './rules.ts'
 
 type Execution = {
@@ -37,7 +38,9 @@ async function carryOut(execution: Execution, change: PlanChange): Promise<unkno
       return switchAtPeriodEnd(execution, change)
     case 'cancel_now': {
       await release(execution, change.releasesScheduleId)
-      const params = { subscriptionId: change.subscription.id, prorate: false, invoiceNow: false }
+      // Use that was reported is billed, as it would have been at the period's end.
+      const invoiceNow = change.subscription.usageItems.length > 0
+      const params = { subscriptionId: change.subscription.id, prorate: false, invoiceNow }
       return perform(execution, 'cancel_subscription', params)
     }
     case 'cancel_at_period_end':
@@ -83,7 +86,7 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
   }
   const params: StripeMutations['create_subscription'] = {
     customerId,
-    items: [{ itemId: null, priceId: change.offer.priceId, quantity: change.quantity }],
+    items: newItems(change.offer, change.quantity),
     paymentMethodId,
     trialDays: change.trialDays,
     trialEndBehavior: context.policy.trialEndBehavior,
@@ -128,7 +131,7 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
   await release(execution, change.releasesScheduleId)
   const params: StripeMutations['update_subscription'] = {
     subscriptionId: subscription.id,
-    items: [{ itemId: subscription.itemId, priceId: offer.priceId, quantity: to.quantity }],
+    items: switchedItems(subscription, offer, to.quantity),
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
   }
@@ -162,11 +165,11 @@ async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Pro
   return perform(execution, 'schedule_switch', {
     scheduleId,
     current: {
-      items: [{ priceId: subscription.priceId, quantity: subscription.quantity }],
+      items: phaseItems({ ...subscription, usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId) }),
       startUnix: toUnix(subscription.currentPeriodStart),
     },
     switchAtUnix: toUnix(at),
-    next: [{ priceId: offer.priceId, quantity: to.quantity }],
+    next: phaseItems({ ...offer, quantity: to.quantity }),
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
 }

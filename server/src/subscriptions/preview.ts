@@ -2,6 +2,7 @@ import type { Instant } from '../lib/clock.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/snapshots.ts'
+import { newItems, switchedItems } from './items.ts'
 import { discounted, trialEndOf, type CurrentSubscription, type PlanChange, type Terms } from './rules.ts'
 
 /** What a plan change would mean, before it is made. Amounts are minor units of `currency`. */
@@ -126,7 +127,7 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
   }
   // Nobody is a customer at Stripe before the first purchase: the price is all there is to know.
   if (customerId === null) return { ...started, dueNowMinor: discounted(amountMinor, discount) }
-  const items = [{ itemId: null, priceId: offer.priceId, quantity }]
+  const items = newItems(offer, quantity)
   const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
   const invoice = await ask(context, { customerId, items, discounts })
   const renewsAt = invoice.lines.find(({ proration }) => !proration)?.periodEnd
@@ -152,7 +153,7 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
   const invoice = await ask(context, {
     customerId,
     subscriptionId: subscription.id,
-    items: [{ itemId: subscription.itemId, priceId: offer.priceId, quantity: to.quantity }],
+    items: switchedItems(subscription, offer, to.quantity),
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     prorationAtUnix: toUnix(base.prorationAt),
   })

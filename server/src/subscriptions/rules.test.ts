@@ -10,6 +10,7 @@ const offer = (planKey: string, interval: 'monthly' | 'yearly', amountMinor: num
   priceId: `price_${planKey}_${interval}`,
   amountMinor,
   currency: 'usd',
+  usagePriceIds: [],
 })
 const offers = [
   offer('starter', 'monthly', 900),
@@ -34,6 +35,7 @@ const subscription: CurrentSubscription = {
   scheduleId: null,
   scheduledAt: null,
   collectionPaused: false,
+  usageItems: [],
 }
 const nobody: BillingState = {
   subscription: null,

@@ -12,6 +12,8 @@ export type Offer = {
   /** Minor units for one, per interval. */
   readonly amountMinor: number
   readonly currency: string
+  /** Metered prices that bill the plan's overage, sold with it. */
+  readonly usagePriceIds: readonly string[]
 }
 
 /** The subscription that counts, while it has not ended. */
@@ -34,6 +36,8 @@ export type CurrentSubscription = {
   readonly scheduledAt: Instant | null
   /** Whether invoices are made but not collected for now. */
   readonly collectionPaused: boolean
+  /** Its metered items. */
+  readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
 }
 
 /** What a code takes off (KF-12). */

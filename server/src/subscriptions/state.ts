@@ -42,5 +42,6 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     scheduleId: found.scheduleId,
     scheduledAt: found.scheduledAt,
     collectionPaused: found.pauseBehavior !== null,
+    usageItems: found.usageItems,
   }
 }

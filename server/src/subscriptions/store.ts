@@ -4,11 +4,18 @@ import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
 import type { Offer } from './rules.ts'
 
-/** Prices that sell a plan now, of the plans named. */
+/** Prices that sell a plan now, of the plans named, each with the metered prices that are sold with it. */
 export async function listOffers(db: Queryable, planKeys: readonly string[]): Promise<Offer[]> {
   const { rows } = await db.query<Omit<Offer, 'amountMinor'> & { amountMinor: bigint }>(
-    `select plan_key as "planKey", price_key as "interval", stripe_price_id as "priceId", amount_minor as "amountMinor", currency
-     from plan_prices where superseded_at is null and plan_key = any($1) order by plan_key, price_key`,
+    // A price of use that every plan has gives way to the plan's own for the same balance.
+    `select price.plan_key as "planKey", price.price_key as "interval", price.stripe_price_id as "priceId",
+       price.amount_minor as "amountMinor", price.currency,
+       array(
+         select distinct on (usage.balance) usage.stripe_price_id from usage_prices usage
+         where usage.superseded_at is null and (usage.plan_key = price.plan_key or usage.plan_key is null)
+         order by usage.balance, usage.plan_key nulls last
+       ) as "usagePriceIds"
+     from plan_prices price where price.superseded_at is null and price.plan_key = any($1) order by plan_key, price_key`,
     [planKeys],
   )
   return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
@@ -38,6 +45,7 @@ export type AccountSubscription = {
   readonly quantity: number
   readonly currentPeriodStart: Instant
   readonly currentPeriodEnd: Instant
+  readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
 }
 
 export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
@@ -53,7 +61,10 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt", account.payment_method_id as "paymentMethodId", item.id as "itemId",
        item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
        coalesce(item.quantity, 1) as quantity, item.current_period_start as "currentPeriodStart",
-       item.current_period_end as "currentPeriodEnd"
+       item.current_period_end as "currentPeriodEnd",
+       (select coalesce(jsonb_agg(jsonb_build_object('itemId', metered.id, 'priceId', metered.price_id) order by metered.id), '[]')
+        from stripe_subscription_items metered join usage_prices on usage_prices.stripe_price_id = metered.price_id
+        where metered.organization_id = account.organization_id and metered.subscription_id = subscription.id) as "usageItems"
      from accounts account
      join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
