@@ -4,7 +4,12 @@ import { runTask } from './processes.ts'
 import type { Customer, World } from './world.ts'
 
 /** Requests (or items) per second, and the latency where it is known. */
-export type Measured = { readonly perSecond: number; readonly p50Ms?: number; readonly p99Ms?: number }
+export type Measured = {
+  readonly perSecond: number
+  readonly p50Ms?: number
+  readonly p99Ms?: number
+  readonly loadMicros?: number
+}
 
 export const CONNECTIONS = 64
 const BATCH_CONNECTIONS = 8
@@ -34,7 +39,12 @@ async function load(world: World, customer: Customer, { server, kind, seconds }:
 }
 
 function measuredOf(result: LoadResult, items = 1): Measured {
-  return { perSecond: (result.requests * items) / result.seconds, p50Ms: result.p50Ms, p99Ms: result.p99Ms }
+  return {
+    perSecond: (result.requests * items) / result.seconds,
+    p50Ms: result.p50Ms,
+    p99Ms: result.p99Ms,
+    loadMicros: result.cpuMicros,
+  }
 }
 
 /** Runs `work` and compares what was answered with what is stored afterwards: the benchmark fails when they differ. */

@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg'
+import type { PacketClient } from './packet.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
 import { lockAccounts } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
@@ -28,7 +28,7 @@ import type { UsageEvent, UsageRequest } from './usage.ts'
  * @param alsoExpire organizations of which nothing is asked, but whose overdue reservations end here
  */
 export async function commitUsage(
-  tx: ClientBase,
+  tx: PacketClient,
   context: GrantsContext,
   requests: readonly UsageRequest[],
   alsoExpire: readonly string[] = [],
@@ -90,7 +90,7 @@ function unusedClaims(
   return [...claims].flatMap(([name, claim]) => (used.has(name) ? [] : [claim]))
 }
 
-function write(tx: ClientBase, decision: Decision, unused: readonly KeyClaim[]): readonly Promise<unknown>[] {
+function write(tx: PacketClient, decision: Decision, unused: readonly KeyClaim[]): readonly Promise<unknown>[] {
   const writes: Promise<unknown>[] = []
   if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {

@@ -20,7 +20,7 @@ test('whatever can be stored comes back as it was, in the order in which it was 
         const send = () => [
           copyRows(
             tx,
-            'copied (position, words, flag, at)',
+            { table: 'copied', columns: { position: 'bigint', words: 'text', flag: 'boolean', at: 'timestamptz' } },
             rows.map((values, index) => [BigInt(index), ...values]),
           ),
         ]
@@ -41,7 +41,10 @@ test('a copy that fails takes its transaction with it, and the connection serves
     fixture.connections().transaction(async (tx) => {
       const rows = values.map((value) => [value])
       return {
-        send: () => [copyRows(tx, 'checked (value)', rows), tx.query('insert into checked values (1)')],
+        send: () => [
+          copyRows(tx, { table: 'checked', columns: { value: 'bigint' } }, rows),
+          tx.query('insert into checked values (1)'),
+        ],
         result: values.length,
       }
     })

@@ -1,72 +1,130 @@
-import pg, { type ClientBase, type Connection } from 'pg'
+import type { PacketClient } from './packet.ts'
 
 export type CopyValue = string | bigint | boolean | Date | null
 export type CopyRow = readonly CopyValue[]
+export type CopyType = 'text' | 'uuid' | 'bigint' | 'boolean' | 'timestamptz' | 'jsonb'
 
-// What `pg` gives a query that copies in; its types leave these out.
-type CopyConnection = Connection & { sendCopyFromChunk(chunk: Buffer): void; endCopyFrom(): void }
+/** A table with the columns that are copied into it, in the order of the values. */
+export type CopyTarget = { readonly table: string; readonly columns: Readonly<Record<string, CopyType>> }
 
 /**
- * `copy … from stdin` in one go: the statement and all of its rows are sent at once, without waiting for the server's leave,
- * so that it stands in a pipeline like any other statement. If the statement fails, the server drops the rows by itself
- * (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY).
+ * Copies rows into a table, in the binary format: PostgreSQL then parses no dates and no numbers
+ * (500 usage events: XXX in text, YYY in binary).
  */
-class CopyIn extends pg.Query {
-  constructor(statement: string, rows: string, done: (error: Error | undefined) => void) {
-    super({ text: statement }, undefined, done)
-    this.submit = (connection) => {
-      connection.query(statement)
-      const copying = connection as CopyConnection
-      copying.sendCopyFromChunk(Buffer.from(rows))
-      copying.endCopyFrom()
-    }
-  }
-
-  /** The rows are on their way already. */
-  handleCopyInResponse(): void {}
+export function copyRows(client: PacketClient, { table, columns }: CopyTarget, rows: readonly CopyRow[]): Promise<void> {
+  const names = Object.keys(columns)
+  const statement = { name: `copy ${table}`, text: `copy ${table} (${names.join(', ')}) from stdin (format binary)` }
+  return client.copy(statement, encodeRows(Object.values(columns), rows))
 }
 
-/** Copies rows into `target`: a table with its columns, in the order of the values. */
-export function copyRows(client: ClientBase, target: string, rows: readonly CopyRow[]): Promise<void> {
-  const text = copyText(rows)
-  return new Promise((resolve, reject) => {
-    client.query(new CopyIn(`copy ${target} from stdin`, text, (error) => (error ? reject(error) : resolve())))
-  })
-}
+// https://www.postgresql.org/docs/current/sql-copy.html, binary format: signature, flags, length of the extension.
+const HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
+const TRAILER = -1
+const NULL_LENGTH = -1
+const JSONB_VERSION = 1
+const POSTGRES_EPOCH_MS = 946_684_800_000
 
-function copyText(rows: readonly CopyRow[]): string {
-  // The same few moments stand in every row of a group, and writing one out takes 0.4 µs.
-  const moments = new Map<Date, string>()
-  let text = ''
+function encodeRows(types: readonly CopyType[], rows: readonly CopyRow[]): Buffer {
+  const writer = new RowWriter()
   for (const row of rows) {
-    let separator = ''
-    for (const value of row) {
-      text += separator + (value instanceof Date ? momentText(value, moments) : valueText(value))
-      separator = '\t'
+    writer.beginRow(types.length)
+    for (let index = 0; index < types.length; index += 1) writer.value(types[index]!, row[index]!)
+  }
+  return writer.end()
+}
+
+const FIRST_BYTES = 64 * 1_024
+
+/** Writes rows into one buffer, which doubles when it is full. */
+class RowWriter {
+  #bytes = Buffer.allocUnsafe(FIRST_BYTES)
+  #view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength)
+  #at = 0
+
+  constructor() {
+    this.#at = HEADER.copy(this.#bytes)
+  }
+
+  beginRow(fields: number): void {
+    this.#reserve(2)
+    this.#view.setInt16(this.#at, fields)
+    this.#at += 2
+  }
+
+  value(type: CopyType, value: CopyValue): void {
+    if (value === null) {
+      this.#reserve(4)
+      this.#length(NULL_LENGTH)
+    } else if (typeof value === 'bigint') {
+      this.#reserve(12)
+      this.#length(8)
+      this.#view.setBigInt64(this.#at, value)
+      this.#at += 8
+    } else if (typeof value === 'boolean') {
+      this.#reserve(5)
+      this.#length(1)
+      this.#bytes[this.#at++] = value ? 1 : 0
+    } else if (typeof value === 'object') {
+      this.#moment(value)
+    } else if (type === 'uuid') {
+      this.#reserve(20)
+      this.#length(16)
+      this.#at += this.#bytes.write(value.replaceAll('-', ''), this.#at, 'hex')
+    } else {
+      this.#text(value, type === 'jsonb')
     }
-    text += '\n'
   }
-  return text
+
+  end(): Buffer {
+    this.#reserve(2)
+    this.#view.setInt16(this.#at, TRAILER)
+    return this.#bytes.subarray(0, this.#at + 2)
+  }
+
+  #length(length: number): void {
+    this.#view.setInt32(this.#at, length)
+    this.#at += 4
+  }
+
+  /** Microseconds since 2000, as two words: safe integers hold them until the year 2285, and dividing is cheaper than a bigint. */
+  #moment(moment: Date): void {
+    this.#reserve(12)
+    this.#length(8)
+    const microseconds = (moment.getTime() - POSTGRES_EPOCH_MS) * 1_000
+    const high = Math.floor(microseconds / 2 ** 32)
+    this.#view.setInt32(this.#at, high)
+    this.#view.setUint32(this.#at + 4, microseconds - high * 2 ** 32)
+    this.#at += 8
+  }
+
+  #text(text: string, isJson: boolean): void {
+    // Three bytes at most for each unit of UTF-16.
+    this.#reserve(5 + text.length * 3)
+    const lengthAt = this.#at
+    this.#at += 4
+    if (isJson) this.#bytes[this.#at++] = JSONB_VERSION
+    this.#at += writeText(this.#bytes, text, this.#at)
+    this.#view.setInt32(lengthAt, this.#at - lengthAt - 4)
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#at + bytes <= this.#bytes.length) return
+    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#at + bytes))
+    this.#bytes.copy(larger, 0, 0, this.#at)
+    this.#bytes = larger
+    this.#view = new DataView(larger.buffer, larger.byteOffset, larger.byteLength)
+  }
 }
 
-function momentText(moment: Date, known: Map<Date, string>): string {
-  let text = known.get(moment)
-  if (text === undefined) {
-    text = moment.toISOString()
-    known.set(moment, text)
-  }
-  return text
-}
+// Calling into the runtime costs more than writing a short name byte by byte.
+const SHORT = 48
 
-// https://www.postgresql.org/docs/current/sql-copy.html, text format: what has a meaning of its own is escaped.
-const SPECIAL = /[\\\n\r\t]/
-const ESCAPES: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' }
-
-function valueText(value: Exclude<CopyValue, Date>): string {
-  if (value === null) return '\\N'
-  if (typeof value === 'string') {
-    return SPECIAL.test(value) ? value.replaceAll(/[\\\n\r\t]/g, (character) => ESCAPES[character]!) : value
+function writeText(bytes: Buffer, text: string, at: number): number {
+  if (text.length > SHORT) return bytes.write(text, at)
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index)
+    if (code > 0x7f) return bytes.write(text, at)
+    bytes[at + index] = code
   }
-  if (typeof value === 'boolean') return value ? 't' : 'f'
-  return value.toString()
+  return text.length
 }

@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg'
+import type { PacketClient } from './packet.ts'
 import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, timeOf, type GrantsContext } from '../grants/actions.ts'
 import { rolloverIdOf } from '../grants/rollover.ts'
@@ -39,7 +39,7 @@ export type Accounts = {
 }
 
 /** An organization that was just made has no account until something asks: it gets one on the default plan. */
-export async function openAccounts(tx: ClientBase, context: GrantsContext, read: Accounts): Promise<Accounts> {
+export async function openAccounts(tx: PacketClient, context: GrantsContext, read: Accounts): Promise<Accounts> {
   if (read.accounts.length === read.organizationIds.length) return read
   const found = new Set(read.accounts.map((account) => account.organizationId))
   const missing = read.organizationIds.filter((id) => !found.has(id))
@@ -72,7 +72,7 @@ export class Gathering {
   }
 
   /** Reads and keeps the grants behind draws and holds. */
-  async keepDrawn(tx: ClientBase, drawn: readonly Drawn[]): Promise<void> {
+  async keepDrawn(tx: PacketClient, drawn: readonly Drawn[]): Promise<void> {
     if (drawn.length > 0) this.keep(await findDrawnGrants(tx, drawn, this.grants))
   }
 
@@ -94,7 +94,7 @@ export class Gathering {
 
 /** Reservations whose time is over, where something is held at all. */
 export async function readOverdue(
-  tx: ClientBase,
+  tx: PacketClient,
   gathered: Gathering,
   alsoExpire: readonly string[],
 ): Promise<readonly Reservation[]> {
@@ -118,7 +118,7 @@ type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'val
  * Reads what the requests refer to (reservations, events to be corrected, what meters have come to), and opens the plan
  * allowances that they draw from.
  */
-export async function gather(tx: ClientBase, gathered: Gathering, requests: readonly UsageRequest[]): Promise<Past> {
+export async function gather(tx: PacketClient, gathered: Gathering, requests: readonly UsageRequest[]): Promise<Past> {
   const reservations = await readNamed(tx, requests)
   const corrected = await readCorrected(tx, requests)
   const settlements = await findSettlements(tx, reservations)
@@ -143,13 +143,13 @@ function periodOf({ after }: UsageEvent): Draw[] {
 }
 
 /** The reservations that are settled or released here. */
-async function readNamed(tx: ClientBase, requests: readonly UsageRequest[]): Promise<readonly Reservation[]> {
+async function readNamed(tx: PacketClient, requests: readonly UsageRequest[]): Promise<readonly Reservation[]> {
   const names = requests.filter((request) => request.verb === 'settle' || request.verb === 'release')
   return names.length === 0 ? [] : findReservations(tx, names)
 }
 
 /** The events that are corrected here, with what earlier corrections left of them. */
-async function readCorrected(tx: ClientBase, requests: readonly UsageRequest[]): Promise<readonly CorrectedEvent[]> {
+async function readCorrected(tx: PacketClient, requests: readonly UsageRequest[]): Promise<readonly CorrectedEvent[]> {
   const keys = requests
     .filter((request) => request.verb === 'correct')
     .map(({ organizationId, corrects }) => ({ organizationId, idempotencyKey: corrects }))
@@ -174,7 +174,7 @@ type Referred = {
 }
 
 /** Opens the plan allowances that are drawn from here, and reads those of the past that late use belongs to. */
-async function openPlans(tx: ClientBase, gathered: Gathering, referred: Referred): Promise<void> {
+async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referred): Promise<void> {
   const moments = pastMoments(gathered, referred.requests)
   if (moments.length > 0) await keepPast(tx, gathered, moments)
   const lacking = wantedGrants(gathered, referred).filter(({ organizationId, plan }) => {

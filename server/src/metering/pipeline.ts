@@ -1,25 +1,25 @@
-import type { Writable } from 'node:stream'
-import pg, { type ClientBase, type PoolClient } from 'pg'
+import pg from 'pg'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
+import { packetClient, type PacketClient, type TypeParserOf } from './packet.ts'
 import { readTimestamp } from './timestamps.ts'
 
 /** What a transaction is going to write, and what it answers once that is committed. */
 export type Written<Result> = { readonly send: () => readonly Promise<unknown>[]; readonly result: Result }
 
 /**
- * A few connections of the write path's own, in pipeline mode: statements are sent without waiting for the one before, so a
+ * A few connections of the write path's own, in pipeline mode: statements that are asked for together travel in one packet, so a
  * group commit costs two round trips (read, write and commit) instead of one per statement.
  */
 export type UsageConnections = {
   /**
    * One transaction. `work` reads, decides, and answers what is to be written; that is sent with the commit right behind it.
-   * When a write fails PostgreSQL turns that commit into a rollback, and this throws.
+   * When a write fails PostgreSQL skips that commit, and this rolls back and throws.
    * @throws DomainError `database_unavailable` when PostgreSQL is away; whether the commit took effect is then unknown
    */
-  transaction<Result>(work: (tx: ClientBase) => Promise<Written<Result>>): Promise<Result>
+  transaction<Result>(work: (tx: PacketClient) => Promise<Written<Result>>): Promise<Result>
   /** Statements outside of a transaction, each with its own snapshot. */
-  read<Result>(work: (client: ClientBase) => Promise<Result>): Promise<Result>
+  read<Result>(work: (client: PacketClient) => Promise<Result>): Promise<Result>
   close(): Promise<void>
 }
 
@@ -39,12 +39,10 @@ const PLANS = '-c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c ji
 
 const TIMESTAMPTZ = 1184
 
-function parserOf(id: number, format?: 'text' | 'binary'): unknown {
-  if (id === INT8) return BigInt
-  return id === TIMESTAMPTZ ? readTimestamp : pg.types.getTypeParser(id, format)
+const parserOf: TypeParserOf = (dataTypeId) => {
+  if (dataTypeId === INT8) return BigInt
+  return dataTypeId === TIMESTAMPTZ ? readTimestamp : pg.types.getTypeParser(dataTypeId, 'text')
 }
-
-const types = { getTypeParser: parserOf as typeof pg.types.getTypeParser }
 
 export function openUsageConnections(options: UsageConnectionOptions): UsageConnections {
   const pool = new pg.Pool({
@@ -55,18 +53,17 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     application_name: 'tollgate usage',
     options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}`,
     pipeline: true,
-    types,
   })
   // An idle connection that is lost is replaced by the pool when next needed.
   pool.on('error', () => {})
   return {
     transaction: (work) => withClient(pool, (client) => transact(client, work)),
-    read: (work) => withClient(pool, (client) => sendTogether(client, () => work(client))),
+    read: (work) => withClient(pool, work),
     close: () => pool.end(),
   }
 }
 
-async function withClient<Result>(pool: pg.Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) => Promise<Result>): Promise<Result> {
   const client = await pool.connect().catch(throwUnavailable)
   let broken: Error | undefined
   const onLost = (error: Error): void => {
@@ -74,7 +71,7 @@ async function withClient<Result>(pool: pg.Pool, work: (client: PoolClient) => P
   }
   client.on('error', onLost)
   try {
-    return await work(client)
+    return await work(packetClient(client, parserOf))
   } catch (error) {
     if (!isConnectionError(error)) throw error
     broken ??= error instanceof Error ? error : new Error(String(error))
@@ -85,37 +82,25 @@ async function withClient<Result>(pool: pg.Pool, work: (client: PoolClient) => P
   }
 }
 
-async function transact<Result>(client: ClientBase, work: (tx: ClientBase) => Promise<Written<Result>>): Promise<Result> {
-  let begun: Promise<unknown> = Promise.resolve()
-  let written: Written<Result>
+const BEGIN = { name: 'begin', text: 'begin' }
+const COMMIT = { name: 'commit', text: 'commit' }
+
+async function transact<Result>(client: PacketClient, work: (tx: PacketClient) => Promise<Written<Result>>): Promise<Result> {
+  // Whoever fails first is thrown below; the others must not be left unheard.
+  client.query(BEGIN).catch(() => {})
   try {
-    written = await sendTogether(client, () => {
-      begun = client.query('begin')
-      // Whoever fails first is thrown below; the others must not be left unheard.
-      begun.catch(() => {})
-      return work(client)
-    })
+    const { send, result } = await work(client)
+    const writes = Promise.all(send())
+    let failed = false
+    writes.catch(() => (failed = true))
+    // A write that could not even be put into words has failed by then, and nothing has been sent.
+    await null
+    const [ended] = await Promise.all([failed ? null : client.query(COMMIT), writes])
+    if (ended?.command !== 'COMMIT') throw new Error(`The transaction ended with ${ended?.command}.`)
+    return result
   } catch (error) {
     await client.query('rollback')
     throw error
-  }
-  const [writes, committed] = sendTogether(client, () => [Promise.all(written.send()), client.query('commit')] as const)
-  const [ending] = await Promise.all([committed, writes, begun])
-  if (ending.command !== 'COMMIT') throw new Error(`The transaction ended with ${ending.command}.`)
-  return written.result
-}
-
-/**
- * Sends what `send` sends before it first waits as one packet: PostgreSQL then wakes up once for all of it, and this process
- * writes to the socket once.
- */
-function sendTogether<Result>(client: ClientBase, send: () => Result): Result {
-  const { stream } = (client as ClientBase & { readonly connection: { readonly stream: Writable } }).connection
-  stream.cork()
-  try {
-    return send()
-  } finally {
-    stream.uncork()
   }
 }
 
