@@ -189,7 +189,7 @@ async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referr
 }
 
 /** The grants of past moments, and what has moved on from them since. */
-async function keepPast(tx: ClientBase, gathered: Gathering, moments: readonly Moment[]): Promise<void> {
+async function keepPast(tx: PacketClient, gathered: Gathering, moments: readonly Moment[]): Promise<void> {
   const past = await findGrantsAt(tx, moments)
   gathered.keep(past)
   const plans = past.filter((grant) => grant.kind === 'plan')

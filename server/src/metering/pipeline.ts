@@ -94,7 +94,7 @@ async function transact<Result>(client: PacketClient, work: (tx: PacketClient) =
     let failed = false
     writes.catch(() => (failed = true))
     // A write that could not even be put into words has failed by then, and nothing has been sent.
-    await null
+    await Promise.resolve()
     const [ended] = await Promise.all([failed ? null : client.query(COMMIT), writes])
     if (ended?.command !== 'COMMIT') throw new Error(`The transaction ended with ${ended?.command}.`)
     return result
