@@ -50,6 +50,7 @@ const DOMAINS = [
   'organizations',
   'grants',
   'metering',
+  'usage',
   'stripe',
   'pricing',
   'standing',

@@ -23,6 +23,7 @@ import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
 import { registerBillingRoutes } from './billing.ts'
+import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { openServices, type Services } from './services.ts'
 
 export type { TollgateOptions } from './options.ts'
@@ -119,6 +120,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerAuditRoutes(app, services),
       (app) => registerMailRoutes(app, services.billing),
       (app) => registerUsageRoutes(app, services.usage),
+      (app) => registerUsageReadingRoutes(app, services.usage),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
       (app) =>
         registerBillingRoutes(app, services.billing, {
