@@ -89,6 +89,16 @@ export const variablesSchema = z.object({
     .regex(/^([^<>\r\n]+<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)$/, 'an address, or Name <address>, is expected')
     .optional()
     .meta({ description: 'Who mails are from, e.g. Acme Billing <billing@example.com>; needed with SMTP_URL.' }),
+  TOLLGATE_REPORTING_CURRENCY: z
+    .string()
+    .regex(/^[a-z]{3}$/, 'a currency in lower case is expected')
+    .optional()
+    .meta({ description: 'Into what analytics converts all currencies beside, e.g. usd; without it they are only kept apart.' }),
+  TOLLGATE_EXCHANGE_RATES: z
+    .string()
+    .regex(/^([a-z]{3}=\d{1,9}(\.\d{1,6})?)(,[a-z]{3}=\d{1,9}(\.\d{1,6})?)*$/, 'a list such as eur=1.08,gbp=1.27 is expected')
+    .optional()
+    .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27.' }),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { ReportingOptions } from './analytics/rates.ts'
 import type { CatalogDefinition } from './catalog/schema.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './lib/clock.ts'
@@ -29,6 +30,8 @@ export type TollgateOptions = {
   readonly clock?: Clock
   /** A catalog's `priceVariable` names one of them. */
   readonly variables?: Readonly<Record<string, string | undefined>>
+  /** Into what analytics converts all currencies beside; by default they are only kept apart. */
+  readonly reporting?: ReportingOptions | undefined
   /** Whether the process itself is measured too (memory, event loop); default true. Once in a process. */
   readonly processMetrics?: boolean
 }
@@ -64,9 +67,10 @@ export function publicUrlOf(config: Pick<Config, 'TOLLGATE_PUBLIC_URL' | 'PORT'>
 /** The options that the variables decide; what they leave open the caller adds. */
 export function optionsOfConfig(
   config: Config,
-): Pick<TollgateOptions, 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer'> {
+): Pick<TollgateOptions, 'reporting' | 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer'> {
   return {
     publicUrl: publicUrlOf(config),
+    reporting: reportingOf(config),
     secret: config.TOLLGATE_SECRET,
     tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
     policy: {
@@ -84,6 +88,14 @@ export function optionsOfConfig(
 
 function mailerOfConfig({ SMTP_URL: url, MAIL_FROM: from }: Config): Mailer | null {
   return url === undefined || from === undefined ? null : createSmtpMailer({ url, from })
+}
+
+/** `TOLLGATE_EXCHANGE_RATES`, e.g. `gbp=1.27,eur=1.08`; undefined when no currency of reports is named. */
+function reportingOf(config: Config): ReportingOptions | undefined {
+  const { TOLLGATE_REPORTING_CURRENCY: currency, TOLLGATE_EXCHANGE_RATES: rates } = config
+  if (currency === undefined) return undefined
+  const pairs = (rates ?? '').split(',').filter((pair) => pair !== '')
+  return { currency, rates: Object.fromEntries(pairs.map((pair) => pair.split('=') as [string, string])) }
 }
 
 /** Stripe as the variables name it; null when no key is set. */

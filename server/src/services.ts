@@ -1,4 +1,6 @@
 import type { Logger } from 'pino'
+import { analyticsJobs } from './analytics/jobs.ts'
+import { recordRevenue } from './analytics/ledger.ts'
 import { createKeyVerifier, keyOfRequest } from './auth/api-keys.ts'
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
@@ -107,7 +109,11 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const scheduler = startScheduler({
     db,
     clock,
-    jobs: [...meteringJobs({ ...grants, db, connections, onImbalance }), ...planMigrationJobs(billing)],
+    jobs: [
+      ...meteringJobs({ ...grants, db, connections, onImbalance }),
+      ...planMigrationJobs(billing),
+      ...analyticsJobs({ db, clock }),
+    ],
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())
@@ -197,8 +203,9 @@ function createBillingContext(
       redirectOrigins: [new URL(publicUrl).origin],
       allowLoopbackRedirects: stripe?.endpoint !== undefined,
     },
-    async onAccountDerived(tx, { organizationId }) {
+    async onAccountDerived(tx, { organizationId, now }) {
       await reconcilePlanGrants(tx, grants, organizationId)
+      await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
     },
     onBillingEvents: (events) => countPayments(metrics, events),
   }

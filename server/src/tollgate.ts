@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
+import { rateTableOf } from './analytics/rates.ts'
+import { registerAnalyticsRoutes } from './analytics/routes.ts'
 import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
@@ -119,6 +121,11 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerMailRoutes(app, services.billing),
+      (app) =>
+        registerAnalyticsRoutes(app, {
+          ...services.billing,
+          rates: options.reporting === undefined ? null : rateTableOf(options.reporting),
+        }),
       (app) => registerUsageRoutes(app, services.usage),
       (app) => registerUsageReadingRoutes(app, services.usage),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),

@@ -4,6 +4,8 @@ import type { AddressInfo, Server } from 'node:net'
 import { pino } from 'pino'
 import { afterAll, beforeAll } from 'vitest'
 import { startSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/src/index.ts'
+import { recordRevenue } from '../src/analytics/ledger.ts'
+import { registerAnalyticsRoutes } from '../src/analytics/routes.ts'
 import type { Principal } from '../src/auth/principal.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
@@ -148,8 +150,9 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
     gateway: createStripeClient({ apiKey: 'sk_test_tollgate', endpoint: { host, port, protocol }, callsPerSecond: 1_000, log }),
     policy,
     log,
-    onAccountDerived: async (tx, { organizationId }) => {
+    onAccountDerived: async (tx, { organizationId, now }) => {
       await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
+      await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
     },
   }
 }
@@ -158,7 +161,10 @@ function createTestApp(context: BillingContext, kick: () => void): App {
   return createApp({
     log: pino({ level: 'silent' }),
     authenticate: async (request) => principalOf(request.headers.get('x-caller') ?? 'nobody'),
-    register: [(app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) })],
+    register: [
+      (app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) }),
+      (app) => registerAnalyticsRoutes(app, { ...context, rates: null }),
+    ],
   })
 }
 

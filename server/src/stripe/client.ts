@@ -44,6 +44,8 @@ export type StripeClientOptions = {
 const API_VERSION = '2026-10-28.endive'
 const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
 const PAGE = 100
+/** What a subscription's discounts take off: analytics counts it. */
+const DISCOUNTS = ['data.discounts.source.coupon']
 
 /** Makes the gateway that speaks to Stripe, or to the sandbox, through the official package. */
 export function createStripeClient(options: StripeClientOptions): StripeGateway {
@@ -180,7 +182,9 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
     listSubscriptions: (customer) =>
       readPages(
         (after) =>
-          call('list_subscriptions', () => stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, ...after })),
+          call('list_subscriptions', () =>
+            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: DISCOUNTS, ...after }),
+          ),
         toSubscriptionSnapshot,
       ),
     retrieveInvoice: (id) => orNull(call('retrieve_invoice', async () => toInvoiceSnapshot(await stripe.invoices.retrieve(id)))),

@@ -1,0 +1,177 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { parseQuantity, type Quantity } from '../lib/quantity.ts'
+import { parseUnitAmount } from '../lib/unit-amount.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { MovementKind, RevenueDiscount, RevenueItem, RevenueSubscription } from './rules.ts'
+
+/** What the ledger holds of an organization in one currency. */
+export type MrrAccount = {
+  readonly currency: string
+  readonly planKey: string
+  readonly status: SubscriptionStatus
+  readonly mrr: Quantity
+  readonly movements: number
+  readonly movedAt: Instant | null
+  readonly firstPaidAt: Instant | null
+}
+
+export type Movement = {
+  readonly organizationId: string
+  readonly currency: string
+  readonly number: number
+  readonly kind: MovementKind
+  readonly amount: Quantity
+  readonly mrrAfter: Quantity
+  readonly planKey: string
+  readonly occurredAt: Instant
+}
+
+type SubscriptionRow = Omit<RevenueSubscription, 'items' | 'discounts'> & {
+  readonly items: readonly ItemRow[] | null
+  readonly discounts: readonly WireDiscount[] | null
+}
+type ItemRow = {
+  readonly unitAmount: string | null
+  readonly quantity: number | null
+  readonly interval: string
+  readonly intervalCount: number
+  readonly metered: boolean
+}
+/** As Stripe shows it with its coupon; a mere id where it was fetched without. */
+type WireDiscount =
+  | string
+  | {
+      readonly end: number | null
+      readonly source?: { readonly coupon: string | WireCoupon | null } | null
+    }
+type WireCoupon = {
+  readonly percent_off: number | null
+  readonly amount_off: number | null
+  readonly duration: 'once' | 'repeating' | 'forever'
+}
+
+/** An organization's subscriptions in the mirror, with what they sell and what is taken off. */
+export async function listRevenueSubscriptions(tx: Queryable, organizationId: string): Promise<RevenueSubscription[]> {
+  const { rows } = await tx.query<SubscriptionRow>(
+    `select status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
+       ended_at as "endedAt", data -> 'discounts' as discounts,
+       (select jsonb_agg(jsonb_build_object(
+          'unitAmount', coalesce(item.unit_amount_minor::text, (
+            select wire -> 'price' ->> 'unit_amount_decimal' from jsonb_array_elements(subscription.data -> 'items' -> 'data') wire
+            where wire ->> 'id' = item.id)),
+          'quantity', item.quantity, 'interval', item.billing_interval, 'intervalCount', item.interval_count,
+          'metered', item.usage_type = 'metered') order by item.id)
+        from stripe_subscription_items item
+        where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as items
+     from stripe_subscriptions subscription where organization_id = $1 order by id`,
+    [organizationId],
+  )
+  return rows.map((row) => ({
+    ...row,
+    items: (row.items ?? []).map(toItem),
+    discounts: (row.discounts ?? []).flatMap(toDiscount),
+  }))
+}
+
+/** A price of tiers has no unit amount of its own and counts 0. */
+function toItem({ unitAmount, quantity, ...item }: ItemRow): RevenueItem {
+  return { ...item, unitAmount: parseUnitAmount(unitAmount ?? '0', 'unit_amount'), quantity: quantity ?? 1 }
+}
+
+function toDiscount(wire: WireDiscount): RevenueDiscount[] {
+  const coupon = typeof wire === 'string' ? null : wire.source?.coupon
+  if (typeof wire === 'string' || coupon === null || coupon === undefined || typeof coupon === 'string') return []
+  return [
+    {
+      percentOff: coupon.percent_off === null ? null : parseQuantity(coupon.percent_off, 'percent_off'),
+      amountOffMinor: coupon.amount_off ?? 0,
+      duration: coupon.duration,
+      endsAt: wire.end === null ? null : new Date(wire.end * 1000),
+    },
+  ]
+}
+
+export async function listMrrAccounts(tx: Queryable, organizationId: string): Promise<MrrAccount[]> {
+  const { rows } = await tx.query<MrrAccount>(
+    `select currency, plan_key as "planKey", status, mrr, movements, moved_at as "movedAt", first_paid_at as "firstPaidAt"
+     from mrr_accounts where organization_id = $1`,
+    [organizationId],
+  )
+  return rows
+}
+
+export async function findPlanKey(tx: Queryable, organizationId: string): Promise<string | null> {
+  const { rows } = await tx.query<{ planKey: string }>('select plan_key as "planKey" from accounts where organization_id = $1', [
+    organizationId,
+  ])
+  return rows[0]?.planKey ?? null
+}
+
+/** When the organization first paid more than nothing, by currency. */
+export async function listFirstPayments(tx: Queryable, organizationId: string): Promise<ReadonlyMap<string, Instant>> {
+  const { rows } = await tx.query<{ currency: string; at: Instant }>(
+    `select currency, min(coalesce(paid_at, created_at)) as at from stripe_invoices
+     where organization_id = $1 and status = 'paid' and amount_paid_minor > 0 group by currency`,
+    [organizationId],
+  )
+  return new Map(rows.map(({ currency, at }) => [currency, at]))
+}
+
+export async function upsertMrrAccount(tx: Queryable, organizationId: string, account: MrrAccount): Promise<void> {
+  const { currency, planKey, status, mrr, movements, movedAt, firstPaidAt } = account
+  await tx.query(
+    `insert into mrr_accounts (organization_id, currency, plan_key, status, mrr, movements, moved_at, first_paid_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)
+     on conflict (organization_id, currency) do update set (plan_key, status, mrr, movements, moved_at, first_paid_at) =
+       (excluded.plan_key, excluded.status, excluded.mrr, excluded.movements, excluded.moved_at, excluded.first_paid_at)`,
+    [organizationId, currency, planKey, status, mrr, movements, movedAt, firstPaidAt],
+  )
+}
+
+export async function insertMovement(tx: Queryable, movement: Movement, recordedAt: Instant): Promise<void> {
+  const { organizationId, currency, number, kind, amount, mrrAfter, planKey, occurredAt } = movement
+  await tx.query(
+    `insert into mrr_movements (organization_id, currency, number, kind, amount, mrr_after, plan_key, occurred_at, recorded_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    [organizationId, currency, number, kind, amount, mrrAfter, planKey, occurredAt, recordedAt],
+  )
+}
+
+/** Whoever makes the days' rows holds this alone; whoever dates a movement into a day that is over holds it with others. */
+const DAYS_LOCK = 7_865_435
+
+/** Takes away the days' rows that a movement at `occurredAt` is not in yet. */
+export async function forgetDaysFrom(tx: Queryable, occurredAt: Instant): Promise<void> {
+  await tx.query('select pg_advisory_xact_lock_shared($1)', [DAYS_LOCK])
+  await tx.query('delete from mrr_days where day >= ($1::timestamptz)::date', [occurredAt])
+}
+
+/** Writes the rows of the days that are over at `until` and have none yet. Answers how many. */
+export async function insertMissingDays(tx: Queryable, until: Instant): Promise<number> {
+  await tx.query('select pg_advisory_xact_lock($1)', [DAYS_LOCK])
+  const inserted = await tx.query(
+    `with last as (select max(day) as day from mrr_days),
+     span as (
+       select coalesce((select day + 1 from last), (select min(occurred_at)::date from mrr_movements)) as first,
+         ($1::timestamptz)::date - 1 as final
+     ),
+     daily as (
+       select occurred_at::date as day, currency, sum(amount) as mrr,
+         count(*) filter (where kind in ('new', 'reactivation')) - count(*) filter (where kind = 'churn') as customers
+       from mrr_movements, span
+       where occurred_at >= span.first and occurred_at < $1::timestamptz::date group by 1, 2
+     ),
+     base as (select currency, mrr, customers from mrr_days, last where mrr_days.day = last.day)
+     insert into mrr_days (day, currency, mrr, customers)
+     select one.day::date, known.currency,
+       coalesce(base.mrr, 0) + sum(coalesce(daily.mrr, 0)) over (partition by known.currency order by one.day),
+       coalesce(base.customers, 0) + sum(coalesce(daily.customers, 0)) over (partition by known.currency order by one.day)
+     from span cross join generate_series(span.first, span.final, interval '1 day') as one (day)
+     cross join (select currency from base union select currency from daily) known
+     left join base on base.currency = known.currency
+     left join daily on daily.currency = known.currency and daily.day = one.day::date`,
+    [until],
+  )
+  return inserted.rowCount ?? 0
+}

@@ -1,0 +1,186 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { movementOf, movementTime, revenueOf, type RevenueItem, type RevenueSubscription } from './rules.ts'
+import { convertSeries, joinSpans, roundSpan, seriesOf } from './series.ts'
+import { summaryOf } from './actions.ts'
+import { splitPeriod } from './periods.ts'
+import { toMovements } from './views.ts'
+
+const NOW = new Date('2026-03-10T00:00:00Z')
+const CENT = 10n ** 12n
+
+const item = (minor: bigint, given: Partial<RevenueItem> = {}): RevenueItem => ({
+  unitAmount: minor * CENT,
+  quantity: 1,
+  interval: 'month',
+  intervalCount: 1,
+  metered: false,
+  ...given,
+})
+const subscription = (items: readonly RevenueItem[], given: Partial<RevenueSubscription> = {}): RevenueSubscription => ({
+  status: 'active',
+  currency: 'usd',
+  paused: false,
+  createdAt: new Date('2026-01-05T00:00:00Z'),
+  trialEnd: null,
+  endedAt: null,
+  items,
+  discounts: [],
+  ...given,
+})
+/** In millionths of a cent. */
+const mrrOf = (...subscriptions: RevenueSubscription[]) => revenueOf(subscriptions, NOW).get('usd')?.mrr
+
+describe('monthly recurring revenue', () => {
+  it('counts a year as twelve months, a week as 12/52 of one, a day as 12/365, each exact to the millionth of a cent', () => {
+    expect(mrrOf(subscription([item(10_000n, { interval: 'year' })]))).toBe(833_333_333n)
+    expect(mrrOf(subscription([item(10_000n, { interval: 'month', intervalCount: 3 })]))).toBe(3_333_333_333n)
+    expect(mrrOf(subscription([item(1_200n, { interval: 'week' })]))).toBe(5_200_000_000n)
+    expect(mrrOf(subscription([item(120n, { interval: 'day' })]))).toBe(3_650_000_000n)
+  })
+
+  it('counts quantities, several items and fractions of a cent; not what is metered', () => {
+    expect(mrrOf(subscription([item(500n, { quantity: 3 }), item(1_200n, { interval: 'year' })]))).toBe(1_600_000_000n)
+    expect(mrrOf(subscription([item(900n), item(99n, { metered: true })]))).toBe(900_000_000n)
+    expect(mrrOf(subscription([{ ...item(0n), unitAmount: CENT / 8n, quantity: 4 }]))).toBe(500_000n)
+  })
+
+  it('takes off what recurs, in percent and in money, and not what is taken off once or has ended', () => {
+    const base = { percentOff: null, amountOffMinor: 0, duration: 'forever', endsAt: null } as const
+    const discounted = (...discounts: RevenueSubscription['discounts']) => mrrOf(subscription([item(1_000n)], { discounts }))
+    expect(discounted({ ...base, percentOff: 12_500_000n })).toBe(875_000_000n)
+    expect(discounted({ ...base, amountOffMinor: 300 })).toBe(700_000_000n)
+    expect(discounted({ ...base, amountOffMinor: 3_000 })).toBe(0n)
+    expect(discounted({ ...base, percentOff: 50_000_000n, duration: 'once' })).toBe(1_000_000_000n)
+    expect(discounted({ ...base, percentOff: 50_000_000n, duration: 'repeating', endsAt: NOW })).toBe(1_000_000_000n)
+    expect(discounted({ ...base, percentOff: 50_000_000n }, { ...base, amountOffMinor: 100 })).toBe(400_000_000n)
+    const yearly = subscription([item(12_000n, { interval: 'year' })], { discounts: [{ ...base, amountOffMinor: 1_200 }] })
+    expect(mrrOf(yearly)).toBe(900_000_000n)
+  })
+
+  it('is 0 in trial, paused, unpaid, incomplete and ended, and goes on while a payment is retried', () => {
+    for (const status of ['trialing', 'paused', 'unpaid', 'incomplete', 'incomplete_expired', 'canceled'] as const) {
+      expect(mrrOf(subscription([item(1_000n)], { status }))).toBe(0n)
+    }
+    expect(mrrOf(subscription([item(1_000n)], { status: 'past_due' }))).toBe(1_000_000_000n)
+    expect(mrrOf(subscription([item(1_000n)], { paused: true }))).toBe(0n)
+  })
+
+  it('keeps currencies apart, and names the best standing of each', () => {
+    const eur = subscription([item(700n)], { currency: 'eur', status: 'past_due' })
+    expect(revenueOf([subscription([item(1_000n)]), subscription([item(1n)], { status: 'canceled' }), eur], NOW)).toEqual(
+      new Map([
+        ['usd', { mrr: 1_000_000_000n, status: 'active' }],
+        ['eur', { mrr: 700_000_000n, status: 'past_due' }],
+      ]),
+    )
+  })
+})
+
+describe('a movement', () => {
+  it('is named by what was before and what is after', () => {
+    expect([movementOf(0n, 1n, false), movementOf(0n, 1n, true), movementOf(1n, 2n, true)]).toEqual([
+      'new',
+      'reactivation',
+      'expansion',
+    ])
+    expect([movementOf(2n, 1n, true), movementOf(2n, 0n, true), movementOf(2n, 2n, true)]).toEqual(['contraction', 'churn', null])
+  })
+
+  it('is dated when it took place as Stripe knows, never after the organization’s time nor before the movement before it', () => {
+    const began = subscription([item(1n)], { trialEnd: new Date('2026-02-01T00:00:00Z') })
+    expect(movementTime('new', [began], { movedAt: null, now: NOW })).toEqual(new Date('2026-02-01T00:00:00Z'))
+    const ended = { ...began, status: 'canceled', endedAt: new Date('2026-03-01T00:00:00Z') } as const
+    expect(movementTime('churn', [ended], { movedAt: null, now: NOW })).toEqual(ended.endedAt)
+    expect(movementTime('churn', [ended], { movedAt: NOW, now: NOW })).toEqual(NOW)
+    expect(movementTime('churn', [began], { movedAt: null, now: NOW })).toEqual(NOW)
+    expect(movementTime('churn', [ended], { movedAt: null, now: new Date('2026-02-20T00:00:00Z') })).toEqual(
+      new Date('2026-02-20T00:00:00Z'),
+    )
+  })
+})
+
+/** What organizations bring, step by step; each step sets one organization's revenue in one currency. */
+const step = fc.record({
+  organization: fc.integer({ min: 0, max: 4 }),
+  currency: fc.constantFrom('usd', 'eur', 'jpy'),
+  mrr: fc.oneof(fc.constant(0n), fc.bigInt({ min: 1n, max: 10_000_000_000n })),
+  day: fc.integer({ min: 0, max: 89 }),
+})
+const FROM = new Date('2026-01-01T00:00:00Z')
+const TO = new Date('2026-04-01T00:00:00Z')
+
+it('MRR(t1) − MRR(t0) = new + expansion + reactivation − contraction − churn, in each currency, each span, in all, and converted', () => {
+  const table = {
+    currency: 'usd',
+    rates: new Map([
+      ['eur', 1_083_217n],
+      ['jpy', 6_731n],
+    ]),
+  }
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), fc.constantFrom('day', 'week', 'month'), (steps, interval) => {
+      const boundaries = splitPeriod(FROM, TO, interval)
+      const held = new Map<string, { mrr: bigint; moved: boolean }>()
+      const sums: { bucket: number; currency: string; kind: 'new'; amount: bigint; count: number }[] = []
+      for (const { organization, currency, mrr, day } of steps.toSorted((a, b) => a.day - b.day)) {
+        const key = `${organization} ${currency}`
+        const before = held.get(key) ?? { mrr: 0n, moved: false }
+        const kind = movementOf(before.mrr, mrr, before.moved) as 'new' | null
+        if (kind === null) continue
+        const at = FROM.getTime() + day * 86_400_000
+        const bucket = boundaries.findLastIndex((boundary) => boundary.getTime() <= at)
+        const sum = sums.find((one) => one.bucket === bucket && one.currency === currency && one.kind === kind)
+        if (sum) Object.assign(sum, { amount: sum.amount + mrr - before.mrr, count: sum.count + 1 })
+        else sums.push({ bucket, currency, kind, amount: mrr - before.mrr, count: 1 })
+        held.set(key, { mrr, moved: true })
+      }
+      const series = seriesOf([], sums, boundaries)
+      for (const { unit, spans, currency } of [...series, convertSeries(series, table).series]) {
+        if (spans.length === 0) continue
+        for (const span of [...spans, joinSpans(spans)]) {
+          const { openingMinor, closingMinor, amounts } = roundSpan(span, unit)
+          const moved = toMovements(amounts)
+          expect(closingMinor - openingMinor).toBe(
+            moved.new_minor + moved.expansion_minor + moved.reactivation_minor - moved.contraction_minor - moved.churn_minor,
+          )
+        }
+        if (currency !== 'usd' || unit !== 1_000_000n) continue
+        const own = [...held].filter(([key, { mrr }]) => key.endsWith('usd') && mrr > 0n)
+        expect(spans.at(-1)!.closing).toBe(own.reduce((sum, [, { mrr }]) => sum + mrr, 0n))
+        expect(spans.at(-1)!.customersClosing).toBe(own.length)
+      }
+    }),
+  )
+})
+
+it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () => {
+  const boundaries = [new Date('2026-01-01T00:00:00Z'), new Date('2027-01-01T00:00:00Z')]
+  const sums = [
+    { bucket: 0, currency: 'usd', kind: 'churn', amount: -200_000_000n, count: 2 },
+    { bucket: 0, currency: 'usd', kind: 'expansion', amount: 100_000_000n, count: 1 },
+  ] as const
+  const [series] = seriesOf([{ currency: 'usd', mrr: 1_000_000_000n, customers: 10 }], sums, boundaries)
+  expect(summaryOf(series!)).toMatchObject({
+    mrrMinor: 900,
+    arrMinor: 10_800,
+    customers: 8,
+    // 900 / 8, a half goes up
+    arpuMinor: 113,
+    customerChurn: 0.2,
+    grossRevenueChurn: 0.2,
+    netRevenueChurn: 0.1,
+    // 112.5 / (20 % a year, so 1.667 % a month: 365 days are 11.992 months)
+    lifetimeValueMinor: 6_746,
+  })
+})
+
+it('a report has spans from its beginning, at each day, Monday or first of a month, to its end', () => {
+  const at = (text: string) => new Date(`${text}T00:00:00Z`)
+  const split = splitPeriod(new Date('2026-01-30T12:00:00Z'), at('2026-03-01'), 'month')
+  expect(split).toEqual([new Date('2026-01-30T12:00:00Z'), at('2026-02-01'), at('2026-03-01')])
+  expect(splitPeriod(at('2026-03-02'), at('2026-03-12'), 'week')).toEqual([at('2026-03-02'), at('2026-03-09'), at('2026-03-12')])
+  expect(splitPeriod(at('2026-03-08'), at('2026-03-10'), 'week')).toEqual([at('2026-03-08'), at('2026-03-09'), at('2026-03-10')])
+  expect(() => splitPeriod(at('2026-03-08'), at('2026-03-08'), 'day')).toThrow(/before/)
+  expect(() => splitPeriod(at('2020-01-01'), at('2026-03-08'), 'day')).toThrow(/600/)
+})

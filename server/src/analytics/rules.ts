@@ -1,0 +1,150 @@
+import type { Instant } from '../lib/clock.ts'
+import { MICRO, type Quantity } from '../lib/quantity.ts'
+import { roundHalfUp } from '../lib/apportion.ts'
+import type { UnitAmount } from '../lib/unit-amount.ts'
+import type { SubscriptionStatus } from '../standing/rules.ts'
+
+/** A subscription as far as its monthly revenue depends on it. */
+export type RevenueSubscription = {
+  readonly status: SubscriptionStatus
+  readonly currency: string
+  /** Whether collection is paused. */
+  readonly paused: boolean
+  readonly createdAt: Instant
+  readonly trialEnd: Instant | null
+  readonly endedAt: Instant | null
+  readonly items: readonly RevenueItem[]
+  readonly discounts: readonly RevenueDiscount[]
+}
+
+export type RevenueItem = {
+  readonly unitAmount: UnitAmount
+  readonly quantity: number
+  readonly interval: string
+  readonly intervalCount: number
+  readonly metered: boolean
+}
+
+export type RevenueDiscount = {
+  /** Millionths of a percent; null where it takes off an amount. */
+  readonly percentOff: bigint | null
+  readonly amountOffMinor: number
+  readonly duration: 'once' | 'repeating' | 'forever'
+  readonly endsAt: Instant | null
+}
+
+/** Of an organization in one currency. */
+export type Revenue = { readonly mrr: Quantity; readonly status: SubscriptionStatus }
+
+export type MovementKind = 'new' | 'expansion' | 'contraction' | 'churn' | 'reactivation'
+export const MOVEMENT_KINDS: readonly MovementKind[] = ['new', 'expansion', 'contraction', 'churn', 'reactivation']
+
+/** Those that count: `past_due` until Stripe gives up collecting (`unpaid`) or the subscription is canceled. */
+const COUNTED: ReadonlySet<SubscriptionStatus> = new Set(['active', 'past_due'])
+
+/** Better standing first, as `deriveAccount` ranks them. */
+const RANKED: readonly SubscriptionStatus[] = [
+  'active',
+  'trialing',
+  'past_due',
+  'unpaid',
+  'paused',
+  'incomplete',
+  'canceled',
+  'incomplete_expired',
+]
+
+/**
+ * What an organization brings in a month, by currency, in millionths of a minor unit; docs/analytics.md has the definition. Pure.
+ * A year counts as twelve months, a week as 12/52 of one, a day as 12/365. Trials, paused and unpaid subscriptions count 0, and so
+ * do metered items: what they bring is known afterwards. A discount counts while it recurs; one that is taken off once does not.
+ */
+export function revenueOf(subscriptions: readonly RevenueSubscription[], now: Instant): ReadonlyMap<string, Revenue> {
+  const currencies = [...new Set(subscriptions.map(({ currency }) => currency))]
+  return new Map(
+    currencies.map((currency) => {
+      const own = subscriptions.filter((subscription) => subscription.currency === currency)
+      const mrr = own.reduce((sum, subscription) => sum + monthlyRevenueOf(subscription, now), 0n)
+      const status = RANKED.find((status) => own.some((subscription) => subscription.status === status))!
+      return [currency, { mrr, status }]
+    }),
+  )
+}
+
+/** A whole number of parts, and how many parts make one minor unit. */
+type Fraction = { readonly parts: bigint; readonly of: bigint }
+
+const UNIT: bigint = 10n ** 12n
+
+function monthlyRevenueOf(subscription: RevenueSubscription, now: Instant): Quantity {
+  if (!COUNTED.has(subscription.status) || subscription.paused) return 0n
+  const licensed = subscription.items.filter(({ metered }) => !metered)
+  const [first] = licensed
+  if (first === undefined) return 0n
+  let monthly = licensed
+    .map((item) => toMonth(item.unitAmount * BigInt(item.quantity), item))
+    .reduce((sum, amount) => add(sum, amount))
+  for (const discount of subscription.discounts) {
+    if (discount.duration === 'once' || (discount.endsAt !== null && discount.endsAt <= now)) continue
+    monthly =
+      discount.percentOff === null
+        ? add(monthly, toMonth(-BigInt(discount.amountOffMinor) * UNIT, first))
+        : { parts: monthly.parts * (100n * MICRO - discount.percentOff), of: monthly.of * 100n * MICRO }
+  }
+  return monthly.parts <= 0n ? 0n : roundHalfUp(monthly.parts * MICRO, monthly.of)
+}
+
+const MONTHS: Readonly<Record<string, { readonly times: bigint; readonly by: bigint }>> = {
+  year: { times: 1n, by: 12n },
+  month: { times: 1n, by: 1n },
+  week: { times: 52n, by: 12n },
+  day: { times: 365n, by: 12n },
+}
+
+function toMonth(amount: UnitAmount, { interval, intervalCount }: Pick<RevenueItem, 'interval' | 'intervalCount'>): Fraction {
+  const { times, by } = MONTHS[interval] ?? MONTHS['month']!
+  return { parts: amount * times, of: UNIT * by * BigInt(intervalCount) }
+}
+
+function add(a: Fraction, b: Fraction): Fraction {
+  return { parts: a.parts * b.of + b.parts * a.of, of: a.of * b.of }
+}
+
+/**
+ * What a change from `before` to `after` is; null when there is none. Pure.
+ * @param paidBefore whether the organization ever brought anything in this currency
+ */
+export function movementOf(before: Quantity, after: Quantity, paidBefore: boolean): MovementKind | null {
+  if (before === after) return null
+  if (before === 0n) return paidBefore ? 'reactivation' : 'new'
+  if (after === 0n) return 'churn'
+  return after > before ? 'expansion' : 'contraction'
+}
+
+/**
+ * When a movement took place: the organization's `now`, or where Stripe knows better, then. So the history of an installation that
+ * takes over customers from Stripe begins when they did, and a lost webhook does not move a cancellation. Never before the movement
+ * before it. Pure.
+ */
+export function movementTime(
+  kind: MovementKind,
+  subscriptions: readonly RevenueSubscription[],
+  { movedAt, now }: { readonly movedAt: Instant | null; readonly now: Instant },
+): Instant {
+  const known = kind === 'new' ? beginningOf(subscriptions) : kind === 'churn' ? endOf(subscriptions) : null
+  const at = known === null || known > now ? now : known
+  return movedAt !== null && movedAt > at ? movedAt : at
+}
+
+function beginningOf(subscriptions: readonly RevenueSubscription[]): Instant | null {
+  const began = subscriptions
+    .filter(({ status }) => COUNTED.has(status))
+    .map(({ createdAt, trialEnd }) => Math.max(createdAt.getTime(), trialEnd?.getTime() ?? 0))
+  return began.length === 0 ? null : new Date(Math.min(...began))
+}
+
+function endOf(subscriptions: readonly RevenueSubscription[]): Instant | null {
+  const ended = subscriptions.map(({ endedAt }) => endedAt?.getTime() ?? Number.POSITIVE_INFINITY)
+  const last = Math.max(0, ...ended)
+  return last === 0 || !Number.isFinite(last) ? null : new Date(last)
+}
