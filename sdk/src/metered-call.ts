@@ -51,7 +51,10 @@ function passOn(error: unknown): MeteredCall | null {
 
 async function holdCost(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {
   const held = await client.reserve({ meter: options.meter, quantity: options.quantity ?? 1 })
-  const headers = held.balance === null ? {} : creditHeaders(held.balance)
+  const headers = {
+    ...(held.balance === null ? {} : creditHeaders(held.balance)),
+    ...(held.retry_after === undefined ? {} : { 'Retry-After': String(held.retry_after) }),
+  }
   const reservationId = held.reservation_id
   if (!held.allowed || reservationId === undefined) {
     return { headers, refusal: await describeRefusal(client, held, options.statuses), finish: async () => undefined }

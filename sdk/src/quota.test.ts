@@ -40,6 +40,8 @@ it('never warns where there is no end', () => {
 
 it('answers 429 to a used-up quota, 403 to a suspension, and the host’s own choice where it has one', () => {
   expect(statusOfRefusal('quota_exceeded')).toBe(429)
+  expect(statusOfRefusal('rate_limited')).toBe(429)
+  expect(statusOfRefusal('spend_limit_reached')).toBe(429)
   expect(statusOfRefusal('suspended')).toBe(403)
   expect(statusOfRefusal('quota_exceeded', { quota_exceeded: 403 })).toBe(403)
   expect(statusOfRefusal('suspended', { suspended: 402 })).toBe(402)

@@ -9,12 +9,15 @@ export type QuotaRefusal = { readonly status: RefusalStatus; readonly body: Reco
 /** Where a refused caller is sent to buy more (EM-4). */
 export const UPGRADE_URL = '/api/v1/billing/upgrade'
 
+/** Refusals that time or more money ends. */
+const LIMITS: ReadonlySet<string> = new Set(['quota_exceeded', 'spend_limit_reached', 'rate_limited'])
+
 /**
- * The status of a refusal: 429 when the quota is used up (EM-4), 403 when the organization is suspended or its plan does
+ * The status of a refusal: 429 when the quota is used up (EM-4), the limit of spending is reached or calls come too fast, 403 when the organization is suspended or its plan does
  * not include the meter (EM-7), and the host's own choice where it names one (402 for MR-13, 403 for CB-5).
  */
 export function statusOfRefusal(code: string | undefined, chosen: Readonly<Record<string, RefusalStatus>> = {}): RefusalStatus {
-  return chosen[code ?? ''] ?? (code === 'quota_exceeded' ? 429 : 403)
+  return chosen[code ?? ''] ?? (LIMITS.has(code ?? '') ? 429 : 403)
 }
 
 /** The answer to a refused call, with the fields of EM-4 and the numbers that the gate itself used. */

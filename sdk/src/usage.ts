@@ -39,6 +39,8 @@ export type UsageAnswer = {
   readonly allowed: boolean
   readonly code?: string
   readonly reason?: string
+  /** Of a use that came too fast: seconds until it would be allowed. */
+  readonly retry_after?: number
   readonly balance: BalanceAnswer | null
   /** EM-3: what this item cost, and where the period stands after it. */
   readonly credits_used: QuantityInput

@@ -1,8 +1,11 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable, Transaction } from '../db/database.ts'
+import { publishEvents } from '../events/actions.ts'
+import type { NewEvent } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { deriveStanding } from '../standing/rules.ts'
+import { thresholdsReached } from './thresholds.ts'
 import { moveOn, type MovedOn } from './rollover.ts'
 import { hasTermsOf, openedGrant, planGrantOf, regrant, type Grant, type PlanTerms, type WantedGrant } from './rules.ts'
 import {
@@ -97,17 +100,21 @@ export async function ensurePlanGrants(
   const replaced = replacedBy(wanted, standing)
   const moved = missing.length === 0 ? [] : await openMissing(tx, missing, { known, replaced })
   const changed: Grant[] = []
-  const result = wanted.map(({ organizationId, plan }) => {
+  const notices: NewEvent[] = []
+  const result = wanted.map(({ organizationId, plan, now }) => {
     const grant = known.get(nameOf({ organizationId, id: plan.id }))!
     if (hasTermsOf(grant, plan)) return grant
     const regranted = regrant(grant, plan)
     changed.push(regranted)
+    // Under other terms the shares of what was used so far are others.
+    notices.push(...thresholdsReached({ grant, plan, before: 0n, after: regranted.used + regranted.overage }, now))
     return regranted
   })
   // What was replaced and left something over is among both: it was written as it is now.
   const ended = new Map([...replaced, ...moved].map((grant) => [nameOf(grant), grant]))
   const unwritten = [...changed, ...replaced.filter((grant) => ended.get(nameOf(grant)) === grant)]
   if (unwritten.length > 0) await updateGrants(tx, unwritten)
+  if (notices.length > 0) await publishEvents(tx, notices)
   return [...result, ...ended.values()]
 }
 

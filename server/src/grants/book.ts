@@ -9,6 +9,7 @@ export class GrantLine {
   used: Quantity
   overage: Quantity
   reserved: Quantity
+  heldOverage: Quantity
 
   constructor(grant: Grant, most: Quantity | null = grant.amount) {
     this.grant = grant
@@ -16,6 +17,7 @@ export class GrantLine {
     this.used = grant.used
     this.overage = grant.overage
     this.reserved = grant.reserved
+    this.heldOverage = grant.heldOverage
   }
 
   /** null is unlimited. */
@@ -42,7 +44,8 @@ export class GrantLine {
   }
 
   get changed(): boolean {
-    return this.used !== this.grant.used || this.overage !== this.grant.overage || this.reserved !== this.grant.reserved
+    const { used, overage, reserved, heldOverage } = this.grant
+    return this.used !== used || this.overage !== overage || this.reserved !== reserved || this.heldOverage !== heldOverage
   }
 }
 
@@ -109,13 +112,17 @@ export class BalanceBook {
     return draws
   }
 
-  /** Holds `cost` on the grants in their order; the caller has seen that it fits, or accepts overage when it settles. */
+  /** Holds `cost` on the grants in their order; what does not fit will be overage of the plan's allowance when it is settled. */
   hold(meter: string, cost: Quantity): Draw[] {
     const holds: Draw[] = []
-    this.#take(meter, cost, (line, amount) => {
+    const left = this.#take(meter, cost, (line, amount) => {
       line.reserved += amount
       holds.push({ grantId: line.grant.id, amount, overage: 0n })
     })
+    if (left > 0n) {
+      this.plan.heldOverage += left
+      holds.push({ grantId: this.plan.grant.id, amount: 0n, overage: left })
+    }
     return holds
   }
 

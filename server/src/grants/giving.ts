@@ -175,6 +175,7 @@ function grantOf(input: GrantInput, now: Instant): Grant {
     used: 0n,
     overage: 0n,
     reserved: 0n,
+    heldOverage: 0n,
     revoked: 0n,
     priority: input.priority ?? DEFAULT_PRIORITY[input.kind],
     meters: input.meters ?? null,

@@ -89,6 +89,7 @@ function rolloverGrant(from: Grant, { amount, expiresAt, now }: { amount: Quanti
     used: 0n,
     overage: 0n,
     reserved: 0n,
+    heldOverage: 0n,
     revoked: 0n,
     priority: DEFAULT_PRIORITY.rollover,
     startsAt: from.expiresAt!,

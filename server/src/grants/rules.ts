@@ -1,4 +1,4 @@
-import type { Allowance, Catalog, Meter } from '../catalog/catalog.ts'
+import type { Allowance, Catalog, Meter, RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
@@ -28,6 +28,8 @@ export type Grant = {
   readonly overage: Quantity
   /** Held by open reservations. */
   readonly reserved: Quantity
+  /** What open reservations will make of overage when they are settled as held; only a plan's allowance carries it. */
+  readonly heldOverage: Quantity
   readonly revoked: Quantity
   /** Lower is drawn first. */
   readonly priority: number
@@ -204,6 +206,7 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     used: 0n,
     overage: 0n,
     reserved: 0n,
+    heldOverage: 0n,
     revoked: 0n,
     priority: DEFAULT_PRIORITY.plan,
     meters: null,
@@ -267,6 +270,11 @@ export function meterOf(terms: Pick<PlanTerms, 'catalog' | 'newerMeters'>, meter
   return terms.catalog.meters.get(meterKey) ?? terms.newerMeters.get(meterKey)
 }
 
+/** How fast a plan lets a meter be used; null is as fast as may be. */
+export function rateLimitOf({ catalog, standing }: Pick<PlanTerms, 'catalog' | 'standing'>, meterKey: string): RateLimit | null {
+  return catalog.plans.get(standing.planKey)?.rateLimits.get(meterKey) ?? null
+}
+
 /** What one event took from one grant. */
 export type Draw = { readonly grantId: string; readonly amount: Quantity; readonly overage: Quantity }
 
@@ -277,6 +285,7 @@ export type GrantChange = GrantName & {
   readonly used: Quantity
   readonly overage: Quantity
   readonly reserved: Quantity
+  readonly heldOverage: Quantity
   /**
    * What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released.
    */
@@ -284,12 +293,13 @@ export type GrantChange = GrantName & {
 }
 
 /** The grant after a change. */
-export function changedGrant(grant: Grant, { used, overage, reserved, amount }: GrantChange): Grant {
+export function changedGrant(grant: Grant, { used, overage, reserved, heldOverage, amount }: GrantChange): Grant {
   return {
     ...grant,
     amount: grant.amount === null ? null : grant.amount + amount,
     used: grant.used + used,
     overage: grant.overage + overage,
     reserved: grant.reserved + reserved,
+    heldOverage: grant.heldOverage + heldOverage,
   }
 }

@@ -87,7 +87,8 @@ export async function updateTimeZone(tx: Queryable, organizationId: string, time
 }
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
-  g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved, g.revoked, g.priority,
+  g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved,
+  g.held_overage as "heldOverage", g.revoked, g.priority,
   g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.reason, g.created_at as "createdAt"`
 
 export type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
@@ -227,23 +228,25 @@ function toRow(grant: Grant): Record<string, unknown> {
 
 /** An update of counters, as the text of a statement whose `$1` is the JSON of `grantChangesJson`. */
 export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + f.overage,
-    reserved = g.reserved + f.reserved, amount = g.amount + coalesce(f.amount, 0)
+    reserved = g.reserved + f.reserved, held_overage = g.held_overage + coalesce(f.held, 0),
+    amount = g.amount + coalesce(f.amount, 0)
   from (
-    select row.ctid, c.used, c.overage, c.reserved, c.amount
-    from json_to_recordset($1) as c (o text, i text, used bigint, overage bigint, reserved bigint, amount bigint)
+    select row.ctid, c.used, c.overage, c.reserved, c.held, c.amount
+    from json_to_recordset($1) as c (o text, i text, used bigint, overage bigint, reserved bigint, held bigint, amount bigint)
     cross join lateral (select g.ctid from grants g where g.organization_id = c.o and g.id = c.i offset 0) as row
   ) as f
   where g.ctid = f.ctid`
 
 export function grantChangesJson(changes: readonly GrantChange[]): string {
   return JSON.stringify(
-    changes.map(({ organizationId, id, used, overage, reserved, amount }) => ({
+    changes.map(({ organizationId, id, used, overage, reserved, heldOverage, amount }) => ({
       o: organizationId,
       i: id,
       used: used.toString(),
       overage: overage.toString(),
       reserved: reserved.toString(),
       // Hardly ever changed, and so hardly ever sent.
+      held: heldOverage === 0n ? undefined : heldOverage.toString(),
       amount: amount === 0n ? undefined : amount.toString(),
     })),
   )

@@ -16,7 +16,32 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
     drawn: event.verb === 'reserve' ? 0n : event.drawn,
     balance: event.after,
     reservation: event.reservationId === null ? null : { id: event.reservationId, expiresAt: event.heldUntil },
+    retryAfterMs: null,
     replayed,
+  }
+}
+
+/** The answer to what is not stored: a question, or a use that came too fast, whose key may be used again. */
+export function unstoredAnswer(
+  request: Pick<UsageAnswer, 'verb' | 'organizationId' | 'meter' | 'quantity'>,
+  decided: Pick<UsageAnswer, 'code' | 'balance' | 'retryAfterMs'>,
+): UsageAnswer {
+  const { verb, organizationId, meter, quantity } = request
+  const { code, balance, retryAfterMs } = decided
+  return {
+    verb,
+    allowed: code === null,
+    code,
+    reason: code && reasonOf(code, balance),
+    eventId: null,
+    organizationId,
+    meter,
+    quantity,
+    drawn: 0n,
+    balance,
+    reservation: null,
+    retryAfterMs,
+    replayed: false,
   }
 }
 
@@ -28,6 +53,10 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
       const limit = formatQuantity(balance.amount ?? 0n)
       return `${PERIOD_WORDS[balance.period]} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.`
     }
+    case 'spend_limit_reached':
+      return `Use beyond the included ${formatQuantity(balance.amount ?? 0n)} ${what} would cost more than the limit of spending.`
+    case 'rate_limited':
+      return `${what} are used faster than the plan ${balance.planKey} allows. Try again shortly.`
     case 'not_included':
       return `The plan ${balance.planKey} does not include ${what}.`
     case 'suspended':

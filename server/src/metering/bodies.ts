@@ -27,7 +27,7 @@ export const answerSchema = z
   .object({
     allowed: z.boolean(),
     code: z
-      .enum(['quota_exceeded', 'not_included', 'suspended', 'paused'])
+      .enum(['quota_exceeded', 'spend_limit_reached', 'rate_limited', 'not_included', 'suspended', 'paused'])
       .optional()
       .meta({ description: 'Why it was refused.' }),
     reason: z.string().optional(),
@@ -42,6 +42,7 @@ export const answerSchema = z
     total_credits_used: quantity,
     quota_remaining: quantity.nullable(),
     quota_exceeded: z.boolean(),
+    retry_after: z.int().optional().meta({ description: 'Of a use that came too fast: seconds until it would be allowed.' }),
     reservation_id: z.string().optional(),
     expires_at: z.iso.datetime().optional(),
   })
@@ -91,6 +92,7 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
   }
   if (answer.code !== null) body.code = answer.code
   if (answer.reason !== null) body.reason = answer.reason
+  if (answer.retryAfterMs !== null) body.retry_after = retryAfterOf(answer.retryAfterMs)
   if (answer.reservation !== null) {
     body.reservation_id = answer.reservation.id
     if (answer.reservation.expiresAt) body.expires_at = answer.reservation.expiresAt.toISOString()
@@ -128,11 +130,17 @@ export function answerText(answer: UsageAnswer, unitOf: UnitOf): string {
   text += `,"quota_remaining":${remaining},"quota_exceeded":${isQuotaExceeded(answer)}`
   if (answer.code !== null) text += `,"code":"${answer.code}"`
   if (answer.reason !== null) text += `,"reason":${jsonText(answer.reason)}`
+  if (answer.retryAfterMs !== null) text += `,"retry_after":${retryAfterOf(answer.retryAfterMs)}`
   if (answer.reservation !== null) {
     text += `,"reservation_id":${jsonText(answer.reservation.id)}`
     if (answer.reservation.expiresAt) text += `,"expires_at":"${answer.reservation.expiresAt.toISOString()}"`
   }
   return `${text}}`
+}
+
+/** Whole seconds, so long that the use is allowed then. */
+export function retryAfterOf(retryAfterMs: number): number {
+  return Math.ceil(retryAfterMs / 1_000)
 }
 
 function isQuotaExceeded({ code, balance }: UsageAnswer): boolean {

@@ -4,7 +4,7 @@ import { invalidRequest } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { UsageContext } from './api.ts'
-import { creditHeaders, type problemItemSchema } from './bodies.ts'
+import { creditHeaders, retryAfterOf, type problemItemSchema } from './bodies.ts'
 import type { Outcome } from './decision.ts'
 import { readPlainItem } from './fast-bodies.ts'
 import { batchItemSchema, requestOfItem, type OrganizationOf } from './requests.ts'
@@ -29,6 +29,7 @@ export function organizationsOf(principal: Principal): OrganizationOf {
 /** The headers of EM-5, and whether this is the first answer again. */
 export function headersOf(answer: UsageAnswer): Record<string, string> {
   const headers = creditHeaders(answer.balance)
+  if (answer.retryAfterMs !== null) headers['Retry-After'] = String(retryAfterOf(answer.retryAfterMs))
   if (answer.replayed) headers['Idempotent-Replayed'] = 'true'
   return headers
 }

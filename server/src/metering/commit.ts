@@ -1,3 +1,4 @@
+import { publishEvents } from '../events/actions.ts'
 import type { PacketClient } from './packet.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
 import { lockAccounts } from '../grants/store.ts'
@@ -20,6 +21,7 @@ import {
   unclaimKeys,
   type KeyClaim,
 } from './store.ts'
+import { upsertRateWindows } from './windows-store.ts'
 import type { UsageEvent, UsageRequest } from './usage.ts'
 
 /**
@@ -102,6 +104,8 @@ function write(tx: PacketClient, decision: Decision, unused: readonly KeyClaim[]
   if (decision.corrections.length > 0) writes.push(upsertCorrections(tx, decision.corrections))
   if (decision.readings.length > 0) writes.push(upsertReadings(tx, decision.readings))
   if (decision.newValues.length > 0) writes.push(insertValues(tx, decision.newValues))
+  if (decision.windows.length > 0) writes.push(upsertRateWindows(tx, decision.windows))
+  if (decision.notices.length > 0) writes.push(publishEvents(tx, decision.notices))
   if (unused.length > 0) writes.push(unclaimKeys(tx, unused))
   return writes
 }

@@ -29,6 +29,8 @@ export function decide(input: DecisionInput): Decision {
     corrections: [...session.corrections.values()],
     readings: session.readings.changed,
     newValues: session.readings.newValues,
+    windows: session.windows.changed,
+    notices: session.notices,
   }
 }
 

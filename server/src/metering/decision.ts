@@ -1,8 +1,10 @@
+import type { NewEvent } from '../events/types.ts'
 import type { GrantChange } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { OrganizationState } from './ledger.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
 import type { GroupedChange, HourlyChange } from './rollups.ts'
+import type { RateWindow } from './windows.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent, UsageRequest } from './usage.ts'
 
 /** Everything that a decision depends on, read under the locks of the organizations concerned. */
@@ -18,6 +20,8 @@ export type DecisionInput = {
   /** What the meters that do not simply add up have come to. */
   readonly readings: readonly MeterReading[]
   readonly values: readonly MeterValue[]
+  /** What was accepted lately of the meters whose pace is limited. */
+  readonly windows: readonly RateWindow[]
   readonly recordedAt: Instant
   /** The id of the event that a key is to have. */
   readonly eventIdOf: (organizationId: string, idempotencyKey: string) => string
@@ -41,15 +45,19 @@ export type Decision = {
   readonly corrections: readonly CorrectedEvent[]
   readonly readings: readonly MeterReading[]
   readonly newValues: readonly MeterValue[]
+  readonly windows: readonly RateWindow[]
+  /** What is told to the outside. */
+  readonly notices: readonly NewEvent[]
 }
 
 /** A decision's input of which nothing but the requests and organizations is known; for what asks without a past. */
-export const NOTHING_KNOWN: Pick<DecisionInput, 'known' | 'corrected' | 'reservations' | 'readings' | 'values'> = {
+export const NOTHING_KNOWN: Pick<DecisionInput, 'known' | 'corrected' | 'reservations' | 'readings' | 'values' | 'windows'> = {
   known: new Map(),
   corrected: new Map(),
   reservations: [],
   readings: [],
   values: [],
+  windows: [],
 }
 
 /** Names an event within a decision: a key belongs to one organization. */

@@ -7,6 +7,7 @@ import {
   hasTermsOf,
   isActiveAt,
   meterOf,
+  rateLimitOf,
   type Draw,
   type Grant,
   type GrantName,
@@ -29,6 +30,8 @@ import type { OrganizationState } from './ledger.ts'
 import { findCorrections, findReadings, findValues, type MeterName } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
 import { findEventsByKey, findOverdueReservations, findReservations, findSettlements } from './store.ts'
+import { findRateWindows } from './windows-store.ts'
+import type { RateWindow } from './windows.ts'
 import type { CorrectedEvent, Reservation, UsageEvent, UsageRequest } from './usage.ts'
 
 export type Accounts = {
@@ -99,7 +102,7 @@ export async function readOverdue(
   alsoExpire: readonly string[],
 ): Promise<readonly Reservation[]> {
   const holding = new Set(alsoExpire)
-  for (const grant of gathered.accounts.grants) if (grant.reserved > 0n) holding.add(grant.organizationId)
+  for (const grant of gathered.accounts.grants) if (grant.reserved + grant.heldOverage > 0n) holding.add(grant.organizationId)
   if (holding.size === 0) return []
   const overdue = await findOverdueReservations(tx, [...holding], gathered.accounts.now)
   await gathered.keepDrawn(
@@ -110,7 +113,7 @@ export async function readOverdue(
 }
 
 /** What requests refer to besides balances. */
-type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'values'> & {
+type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'values' | 'windows'> & {
   readonly settlements: readonly UsageEvent[]
 }
 
@@ -134,7 +137,8 @@ export async function gather(tx: PacketClient, gathered: Gathering, requests: re
     eventKey(target.event.organizationId, target.event.idempotencyKey),
     target,
   ])
-  return { reservations, settlements, corrected: new Map(names), readings, values }
+  const windows = await readWindows(tx, gathered.terms, requests)
+  return { reservations, settlements, corrected: new Map(names), readings, values, windows }
 }
 
 /** The plan's allowance of an event's period and what it left over, as draws of nothing. */
@@ -250,6 +254,20 @@ export async function readReadings(
     readings: meters.length === 0 ? [] : await findReadings(client, meters),
     values: seen.length === 0 ? [] : await findValues(client, seen),
   }
+}
+
+/** What was accepted lately of the meters whose pace is limited. */
+export async function readWindows(
+  client: Queryable,
+  terms: ReadonlyMap<string, PlanTerms>,
+  requests: readonly UsageRequest[],
+): Promise<readonly RateWindow[]> {
+  const meters = requests.flatMap((request): MeterName[] => {
+    const own = terms.get(request.organizationId)
+    if (!own || !('meter' in request) || rateLimitOf(own, request.meter) === null) return []
+    return [{ organizationId: request.organizationId, meter: request.meter }]
+  })
+  return meters.length === 0 ? [] : findRateWindows(client, meters)
 }
 
 /** Draws or holds of an organization: the grants behind them have to be known before they are given back. */

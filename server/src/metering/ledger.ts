@@ -1,6 +1,14 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
 import { rolloverIdOf } from '../grants/rollover.ts'
-import { isActiveAt, periodOfPlanGrant, planGrantOf, type Grant, type PlanGrant, type PlanTerms } from '../grants/rules.ts'
+import {
+  isActiveAt,
+  periodOfPlanGrant,
+  planGrantOf,
+  type Draw,
+  type Grant,
+  type PlanGrant,
+  type PlanTerms,
+} from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -84,10 +92,19 @@ export class OrganizationLedger {
   }
 
   /** Gives back one hold and answers the line on which it was. */
-  giveBackHold(grantId: string, amount: Quantity): GrantLine {
+  giveBackHold({ grantId, amount, overage }: Draw): GrantLine {
     const line = this.lineOf(grantId)
     line.reserved -= amount
+    line.heldOverage -= overage
     return line
+  }
+
+  /** The standing allowances of plans that this decision changed. */
+  changedPlans(): { readonly line: GrantLine; readonly plan: PlanGrant }[] {
+    return [...this.#plans.values()].flatMap((plan) => {
+      const line = this.#lines.get(plan.id)
+      return line?.changed === true ? [{ line, plan }] : []
+    })
   }
 
   changedLines(): GrantLine[] {

@@ -16,7 +16,7 @@ import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import type { Instant } from '../lib/clock.ts'
 import { decide } from './decide.ts'
 import { NOTHING_KNOWN, type Outcome } from './decision.ts'
-import { findDrawnGrants, readReadings } from './gather.ts'
+import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './store.ts'
 import type { BalanceSnapshot, CheckRequest } from './usage.ts'
@@ -37,6 +37,7 @@ export async function decideChecks(
   const decision = decide({
     ...NOTHING_KNOWN,
     ...(await readReadings(client, terms, requests)),
+    windows: await readWindows(client, terms, requests),
     requests,
     organizations: states,
     recordedAt,
@@ -110,16 +111,16 @@ async function readStates(
     for (const grant of read) grants.get(grant.organizationId)?.set(grant.id, grant)
   }
   keep(active)
-  const holding = [...new Set(active.flatMap((grant) => (grant.reserved > 0n ? [grant.organizationId] : [])))]
+  const holding = [...new Set(active.flatMap((grant) => (grant.reserved + grant.heldOverage > 0n ? [grant.organizationId] : [])))]
   const overdue = holding.length === 0 ? [] : await findOverdueReservations(client, holding, machineNow)
   const held = overdue.map(({ organizationId, holds }) => ({ organizationId, draws: holds }))
   keep(await findDrawnGrants(client, held, grants))
   // An open reservation whose time is over holds nothing any more.
   for (const { organizationId, holds } of overdue) {
     const own = grants.get(organizationId)!
-    for (const { grantId, amount } of holds) {
+    for (const { grantId, amount, overage } of holds) {
       const grant = own.get(grantId)!
-      own.set(grantId, { ...grant, reserved: grant.reserved - amount })
+      own.set(grantId, { ...grant, reserved: grant.reserved - amount, heldOverage: grant.heldOverage - overage })
     }
   }
   const wanted = found.flatMap((account): WantedGrant[] => {

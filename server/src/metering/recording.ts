@@ -1,9 +1,10 @@
 import { DomainError } from '../lib/errors.ts'
-import { answerOf, reasonOf } from './answers.ts'
+import { answerOf, unstoredAnswer } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf, sumsOf } from './rules.ts'
 import { costOf, giveBack, type DecisionSession } from './session.ts'
+import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
 
 /** The first answer of a key that was used before; null for a new one. */
@@ -32,23 +33,22 @@ export function check(session: DecisionSession, request: CheckRequest): UsageAns
   const meter = session.meterOf(ledger, request.meter)
   const book = ledger.currentBook(meter.balanceKey)
   const use = { ...request, grantId: book.plan.grant.id, occurredAt: ledger.state.now }
-  const cost = costOf(meter, session.readings.weigh(meter, use).counted)
-  const refusal = refusalOf(ledger, book, meter, cost)
-  const balance = snapshotOf(book, meter.key)
-  return {
-    verb: 'check',
-    allowed: refusal === null,
+  const { counted } = session.readings.weigh(meter, use)
+  const refusal = refusalOf(ledger, book, meter, costOf(meter, counted))
+  return unstoredAnswer(request, {
     code: refusal,
-    reason: refusal && reasonOf(refusal, balance),
-    eventId: null,
-    organizationId: request.organizationId,
-    meter: meter.key,
-    quantity: request.quantity,
-    drawn: 0n,
-    balance,
-    reservation: null,
-    replayed: false,
-  }
+    balance: snapshotOf(book, meter.key),
+    retryAfterMs: null,
+    ...(refusal === null ? paceOf(session, session.pacedUse(ledger, meter, counted)) : {}),
+  })
+}
+
+type Pace = Pick<UsageAnswer, 'code' | 'retryAfterMs'>
+
+/** Whether a use comes too fast, and for how long. */
+export function paceOf({ windows }: DecisionSession, use: PacedUse | null): Pace {
+  const waitMs = use === null ? 0 : windows.waitMs(use)
+  return waitMs === 0 ? { code: null, retryAfterMs: null } : { code: 'rate_limited', retryAfterMs: waitMs }
 }
 
 /** Consumes, which may be refused, or tracks, which never is. */
@@ -63,8 +63,14 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const weight = session.readings.weigh(meter, { ...request, grantId: book.plan.grant.id, occurredAt })
   const cost = costOf(meter, weight.counted)
   const refusal = tracked ? null : refusalOf(ledger, book, meter, cost)
+  const paced = session.pacedUse(ledger, meter, weight.counted)
+  const pace = paceOf(session, tracked || refusal !== null ? null : paced)
+  if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
   const draws = refusal ? [] : cost < 0n ? giveBack(ledger, weight.drawn, -cost) : book.draw(meter.key, cost)
-  if (!refusal) weight.remember(draws)
+  if (!refusal) {
+    weight.remember(draws)
+    if (paced) session.windows.add(paced, occurredAt)
+  }
   return session.store({
     ...session.eventBase(request, meter, book),
     occurredAt,

@@ -1,10 +1,10 @@
 import { DomainError } from '../lib/errors.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import type { Meter } from '../catalog/catalog.ts'
-import { answerOf } from './answers.ts'
+import { answerOf, unstoredAnswer } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { isAdditive, isCounted } from './readings.ts'
-import { keyConflict } from './recording.ts'
+import { keyConflict, paceOf } from './recording.ts'
 import { mergeDraws, refusalOf, sumsOf, takeFrom } from './rules.ts'
 import { costOf, type DecisionSession } from './session.ts'
 import type {
@@ -32,10 +32,15 @@ function additiveQuantity(meter: Meter, quantity: Quantity, properties: UsagePro
 export function reserve(session: DecisionSession, request: ReserveRequest): UsageAnswer {
   const ledger = session.ledgerOf(request.organizationId)
   const meter = session.meterOf(ledger, request.meter)
-  const cost = costOf(meter, additiveQuantity(meter, request.quantity, request.properties))
+  const quantity = additiveQuantity(meter, request.quantity, request.properties)
+  const cost = costOf(meter, quantity)
   const book = ledger.currentBook(meter.balanceKey)
   const refusal = refusalOf(ledger, book, meter, cost)
   if (refusal) return session.store({ ...session.eventBase(request, meter, book), ...sumsOf([]), refusal })
+  const paced = session.pacedUse(ledger, meter, quantity)
+  const pace = paceOf(session, paced)
+  if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
+  if (paced) session.windows.add(paced, ledger.state.now)
   const { now } = ledger.state
   const reservationId = session.input.newReservationId()
   const heldUntil = new Date(now.getTime() + request.ttlMs)
@@ -98,17 +103,10 @@ export function release(session: DecisionSession, request: ReleaseRequest): Usag
     session.closeReservation(reservation, { status: 'released' })
   }
   const book = session.ledgerOf(request.organizationId).currentBook(reservation.balanceKey)
+  const { meter, quantity } = reservation
+  const balance = snapshotOf(book, meter)
   return {
-    verb: 'release',
-    allowed: true,
-    code: null,
-    reason: null,
-    eventId: null,
-    organizationId: request.organizationId,
-    meter: reservation.meter,
-    quantity: reservation.quantity,
-    drawn: 0n,
-    balance: snapshotOf(book, reservation.meter),
+    ...unstoredAnswer({ ...request, meter, quantity }, { code: null, balance, retryAfterMs: null }),
     reservation: { id: reservation.id, expiresAt: null },
     replayed: reservation.status !== 'open',
   }

@@ -1,10 +1,11 @@
 import type { Meter } from '../catalog/catalog.ts'
 import type { BalanceBook, GrantLine } from '../grants/book.ts'
-import type { Draw } from '../grants/rules.ts'
+import type { Draw, PlanGrant } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { priceOf } from '../pricing/rules.ts'
 import type { OrganizationLedger } from './ledger.ts'
 import type { RefusalCode, UsageEvent } from './usage.ts'
 
@@ -15,14 +16,22 @@ export const EARLIEST_MS = 5 * MINUTE_MS
 /** What a reservation held on one grant. */
 export type HeldLine = { readonly line: GrantLine; readonly amount: Quantity }
 
-/** Why a use cannot go on, or null. A soft limit never refuses. */
+/** Why a use cannot go on, or null. A soft limit refuses only what would cost more overage than may be spent. */
 export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: Meter, cost: Quantity): RefusalCode | null {
   const { standing } = ledger.state.terms
   if (!standing.mayUse) return standing.state === 'paused' ? 'paused' : 'suspended'
   const plan = ledger.planGrant(meter.balanceKey)
   if (!plan.included && book.countFor(meter.key) === 1) return 'not_included'
   const available = book.availableFor(meter.key)
-  return available === null || cost <= available || plan.limit === 'soft' ? null : 'quota_exceeded'
+  if (available === null || cost <= available) return null
+  if (plan.limit === 'hard') return 'quota_exceeded'
+  const { overage, heldOverage } = book.plan
+  return isTooDear(plan, overage + heldOverage + cost - available) ? 'spend_limit_reached' : null
+}
+
+/** Whether overage would cost more than the plan lets it, rounded as it will be on the bill. */
+function isTooDear({ allowance: { overage: price, spendLimitMinor } }: PlanGrant, overage: Quantity): boolean {
+  return price !== null && spendLimitMinor !== null && priceOf(price, overage) > spendLimitMinor
 }
 
 export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant {

@@ -1,6 +1,8 @@
 import type { Meter } from '../catalog/catalog.ts'
 import type { BalanceBook } from '../grants/book.ts'
-import { meterOf, type Draw, type GrantChange } from '../grants/rules.ts'
+import { meterOf, rateLimitOf, type Draw, type GrantChange } from '../grants/rules.ts'
+import type { NewEvent } from '../events/types.ts'
+import { thresholdsReached } from '../grants/thresholds.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf } from './answers.ts'
@@ -9,6 +11,7 @@ import { OrganizationLedger, snapshotOf } from './ledger.ts'
 import { Readings } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
 import type { HeldLine } from './rules.ts'
+import { RateWindows, type PacedUse } from './windows.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
 
 /** An event before what it took is known. */
@@ -18,6 +21,7 @@ export type EventBase = Omit<UsageEvent, 'drawn' | 'overage' | 'draws'>
 export class DecisionSession {
   readonly input: DecisionInput
   readonly readings: Readings
+  readonly windows: RateWindows
   readonly events: UsageEvent[] = []
   readonly corrected: Map<string, CorrectedEvent>
   readonly corrections = new Map<string, CorrectedEvent>()
@@ -30,6 +34,7 @@ export class DecisionSession {
   constructor(input: DecisionInput) {
     this.input = input
     this.readings = new Readings(input.readings, input.values)
+    this.windows = new RateWindows(input.windows)
     this.corrected = new Map(input.corrected)
     this.#seen = new Map(input.known)
     for (const reservation of input.reservations) this.#reservations.set(reservation.id, reservation)
@@ -53,6 +58,13 @@ export class DecisionSession {
     const meter = meterOf(ledger.state.terms, meterKey)
     if (!meter) throw new DomainError('unknown_meter', `No meter is called "${meterKey}".`, { meter: meterKey })
     return meter
+  }
+
+  /** A use of a meter whose pace the plan limits; null where it does not. */
+  pacedUse(ledger: OrganizationLedger, meter: Meter, quantity: Quantity): PacedUse | null {
+    const { organizationId, now, terms } = ledger.state
+    const limit = rateLimitOf(terms, meter.key)
+    return limit && { organizationId, meter: meter.key, limit, quantity, now }
   }
 
   /** The event that a key was used for, before or earlier in this decision. */
@@ -81,7 +93,7 @@ export class DecisionSession {
   /** Gives back what a reservation holds; answers the lines with the amounts that were held on them. */
   unhold(reservation: Reservation): HeldLine[] {
     const ledger = this.ledgerOf(reservation.organizationId)
-    return reservation.holds.map(({ grantId, amount }) => ({ line: ledger.giveBackHold(grantId, amount), amount }))
+    return reservation.holds.map((hold) => ({ line: ledger.giveBackHold(hold), amount: hold.amount }))
   }
 
   eventBase(
@@ -132,6 +144,17 @@ export class DecisionSession {
     }
   }
 
+  /** What use has reached that somebody wants to know. */
+  get notices(): NewEvent[] {
+    return [...this.#ledgers.values()].flatMap((ledger) =>
+      ledger.changedPlans().flatMap(({ line, plan }) => {
+        const { grant } = line
+        const change = { grant, plan, before: grant.used + grant.overage, after: line.used + line.overage }
+        return thresholdsReached(change, ledger.state.now)
+      }),
+    )
+  }
+
   get newReservations(): Reservation[] {
     return this.#made.map((id) => this.#reservations.get(id)!)
   }
@@ -144,13 +167,14 @@ export class DecisionSession {
   get grantChanges(): GrantChange[] {
     const changes: GrantChange[] = []
     for (const [organizationId, ledger] of this.#ledgers) {
-      for (const { grant, amount, used, overage, reserved } of ledger.changedLines()) {
+      for (const { grant, amount, used, overage, reserved, heldOverage } of ledger.changedLines()) {
         changes.push({
           organizationId,
           id: grant.id,
           used: used - grant.used,
           overage: overage - grant.overage,
           reserved: reserved - grant.reserved,
+          heldOverage: heldOverage - grant.heldOverage,
           amount: amount === null || grant.amount === null ? 0n : amount - grant.amount,
         })
       }

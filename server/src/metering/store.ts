@@ -297,7 +297,7 @@ const RESERVATION_COLUMNS = `r.organization_id as "organizationId", r.id, r.mete
   r.settled_event_id as "settledEventId", r.settled_recorded_at as "settledRecordedAt"`
 
 function reservationOf(row: ReservationRow): Reservation {
-  return { ...row, holds: row.holds.map(([grantId, amount]) => ({ grantId, amount: BigInt(amount), overage: 0n })) }
+  return { ...row, holds: drawsOf(row.holds) }
 }
 
 export type ReservationName = { readonly organizationId: string; readonly reservationId: string }

@@ -59,7 +59,7 @@ export type UsageRequest = CheckRequest | RecordRequest | ReserveRequest | Settl
 export type UsageVerb = UsageRequest['verb']
 
 /** Why a use was refused. A refusal is an answer, never an error. */
-export type RefusalCode = 'quota_exceeded' | 'not_included' | 'suspended' | 'paused'
+export type RefusalCode = 'quota_exceeded' | 'spend_limit_reached' | 'rate_limited' | 'not_included' | 'suspended' | 'paused'
 
 /** A balance as one answer sees it: the sum over the grants that counted. */
 export type BalanceSnapshot = {
@@ -129,6 +129,8 @@ export type UsageAnswer = {
   readonly drawn: Quantity
   readonly balance: BalanceSnapshot
   readonly reservation: { readonly id: string; readonly expiresAt: Instant | null } | null
+  /** Of a use that came too fast: in how many milliseconds it would be allowed. */
+  readonly retryAfterMs: number | null
   /** True when the same key was answered before and this is that answer. */
   readonly replayed: boolean
 }
