@@ -1,0 +1,11 @@
+import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
+
+/**
+ * Whose endpoints a call is about: an admin's organization's; an operator's is the one that is named, or else the operators' own.
+ * @throws DomainError `unauthenticated`, `forbidden`, `not_found`
+ */
+export function ownerOf(caller: Principal | null, named: string | undefined): string {
+  const principal = requireScope(caller, 'admin')
+  return principal.kind === 'operator' && named === undefined ? ALL_ORGANIZATIONS : organizationFor(principal, named)
+}
