@@ -43,8 +43,8 @@ const DOMAINS = [
   'lib',
   'db',
   'catalog',
-  'events',
   'auth',
+  'events',
   'mail',
   'audit',
   'organizations',
@@ -57,6 +57,8 @@ const DOMAINS = [
   'subscriptions',
   'plan-migrations',
   'invoices',
+  'webhooks',
+  'notifications',
   'analytics',
 ]
 

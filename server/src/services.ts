@@ -10,18 +10,17 @@ import { openDatabase, type Db } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
-import { startLoop } from './jobs/loop.ts'
 import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
 import { DomainError } from './lib/errors.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
-import { sendDueMails, type MailContext } from './mail/actions.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
 import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
+import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingEvent } from './stripe/changes.ts'
@@ -41,6 +40,7 @@ export type Services = {
   readonly usage: UsageContext
   readonly billing: BillingContext
   readonly stripeWorkers: StripeWorkers
+  readonly notifications: Notifications
   readonly metering: Metering
   readonly usageApi: UsageApi
   /** Ends what runs, in the order in which it depends on each other. */
@@ -49,7 +49,6 @@ export type Services = {
 
 const START_PATIENCE_MS = 30_000
 const USAGE_CONNECTIONS = 4
-const MAIL_POLL_MS = 500
 
 /**
  * Opens everything: migrates, stores the catalog, starts listening for revocations. Waits up to half a minute for a
@@ -117,13 +116,15 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())
-  closers.push(startMail({ db, clock, mailer: options.mailer ?? null }, log))
+  const notifications = openNotifications(options, { db, clock, secret: keySecret, log, metrics })
+  closers.push(() => notifications.stop())
   return {
     db,
     catalogs,
     usage,
     billing,
     stripeWorkers,
+    notifications,
     metering,
     usageApi: createUsageApi(usage),
     organizations: createOrganizationsContext(options, { billing, keySecret }),
@@ -134,17 +135,24 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   }
 }
 
-/** Starts the worker that sends mails; answers what ends it. */
-function startMail(context: MailContext, log: Logger): () => Promise<void> {
-  const loop = startLoop({
-    run: () => sendDueMails(context),
-    pollMs: MAIL_POLL_MS,
-    onFailure: (error) => log.warn({ err: error }, 'mails could not be looked through; it is tried again'),
+/** The workers that hand events out, deliver webhooks and send mails. */
+function openNotifications(
+  options: TollgateOptions,
+  parts: { db: Db; clock: Clock; secret: string; log: Logger; metrics: Metrics },
+) {
+  const { log, metrics, ...rest } = parts
+  return startNotifications({
+    ...rest,
+    mailer: options.mailer ?? null,
+    allowLoopback: options.stripe?.endpoint !== undefined,
+    onFailure: (task, error) => log.warn({ err: error, task }, 'a task of notifications failed; it is tried again'),
+    onDelivery: (outcome) => metrics.webhookDeliveries.inc({ outcome }),
+    onMail: (outcome) => metrics.mails.inc({ outcome }),
+    onDisabled(endpoint) {
+      metrics.webhookEndpointsDisabled.inc()
+      log.warn({ event: 'webhooks.endpoint_disabled', ...endpoint }, 'a webhook endpoint was disabled')
+    },
   })
-  return async () => {
-    await loop.stop()
-    await context.mailer?.close()
-  }
 }
 
 async function migrateWithPatience(db: Db, log: Logger): Promise<readonly string[]> {

@@ -6,6 +6,7 @@ import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
+import { registerEventRoutes } from './events/routes.ts'
 import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
 import { registerLandingPages } from './http/landing-pages.ts'
@@ -27,6 +28,7 @@ import { registerOrganizationRoutes } from './organizations/routes.ts'
 import { registerBillingRoutes } from './billing.ts'
 import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { openServices, type Services } from './services.ts'
+import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
 export type { TollgateOptions } from './options.ts'
 
@@ -126,6 +128,8 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
           ...services.billing,
           rates: options.reporting === undefined ? null : rateTableOf(options.reporting),
         }),
+      (app) => registerEventRoutes(app, services),
+      (app) => registerWebhookEndpointRoutes(app, services.notifications.webhooks),
       (app) => registerUsageRoutes(app, services.usage),
       (app) => registerUsageReadingRoutes(app, services.usage),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),

@@ -14,6 +14,12 @@ export type Metrics = {
   readonly creditsUsed: Counter<'customer_id'>
   /** `quota_exceeded_total{tier}`: refusals for want of quota. */
   readonly quotaExceeded: Counter<'tier'>
+  /** `webhook_deliveries_total{outcome}`: attempts to deliver, by what came of them. */
+  readonly webhookDeliveries: Counter<'outcome'>
+  /** `webhook_endpoints_disabled_total` */
+  readonly webhookEndpointsDisabled: Counter
+  /** `mails_total{outcome}`: attempts to send, by what came of them. */
+  readonly mails: Counter<'outcome'>
   readonly requestSeconds: Histogram<'method' | 'route' | 'status'>
 }
 
@@ -59,6 +65,23 @@ export function createMetrics(options: MetricsOptions): Metrics {
       name: 'quota_exceeded_total',
       help: 'Uses refused because the quota was exceeded, by tier.',
       labelNames: ['tier'],
+      registers,
+    }),
+    webhookDeliveries: new Counter({
+      name: 'webhook_deliveries_total',
+      help: 'Attempts to deliver a webhook, by outcome: delivered, retried, failed.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    webhookEndpointsDisabled: new Counter({
+      name: 'webhook_endpoints_disabled_total',
+      help: 'Webhook endpoints that were disabled because they failed.',
+      registers,
+    }),
+    mails: new Counter({
+      name: 'mails_total',
+      help: 'Attempts to send a mail, by outcome: sent, retried, failed.',
+      labelNames: ['outcome'],
       registers,
     }),
     requestSeconds: new Histogram({

@@ -1,0 +1,101 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { requireScope } from '../auth/principal.ts'
+import type { Db } from '../db/database.ts'
+import type { App } from '../http/app.ts'
+import { DomainError } from '../lib/errors.ts'
+import { findEvent, listEvents, type EventRow } from './store.ts'
+import { EVENT_TYPES, eventTypes, isEventType } from './types.ts'
+
+const eventSchema = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    organization_id: z.string().nullable(),
+    data: z.record(z.string(), z.unknown()),
+    occurred_at: z.iso.datetime().meta({ description: 'In the organization’s time.' }),
+  })
+  .openapi('Event')
+
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+const list = createRoute({
+  method: 'get',
+  path: '/api/v1/events',
+  tags: ['Events'],
+  summary: 'What happened, newest first',
+  description: 'An organization’s own; operators see all, or those of the one they name.',
+  request: {
+    query: z.object({
+      organization_id: z.string().optional(),
+      type: z.string().refine(isEventType, 'there is no such type').optional(),
+      limit: z.coerce.number().int().min(1).max(200).default(50),
+      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+    }),
+  },
+  responses: { 200: json('A page of them.', z.object({ events: z.array(eventSchema), has_more: z.boolean() })) },
+})
+
+const read = createRoute({
+  method: 'get',
+  path: '/api/v1/events/{event_id}',
+  tags: ['Events'],
+  summary: 'Read an event',
+  request: { params: z.object({ event_id: z.string() }) },
+  responses: { 200: json('The event.', eventSchema) },
+})
+
+const types = createRoute({
+  method: 'get',
+  path: '/api/v1/event-types',
+  tags: ['Events'],
+  summary: 'The types of events, with an example of each',
+  responses: {
+    200: json(
+      'The types.',
+      z.object({
+        event_types: z.array(z.object({ type: z.string(), summary: z.string(), example: z.record(z.string(), z.unknown()) })),
+      }),
+    ),
+  },
+})
+
+/** What happened to an organization, as its webhooks tell it. */
+export function registerEventRoutes(app: App, { db }: { db: Db }): void {
+  app.openapi(list, async (c) => {
+    const principal = requireScope(c.get('principal'), 'read')
+    const { organization_id: named, type = null, limit, starting_after: after } = c.req.valid('query')
+    if (principal.kind !== 'operator' && named !== undefined && named !== principal.organizationId) {
+      throw new DomainError('not_found', 'There is no such organization.')
+    }
+    const organizationId = principal.kind === 'operator' ? (named ?? null) : principal.organizationId
+    const last = after === undefined ? null : await findEvent(db, after)
+    const found = await listEvents(db, { organizationId, type, before: last?.sequence ?? null, limit: limit + 1 })
+    return c.json({ events: found.slice(0, limit).map(showEvent), has_more: found.length > limit }, 200)
+  })
+  app.openapi(read, async (c) => {
+    const principal = requireScope(c.get('principal'), 'read')
+    const event = await findEvent(db, c.req.valid('param').event_id)
+    if (event === null || (principal.kind !== 'operator' && event.organizationId !== principal.organizationId)) {
+      throw new DomainError('not_found', 'There is no such event.')
+    }
+    return c.json(showEvent(event), 200)
+  })
+  app.openapi(types, async (c) => {
+    requireScope(c.get('principal'), 'read')
+    const all = EVENT_TYPES.map((type) => ({ type, summary: eventTypes[type].summary, example: eventTypes[type].example }))
+    return c.json({ event_types: all }, 200)
+  })
+}
+
+function showEvent(event: EventRow): z.infer<typeof eventSchema> {
+  return {
+    id: event.id,
+    type: event.type,
+    organization_id: event.organizationId === '*' ? null : event.organizationId,
+    data: { ...event.data },
+    occurred_at: event.occurredAt.toISOString(),
+  }
+}

@@ -1,0 +1,63 @@
+import type { Db } from '../db/database.ts'
+import type { Clock } from '../lib/clock.ts'
+import { createSeal } from '../lib/seal.ts'
+import { startLoop, type Loop } from '../jobs/loop.ts'
+import { sendDueMails, type MailContext } from '../mail/actions.ts'
+import type { Mailer } from '../mail/mailer.ts'
+import type { WebhooksContext } from '../webhooks/actions.ts'
+import { createDeliverer, type DeliveringContext } from '../webhooks/deliver.ts'
+import { createPost } from '../webhooks/post.ts'
+import { handOutEvents } from './hand-out.ts'
+
+export type NotificationOptions = {
+  readonly db: Db
+  readonly clock: Clock
+  /** Under which signing secrets are sealed. */
+  readonly secret: string
+  /** null keeps mails. */
+  readonly mailer: Mailer | null
+  /** Whether webhooks may go to this machine, by http too. */
+  readonly allowLoopback: boolean
+  readonly onFailure: (task: string, error: unknown) => void
+} & Pick<DeliveringContext, 'onDelivery' | 'onDisabled'> &
+  Pick<MailContext, 'onMail'>
+
+/** What runs of notifications. */
+export type Notifications = {
+  readonly webhooks: WebhooksContext
+  /** Starts nothing more, and waits for what is under way. */
+  stop(): Promise<void>
+}
+
+const POLL_MS = 500
+
+/** Starts the workers: one hands events out, one delivers webhooks, one sends mails. Any number of servers may run them. */
+export function startNotifications(options: NotificationOptions): Notifications {
+  const { db, clock, mailer, onFailure } = options
+  const seal = createSeal(options.secret, 'webhook secrets')
+  const destinations = { allowLoopback: options.allowLoopback }
+  const delivering = { ...options, seal, post: createPost(destinations) }
+  const deliverer = createDeliverer(delivering, () => deliveries.kick())
+  const loop = (task: string, run: () => Promise<number>): Loop =>
+    startLoop({ run, pollMs: POLL_MS, onFailure: (error) => onFailure(task, error) })
+
+  const deliveries = loop('webhooks', () => deliverer.begin())
+  const mails = loop('mail', () => sendDueMails(options))
+  const events = loop('events', async () => {
+    const handedOut = await handOutEvents({ db, clock })
+    if (handedOut > 0) {
+      deliveries.kick()
+      mails.kick()
+    }
+    return handedOut
+  })
+  return {
+    webhooks: { db, clock, seal, destinations, onDue: () => deliveries.kick() },
+    async stop() {
+      await events.stop()
+      await Promise.all([deliveries.stop(), mails.stop()])
+      await deliverer.finish()
+      await mailer?.close()
+    },
+  }
+}
