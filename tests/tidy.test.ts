@@ -56,6 +56,7 @@ const DOMAINS = [
   'standing',
   'subscriptions',
   'plan-migrations',
+  'simulation',
   'invoices',
   'webhooks',
   'notifications',

@@ -2,6 +2,7 @@ import type { App } from './http/app.ts'
 import { registerAdminBillingRoutes } from './invoices/admin-routes.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
+import { registerSimulationRoutes } from './simulation/routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
@@ -32,6 +33,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
   registerPlanMigrationRoutes(app, context)
+  registerSimulationRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)
   registerOnboardingRoutes(app, context, parts.organizations)
 }
