@@ -12,6 +12,7 @@ import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { registerClockRoutes } from './stripe/clock-routes.ts'
 import { registerEventRoutes } from './stripe/event-routes.ts'
+import { registerReconcileRoutes } from './stripe/reconcile-routes.ts'
 import { registerWebhookRoutes } from './stripe/webhook-routes.ts'
 
 export type BillingParts = {
@@ -25,6 +26,7 @@ export type BillingParts = {
 export function registerBillingRoutes(app: App, context: BillingContext, parts: BillingParts): void {
   const { kick } = parts
   registerWebhookRoutes(app, context, kick)
+  registerReconcileRoutes(app, context)
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)

@@ -34,6 +34,8 @@ export type ConnectionOptions = {
 
 export type Connection = {
   readonly url: string
+  /** The Stripe sandbox of the development server here; null where there is none, or another server was named. */
+  readonly sandboxUrl: string | null
   call<Answer>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<Answer>
 }
 
@@ -48,7 +50,8 @@ export function connect(options: ConnectionOptions): Connection {
   if (url === undefined || key === undefined) {
     throw new CliError('No server is running here. Start one with "npm start", or name one with --url and TOLLGATE_OPERATOR_KEY.')
   }
-  return { url, call: (method, path, body) => callServer({ url, key, method, path, body }) }
+  const sandboxUrl = options.url === undefined ? (runtime?.sandboxUrl ?? null) : null
+  return { url, sandboxUrl, call: (method, path, body) => callServer({ url, key, method, path, body }) }
 }
 
 /** What runs in this data directory; null when nothing does, or when what ran there was killed. */

@@ -1,5 +1,6 @@
 import { enableCompileCache } from 'node:module'
 import { readConfig, readEnvironment, type Config } from '../config.ts'
+import { guardLive } from './live-guard.ts'
 import { createProgram } from './program.ts'
 import { explain, output } from './terminal.ts'
 
@@ -14,11 +15,16 @@ try {
     output,
     dataDir: environment['TOLLGATE_DATA_DIR'] || '.tollgate',
     operatorKey: environment['TOLLGATE_OPERATOR_KEY'],
+    variables: environment,
     launchers: {
-      dev: async () => (await import('./dev.ts')).runDevelopment({ config: config() }, output),
+      dev: async (options) => {
+        guardLive(config(), options)
+        return (await import('./dev.ts')).runDevelopment({ config: config() }, output)
+      },
       start: async () => (await import('./start.ts')).runServer(config(), output),
       migrate: async () => (await import('./maintenance.ts')).runMigrations(config()),
       push: async (options) => (await import('./maintenance.ts')).runPush(config(), options),
+      pull: async (options) => (await import('./maintenance.ts')).runPull(config(), options),
       doctor: async () => (await import('./doctor.ts')).examine(environment),
     },
   }).parseAsync(process.argv)

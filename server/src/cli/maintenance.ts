@@ -10,8 +10,11 @@ import { createMetrics } from '../http/metrics.ts'
 import { optionsOfConfig, publicUrlOf, stripeOfConfig, type StripeOptions } from '../options.ts'
 import { openSandbox, stripeAt } from '../sandbox.ts'
 import { openServices } from '../services.ts'
+import { createStripeClient } from '../stripe/client.ts'
 import { pushCatalog, type PushReport } from '../stripe/push.ts'
 import { readRuntime } from './connection.ts'
+import { guardLive } from './live-guard.ts'
+import { catalogOfStripe, type Pulled } from './pull.ts'
 
 /** `tollgate migrate`: applies what is missing and answers the names. */
 export async function runMigrations(config: Config): Promise<readonly string[]> {
@@ -28,8 +31,9 @@ export async function runMigrations(config: Config): Promise<readonly string[]> 
 /** `tollgate push`: prints the difference between catalog and Stripe, and carries it out unless it is only asked for. */
 export async function runPush(
   config: Config,
-  { dryRun, print }: { dryRun: boolean; print: (line: string) => void },
+  { dryRun, live, print }: { dryRun: boolean; live: boolean; print: (line: string) => void },
 ): Promise<PushReport> {
+  guardLive(config, { live })
   const catalog = await importCatalogDefinition(config.TOLLGATE_CATALOG, config.variables)
   return withDatabase(config, (databaseUrl) =>
     withStripe(config, async (stripe) => {
@@ -50,6 +54,16 @@ export async function runPush(
       }
     }),
   )
+}
+
+/** `tollgate pull`: the products and prices at Stripe as the text of a billing.config.ts. */
+export async function runPull(config: Config, { live }: { live: boolean }): Promise<Pulled> {
+  guardLive(config, { live })
+  return withStripe(config, async ({ secretKey, endpoint }) => {
+    const log = createLog({ level: 'error', secrets: [] })
+    const gateway = createStripeClient({ apiKey: secretKey, log, ...(endpoint === undefined ? {} : { endpoint }) })
+    return catalogOfStripe(await gateway.reads.listProducts(), await gateway.reads.listPrices())
+  })
 }
 
 /** The configured database; else that of the data directory: the one that runs, or one started for the moment. */

@@ -1,17 +1,28 @@
 import { Command, Option } from 'commander'
+import type { CatalogVariables } from '../catalog/define.ts'
 import { CliError, connect, type Connection } from './connection.ts'
+import { path, type Kit } from './kit.ts'
+import { addOperations } from './operations.ts'
+import { addProject, LIVE } from './project.ts'
+import type { Pulled } from './pull.ts'
 import { printAnswer, type Output } from './print.ts'
 
 /** What starts and prepares servers; given by `main.ts`, so that a command over HTTP loads none of it. */
 export type Launchers = {
   /** `tollgate dev`: everything on this machine. */
-  readonly dev: () => Promise<void>
+  readonly dev: (options: { live: boolean }) => Promise<void>
   /** `tollgate start`: the server alone, on the PostgreSQL and Stripe that are configured. */
   readonly start: () => Promise<void>
   /** `tollgate migrate`: answers the migrations that were applied. */
   readonly migrate: () => Promise<readonly string[]>
   /** `tollgate push`: prints the difference first, and carries it out unless `dryRun`. */
-  readonly push: (options: { dryRun: boolean; print: (line: string) => void }) => Promise<{ readonly changed: number }>
+  readonly push: (options: {
+    dryRun: boolean
+    live: boolean
+    print: (line: string) => void
+  }) => Promise<{ readonly changed: number }>
+  /** `tollgate pull`: the products and prices at Stripe as a billing.config.ts. */
+  readonly pull: (options: { live: boolean }) => Promise<Pulled>
   /** `tollgate doctor`: what is configured, what answers, what does not. */
   readonly doctor: () => Promise<readonly { readonly check: string; readonly ok: boolean; readonly detail: string }[]>
 }
@@ -21,12 +32,14 @@ export type ProgramOptions = {
   readonly output: Output
   readonly dataDir: string
   readonly operatorKey?: string | undefined
+  /** For a catalog that is a function of them. */
+  readonly variables: CatalogVariables
 }
 
 type Globals = { readonly json?: boolean; readonly url?: string }
 
 /** The command line: thin words over routes and launchers. */
-export function createProgram({ launchers, output, dataDir, operatorKey }: ProgramOptions): Command {
+export function createProgram({ launchers, output, dataDir, operatorKey, variables }: ProgramOptions): Command {
   const program = new Command('tollgate').description('Billing, metering and entitlements.').exitOverride()
   program.configureOutput({ writeOut: output.out, writeErr: output.err })
   const globals = (command: Command): Globals => command.optsWithGlobals<Globals>()
@@ -40,16 +53,21 @@ export function createProgram({ launchers, output, dataDir, operatorKey }: Progr
       .addOption(new Option('--json', 'print the answer as JSON'))
       .addOption(new Option('--url <url>', 'the server to ask; default: the one that runs here'))
 
-  program.command('dev').description('PostgreSQL, Stripe sandbox and server on this machine').action(launchers.dev)
+  program
+    .command('dev')
+    .description('PostgreSQL, Stripe sandbox and server on this machine')
+    .option('--live', LIVE)
+    .action(async ({ live }: { live?: boolean }) => launchers.dev({ live: live === true }))
   program.command('start').description('the server on the configured PostgreSQL and Stripe').action(launchers.start)
   remote(program, 'migrate', 'apply the migrations that are missing').action(async (_options, command: Command) => {
     answer(command, { applied: await launchers.migrate() })
   })
   remote(program, 'push', 'bring products and prices of the catalog to Stripe')
     .option('--dry-run', 'only print what would change')
-    .action(async (options: { dryRun?: boolean; json?: boolean }, command: Command) => {
+    .option('--live', LIVE)
+    .action(async (options: { dryRun?: boolean; live?: boolean; json?: boolean }, command: Command) => {
       const print = options.json === true ? () => undefined : (line: string) => output.out(`${line}\n`)
-      const report = await launchers.push({ dryRun: options.dryRun === true, print })
+      const report = await launchers.push({ dryRun: options.dryRun === true, live: options.live === true, print })
       answer(command, options.json === true ? report : { [options.dryRun === true ? 'would change' : 'changed']: report.changed })
     })
   remote(program, 'doctor', 'what is configured, and what answers').action(async (_options, command: Command) => {
@@ -57,6 +75,8 @@ export function createProgram({ launchers, output, dataDir, operatorKey }: Progr
     answer(command, findings)
     if (findings.some(({ ok }) => !ok)) throw new CliError('Something is not as it should be: see above.')
   })
+  addProject(program, { remote, answer, output, pull: launchers.pull })
+  addOperations(program, { remote, server, answer }, variables)
   addClock(program, { remote, server, answer })
   addOrganizations(program, { remote, server, answer })
   addKeys(program, { remote, server, answer })
@@ -64,14 +84,6 @@ export function createProgram({ launchers, output, dataDir, operatorKey }: Progr
   addMails(program, { remote, server, answer })
   return program
 }
-
-type Kit = {
-  readonly remote: (parent: Command, usage: string, description: string) => Command
-  readonly server: (command: Command) => Connection
-  readonly answer: (command: Command, value: unknown) => void
-}
-
-const path = (segment: string): string => encodeURIComponent(segment)
 
 function addClock(program: Command, { remote, server, answer }: Kit): void {
   const clock = program.command('clock').description('the test clocks of organizations')

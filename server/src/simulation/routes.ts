@@ -8,7 +8,10 @@ import { quantityToJson } from '../lib/quantity.ts'
 import { runSimulation, totalOf, type SimulationContext } from './actions.ts'
 import { monthsBetween, type Revenue } from './rules.ts'
 
-const month = z.string().regex(/^\d{4}-(0[1-9]|1[0-2])$/, 'a month such as 2026-11 is expected')
+const month = z
+  .string()
+  .regex(/^\d{4}-(0[1-9]|1[0-2])$/, 'a month such as 2026-11 is expected')
+  .meta({ example: '2026-11' })
 
 const revenueSchema = z.object({
   total_minor: z.int(),

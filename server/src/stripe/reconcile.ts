@@ -5,12 +5,11 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import { insertEvent, markCovered } from './inbox-store.ts'
+import { EVENTS_LISTED_UNTIL, insertDrifts, RECONCILE_EVERY_MS } from './drift-store.ts'
 import { findDrift, type Drift, type MirroredRow } from './drift.ts'
 import { tryOrganizationLock } from './lock.ts'
 import { syncOrganization } from './sync.ts'
 
-/** An organization is compared with Stripe this often. */
-const RECONCILE_EVERY_MS = DAY_MS
 /** Organizations compared in one go, with pauses for what people wait for (the client's limiter lets those pass first). */
 const BATCH = 25
 
@@ -66,7 +65,7 @@ export async function reconcileOrganization(context: BillingContext, organizatio
       alsoWrite: async (tx, fetched) => {
         if (fetched === null) return
         drifts = findDrift(before, fetched)
-        await recordDrifts(tx, organizationId, drifts, context.clock.now())
+        await insertDrifts(tx, organizationId, drifts, context.clock.now())
         await markCovered(tx, { organizationId, customerId: fetched.customerId, until }, context.clock.now())
       },
     })
@@ -104,22 +103,11 @@ async function readMirrored(db: Queryable, organizationId: string): Promise<Mirr
   return rows
 }
 
-async function recordDrifts(tx: Transaction, organizationId: string, drifts: readonly Drift[], now: Instant): Promise<void> {
-  if (drifts.length === 0) return
-  await tx.query(
-    `insert into stripe_drifts (organization_id, object_type, object_id, field, mirrored, actual, found_at)
-     select $1, "objectType", "objectId", field, mirrored, actual, $3
-     from jsonb_to_recordset($2) as row ("objectType" text, "objectId" text, field text, mirrored jsonb, actual jsonb)`,
-    [organizationId, JSON.stringify(drifts), now],
-  )
-}
-
 /** How far before the last look events are listed again: what was being delivered then may have been lost since. */
 const OVERLAP_MS = 10 * MINUTE_MS
 /** Stripe lists events of 30 days. */
 const WINDOW_MS = 29 * DAY_MS
 const LOOK_EVERY_MS = 5 * MINUTE_MS
-const MARK = 'stripe_events_listed_until'
 
 /**
  * Lists Stripe's events since the last look and puts those into the inbox that never arrived: webhooks lost for a day are
@@ -144,7 +132,7 @@ export async function recoverMissedEvents(context: BillingContext, options: { no
     if (!page.hasMore || startingAfter === null) break
   }
   await db.query(`insert into settings (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value`, [
-    MARK,
+    EVENTS_LISTED_UNTIL,
     startedAt.toISOString(),
   ])
   // Before the first look there was no server that could have missed anything.
@@ -155,6 +143,6 @@ export async function recoverMissedEvents(context: BillingContext, options: { no
 }
 
 async function readMark(db: Queryable): Promise<Instant | null> {
-  const { rows } = await db.query<{ value: string }>('select value from settings where name = $1', [MARK])
+  const { rows } = await db.query<{ value: string }>('select value from settings where name = $1', [EVENTS_LISTED_UNTIL])
   return rows[0] ? new Date(rows[0].value) : null
 }

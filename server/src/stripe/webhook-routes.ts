@@ -1,11 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
-import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
 import { receiveWebhook } from './inbox.ts'
-import { readOrganization } from './organizations.ts'
-import { reconcileOrganization } from './reconcile.ts'
 
 const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
   description,
@@ -31,52 +27,9 @@ const webhookRoute = (path: string) =>
     responses: { 200: json('It is stored.', z.object({ received: z.literal(true) })) },
   })
 
-const reconcileRoute = createRoute({
-  method: 'post',
-  path: '/api/v1/organizations/{id}/reconcile',
-  tags: ['Organizations'],
-  summary: 'Compare an organization with Stripe, and repair it',
-  request: { params: z.object({ id: z.string() }) },
-  responses: {
-    200: json(
-      'What differed.',
-      z.object({
-        drifts: z.array(
-          z.object({
-            object_type: z.string(),
-            object_id: z.string(),
-            field: z.string(),
-            mirrored: z.unknown(),
-            actual: z.unknown(),
-          }),
-        ),
-      }),
-    ),
-  },
-})
-
-/** Routes of the webhook and of reconciliation. `kick` wakes the worker. */
+/** The webhook, under each of its paths. `kick` wakes the worker. */
 export function registerWebhookRoutes(app: App, context: BillingContext, kick: () => void): void {
   for (const path of WEBHOOK_PATHS) registerWebhook(app, context, path, kick)
-  app.openapi(reconcileRoute, async (http) => {
-    requireOperator(http.get('principal'))
-    const organizationId = http.req.valid('param').id
-    await readOrganization(context.db, organizationId)
-    const drifts = await reconcileOrganization(context, organizationId)
-    if (drifts === null) throw new DomainError('overloaded', 'A change of this organization is under way; please try again.')
-    return http.json(
-      {
-        drifts: drifts.map(({ objectType, objectId, field, mirrored, actual }) => ({
-          object_type: objectType,
-          object_id: objectId,
-          field,
-          mirrored,
-          actual,
-        })),
-      },
-      200,
-    )
-  })
 }
 
 function registerWebhook(app: App, context: BillingContext, path: string, kick: () => void): void {

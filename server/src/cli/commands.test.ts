@@ -1,0 +1,172 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ChildProcess } from 'node:child_process'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { runCli, startProgram, variablesFor } from '../../test/program.ts'
+import { seedCluster } from '../../test/seed-cluster.ts'
+import { openDataDirectory } from '../data-directory.ts'
+import { importCatalogDefinition } from '../catalog/registry.ts'
+import { readRuntime, type Runtime } from './connection.ts'
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+
+const seed = seedCluster()
+let parent: string
+let env: Record<string, string>
+let child: ChildProcess
+let runtime: Runtime
+
+beforeAll(async () => {
+  parent = mkdtempSync(join(tmpdir(), 'tollgate-cli-'))
+  chmodSync(parent, 0o711)
+  const dataDir = join(parent, 'data')
+  openDataDirectory(dataDir)
+  seed.copyTo(join(dataDir, 'postgres'))
+  env = variablesFor(dataDir)
+  child = (await startProgram(env)).child
+  runtime = readRuntime(dataDir)!
+  await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme', '--test-clock'], env)
+  await post('/api/v1/billing/subscribe', { organization_id: 'acme', tier: 'pro', payment_method_id: 'pm_card_visa' })
+})
+
+afterAll(async () => {
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  await gone
+  rmSync(parent, { recursive: true, force: true, maxRetries: 10 })
+})
+
+async function post(path: string, body: object): Promise<Record<string, unknown>> {
+  const headers = { authorization: `Bearer ${runtime.operatorKey}`, 'content-type': 'application/json' }
+  const response = await fetch(runtime.url + path, { method: 'POST', headers, body: JSON.stringify(body) })
+  if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`)
+  return (await response.json()) as Record<string, unknown>
+}
+
+async function json<Answer = Record<string, unknown>>(...args: string[]): Promise<Answer> {
+  const { code, out, err } = await runCli([...args, '--json'], env)
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+  return JSON.parse(out) as Answer
+}
+
+describe('what a change would mean', () => {
+  test('an upgrade and a cancellation are previewed and not made', async () => {
+    expect(await json('preview', 'upgrade', 'acme', '--plan', 'enterprise')).toMatchObject({
+      kind: 'switch_now',
+      direction: 'upgrade',
+      amount_due_now_minor: 17_000,
+    })
+    expect(await json('preview', 'cancel', 'acme')).toMatchObject({ kind: 'cancel_at_period_end' })
+    const wrong = await runCli(['preview', 'upgrade', 'acme', '--plan', 'gold'], env)
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('There is no plan "gold"') })
+    expect((await runCli(['preview', 'upgrade', 'acme'], env)).code).toBe(2)
+  })
+
+  test('migrations tell that nobody is left behind', async () => {
+    expect(await json('migrations', 'preview')).toMatchObject({ organizations: 0, moves: [] })
+    expect(await runCli(['migrations', 'start', 'New prices'], env)).toMatchObject({ code: 1 })
+  })
+
+  test('recorded use is replayed against another catalog', async () => {
+    await post('/api/v1/usage/track', {
+      organization_id: 'acme',
+      meter: 'episode_ingestion',
+      quantity: 30,
+      idempotency_key: 'one',
+    })
+    const file = join(parent, 'other.config.ts')
+    const definition = await importCatalogDefinition('examples/episodic-memory/billing.config.ts')
+    const pro = {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 1000 } },
+      allowances: { credits: { amount: 10, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 5 } } },
+    }
+    writeFileSync(file, `export default ${JSON.stringify({ ...definition, plans: { ...definition.plans, pro } })}`)
+    const now = new Date().toISOString().slice(0, 7)
+    const simulation = await json('simulate', file, '--from', now)
+    expect(simulation).toMatchObject({
+      present_minor: 2900,
+      other_minor: 1100,
+      customers: [{ organization_id: 'acme', difference_minor: -1800 }],
+    })
+    expect((await runCli(['simulate', file, '--from', now], env)).out).toContain('acme')
+    expect((await runCli(['simulate', join(parent, 'nothing.ts'), '--from', now], env)).code).toBe(1)
+  })
+})
+
+describe('Stripe', () => {
+  test('is compared with, one organization or all, and tells what differed', async () => {
+    expect(await json('reconcile', 'acme')).toEqual([])
+    expect(await json('reconcile')).toMatchObject({ organizations: 1 })
+    expect(await json('reconcile', '--all')).toMatchObject({ organizations: 1 })
+    expect(await json('drift')).toEqual([])
+    expect((await runCli(['reconcile', 'nobody'], env)).code).toBe(1)
+  })
+
+  test('trigger makes the sandbox send an event, and says which it knows', async () => {
+    expect(await json<{ events: string[] }>('trigger', 'customer.created')).toMatchObject({ triggered: 'customer.created' })
+    expect(await runCli(['trigger', 'no.such'], env)).toMatchObject({ code: 1 })
+  })
+
+  test('pull writes its plans as a catalog that loads, and writes over nothing', async () => {
+    const file = join(parent, 'pulled.config.ts')
+    expect(await json('pull', '--out', file)).toMatchObject({ plans: 3, written: file })
+    const text = readFileSync(file, 'utf8')
+    expect(text).toMatch(/STRIPE_PRICE_PRO_MONTHLY=price_/)
+    // Where it is written here, the package's name is not to be found.
+    const local = text.replace("'@tollgate/server/catalog'", `'${join(process.cwd(), 'server/src/catalog/define.ts')}'`)
+    writeFileSync(join(parent, 'pulled-local.config.ts'), local)
+    const definition = await importCatalogDefinition(join(parent, 'pulled-local.config.ts'))
+    expect(definition.plans['pro']).toMatchObject({ name: 'Pro', prices: { monthly: { amountMinor: 2900 } } })
+    expect((await runCli(['pull', '--out', file], env)).code).toBe(1)
+  })
+
+  test.each(['push', 'push --dry-run', 'pull', 'dev'])('%s keeps away from a live key unless told so', async (words) => {
+    const live = { ...env, STRIPE_SECRET_KEY: `sk_live_${'0'.repeat(24)}`, STRIPE_WEBHOOK_SECRET: 'whsec_0' }
+    const answer = await runCli(words.split(' '), live)
+    expect(answer).toMatchObject({ code: 1, err: expect.stringContaining('is a live key: add --live') })
+    expect(answer.err).not.toContain('sk_live_0')
+  })
+})
+
+describe('a project', () => {
+  test('begins with a catalog that loads, and never over one that is there', async () => {
+    const directory = join(parent, 'new')
+    expect(await json('init', directory)).toEqual({ written: [join(directory, 'billing.config.ts'), join(directory, '.env')] })
+    const text = readFileSync(join(directory, 'billing.config.ts'), 'utf8')
+    const local = text.replace("'@tollgate/server/catalog'", `'${join(process.cwd(), 'server/src/catalog/define.ts')}'`)
+    writeFileSync(join(directory, 'local.config.ts'), local)
+    expect((await importCatalogDefinition(join(directory, 'local.config.ts'))).defaultPlan).toBe('free')
+    expect((await runCli(['init', directory], env)).code).toBe(1)
+    expect(readFileSync(join(directory, 'billing.config.ts'), 'utf8')).toBe(text)
+  })
+
+  test('completion knows the commands, their commands and their options', async () => {
+    const script = join(parent, 'completion.bash')
+    writeFileSync(script, (await runCli(['completion', 'bash'], env)).out)
+    const complete = (...words: string[]): string[] =>
+      execFileSync(
+        'bash',
+        [
+          '-c',
+          `source ${script}; COMP_WORDS=(tollgate "$@"); COMP_CWORD=$#; _tollgate; printf '%s\\n' "\${COMPREPLY[@]}"`,
+          'bash',
+          ...words,
+        ],
+        { encoding: 'utf8' },
+      )
+        .trim()
+        .split('\n')
+    expect(complete('or')).toEqual(['orgs'])
+    expect(complete('orgs', '')).toEqual(expect.arrayContaining(['create', 'list', 'show']))
+    expect(complete('clock', 'advance', 'acme', '--')).toEqual(expect.arrayContaining(['--by', '--to', '--json']))
+    for (const shell of ['zsh', 'fish']) {
+      expect((await runCli(['completion', shell], env)).out).toContain('simulate')
+    }
+    expect((await runCli(['completion', 'tcsh'], env)).code).toBe(2)
+    expect(existsSync(script)).toBe(true)
+  })
+})

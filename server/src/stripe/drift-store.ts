@@ -1,0 +1,77 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
+import type { Drift } from './drift.ts'
+
+/** The setting that holds up to when Stripe's events have been listed. */
+export const EVENTS_LISTED_UNTIL = 'stripe_events_listed_until'
+
+/** An organization is compared with Stripe this often. */
+export const RECONCILE_EVERY_MS = DAY_MS
+
+export async function insertDrifts(tx: Queryable, organizationId: string, drifts: readonly Drift[], now: Instant): Promise<void> {
+  if (drifts.length === 0) return
+  await tx.query(
+    `insert into stripe_drifts (organization_id, object_type, object_id, field, mirrored, actual, found_at)
+     select $1, "objectType", "objectId", field, mirrored, actual, $3
+     from jsonb_to_recordset($2) as row ("objectType" text, "objectId" text, field text, mirrored jsonb, actual jsonb)`,
+    [organizationId, JSON.stringify(drifts), now],
+  )
+}
+
+export type StoredDrift = Drift & { readonly id: bigint; readonly organizationId: string; readonly foundAt: Instant }
+
+/** Newest first. */
+export async function listDrifts(
+  db: Queryable,
+  { organizationId, after, limit }: { organizationId: string | null; after: bigint | null; limit: number },
+): Promise<StoredDrift[]> {
+  const { rows } = await db.query<StoredDrift>(
+    `select id, organization_id as "organizationId", object_type as "objectType", object_id as "objectId", field, mirrored, actual,
+       found_at as "foundAt"
+     from stripe_drifts where ($1::text is null or organization_id = $1) and ($2::bigint is null or id < $2)
+     order by id desc limit $3`,
+    [organizationId, after, limit],
+  )
+  return rows
+}
+
+export type Reconciliation = {
+  /** Those that are at Stripe. */
+  readonly organizations: number
+  readonly due: number
+  readonly oldestComparison: Instant | null
+  readonly eventsListedUntil: Instant | null
+  readonly driftsOfLastDay: number
+}
+
+export async function readReconciliation(db: Queryable, now: Instant): Promise<Reconciliation> {
+  const { rows } = await db.query<{
+    organizations: bigint
+    due: bigint
+    oldestComparison: Instant | null
+    eventsListedUntil: string | null
+    drifts: bigint
+  }>(
+    `select count(*) as organizations, count(*) filter (where sync.reconciled_at is null or sync.reconciled_at < $1) as due,
+       min(sync.reconciled_at) as "oldestComparison",
+       (select value from settings where name = $3) as "eventsListedUntil",
+       (select count(*) from stripe_drifts where found_at >= $2) as drifts
+     from organizations organization left join stripe_syncs sync on sync.organization_id = organization.id
+     where organization.stripe_customer_id is not null`,
+    [new Date(now.getTime() - RECONCILE_EVERY_MS), new Date(now.getTime() - DAY_MS), EVENTS_LISTED_UNTIL],
+  )
+  const row = rows[0]!
+  return {
+    organizations: Number(row.organizations),
+    due: Number(row.due),
+    oldestComparison: row.oldestComparison,
+    eventsListedUntil: row.eventsListedUntil === null ? null : new Date(row.eventsListedUntil),
+    driftsOfLastDay: Number(row.drifts),
+  }
+}
+
+/** Makes every organization due; the worker does the rest. */
+export async function requestReconciliation(db: Queryable): Promise<void> {
+  await db.query('update stripe_syncs set reconciled_at = null where reconciled_at is not null')
+}
