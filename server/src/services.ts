@@ -15,6 +15,7 @@ import type { Metrics } from './http/metrics.ts'
 import { DomainError } from './lib/errors.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
+import { createExports, type Exports } from './usage/exports.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
@@ -43,6 +44,7 @@ export type Services = {
   readonly notifications: Notifications
   readonly metering: Metering
   readonly usageApi: UsageApi
+  readonly exports: Exports
   /** Ends what runs, in the order in which it depends on each other. */
   close(): Promise<void>
 }
@@ -96,6 +98,8 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     onAnswers: (outcomes) => countAnswers(metrics, outcomes),
   })
   closers.push(() => metering.stop())
+  const exports = createExports(db)
+  closers.push(() => exports.stop())
   const usage: UsageContext = { ...grants, metering, db }
   const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics })
   if (billing.gateway !== null && options.stripe?.pushAtStart === true) {
@@ -127,6 +131,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     notifications,
     metering,
     usageApi: createUsageApi(usage),
+    exports,
     organizations: createOrganizationsContext(options, { billing, keySecret }),
     async authenticate(request) {
       const key = keyOfRequest(request.headers)

@@ -131,7 +131,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerEventRoutes(app, services),
       (app) => registerWebhookEndpointRoutes(app, services.notifications.webhooks),
       (app) => registerUsageRoutes(app, services.usage),
-      (app) => registerUsageReadingRoutes(app, services.usage),
+      (app) => registerUsageReadingRoutes(app, { ...services.usage, db: services.db, exports: services.exports }),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
       (app) =>
         registerBillingRoutes(app, services.billing, {

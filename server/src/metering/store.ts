@@ -64,7 +64,7 @@ export async function unclaimKeys(tx: Queryable, claims: readonly KeyClaim[]): P
 /** `[grant, amount, overage]` as jsonb. */
 export type StoredDraw = readonly [string, string, string]
 
-type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
+export type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
   Omit<BalanceSnapshot, 'amount' | 'used' | 'overage' | 'reserved' | 'remaining' | 'planGrantId'> & {
     readonly planGrant: string | null
     readonly draws: readonly StoredDraw[] | null
@@ -74,7 +74,7 @@ type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
     readonly afterReserved: bigint
   }
 
-const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_at as "recordedAt", e.verb,
+export const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_at as "recordedAt", e.verb,
   e.idempotency_key as "idempotencyKey", e.meter, e.quantity, e.occurred_at as "occurredAt", e.dated, e.properties, e.counted,
   e.drawn, e.overage, e.draws, e.refusal, e.reservation_id as "reservationId", e.held_until as "heldUntil", e.corrects,
   e.balance as "balanceKey", e.plan_key as "planKey", e.period, e.period_start as "periodStart", e.period_end as "periodEnd",
@@ -133,7 +133,7 @@ export async function findSettlements(tx: Queryable, reservations: readonly Rese
   return found.rows.map(eventOf)
 }
 
-function eventOf(row: EventRow): UsageEvent {
+export function eventOf(row: EventRow): UsageEvent {
   const {
     draws,
     balanceKey,

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import type { Statement } from '../db/row-stream.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { UsageSums } from '../metering/rollups.ts'
 import type { Grain } from './spans.ts'
@@ -17,7 +18,8 @@ export type ReportQuery = {
   /** The beginnings of the billing cycles that the span touches. */
   readonly cycles: readonly Instant[]
   readonly after: RowPlace | null
-  readonly limit: number
+  /** null is all. */
+  readonly limit: number | null
 }
 
 /** The same, split by properties. */
@@ -59,29 +61,28 @@ function placeOf({ after, limit }: ReportQuery): unknown[] {
   return [after?.start ?? null, after?.meter ?? null, after?.labels ?? null, limit]
 }
 
-/** Use by meter and time. */
-export async function sumHours(db: Queryable, query: ReportQuery): Promise<readonly ReportRow[]> {
+/** Use by meter and time. The rows are `ReportRow`s. */
+export function hoursStatement(query: ReportQuery): Statement {
   const { organizationId, meter, start, end, timeZone, cycles, grain } = query
-  const found = await db.query<ReportRow>(
-    `select start, meter, null::jsonb as "group", labels, events, quantity, drawn, overage from (
+  return {
+    text: `select start, meter, null::jsonb as "group", labels, events, quantity, drawn, overage from (
        select ${ROW_START('hour')[grain]} as start, meter, '' as labels, ${SUMS} from usage_hourly
        where organization_id = $1 and ($2::text is null or meter = $2) and hour >= $3 and hour < $4
          and $5::text is not null and $6::timestamptz[] is not null
        group by 1, 2
      ) as rows ${PAGE}`,
-    [organizationId, meter, start, end, timeZone, cycles, ...placeOf(query)],
-  )
-  return found.rows
+    values: [organizationId, meter, start, end, timeZone, cycles, ...placeOf(query)],
+  }
 }
 
 /**
  * Use of one meter by properties and time. What no combination of values accounts for, because they were too many in their month
  * or the meter was not yet split, is a row of its own without a group: the rows without a filter always add up to all of it.
  */
-export async function sumGroups(db: Queryable, query: GroupedQuery): Promise<readonly ReportRow[]> {
+export function groupsStatement(query: GroupedQuery): Statement {
   const { organizationId, meter, start, end, timeZone, cycles, groupBy, filter, span, grain } = query
-  const found = await db.query<ReportRow>(
-    `with groups as materialized (
+  return {
+    text: `with groups as materialized (
        select month, number,
          (select coalesce(jsonb_object_agg(p, g.labels -> p) filter (where g.labels ? p), '{}') from unnest($11::text[]) as p) as labels,
          not exists (select from jsonb_each($12) as f where not coalesce(f.value ? (g.labels ->> f.key), false)) as asked
@@ -108,9 +109,13 @@ export async function sumGroups(db: Queryable, query: GroupedQuery): Promise<rea
        select start, $2, null, '${REST}', events, quantity, drawn, overage from rest
        where events <> 0 or quantity <> 0 or drawn <> 0 or overage <> 0
      ) as rows ${PAGE}`,
-    [organizationId, meter, start, end, timeZone, cycles, ...placeOf(query), groupBy, JSON.stringify(filter), span],
-  )
-  return found.rows
+    values: [organizationId, meter, start, end, timeZone, cycles, ...placeOf(query), groupBy, JSON.stringify(filter), span],
+  }
+}
+
+/** The rows of either statement. */
+export async function listReportRows(db: Queryable, { text, values }: Statement): Promise<readonly ReportRow[]> {
+  return (await db.query<ReportRow>(text, [...values])).rows
 }
 
 /** When billing cycles of an organization began, as far as it has had allowances by them. */

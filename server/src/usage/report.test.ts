@@ -4,6 +4,7 @@ import { testMetering, type TestMetering } from '../../test/metering.ts'
 import { testRoutes } from '../../test/routes.ts'
 import { MICRO } from '../lib/quantity.ts'
 import type { RecordRequest, UsageProperties, UsageRequest } from '../metering/usage.ts'
+import { createExports } from './exports.ts'
 import { registerUsageReadingRoutes } from './routes.ts'
 
 const fixture: TestMetering = testMetering({
@@ -15,7 +16,10 @@ const fixture: TestMetering = testMetering({
   },
   defaultPlan: 'free',
 })
-const call = testRoutes((app) => registerUsageReadingRoutes(app, { ...fixture.context(), db: fixture.database.db }))
+const call = testRoutes((app) => {
+  const { db } = fixture.database
+  registerUsageReadingRoutes(app, { ...fixture.context(), db, exports: createExports(db) })
+})
 
 type Row = {
   start: string

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import type { Queryable } from '../db/database.ts'
+import type { Db } from '../db/database.ts'
+import type { Statement } from '../db/row-stream.ts'
 import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
 import { allowanceSpanOf } from '../grants/periods.ts'
 import { billingCycleOf, meterOf, type PlanTerms } from '../grants/rules.ts'
@@ -8,10 +9,17 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, type Period } from '../lib/period.ts'
 import { cursorTime, readCursor, writeCursor } from './cursors.ts'
-import { listCycleStarts, sumGroups, sumHours, type ReportQuery, type ReportRow } from './report-store.ts'
+import {
+  groupsStatement,
+  hoursStatement,
+  listCycleStarts,
+  listReportRows,
+  type ReportQuery,
+  type ReportRow,
+} from './report-store.ts'
 import { cyclesWithin, isMadeOfDays, periodAt, spanOfRow, type Calendar, type Grain, type ReportPeriod } from './spans.ts'
 
-export type ReadingContext = GrantsContext & { readonly db: Queryable }
+export type ReadingContext = GrantsContext & { readonly db: Db }
 
 /** Which use is looked at. Without a span it is the organization's present calendar month. */
 export type SpanInput = {
@@ -50,49 +58,56 @@ const rowPlace = z.tuple([cursorTime, z.string(), z.string()])
  */
 export async function readReport(context: ReadingContext, input: ReportInput): Promise<Report> {
   const span = await readSpan(context, input)
-  const { start, end, calendar } = span
-  const place = readCursor(input.cursor, rowPlace)
-  const query: ReportQuery = {
-    organizationId: input.organizationId,
-    meter: input.meter ?? null,
-    start,
-    end,
-    grain: input.grain,
-    timeZone: calendar.timeZone,
-    cycles: input.grain === 'billing_cycle' ? cyclesWithin(calendar.cycles, span) : [],
-    after: place && { start: place[0], meter: place[1], labels: place[2] },
-    limit: input.limit + 1,
-  }
-  const found = await findRows(context, { ...input, query, span })
+  const found = await listReportRows(context.db, statementOf(input, span, input.limit + 1))
   const rows = found.slice(0, input.limit)
   const last = rows.at(-1)
   return {
     ...span,
-    rows: rows.map((row) => ({ ...row, ...spanOfRow(input.grain, calendar, row.start, span) })),
+    rows: rows.map((row) => ({ ...row, ...spanOfRow(input.grain, span.calendar, row.start, span) })),
     nextCursor: found.length > rows.length && last ? writeCursor([last.start, last.meter, last.labels]) : null,
   }
 }
 
-type Finding = ReportInput & { readonly query: ReportQuery; readonly span: ReadSpan }
+/** The whole report as a statement whose rows are `ReportRow`s, with what it spans. @throws DomainError as `readReport` */
+export async function planReport(
+  context: ReadingContext,
+  input: Omit<ReportInput, 'limit' | 'cursor'>,
+): Promise<ReadSpan & { readonly statement: Statement }> {
+  const span = await readSpan(context, input)
+  return { ...span, statement: statementOf(input, span, null) }
+}
 
-function findRows(context: ReadingContext, { query, span, groupBy, filter, grain }: Finding): Promise<readonly ReportRow[]> {
-  if (groupBy.length === 0 && Object.keys(filter).length === 0) return sumHours(context.db, query)
-  if (query.meter === null) {
+function statementOf(input: Omit<ReportInput, 'limit'>, span: ReadSpan, limit: number | null): Statement {
+  const { start, end, calendar, terms } = span
+  const { organizationId, grain, groupBy, filter } = input
+  const place = readCursor(input.cursor, rowPlace)
+  const query: ReportQuery = {
+    organizationId,
+    meter: input.meter ?? null,
+    start,
+    end,
+    grain,
+    timeZone: calendar.timeZone,
+    cycles: grain === 'billing_cycle' ? cyclesWithin(calendar.cycles, span) : [],
+    after: place && { start: place[0], meter: place[1], labels: place[2] },
+    limit,
+  }
+  if (groupBy.length === 0 && Object.keys(filter).length === 0) return hoursStatement(query)
+  const { meter } = query
+  if (meter === null) {
     throw new DomainError('invalid_request', 'Properties are those of a meter: name one.', { field: 'meter' })
   }
-  const declared = meterOf(span.terms, query.meter)?.groupBy ?? []
+  const declared = meterOf(terms, meter)?.groupBy ?? []
   const unknown = [...groupBy, ...Object.keys(filter)].find((name) => !declared.includes(name))
   if (unknown !== undefined) {
     throw new DomainError(
       'invalid_request',
-      `The meter "${query.meter}" is not split by "${unknown}"; its groupBy names: ${declared.join(', ') || 'nothing'}.`,
-      {
-        field: groupBy.includes(unknown) ? 'group_by' : 'filter',
-      },
+      `The meter "${meter}" is not split by "${unknown}"; its groupBy names: ${declared.join(', ') || 'nothing'}.`,
+      { field: groupBy.includes(unknown) ? 'group_by' : 'filter' },
     )
   }
-  const byDays = grain !== 'hour' && grain !== 'billing_cycle' && isMadeOfDays(span.calendar, span)
-  return sumGroups(context.db, { ...query, meter: query.meter, groupBy, filter, span: byDays ? 'day' : 'hour' })
+  const byDays = grain !== 'hour' && grain !== 'billing_cycle' && isMadeOfDays(calendar, span)
+  return groupsStatement({ ...query, meter, groupBy, filter, span: byDays ? 'day' : 'hour' })
 }
 
 /**

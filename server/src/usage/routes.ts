@@ -1,8 +1,11 @@
 import type { App } from '../http/app.ts'
+import { registerExportRoutes, type ExportContext } from './export-routes.ts'
 import { registerReportRoutes } from './report-routes.ts'
-import type { ReadingContext } from './reports.ts'
+
+export type UsageReadingContext = ExportContext
 
 /** Everything that can be read about usage, besides the balances and the summary of `metering/`. */
-export function registerUsageReadingRoutes(app: App, context: ReadingContext): void {
+export function registerUsageReadingRoutes(app: App, context: UsageReadingContext): void {
   registerReportRoutes(app, context)
+  registerExportRoutes(app, context)
 }

@@ -1,0 +1,51 @@
+import type { Queryable } from '../db/database.ts'
+import type { Statement } from '../db/row-stream.ts'
+import type { Instant } from '../lib/clock.ts'
+import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
+import type { UsageEvent } from '../metering/usage.ts'
+
+/** An event's place in the order in which events were recorded. */
+export type EventPlace = { readonly recordedAt: Instant; readonly id: string }
+
+export type EventPage = {
+  readonly after: EventPlace | null
+  /** null is all. */
+  readonly limit: number | null
+}
+
+export type EventQuery = EventPage & {
+  readonly organizationId: string
+  /** null is every meter. */
+  readonly meter: string | null
+  readonly start: Instant
+  readonly end: Instant
+  readonly timeZone: string
+  /** What was recorded before cannot count in the span: it need not be looked at. */
+  readonly recordedFrom: Instant | null
+}
+
+/** The hour in which an event is summed up (`spansOfEvent` in metering/rollups.ts), in the zone $5. */
+const EVENT_HOUR = `cross join lateral (
+    select least(greatest(e.occurred_at, e.period_start), coalesce(e.period_end - interval '1 millisecond', 'infinity')) as at
+  ) as counts
+  cross join lateral (select date_trunc('day', counts.at, $5) as day) as days
+  cross join lateral (
+    select greatest(days.day + floor(extract(epoch from counts.at - days.day) / 3600) * interval '1 hour', e.period_start) as hour
+  ) as hours`
+
+/** The events that count in a span, refusals and holds too, in the order in which they were recorded. The rows are `EventRow`s. */
+export function eventsStatement(query: EventQuery): Statement {
+  const { organizationId, meter, start, end, timeZone, recordedFrom, after, limit } = query
+  return {
+    text: `select ${EVENT_COLUMNS} from usage_events e ${EVENT_HOUR}
+      where e.organization_id = $1 and ($2::text is null or e.meter = $2) and hours.hour >= $3 and hours.hour < $4
+        and ($6::timestamptz is null or e.recorded_at >= $6)
+        and ($7::timestamptz is null or (e.recorded_at, e.id) > ($7, $8::uuid))
+      order by e.recorded_at, e.id limit $9`,
+    values: [organizationId, meter, start, end, timeZone, recordedFrom, after?.recordedAt ?? null, after?.id ?? null, limit],
+  }
+}
+
+export async function listEvents(db: Queryable, { text, values }: Statement): Promise<readonly UsageEvent[]> {
+  return (await db.query<EventRow>(text, [...values])).rows.map(eventOf)
+}

@@ -1,0 +1,73 @@
+import type { Period } from '../lib/period.ts'
+import { csvLine } from '../lib/csv.ts'
+import type { EventBody } from './events.ts'
+import type { ReportRowBody } from './schemas.ts'
+
+export const FORMATS = { csv: 'text/csv; charset=utf-8; header=present', ndjson: 'application/x-ndjson' } as const
+export type Format = keyof typeof FORMATS
+
+/** How bodies of one kind are written: what comes first, and each of them. */
+export type Writer<Body> = { readonly head: string; readonly lineOf: (body: Body) => string }
+
+type Columns<Body> = { readonly [name: string]: (body: Body) => string | number | null }
+
+function csvWriter<Body>(columns: Columns<Body>): Writer<Body> {
+  const readers = Object.values(columns)
+  return { head: csvLine(Object.keys(columns)), lineOf: (body) => csvLine(readers.map((read) => read(body))) }
+}
+
+const jsonOf = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
+
+const EVENTS = csvWriter<EventBody>({
+  id: (event) => event.id,
+  recorded_at: (event) => event.recorded_at,
+  occurred_at: (event) => event.occurred_at,
+  verb: (event) => event.verb,
+  idempotency_key: (event) => event.idempotency_key,
+  meter: (event) => event.meter,
+  quantity: (event) => event.quantity,
+  counted: (event) => event.counted,
+  credits_used: (event) => event.credits_used,
+  overage: (event) => event.overage,
+  refusal: (event) => event.refusal,
+  balance: (event) => event.balance,
+  plan: (event) => event.plan,
+  period_start: (event) => event.period_start,
+  period_end: (event) => event.period_end,
+  corrects: (event) => event.corrects,
+  reservation_id: (event) => event.reservation_id,
+  draws: (event) => jsonOf(event.draws),
+  properties: (event) => jsonOf(event.properties),
+})
+
+/** A report's columns: one for each property by which it is split. */
+function reportColumns(groupBy: readonly string[]): Columns<ReportRowBody> {
+  return {
+    start: (row) => row.start,
+    end: (row) => row.end,
+    meter: (row) => row.meter,
+    ...Object.fromEntries(groupBy.map((name) => [name, (row: ReportRowBody) => row.group?.[name] ?? null])),
+    ...(groupBy.length > 0 ? { grouped: (row: ReportRowBody) => String(row.group !== null) } : {}),
+    events: (row) => row.events,
+    quantity: (row) => row.quantity,
+    credits_used: (row) => row.credits_used,
+    overage: (row) => row.overage,
+  }
+}
+
+function ndjsonWriter<Body>(): Writer<Body> {
+  return { head: '', lineOf: (body) => `${JSON.stringify(body)}\n` }
+}
+
+export function eventWriter(format: Format): Writer<EventBody> {
+  return format === 'csv' ? EVENTS : ndjsonWriter()
+}
+
+export function reportWriter(format: Format, groupBy: readonly string[]): Writer<ReportRowBody> {
+  return format === 'csv' ? csvWriter(reportColumns(groupBy)) : ndjsonWriter()
+}
+
+/** What the file is called: its dates are those of the span in UTC. */
+export function fileNameOf(what: string, { start, end }: Period, format: Format): string {
+  return `usage-${what}-${start.toISOString().slice(0, 10)}-${end.toISOString().slice(0, 10)}.${format}`
+}
