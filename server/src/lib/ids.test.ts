@@ -20,3 +20,11 @@ it('reads no moment from what is no id of an event', () => {
     null,
   ])
 })
+
+it('makes ids that ascend within a moment, and are ids to PostgreSQL', () => {
+  const at = new Date('2026-03-10T12:00:01Z')
+  const ids = Array.from({ length: 5_000 }, () => newUsageEventId(at))
+  expect(ids.slice(0, 4_096)).toEqual(ids.slice(0, 4_096).toSorted())
+  expect(new Set(ids).size).toBe(5_000)
+  expect(ids.every((id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id))).toBe(true)
+})

@@ -63,10 +63,12 @@ export function newIdempotencyKey(): string {
 // The events of a group commit share their time: its digits are made once.
 let headTime = Number.NaN
 let head = ''
+let made = 0
 
 /**
  * The id of a usage event: a UUID of version 7 whose time is that at which the event was recorded, so that an event is found by
- * its id alone through the key (organization, recorded_at, id). https://www.rfc-editor.org/rfc/rfc9562#section-5.7
+ * its id alone through the key (organization, recorded_at, id). Those that one process makes for the same millisecond ascend, so that
+ * events of one commit are listed in the order in which they were asked for (the first 4,096 of them). https://www.rfc-editor.org/rfc/rfc9562#section-5.7
  */
 export function newUsageEventId(recordedAt: Instant): UsageEventId {
   const time = recordedAt.getTime()
@@ -74,9 +76,12 @@ export function newUsageEventId(recordedAt: Instant): UsageEventId {
     const hex = time.toString(16).padStart(12, '0')
     head = `${hex.slice(0, 8)}-${hex.slice(8)}-7`
     headTime = time
+    made = 0
+  } else if (made < 0xfff) {
+    made += 1
   }
-  // Of version 4 the first 48 bits and the version are replaced; what remains is chance, and the variant is the same.
-  return (head + randomUUID().slice(15)) as UsageEventId
+  // Of version 4 the first 48 bits, the version and what follows it are replaced; what remains is chance, and the variant is the same.
+  return (head + made.toString(16).padStart(3, '0') + randomUUID().slice(18)) as UsageEventId
 }
 
 /** When the event of an id was recorded; null for what is no such id. */
