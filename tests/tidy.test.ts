@@ -48,6 +48,7 @@ const DOMAINS = [
   'mail',
   'audit',
   'organizations',
+  'identity',
   'grants',
   'metering',
   'usage',

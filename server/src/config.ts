@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { z } from 'zod'
+import { findIdentityContradictions, identityVariables } from './identity-config.ts'
 
 /** What start-up refuses: one sentence per variable that is wrong. */
 export class ConfigError extends Error {
@@ -99,6 +100,7 @@ export const variablesSchema = z.object({
     .regex(/^([a-z]{3}=\d{1,9}(\.\d{1,6})?)(,[a-z]{3}=\d{1,9}(\.\d{1,6})?)*$/, 'a list such as eur=1.08,gbp=1.27 is expected')
     .optional()
     .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27.' }),
+  ...identityVariables,
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -145,6 +147,7 @@ function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   if (config.SMTP_URL !== undefined && config.MAIL_FROM === undefined) {
     problems.push('MAIL_FROM is missing: with SMTP_URL, mails need a sender.')
   }
+  problems.push(...findIdentityContradictions(config))
   const key = config.STRIPE_SECRET_KEY
   if (key === undefined) return problems
   const mode = key.includes('_live_') ? 'live' : 'test'

@@ -3,6 +3,7 @@ import { importCatalogDefinition } from './catalog/registry.ts'
 import type { Config } from './config.ts'
 import { openDataDirectory, type DataDirectory } from './data-directory.ts'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './db/embedded-postgres.ts'
+import type { Connection } from './http/client-address.ts'
 import { createLog } from './http/log.ts'
 import { serve, type HttpServer } from './http/serve.ts'
 import { optionsOfConfig, publicUrlOf, stripeOfConfig, type StripeOptions } from './options.ts'
@@ -10,7 +11,7 @@ import { openSandbox } from './sandbox.ts'
 import { createTollgate, type Tollgate } from './tollgate.ts'
 
 /** A host application that mounts Tollgate in its own process. */
-export type Host = { fetch(request: Request): Response | Promise<Response> }
+export type Host = { fetch(request: Request, connection?: Connection): Response | Promise<Response> }
 
 export type DevelopmentOptions = {
   readonly config: Config
@@ -77,7 +78,7 @@ async function startParts(
   const server = await serve({
     host: config.TOLLGATE_HOST,
     port: config.PORT,
-    fetch: (request) => (app ?? starting).fetch(request),
+    fetch: (request, connection) => (app ?? starting).fetch(request, connection),
     // A host sees every request first.
     preHandler: (request, response) => (options.createHost ? false : (parts.tollgate?.preHandler(request, response) ?? false)),
   })

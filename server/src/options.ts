@@ -3,6 +3,7 @@ import type { ReportingOptions } from './analytics/rates.ts'
 import type { CatalogDefinition } from './catalog/schema.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './lib/clock.ts'
+import { identityOfConfig, type IdentityOptions } from './identity-config.ts'
 import { createSmtpMailer, type Mailer } from './mail/mailer.ts'
 
 /** What `createTollgate` needs. Only the database and the catalog have no default. */
@@ -22,6 +23,8 @@ export type TollgateOptions = {
   /** What a new organization's id begins with (KF-2); default `org_`. */
   readonly tenantPrefix?: string
   readonly policy?: PolicyOptions
+  /** Whom it lets in beside the holders of API keys. */
+  readonly identity?: IdentityOptions
   /** What sends mails; without it they are kept, to be read by operators. */
   readonly mailer?: Mailer | null
   /** Default: JSON lines on standard output. */
@@ -67,7 +70,7 @@ export function publicUrlOf(config: Pick<Config, 'TOLLGATE_PUBLIC_URL' | 'PORT'>
 /** The options that the variables decide; what they leave open the caller adds. */
 export function optionsOfConfig(
   config: Config,
-): Pick<TollgateOptions, 'reporting' | 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer'> {
+): Pick<TollgateOptions, 'reporting' | 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity'> {
   return {
     publicUrl: publicUrlOf(config),
     reporting: reportingOf(config),
@@ -83,6 +86,7 @@ export function optionsOfConfig(
     },
     variables: config.variables,
     mailer: mailerOfConfig(config),
+    identity: identityOfConfig(config),
   }
 }
 

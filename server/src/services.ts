@@ -1,13 +1,13 @@
 import type { Logger } from 'pino'
 import { analyticsJobs } from './analytics/jobs.ts'
 import { recordRevenue } from './analytics/ledger.ts'
-import { createKeyVerifier, keyOfRequest } from './auth/api-keys.ts'
+import { createKeyVerifier } from './auth/api-keys.ts'
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
-import type { Principal } from './auth/principal.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
 import { openDatabase, type Db } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
+import { openIdentity, type Identity } from './identity.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
 import { startScheduler } from './jobs/scheduler.ts'
@@ -36,7 +36,8 @@ import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 export type Services = {
   readonly db: Db
   readonly catalogs: CatalogRegistry
-  readonly authenticate: (request: { readonly headers: { get(name: string): string | null } }) => Promise<Principal | null>
+  readonly authenticate: Identity['authenticate']
+  readonly identity: Identity['context']
   readonly organizations: OrganizationsContext
   readonly usage: UsageContext
   readonly billing: BillingContext
@@ -122,6 +123,9 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   closers.push(() => scheduler.stop())
   const notifications = openNotifications(options, { db, clock, secret: keySecret, log, metrics })
   closers.push(() => notifications.stop())
+  const organizations = createOrganizationsContext(options, { billing, keySecret })
+  const identity = openIdentity(options.identity ?? {}, { connectionString, keys: verifier, organizations, log })
+  closers.push(() => identity.close())
   return {
     db,
     catalogs,
@@ -132,11 +136,9 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     metering,
     usageApi: createUsageApi(usage),
     exports,
-    organizations: createOrganizationsContext(options, { billing, keySecret }),
-    async authenticate(request) {
-      const key = keyOfRequest(request.headers)
-      return key === null ? null : verifier.verify(key)
-    },
+    organizations,
+    authenticate: identity.authenticate,
+    identity: identity.context,
   }
 }
 
@@ -186,6 +188,7 @@ function createOrganizationsContext(
     clock,
     keySecret,
     tenantPrefix: options.tenantPrefix ?? 'org_',
+    publicUrl: options.publicUrl,
     onCreated: (tx, { organizationId, now }) => {
       const { catalog, version } = catalogs.current
       return insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })

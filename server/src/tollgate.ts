@@ -6,6 +6,7 @@ import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
+import type { Connection } from './http/client-address.ts'
 import { registerEventRoutes } from './events/routes.ts'
 import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
@@ -24,7 +25,11 @@ import { createHotPath } from './metering/hot-path.ts'
 import { describeBalanceCheck } from './metering/jobs.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
+import { AUTH_PATH } from './identity/better-auth.ts'
+import { registerIdentityRoutes } from './identity/routes.ts'
+import { registerMemberRoutes } from './organizations/member-routes.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
+import { registerWorkspaceRoutes } from './organizations/workspace-routes.ts'
 import { registerBillingRoutes } from './billing.ts'
 import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { openServices, type Services } from './services.ts'
@@ -36,8 +41,11 @@ export const VERSION = '0.1.0'
 
 /** The server without its own listener: to be mounted in any host, or served by `main.ts`. */
 export type Tollgate = {
-  /** Answers a request of any route. 503 before `start` and after `stop`. */
-  fetch(this: void, request: Request): Promise<Response>
+  /**
+   * Answers a request of any route. 503 before `start` and after `stop`. `connection` (the second argument of a handler of
+   * @hono/node-server) says from where the request comes; without it, limits of sign-ins count all callers as one.
+   */
+  fetch(this: void, request: Request, connection?: Connection): Promise<Response>
   /**
    * Answers the routes of use that are called all the time, on a `node:http` server, before `fetch` is asked; false for
    * every other request. Leaving it out changes nothing but the speed.
@@ -66,8 +74,8 @@ export function createTollgate(options: TollgateOptions): Tollgate {
   let stopping = false
 
   return {
-    async fetch(request) {
-      return running === null ? refuse(stopping) : running.app.fetch(request)
+    async fetch(request, connection) {
+      return running === null ? refuse(stopping) : running.app.fetch(request, connection)
     },
     preHandler: (request, response) => running?.hotPath(request, response) ?? false,
     get api() {
@@ -113,6 +121,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
     log,
     authenticate: services.authenticate,
     onAnswered,
+    openPrefix: `${AUTH_PATH}/`,
     register: [
       (app) => registerHealthRoutes(app, readinessChecks(services), isStopping),
       (app) => registerMetricsRoute(app, metrics),
@@ -121,6 +130,9 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       registerErrorsPage,
       registerLandingPages,
       (app) => registerOrganizationRoutes(app, services.organizations),
+      (app) => registerMemberRoutes(app, services.organizations),
+      (app) => registerWorkspaceRoutes(app, services.organizations),
+      (app) => registerIdentityRoutes(app, services.identity),
       (app) => registerAuditRoutes(app, services),
       (app) => registerMailRoutes(app, services.billing),
       (app) =>

@@ -175,6 +175,7 @@ function organizationsOf({ db, clock, catalogs }: BillingContext): Organizations
     clock,
     keySecret: 'a secret of thirty-two characters',
     tenantPrefix: 'Jeturing_',
+    publicUrl: 'http://localhost:3000',
     onCreated: (tx, { organizationId, now }) =>
       insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now }),
     attachTestClock: null,

@@ -45,7 +45,8 @@ export async function makeApiKey(
   return { key, row }
 }
 
-function digestOf(secret: string, key: string): Buffer {
+/** What is stored of a key or token, and finds it again. */
+export function digestOf(secret: string, key: string): Buffer {
   return createHmac('sha256', secret).update(key).digest()
 }
 

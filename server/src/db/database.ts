@@ -46,6 +46,18 @@ const types = {
 
 /** Opens a pool. Connections are made when first needed, so this succeeds while PostgreSQL is away. */
 export function openDatabase(options: DatabaseOptions): Db {
+  const pool = openPool(options)
+  return {
+    query: pool.query.bind(pool),
+    transaction: (work) => lend(pool, (client) => runTransaction(client, work)),
+    session: (work) =>
+      lend(pool, (client) => work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner) })),
+    close: () => pool.end(),
+  }
+}
+
+/** A bare pool, for a library that brings its own statements. */
+export function openPool(options: DatabaseOptions): Pool {
   const pool = new pg.Pool({
     connectionString: options.connectionString,
     max: options.poolSize ?? 20,
@@ -57,13 +69,7 @@ export function openDatabase(options: DatabaseOptions): Db {
     types,
   })
   pool.on('error', (error) => options.onError?.(error))
-  return {
-    query: pool.query.bind(pool),
-    transaction: (work) => lend(pool, (client) => runTransaction(client, work)),
-    session: (work) =>
-      lend(pool, (client) => work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner) })),
-    close: () => pool.end(),
-  }
+  return pool
 }
 
 /** A connection on which a rollback failed: it is thrown away instead of being lent again. */

@@ -23,6 +23,8 @@ export type AppOptions = {
   readonly onAnswered?: (answered: { method: string; route: string; status: number; seconds: number }) => void
   /** The domains' routes, in order. */
   readonly register: readonly ((app: App) => void)[]
+  /** Under it, what is no route of ours is answered by somebody who finds out who calls (better-auth). */
+  readonly openPrefix?: string
 }
 
 /** The largest body of a request, in bytes: a batch of 1,000 items with properties fits well. */
@@ -40,10 +42,13 @@ export function createApp(options: AppOptions): App {
   })
   const { onAnswered } = options
   const openPaths = new Set<string>()
+  const closedPaths = new Set<string>()
   /** Who is calling. Under /api that has to be somebody, before anything is said about the request itself. */
   async function admit(request: Request, path: string): Promise<Principal | null> {
     // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
     if (!path.startsWith('/api/') || openPaths.has(path)) return null
+    const { openPrefix } = options
+    if (openPrefix !== undefined && path.startsWith(openPrefix) && !closedPaths.has(path)) return null
     return requireCaller(await options.authenticate(request))
   }
   if (onAnswered) {
@@ -78,15 +83,13 @@ export function createApp(options: AppOptions): App {
     return context.json(problem.body, 404, problem.headers)
   })
   for (const register of options.register) register(app)
-  for (const path of openPathsOf(app)) openPaths.add(path)
+  for (const definition of app.openAPIRegistry.definitions) {
+    if (definition.type !== 'route') continue
+    // Routes that say that they need nobody: webhooks, which are signed, and signing in.
+    const paths = definition.route.security?.length === 0 ? openPaths : closedPaths
+    paths.add(definition.route.path)
+  }
   return app
-}
-
-/** The paths whose routes say that they need no key: webhooks, which are signed. */
-function openPathsOf(app: App): readonly string[] {
-  return app.openAPIRegistry.definitions.flatMap((definition) =>
-    definition.type === 'route' && definition.route.security?.length === 0 ? [definition.route.path] : [],
-  )
 }
 
 /** The caller's request id where it is one, else a new one. */

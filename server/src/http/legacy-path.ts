@@ -6,7 +6,11 @@ const LEGACY = '/api/'
  * Given to Hono as `getPath`, so both paths reach one handler at no further cost.
  */
 export function routedPath(request: Request): string {
-  const { url } = request
+  return routedPathOf(request.url)
+}
+
+/** The same for an address. */
+export function routedPathOf(url: string): string {
   const start = url.indexOf('/', url.indexOf(':') + 4)
   if (start === -1) return '/'
   const end = url.slice(start).search(/[?#]/)

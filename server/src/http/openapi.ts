@@ -50,14 +50,15 @@ export function buildOpenApiDocument(app: App, info: { readonly version: string;
         description: 'A problem.',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       }
-      operation.security ??= [{ bearer: [] }, { apiKey: [] }]
+      operation.security ??= [{ bearer: [] }, { apiKey: [] }, { session: [] }]
     }
   }
   const components = (document.components ??= {})
   components.schemas = { ...components.schemas, Problem: PROBLEM }
   components.securitySchemes = {
-    bearer: { type: 'http', scheme: 'bearer', description: 'An API key.' },
+    bearer: { type: 'http', scheme: 'bearer', description: 'An API key, or the access token of a session.' },
     apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+    session: { type: 'apiKey', in: 'cookie', name: 'session_token' },
   }
   return document
 }

@@ -102,7 +102,7 @@ describe('the reference', () => {
     }
     expect(document.openapi).toBe('3.1.0')
     const operation = document.paths['/api/v1/things/{id}']!.get
-    expect(operation.security).toHaveLength(2)
+    expect(operation.security).toHaveLength(3)
     expect(Object.keys(operation.responses)).toEqual(['200', 'default'])
     expect(document.components.schemas).toHaveProperty('Problem')
   })

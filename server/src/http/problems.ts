@@ -21,6 +21,11 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   nothing_to_change: { status: 409, title: 'Nothing would change' },
   reservation_closed: { status: 409, title: 'The reservation is settled, released or expired' },
   test_clock_missing: { status: 409, title: 'The organization does not live on a test clock' },
+  last_owner: { status: 409, title: 'An organization keeps an owner' },
+  invitation_closed: { status: 409, title: 'The invitation is not open any more' },
+  wrong_credentials: { status: 401, title: 'The sign-in is refused' },
+  email_not_verified: { status: 403, title: 'The e-mail address is not verified' },
+  too_many_attempts: { status: 429, title: 'Too many attempts', retryAfterSeconds: 10 },
   payment_failed: { status: 402, title: 'The payment failed' },
   payment_method_missing: { status: 402, title: 'There is no payment method' },
   payload_too_large: { status: 413, title: 'The request is too large' },
@@ -43,11 +48,13 @@ export function problemOf(
   requestId: string,
 ): { status: number; headers: Record<string, string>; body: Record<string, unknown> } {
   const kind = PROBLEMS[error.code]
+  const told = error.details['retry_after_seconds']
+  const retryAfter = typeof told === 'number' ? told : kind.retryAfterSeconds
   return {
     status: kind.status,
     headers: {
       'content-type': 'application/problem+json',
-      ...(kind.retryAfterSeconds === undefined ? {} : { 'retry-after': String(kind.retryAfterSeconds) }),
+      ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
     },
     body: {
       type: `${ERRORS_PAGE}#${error.code}`,

@@ -1,6 +1,6 @@
-/** What never reaches a log, wherever it stands: our keys, Stripe's keys, secrets and client secrets, passwords in addresses. */
+/** What never reaches a log, wherever it stands: our keys and tokens, Stripe's keys, secrets and client secrets, passwords in addresses. */
 const SECRETS = [
-  /\btg_[0-9A-Za-z]{43}\b/g,
+  /\btg[ci]?_[0-9A-Za-z]{43}\b/g,
   /\b(?:sk|rk)_(?:test|live)_\w+/g,
   /\bwhsec_\w+/g,
   /\b(?:pi|seti|cs)_\w+_secret_\w+/g,

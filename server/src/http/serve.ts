@@ -2,12 +2,13 @@ import { getRequestListener } from '@hono/node-server'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Server as NetServer } from 'node:net'
 import { StartError } from '../start-error.ts'
+import type { Connection } from './client-address.ts'
 
 /** Looks at a request before the app does; true when it answers it itself (hot routes on a leaner path). */
 export type PreHandler = (request: IncomingMessage, response: ServerResponse) => boolean
 
 export type ServeOptions = {
-  readonly fetch: (request: Request) => Response | Promise<Response>
+  readonly fetch: (request: Request, connection: Connection) => Response | Promise<Response>
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number

@@ -6,6 +6,11 @@ type Branded<Name extends string> = string & { readonly [brand]: Name }
 
 export type OrganizationId = Branded<'organization'>
 export type ApiKeyId = Branded<'api-key'>
+export type UserId = Branded<'user'>
+export type SessionId = Branded<'session'>
+export type InvitationId = Branded<'invitation'>
+export type WorkspaceId = Branded<'workspace'>
+export type CustomerTokenId = Branded<'customer-token'>
 export type GrantId = Branded<'grant'>
 export type ReservationId = Branded<'reservation'>
 export type UsageEventId = Branded<'usage-event'>

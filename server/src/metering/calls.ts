@@ -18,7 +18,7 @@ export function requireWriter(principal: Principal | null): Principal {
 
 /** Whoever may record may also ask. */
 export function requireAsker(principal: Principal | null): Principal {
-  const mayWrite = principal?.kind === 'api_key' && principal.scopes.includes('write')
+  const mayWrite = principal !== null && principal.kind !== 'operator' && principal.scopes.includes('write')
   return requireScope(principal, mayWrite ? 'write' : 'read')
 }
 

@@ -19,6 +19,8 @@ export type OrganizationsContext = {
   readonly onCreated: (tx: Transaction, created: { organizationId: OrganizationId; now: Instant }) => Promise<void>
   /** Puts an organization onto a test clock of its own, unless it is on one; null when there is no Stripe to make one. */
   readonly attachTestClock: ((organizationId: OrganizationId) => Promise<void>) | null
+  /** By which browsers reach this server: links in mails begin with it. */
+  readonly publicUrl: string
 }
 
 /** Who asks, for the audit log. */
@@ -62,7 +64,8 @@ export async function createOrganization(
   return { organization: await readOrganization(context.db, id), created }
 }
 
-async function insertWithAccount(
+/** An organization with its account, within a transaction; answers false when the id is taken. */
+export async function insertWithAccount(
   tx: Transaction,
   context: OrganizationsContext,
   input: OrganizationInput & { readonly id: OrganizationId },

@@ -28,6 +28,7 @@ beforeAll(() => {
           db: database.db,
           clock,
           tenantPrefix: 'Jeturing_',
+          publicUrl: 'http://localhost:3000',
           keySecret: 'a secret of thirty-two characters',
           onCreated: async (tx, created) => {
             await tx.query('insert into settings (name, value) values ($1, $2)', [created.organizationId, 'opened'])

@@ -1,18 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import type { Context } from 'hono'
-import { actorOf, organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
+import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
-import type { App, AppEnv } from '../http/app.ts'
+import type { App } from '../http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
-import {
-  createKey,
-  createOrganization,
-  listKeys,
-  readOrganization,
-  revokeKey,
-  type Asker,
-  type OrganizationsContext,
-} from './actions.ts'
+import { asker } from './asker-routes.ts'
+import { createKey, createOrganization, listKeys, readOrganization, revokeKey, type OrganizationsContext } from './actions.ts'
 import { listOrganizations, type Organization } from './store.ts'
 
 const idSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits and . _ : - are expected, at most 100')
@@ -152,7 +144,7 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     const principal = requireOperator(c.get('principal'))
     const { id, name, email, test_clock: testClock, time_zone: timeZone } = c.req.valid('json')
     const input = { id, name, email, testClock, timeZone }
-    const { organization, created } = await createOrganization(context, input, askerOf(c, principal))
+    const { organization, created } = await createOrganization(context, input, asker(c, principal))
     return c.json(showOrganization(organization), created ? 201 : 200)
   })
 
@@ -182,7 +174,7 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
       scopes: [...new Set(scopes)],
       expiresAt: expiresAt === null || expiresAt === undefined ? null : new Date(expiresAt),
     }
-    const made = await createKey(context, input, askerOf(c, principal))
+    const made = await createKey(context, input, asker(c, principal))
     return c.json({ ...showKey(made), key: made.key }, 201)
   })
 
@@ -196,13 +188,9 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     const principal = requireScope(c.get('principal'), 'admin')
     const { id, key_id: keyId } = c.req.valid('param')
     const key = { organizationId: organizationFor(principal, id), id: keyId as ApiKeyId }
-    await revokeKey(context, key, askerOf(c, principal))
+    await revokeKey(context, key, asker(c, principal))
     return c.body(null, 204)
   })
-}
-
-function askerOf(c: Context<AppEnv>, principal: Principal): Asker {
-  return { actor: actorOf(principal), requestId: c.get('requestId') }
 }
 
 function showOrganization(organization: Organization) {

@@ -1,0 +1,87 @@
+import type { Context } from 'hono'
+import type { AppEnv } from '../http/app.ts'
+import { DomainError } from '../lib/errors.ts'
+import { AUTH_PATH, CLIENT_ADDRESS_HEADER, type BetterAuth } from './better-auth.ts'
+
+export type ForwardContext = {
+  readonly betterAuth: BetterAuth
+  readonly publicUrl: string
+  /** The address of who calls; null when it cannot be known. */
+  readonly clientAddressOf: (c: Context<AppEnv>) => string | null
+}
+
+/** Of what arrives, these are about its own body and connection. */
+const NOT_FORWARDED = ['content-length', 'transfer-encoding', 'connection', 'host', CLIENT_ADDRESS_HEADER]
+
+/**
+ * Asks better-auth as the caller would, by a request: so its limits of attempts, its checks of origins and its cookies apply
+ * to our routes as to its own. A call of its API in the process would leave them out.
+ */
+export function forward(
+  context: ForwardContext,
+  c: Context<AppEnv>,
+  call: { readonly method: 'GET' | 'POST'; readonly path: string; readonly body?: Record<string, unknown> },
+): Promise<Response> {
+  const headers = forwardedHeaders(context, c)
+  if (call.body !== undefined) headers.set('content-type', 'application/json')
+  const init = { method: call.method, headers, body: call.body === undefined ? null : JSON.stringify(call.body) }
+  return context.betterAuth.handler(new Request(`${context.publicUrl}${AUTH_PATH}${call.path}`, init))
+}
+
+/** A request to one of better-auth's own routes, as it came. */
+export async function forwardAsIs(context: ForwardContext, c: Context<AppEnv>): Promise<Response> {
+  const { raw } = c.req
+  const query = raw.url.indexOf('?')
+  const body = raw.method === 'GET' || raw.method === 'HEAD' ? null : await raw.arrayBuffer()
+  const url = `${context.publicUrl}${c.req.path}${query === -1 ? '' : raw.url.slice(query)}`
+  return context.betterAuth.handler(new Request(url, { method: raw.method, headers: forwardedHeaders(context, c), body }))
+}
+
+function forwardedHeaders({ clientAddressOf }: ForwardContext, c: Context<AppEnv>): Headers {
+  const headers = new Headers(c.req.raw.headers)
+  for (const name of NOT_FORWARDED) headers.delete(name)
+  const address = clientAddressOf(c)
+  if (address !== null) headers.set(CLIENT_ADDRESS_HEADER, address)
+  return headers
+}
+
+/** Hands on the cookies that better-auth sets. */
+export function passCookies(from: Response, c: Context<AppEnv>): void {
+  for (const cookie of from.headers.getSetCookie()) c.header('set-cookie', cookie, { append: true })
+}
+
+/** The body of a good answer. @throws DomainError for any other */
+export async function bodyOf<Body>(response: Response): Promise<Body> {
+  const body: unknown = await response.json().catch(() => null)
+  if (response.ok) return body as Body
+  throw errorOf(response, body ?? {})
+}
+
+function errorOf(
+  response: Response,
+  { code = '', message = 'The request was refused.' }: { code?: string; message?: string },
+): Error {
+  const sentence = /[.!?]$/.test(message) ? message : `${message}.`
+  switch (response.status) {
+    case 429: {
+      const seconds = Number(response.headers.get('x-retry-after') ?? 10)
+      return new DomainError('too_many_attempts', `Too many attempts. Try again in ${seconds} s.`, {
+        retry_after_seconds: seconds,
+      })
+    }
+    case 401:
+      return new DomainError('wrong_credentials', sentence)
+    case 403:
+      return new DomainError(code === 'EMAIL_NOT_VERIFIED' ? 'email_not_verified' : 'forbidden', sentence)
+    case 404:
+      return new DomainError('not_found', sentence)
+    case 422:
+      return code.startsWith('USER_ALREADY_EXISTS')
+        ? new DomainError('conflict', 'There is a user with this address already.', { field: 'email' })
+        : new DomainError('invalid_request', sentence)
+    default:
+      return response.status < 500
+        ? new DomainError('invalid_request', sentence)
+        : new Error(`better-auth answered ${response.status}`)
+  }
+}

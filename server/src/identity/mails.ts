@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto'
+import { html } from 'hono/html'
+import type { Db } from '../db/database.ts'
+import type { Clock } from '../lib/clock.ts'
+import { queueMails } from '../mail/actions.ts'
+
+type Addressee = { readonly email: string; readonly name: string }
+
+/** The mails that go to a person as such; each carries a token, which is blanked where it is kept once it is sent. */
+export type MailTexts = {
+  resetPassword(user: Addressee, token: string): Promise<void>
+  verifyEmail(user: Addressee, link: { readonly url: string; readonly token: string }): Promise<void>
+}
+
+export type MailTextsOptions = {
+  readonly db: Db
+  readonly clock: Clock
+  readonly publicUrl: string
+}
+
+export function createMailTexts({ db, clock, publicUrl }: MailTextsOptions): MailTexts {
+  async function queue(kind: string, user: Addressee, mail: { token: string; subject: string; sentence: string; link: string }) {
+    const { token, subject, sentence, link } = mail
+    // The token makes the mail one; its digest, as the key is kept.
+    const key = `${kind}:${createHash('sha256').update(token).digest('hex').slice(0, 32)}`
+    const text = `Hello ${user.name},\n\n${sentence}\n\n${link}\n\nIf this was not you, do nothing.\n`
+    const page = await html`<p>Hello ${user.name},</p>
+      <p>${sentence}</p>
+      <p><a href="${link}">${subject}</a></p>
+      <p>If this was not you, do nothing.</p>`
+    const stored = {
+      key,
+      organizationId: null,
+      kind,
+      to: user.email,
+      subject,
+      text,
+      html: page.toString(),
+      secret: true,
+    } as const
+    await queueMails(db, [stored], clock.now())
+  }
+  return {
+    resetPassword: (user, token) =>
+      queue('password_reset', user, {
+        token,
+        subject: 'Set a new password',
+        sentence: 'A new password was asked for. This link sets one, within an hour:',
+        // After #, so that it is in no server's log.
+        link: `${publicUrl}/account/password#token=${token}`,
+      }),
+    verifyEmail: (user, { url, token }) =>
+      queue('email_verification', user, {
+        token,
+        subject: 'Confirm your address',
+        sentence: 'This link confirms that the address is yours, within an hour:',
+        link: url,
+      }),
+  }
+}

@@ -1,0 +1,198 @@
+import { describe, expect, it } from 'vitest'
+import { OPERATOR_KEY, PASSWORD, testIdentity } from '../../test/identity.ts'
+import { ManualClock, type Clock } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
+
+const clock = new ManualClock(new Date('2026-03-01T00:00:00Z'))
+/** No two things happen at one time, so that what is listed by time has an order. */
+const ticking: Clock = {
+  now() {
+    clock.advance(1)
+    return clock.now()
+  },
+}
+const identity = testIdentity({ clock: ticking })
+
+const membersOf = (id: string): string => `/api/v1/organizations/${id}/members`
+const invitationsOf = (id: string): string => `/api/v1/organizations/${id}/invitations`
+
+async function tokenTo(email: string): Promise<string> {
+  return /#token=(\S+)/.exec(await identity.mailTo(email, 'invitation'))![1]!
+}
+
+/** An organization with an owner, and a member of a role who joined by an invitation. */
+async function team(name: string, role: 'owner' | 'admin' | 'member') {
+  const owner = await identity.signUp(`owner-${name}@example.com`)
+  const email = `joined-${name}@example.com`
+  await owner.browser.call('POST', invitationsOf(owner.organizationId), { email, role })
+  const joined = await identity.signUp(email, { invitation_token: await tokenTo(email) })
+  return { owner, joined, id: owner.organizationId }
+}
+
+describe('an invitation', () => {
+  it('makes a member of who signs up with it, without an organization of their own', async () => {
+    const { owner, joined, id } = await team('new', 'member')
+    expect(joined.organizationId).toBe(id)
+    const me = await joined.browser.call('GET', '/api/v1/auth/me')
+    expect(me.body).toMatchObject({
+      scopes: ['read', 'write'],
+      organizations: [{ organization_id: id, role: 'member' }],
+      user: { email_verified: true },
+    })
+    expect((await owner.browser.call('GET', invitationsOf(id))).body).toMatchObject({ invitations: [{ state: 'accepted' }] })
+    expect((await owner.browser.call('GET', membersOf(id))).body).toMatchObject({
+      members: [{ role: 'owner' }, { role: 'member' }],
+    })
+  })
+
+  it('is accepted by who is signed in under its address, and by nobody else', async () => {
+    const owner = await identity.signUp('inviting@example.com')
+    const guest = await identity.signUp('guest@example.com')
+    const thief = await identity.signUp('thief@example.com')
+    await owner.browser.call('POST', invitationsOf(owner.organizationId), { email: 'Guest@example.com', role: 'admin' })
+    const token = await tokenTo('guest@example.com')
+    expect((await thief.browser.call('POST', '/api/v1/auth/invitations/accept', { token })).status).toBe(403)
+    expect((await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })).body).toMatchObject({
+      organization_id: owner.organizationId,
+      organizations: [{ organization_id: guest.organizationId }, { organization_id: owner.organizationId, role: 'admin' }],
+    })
+    const again = await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+    expect([again.status, again.body['code']]).toEqual([409, 'invitation_closed'])
+    expect((await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token: 'tgi_none' })).status).toBe(404)
+  })
+
+  it('ends when it is revoked, replaced or seven days old', async () => {
+    const owner = await identity.signUp('ending@example.com')
+    const path = invitationsOf(owner.organizationId)
+    const email = 'late@example.com'
+    const late = await identity.signUp(email)
+    const accept = async (token: string) => (await late.browser.call('POST', '/api/v1/auth/invitations/accept', { token })).status
+    await owner.browser.call('POST', path, { email })
+    const replaced = await tokenTo(email)
+    const second = await owner.browser.call('POST', path, { email })
+    const revoked = await tokenTo(email)
+    expect(await accept(replaced)).toBe(409)
+    expect((await owner.browser.call('DELETE', `${path}/${String(second.body['id'])}`)).status).toBe(204)
+    expect((await owner.browser.call('DELETE', `${path}/${String(second.body['id'])}`)).status).toBe(404)
+    expect(await accept(revoked)).toBe(409)
+    await owner.browser.call('POST', path, { email })
+    const expired = await tokenTo(email)
+    clock.advance(7 * DAY_MS)
+    expect(await accept(expired)).toBe(409)
+    expect((await owner.browser.call('GET', path)).body).toMatchObject({
+      invitations: [{ state: 'expired' }, { state: 'revoked' }, { state: 'revoked' }],
+    })
+  })
+
+  it('keeps its token out of every answer and table', async () => {
+    const owner = await identity.signUp('secretive@example.com')
+    const made = await owner.browser.call('POST', invitationsOf(owner.organizationId), { email: 'quiet@example.com' })
+    const token = await tokenTo('quiet@example.com')
+    expect(JSON.stringify(made.body)).not.toContain('tgi_')
+    const { rows } = await identity.database.db.query('select * from organization_invitations')
+    expect(JSON.stringify(rows)).not.toContain(token)
+  })
+})
+
+describe('members', () => {
+  it('that are removed are signed out of the organization at once', async () => {
+    const { owner, joined, id } = await team('removed', 'admin')
+    expect((await joined.browser.call('GET', membersOf(id))).status).toBe(200)
+    expect((await owner.browser.call('DELETE', `${membersOf(id)}/${joined.userId}`)).status).toBe(204)
+    expect((await joined.browser.call('GET', membersOf(id))).status).toBe(401)
+    const back = await identity.open().call('POST', '/api/v1/auth/sign-in', {
+      email: 'joined-removed@example.com',
+      password: PASSWORD,
+    })
+    expect(back.body).toMatchObject({ caller: { organizations: [{ role: 'owner' }] } })
+    expect(JSON.stringify(back.body)).not.toContain(id)
+  })
+
+  it('that are removed keep the sessions that act elsewhere, without a way back', async () => {
+    const { owner, joined, id } = await team('elsewhere', 'admin')
+    const other = await identity.signUp('other-owner@example.com')
+    await other.browser.call('POST', invitationsOf(other.organizationId), { email: 'joined-elsewhere@example.com' })
+    const token = await tokenTo('joined-elsewhere@example.com')
+    await joined.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+    await owner.browser.call('DELETE', `${membersOf(id)}/${joined.userId}`)
+    expect((await joined.browser.call('GET', membersOf(other.organizationId))).status).toBe(200)
+    expect((await joined.browser.call('GET', membersOf(id))).status).toBe(404)
+  })
+
+  it('keep an owner: the last one neither leaves nor steps down, also when two try at once', async () => {
+    const { owner, joined, id } = await team('last', 'owner')
+    const stepDown = (who: typeof owner) => who.browser.call('PATCH', `${membersOf(id)}/${who.userId}`, { role: 'member' })
+    const answers = await Promise.all([stepDown(owner), stepDown(joined)])
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 409]))
+    const left = answers[0].status === 409 ? owner : joined
+    const leaving = await left.browser.call('DELETE', `${membersOf(id)}/${left.userId}`)
+    expect([leaving.status, leaving.body['code']]).toEqual([409, 'last_owner'])
+  })
+
+  it('of the role admin manage members, but neither make nor unmake owners', async () => {
+    const { owner, joined, id } = await team('admin', 'admin')
+    const byAdmin = (userId: string, role: string) => joined.browser.call('PATCH', `${membersOf(id)}/${userId}`, { role })
+    expect((await byAdmin(owner.userId, 'member')).status).toBe(403)
+    expect((await byAdmin(joined.userId, 'owner')).status).toBe(403)
+    expect((await joined.browser.call('POST', invitationsOf(id), { email: 'x@example.com', role: 'owner' })).status).toBe(403)
+    expect((await joined.browser.call('DELETE', `${membersOf(id)}/${owner.userId}`)).status).toBe(403)
+    expect((await byAdmin(joined.userId, 'member')).status).toBe(200)
+    expect((await byAdmin(joined.userId, 'admin')).status).toBe(403)
+  })
+
+  it('act in the organization that a request names, with the scopes that they have there', async () => {
+    const { joined, id } = await team('several', 'member')
+    await identity.database.db.query('update user_sessions set active_organization_id = null where user_id = $1', [joined.userId])
+    const own = (await identity.as(OPERATOR_KEY, 'POST', '/api/v1/organizations', { name: 'Own', email: 'own@example.com' })).body
+    const ownId = String(own['id'])
+    await identity.database.db.query(`insert into organization_members values ($1, $2, 'owner', now())`, [ownId, joined.userId])
+    const { browser } = joined
+    const inOwn = { 'x-organization-id': ownId }
+    expect((await browser.call('GET', '/api/v1/auth/me', undefined, inOwn)).body).toMatchObject({ organization_id: ownId })
+    expect((await browser.call('GET', '/api/v1/usage', undefined, inOwn)).body).toMatchObject({ customer_id: ownId })
+    expect((await browser.call('GET', `/api/v1/usage?organization_id=${ownId}`)).body).toMatchObject({ customer_id: ownId })
+    expect((await browser.call('GET', '/api/v1/usage')).body).toMatchObject({ customer_id: id })
+    // An owner here does not invite there.
+    expect((await browser.call('POST', invitationsOf(id), { email: 'x@example.com' }, inOwn)).status).toBe(403)
+    expect((await browser.call('GET', '/api/v1/usage', undefined, { 'x-organization-id': 'foreign' })).status).toBe(404)
+    await browser.call('POST', '/api/v1/auth/active-organization', { organization_id: ownId })
+    expect((await browser.call('GET', '/api/v1/usage')).body).toMatchObject({ customer_id: ownId })
+    expect((await browser.call('POST', '/api/v1/auth/active-organization', { organization_id: 'foreign' })).status).toBe(404)
+  })
+
+  it('are written into the audit log with who changed them', async () => {
+    const { owner, joined, id } = await team('audited', 'member')
+    await owner.browser.call('PATCH', `${membersOf(id)}/${joined.userId}`, { role: 'admin' })
+    await owner.browser.call('DELETE', `${membersOf(id)}/${joined.userId}`)
+    const log = await identity.as(OPERATOR_KEY, 'GET', `/api/v1/audit-log?organization_id=${id}`)
+    expect(log.body).toMatchObject({
+      entries: [
+        { action: 'member.removed', actor: `user:${owner.userId}`, target: joined.userId },
+        { action: 'member.role_changed', before: { role: 'member' }, after: { role: 'admin' } },
+        { action: 'member.joined', actor: `user:${joined.userId}` },
+        { action: 'invitation.created' },
+        { action: 'organization.created', actor: `user:${owner.userId}` },
+      ],
+    })
+  })
+})
+
+describe('workspaces', () => {
+  it('are made, renamed and archived by admins, and read by members', async () => {
+    const { owner, joined, id } = await team('workspaces', 'member')
+    const path = `/api/v1/organizations/${id}/workspaces`
+    const made = await owner.browser.call('POST', path, { name: 'Research' })
+    expect(made.status).toBe(201)
+    expect((await joined.browser.call('POST', path, { name: 'Mine' })).status).toBe(403)
+    expect((await owner.browser.call('POST', path, { name: 'RESEARCH' })).status).toBe(409)
+    const one = `${path}/${String(made.body['id'])}`
+    expect((await owner.browser.call('PATCH', one, { archived: true })).body['archived_at']).not.toBeNull()
+    const second = await owner.browser.call('POST', path, { name: 'Research' })
+    expect(second.status).toBe(201)
+    expect((await owner.browser.call('PATCH', one, { archived: false })).status).toBe(409)
+    expect((await owner.browser.call('PATCH', one, { archived: false, name: 'Old research' })).status).toBe(200)
+    expect((await joined.browser.call('GET', path)).body).toMatchObject({
+      workspaces: [{ name: 'Old research', archived_at: null }, { name: 'Research' }],
+    })
+  })
+})
