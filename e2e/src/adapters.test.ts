@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { createTollgateClient, type UsageClient } from '@tollgate/sdk'
-import { meterRoute as expressMeter } from '@tollgate/sdk/express'
-import { meterRoute as fastifyMeter } from '@tollgate/sdk/fastify'
-import { meterHandler } from '@tollgate/sdk/fetch'
-import { meterRoute as honoMeter } from '@tollgate/sdk/hono'
+import { meterRoute as expressMeter, requireStanding as expressGate } from '@tollgate/sdk/express'
+import { meterRoute as fastifyMeter, requireStanding as fastifyGate } from '@tollgate/sdk/fastify'
+import { meterHandler, requireStanding as fetchGate } from '@tollgate/sdk/fetch'
+import { meterRoute as honoMeter, requireStanding as honoGate } from '@tollgate/sdk/hono'
 import { serve } from '@hono/node-server'
 import express from 'express'
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -36,6 +36,7 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     })
     app.post('/work', metered, (c) => c.json({ done: true }))
     app.post('/fails', metered, (c) => c.json({ done: false }, 500))
+    app.post('/gated', honoGate({ client: (c) => clientOf(c.req.header('x-api-key')) }), (c) => c.json({ done: true }))
     const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
     return hostOf(server as Server)
   },
@@ -48,6 +49,8 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     })
     app.post('/work', metered, (_request, response) => void response.json({ done: true }))
     app.post('/fails', metered, (_request, response) => void response.status(500).json({ done: false }))
+    const gated = expressGate<express.Request, express.Response>({ client: (request) => clientOf(request.get('x-api-key')) })
+    app.post('/gated', gated, (_request, response) => void response.json({ done: true }))
     return hostOf(app.listen(0, '127.0.0.1'))
   },
   async fastify() {
@@ -59,6 +62,10 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     })
     app.post('/work', metered, async () => ({ done: true }))
     app.post('/fails', metered, async (_request, reply) => reply.code(500).send({ done: false }))
+    const gated = fastifyGate<FastifyRequest, FastifyReply>({
+      client: (request) => clientOf(request.headers['x-api-key'] as string | undefined),
+    })
+    app.post('/gated', gated, async () => ({ done: true }))
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     return { url, close: () => app.close() }
   },
@@ -76,6 +83,10 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     const app = new Hono()
     app.post('/work', (c) => metered(200)(c.req.raw))
     app.post('/fails', (c) => metered(500)(c.req.raw))
+    const gated = fetchGate({ client: (request) => clientOf(request.headers.get('x-api-key')) }, () =>
+      Response.json({ done: true }),
+    )
+    app.post('/gated', (c) => gated(c.req.raw))
     return hostOf(serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }) as Server)
   },
 }
@@ -108,11 +119,9 @@ beforeAll(async () => {
 })
 afterAll(() => tollgate.stop())
 
-async function operate(path: string, body: unknown): Promise<Record<string, unknown>> {
+async function operate(path: string, body: unknown, method: 'POST' | 'PATCH' = 'POST'): Promise<Record<string, unknown>> {
   const headers = { authorization: `Bearer ${OPERATOR_KEY}`, 'content-type': 'application/json' }
-  const response = await tollgate.fetch(
-    new Request(`http://in-process${path}`, { method: 'POST', headers, body: JSON.stringify(body) }),
-  )
+  const response = await tollgate.fetch(new Request(`http://in-process${path}`, { method, headers, body: JSON.stringify(body) }))
   return (await response.json()) as Record<string, unknown>
 }
 
@@ -139,6 +148,18 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
     expect(await client.usage()).toMatchObject({ credits_used: 3, quota_remaining: 97 })
     expect((await call('/fails', { 'x-api-key': key })).status).toBe(500)
     expect(await client.usage()).toMatchObject({ credits_used: 3, quota_remaining: 97 })
+  })
+
+  it('answers 402 where neither trial nor subscription permit it, and runs where they do (MR-13)', async () => {
+    const { id, key } = await createCustomer()
+    const refused = await call('/gated', { 'x-api-key': key })
+    const detail = "Workspace billing status 'none' does not permit ingestion."
+    expect([refused.status, await refused.json()]).toEqual([402, { detail }])
+    await operate(`/api/v1/admin/billing/${id}`, { billing_status: 'active' }, 'PATCH')
+    const allowed = await call('/gated', { 'x-api-key': key })
+    expect([allowed.status, await allowed.json()]).toEqual([200, { done: true }])
+    expect((await call('/gated', {})).status).toBe(401)
+    expect((await call('/gated', { 'x-api-key': 'tg_unknown' })).status).toBe(401)
   })
 
   it('answers 429 over quota with the body of EM-4 and the headers of EM-5, and 401 without a key', async () => {

@@ -23,6 +23,7 @@ function createPeer() {
     release: refuse,
     balances: refuse,
     usage: refuse,
+    gate: refuse,
   }
   return { client, batches, answerNext: () => open.shift()!() }
 }

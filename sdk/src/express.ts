@@ -1,6 +1,7 @@
+import { checkStanding } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED, type MeteredCall } from './metered-call.ts'
 import type { RefusalStatus } from './quota.ts'
-import type { QuantityInput, UsageClient } from './usage.ts'
+import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
 /** What is used of Express' response; any response of `node:http` with `status` and `json` will do. */
 type ExpressResponse = {
@@ -55,4 +56,21 @@ function finishBeforeEnd(
     return response
   }
   response.end = replaced
+}
+
+export type GatedExpressOptions<Request> = {
+  /** The client that acts for this call's organization; null answers 401. */
+  readonly client: (request: Request) => UsageClient | null
+  readonly call?: (request: Request) => GateInput
+}
+
+/** Lets an Express route run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
+export function requireStanding<Request, Response extends ExpressResponse>({ client, call }: GatedExpressOptions<Request>) {
+  return async (request: Request, response: Response, next: (error?: unknown) => void): Promise<void> => {
+    const refusal = await checkStanding(client(request), call?.(request) ?? {})
+    if (refusal === null) return next()
+    for (const [name, value] of Object.entries(refusal.headers)) response.setHeader(name, value)
+    response.status(refusal.status).json(refusal.body)
+    return undefined
+  }
 }

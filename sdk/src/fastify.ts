@@ -1,6 +1,7 @@
+import { checkStanding } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED, type MeteredCall } from './metered-call.ts'
 import type { RefusalStatus } from './quota.ts'
-import type { QuantityInput, UsageClient } from './usage.ts'
+import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
 /** What is used of Fastify's reply. */
 type FastifyReply = {
@@ -44,6 +45,24 @@ export function meterRoute<Request extends object, Reply extends FastifyReply>(o
         await call.finish({ ok, quantity: ok ? options.settleQuantity?.(request, reply) : undefined })
       }
       return payload
+    },
+  }
+}
+
+export type GatedFastifyOptions<Request> = {
+  /** The client that acts for this call's organization; null answers 401. */
+  readonly client: (request: Request) => UsageClient | null
+  readonly call?: (request: Request) => GateInput
+}
+
+/** The hook that lets a Fastify route run only where trial or subscription permit it (see `checkStanding`); spread it as `meterRoute`. */
+export function requireStanding<Request, Reply extends FastifyReply>({ client, call }: GatedFastifyOptions<Request>) {
+  return {
+    async preHandler(request: Request, reply: Reply): Promise<unknown> {
+      const refusal = await checkStanding(client(request), call?.(request) ?? {})
+      if (refusal === null) return undefined
+      reply.headers({ ...refusal.headers })
+      return reply.code(refusal.status).send(refusal.body)
     },
   }
 }

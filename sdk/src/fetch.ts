@@ -1,6 +1,7 @@
+import { checkStanding } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
 import type { RefusalStatus } from './quota.ts'
-import type { QuantityInput, UsageClient } from './usage.ts'
+import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
 export type MeteredHandlerOptions = {
   /** The client that acts for this call's organization; null answers 401. */
@@ -39,5 +40,23 @@ export function meterHandler<Rest extends unknown[]>(
     const headers = new Headers(response.headers)
     for (const [name, value] of Object.entries(call.headers)) headers.set(name, value)
     return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+  }
+}
+
+export type GatedHandlerOptions = {
+  /** The client that acts for this call's organization; null answers 401. */
+  readonly client: (request: Request) => UsageClient | null
+  readonly call?: (request: Request) => GateInput
+}
+
+/** Lets a handler of web-standard requests run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
+export function requireStanding<Rest extends unknown[]>(
+  { client, call }: GatedHandlerOptions,
+  handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  return async (request, ...rest) => {
+    const refusal = await checkStanding(client(request), call?.(request) ?? {})
+    if (refusal !== null) return Response.json(refusal.body, { status: refusal.status, headers: refusal.headers })
+    return handler(request, ...rest)
   }
 }

@@ -1,7 +1,8 @@
 import type { Context, MiddlewareHandler } from 'hono'
+import { checkStanding } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
 import type { RefusalStatus } from './quota.ts'
-import type { QuantityInput, UsageClient } from './usage.ts'
+import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
 export type MeteredRouteOptions = {
   /** The client that acts for this call's organization; null answers 401. */
@@ -28,6 +29,23 @@ export function meterRoute(options: MeteredRouteOptions): MiddlewareHandler {
     await next()
     const ok = context.res.ok && !context.error
     await call.finish({ ok, quantity: ok ? options.settleQuantity?.(context) : undefined })
+    return undefined
+  }
+}
+
+export type GatedRouteOptions = {
+  /** The client that acts for this call's organization; null answers 401. */
+  readonly client: (context: Context) => UsageClient | null
+  /** What the sentence and the server's log say of this call. */
+  readonly call?: (context: Context) => GateInput
+}
+
+/** Lets a Hono route run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
+export function requireStanding({ client, call }: GatedRouteOptions): MiddlewareHandler {
+  return async (context, next) => {
+    const refusal = await checkStanding(client(context), call?.(context) ?? {})
+    if (refusal !== null) return context.json(refusal.body, refusal.status, refusal.headers)
+    await next()
     return undefined
   }
 }

@@ -42,11 +42,17 @@ export async function beginMeteredCall(client: UsageClient, options: MeteredCall
 
 /** A wrong or revoked key, a scope that is missing and a server that is away are answered as such, not as a failure of the host. */
 function passOn(error: unknown): MeteredCall | null {
+  const passedOn = refusalOf(error)
+  return passedOn === null ? null : { ...passedOn, finish: async () => undefined }
+}
+
+/** A refusal of the server's own, as an answer of the host; null for what is the host's failure. */
+export function refusalOf(error: unknown): (Pick<MeteredCall, 'headers'> & { readonly refusal: CallRefusal }) | null {
   if (!(error instanceof TollgateError)) return null
   const { status, code, message } = error
   if (status !== 401 && status !== 403 && status !== 503) return null
   const headers = status === 503 ? { 'Retry-After': '1' } : {}
-  return { headers, refusal: { status, body: { error: code, message } }, finish: async () => undefined }
+  return { headers, refusal: { status, body: { error: code, message } } }
 }
 
 async function holdCost(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {

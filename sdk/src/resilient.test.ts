@@ -44,6 +44,7 @@ function createPeer(quota: number) {
     batch: refuse,
     balances: refuse,
     usage: refuse,
+    gate: refuse,
   }
   return { client, counted, setLine: (next: typeof line) => void (line = next) }
 }

@@ -70,6 +70,25 @@ export type BatchResult = UsageAnswer | { readonly allowed: false; readonly erro
 
 export type BatchItem = UsageInput & { readonly verb: 'check' | 'track' | 'consume' }
 
+/** What somebody wants to do that only trial and subscription permit (MR-13). */
+export type GateInput = {
+  /** In words, for the sentence; default `ingestion`. */
+  readonly activity?: string
+  /** For the log of the server: whose workspace it is, and who asked. */
+  readonly workspaceId?: string
+  readonly user?: string
+  /** Only for operators, who act for any organization. */
+  readonly organizationId?: string
+}
+
+export type GateAnswer = {
+  readonly allowed: boolean
+  readonly billing_status: string
+  /** Why not, fit to be answered with 402; null when allowed. */
+  readonly detail: string | null
+  readonly until: string | null
+}
+
 export type UsageClient = {
   /** Asks whether a use would be allowed; writes nothing. */
   check(input: UsageInput): Promise<UsageAnswer>
@@ -90,6 +109,8 @@ export type UsageClient = {
   release(reservationId: string, input?: { readonly organizationId?: string }): Promise<void>
   balances(): Promise<readonly BalanceAnswer[]>
   usage(): Promise<UsageSummary>
+  /** Asks whether trial or subscription permit an activity; a refusal is an answer, and is logged by the server. */
+  gate(input?: GateInput): Promise<GateAnswer>
 }
 
 /**
@@ -121,6 +142,13 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
       return answer.balances
     },
     usage: () => transport.get('/api/v1/usage'),
+    gate: (input = {}) =>
+      transport.post('/api/v1/billing/gate', {
+        activity: input.activity,
+        workspace_id: input.workspaceId,
+        user: input.user,
+        organization_id: input.organizationId,
+      }),
   }
 }
 

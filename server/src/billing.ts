@@ -3,6 +3,7 @@ import { registerAdminBillingRoutes } from './invoices/admin-routes.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
 import { registerSimulationRoutes } from './simulation/routes.ts'
+import { registerGateRoutes } from './standing/gate-routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
@@ -32,6 +33,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerSubscriptionRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
+  registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
   registerPlanMigrationRoutes(app, context)

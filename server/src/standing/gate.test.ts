@@ -1,0 +1,91 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+
+const billing = testBilling()
+const GATE = '/api/v1/billing/gate'
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+async function onClock(id: string, subscription: object): Promise<string> {
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  return id
+}
+
+const gate = async (id: string, body: object = {}) => (await billing.call(`${id}:read`, 'POST', GATE, body)).body
+const refused = (status: string) => ({
+  allowed: false,
+  billing_status: status,
+  detail: `Workspace billing status '${status}' does not permit ingestion.`,
+})
+
+async function advance(id: string, by: string): Promise<void> {
+  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
+}
+
+describe('MR-13 ingestion is permitted', () => {
+  test('in a trial until it ends, and then no more', async () => {
+    const id = await onClock('trial', { tier: 'pro' })
+    expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'trialing', detail: null })
+    await advance(id, '15d')
+    expect(await gate(id)).toMatchObject(refused('canceled'))
+  })
+
+  test('while the subscription is paid, renewals included', async () => {
+    const id = await onClock('payer', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
+    await advance(id, '40d')
+    expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
+  })
+
+  test('not after a payment has failed, and again when it is paid', async () => {
+    const id = await onClock('owing', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await advance(id, '32d')
+    // Grace lets metered use go on (EM-7); what is for those who pay stops.
+    expect(await gate(id)).toMatchObject(refused('past_due'))
+    const [open] = (await billing.call(id, 'GET', '/api/v1/billing/invoices?status=open')).body as unknown as { id: string }[]
+    const pay = `/api/v1/billing/invoices/${open!.id}/pay`
+    expect((await billing.call(id, 'POST', pay, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
+    expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
+  })
+
+  test('not without a subscription, and the log says who was blocked and why', async () => {
+    await billing.createOrganization('free_one')
+    expect(await gate('free_one', { workspace_id: 'ws_7', user: 'ada@example.com', activity: 'ingestion' })).toMatchObject(
+      refused('none'),
+    )
+    expect(billing.logged.filter(({ fields }) => fields['event'] === 'billing.blocked').at(-1)).toMatchObject({
+      level: 'warn',
+      fields: { organization_id: 'free_one', workspace_id: 'ws_7', user: 'ada@example.com', reason: 'no_subscription' },
+    })
+  })
+
+  test('until the minute that an operator named (MR-6)', async () => {
+    await billing.createOrganization('guest')
+    const now = billing.context.clock.now().getTime()
+    const override = async (fields: object) => billing.call('operator', 'PATCH', '/api/v1/admin/billing/guest', fields)
+    const at = (ms: number) => new Date(now + ms).toISOString()
+    await override({ billing_status: 'active', subscription_expires_at: at(3_600_000) })
+    expect(await gate('guest')).toMatchObject({ allowed: true, billing_status: 'active' })
+    await override({ subscription_expires_at: at(-1000) })
+    expect(await gate('guest')).toMatchObject(refused('active'))
+    await override({ billing_status: 'past_due', subscription_expires_at: null })
+    expect(await gate('guest')).toMatchObject(refused('past_due'))
+    await override({ billing_status: 'trialing', trial_ends_at: at(-1000) })
+    expect(await gate('guest')).toMatchObject(refused('trialing'))
+  })
+
+  test('and another organization’s gate is not found', async () => {
+    const answer = await billing.call('guest:read', 'POST', GATE, { organization_id: 'payer' })
+    expect(answer.status).toBe(404)
+    expect((await billing.call('nobody', 'POST', GATE, {})).status).toBe(401)
+  })
+})
