@@ -24,6 +24,8 @@ import { openUsageConnections } from './metering/pipeline.ts'
 import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
+import { followBilling, reportNow } from './pricing/actions.ts'
+import { pricingJobs } from './pricing/jobs.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
@@ -117,6 +119,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
       ...meteringJobs({ ...grants, db, connections, onImbalance }),
       ...planMigrationJobs(billing),
       ...analyticsJobs({ db, clock }),
+      ...pricingJobs(billing),
     ],
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
@@ -203,7 +206,7 @@ function createBillingContext(
 ): BillingContext {
   const { publicUrl, stripe, policy = {} } = options
   const { grants, metrics, ...rest } = parts
-  return {
+  const billing: BillingContext = {
     ...rest,
     gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
     policy: {
@@ -222,9 +225,12 @@ function createBillingContext(
     async onAccountDerived(tx, { organizationId, now }) {
       await reconcilePlanGrants(tx, grants, organizationId)
       await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
+      await followBilling(tx, billing, { organizationId, now })
     },
+    onClockMoving: (organizationId) => reportNow(billing, organizationId, { isStanding: true }),
     onBillingEvents: (events) => countPayments(metrics, events),
   }
+  return billing
 }
 
 function endpointOf({ endpoint }: { endpoint?: { host: string; port: number; protocol: 'http' | 'https' } }) {

@@ -15,6 +15,7 @@ import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 import { registerBillingRoutes } from '../src/billing.ts'
+import { followBilling, reportNow } from '../src/pricing/actions.ts'
 import type { OrganizationsContext } from '../src/organizations/actions.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
@@ -143,7 +144,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
   const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
   const policy = { ...TEST_POLICY, ...options.policy }
   const { host, port, protocol } = sandbox
-  return {
+  const context: BillingContext = {
     db: database.db,
     clock,
     catalogs,
@@ -153,8 +154,11 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
     onAccountDerived: async (tx, { organizationId, now }) => {
       await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
       await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
+      await followBilling(tx, context, { organizationId, now })
     },
+    onClockMoving: (organizationId) => reportNow(context, organizationId, { isStanding: true }),
   }
+  return context
 }
 
 function createTestApp(context: BillingContext, kick: () => void): App {

@@ -133,6 +133,14 @@ export function draftsTakeUsageUntilFinalized(): boolean {
 }
 
 /**
+ * Whether usage until then is billed when an update begins a new period for metered items that stay.
+ * Doubt: the documentation says so of the flat fee's credit and debit, and leaves usage out.
+ */
+export function resetBillsUsage(): boolean {
+  return true
+}
+
+/**
  * Lines of a graduated price: one per tier with units in it, and one more per tier with a flat amount.
  * Doubt: the split and its wording are taken from invoices seen, not from documentation.
  */

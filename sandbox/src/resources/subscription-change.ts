@@ -3,7 +3,12 @@
  * Source: docs.stripe.com/billing/subscriptions/change, docs.stripe.com/billing/subscriptions/prorations.
  */
 import { describeRemainingTime, describeUnusedTime } from '../billing/descriptions.ts'
-import { intervalChangeInvoicesNow, intervalChangeResetsAnchor, refusesAnchorResetInTrial } from '../billing/inferred.ts'
+import {
+  intervalChangeInvoicesNow,
+  intervalChangeResetsAnchor,
+  refusesAnchorResetInTrial,
+  resetBillsUsage,
+} from '../billing/inferred.ts'
 import { type Anchor, DAY_SECONDS, type Span } from '../billing/periods.ts'
 import { debitsBefore, prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
@@ -70,7 +75,8 @@ export function changeSubscription(ctx: Ctx, id: string, params: UpdateParams, a
   const behavior = params.proration_behavior ?? 'create_prorations'
   if (behavior !== 'none') prorateChanges(ctx, before, changed, items, moves, announce)
   if (behavior !== 'none' && items.changes.length === 0 && !resets) prorateCancelDate(ctx, before, changed, announce)
-  billRemovedUsage(ctx, before, items, { now, prorates: behavior !== 'none' }, announce)
+  const ended = endedUsage(ctx, before, items, { now, prorates: behavior !== 'none', resets: moves.resets })
+  billEndedUsage(ctx, before, ended, now, announce)
   const invoice = invoiceOfChange(ctx, params, ctx.require('subscription', id), items, moves, announce)
   return { before, after: ctx.require('subscription', id), invoice }
 }
@@ -287,22 +293,35 @@ function prorateCancelDate(ctx: Ctx, before: StoredSubscription, after: StoredSu
 }
 
 /**
- * What was used of a removed or re-priced metered item is billed with the next invoice, unless nothing is to be prorated;
- * a period that is over is always billed. Classic mode bills none of it.
+ * The metered items whose usage until now is billed with the next invoice: those removed or re-priced, unless nothing is to be
+ * prorated (a period that is over is always billed), and all of them when their period begins anew. Classic mode bills none of it.
  * Source: docs.stripe.com/billing/subscriptions/usage-based/manage-billing-setup (update prices mid-cycle).
  */
-function billRemovedUsage(
+function endedUsage(
   ctx: Ctx,
   before: StoredSubscription,
   items: ItemChanges,
-  { now, prorates }: { now: number; prorates: boolean },
+  { now, prorates, resets }: { now: number; prorates: boolean; resets: boolean },
+): StoredSubscriptionItem[] {
+  if (before.billing_mode.type === 'classic' || before.status === 'trialing') return []
+  return before._.items.filter((item) => {
+    if (!isMetered(ctx.require('price', item.price)) || items.clearedUsage.has(item.id)) return false
+    if (resets && resetBillsUsage()) return true
+    const change = items.changes.find((each) => each.before?.id === item.id)
+    const isGone = change !== undefined && change.after?.price !== item.price
+    return isGone && (prorates || item.current_period_end <= now)
+  })
+}
+
+function billEndedUsage(
+  ctx: Ctx,
+  before: StoredSubscription,
+  ended: readonly StoredSubscriptionItem[],
+  now: number,
   announce: Announce,
 ): void {
-  if (before.billing_mode.type === 'classic' || before.status === 'trialing') return
-  for (const { before: item, after } of items.changes) {
-    if (item === null || after?.price === item.price || items.clearedUsage.has(item.id)) continue
+  for (const item of ended) {
     const price = ctx.require('price', item.price)
-    if (!isMetered(price) || !(prorates || item.current_period_end <= now)) continue
     const period = { start: item.current_period_start, end: now }
     for (const line of usageLines(ctx, before, item, price, period)) {
       if (line.amount === 0) continue

@@ -20,6 +20,8 @@ export type BillingContext = {
    * organization's time.
    */
   readonly onAccountDerived: (tx: Transaction, derived: { organizationId: string; now: Instant }) => Promise<void>
+  /** Called before an organization's test clock moves: what belongs to the time before is reported then. */
+  readonly onClockMoving?: (organizationId: string) => Promise<void>
   /** Told, after the commit, what was newly recorded; each once over all servers. For metrics, which may miss one in a crash. */
   readonly onBillingEvents?: (events: readonly BillingEvent[]) => void
 }

@@ -91,6 +91,7 @@ async function advanceTo(
   for (;;) {
     const furthest = furthestStep(now, await listRecurrences(session, organizationId))
     const next = furthest !== null && furthest < target ? furthest : target
+    await context.onClockMoving?.(organizationId)
     const params = { testClockId, toUnix: toUnix(next) }
     await performIntent(context, session, { organizationId, kind: 'advance_test_clock', params })
     now = await waitUntilReady(context, testClockId)

@@ -1,0 +1,41 @@
+import { MINUTE_MS } from '../lib/period.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { collectUse } from './collect.ts'
+import { sendReports } from './send.ts'
+import { listOrganizationsToReport } from './span-store.ts'
+
+export { followBilling } from './collect.ts'
+
+/**
+ * Reports what an organization has used so far: before its plan changes, and before its test clock moves (`isStanding`).
+ * @throws DomainError those of Stripe; what was collected is stored and waits
+ */
+export async function reportNow(
+  context: BillingContext,
+  organizationId: string,
+  options: { readonly isStanding?: boolean } = {},
+): Promise<void> {
+  if (context.gateway === null) return
+  await collectUse(context, organizationId, options)
+  await sendReports(context, { organizationId })
+}
+
+/** How long use is summed up before it is reported, while no period ends. */
+const WINDOW_MS = 60 * MINUTE_MS
+const ORGANIZATIONS_AT_ONCE = 200
+
+/** Reports what is due, of all organizations. */
+export async function reportDue(context: BillingContext): Promise<void> {
+  if (context.gateway === null) return
+  for (;;) {
+    const now = context.clock.now()
+    const due = await listOrganizationsToReport(context.db, {
+      before: new Date(now.getTime() - WINDOW_MS),
+      now,
+      limit: ORGANIZATIONS_AT_ONCE,
+    })
+    for (const organizationId of due) await collectUse(context, organizationId)
+    if (due.length < ORGANIZATIONS_AT_ONCE) break
+  }
+  await sendReports(context, { organizationId: null })
+}

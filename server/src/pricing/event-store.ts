@@ -1,0 +1,138 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { Quantity } from '../lib/quantity.ts'
+
+/** A report of use in the outbox. */
+export type StoredEvent = {
+  readonly organizationId: string
+  readonly identifier: string
+  readonly spanId: string
+  readonly eventName: string
+  readonly formula: 'sum' | 'last'
+  readonly customerId: string
+  /** What was counted since the report before. */
+  readonly quantity: Quantity
+  /** What Stripe is told. */
+  readonly value: Quantity
+  readonly at: Instant
+  readonly late: boolean
+  readonly attempts: number
+  readonly firstAttemptAt: Instant | null
+}
+
+const COLUMNS = `event.organization_id as "organizationId", event.identifier, event.span_id as "spanId",
+  event.event_name as "eventName", event.formula, event.customer_id as "customerId", event.quantity, event.value, event.at,
+  event.late, event.attempts, event.first_attempt_at as "firstAttemptAt"`
+
+export async function insertMeterEvent(
+  tx: Queryable,
+  event: Omit<StoredEvent, 'attempts' | 'firstAttemptAt'>,
+  now: Instant,
+): Promise<void> {
+  await tx.query(
+    `insert into meter_events (organization_id, identifier, span_id, event_name, formula, customer_id, quantity, value, at, late,
+       state, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', $11)`,
+    [
+      event.organizationId,
+      event.identifier,
+      event.spanId,
+      event.eventName,
+      event.formula,
+      event.customerId,
+      event.quantity,
+      event.value,
+      event.at,
+      event.late,
+      now,
+    ],
+  )
+}
+
+/** Reports that are not known to be at Stripe, in the order in which they were made; of one organization, or of all. */
+export async function listPendingEvents(
+  db: Queryable,
+  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
+): Promise<readonly StoredEvent[]> {
+  const { rows } = await db.query<StoredEvent>(
+    `select ${COLUMNS} from meter_events event
+     where state = 'pending' and ($1::text is null or organization_id = $1) order by created_at, identifier limit $2`,
+    [organizationId, limit],
+  )
+  return rows
+}
+
+/** Writes down that a report is about to be sent; false when it is not pending any more. */
+export async function beginAttempt(db: Queryable, event: StoredEvent, now: Instant): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update meter_events set attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, $3)
+     where organization_id = $1 and identifier = $2 and state = 'pending'`,
+    [event.organizationId, event.identifier, now],
+  )
+  return rowCount === 1
+}
+
+export async function settleEvent(
+  db: Queryable,
+  { organizationId, identifier }: Pick<StoredEvent, 'organizationId' | 'identifier'>,
+  outcome: { readonly state: 'sent' | 'failed'; readonly error: string | null; readonly now: Instant },
+): Promise<void> {
+  await db.query(
+    `update meter_events set state = $3, error = $4, sent_at = case $3 when 'sent' then $5::timestamptz end
+     where organization_id = $1 and identifier = $2 and state = 'pending'`,
+    [organizationId, identifier, outcome.state, outcome.error, outcome.now],
+  )
+}
+
+/** The reports of a customer to a meter whose time lies in a span: those that are at Stripe, and those that may be. */
+export async function listEventsBetween(
+  db: Queryable,
+  query: Pick<StoredEvent, 'organizationId' | 'eventName' | 'customerId'> & { readonly start: Instant; readonly end: Instant },
+): Promise<readonly { readonly identifier: string; readonly value: Quantity; readonly state: 'pending' | 'sent' }[]> {
+  const { rows } = await db.query<{ identifier: string; value: Quantity; state: 'pending' | 'sent' }>(
+    `select identifier, value, state from meter_events
+     where organization_id = $1 and event_name = $2 and customer_id = $3 and at >= $4 and at < $5 and state <> 'failed'
+       and (state = 'sent' or attempts > 0)
+     order by created_at, identifier`,
+    [query.organizationId, query.eventName, query.customerId, query.start, query.end],
+  )
+  return rows
+}
+
+/** Reports of spans that were closed before they were ever sent: they go into the next span, as late ones. */
+export async function takeUnsentOfClosedSpans(
+  tx: Queryable,
+  organizationId: string,
+): Promise<readonly (StoredEvent & { readonly balanceKey: string })[]> {
+  const { rows } = await tx.query<StoredEvent & { balanceKey: string }>(
+    `select ${COLUMNS}, span.balance as "balanceKey" from meter_events event
+     join billing_spans span on span.organization_id = event.organization_id and span.id = event.span_id
+     where event.organization_id = $1 and event.state = 'pending' and event.attempts = 0 and span.state = 'closed'
+     order by event.created_at, event.identifier for update of event`,
+    [organizationId],
+  )
+  return rows
+}
+
+export async function moveEvent(
+  tx: Queryable,
+  event: Pick<StoredEvent, 'organizationId' | 'identifier' | 'spanId' | 'value' | 'at'>,
+): Promise<void> {
+  await tx.query(
+    `update meter_events set span_id = $3, value = $4, at = $5, late = true where organization_id = $1 and identifier = $2`,
+    [event.organizationId, event.identifier, event.spanId, event.value, event.at],
+  )
+}
+
+/** What Stripe did not take, newest first; of one organization, or of all. */
+export async function listFailedEvents(
+  db: Queryable,
+  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
+): Promise<readonly (StoredEvent & { readonly error: string })[]> {
+  const { rows } = await db.query<StoredEvent & { error: string }>(
+    `select ${COLUMNS}, event.error from meter_events event
+     where event.state = 'failed' and ($1::text is null or event.organization_id = $1) order by event.at desc limit $2`,
+    [organizationId, limit],
+  )
+  return rows
+}

@@ -1,0 +1,204 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
+import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
+
+const COLUMNS = `span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
+  span.stripe_price_id as "priceId", span.starts_at as "startsAt", span.ends_at as "endsAt", span.whole,
+  span.period_start as "periodStart", span.period_end as "periodEnd", span.unit_amount_minor as "unitAmountMinor", span.quantity,
+  span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId"`
+
+/**
+ * The spans of an organization that are not closed, locked for the rest of the transaction: whoever reports or follows the
+ * subscription holds them.
+ */
+export async function lockUnfinishedSpans(tx: Queryable, organizationId: string): Promise<readonly BillingSpan[]> {
+  const { rows } = await tx.query<BillingSpan>(
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and state <> 'closed' order by starts_at, id for update`,
+    [organizationId],
+  )
+  return rows
+}
+
+/** Spans that touch a time. */
+export async function listSpans(
+  db: Queryable,
+  organizationId: string,
+  { start, end }: { readonly start: Instant; readonly end: Instant },
+): Promise<readonly BillingSpan[]> {
+  const { rows } = await db.query<BillingSpan>(
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and starts_at < $3 and (ends_at > $2 or starts_at >= $2)
+     order by kind, starts_at, balance, id`,
+    [organizationId, start, end],
+  )
+  return rows
+}
+
+/** What bills now: items of subscriptions that are charged. A trial, a paused or an ended subscription bills nothing. */
+export async function listBillingItems(db: Queryable, organizationId: string): Promise<readonly BillingItem[]> {
+  const { rows } = await db.query<BillingItem>(
+    `select item.subscription_id as "subscriptionId", item.id as "itemId", item.price_id as "priceId",
+       coalesce(item.quantity, 0) as quantity, coalesce(item.unit_amount_minor, 0) as "unitAmountMinor", usage.balance as "balanceKey", item.current_period_start as "periodStart",
+       item.current_period_end as "periodEnd"
+     from stripe_subscriptions subscription
+     join stripe_subscription_items item
+       on item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
+     left join usage_prices usage on usage.stripe_price_id = item.price_id
+     where subscription.organization_id = $1 and subscription.status in ('active', 'past_due', 'unpaid')
+       and (item.usage_type = 'licensed' or usage.stripe_price_id is not null)
+     order by item.id`,
+    [organizationId],
+  )
+  return rows
+}
+
+export async function saveSpans(
+  tx: Queryable,
+  { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
+  spans: readonly BillingSpan[],
+): Promise<void> {
+  for (const span of spans) {
+    await tx.query(
+      `insert into billing_spans (organization_id, id, kind, subscription_id, item_id, stripe_price_id, starts_at, ends_at, whole,
+         quantity, balance, state, reports, last_report_at, collected_at, invoice_id, period_start, period_end,
+         unit_amount_minor)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+       on conflict (organization_id, id) do update set
+         (ends_at, quantity, state, reports, last_report_at, collected_at, invoice_id) =
+         (excluded.ends_at, excluded.quantity, excluded.state, excluded.reports, excluded.last_report_at, excluded.collected_at,
+          excluded.invoice_id)`,
+      [
+        organizationId,
+        span.id,
+        span.kind,
+        span.subscriptionId,
+        span.itemId,
+        span.priceId,
+        span.startsAt,
+        span.endsAt,
+        span.whole,
+        span.quantity,
+        span.balanceKey,
+        span.state,
+        span.reports,
+        span.lastReportAt,
+        now,
+        span.invoiceId,
+        span.periodStart,
+        span.periodEnd,
+        span.unitAmountMinor,
+      ],
+    )
+  }
+}
+
+const OLDEST_GRANT_MS = 70 * DAY_MS
+
+/**
+ * What the grants of balances have counted of what is billed, and how much of that was taken into reports. `use` is all that was
+ * drawn, from whatever grant; `overage` is what went beyond the plan's allowance. Late use reaches 35 days back, and a closed
+ * period may be as long before it: older grants do not change any more.
+ */
+export async function listCountedGrants(
+  tx: Queryable,
+  query: {
+    readonly organizationId: string
+    readonly balanceKeys: readonly string[]
+    readonly reports: 'overage' | 'use'
+    readonly now: Instant
+  },
+): Promise<readonly CountedGrant[]> {
+  const { rows } = await tx.query<CountedGrant>(
+    `select g.id as "grantId", g.balance as "balanceKey", g.starts_at as "startsAt",
+       nullif(g.expires_at, 'infinity') as "expiresAt", case $3 when 'use' then g.used + g.overage else g.overage end as counted,
+       coalesce(r.counted, 0) as reported
+     from grants g left join reported_grants r on r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = $3
+     where g.organization_id = $1 and g.balance = any($2) and ($3 = 'use' or g.kind = 'plan') and g.expires_at > $4
+     order by g.id`,
+    [query.organizationId, query.balanceKeys, query.reports, new Date(query.now.getTime() - OLDEST_GRANT_MS)],
+  )
+  return rows
+}
+
+/** Writes down that what grants have counted is reported, or is free. */
+export async function markReported(
+  tx: Queryable,
+  { organizationId, reports }: { readonly organizationId: string; readonly reports: 'overage' | 'use' },
+  grants: readonly CountedGrant[],
+): Promise<void> {
+  await tx.query(
+    `insert into reported_grants (organization_id, grant_id, reports, counted)
+     select $1, grant_id, $2, counted from unnest($3::text[], $4::bigint[]) as g (grant_id, counted)
+     on conflict (organization_id, grant_id, reports) do update set counted = excluded.counted`,
+    [organizationId, reports, grants.map(({ grantId }) => grantId), grants.map(({ counted }) => counted)],
+  )
+}
+
+/** Spans whose period is over and whose invoice has been finalized take no more reports; answers those that were closed. */
+export async function closeSettledSpans(tx: Queryable, organizationId: string, now: Instant): Promise<readonly BillingSpan[]> {
+  const { rows } = await tx.query<BillingSpan>(
+    `update billing_spans span set state = 'closed', invoice_id = invoice.id
+     from (
+       select closing.id as span_id, first.id, first.status
+       from billing_spans closing left join lateral (${FIRST_INVOICE_AFTER}) first on true
+       where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closing'
+     ) invoice
+     where span.organization_id = $1 and span.id = invoice.span_id
+       -- An invoice that does not come within four days (Stripe finalizes after three at the latest) will not.
+       and (invoice.status <> 'draft' or (invoice.id is null and span.ends_at < $2::timestamptz - interval '4 days'))
+     returning ${COLUMNS}`,
+    [organizationId, now],
+  )
+  return rows
+}
+
+// The invoice that bills a span is the first one of its subscription that is made when the span has ended.
+const FIRST_INVOICE_AFTER = `
+  select id, status from stripe_invoices
+  where organization_id = closing.organization_id and subscription_id = closing.subscription_id
+    and created_at >= closing.ends_at - interval '1 minute'
+  order by created_at, id limit 1`
+
+/** Names the invoice of spans that a change has ended, once it is there. */
+export async function linkInvoices(tx: Queryable, organizationId: string, since: Instant): Promise<void> {
+  await tx.query(
+    `update billing_spans span set invoice_id = invoice.id
+     from (
+       select closing.id as span_id, first.id, first.status
+       from billing_spans closing cross join lateral (${FIRST_INVOICE_AFTER}) first
+       where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closed' and closing.invoice_id is null
+         and closing.ends_at > $2
+     ) invoice
+     where span.organization_id = $1 and span.id = invoice.span_id and invoice.status <> 'draft'`,
+    [organizationId, since],
+  )
+}
+
+/** Writes down which time each finalized invoice settles, and when it was paid (KF-11). */
+export async function recordSettledUsage(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
+  await tx.query(
+    `insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
+     select organization_id, id, period_start, period_end, $2, paid_at from stripe_invoices
+     where organization_id = $1 and subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
+       and (billing_reason = 'subscription_cycle' or billing_reason = 'subscription_update')
+     on conflict (organization_id, invoice_id) do update set paid_at = excluded.paid_at
+     where settled_usage.paid_at is distinct from excluded.paid_at`,
+    [organizationId, now],
+  )
+}
+
+/** Organizations whose reports are due: that are closing, were not looked at for the window, or whose period ends soon. */
+export async function listOrganizationsToReport(
+  db: Queryable,
+  { before, now, limit }: { readonly before: Instant; readonly now: Instant; readonly limit: number },
+): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select span.organization_id as id from billing_spans span join organizations o on o.id = span.organization_id
+     where span.kind = 'usage' and span.state <> 'closed' and span.collected_at < $2::timestamptz - interval '45 seconds'
+       and (span.collected_at < $1 or span.state = 'closing'
+         or span.ends_at < coalesce(o.test_clock_now, $2) + interval '10 minutes')
+     group by span.organization_id order by min(span.collected_at) limit $3`,
+    [before, now, limit],
+  )
+  return rows.map(({ id }) => id)
+}

@@ -1,0 +1,160 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { calendarMonthOf, type Period } from '../lib/period.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { readOrganization, timeOf } from '../stripe/organizations.ts'
+import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
+import { priceParts, type PricePart } from './rules.ts'
+import { listCountedGrants, listSpans } from './span-store.ts'
+import { assignCounts, type BillingSpan } from './spans.ts'
+import { listAdjustments, listLateUse, readIncluded, type Adjustment, type Included } from './statement-store.ts'
+
+/** What a period costs, as far as it is known. Amounts are whole minor units of `currency`. */
+export type Statement = {
+  readonly organizationId: string
+  readonly currency: string
+  readonly period: Period
+  /** Whether it can still change. */
+  readonly isFinal: boolean
+  readonly base: readonly BaseLine[]
+  readonly usage: readonly UsageLine[]
+  /** What a change of plan within the period credited and charged, as Stripe worked it out; there once it is on an invoice. */
+  readonly adjustments: readonly Adjustment[]
+  readonly totalMinor: number
+}
+
+export type BaseLine = {
+  readonly priceId: string
+  readonly quantity: number
+  readonly unitAmountMinor: number
+  readonly amountMinor: number
+  readonly period: Period
+}
+
+export type UsageLine = {
+  readonly balanceKey: string
+  readonly planKey: string | null
+  readonly priceId: string
+  readonly reports: 'overage' | 'use'
+  /** The plan's allowance in this period, and how much of it was used. */
+  readonly included: Included
+  /** What is billed: overage, or all use where that is reported. */
+  readonly quantity: Quantity
+  /** What of it was counted in an earlier period whose invoice was closed. */
+  readonly lateQuantity: Quantity
+  readonly parts: readonly PricePart[]
+  readonly amountMinor: number
+  readonly period: Period
+  readonly invoiceId: string | null
+}
+
+/**
+ * What an organization owes for the period that holds a time: the base fee, charged in advance, and the use, charged when the
+ * period ends. Computed from what is stored here alone, but for the adjustments of a plan changed within the period.
+ * Tax, discounts and credits are Stripe's and not in it.
+ * @param at default: the organization's present
+ */
+export async function readStatement(
+  context: BillingContext,
+  { organizationId, at }: { readonly organizationId: string; readonly at: Instant | null },
+): Promise<Statement> {
+  const { db, clock, catalogs } = context
+  const organization = await readOrganization(db, organizationId)
+  const now = timeOf(organization, clock)
+  const moment = at ?? now
+  const touching = await listSpans(db, organizationId, { start: moment, end: new Date(moment.getTime() + 1) })
+  // Use is billed monthly, also beside a yearly base fee: the shortest period is the statement's.
+  const [shortest] = touching.toSorted((a, b) => lengthOf(a) - lengthOf(b))
+  const period = shortest ? { start: shortest.periodStart, end: shortest.periodEnd } : calendarMonthOf(moment)
+  const spans = (await listSpans(db, organizationId, period)).filter(
+    ({ startsAt }) => startsAt >= period.start && startsAt < period.end,
+  )
+  const usage = await usageLines(db, { organizationId, now }, spans)
+  const base = spans.filter(({ kind, whole }) => kind === 'base' && whole).map(baseLine)
+  const adjustments = await listAdjustments(db, organizationId, period)
+  const lines = [...base, ...usage, ...adjustments]
+  return {
+    organizationId,
+    currency: catalogs.current.catalog.currency,
+    period,
+    isFinal: period.end <= now && spans.every(({ state }) => state === 'closed'),
+    base,
+    usage,
+    adjustments,
+    totalMinor: lines.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+  }
+}
+
+function lengthOf({ periodStart, periodEnd }: BillingSpan): number {
+  return periodEnd.getTime() - periodStart.getTime()
+}
+
+function baseLine(span: BillingSpan): BaseLine {
+  const quantity = Number(span.quantity)
+  const unitAmountMinor = Number(span.unitAmountMinor)
+  return {
+    priceId: span.priceId,
+    quantity,
+    unitAmountMinor,
+    amountMinor: quantity * unitAmountMinor,
+    period: { start: span.periodStart, end: span.periodEnd },
+  }
+}
+
+async function usageLines(
+  db: Queryable,
+  place: { readonly organizationId: string; readonly now: Instant },
+  spans: readonly BillingSpan[],
+): Promise<UsageLine[]> {
+  const billing = spans.filter(({ kind }) => kind === 'usage')
+  if (billing.length === 0) return []
+  const prices = await findUsagePrices(
+    db,
+    billing.map(({ priceId }) => priceId),
+  )
+  const waiting = await unreported(db, place, billing, prices)
+  const late = await listLateUse(
+    db,
+    place.organizationId,
+    billing.map(({ id }) => id),
+  )
+  return Promise.all(
+    billing.map(async (span) => {
+      const price = prices.get(span.priceId)!
+      const quantity = span.quantity + (waiting.get(span.id) ?? 0n)
+      const parts = priceParts(price.price, quantity)
+      const period = { start: span.startsAt, end: span.endsAt }
+      return {
+        balanceKey: span.balanceKey!,
+        planKey: price.planKey,
+        priceId: span.priceId,
+        reports: price.reports,
+        included: await readIncluded(db, { organizationId: place.organizationId, balanceKey: span.balanceKey!, period }),
+        quantity,
+        lateQuantity: late.get(span.id) ?? 0n,
+        parts,
+        amountMinor: parts.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+        period,
+        invoiceId: span.invoiceId,
+      }
+    }),
+  )
+}
+
+/** What has been counted but is in no report yet, by span. */
+async function unreported(
+  db: Queryable,
+  { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
+  billing: readonly BillingSpan[],
+  prices: ReadonlyMap<string, UsagePriceRow>,
+): Promise<ReadonlyMap<string, Quantity>> {
+  const waiting = new Map<string, Quantity>()
+  for (const reports of ['overage', 'use'] as const) {
+    const own = billing.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
+    const balanceKeys = own.map(({ balanceKey }) => balanceKey!)
+    const grants = await listCountedGrants(db, { organizationId, balanceKeys, reports, now })
+    for (const { span, quantity } of assignCounts(own, grants)) waiting.set(span.id, (waiting.get(span.id) ?? 0n) + quantity)
+  }
+  return waiting
+}

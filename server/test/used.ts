@@ -1,0 +1,89 @@
+import { afterAll, beforeAll } from 'vitest'
+import type { CatalogDefinition } from '../src/catalog/schema.ts'
+import { createMetering, type Metering } from '../src/metering/metering.ts'
+import { openUsageConnections, type UsageConnections } from '../src/metering/pipeline.ts'
+import { parseQuantity } from '../src/lib/quantity.ts'
+import type { UsageAnswer } from '../src/metering/usage.ts'
+import { pushCatalog } from '../src/stripe/push.ts'
+import { readOrganization } from '../src/stripe/organizations.ts'
+import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
+import { testBilling, type TestBilling } from './billing.ts'
+
+/** Billing and metering over one database and one sandbox: what is used is counted here and billed there. */
+export type TestUse = TestBilling & {
+  /** A new organization on a test clock of its own, with a card. */
+  readonly customer: (planKey: string, interval?: 'monthly' | 'yearly') => Promise<string>
+  readonly use: (
+    organizationId: string,
+    meter: string,
+    quantity: number | string,
+    options?: { readonly key?: string; readonly occurredAt?: Date },
+  ) => Promise<UsageAnswer>
+  readonly correct: (organizationId: string, key: string, quantity: number) => Promise<UsageAnswer>
+  readonly advance: (organizationId: string, by: string) => Promise<void>
+  readonly nowOf: (organizationId: string) => Promise<Date>
+}
+
+/** Call it once at the top of a test file. */
+export function testUse(catalog: CatalogDefinition): TestUse {
+  const billing = testBilling({ webhooks: false, catalog })
+  let connections: UsageConnections
+  let metering: Metering
+  let count = 0
+
+  beforeAll(async () => {
+    await pushCatalog(billing.context, { variables: {} })
+    connections = openUsageConnections({ connectionString: billing.database.url, size: 2 })
+    metering = createMetering({ connections, catalogs: billing.context.catalogs, clock: billing.context.clock, graceDays: 3 })
+  })
+  afterAll(async () => {
+    await metering.stop()
+    await connections.close()
+  })
+
+  return Object.assign(Object.create(billing) as TestBilling, {
+    async customer(planKey: string, interval: 'monthly' | 'yearly' = 'monthly') {
+      count += 1
+      const id = await billing.createOrganization(`user${count}`)
+      await startTestClock(billing.context, id)
+      const body = { tier: planKey, interval, payment_method_id: 'pm_card_visa' }
+      const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
+      if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+      return id
+    },
+    async use(
+      organizationId: string,
+      meter: string,
+      quantity: number | string,
+      { key, occurredAt }: { key?: string; occurredAt?: Date } = {},
+    ) {
+      count += 1
+      return metering.ask({
+        verb: 'track',
+        organizationId,
+        meter,
+        quantity: parseQuantity(quantity),
+        idempotencyKey: key ?? `use-${count}`,
+        occurredAt: occurredAt ?? null,
+        properties: null,
+      })
+    },
+    async correct(organizationId: string, corrects: string, quantity: number) {
+      count += 1
+      return metering.ask({
+        verb: 'correct',
+        organizationId,
+        corrects,
+        quantity: parseQuantity(quantity),
+        idempotencyKey: `correct-${count}`,
+        properties: null,
+      })
+    },
+    async advance(organizationId: string, by: string) {
+      await advanceTestClock(billing.context, organizationId, { by })
+    },
+    async nowOf(organizationId: string) {
+      return (await readOrganization(billing.database.db, organizationId)).testClockNow!
+    },
+  })
+}
