@@ -80,7 +80,7 @@ export function run(state: OrganizationState, requests: readonly UsageRequest[],
     organizations: new Map([['org', state]]),
     ...NOTHING_KNOWN,
     recordedAt: now,
-    eventIdOf: () => `event ${(ids += 1)}`,
+    newEventId: () => `event ${(ids += 1)}`,
     newReservationId: () => `reservation ${(ids += 1)}`,
     ...over,
   })

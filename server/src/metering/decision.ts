@@ -23,8 +23,7 @@ export type DecisionInput = {
   /** What was accepted lately of the meters whose pace is limited. */
   readonly windows: readonly RateWindow[]
   readonly recordedAt: Instant
-  /** The id of the event that a key is to have. */
-  readonly eventIdOf: (organizationId: string, idempotencyKey: string) => string
+  readonly newEventId: () => string
   readonly newReservationId: () => string
 }
 

@@ -54,7 +54,7 @@ function memorySystem(): System {
           known,
           reservations: [...reservations.values()],
           recordedAt: new Date(facts.now),
-          eventIdOf: () => `event ${(ids += 1)}`,
+          newEventId: () => `event ${(ids += 1)}`,
           newReservationId: () => `reservation ${(ids += 1)}`,
         })
       keep(decideNow([]))

@@ -41,7 +41,7 @@ export async function decideChecks(
     requests,
     organizations: states,
     recordedAt,
-    eventIdOf: () => newUsageEventId(recordedAt),
+    newEventId: () => newUsageEventId(recordedAt),
     newReservationId: () => newId<ReservationId>('res'),
   })
   return decision.outcomes

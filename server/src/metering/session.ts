@@ -103,7 +103,7 @@ export class DecisionSession {
   ): EventBase {
     return {
       organizationId: request.organizationId,
-      id: this.input.eventIdOf(request.organizationId, request.idempotencyKey),
+      id: this.input.newEventId(),
       recordedAt: this.input.recordedAt,
       verb: request.verb,
       idempotencyKey: request.idempotencyKey,

@@ -1,64 +1,68 @@
-import type { PacketClient } from './packet.ts'
 import type { Queryable } from '../db/database.ts'
 import { planGrantId, type Draw, type Grant, type GrantChange } from '../grants/rules.ts'
 import { ACTIVE_GRANTS, ADD_TO_GRANTS, GRANT_COLUMNS, grantChangesJson, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { copyRows, type CopyRow, type CopyTarget } from './copy.ts'
+import type { PacketClient } from './packet.ts'
 import type { HourlyChange } from './rollups.ts'
 import type { BalanceSnapshot, Reservation, ReservationStatus, UsageEvent } from './usage.ts'
 
-/** A key as it is claimed: the event that will hold its answer is named before it is decided. */
-export type KeyClaim = { readonly organizationId: string; readonly idempotencyKey: string; readonly eventId: string }
-
 /** What one look at the database answers, all of it under the accounts' locks. */
-export type ClaimedGrants = { readonly grants: readonly Grant[]; /** How many of the keys were new. */ readonly claimed: number }
+export type FoundGrants = {
+  readonly grants: readonly Grant[]
+  /** How many of the keys were used before. */
+  readonly known: number
+}
 
 /**
- * Reads the grants that count now and claims keys for the events named, in one statement. Keys are claimed under their
- * organization's lock, so one that is not new was answered by a transaction that has committed.
- *
- * Claiming first and looking up only what was known already saves a probe of the index for every item
- * (500 items: 1.3 ms of the server's time).
+ * Reads the grants that count now and looks whether keys were used before, in one statement. Under their organization's lock
+ * nobody else adds keys, so a look is enough: claiming them with `on conflict do nothing` cost PostgreSQL 320 µs for 32 keys
+ * and 4.2 ms for 500; looking and inserting afterwards 210 µs and 2.3 ms.
  */
-export async function claimKeysAndFindGrants(
+export async function findGrantsAndKnownKeys(
   tx: Queryable,
   organizationIds: readonly string[],
-  claims: readonly KeyClaim[],
+  keys: readonly EventKey[],
   now: Instant,
-): Promise<ClaimedGrants> {
-  const found = await tx.query<GrantRow & { readonly claimed: number }>({
-    name: 'claim_keys_and_find_grants',
-    text: `with claimed as (
-        insert into usage_keys (organization_id, idempotency_key, recorded_at, event_id)
-        select o, k, $2, e from json_to_recordset($3) as c (o text, k text, e uuid)
-        on conflict (organization_id, idempotency_key) do nothing returning 1
+): Promise<FoundGrants> {
+  const byOrganization = Map.groupBy(keys, (key) => key.organizationId)
+  const found = await tx.query<GrantRow & { readonly known: number }>({
+    name: 'find_grants_and_known_keys',
+    // One look per organization with all of its keys: the index is then read once for neighbours (500 keys: 0.1 ms, else 0.9).
+    text: `with known as (
+        select count(*)::int as known from unnest($3::text[], $4::text[]) as asked (organization_id, keys)
+        cross join lateral (
+          select 1 from usage_keys k
+          where k.organization_id = asked.organization_id and k.idempotency_key = any (asked.keys::text[]) offset 0
+        ) as k
       ), active as (select g.* from ${ACTIVE_GRANTS})
-      select (select count(*)::int from claimed) as claimed, ${GRANT_COLUMNS} from (values (1)) as one left join active g on true`,
-    values: [organizationIds, now, JSON.stringify(claims.map(toClaimRow))],
+      select known.known, ${GRANT_COLUMNS} from known left join active g on true`,
+    values: [
+      organizationIds,
+      now,
+      [...byOrganization.keys()],
+      [...byOrganization.values()].map((own) => own.map((key) => key.idempotencyKey)),
+    ],
   })
   return {
-    claimed: found.rows[0]!.claimed,
-    // Without any grant there is one row that says only how many were claimed.
-    grants: found.rows.flatMap(({ claimed: _claimed, ...row }) => (row.id === null ? [] : [grantOf(row)])),
+    known: found.rows[0]!.known,
+    // Without any grant there is one row that says only how many were known.
+    grants: found.rows.flatMap(({ known: _known, ...row }) => (row.id === null ? [] : [grantOf(row)])),
   }
 }
 
-// Names of one letter: they are sent once per row.
-function toClaimRow({ organizationId, idempotencyKey, eventId }: KeyClaim): Record<string, string> {
-  return { o: organizationId, k: idempotencyKey, e: eventId }
-}
-
-/** Gives back keys that were claimed for requests that turned out to be wrong: they may be used again, rightly. */
-export async function unclaimKeys(tx: Queryable, claims: readonly KeyClaim[]): Promise<void> {
-  await tx.query(
-    `delete from usage_keys k using unnest($1::text[], $2::text[], $3::uuid[]) as c (organization_id, idempotency_key, event_id)
-     where k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key and k.event_id = c.event_id`,
-    [
-      claims.map((claim) => claim.organizationId),
-      claims.map((claim) => claim.idempotencyKey),
-      claims.map((claim) => claim.eventId),
+/** Keeps the keys of new events; the caller has looked whether they were used before. */
+export async function insertKeys(tx: Queryable, events: readonly UsageEvent[]): Promise<void> {
+  await tx.query({
+    name: 'insert_keys',
+    text: `insert into usage_keys (organization_id, idempotency_key, recorded_at, event_id)
+      select o, k, $2, e from json_to_recordset($1) as c (o text, k text, e uuid)`,
+    // Names of one letter: they are sent once per row.
+    values: [
+      JSON.stringify(events.map(({ organizationId, idempotencyKey, id }) => ({ o: organizationId, k: idempotencyKey, e: id }))),
+      events[0]!.recordedAt,
     ],
-  )
+  })
 }
 
 /** `[grant, amount, overage]` as jsonb. */
@@ -81,23 +85,18 @@ export const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.rec
   e.plan_grant as "planGrant", e.after_amount as "afterAmount", e.after_used as "afterUsed", e.after_overage as "afterOverage",
   e.after_reserved as "afterReserved"`
 
-/** The events of keys that were claimed by somebody else before. */
-export async function findEventsOfClaims(tx: Queryable, claims: readonly KeyClaim[]): Promise<readonly UsageEvent[]> {
+export type EventKey = { readonly organizationId: string; readonly idempotencyKey: string }
+
+/** The events of keys. */
+export async function findEventsOfKeys(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
   const found = await tx.query<EventRow>(
-    `select ${EVENT_COLUMNS}
-     from unnest($1::text[], $2::text[], $3::uuid[]) as c (organization_id, idempotency_key, event_id)
-     join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key and k.event_id <> c.event_id
+    `select ${EVENT_COLUMNS} from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
+     join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
      join usage_events e on e.organization_id = k.organization_id and e.recorded_at = k.recorded_at and e.id = k.event_id`,
-    [
-      claims.map((claim) => claim.organizationId),
-      claims.map((claim) => claim.idempotencyKey),
-      claims.map((claim) => claim.eventId),
-    ],
+    [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
   )
   return found.rows.map(eventOf)
 }
-
-export type EventKey = { readonly organizationId: string; readonly idempotencyKey: string }
 
 /** The events of keys, and the settlements of reservations whose id is given as a key. */
 export async function findEventsByKey(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
