@@ -7,7 +7,7 @@ type Statement = {
   readonly text: string
   readonly values: readonly (string | Buffer | null)[]
   /** What `copy … from stdin` reads. */
-  readonly copied: Buffer | null
+  readonly copied: CopiedRows | null
   readonly resolve: (result: QueryResult) => void
   readonly reject: (error: unknown) => void
 }
@@ -15,7 +15,14 @@ type Statement = {
 /** What runs statements in packets: those that are asked for in one turn travel together. */
 export type PacketClient = Queryable & {
   /** `copy … from stdin`, with its rows in the format that the statement names. */
-  copy(statement: { readonly name: string; readonly text: string }, rows: Buffer): Promise<void>
+  copy(statement: { readonly name: string; readonly text: string }, rows: CopiedRows): Promise<void>
+}
+
+/** Rows to be copied, as a message of the protocol. */
+export type CopiedRows = {
+  readonly message: Buffer
+  /** Called when the message has left this process. */
+  readonly onSent: () => void
 }
 
 type Field = { readonly name: string; readonly read: (text: string) => unknown }
@@ -23,13 +30,12 @@ export type TypeParserOf = (dataTypeId: number) => (text: string) => unknown
 
 // What `pg` gives a query that it hands messages to; its types say otherwise, or leave it out.
 type WireConnection = {
-  readonly stream: { cork(): void; uncork(): void }
+  readonly stream: { cork(): void; uncork(): void; write(bytes: Buffer, onSent: () => void): void }
   parse(message: { readonly name: string; readonly text: string }): void
   bind(message: { readonly statement: string; readonly values: readonly (string | Buffer | null)[] }): void
   close(message: { readonly type: 'S'; readonly name: string }): void
   describe(message: { readonly type: 'P' }): void
   execute(message: null): void
-  sendCopyFromChunk(chunk: Buffer): void
   endCopyFrom(): void
   sync(): void
 }
@@ -80,7 +86,7 @@ class Packet extends pg.Query {
         connection.execute(null)
         if (copied === null) continue
         // Sent without waiting for the server's leave; should the statement fail, the server drops the rows by itself.
-        connection.sendCopyFromChunk(copied)
+        connection.stream.write(copied.message, copied.onSent)
         connection.endCopyFrom()
       }
       connection.sync()
@@ -184,8 +190,12 @@ function valueText(value: unknown): string | Buffer | null {
   return typeof value === 'bigint' || typeof value === 'number' ? value.toString() : JSON.stringify(value)
 }
 
+// Most elements are names: looking is cheaper than replacing nothing.
+const PLAIN = /^[^"\\]*$/
+
 function elementText(value: unknown): string {
   const text = valueText(value)
   if (text === null) return 'null'
-  return `"${String(text).replaceAll(/["\\]/g, String.raw`\$&`)}"`
+  if (typeof text !== 'string') throw new TypeError('An array of bytes is not sent.')
+  return PLAIN.test(text) ? `"${text}"` : `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`
 }
