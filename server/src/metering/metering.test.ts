@@ -58,6 +58,20 @@ describe('counting on a real database', () => {
     expect(answers.filter((answer) => answer.allowed)).toHaveLength(100)
   })
 
+  test('a key that reaches two processes at once, before its organization has an account, is counted once', async () => {
+    const organizationIds = await Promise.all(Array.from({ length: 40 }, newOrganization))
+    const others = openUsageConnections({ connectionString: database.url, size: 4 })
+    const other = createMetering({ connections: others, ...fixture.context() })
+    for (const organizationId of organizationIds) {
+      const request = use('consume', organizationId, 1)
+      const answers = await Promise.all([fixture.metering().ask(request), other.ask(request)])
+      expect(new Set(answers.map((answer) => answer.eventId)).size).toBe(1)
+      expect(answers.filter((answer) => answer.replayed)).toHaveLength(1)
+    }
+    await other.stop()
+    await others.close()
+  })
+
   test('ten searches cost exactly one credit (EM-2)', async () => {
     const organizationId = await newOrganization()
     await fixture
