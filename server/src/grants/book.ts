@@ -80,6 +80,11 @@ export class BalanceBook {
     this.#scoped = lines.some((line) => line.grant.meters !== null)
   }
 
+  /** The grants, in the order in which they are drawn. */
+  get lines(): readonly GrantLine[] {
+    return this.#lines
+  }
+
   /** How many grants count for a meter, the plan's included. */
   countFor(meter: string): number {
     return this.#linesFor(meter).length

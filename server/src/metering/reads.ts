@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
+import type { GrantLine } from '../grants/book.ts'
 import {
   hasTermsOf,
   meterOf,
@@ -48,7 +49,13 @@ export async function decideChecks(
 }
 
 /** One balance of an organization, with the words that the catalog has for it. */
-export type BalanceReading = BalanceSnapshot & { readonly name: string; readonly unit: string; readonly limit: 'hard' | 'soft' }
+export type BalanceReading = BalanceSnapshot & {
+  readonly name: string
+  readonly unit: string
+  readonly limit: 'hard' | 'soft'
+  /** The grants whose sum it is, in the order in which they are drawn. */
+  readonly lines: readonly GrantLine[]
+}
 
 /** An organization's balances and standing at its own time. */
 export type OrganizationReading = {
@@ -67,17 +74,28 @@ export async function readBalances(
   context: GrantsContext,
   organizationId: string,
 ): Promise<OrganizationReading> {
-  const { accounts, states } = await readStates(client, context, [organizationId], balanceKeysOf)
-  const state = states.get(organizationId)
-  const account = accounts.get(organizationId)
-  if (!state || !account) {
-    throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
-  }
+  const reading = (await readBalancesOf(client, context, [organizationId])).get(organizationId)
+  if (reading) return reading
+  throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
+}
+
+/** The same of many organizations at once, in as many statements as for one; of those that there are. */
+export async function readBalancesOf(
+  client: Queryable,
+  context: GrantsContext,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, OrganizationReading>> {
+  const { accounts, states } = await readStates(client, context, organizationIds, balanceKeysOf)
+  return new Map([...states].map(([id, state]) => [id, readingOf(accounts.get(id)!, state)]))
+}
+
+function readingOf(account: AccountRow, state: OrganizationState): OrganizationReading {
+  const { organizationId } = state
   const ledger = new OrganizationLedger(state)
   const balances = [...new Set(balanceKeysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
     const book = ledger.currentBook(key)
     const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
-    return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit }
+    return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit, lines: book.lines }
   })
   return { account, terms: state.terms, now: state.now, balances }
 }

@@ -22,6 +22,8 @@ export type EventQuery = EventPage & {
   readonly timeZone: string
   /** What was recorded before cannot count in the span: it need not be looked at. */
   readonly recordedFrom: Instant | null
+  /** Only uses with these values, and corrections: what a meter with such a filter is summed up from. null is every event. */
+  readonly uses: Readonly<Record<string, readonly string[]>> | null
 }
 
 /** The hour in which an event is summed up (`spansOfEvent` in metering/rollups.ts), in the zone $5. */
@@ -35,14 +37,27 @@ const EVENT_HOUR = `cross join lateral (
 
 /** The events that count in a span, refusals and holds too, in the order in which they were recorded. The rows are `EventRow`s. */
 export function eventsStatement(query: EventQuery): Statement {
-  const { organizationId, meter, start, end, timeZone, recordedFrom, after, limit } = query
+  const { organizationId, meter, start, end, timeZone, recordedFrom, uses, after, limit } = query
   return {
     text: `select ${EVENT_COLUMNS} from usage_events e ${EVENT_HOUR}
       where e.organization_id = $1 and ($2::text is null or e.meter = $2) and hours.hour >= $3 and hours.hour < $4
         and ($6::timestamptz is null or e.recorded_at >= $6)
         and ($7::timestamptz is null or (e.recorded_at, e.id) > ($7, $8::uuid))
+        and ($10::jsonb is null or e.refusal is null and e.verb <> 'reserve' and (e.corrects is not null
+          or not exists (select from jsonb_each($10) as f where not coalesce(f.value ? (e.properties ->> f.key), false))))
       order by e.recorded_at, e.id limit $9`,
-    values: [organizationId, meter, start, end, timeZone, recordedFrom, after?.recordedAt ?? null, after?.id ?? null, limit],
+    values: [
+      organizationId,
+      meter,
+      start,
+      end,
+      timeZone,
+      recordedFrom,
+      after?.recordedAt ?? null,
+      after?.id ?? null,
+      limit,
+      uses && JSON.stringify(uses),
+    ],
   }
 }
 

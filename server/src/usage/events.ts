@@ -5,7 +5,7 @@ import { quantityToJson } from '../lib/quantity.ts'
 import { isUse } from '../metering/rollups.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import { cursorTime, readCursor, writeCursor } from './cursors.ts'
-import { eventsStatement, listEvents, type EventPage } from './events-store.ts'
+import { eventsStatement, listEvents, type EventPage, type EventQuery } from './events-store.ts'
 import { readSpan, type ReadingContext, type ReadSpan, type SpanInput } from './reports.ts'
 import { quantityOut } from './schemas.ts'
 
@@ -21,7 +21,7 @@ export const eventSchema = z
     counted: quantityOut.meta({ description: 'What it adds to the meter; nothing for a refusal or a hold.' }),
     credits_used: quantityOut.meta({ description: 'What it took from the balance, overage included.' }),
     overage: quantityOut,
-    refusal: z.enum(['quota_exceeded', 'not_included', 'suspended', 'paused']).or(z.string()).nullable(),
+    refusal: z.string().nullable().meta({ description: 'Why it was refused; null when it was not.' }),
     balance: z.string(),
     plan: z.string(),
     period_start: z.iso.datetime(),
@@ -89,8 +89,16 @@ export function pageFrom(found: readonly UsageEvent[], limit: number) {
  */
 export async function readEvents(context: ReadingContext, input: EventsInput) {
   const span = await readSpan(context, input)
-  const found = await listEvents(context.db, statementOf(input, span, pageOf(input)))
-  return { ...span, ...pageFrom(found, input.limit) }
+  return { ...span, ...(await readPage(context, input, { span, uses: null })) }
+}
+
+/** A page of the events of a span that was read, or of those of them that a figure is summed up from. */
+export async function readPage(
+  context: ReadingContext,
+  input: EventsInput,
+  { span, uses }: { readonly span: ReadSpan; readonly uses: EventQuery['uses'] },
+) {
+  return pageFrom(await listEvents(context.db, statementOf(input, span, { ...pageOf(input), uses })), input.limit)
 }
 
 /** All of them, as a statement whose rows are `EventRow`s. @throws DomainError as `readReport` */
@@ -99,13 +107,13 @@ export async function planEvents(
   input: SpanInput,
 ): Promise<ReadSpan & { readonly statement: Statement }> {
   const span = await readSpan(context, input)
-  return { ...span, statement: statementOf(input, span, { after: null, limit: null }) }
+  return { ...span, statement: statementOf(input, span, { after: null, limit: null, uses: null }) }
 }
 
 function statementOf(
   { organizationId, meter }: SpanInput,
   { start, end, calendar, onTestClock }: ReadSpan,
-  page: EventPage,
+  page: EventPage & Pick<EventQuery, 'uses'>,
 ): Statement {
   return eventsStatement({
     organizationId,

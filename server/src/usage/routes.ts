@@ -1,4 +1,5 @@
 import type { App } from '../http/app.ts'
+import { registerExplainRoutes } from './explain-routes.ts'
 import { registerExportRoutes, type ExportContext } from './export-routes.ts'
 import { registerReportRoutes } from './report-routes.ts'
 
@@ -8,4 +9,5 @@ export type UsageReadingContext = ExportContext
 export function registerUsageReadingRoutes(app: App, context: UsageReadingContext): void {
   registerReportRoutes(app, context)
   registerExportRoutes(app, context)
+  registerExplainRoutes(app, context)
 }

@@ -1,0 +1,83 @@
+import type { Queryable } from '../db/database.ts'
+import type { Draw } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
+import { EVENT_COLUMNS, drawsOf, eventOf, type EventRow, type StoredDraw } from '../metering/store.ts'
+import type { UsageEvent } from '../metering/usage.ts'
+import type { EventPage } from './events-store.ts'
+
+/** The event of an id, which was recorded when its id says. */
+export async function findEvent(
+  db: Queryable,
+  { organizationId, id, recordedAt }: { organizationId: string; id: string; recordedAt: Instant },
+): Promise<UsageEvent | null> {
+  const found = await db.query<EventRow>(
+    `select ${EVENT_COLUMNS} from usage_events e where e.organization_id = $1 and e.recorded_at = $2 and e.id = $3`,
+    [organizationId, recordedAt, id],
+  )
+  const [row] = found.rows
+  return row ? eventOf(row) : null
+}
+
+/** The corrections of an event, which come after it; most events have none, and then nothing is looked through. */
+export async function listCorrections(
+  db: Queryable,
+  { organizationId, idempotencyKey, recordedAt }: Pick<UsageEvent, 'organizationId' | 'idempotencyKey' | 'recordedAt'>,
+): Promise<readonly UsageEvent[]> {
+  const found = await db.query<EventRow>(
+    `select ${EVENT_COLUMNS} from usage_events e
+     where e.organization_id = $1 and e.corrects = $2 and e.recorded_at >= $3
+       and exists (select from corrected_events c where c.organization_id = $1 and c.idempotency_key = $2)
+     order by e.recorded_at, e.id`,
+    [organizationId, idempotencyKey, recordedAt],
+  )
+  return found.rows.map(eventOf)
+}
+
+export type DrawnQuery = EventPage & {
+  readonly organizationId: string
+  readonly balanceKey: string
+  readonly grantIds: readonly string[]
+  /** Nothing that was recorded before can have drawn from them; null is not known. */
+  readonly recordedFrom: Instant | null
+}
+
+// What an event drew from its plan's allowance alone is not written out (metering/store.ts): its period names the grant.
+const PLAN_GRANT = `coalesce(e.plan_grant,
+  'plan:' || e.balance || ':' || e.period || ':' || to_char(e.period_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))`
+
+/** The events that took from grants or gave back to them, in the order in which they were recorded. */
+export async function listDrawnEvents(db: Queryable, query: DrawnQuery): Promise<readonly UsageEvent[]> {
+  const { organizationId, balanceKey, grantIds, recordedFrom, after, limit } = query
+  const found = await db.query<EventRow>(
+    `select ${EVENT_COLUMNS} from usage_events e
+     where e.organization_id = $1 and e.balance = $2 and e.verb <> 'reserve' and e.refusal is null
+       and case when e.draws is null then e.drawn <> 0 and ${PLAN_GRANT} = any ($3)
+         else exists (select from jsonb_array_elements(e.draws) as draw where draw ->> 0 = any ($3)) end
+       and ($4::timestamptz is null or e.recorded_at >= $4)
+       and ($5::timestamptz is null or (e.recorded_at, e.id) > ($5, $6::uuid))
+     order by e.recorded_at, e.id limit $7`,
+    [organizationId, balanceKey, grantIds, recordedFrom, after?.recordedAt ?? null, after?.id ?? null, limit],
+  )
+  return found.rows.map(eventOf)
+}
+
+/** A reservation that holds something. */
+export type OpenHold = {
+  readonly id: string
+  readonly meter: string
+  readonly expiresAt: Instant
+  readonly holds: readonly Draw[]
+}
+
+/** What is held of a balance, also by reservations whose time is over and which nobody has ended yet. */
+export async function listHolds(
+  db: Queryable,
+  { organizationId, balanceKey }: { organizationId: string; balanceKey: string },
+): Promise<readonly OpenHold[]> {
+  const found = await db.query<Omit<OpenHold, 'holds'> & { holds: readonly StoredDraw[] }>(
+    `select id, meter, expires_at as "expiresAt", holds from reservations
+     where organization_id = $1 and balance = $2 and status = 'open' order by created_at, id`,
+    [organizationId, balanceKey],
+  )
+  return found.rows.map((row) => ({ ...row, holds: drawsOf(row.holds) }))
+}
