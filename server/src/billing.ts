@@ -5,6 +5,7 @@ import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
 import { registerSimulationRoutes } from './simulation/routes.ts'
 import { registerGateRoutes } from './standing/gate-routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
+import { registerWorkspaceAdminRoute } from './standing/workspace-routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
 import { registerTenantRoutes } from './onboarding/tenant-routes.ts'
@@ -35,6 +36,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerInvoiceRoutes(app, context)
   registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
+  registerWorkspaceAdminRoute(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
   registerPlanMigrationRoutes(app, context)
   registerSimulationRoutes(app, context)

@@ -27,6 +27,7 @@ import { registerUsageRoutes } from './metering/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { AUTH_PATH } from './identity/better-auth.ts'
 import { registerIdentityRoutes } from './identity/routes.ts'
+import { registerCustomerTokenRoutes } from './organizations/customer-token-routes.ts'
 import { registerMemberRoutes } from './organizations/member-routes.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
 import { registerWorkspaceRoutes } from './organizations/workspace-routes.ts'
@@ -132,6 +133,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerMemberRoutes(app, services.organizations),
       (app) => registerWorkspaceRoutes(app, services.organizations),
+      (app) => registerCustomerTokenRoutes(app, services.organizations),
       (app) => registerIdentityRoutes(app, services.identity),
       (app) => registerAuditRoutes(app, services),
       (app) => registerMailRoutes(app, services.billing),

@@ -8,14 +8,14 @@ export const CUSTOMER_TOKEN_PREFIX = 'tgc_'
 
 /** What a page that shows a customer's bills reads. */
 const READS = [
-  /^\/api\/v1\/billing\/(?!admin\/|discounts|customers|status\/)[^?]*$/,
-  /^\/api\/v1\/usage(\/(summary|events|stream))?$/,
+  /^\/api\/v1\/billing\/(subscription|quota|usage|invoices|payment-methods|top-ups|add-ons)$/,
+  /^\/api\/v1\/usage(\/(report|events|stream))?$/,
   /^\/api\/v1\/(balances|grants)$/,
 ]
 
 /** What a customer does on such a page. Everything else, and every route to come, stays closed. */
 const ACTIONS = [
-  /^\/api\/v1\/billing\/(checkout|portal|subscribe|upgrade|cancel|resume|pause|preview|change)(\/preview)?$/,
+  /^\/api\/v1\/billing\/(checkout|portal|(subscribe|upgrade|change|cancel|pause|resume|downgrade|add-ons|seats|top-ups)(\/undo)?(\/preview)?)$/,
   /^\/api\/v1\/billing\/(invoices\/[^/]+\/pay|payment-methods(\/[^/]+)?)$/,
 ]
 

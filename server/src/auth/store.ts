@@ -78,6 +78,31 @@ export async function revokeApiKey(
 }
 
 /**
+ * Ends a live key at a time to come, unless it ends earlier by itself, and tells every process in the same transaction, as
+ * they may keep it as verified. Answers the key as it was, or null when there is no live one.
+ */
+export async function endApiKeyAt(
+  tx: Queryable,
+  key: { organizationId: OrganizationId; id: ApiKeyId },
+  { endsAt, now }: { readonly endsAt: Instant; readonly now: Instant },
+): Promise<ApiKey | null> {
+  const found = await tx.query<ApiKey>(
+    `select ${COLUMNS} from api_keys
+     where organization_id = $1 and id = $2 and revoked_at is null and (expires_at is null or expires_at > $3) for update`,
+    [key.organizationId, key.id, now],
+  )
+  const [before] = found.rows
+  if (before === undefined) return null
+  await tx.query('update api_keys set expires_at = least(expires_at, $3::timestamptz) where organization_id = $1 and id = $2', [
+    key.organizationId,
+    key.id,
+    endsAt,
+  ])
+  await tx.query('select pg_notify($1, $2)', [REVOCATION_CHANNEL, key.id])
+  return before
+}
+
+/**
  * The secret behind the digests: the given one, else the one kept in the database, made at the first start.
  * Two servers that start at once agree: whoever inserts first decides.
  */

@@ -1,11 +1,11 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import { makeApiKey, type ApiKeyInput } from '../auth/api-keys.ts'
-import { insertApiKey, listApiKeys, revokeApiKey, type ApiKey } from '../auth/store.ts'
+import { endApiKeyAt, insertApiKey, listApiKeys, revokeApiKey, type ApiKey } from '../auth/store.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newOrganizationId, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
-import { readTimeZone } from '../lib/period.ts'
+import { HOUR_MS, readTimeZone } from '../lib/period.ts'
 import { findOrganization, insertOrganization, type Organization } from './store.ts'
 
 export type OrganizationsContext = {
@@ -120,6 +120,47 @@ export async function createKey(
       target: row.id,
       before: null,
       after: { name: row.name, scopes: row.scopes, display_prefix: row.displayPrefix, expires_at: row.expiresAt },
+      at: now,
+    })
+  })
+  return { ...row, revokedAt: null, key }
+}
+
+export type Rotation = {
+  readonly organizationId: OrganizationId
+  readonly id: ApiKeyId
+  /** How long the old key works on, in hours; 0 ends it at once. */
+  readonly overlapHours: number
+}
+
+/**
+ * Makes a key that takes the place of another: of the same name and scopes, and living as long. The old one works on for the overlap,
+ * so that applications can be changed one after the other.
+ * @throws DomainError `not_found` when there is no such live key
+ */
+export async function rotateKey(
+  context: OrganizationsContext,
+  { organizationId, id, overlapHours }: Rotation,
+  asker: Asker,
+): Promise<ApiKey & { readonly key: string }> {
+  const missing = () => new DomainError('not_found', 'There is no such key that is live.')
+  const old = (await listApiKeys(context.db, organizationId)).find((key) => key.id === id)
+  if (!old) throw missing()
+  const now = context.clock.now()
+  const expiresAt = old.expiresAt === null ? null : new Date(now.getTime() + old.expiresAt.getTime() - old.createdAt.getTime())
+  const { key, row } = await makeApiKey(context.keySecret, { organizationId, name: old.name, scopes: old.scopes, expiresAt }, now)
+  const endsAt = new Date(now.getTime() + overlapHours * HOUR_MS)
+  await context.db.transaction(async (tx) => {
+    const before = await endApiKeyAt(tx, { organizationId, id }, { endsAt, now })
+    if (before === null) throw missing()
+    await insertApiKey(tx, row)
+    await insertAuditEntry(tx, {
+      organizationId,
+      ...asker,
+      action: 'api_key.rotated',
+      target: id,
+      before: { display_prefix: old.displayPrefix, expires_at: before.expiresAt },
+      after: { replaced_by: row.id, display_prefix: row.displayPrefix, ends_at: endsAt },
       at: now,
     })
   })

@@ -4,7 +4,15 @@ import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
-import { createKey, createOrganization, listKeys, readOrganization, revokeKey, type OrganizationsContext } from './actions.ts'
+import {
+  createKey,
+  createOrganization,
+  listKeys,
+  readOrganization,
+  revokeKey,
+  rotateKey,
+  type OrganizationsContext,
+} from './actions.ts'
 import { listOrganizations, type Organization } from './store.ts'
 
 const idSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits and . _ : - are expected, at most 100')
@@ -139,6 +147,32 @@ const revokeKeyRoute = createRoute({
   responses: { 204: { description: 'It is revoked.' } },
 })
 
+const rotateKeyRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/organizations/{id}/api-keys/{key_id}/rotate',
+  tags: ['API keys'],
+  summary: 'Replace an API key',
+  description: 'The new key has the name, scopes and lifetime of the old one, which works on for the overlap.',
+  request: {
+    params: organizationParams.extend({ key_id: z.string() }),
+    body: {
+      content: {
+        'application/json': {
+          schema: z.object({
+            overlap_hours: z
+              .number()
+              .min(0)
+              .max(720)
+              .default(24)
+              .meta({ description: 'How long the old key works on, in hours.' }),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 201: json('The new key. It is shown only here.', newKeySchema) },
+})
+
 export function registerOrganizationRoutes(app: App, context: OrganizationsContext): void {
   app.openapi(createOrganizationRoute, async (c) => {
     const principal = requireOperator(c.get('principal'))
@@ -182,6 +216,15 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     const principal = requireScope(c.get('principal'), 'admin')
     const keys = await listKeys(context, organizationFor(principal, c.req.valid('param').id))
     return c.json({ api_keys: keys.map(showKey) }, 200)
+  })
+
+  app.openapi(rotateKeyRoute, async (c) => {
+    const principal = requireScope(c.get('principal'), 'admin')
+    const { id, key_id: keyId } = c.req.valid('param')
+    const organizationId = organizationFor(principal, id)
+    const overlapHours = c.req.valid('json').overlap_hours ?? 24
+    const made = await rotateKey(context, { organizationId, id: keyId as ApiKeyId, overlapHours }, asker(c, principal))
+    return c.json({ ...showKey(made), key: made.key }, 201)
   })
 
   app.openapi(revokeKeyRoute, async (c) => {
