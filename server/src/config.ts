@@ -81,6 +81,15 @@ export const variablesSchema = z.object({
     .meta({ description: 'The price that checkout uses when the request names none (MR-1).' }),
   STRIPE_TRIAL_PERIOD_DAYS: days(730).default(14).meta({ description: 'The length of a trial, in days.' }),
   STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
+  TOLLGATE_DUNNING_DAYS: z
+    .string()
+    .regex(/^\d{1,3}(,\d{1,3})*$/, 'days such as 1,2 are expected')
+    .default('1')
+    .transform((text) => text.split(',').map(Number))
+    .meta({
+      description:
+        'Days after a failed payment on which the customer is reminded, e.g. 1,2; beside the failure, the day before suspension, and suspension (KF-13).',
+    }),
   SMTP_URL: z
     .url({ protocol: /^smtps?$/, error: 'an address such as smtp://user:password@host:587 is expected' })
     .optional()

@@ -54,6 +54,8 @@ export type PolicyOptions = {
   readonly trialDays?: number
   /** Days of use after a payment failed (EM-7); default 3. */
   readonly graceDays?: number
+  /** Days after a failed payment on which the customer is reminded (KF-13), beside the failure, a day before suspension, and suspension; default 1. */
+  readonly dunningDays?: readonly number[]
   /** Defaults of checkout and portal (MR-1, MR-2); default: pages of this server. */
   readonly successUrl?: string | undefined
   readonly cancelUrl?: string | undefined
@@ -79,6 +81,7 @@ export function optionsOfConfig(
     policy: {
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,
       graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
+      dunningDays: config.TOLLGATE_DUNNING_DAYS,
       successUrl: config.STRIPE_SUCCESS_URL,
       cancelUrl: config.STRIPE_CANCEL_URL,
       portalReturnUrl: config.STRIPE_PORTAL_RETURN_URL,

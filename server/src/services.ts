@@ -21,6 +21,7 @@ import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
 import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
+import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
@@ -124,9 +125,9 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())
-  const notifications = openNotifications(options, { db, clock, secret: keySecret, log, metrics })
+  const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })
   closers.push(() => notifications.stop())
-  const organizations = createOrganizationsContext(options, { billing, keySecret })
+  const organizations = createOrganizationsContext(options, { billing, keySecret, observing: observingOf(options, grants) })
   const identity = openIdentity(options.identity ?? {}, { connectionString, keys: verifier, organizations, log })
   closers.push(() => identity.close())
   return {
@@ -145,14 +146,19 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   }
 }
 
+function observingOf({ policy = {} }: TollgateOptions, grants: GrantsContext): ObservingContext {
+  return { ...grants, dunningDays: policy.dunningDays ?? [1] }
+}
+
 /** The workers that hand events out, deliver webhooks and send mails. */
 function openNotifications(
   options: TollgateOptions,
-  parts: { db: Db; clock: Clock; secret: string; log: Logger; metrics: Metrics },
-) {
-  const { log, metrics, ...rest } = parts
+  parts: { db: Db; clock: Clock; grants: GrantsContext; secret: string; log: Logger; metrics: Metrics },
+): Notifications {
+  const { log, metrics, grants, ...rest } = parts
   return startNotifications({
     ...rest,
+    observing: observingOf(options, grants),
     mailer: options.mailer ?? null,
     allowLoopback: options.stripe?.endpoint !== undefined,
     onFailure: (task, error) => log.warn({ err: error, task }, 'a task of notifications failed; it is tried again'),
@@ -183,7 +189,7 @@ async function migrateWithPatience(db: Db, log: Logger): Promise<readonly string
 
 function createOrganizationsContext(
   options: TollgateOptions,
-  { billing, keySecret }: { billing: BillingContext; keySecret: string },
+  { billing, keySecret, observing }: { billing: BillingContext; keySecret: string; observing: ObservingContext },
 ): OrganizationsContext {
   const { db, clock, catalogs } = billing
   return {
@@ -192,9 +198,10 @@ function createOrganizationsContext(
     keySecret,
     tenantPrefix: options.tenantPrefix ?? 'org_',
     publicUrl: options.publicUrl,
-    onCreated: (tx, { organizationId, now }) => {
+    async onCreated(tx, { organizationId, now }) {
       const { catalog, version } = catalogs.current
-      return insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+      await insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+      await observeAccount(tx, observing, organizationId)
     },
     attachTestClock: billing.gateway === null ? null : (organizationId) => startTestClock(billing, organizationId),
   }
@@ -206,6 +213,7 @@ function createBillingContext(
 ): BillingContext {
   const { publicUrl, stripe, policy = {} } = options
   const { grants, metrics, ...rest } = parts
+  const observing = observingOf(options, grants)
   const billing: BillingContext = {
     ...rest,
     gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
@@ -226,6 +234,7 @@ function createBillingContext(
       await reconcilePlanGrants(tx, grants, organizationId)
       await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
       await followBilling(tx, billing, { organizationId, now })
+      await observeAccount(tx, observing, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(billing, organizationId, { isStanding: true }),
     onBillingEvents: (events) => countPayments(metrics, events),

@@ -17,6 +17,7 @@ import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 import { registerBillingRoutes } from '../src/billing.ts'
 import { followBilling, reportNow } from '../src/pricing/actions.ts'
 import type { OrganizationsContext } from '../src/organizations/actions.ts'
+import { observeAccount } from '../src/notifications/observe.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
@@ -155,6 +156,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
       await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
       await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
       await followBilling(tx, context, { organizationId, now })
+      await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(context, organizationId, { isStanding: true }),
   }

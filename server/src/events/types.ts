@@ -102,7 +102,7 @@ export const eventTypes = {
   'subscription.trial_will_end': define({
     summary: 'A trial ends in three days (EM-6), or sooner where it is shorter.',
     data: z.object({
-      subscription_id: z.string(),
+      subscription_id: z.string().nullable().meta({ description: 'null where an operator gave the trial.' }),
       plan: z.string(),
       trial_ends_at: time,
       payment_method_configured: z.boolean(),

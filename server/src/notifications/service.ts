@@ -8,10 +8,12 @@ import type { WebhooksContext } from '../webhooks/actions.ts'
 import { createDeliverer, type DeliveringContext } from '../webhooks/deliver.ts'
 import { createPost } from '../webhooks/post.ts'
 import { handOutEvents } from './hand-out.ts'
+import { observeDueAccounts, type ObservingContext } from './observe.ts'
 
 export type NotificationOptions = {
   readonly db: Db
   readonly clock: Clock
+  readonly observing: ObservingContext
   /** Under which signing secrets are sealed. */
   readonly secret: string
   /** null keeps mails. */
@@ -31,7 +33,10 @@ export type Notifications = {
 
 const POLL_MS = 500
 
-/** Starts the workers: one hands events out, one delivers webhooks, one sends mails. Any number of servers may run them. */
+/**
+ * Starts the workers: one looks whose time has come, one hands events out, one delivers webhooks, one sends mails. Any number of servers
+ * may run them.
+ */
 export function startNotifications(options: NotificationOptions): Notifications {
   const { db, clock, mailer, onFailure } = options
   const seal = createSeal(options.secret, 'webhook secrets')
@@ -51,10 +56,11 @@ export function startNotifications(options: NotificationOptions): Notifications 
     }
     return handedOut
   })
+  const looks = loop('reminders', () => observeDueAccounts(db, options.observing))
   return {
     webhooks: { db, clock, seal, destinations, onDue: () => deliveries.kick() },
     async stop() {
-      await events.stop()
+      await Promise.all([looks.stop(), events.stop()])
       await Promise.all([deliveries.stop(), mails.stop()])
       await deliverer.finish()
       await mailer?.close()

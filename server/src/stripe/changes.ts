@@ -14,6 +14,7 @@ export type BillingEvent = {
     | 'subscription.cancel_undone'
     | 'plan.changed'
     | 'trial.will_end'
+    | 'invoice.created'
     | 'invoice.paid'
     | 'invoice.payment_failed'
   readonly data: Readonly<Record<string, unknown>>
@@ -95,14 +96,22 @@ function invoiceEvents({ invoicesBefore, after, now }: StateChange, invoice: Inv
     amount_due_minor: invoice.amountDueMinor,
     amount_paid_minor: invoice.amountPaidMinor,
     attempt: invoice.attemptCount,
+    hosted_invoice_url: invoice.hostedInvoiceUrl,
+  }
+  const events: BillingEvent[] = []
+  if (invoice.status !== 'draft' && (before === undefined || before.status === 'draft')) {
+    const occurredAt = invoice.finalizedAt ?? invoice.createdAt
+    events.push({ key: `invoice.created:${invoice.id}`, kind: 'invoice.created', data, occurredAt })
   }
   if (invoice.status === 'paid' && before?.status !== 'paid') {
-    return [{ key: `invoice.paid:${invoice.id}`, kind: 'invoice.paid', data, occurredAt: invoice.paidAt ?? now }]
+    events.push({ key: `invoice.paid:${invoice.id}`, kind: 'invoice.paid', data, occurredAt: invoice.paidAt ?? now })
   }
   const failed = invoice.status === 'open' && invoice.attempted && invoice.attemptCount > (before?.attemptCount ?? 0)
-  if (!failed || invoice.amountRemainingMinor === 0) return []
-  const key = `invoice.payment_failed:${invoice.id}:${invoice.attemptCount}`
-  return [{ key, kind: 'invoice.payment_failed', data, occurredAt: now }]
+  if (failed && invoice.amountRemainingMinor > 0) {
+    const key = `invoice.payment_failed:${invoice.id}:${invoice.attemptCount}`
+    events.push({ key, kind: 'invoice.payment_failed', data, occurredAt: now })
+  }
+  return events
 }
 
 function isLive({ subscriptionStatus }: DerivedAccount): boolean {

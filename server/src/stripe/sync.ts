@@ -1,4 +1,5 @@
 import type { Queryable, Session, Transaction } from '../db/database.ts'
+import { publishEvents } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
 import { lockAccount, readMirror, readPlansByPrice, upsertAccount } from './account-store.ts'
 import { describeChanges, type BillingEvent, type StateChange } from './changes.ts'
@@ -17,6 +18,7 @@ import {
   upsertSubscriptions,
   type MirrorWrite,
 } from './mirror-store.ts'
+import { publishedEvents } from './published.ts'
 import type { InvoiceSnapshot } from './snapshots.ts'
 import { readOrganization, timeOf, unlinkCustomer, type BilledOrganization } from './organizations.ts'
 
@@ -122,6 +124,7 @@ async function deriveAndStore(
   await context.onAccountDerived(tx, { organizationId: organization.id, now })
   const events = describeChanges({ ...known, after: derived.account, now })
   const recorded = await insertBillingEvents(tx, organization.id, events, context.clock.now())
+  await publishEvents(tx, publishedEvents(organization.id, recorded))
   return { ...derived, recorded }
 }
 

@@ -1,0 +1,195 @@
+import { beforeAll, describe, expect, it } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { listEvents, type EventRow } from '../events/store.ts'
+import type { EventType } from '../events/types.ts'
+import { ManualClock } from '../lib/clock.ts'
+import { DAY_MS, HOUR_MS } from '../lib/period.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+import { observeAccount, observeDueAccounts } from './observe.ts'
+
+const billing = testBilling()
+const BILLING = '/api/v1/billing'
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+async function onClock(id: string): Promise<string> {
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  return id
+}
+
+async function advance(id: string, by: string): Promise<void> {
+  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
+}
+
+/** Past the renewal: Stripe finalizes an invoice an hour after the period has ended. */
+async function renew(id: string): Promise<void> {
+  const { body } = await billing.call(id, 'GET', `${BILLING}/subscription`)
+  const to = new Date(new Date(String(body['current_period_end'])).getTime() + 2 * HOUR_MS)
+  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to: to.toISOString() })
+  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
+}
+
+async function subscribe(id: string, body: Record<string, unknown>): Promise<void> {
+  const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, body)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+}
+
+const replaceCard = (id: string, card: string) =>
+  billing.call(id, 'POST', `${BILLING}/payment-methods`, { payment_method_id: card })
+
+/** Oldest first. */
+async function eventsOf(organizationId: string, ...types: EventType[]): Promise<EventRow[]> {
+  const events = await listEvents(billing.database.db, { organizationId, type: null, before: null, limit: 200 })
+  return events.toReversed().filter(({ type }) => types.length === 0 || types.includes(type))
+}
+
+async function changesOf(id: string): Promise<string[]> {
+  const events = await eventsOf(id, 'customer.state_changed')
+  return events.map(({ data }) => {
+    const { before, after } = data as { before: { state: string } | null; after: { state: string; plan: string } }
+    return `${before?.state ?? 'nothing'} → ${after.state} (${after.plan})`
+  })
+}
+
+async function stepsOf(id: string): Promise<string[]> {
+  return (await eventsOf(id, 'dunning.reminder')).map(({ data }) => data['step'] as string)
+}
+
+describe('a trial', () => {
+  it('EM-6 is announced three days before its end, once, by the organization’s clock', async () => {
+    const id = await onClock('trying')
+    await subscribe(id, { tier: 'starter' })
+    await advance(id, '10d')
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])
+    await advance(id, '1d')
+    const [notice] = await eventsOf(id, 'subscription.trial_will_end')
+    const { trial_ends_at: endsAt } = notice!.data as { trial_ends_at: string }
+    expect(notice!.data).toMatchObject({ plan: 'starter', payment_method_configured: false })
+    expect(new Date(endsAt).getTime() - notice!.occurredAt.getTime()).toBe(3 * DAY_MS)
+    await advance(id, '1d')
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(1)
+    await advance(id, '3d')
+    expect(await changesOf(id)).toEqual(['nothing → trialing (starter)', 'trialing → free (free)'])
+    const types = (await eventsOf(id)).map(({ type }) => type)
+    expect(types).toContain('subscription.created')
+    expect(types).toContain('subscription.canceled')
+  })
+
+  it('given by an operator is announced too, and by time alone', async () => {
+    const clock = new ManualClock(new Date('2026-05-01T00:00:00Z'))
+    const id = await billing.createOrganization('given')
+    const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
+    await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
+      plan: 'pro',
+      billing_status: 'trialing',
+      trial_ends_at: '2026-05-20T00:00:00Z',
+    })
+    await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+    clock.set(new Date('2026-05-16T23:59:59Z'))
+    await observeDueAccounts(billing.context.db, context)
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])
+    clock.set(new Date('2026-05-17T00:00:00Z'))
+    await Promise.all([1, 2, 3].map(() => observeDueAccounts(billing.context.db, context)))
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(1)
+    clock.set(new Date('2026-05-20T00:00:00Z'))
+    expect(await observeDueAccounts(billing.context.db, context)).toBeGreaterThan(0)
+    expect((await changesOf(id)).at(-1)).toBe('trialing → free (free)')
+  })
+})
+
+describe('a payment that fails', () => {
+  it('KF-13 is told at once, after a day, a day before use stops, when it does, and when it was paid after all', async () => {
+    const id = await onClock('owing')
+    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
+    await renew(id)
+    expect(await stepsOf(id)).toEqual(['failed'])
+    for (let day = 0; day < 3; day += 1) await advance(id, '1d')
+    expect(await stepsOf(id)).toEqual(['failed', 'reminder', 'last_warning', 'suspended'])
+    const [first] = await eventsOf(id, 'dunning.reminder')
+    expect(first!.data).toMatchObject({
+      amount_due_minor: 2900,
+      currency: 'usd',
+      recovery_url: expect.stringMatching(/^http/) as string,
+    })
+    await replaceCard(id, 'pm_card_visa')
+    const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
+    expect((await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`)).status).toBe(200)
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    expect(await stepsOf(id)).toEqual(['failed', 'reminder', 'last_warning', 'suspended', 'recovered'])
+    expect(await changesOf(id)).toEqual([
+      'nothing → active (pro)',
+      'active → grace (pro)',
+      'grace → suspended (pro)',
+      'suspended → active (pro)',
+    ])
+    const invoices = await eventsOf(id, 'invoice.created', 'invoice.paid', 'invoice.payment_failed')
+    expect(invoices.map(({ type }) => type)).toEqual(
+      expect.arrayContaining(['invoice.created', 'invoice.paid', 'invoice.payment_failed']),
+    )
+    expect(new Set(invoices.map(({ key }) => key)).size).toBe(invoices.length)
+  })
+
+  it('is not made up for: who was not looked at for days is told where they stand now', async () => {
+    const id = await onClock('late')
+    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
+    await advance(id, '40d')
+    expect(await stepsOf(id)).toEqual(['suspended'])
+  })
+})
+
+describe('a card that expires', () => {
+  it('is announced 30 and 7 days before, each once, while it pays for something', async () => {
+    const id = await onClock('expiring')
+    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    const { rows } = await billing.database.db.query<{ now: Date }>(
+      'select test_clock_now as now from organizations where id = $1',
+      [id],
+    )
+    const now = rows[0]!.now
+    // The card of the sandbox is good for long: what counts here is the mirror's word.
+    const expiresSoon = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 2, 1))
+    await billing.database.db.query(
+      'update stripe_payment_methods set card_exp_month = $2, card_exp_year = $3 where organization_id = $1',
+      [
+        id,
+        expiresSoon.getUTCMonth() === 0 ? 12 : expiresSoon.getUTCMonth(),
+        new Date(expiresSoon.getTime() - 1).getUTCFullYear(),
+      ],
+    )
+    const context = { ...billing.context, graceDays: 3, dunningDays: [1] }
+    const look = async (daysBefore: number) => {
+      await billing.database.db.query('update organizations set test_clock_now = $2 where id = $1', [
+        id,
+        new Date(expiresSoon.getTime() - daysBefore * DAY_MS),
+      ])
+      await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+      const events = await eventsOf(id, 'payment_method.expiring')
+      return events.map(({ data }) => data['days_left'])
+    }
+    expect(await look(31)).toEqual([])
+    expect(await look(30)).toEqual([30])
+    expect(await look(20)).toEqual([30])
+    expect(await look(6.5)).toEqual([30, 7])
+    expect(await look(1)).toEqual([30, 7])
+    expect(await look(-1)).toEqual([30, 7])
+  })
+})
+
+it('what is told once is told once, whoever looks at the same time', async () => {
+  const id = await billing.createOrganization('raced')
+  const context = { ...billing.context, graceDays: 3, dunningDays: [1] }
+  await billing.database.db.query(
+    `update accounts set override_status = 'active', override_plan_key = 'pro' where organization_id = $1`,
+    [id],
+  )
+  await Promise.all(Array.from({ length: 8 }, () => billing.context.db.transaction((tx) => observeAccount(tx, context, id))))
+  expect(await changesOf(id)).toEqual(['nothing → active (pro)'])
+})
