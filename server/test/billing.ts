@@ -133,6 +133,8 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
       const { version, catalog } = ready(context).catalogs.current
       const terms = { planKey: catalog.defaultPlanKey, catalogVersion: version, now: clock.now() }
       await insertMissingAccounts(database.db, [id], terms)
+      const observing = { ...ready(context), graceDays: ready(context).policy.graceDays, dunningDays: [1] }
+      await database.db.transaction((tx) => observeAccount(tx, observing, id))
       return id
     },
   }

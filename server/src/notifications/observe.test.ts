@@ -91,7 +91,7 @@ describe('a trial', () => {
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(1)
     await advance(id, '3d')
-    expect(await changesOf(id)).toEqual(['nothing → trialing (starter)', 'trialing → free (free)'])
+    expect(await changesOf(id)).toEqual(['free → trialing (starter)', 'trialing → free (free)'])
     const types = (await eventsOf(id)).map(({ type }) => type)
     expect(types).toContain('subscription.created')
     expect(types).toContain('subscription.canceled')
@@ -140,7 +140,7 @@ describe('a payment that fails', () => {
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     expect(await stepsOf(id)).toEqual(['failed', 'reminder', 'last_warning', 'suspended', 'recovered'])
     expect(await changesOf(id)).toEqual([
-      'nothing → active (pro)',
+      'free → active (pro)',
       'active → grace (pro)',
       'grace → suspended (pro)',
       'suspended → active (pro)',
@@ -194,5 +194,5 @@ it('what is told once is told once, whoever looks at the same time', async () =>
     [id],
   )
   await Promise.all(Array.from({ length: 8 }, () => billing.context.db.transaction((tx) => observeAccount(tx, context, id))))
-  expect(await changesOf(id)).toEqual(['nothing → active (pro)'])
+  expect(await changesOf(id)).toEqual(['free → active (pro)'])
 })

@@ -39,7 +39,7 @@ describe('KF-13 dunning', () => {
           expect(current!.at <= now).toBe(true)
           expect(next === null || next > now).toBe(true)
           expect(steps.filter(({ at }) => at > current!.at && at < (next ?? now))).toEqual([])
-          if (passed >= graceDays) expect(current!.step).toBe('suspended')
+          expect(current!.step === 'suspended').toBe(passed >= graceDays)
         },
       ),
     )

@@ -134,13 +134,13 @@ describe('the history of an organization', () => {
       (await rowsOf<{ kind: string }>('select kind from billing_events where organization_id = $1 order by kind', 'history')).map(
         ({ kind }) => kind,
       )
-    expect(await kinds()).toEqual(['invoice.paid', 'plan.changed', 'subscription.started'])
+    expect(await kinds()).toEqual(['invoice.created', 'invoice.paid', 'plan.changed', 'subscription.started'])
     await billing.database.db.query('update stripe_events set handled_at = null, outcome = null where customer_id = $1', [
       customer,
     ])
     await expect
       .poll(async () => rowsOf(`select 1 from stripe_events where customer_id = $1 and handled_at is null`, customer), PATIENCE)
       .toEqual([])
-    expect(await kinds()).toEqual(['invoice.paid', 'plan.changed', 'subscription.started'])
+    expect(await kinds()).toEqual(['invoice.created', 'invoice.paid', 'plan.changed', 'subscription.started'])
   })
 })
