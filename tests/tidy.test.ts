@@ -62,6 +62,8 @@ const DOMAINS = [
   'webhooks',
   'notifications',
   'analytics',
+  'exports',
+  'operators',
 ]
 
 function domainOf(path: string): string {

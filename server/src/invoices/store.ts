@@ -26,15 +26,16 @@ export type Invoice = {
 }
 
 type Amounts = 'subtotalMinor' | 'totalMinor' | 'amountDueMinor' | 'amountPaidMinor' | 'amountRemainingMinor'
-type InvoiceRow = Omit<Invoice, Amounts> & { readonly [Amount in Amounts]: bigint }
+/** As the columns below answer it. */
+export type InvoiceRow = Omit<Invoice, Amounts> & { readonly [Amount in Amounts]: bigint }
 
-const INVOICE_COLUMNS = `id, subscription_id as "subscriptionId", number, status, billing_reason as "billingReason", currency,
+export const INVOICE_COLUMNS = `id, subscription_id as "subscriptionId", number, status, billing_reason as "billingReason", currency,
   subtotal_minor as "subtotalMinor", total_minor as "totalMinor", amount_due_minor as "amountDueMinor",
   amount_paid_minor as "amountPaidMinor", amount_remaining_minor as "amountRemainingMinor", attempted,
   next_payment_attempt_at as "nextPaymentAttemptAt", period_start as "periodStart", period_end as "periodEnd", due_at as "dueAt",
   paid_at as "paidAt", hosted_invoice_url as "hostedInvoiceUrl", invoice_pdf as "invoicePdf", created_at as "createdAt"`
 
-function toInvoice(row: InvoiceRow): Invoice {
+export function toInvoice(row: InvoiceRow): Invoice {
   return {
     ...row,
     subtotalMinor: Number(row.subtotalMinor),
@@ -58,19 +59,6 @@ export async function listInvoices(
     [query.organizationId, query.status, query.limit, query.before],
   )
   return rows.map(toInvoice)
-}
-
-/** Of all organizations, newest first, for operators. */
-export async function listAllInvoices(
-  db: Queryable,
-  query: { status: InvoiceStatus | null; limit: number; offset: number },
-): Promise<(Invoice & { readonly organizationId: string })[]> {
-  const { rows } = await db.query<InvoiceRow & { organizationId: string }>(
-    `select organization_id as "organizationId", ${INVOICE_COLUMNS} from stripe_invoices
-     where $1::text is null or status = $1 order by created_at desc, id desc limit $2 offset $3`,
-    [query.status, query.limit, query.offset],
-  )
-  return rows.map((row) => ({ ...toInvoice(row), organizationId: row.organizationId }))
 }
 
 export async function findInvoice(db: Queryable, organizationId: string, id: string): Promise<Invoice | null> {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { toStats } from './admin-routes.ts'
+import { toStats } from './stats.ts'
 
 const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
 const billing = testBilling({
@@ -109,11 +109,11 @@ describe('what operators see of all organizations', () => {
 })
 
 test('currencies are never added to each other', () => {
-  const row = { tier: 'pro', status: 'active', count: 1 }
+  const row = { planKey: 'pro', status: 'active', count: 1 }
   const stats = toStats(
     [
-      { ...row, currency: 'usd', yearlyMinor: 12_000 },
-      { ...row, currency: 'jpy', yearlyMinor: 12_000 },
+      { ...row, currency: 'usd', amount: 1_000_000_000n },
+      { ...row, currency: 'jpy', amount: 1_000_000_000n },
     ],
     2,
     'usd',

@@ -1,24 +1,20 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { countRows, listTallies } from '../analytics/store.ts'
+import { invoiceSchema, toInvoiceView } from '../invoices/routes.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { countRows, listCharges, listCustomers, listSubscriptions, sumPlans, type PlanTotals } from './admin-store.ts'
-import { invoiceSchema, toInvoiceView } from './routes.ts'
-import { listAllInvoices } from './store.ts'
+import { listFields, moreFields, moreOf, organizationFields, pageOf, toOrganizationFilter, toRange } from './list-queries.ts'
+import { listAllInvoices, listCharges, listOrganizations, listSubscriptions } from './lists-store.ts'
+import { toStats } from './stats.ts'
 
 const tags = ['Operators']
 const created = z.iso.datetime()
-const total = z.number().int().meta({ description: 'How many there are in all.' })
 
 const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
   description,
   content: { 'application/json': { schema } },
-})
-
-const page = (limit: number) => ({
-  limit: z.coerce.number().int().min(1).max(500).default(limit),
-  offset: z.coerce.number().int().min(0).max(1_000_000).default(0),
 })
 
 const adminRoute = <Query extends z.ZodRawShape, Answer extends z.ZodType>(
@@ -58,7 +54,7 @@ const statsRoute = adminRoute(
 const customersRoute = adminRoute(
   'customers',
   'List customers, newest first',
-  page(100),
+  { ...listFields(100, ['created', 'name']), ...organizationFields },
   z.object({
     customers: z.array(
       z.object({
@@ -69,14 +65,19 @@ const customersRoute = adminRoute(
         metadata: z.object({ user_id: z.string(), tier: z.string() }),
       }),
     ),
-    total,
+    ...moreFields,
   }),
 )
 
 const subscriptionsRoute = adminRoute(
   'subscriptions',
   'List subscriptions, newest first',
-  { ...page(100), status: z.string().optional().meta({ description: 'E.g. active; all when missing.' }) },
+  {
+    ...listFields(100, ['created']),
+    status: z.string().optional().meta({ description: 'E.g. active; all when missing.' }),
+    plan: z.string().optional(),
+    currency: z.string().optional(),
+  },
   z.object({
     subscriptions: z.array(
       z.object({
@@ -92,14 +93,14 @@ const subscriptionsRoute = adminRoute(
         cancel_at_period_end: z.boolean(),
       }),
     ),
-    total,
+    ...moreFields,
   }),
 )
 
 const chargesRoute = adminRoute(
   'recent-charges',
   'List charges, newest first',
-  page(20),
+  { ...listFields(20, ['created']), status: z.string().optional(), currency: z.string().optional() },
   z.object({
     charges: z.array(
       z.object({
@@ -115,7 +116,7 @@ const chargesRoute = adminRoute(
         refunded: z.boolean(),
       }),
     ),
-    total,
+    ...moreFields,
   }),
 )
 
@@ -125,12 +126,16 @@ const invoicesRoute = createRoute({
   tags,
   summary: 'List invoices of all organizations, newest first',
   request: {
-    query: z.object({ ...page(50), status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional() }),
+    query: z.object({
+      ...listFields(50, ['created']),
+      status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional(),
+      currency: z.string().optional(),
+    }),
   },
   responses: {
     200: json(
       'From the mirror of Stripe.',
-      z.object({ invoices: z.array(invoiceSchema.extend({ organization_id: z.string() })), total }),
+      z.object({ invoices: z.array(invoiceSchema.extend({ organization_id: z.string() })), ...moreFields }),
     ),
   },
 })
@@ -141,25 +146,29 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
   const catalog = () => context.catalogs.current.catalog
   app.openapi(statsRoute, async (http) => {
     requireOperator(http.get('principal'))
-    return http.json(toStats(await sumPlans(db), await countRows(db, 'organizations'), catalog().currency), 200)
+    const [tallies, customers] = await Promise.all([listTallies(db, 'mrr_accounts'), countRows(db, 'organizations')])
+    return http.json(toStats(tallies, customers, catalog().currency), 200)
   })
   app.openapi(customersRoute, async (http) => {
     requireOperator(http.get('principal'))
-    const customers = await listCustomers(db, http.req.valid('query'), catalog().defaultPlanKey)
-    const views = customers.map(({ id, email, name, createdAt, organizationId, tier: plan }) => ({
+    const query = http.req.valid('query')
+    const filter = { ...toRange(query), ...toOrganizationFilter(query) }
+    const listed = await listOrganizations(db, { ...pageOf(query), ...filter }, catalog().defaultPlanKey)
+    const customers = listed.rows.map(({ id, email, name, createdAt, organizationId, tier }) => ({
       id,
       email,
       name,
       created: createdAt.toISOString(),
-      metadata: { user_id: organizationId, tier: plan },
+      metadata: { user_id: organizationId, tier },
     }))
-    return http.json({ customers: views, total: await countRows(db, 'organizations') }, 200)
+    return http.json({ customers, ...moreOf(listed) }, 200)
   })
   app.openapi(subscriptionsRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const status = query.status === undefined || query.status === 'all' ? null : query.status
-    const subscriptions = (await listSubscriptions(db, { ...query, status })).map((row) => ({
+    const filter = { ...toRange(query), status: statusOf(query), plan: query.plan ?? null, currency: query.currency ?? null }
+    const listed = await listSubscriptions(db, { ...pageOf(query), ...filter })
+    const subscriptions = listed.rows.map((row) => ({
       id: row.id,
       customer: row.customerId,
       organization_id: row.organizationId,
@@ -171,19 +180,22 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
       current_period_end: row.currentPeriodEnd.toISOString(),
       cancel_at_period_end: row.cancelAtPeriodEnd,
     }))
-    return http.json({ subscriptions, total: await countRows(db, 'stripe_subscriptions', status) }, 200)
+    return http.json({ subscriptions, ...moreOf(listed) }, 200)
   })
   app.openapi(invoicesRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const status = query.status ?? null
-    const invoices = await listAllInvoices(db, { ...query, status })
-    const views = invoices.map((invoice) => ({ ...toInvoiceView(invoice), organization_id: invoice.organizationId }))
-    return http.json({ invoices: views, total: await countRows(db, 'stripe_invoices', status) }, 200)
+    const filter = { ...toRange(query), status: query.status ?? null, currency: query.currency ?? null }
+    const listed = await listAllInvoices(db, { ...pageOf(query), ...filter })
+    const invoices = listed.rows.map((invoice) => ({ ...toInvoiceView(invoice), organization_id: invoice.organizationId }))
+    return http.json({ invoices, ...moreOf(listed) }, 200)
   })
   app.openapi(chargesRoute, async (http) => {
     requireOperator(http.get('principal'))
-    const charges = (await listCharges(db, http.req.valid('query'))).map((row) => ({
+    const query = http.req.valid('query')
+    const filter = { ...toRange(query), status: statusOf(query), currency: query.currency ?? null }
+    const listed = await listCharges(db, { ...pageOf(query), ...filter })
+    const charges = listed.rows.map((row) => ({
       id: row.id,
       amount: toMajorNumber(row),
       currency: row.currency,
@@ -195,32 +207,9 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
       paid: row.paid,
       refunded: row.refunded,
     }))
-    return http.json({ charges, total: await countRows(db, 'stripe_charges') }, 200)
+    return http.json({ charges, ...moreOf(listed) }, 200)
   })
 }
 
-/** Adds up what plans bring. Pure. Currencies are never added to each other. */
-export function toStats(plans: readonly PlanTotals[], totalCustomers: number, currency: string) {
-  const monthly = (rows: readonly PlanTotals[]): number => {
-    const yearlyMinor = rows.filter(({ status }) => status !== 'trialing').reduce((sum, row) => sum + row.yearlyMinor, 0)
-    return toMajorNumber({ amountMinor: Math.round(yearlyMinor / 12), currency: rows[0]?.currency ?? currency })
-  }
-  const count = (rows: readonly PlanTotals[]): number => rows.reduce((sum, row) => sum + row.count, 0)
-  const own = plans.filter((row) => row.currency === currency)
-  const tiers = [...new Set(plans.map((row) => row.tier))].sort((a, b) => (a < b ? -1 : 1))
-  const others = [...new Set(plans.map((row) => row.currency))].filter((other) => other !== currency)
-  return {
-    total_customers: totalCustomers,
-    active_subscriptions: count(plans.filter(({ status }) => status !== 'trialing')),
-    trial_subscriptions: count(plans.filter(({ status }) => status === 'trialing')),
-    monthly_revenue: monthly(own),
-    currency,
-    tier_breakdown: Object.fromEntries(
-      tiers.map((key) => [
-        key,
-        { count: count(plans.filter((row) => row.tier === key)), revenue: monthly(own.filter((row) => row.tier === key)) },
-      ]),
-    ),
-    other_currencies: Object.fromEntries(others.map((other) => [other, monthly(plans.filter((row) => row.currency === other))])),
-  }
-}
+const statusOf = ({ status }: { readonly status?: string | undefined }): string | null =>
+  status === undefined || status === 'all' ? null : status

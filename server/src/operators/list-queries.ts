@@ -1,0 +1,87 @@
+import { z } from '@hono/zod-openapi'
+import type { Instant } from '../lib/clock.ts'
+import type { PageQuery } from './listing.ts'
+import type { CommonFilter, Listed, OrganizationFilter } from './lists-store.ts'
+
+const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
+const yes = z.enum(['true', 'false']).optional()
+
+type SortKey = 'created' | 'name'
+type Sort = SortKey | `-${SortKey}`
+
+/** The parameters that every list of operators takes. */
+export const listFields = (limit: number, sorts: readonly SortKey[]) => ({
+  limit: z.coerce.number().int().min(1).max(500).default(limit),
+  offset: z.coerce.number().int().min(0).max(1_000_000).default(0),
+  cursor: z.string().max(1_000).optional().meta({ description: 'The next_cursor of the page before.' }),
+  sort: z.enum(sorts.flatMap((sort): Sort[] => [sort, `-${sort}`])).default('-created'),
+  search: z
+    .string()
+    .trim()
+    .min(1)
+    .max(200)
+    .optional()
+    .meta({ description: 'Beginning of an id (also Stripe’s), name, e-mail or invoice number; words of name and e-mail.' }),
+  created_from: moment,
+  created_to: moment,
+})
+
+export const organizationFields = {
+  plan: z.string().optional(),
+  status: z.string().optional().meta({ description: 'Of the subscription, e.g. past_due; none where there is none.' }),
+  currency: z.string().optional(),
+  delinquent: yes.meta({ description: 'Whether a payment failed and is still due.' }),
+  has_override: yes.meta({ description: 'Whether an operator set something by hand.' }),
+}
+
+/** What every list answers beside its rows. */
+export const moreFields = {
+  total: z.number().int().meta({ description: 'How many there are in all; 1,000 where total_capped is true.' }),
+  total_capped: z.boolean().meta({ description: 'Whether there are more than were counted.' }),
+  next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last.' }),
+}
+
+type Given = {
+  readonly limit: number
+  readonly offset: number
+  readonly cursor?: string | undefined
+  readonly sort: string
+  readonly search?: string | undefined
+  readonly created_from?: string | undefined
+  readonly created_to?: string | undefined
+}
+
+export function pageOf({ limit, offset, cursor, sort }: Given): PageQuery {
+  return { limit, offset, cursor: cursor ?? null, sort }
+}
+
+export function toRange({ search, created_from: from, created_to: to }: Given): CommonFilter {
+  return { search: search ?? null, createdFrom: instantOf(from), createdTo: instantOf(to) }
+}
+
+type OrganizationQuery = {
+  readonly plan?: string | undefined
+  readonly status?: string | undefined
+  readonly currency?: string | undefined
+  readonly delinquent?: 'true' | 'false' | undefined
+  readonly has_override?: 'true' | 'false' | undefined
+}
+
+export function toOrganizationFilter(query: OrganizationQuery): Omit<OrganizationFilter, keyof CommonFilter> {
+  const flag = (value: 'true' | 'false' | undefined) => (value === undefined ? null : value === 'true')
+  return {
+    plan: query.plan ?? null,
+    status: query.status === undefined || query.status === 'all' ? null : query.status,
+    currency: query.currency ?? null,
+    delinquent: flag(query.delinquent),
+    overridden: flag(query.has_override),
+  }
+}
+
+export function moreOf({ total, capped, nextCursor }: Pick<Listed<unknown>, 'total' | 'capped' | 'nextCursor'>) {
+  return { total, total_capped: capped, next_cursor: nextCursor }
+}
+
+function instantOf(text: string | undefined): Instant | null {
+  return text === undefined ? null : new Date(text)
+}

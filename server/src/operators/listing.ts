@@ -1,0 +1,125 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+
+/** A page of a list: after a cursor, or, as the older routes have it, from an offset. */
+export type PageQuery = {
+  readonly limit: number
+  readonly offset: number
+  readonly cursor: string | null
+  /** A key of the list's sorts, with `-` in front of it for the greatest first. */
+  readonly sort: string
+}
+
+export type ListPage<Row> = {
+  readonly rows: readonly Row[]
+  readonly nextCursor: string | null
+}
+
+/** What a list can be ordered by: an expression, and its type; the id follows, so that no two rows are equal. */
+export type Sorts = Readonly<Record<string, { readonly by: string; readonly type: 'timestamptz' | 'text' }>>
+
+/** A `where` that grows: each condition with its values as parameters. */
+export type Filter = { readonly conditions: readonly string[]; readonly parameters: readonly unknown[] }
+
+export const NO_FILTER: Filter = { conditions: [], parameters: [] }
+
+/** Adds a condition; `?` stands for the values in their order. */
+export function filterBy(filter: Filter, condition: string, ...values: readonly unknown[]): Filter {
+  let next = filter.parameters.length
+  const numbered = condition.replaceAll('?', () => `$${(next += 1)}`)
+  return { conditions: [...filter.conditions, numbered], parameters: [...filter.parameters, ...values] }
+}
+
+/** The same for a value that may not be asked for. */
+export function filterIf<Value>(filter: Filter, condition: string, value: Value | null): Filter {
+  return value === null ? filter : filterBy(filter, condition, value)
+}
+
+export function filterByTime(filter: Filter, column: string, range: { readonly from: Instant | null; readonly to: Instant | null }) {
+  return filterIf(filterIf(filter, `${column} >= ?`, range.from), `${column} < ?`, range.to)
+}
+
+export type List = {
+  /** What follows `from`. */
+  readonly from: string
+  readonly id: string
+  readonly columns: string
+  readonly sorts: Sorts
+}
+
+/**
+ * Reads a page. With its cursor a page costs the same wherever it is in the list, and neither loses nor repeats rows when others are
+ * added meanwhile.
+ * @throws DomainError `invalid_request` for a cursor that no page of this list and order answered
+ */
+export async function readPage<Row extends object>(
+  db: Queryable,
+  list: List,
+  filter: Filter,
+  { limit, offset, cursor, sort }: PageQuery,
+): Promise<ListPage<Row>> {
+  const descending = sort.startsWith('-')
+  const { by, type } = list.sorts[sort.replace(/^-/, '')]!
+  const after = cursor === null ? null : readCursor(cursor, sort)
+  const paged =
+    after === null ? filter : filterBy(filter, `(${by}, ${list.id}) ${descending ? '<' : '>'} (?::${type}, ?)`, after.key, after.id)
+  const direction = descending ? 'desc' : 'asc'
+  const limited = filterBy(paged, 'limit ? offset ?', limit + 1, offset)
+  const { rows } = await db.query<Row & { readonly cursorKey: string; readonly cursorId: string }>(
+    `select ${list.columns}, (${by})::text as "cursorKey", ${list.id} as "cursorId" from ${list.from}
+     ${whereOf(paged)} order by ${by} ${direction}, ${list.id} ${direction} ${limited.conditions.at(-1)!}`,
+    [...limited.parameters],
+  )
+  const shown = rows.slice(0, limit)
+  const last = rows.length > limit ? shown.at(-1) : undefined
+  return { rows: shown, nextCursor: last === undefined ? null : writeCursor(sort, last.cursorKey, last.cursorId) }
+}
+
+/** Counting stops here: who looks through a list does not need to know whether it has 200,000 or 300,000 rows. */
+export const COUNTED_AT_MOST = 1_000
+
+/** How many rows there are; 1,000 where there are more. */
+export async function countUpTo(db: Queryable, list: List, filter: Filter): Promise<{ total: number; capped: boolean }> {
+  const { rows } = await db.query<{ count: number }>(
+    `select count(*)::int as count from (select from ${list.from} ${whereOf(filter)} limit ${COUNTED_AT_MOST + 1}) found`,
+    [...filter.parameters],
+  )
+  const { count } = rows[0]!
+  return { total: Math.min(count, COUNTED_AT_MOST), capped: count > COUNTED_AT_MOST }
+}
+
+function whereOf({ conditions }: Filter): string {
+  return conditions.length === 0 ? '' : `where ${conditions.map((condition) => `(${condition})`).join(' and ')}`
+}
+
+function writeCursor(sort: string, key: string, id: string): string {
+  return Buffer.from(JSON.stringify([sort, key, id])).toString('base64url')
+}
+
+function readCursor(cursor: string, sort: string): { key: string; id: string } {
+  const parts = parseJson(Buffer.from(cursor, 'base64url').toString('utf8'))
+  if (Array.isArray(parts) && parts.length === 3 && parts.every((part) => typeof part === 'string') && parts[0] === sort) {
+    return { key: parts[1] as string, id: parts[2] as string }
+  }
+  throw new DomainError('invalid_request', 'cursor is not one that this list, in this order, answered.', { field: 'cursor' })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+/** The pattern that finds what begins with a text. */
+export function prefixPattern(text: string): string {
+  return `${text.replace(/[\\%_]/g, (special) => `\\${special}`)}%`
+}
+
+/** The same for words: every word of the text begins one of what is searched. Null when there is no word in it. */
+export function wordsPattern(text: string): string | null {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}@.+-]+/gu) ?? []
+  return words.length === 0 ? null : words.map((word) => `'${word}':*`).join(' & ')
+}

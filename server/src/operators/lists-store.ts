@@ -1,0 +1,271 @@
+import type { Queryable } from '../db/database.ts'
+import { countRows, type TallySubject } from '../analytics/store.ts'
+import { INVOICE_COLUMNS, toInvoice, type Invoice, type InvoiceRow } from '../invoices/store.ts'
+import type { Instant } from '../lib/clock.ts'
+import {
+  countUpTo,
+  filterBy,
+  filterByTime,
+  filterIf,
+  NO_FILTER,
+  prefixPattern,
+  readPage,
+  wordsPattern,
+  type Filter,
+  type List,
+  type ListPage,
+  type PageQuery,
+} from './listing.ts'
+
+/**
+ * What operators list over all organizations (OC-5 to OC-8, CB-7). Everything comes from the mirror; money is minor units. Each list
+ * says how many there are in all.
+ */
+export type Listed<Row> = ListPage<Row> & { readonly total: number; readonly capped: boolean }
+
+/** What every list can be narrowed by. */
+export type CommonFilter = {
+  readonly search: string | null
+  readonly createdFrom: Instant | null
+  readonly createdTo: Instant | null
+}
+
+type Counting = { readonly subject: TallySubject; readonly status: string | null }
+
+/** Reads a page beside the number of rows: by the tallies where they can tell, else by counting up to a bound. */
+async function readListed<Row extends object>(
+  db: Queryable,
+  list: List,
+  { filter, page, tally }: { filter: Filter; page: PageQuery; tally: Counting | null },
+): Promise<Listed<Row>> {
+  const counted =
+    tally === null
+      ? countUpTo(db, list, filter)
+      : countRows(db, tally.subject, tally.status).then((total) => ({ total, capped: false }))
+  const [rows, total] = await Promise.all([readPage<Row>(db, list, filter, page), counted])
+  return { ...rows, ...total }
+}
+
+const isPlain = ({ search, createdFrom, createdTo }: CommonFilter): boolean =>
+  search === null && createdFrom === null && createdTo === null
+
+/** Beginning of id, name, e-mail or customer id; of words of name and e-mail; or the id of one of its objects at Stripe. */
+function searchOrganizations(filter: Filter, search: string | null): Filter {
+  if (search === null) return filter
+  const [prefix, lower] = [prefixPattern(search), prefixPattern(search.toLowerCase())]
+  const words = wordsPattern(search)
+  const ways = [
+    'lower(organization.id) like ?',
+    'lower(organization.name) like ?',
+    'lower(organization.email) like ?',
+    'organization.stripe_customer_id like ?',
+    `organization.id = any(array(
+       select organization_id from stripe_subscriptions where id = ? union all select organization_id from stripe_invoices where id = ?
+       union all select organization_id from stripe_charges where id = ? union all select organization_id from stripe_payment_methods where id = ?))`,
+  ]
+  const values = [lower, lower, lower, prefix, search, search, search, search]
+  if (words === null) return filterBy(filter, ways.join(' or '), ...values)
+  const byWord = `to_tsvector('simple', organization.name || ' ' || organization.email) @@ to_tsquery('simple', ?)`
+  return filterBy(filter, [...ways, byWord].join(' or '), ...values, words)
+}
+
+/** As many organizations as a search for their objects looks at. */
+const SEARCHED_ORGANIZATIONS = 200
+
+/** Objects by the beginning of their own names, or of those organizations that the text finds. */
+function searchObjects(filter: Filter, search: string | null, columns: readonly string[]): Filter {
+  if (search === null) return filter
+  const organizations = searchOrganizations(NO_FILTER, search)
+  const owned = `object.organization_id = any(array(select organization.id from organizations organization
+    where ${organizations.conditions[0]!.replaceAll(/\$\d+/g, '?')} limit ${SEARCHED_ORGANIZATIONS}))`
+  const named = columns.map((column) => `object.${column} like ?`)
+  const prefix = prefixPattern(search)
+  return filterBy(filter, [...named, owned].join(' or '), ...columns.map(() => prefix), ...organizations.parameters)
+}
+
+export type ListedOrganization = {
+  /** At Stripe; the organization's own where it has no customer yet. */
+  readonly id: string
+  readonly organizationId: string
+  readonly email: string
+  readonly name: string
+  readonly tier: string
+  readonly status: string | null
+  readonly currency: string | null
+  readonly delinquent: boolean
+  readonly overridden: boolean
+  readonly createdAt: Instant
+}
+
+export type OrganizationFilter = CommonFilter & {
+  readonly plan: string | null
+  /** Of the subscription; `none` where there is none. */
+  readonly status: string | null
+  readonly currency: string | null
+  readonly delinquent: boolean | null
+  readonly overridden: boolean | null
+}
+
+/** As the index `accounts_overridden` says it. */
+const OVERRIDDEN = `(coalesce(account.override_plan_key, account.override_status) is not null
+  or coalesce(account.override_trial_ends_at, account.override_expires_at) is not null)`
+
+const ORGANIZATIONS = {
+  from: `organizations organization left join accounts account on account.organization_id = organization.id
+    left join stripe_customers customer
+      on customer.organization_id = organization.id and customer.id = organization.stripe_customer_id`,
+  id: 'organization.id',
+  sorts: { created: { by: 'organization.created_at', type: 'timestamptz' }, name: { by: 'lower(organization.name)', type: 'text' } },
+} as const
+
+const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organization.id) as id, organization.id as "organizationId",
+  organization.email, organization.name, coalesce(account.override_plan_key, account.plan_key) as tier,
+  account.subscription_status as status, customer.currency, coalesce(account.payment_failed_at is not null, false) as delinquent,
+  coalesce(${OVERRIDDEN}, false) as overridden, organization.created_at as "createdAt"`
+
+/** @param defaultPlanKey the plan of those that have no account yet */
+export async function listOrganizations(
+  db: Queryable,
+  query: OrganizationFilter & PageQuery,
+  defaultPlanKey: string,
+): Promise<Listed<ListedOrganization>> {
+  const { plan, status, currency, delinquent, overridden } = query
+  let filter = searchOrganizations(NO_FILTER, query.search)
+  filter = filterByTime(filter, 'organization.created_at', { from: query.createdFrom, to: query.createdTo })
+  const planned = 'coalesce(account.override_plan_key, account.plan_key) = ?'
+  filter = filterIf(filter, plan === defaultPlanKey ? `${planned} or account.organization_id is null` : planned, plan)
+  if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
+  else filter = filterIf(filter, 'account.subscription_status = ?', status)
+  filter = filterIf(filter, 'customer.currency = ?', currency)
+  if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
+  if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not coalesce(${OVERRIDDEN}, false)`)
+  const all = filter.conditions.length === 0
+  const listed = await readListed<ListedOrganization & { tier: string | null }>(
+    db,
+    { ...ORGANIZATIONS, columns: ORGANIZATION_COLUMNS },
+    { filter, page: query, tally: all ? { subject: 'organizations', status: null } : null },
+  )
+  return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
+}
+
+export type ListedSubscription = {
+  readonly id: string
+  readonly customerId: string
+  readonly organizationId: string
+  readonly tier: string | null
+  readonly status: string
+  readonly amountMinor: number
+  readonly currency: string
+  readonly interval: string
+  readonly currentPeriodEnd: Instant
+  readonly cancelAtPeriodEnd: boolean
+  readonly createdAt: Instant
+}
+
+export type SubscriptionFilter = CommonFilter & {
+  readonly status: string | null
+  readonly plan: string | null
+  readonly currency: string | null
+}
+
+const SORT_BY_TIME = { created: { by: 'object.created_at', type: 'timestamptz' } } as const
+
+const SUBSCRIPTIONS: List = {
+  from: 'stripe_subscriptions object',
+  id: 'object.id',
+  sorts: SORT_BY_TIME,
+  columns: `object.id, object.customer_id as "customerId", object.organization_id as "organizationId", object.status,
+    object.currency, object.cancel_at_period_end or object.cancel_at is not null as "cancelAtPeriodEnd",
+    object.created_at as "createdAt", (
+      select jsonb_build_array(min(sold.plan_key), sum(coalesce(item.unit_amount_minor, 0) * coalesce(item.quantity, 1)),
+        min(item.billing_interval), extract(epoch from min(item.current_period_end)))
+      from stripe_subscription_items item left join plan_prices sold on sold.stripe_price_id = item.price_id
+      where item.organization_id = object.organization_id and item.subscription_id = object.id
+    ) as sold`,
+}
+
+type SubscriptionRow = Omit<ListedSubscription, 'tier' | 'amountMinor' | 'interval' | 'currentPeriodEnd'> & {
+  readonly sold: readonly [tier: string | null, amountMinor: number | null, interval: string | null, periodEnd: number | null]
+}
+
+export async function listSubscriptions(db: Queryable, query: SubscriptionFilter & PageQuery): Promise<Listed<ListedSubscription>> {
+  const { status, plan, currency } = query
+  let filter = searchObjects(NO_FILTER, query.search, ['id'])
+  filter = filterByTime(filter, 'object.created_at', { from: query.createdFrom, to: query.createdTo })
+  filter = filterIf(filter, 'object.status = ?', status)
+  filter = filterIf(filter, 'object.currency = ?', currency)
+  filter = filterIf(
+    filter,
+    `exists (select from stripe_subscription_items item where item.organization_id = object.organization_id
+       and item.subscription_id = object.id
+       and item.price_id = any(array(select stripe_price_id from plan_prices where plan_key = ?)))`,
+    plan,
+  )
+  const tally = isPlain(query) && plan === null && currency === null ? { subject: 'stripe_subscriptions' as const, status } : null
+  const listed = await readListed<SubscriptionRow>(db, SUBSCRIPTIONS, { filter, page: query, tally })
+  const rows = listed.rows.map(({ sold: [tier, amountMinor, interval, periodEnd], ...row }) => ({
+    ...row,
+    tier,
+    amountMinor: amountMinor ?? 0,
+    interval: interval ?? 'month',
+    currentPeriodEnd: periodEnd === null ? row.createdAt : new Date(periodEnd * 1000),
+  }))
+  return { ...listed, rows }
+}
+
+export type ListedCharge = {
+  readonly id: string
+  readonly customerId: string
+  readonly organizationId: string
+  readonly amountMinor: number
+  readonly currency: string
+  readonly status: string
+  readonly description: string | null
+  readonly paid: boolean
+  readonly refunded: boolean
+  readonly createdAt: Instant
+}
+
+export type ObjectFilter = CommonFilter & { readonly status: string | null; readonly currency: string | null }
+
+const CHARGES: List = {
+  from: 'stripe_charges object',
+  id: 'object.id',
+  sorts: SORT_BY_TIME,
+  columns: `object.id, customer_id as "customerId", organization_id as "organizationId", amount_minor::float8 as "amountMinor", currency,
+    status, description, paid, refunded, created_at as "createdAt"`,
+}
+
+export async function listCharges(db: Queryable, query: ObjectFilter & PageQuery): Promise<Listed<ListedCharge>> {
+  return listObjects(db, CHARGES, { query, subject: 'stripe_charges', names: ['id'] })
+}
+
+export type ListedInvoice = Invoice & { readonly organizationId: string }
+
+const INVOICES: List = {
+  from: 'stripe_invoices object',
+  id: 'object.id',
+  sorts: SORT_BY_TIME,
+  columns: `organization_id as "organizationId", ${INVOICE_COLUMNS}`,
+}
+
+export async function listAllInvoices(db: Queryable, query: ObjectFilter & PageQuery): Promise<Listed<ListedInvoice>> {
+  const listed = await listObjects<InvoiceRow & { readonly organizationId: string }>(db, INVOICES, {
+    query,
+    subject: 'stripe_invoices',
+    names: ['id', 'number'],
+  })
+  return { ...listed, rows: listed.rows.map((row) => ({ ...toInvoice(row), organizationId: row.organizationId })) }
+}
+
+type Objects = { readonly query: ObjectFilter & PageQuery; readonly subject: TallySubject; readonly names: readonly string[] }
+
+async function listObjects<Row extends object>(db: Queryable, list: List, { query, subject, names }: Objects): Promise<Listed<Row>> {
+  const { status, currency } = query
+  let filter = searchObjects(NO_FILTER, query.search, names)
+  filter = filterByTime(filter, 'object.created_at', { from: query.createdFrom, to: query.createdTo })
+  filter = filterIf(filter, 'object.status = ?', status)
+  filter = filterIf(filter, 'object.currency = ?', currency)
+  const tally = isPlain(query) && currency === null ? { subject, status } : null
+  return readListed<Row>(db, list, { filter, page: query, tally })
+}
