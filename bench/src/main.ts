@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { consumeInProcess, insertRaw, makeBalances, makeOrganizations, makeRawTable, updateRows } from './counting-cases.ts'
 import { batchOverHttp, checkOverHttp, consumeOverHttp, getBare, postBare, type Measured } from './http-cases.ts'
+import { runScale } from './scale.ts'
 import { openWorld, type World } from './world.ts'
 
 type Case = {
@@ -33,6 +34,7 @@ type Row = {
 }
 
 const CROWD = 10_000
+const SCALE_REQUESTS = 100
 
 async function casesOf(world: World, seconds: number): Promise<readonly Case[]> {
   const [single, batch, check] = [await world.newCustomer(), await world.newCustomer(), await world.newCustomer()]
@@ -132,10 +134,13 @@ async function main(): Promise<void> {
   const world = await openWorld()
   try {
     const rows: Row[] = []
-    for (const one of await casesOf(world, Number(values.seconds))) {
+    const counting = only === undefined || only.some((name) => name !== 'scale')
+    for (const one of counting ? await casesOf(world, Number(values.seconds)) : []) {
       if (only && !only.includes(one.name)) continue
       rows.push(await runCase(one, { rounds: Number(values.rounds), print: (line) => console.log(line) }))
     }
+    const print = (line: string): void => console.log(line)
+    const scale = only === undefined || only.includes('scale') ? await runScale(world, { requests: SCALE_REQUESTS, print }) : []
     const directory = fileURLToPath(new URL('../results/', import.meta.url))
     mkdirSync(directory, { recursive: true })
     const machine = {
@@ -143,7 +148,7 @@ async function main(): Promise<void> {
       model: cpus()[0]?.model ?? 'unknown',
       memoryGb: Math.round(totalmem() / 2 ** 30),
     }
-    const result = { at: new Date().toISOString(), node: process.version, machine, rows }
+    const result = { at: new Date().toISOString(), node: process.version, machine, rows, scale }
     writeFileSync(`${directory}latest.json`, `${JSON.stringify(result, null, 2)}\n`)
   } finally {
     await world.close()

@@ -68,7 +68,15 @@ async function openScaled(world: World, name: string, size: typeof LARGE): Promi
   const url = new URL(world.databaseUrl)
   url.pathname = `/${name}`
   const server = await startServer('./tollgate-server.ts', [url.href, OPERATOR_KEY])
-  const db = openDatabase({ connectionString: url.href })
+  await seed(url.href, size).catch(async (error: unknown) => {
+    await server.stop()
+    throw error
+  })
+  return server
+}
+
+async function seed(connectionString: string, size: typeof LARGE): Promise<void> {
+  const db = openDatabase({ connectionString })
   try {
     const { rows } = await db.query<{ version: number }>('select max(version) as version from catalog_versions')
     await seedCustomers(db, { ...size, catalogVersion: rows[0]!.version })
@@ -77,7 +85,6 @@ async function openScaled(world: World, name: string, size: typeof LARGE): Promi
   } finally {
     await db.close()
   }
-  return server
 }
 
 type Measuring = {

@@ -18,7 +18,7 @@ export type World = {
 
 export type Customer = { readonly organizationId: string; readonly apiKey: string }
 
-const OPERATOR_KEY = 'operator-key-of-the-benchmarks'
+export const OPERATOR_KEY = 'operator-key-of-the-benchmarks'
 
 export async function openWorld(): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-bench-'))

@@ -44,7 +44,7 @@ export async function seedCustomers(db: Db, { organizations, invoicesEach, catal
       `insert into stripe_invoices (organization_id, id, customer_id, subscription_id, number, status, billing_reason, collection_method,
          currency, subtotal_minor, total_minor, amount_due_minor, amount_paid_minor, amount_remaining_minor, attempted, attempt_count,
          period_start, period_end, finalized_at, paid_at, created_at, data, refreshed_at)
-       select id, 'in_' || id || '_' || i, customer, subscription, 'SEED-' || lpad(n::text, 5, '0') || '-' || lpad(i::text, 4, '0'), state,
+       select id, 'in_' || id || '_' || i, customer, subscription, 'SEED-' || lpad(n::text, greatest(5, length(n::text)), '0') || '-' || lpad(i::text, 4, '0'), state,
          'subscription_cycle', 'charge_automatically', currency, amount, amount, amount, case state when 'paid' then amount else 0 end,
          case state when 'paid' then 0 else amount end, true, 1, moment, moment, moment, case state when 'paid' then moment end, moment,
          '{}', moment
@@ -63,8 +63,8 @@ export async function seedCustomers(db: Db, { organizations, invoicesEach, catal
   for (const table of TABLES) await db.query(`analyze ${table}`)
 }
 
-const SEEDS = `select n, $2 || lpad(n::text, 5, '0') as id, 'cus_' || $2 || lpad(n::text, 5, '0') as customer,
-    'sub_' || $2 || lpad(n::text, 5, '0') as subscription,
+const SEEDS = `select n, $2 || lpad(n::text, greatest(5, length(n::text)), '0') as id, 'cus_' || $2 || lpad(n::text, greatest(5, length(n::text)), '0') as customer,
+    'sub_' || $2 || lpad(n::text, greatest(5, length(n::text)), '0') as subscription,
     (array['starter', 'pro', 'enterprise'])[1 + n % 3] as plan,
     (array['active', 'active', 'active', 'active', 'trialing', 'active', 'active', 'past_due', 'active', 'canceled'])[1 + n % 10] as status,
     case when n % 7 = 0 then 'eur' else 'usd' end as currency, 1000 + (n % 90) * 100 as amount,

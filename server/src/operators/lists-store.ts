@@ -7,6 +7,7 @@ import {
   filterBy,
   filterByTime,
   filterIf,
+  narrow,
   NO_FILTER,
   prefixPattern,
   readPage,
@@ -14,6 +15,7 @@ import {
   type Filter,
   type List,
   type ListPage,
+  type Narrowing,
   type PageQuery,
 } from './listing.ts'
 
@@ -49,38 +51,45 @@ async function readListed<Row extends object>(
 const isPlain = ({ search, createdFrom, createdTo }: CommonFilter): boolean =>
   search === null && createdFrom === null && createdTo === null
 
-/** Beginning of id, name, e-mail or customer id; of words of name and e-mail; or the id of one of its objects at Stripe. */
-function searchOrganizations(filter: Filter, search: string | null): Filter {
-  if (search === null) return filter
+/** Each way in which a text finds an organization: beginning of id, name, e-mail or customer id; of words of name and e-mail. */
+const SEARCHES = [
+  'lower(organization.id) like ?',
+  'lower(organization.name) like ?',
+  'lower(organization.email) like ?',
+  'organization.stripe_customer_id like ?',
+  `to_tsvector('simple', organization.name || ' ' || organization.email) @@ ?::tsquery`,
+] as const
+
+/** By the id of one of its objects at Stripe. */
+const OWNS = `select organization_id as id from stripe_subscriptions where id = ?
+  union all select organization_id from stripe_invoices where id = ?
+  union all select organization_id from stripe_charges where id = ?
+  union all select organization_id from stripe_payment_methods where id = ?`
+
+function searchOrganizations(search: string): Narrowing {
   const [prefix, lower] = [prefixPattern(search), prefixPattern(search.toLowerCase())]
-  const words = wordsPattern(search)
-  const ways = [
-    'lower(organization.id) like ?',
-    'lower(organization.name) like ?',
-    'lower(organization.email) like ?',
-    'organization.stripe_customer_id like ?',
-    `organization.id = any(array(
-       select organization_id from stripe_subscriptions where id = ? union all select organization_id from stripe_invoices where id = ?
-       union all select organization_id from stripe_charges where id = ? union all select organization_id from stripe_payment_methods where id = ?))`,
-  ]
-  const values = [lower, lower, lower, prefix, search, search, search, search]
-  if (words === null) return filterBy(filter, ways.join(' or '), ...values)
-  const byWord = `to_tsvector('simple', organization.name || ' ' || organization.email) @@ to_tsquery('simple', ?)`
-  return filterBy(filter, [...ways, byWord].join(' or '), ...values, words)
+  const branches = SEARCHES.map((condition) => `select id from organizations organization where ${condition}`)
+  return {
+    ids: `${branches.join(' union ')} union (${OWNS})`,
+    each: `${SEARCHES.join(' or ')} or organization.id = any(array(${OWNS}))`,
+    values: [lower, lower, lower, prefix, wordsPattern(search), search, search, search, search],
+  }
 }
 
 /** As many organizations as a search for their objects looks at. */
 const SEARCHED_ORGANIZATIONS = 200
 
 /** Objects by the beginning of their own names, or of those organizations that the text finds. */
-function searchObjects(filter: Filter, search: string | null, columns: readonly string[]): Filter {
-  if (search === null) return filter
-  const organizations = searchOrganizations(NO_FILTER, search)
-  const owned = `object.organization_id = any(array(select organization.id from organizations organization
-    where ${organizations.conditions[0]!.replaceAll(/\$\d+/g, '?')} limit ${SEARCHED_ORGANIZATIONS}))`
-  const named = columns.map((column) => `object.${column} like ?`)
+function searchObjects(table: string, search: string, columns: readonly string[]): Narrowing {
+  const organizations = searchOrganizations(search)
+  const owned = `organization_id = any(array(select id from (${organizations.ids}) found limit ${SEARCHED_ORGANIZATIONS}))`
+  const named = columns.map((column) => `${column} like ?`)
   const prefix = prefixPattern(search)
-  return filterBy(filter, [...named, owned].join(' or '), ...columns.map(() => prefix), ...organizations.parameters)
+  return {
+    ids: [...named, owned].map((condition) => `select id from ${table} where ${condition}`).join(' union '),
+    each: [...named, owned].map((condition) => `object.${condition}`).join(' or '),
+    values: [...columns.map(() => prefix), ...organizations.values],
+  }
 }
 
 export type ListedOrganization = {
@@ -129,23 +138,35 @@ export async function listOrganizations(
   query: OrganizationFilter & PageQuery,
   defaultPlanKey: string,
 ): Promise<Listed<ListedOrganization>> {
-  const { plan, status, currency, delinquent, overridden } = query
-  let filter = searchOrganizations(NO_FILTER, query.search)
-  filter = filterByTime(filter, 'organization.created_at', { from: query.createdFrom, to: query.createdTo })
+  let filter = filterByTime(NO_FILTER, 'organization.created_at', { from: query.createdFrom, to: query.createdTo })
+  const accounts = filterAccounts(query, defaultPlanKey)
+  if (accounts.conditions.length > 0) filter = await narrow(db, filter, 'organization.id', narrowByAccount(accounts))
+  if (query.search !== null) filter = await narrow(db, filter, 'organization.id', searchOrganizations(query.search))
+  const tally = filter.conditions.length === 0 ? { subject: 'organizations' as const, status: null } : null
+  const list = { ...ORGANIZATIONS, columns: ORGANIZATION_COLUMNS }
+  const listed = await readListed<ListedOrganization & { tier: string | null }>(db, list, { filter, page: query, tally })
+  return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
+}
+
+function filterAccounts({ plan, status, currency, delinquent, overridden }: OrganizationFilter, defaultPlanKey: string): Filter {
   const planned = 'coalesce(account.override_plan_key, account.plan_key) = ?'
-  filter = filterIf(filter, plan === defaultPlanKey ? `${planned} or account.organization_id is null` : planned, plan)
+  let filter = filterIf(NO_FILTER, plan === defaultPlanKey ? `${planned} or account.organization_id is null` : planned, plan)
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
-  filter = filterIf(filter, 'customer.currency = ?', currency)
+  filter = filterIf(filter, 'organization.id in (select organization_id from stripe_customers where currency = ?)', currency)
   if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
   if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not coalesce(${OVERRIDDEN}, false)`)
-  const all = filter.conditions.length === 0
-  const listed = await readListed<ListedOrganization & { tier: string | null }>(
-    db,
-    { ...ORGANIZATIONS, columns: ORGANIZATION_COLUMNS },
-    { filter, page: query, tally: all ? { subject: 'organizations', status: null } : null },
-  )
-  return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
+  return filter
+}
+
+function narrowByAccount({ conditions, parameters }: Filter): Narrowing {
+  const where = conditions.map((condition) => `(${condition.replaceAll(/\$\d+/g, '?')})`).join(' and ')
+  return {
+    ids: `select organization.id from organizations organization
+      left join accounts account on account.organization_id = organization.id where ${where}`,
+    each: where,
+    values: parameters,
+  }
 }
 
 export type ListedSubscription = {
@@ -190,17 +211,9 @@ type SubscriptionRow = Omit<ListedSubscription, 'tier' | 'amountMinor' | 'interv
 
 export async function listSubscriptions(db: Queryable, query: SubscriptionFilter & PageQuery): Promise<Listed<ListedSubscription>> {
   const { status, plan, currency } = query
-  let filter = searchObjects(NO_FILTER, query.search, ['id'])
-  filter = filterByTime(filter, 'object.created_at', { from: query.createdFrom, to: query.createdTo })
-  filter = filterIf(filter, 'object.status = ?', status)
-  filter = filterIf(filter, 'object.currency = ?', currency)
-  filter = filterIf(
-    filter,
-    `exists (select from stripe_subscription_items item where item.organization_id = object.organization_id
-       and item.subscription_id = object.id
-       and item.price_id = any(array(select stripe_price_id from plan_prices where plan_key = ?)))`,
-    plan,
-  )
+  let filter = filterObject(query)
+  if (query.search !== null) filter = await narrow(db, filter, 'object.id', searchObjects('stripe_subscriptions', query.search, ['id']))
+  if (plan !== null) filter = await narrow(db, filter, 'object.id', narrowByPlan(plan))
   const tally = isPlain(query) && plan === null && currency === null ? { subject: 'stripe_subscriptions' as const, status } : null
   const listed = await readListed<SubscriptionRow>(db, SUBSCRIPTIONS, { filter, page: query, tally })
   const rows = listed.rows.map(({ sold: [tier, amountMinor, interval, periodEnd], ...row }) => ({
@@ -211,6 +224,22 @@ export async function listSubscriptions(db: Queryable, query: SubscriptionFilter
     currentPeriodEnd: periodEnd === null ? row.createdAt : new Date(periodEnd * 1000),
   }))
   return { ...listed, rows }
+}
+
+function filterObject({ status, currency, createdFrom, createdTo }: ObjectFilter): Filter {
+  const filter = filterByTime(NO_FILTER, 'object.created_at', { from: createdFrom, to: createdTo })
+  return filterIf(filterIf(filter, 'object.status = ?', status), 'object.currency = ?', currency)
+}
+
+function narrowByPlan(plan: string): Narrowing {
+  const sold = 'item.price_id = any(array(select stripe_price_id from plan_prices where plan_key = ?))'
+  return {
+    ids: `select item.subscription_id as id from stripe_subscription_items item where ${sold}`,
+    // offset 0 keeps the planner from turning it into a join over all subscriptions of the plan.
+    each: `exists (select from stripe_subscription_items item where item.organization_id = object.organization_id
+      and item.subscription_id = object.id and ${sold} offset 0)`,
+    values: [plan],
+  }
 }
 
 export type ListedCharge = {
@@ -262,10 +291,8 @@ type Objects = { readonly query: ObjectFilter & PageQuery; readonly subject: Tal
 
 async function listObjects<Row extends object>(db: Queryable, list: List, { query, subject, names }: Objects): Promise<Listed<Row>> {
   const { status, currency } = query
-  let filter = searchObjects(NO_FILTER, query.search, names)
-  filter = filterByTime(filter, 'object.created_at', { from: query.createdFrom, to: query.createdTo })
-  filter = filterIf(filter, 'object.status = ?', status)
-  filter = filterIf(filter, 'object.currency = ?', currency)
+  let filter = filterObject(query)
+  if (query.search !== null) filter = await narrow(db, filter, 'object.id', searchObjects(subject, query.search, names))
   const tally = isPlain(query) && currency === null ? { subject, status } : null
   return readListed<Row>(db, list, { filter, page: query, tally })
 }
