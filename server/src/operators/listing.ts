@@ -36,7 +36,11 @@ export function filterIf<Value>(filter: Filter, condition: string, value: Value 
   return value === null ? filter : filterBy(filter, condition, value)
 }
 
-export function filterByTime(filter: Filter, column: string, range: { readonly from: Instant | null; readonly to: Instant | null }) {
+export function filterByTime(
+  filter: Filter,
+  column: string,
+  range: { readonly from: Instant | null; readonly to: Instant | null },
+) {
   return filterIf(filterIf(filter, `${column} >= ?`, range.from), `${column} < ?`, range.to)
 }
 
@@ -83,7 +87,9 @@ export async function readPage<Row extends object>(
   const { by, type } = list.sorts[sort.replace(/^-/, '')]!
   const after = cursor === null ? null : readCursor(cursor, sort)
   const paged =
-    after === null ? filter : filterBy(filter, `(${by}, ${list.id}) ${descending ? '<' : '>'} (?::${type}, ?)`, after.key, after.id)
+    after === null
+      ? filter
+      : filterBy(filter, `(${by}, ${list.id}) ${descending ? '<' : '>'} (?::${type}, ?)`, after.key, after.id)
   const direction = descending ? 'desc' : 'asc'
   const limited = filterBy(paged, 'limit ? offset ?', limit + 1, offset)
   const { rows } = await db.query<Row & { readonly cursorKey: string; readonly cursorId: string }>(

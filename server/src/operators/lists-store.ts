@@ -124,7 +124,10 @@ const ORGANIZATIONS = {
     left join stripe_customers customer
       on customer.organization_id = organization.id and customer.id = organization.stripe_customer_id`,
   id: 'organization.id',
-  sorts: { created: { by: 'organization.created_at', type: 'timestamptz' }, name: { by: 'lower(organization.name)', type: 'text' } },
+  sorts: {
+    created: { by: 'organization.created_at', type: 'timestamptz' },
+    name: { by: 'lower(organization.name)', type: 'text' },
+  },
 } as const
 
 const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organization.id) as id, organization.id as "organizationId",
@@ -209,10 +212,14 @@ type SubscriptionRow = Omit<ListedSubscription, 'tier' | 'amountMinor' | 'interv
   readonly sold: readonly [tier: string | null, amountMinor: number | null, interval: string | null, periodEnd: number | null]
 }
 
-export async function listSubscriptions(db: Queryable, query: SubscriptionFilter & PageQuery): Promise<Listed<ListedSubscription>> {
+export async function listSubscriptions(
+  db: Queryable,
+  query: SubscriptionFilter & PageQuery,
+): Promise<Listed<ListedSubscription>> {
   const { status, plan, currency } = query
   let filter = filterObject(query)
-  if (query.search !== null) filter = await narrow(db, filter, 'object.id', searchObjects('stripe_subscriptions', query.search, ['id']))
+  if (query.search !== null)
+    filter = await narrow(db, filter, 'object.id', searchObjects('stripe_subscriptions', query.search, ['id']))
   if (plan !== null) filter = await narrow(db, filter, 'object.id', narrowByPlan(plan))
   const tally = isPlain(query) && plan === null && currency === null ? { subject: 'stripe_subscriptions' as const, status } : null
   const listed = await readListed<SubscriptionRow>(db, SUBSCRIPTIONS, { filter, page: query, tally })
@@ -289,7 +296,11 @@ export async function listAllInvoices(db: Queryable, query: ObjectFilter & PageQ
 
 type Objects = { readonly query: ObjectFilter & PageQuery; readonly subject: TallySubject; readonly names: readonly string[] }
 
-async function listObjects<Row extends object>(db: Queryable, list: List, { query, subject, names }: Objects): Promise<Listed<Row>> {
+async function listObjects<Row extends object>(
+  db: Queryable,
+  list: List,
+  { query, subject, names }: Objects,
+): Promise<Listed<Row>> {
   const { status, currency } = query
   let filter = filterObject(query)
   if (query.search !== null) filter = await narrow(db, filter, 'object.id', searchObjects(subject, query.search, names))

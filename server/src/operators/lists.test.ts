@@ -12,7 +12,8 @@ const read = async <Body>(path: string): Promise<Body> => {
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
   return answer.body as Body
 }
-const find = async (query: string) => (await read<Organizations>(`organizations?limit=500&${query}`)).organizations.map(({ id }) => id)
+const find = async (query: string) =>
+  (await read<Organizations>(`organizations?limit=500&${query}`)).organizations.map(({ id }) => id)
 
 beforeAll(async () => {
   const { version } = billing.context.catalogs.current
@@ -29,7 +30,8 @@ describe('organizations', () => {
     expect(await find('search=cus_seed_00012')).toEqual(['seed_00012'])
     expect(await find('search=owner-31%40')).toEqual(['seed_00031'])
     expect(await find('search=customer%2077')).toEqual(expect.arrayContaining(['seed_00077', 'seed_00770']))
-    for (const id of ['sub_seed_00042', 'in_seed_00042_1', 'ch_seed_00042_1']) expect(await find(`search=${id}`)).toEqual(['seed_00042'])
+    for (const id of ['sub_seed_00042', 'in_seed_00042_1', 'ch_seed_00042_1'])
+      expect(await find(`search=${id}`)).toEqual(['seed_00042'])
     expect(await find('search=nobody')).toEqual([])
   })
 
@@ -42,7 +44,8 @@ describe('organizations', () => {
 
   test('are narrowed by plan, status, currency, time, what is owed and what is overridden', async () => {
     const { db } = billing.database
-    const count = async (sql: string) => (await db.query<{ count: number }>(`select count(*)::int as count from ${sql}`)).rows[0]!.count
+    const count = async (sql: string) =>
+      (await db.query<{ count: number }>(`select count(*)::int as count from ${sql}`)).rows[0]!.count
     const total = async (query: string) => (await read<Organizations>(`organizations?limit=1&${query}`)).total
     expect(await total('status=past_due')).toBe(await count(`accounts where subscription_status = 'past_due'`))
     expect(await total('status=none')).toBe(await count(`accounts where subscription_status is null`))
@@ -60,30 +63,36 @@ describe('organizations', () => {
 
   test('are counted exactly where that costs nothing, and up to 1,000 where it would', async () => {
     expect(await read<Organizations>('organizations?limit=1')).toMatchObject({ total: 1_202, total_capped: false })
-    expect(await read<Organizations>('organizations?limit=1&has_override=false')).toMatchObject({ total: 1_000, total_capped: true })
+    expect(await read<Organizations>('organizations?limit=1&has_override=false')).toMatchObject({
+      total: 1_000,
+      total_capped: true,
+    })
   })
 
-  test.each(['created', '-created', 'name', '-name'])('by %s, page by page, come each once, also when others are added', async (sort) => {
-    const seen: string[] = []
-    let cursor: string | null = null
-    for (let page = 0; ; page += 1) {
-      const path: string = `organizations?limit=250&sort=${sort}${cursor === null ? '' : `&cursor=${cursor}`}`
-      const { organizations, next_cursor: next } = await read<Organizations>(path)
-      seen.push(...organizations.map(({ id }) => id))
-      if (page === 0) await billing.createOrganization(`added_meanwhile_${sort}`)
-      if (next === null) break
-      cursor = next
-    }
-    const known = seen.filter((id) => !id.startsWith('added_meanwhile'))
-    expect(known.length).toBe(1_202)
-    expect(new Set(seen).size).toBe(seen.length)
-    const column = sort.endsWith('name') ? 'lower(name)' : 'created_at'
-    const direction = sort.startsWith('-') ? 'desc' : 'asc'
-    const { rows } = await billing.database.db.query<{ id: string }>(
-      `select id from organizations where id not like 'added%' order by ${column} ${direction}, id ${direction}`,
-    )
-    expect(known).toEqual(rows.map(({ id }) => id))
-  })
+  test.each(['created', '-created', 'name', '-name'])(
+    'by %s, page by page, come each once, also when others are added',
+    async (sort) => {
+      const seen: string[] = []
+      let cursor: string | null = null
+      for (let page = 0; ; page += 1) {
+        const path: string = `organizations?limit=250&sort=${sort}${cursor === null ? '' : `&cursor=${cursor}`}`
+        const { organizations, next_cursor: next } = await read<Organizations>(path)
+        seen.push(...organizations.map(({ id }) => id))
+        if (page === 0) await billing.createOrganization(`added_meanwhile_${sort}`)
+        if (next === null) break
+        cursor = next
+      }
+      const known = seen.filter((id) => !id.startsWith('added_meanwhile'))
+      expect(known.length).toBe(1_202)
+      expect(new Set(seen).size).toBe(seen.length)
+      const column = sort.endsWith('name') ? 'lower(name)' : 'created_at'
+      const direction = sort.startsWith('-') ? 'desc' : 'asc'
+      const { rows } = await billing.database.db.query<{ id: string }>(
+        `select id from organizations where id not like 'added%' order by ${column} ${direction}, id ${direction}`,
+      )
+      expect(known).toEqual(rows.map(({ id }) => id))
+    },
+  )
 
   test('refuse a cursor of another order, and what is none', async () => {
     const { next_cursor: cursor } = await read<Organizations>('organizations?limit=1&sort=name')
@@ -96,14 +105,19 @@ describe('organizations', () => {
 
 describe('the other lists', () => {
   test('OC-6 OC-7 OC-8 CB-7 find by their own ids, by invoice number, and by whose they are', async () => {
-    const first = async (path: string, key: string) => (await read<Record<string, { id: string }[]>>(path))[key]!.map(({ id }) => id)
+    const first = async (path: string, key: string) =>
+      (await read<Record<string, { id: string }[]>>(path))[key]!.map(({ id }) => id)
     expect(await first('billing/subscriptions?search=sub_seed_00042', 'subscriptions')).toEqual(['sub_seed_00042'])
     expect(await first('billing/subscriptions?search=owner-42%40', 'subscriptions')).toEqual(['sub_seed_00042'])
     expect(await first('billing/recent-charges?search=ch_seed_00042_', 'charges')).toHaveLength(3)
     expect(await first('billing/customers?search=owner-42%40', 'customers')).toEqual(['cus_seed_00042'])
     const invoices = await billing.call('operator', 'GET', '/api/v1/billing/admin/invoices?search=SEED-00042-0002')
     expect(invoices.body).toMatchObject({ invoices: [{ number: 'SEED-00042-0002' }], total: 1 })
-    const paid = await billing.call('operator', 'GET', '/api/v1/billing/admin/invoices?status=paid&currency=eur&sort=created&limit=1')
+    const paid = await billing.call(
+      'operator',
+      'GET',
+      '/api/v1/billing/admin/invoices?status=paid&currency=eur&sort=created&limit=1',
+    )
     expect(paid.body).toMatchObject({ invoices: [{ status: 'paid', currency: 'eur' }], total_capped: false })
   })
 
