@@ -25,11 +25,16 @@ type Load = {
 async function load(world: World, customer: Customer, { server, kind, seconds }: Load): Promise<LoadResult> {
   const task: LoadTask = {
     port: world[server].port,
-    path: { get: '/', single: '/api/v1/usage/consume', check: '/api/v1/usage/check', batch: '/api/v1/usage/batch' }[kind],
+    path: {
+      get: '/',
+      single: '/api/v1/usage/consume',
+      check: '/api/v1/usage/check?meter=calls&quantity=1',
+      batch: '/api/v1/usage/batch',
+    }[kind],
     apiKey: customer.apiKey,
     connections: kind === 'batch' ? BATCH_CONNECTIONS : CONNECTIONS,
     seconds,
-    body: kind === 'batch' ? { kind, items: BATCH_ITEMS } : { kind: kind === 'check' ? 'single' : kind },
+    body: kind === 'batch' ? { kind, items: BATCH_ITEMS } : { kind: kind === 'check' ? 'get' : kind },
     meter: 'calls',
     run: `run${(runs += 1)}`,
   }

@@ -81,11 +81,12 @@ function requestTo({ method, path, operation }: Route): { method: string; path: 
     by: '1d',
     percent_off: 10,
   }
-  const named =
-    operation.parameters?.some((parameter) => parameter.in === 'query' && parameter.name === 'organization_id') === true
+  const query = (operation.parameters ?? [])
+    .filter((parameter) => parameter.in === 'query' && (parameter.name === 'organization_id' || parameter.name === 'meter'))
+    .map(({ name }) => `${name}=${name === 'meter' ? given.meter : given.organization_id}`)
   return {
     method,
-    path: named ? `${filled}?organization_id=mine` : filled,
+    path: query.length === 0 ? filled : `${filled}?${query.join('&')}`,
     body: schema === undefined ? undefined : sampleOf(document, schema, given),
   }
 }

@@ -10,6 +10,8 @@ export const MICRO = 1_000_000n
 export const MAX_QUANTITY: Quantity = 2n ** 63n - 1n
 
 const FIFTEEN_DIGITS = 10n ** 15n
+/** A million times less is a safe integer too. */
+const SAFE_WHOLE = 1_000_000_000
 const DECIMAL = /^(-?)(\d{1,13})(?:\.(\d{1,6}))?$/
 
 /**
@@ -18,6 +20,8 @@ const DECIMAL = /^(-?)(\d{1,13})(?:\.(\d{1,6}))?$/
  * @throws DomainError `invalid_quantity` for anything else, never rounding
  */
 export function parseQuantity(input: number | string, field = 'quantity'): Quantity {
+  // Small whole numbers are most of what travels.
+  if (typeof input === 'number' && Number.isInteger(input) && Math.abs(input) < SAFE_WHOLE) return BigInt(input * 1_000_000)
   const text = typeof input === 'number' ? String(input) : input
   const match = DECIMAL.exec(text)
   if (!match) {

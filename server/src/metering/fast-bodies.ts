@@ -14,6 +14,18 @@ export function readPlainCheck(body: unknown): CheckBody | null {
   return readPlain(body, 3)
 }
 
+/** The same of a check's query: a meter and a quantity, with nothing to be decoded. */
+export function readPlainQuery(query: string): CheckBody | null {
+  const given: Record<string, string> = {}
+  for (const part of query.split('&')) {
+    const at = part.indexOf('=')
+    const name = part.slice(0, at)
+    if (at < 0 || given[name] !== undefined || (name !== 'meter' && name !== 'quantity')) return null
+    given[name] = part.slice(at + 1)
+  }
+  return readPlain(given, 3)
+}
+
 /** The same of a batch's item that tracks or consumes. */
 export function readPlainItem(item: unknown): BatchItem | null {
   const plain = readPlain(item, 4)

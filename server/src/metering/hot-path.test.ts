@@ -42,6 +42,16 @@ afterAll(async () => {
   await cold.stop()
 })
 
+async function get(to: HttpServer, path: string, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`http://127.0.0.1:${to.port}${path}`, { headers })
+  return {
+    status: response.status,
+    type: response.headers.get('content-type'),
+    headers: response.headers,
+    body: await response.json(),
+  }
+}
+
 type Answer = { status: number; type: string | null; headers: Headers; body: unknown }
 
 async function post(to: HttpServer, path: string, body: string, headers: Record<string, string> = {}): Promise<Answer> {
@@ -110,10 +120,54 @@ describe('the hot path answers as the app does', () => {
     expect(hotRoutes.length).toBeGreaterThanOrEqual(200)
   })
 
+  test('for any link that asks', async () => {
+    const organizationId = await fixture.newOrganization()
+    const part = fc
+      .tuple(
+        fc.constantFrom('meter', 'quantity', 'organization_id', 'surplus', ''),
+        fc.constantFrom(
+          'episode_ingestion',
+          'tokens',
+          'nothing',
+          '1',
+          '0.5',
+          '-1',
+          'many',
+          '',
+          'a%20b',
+          'a+b',
+          `${'x'.repeat(64)}`,
+        ),
+      )
+      .map((pair) => pair.join('='))
+    const query = fc.array(fc.oneof({ arbitrary: part, weight: 9 }, { arbitrary: fc.constant('meter'), weight: 1 }), {
+      maxLength: 3,
+    })
+    const path = fc.constantFrom('/api/v1/usage/check', '/api/usage/check')
+    const before = hotRoutes.length
+    await fc.assert(
+      fc.asyncProperty(path, query, async (to, parts) => {
+        const asked = `${to}?${parts.join('&')}`
+        const [hot, cool] = await Promise.all([server, cold].map((one) => get(one, asked, { 'x-api-key': organizationId })))
+        expect(comparable(hot!)).toEqual(comparable(cool!))
+      }),
+      { numRuns: 200 },
+    )
+    expect(
+      await get(server, '/api/v1/usage/check?meter=episode_ingestion&quantity=0.5', { 'x-api-key': organizationId }),
+    ).toMatchObject({
+      status: 200,
+      body: { allowed: true, quantity: 0.5, id: null },
+    })
+    expect(hotRoutes.length).toBeGreaterThan(before)
+  })
+
   test('to a caller without a key, and under the legacy path', async () => {
     for (const path of [...paths, '/api/usage/consume']) {
       expect(comparable(await post(server, path, '{}'))).toEqual(comparable(await post(cold, path, '{}')))
     }
+    const link = '/api/v1/usage/check?meter=nothing&meter=twice'
+    expect(comparable(await get(server, link))).toEqual(comparable(await get(cold, link)))
   })
 
   test('to a body that is too large', async () => {

@@ -8,7 +8,7 @@ import { DomainError } from '../lib/errors.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerText } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
-import { readPlainCheck, readPlainRecord } from './fast-bodies.ts'
+import { readPlainCheck, readPlainQuery, readPlainRecord } from './fast-bodies.ts'
 import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
 import type { UsageRequest } from './usage.ts'
 
@@ -21,12 +21,14 @@ export type HotPathOptions = {
 
 type Verb = 'check' | 'track' | 'consume' | 'batch'
 
-const ROUTES: ReadonlyMap<string, Verb> = new Map(
+const POSTED: ReadonlyMap<string, Verb> = new Map(
   (['check', 'track', 'consume', 'batch'] as const).flatMap((verb) => [
     [`/api/v1/usage/${verb}`, verb],
     [`/api/usage/${verb}`, verb],
   ]),
 )
+// A check as a link. What has to be decoded is left to the app.
+const ASKED = /^\/api\/(?:v1\/)?usage\/check\?([\w.&=-]*)$/
 
 /**
  * Answers the routes that are called all the time on bare `node:http`: the same contract, checks and answers as their routes
@@ -34,23 +36,30 @@ const ROUTES: ReadonlyMap<string, Verb> = new Map(
  */
 export function createHotPath(options: HotPathOptions): PreHandler {
   const answerers = createAnswerers(options.usage)
-  return (request, response) => {
-    if (request.method !== 'POST') return false
-    const verb = ROUTES.get(request.url ?? '')
-    if (verb === undefined || !isPlainJson(request)) return false
+
+  function answerWith(call: Omit<Call, 'requestId'>, response: ServerResponse, verb: Verb): void {
     const began = performance.now()
-    const requestId = requestIdOf(request.headers['x-request-id'])
-    readBody(request, (body) => {
-      void answer(options, { request, requestId, body }, answerers[verb]).then((reply) => {
-        send(response, requestId, reply)
-        options.onAnswered?.({
-          method: 'POST',
-          route: `/api/v1/usage/${verb}`,
-          status: reply.status,
-          seconds: (performance.now() - began) / 1_000,
-        })
-      })
+    const { method = '' } = call.request
+    const requestId = requestIdOf(call.request.headers['x-request-id'])
+    void answer(options, { ...call, requestId }, answerers[verb]).then((reply) => {
+      send(response, requestId, reply)
+      const seconds = (performance.now() - began) / 1_000
+      options.onAnswered?.({ method, route: `/api/v1/usage/${verb}`, status: reply.status, seconds })
     })
+  }
+
+  return (request, response) => {
+    const { method, url = '' } = request
+    if (method === 'GET') {
+      const query = ASKED.exec(url)?.[1]
+      const asked = query === undefined ? null : readPlainQuery(query)
+      if (asked === null) return false
+      answerWith({ request, read: () => asked }, response, 'check')
+      return true
+    }
+    const verb = method === 'POST' ? POSTED.get(url) : undefined
+    if (verb === undefined || !isPlainJson(request)) return false
+    readBody(request, (body) => answerWith({ request, read: () => parseJson(body) }, response, verb))
     return true
   }
 }
@@ -96,18 +105,22 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
   }
 }
 
-type Call = { readonly request: IncomingMessage; readonly requestId: string; readonly body: Buffer | null }
+type Call = {
+  readonly request: IncomingMessage
+  readonly requestId: string
+  /** What is asked; looked at once the caller may ask. @throws DomainError */
+  readonly read: () => unknown
+}
 
 async function answer(
   { authenticate, log }: HotPathOptions,
-  { request, requestId, body }: Call,
+  { request, requestId, read }: Call,
   answerer: Answerer,
 ): Promise<Reply> {
   try {
-    if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
     const { headers } = request
     const principal = answerer.admit(await authenticate({ headers: { get: (name) => singleHeader(headers[name]) } }))
-    return await answerer.answer(parseJson(body), { organizationOf: organizationsOf(principal), requestId })
+    return await answerer.answer(read(), { organizationOf: organizationsOf(principal), requestId })
   } catch (error) {
     const known = asDomainError(error)
     if (known) {
@@ -137,7 +150,8 @@ function parse<Output>(
   throw invalidRequest(parsed.error.issues)
 }
 
-function parseJson(body: Buffer): unknown {
+function parseJson(body: Buffer | null): unknown {
+  if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
   try {
     return JSON.parse(body.toString())
   } catch {
@@ -174,11 +188,12 @@ function readBody(request: IncomingMessage, done: (body: Buffer | null) => void)
 }
 
 function send(response: ServerResponse, requestId: string, { status, headers, body }: Reply): void {
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-    'x-request-id': requestId,
-    ...headers,
-  })
-  response.end(body)
+  const length = Buffer.byteLength(body)
+  // A flat list is written as it stands; an object would be taken apart and checked first.
+  const lines = ['x-request-id', requestId, 'content-length', String(length)]
+  if (!('content-type' in headers)) lines.push('content-type', 'application/json')
+  for (const name in headers) lines.push(name, headers[name]!)
+  response.writeHead(status, lines)
+  // As many bytes as characters: ASCII, which need not be encoded.
+  response.end(body, length === body.length ? 'latin1' : 'utf8')
 }

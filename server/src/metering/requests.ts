@@ -62,6 +62,12 @@ export const checkSchema = z
     properties: properties.nullish(),
   })
   .openapi('UsageCheck')
+/** A check as a link. Meters that look at properties need the body. */
+export const checkQuerySchema = z.strictObject({
+  organization_id: organizationId.optional(),
+  meter,
+  quantity: z.string().max(32).default('1').meta({ description: 'A decimal with at most six places.', example: '1' }),
+})
 export const recordSchema = z.strictObject(recorded).openapi('UsageRecord')
 export const reserveSchema = z
   .strictObject({

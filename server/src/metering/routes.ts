@@ -10,6 +10,7 @@ import { registerBodyFormats } from './format-routes.ts'
 import {
   batchItemSchema,
   batchSchema,
+  checkQuerySchema,
   checkRequestOf,
   checkSchema,
   correctRequestOf,
@@ -42,6 +43,16 @@ const checkRoute = createRoute({
   summary: 'Ask whether a use would be allowed',
   description: 'Writes nothing.',
   request: { body: body(checkSchema) },
+  responses: answered,
+})
+
+const checkLinkRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/usage/check',
+  tags: TAGS,
+  summary: 'Ask whether a use would be allowed, by a link',
+  description: 'The same without a body, for meters that look at no properties.',
+  request: { query: checkQuerySchema },
   responses: answered,
 })
 
@@ -172,6 +183,10 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   app.openAPIRegistry.register('UsageBatchItem', batchItemSchema)
   app.openAPIRegistry.register('UsageCloudEvent', cloudEventSchema)
   // Who is not allowed in learns nothing of what is wrong with the body.
+  app.on('GET', '/api/v1/usage/check', async (c, next) => {
+    requireAsker(c.get('principal'))
+    await next()
+  })
   app.on('POST', '/api/v1/usage/*', async (c, next) => {
     if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
     else requireWriter(c.get('principal'))
@@ -186,6 +201,9 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
 
   app.openapi(checkRoute, (c) =>
     answer(c, checkRequestOf(c.req.valid('json'), organizationsOf(requireAsker(c.get('principal'))))),
+  )
+  app.openapi(checkLinkRoute, (c) =>
+    answer(c, checkRequestOf(c.req.valid('query'), organizationsOf(requireAsker(c.get('principal'))))),
   )
   app.openapi(trackRoute, (c) => answer(c, recordRequestOf('track', c.req.valid('json'), organizationsOf(writerOf(c)))))
   app.openapi(consumeRoute, (c) => answer(c, recordRequestOf('consume', c.req.valid('json'), organizationsOf(writerOf(c)))))
