@@ -1,5 +1,7 @@
 import pg, { type ClientBase, type Pool, type PoolClient } from 'pg'
 import { DomainError } from '../lib/errors.ts'
+import { scopeStatement, TENANT_ROLE } from './row-security.ts'
+import { currentScope, type Scope } from './scope.ts'
 
 /** What runs one statement: the pool, or the client of a transaction. */
 export type Queryable = Pick<Pool | ClientBase, 'query'>
@@ -33,6 +35,11 @@ export type DatabaseOptions = {
   readonly poolSize?: number
   /** Called for an idle connection that was lost; the pool opens another by itself. */
   readonly onError?: (error: Error) => void
+  /**
+   * Puts every statement under row-level security, in the scope that runs (scope.ts), and says which scope it is outside of
+   * any. Left out, statements run as the login itself: for migrations and tools.
+   */
+  readonly scopeOutside?: 'nobody' | 'system'
 }
 
 const CONNECT_TIMEOUT_MS = 3_000
@@ -46,18 +53,34 @@ const types = {
 
 /** Opens a pool. Connections are made when first needed, so this succeeds while PostgreSQL is away. */
 export function openDatabase(options: DatabaseOptions): Db {
-  const pool = openPool(options)
+  const { scopeOutside } = options
+  // Under row-level security a connection begins with nothing visible.
+  const pool = openPool(scopeOutside === undefined ? options : { ...options, role: TENANT_ROLE })
+  const scopeNow = (): Scope | null => (scopeOutside === undefined ? null : (currentScope() ?? { kind: scopeOutside }))
+  const inScope = <Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> => {
+    const scope = scopeNow()
+    return lend(pool, async (client) => {
+      if (scope !== null) await enterScope(client, scope)
+      return work(client)
+    })
+  }
+  const query = (text: string, values?: unknown[]): Promise<pg.QueryResult> => inScope((client) => client.query(text, values))
   return {
-    query: pool.query.bind(pool),
-    transaction: (work) => lend(pool, (client) => runTransaction(client, work)),
+    query: query as Db['query'],
+    transaction: (work) => {
+      const scope = scopeNow()
+      return lend(pool, (client) => runTransaction(client, work, scope))
+    },
     session: (work) =>
-      lend(pool, (client) => work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner) })),
+      inScope((client) =>
+        work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner, null) }),
+      ),
     close: () => pool.end(),
   }
 }
 
-/** A bare pool, for a library that brings its own statements. */
-export function openPool(options: DatabaseOptions): Pool {
+/** A bare pool, for a library that brings its own statements; it knows of no scope. */
+export function openPool(options: Omit<DatabaseOptions, 'scopeOutside'> & { readonly role?: string }): Pool {
   const pool = new pg.Pool({
     connectionString: options.connectionString,
     max: options.poolSize ?? 20,
@@ -65,11 +88,25 @@ export function openPool(options: DatabaseOptions): Pool {
     keepAlive: true,
     application_name: 'tollgate',
     // Sessions think in UTC whatever the server's own zone is.
-    options: '-c timezone=UTC',
+    options: `-c timezone=UTC${options.role === undefined ? '' : ` -c role=${options.role}`}`,
     types,
   })
   pool.on('error', (error) => options.onError?.(error))
   return pool
+}
+
+/** The scope that each connection was last brought into. */
+const entered = new WeakMap<PoolClient, string>()
+
+async function enterScope(client: PoolClient, scope: Scope): Promise<void> {
+  const name = nameOf(scope)
+  if (entered.get(client) === name) return
+  await client.query(scopeStatement(scope, { local: false }))
+  entered.set(client, name)
+}
+
+function nameOf(scope: Scope): string {
+  return scope.kind === 'organization' ? `organization ${scope.organizationId}` : scope.kind
 }
 
 /** A connection on which a rollback failed: it is thrown away instead of being lent again. */
@@ -95,9 +132,13 @@ async function lend<Result>(pool: Pool, work: (client: PoolClient) => Promise<Re
   }
 }
 
-async function runTransaction<Result>(client: PoolClient, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+async function runTransaction<Result>(
+  client: PoolClient,
+  work: (tx: Transaction) => Promise<Result>,
+  scope: Scope | null,
+): Promise<Result> {
   try {
-    await client.query('begin')
+    await client.query(scope === null || entered.get(client) === nameOf(scope) ? 'begin' : beginInScope(scope))
     const result = await work(client)
     await client.query('commit')
     return result
@@ -105,6 +146,12 @@ async function runTransaction<Result>(client: PoolClient, work: (tx: Transaction
     await client.query('rollback').catch(() => unusable.add(client))
     throw error
   }
+}
+
+/** Begin and scope in one round trip; the scope ends with the transaction. */
+function beginInScope(scope: Scope): string {
+  const { text, values } = scopeStatement(scope, { local: true })
+  return `begin; ${text.replace(/\$(\d)/g, (_whole, index: string) => pg.escapeLiteral(values[Number(index) - 1]!))}`
 }
 
 function throwUnavailable(error: unknown): never {

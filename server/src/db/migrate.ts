@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ClientBase } from 'pg'
 import type { Db, Queryable } from './database.ts'
+import { secureRows } from './row-security.ts'
 
 /** `name` is the file's: `0001_platform.sql`. */
 export type Migration = { readonly name: string; readonly sql: string; readonly checksum: string }
@@ -44,7 +45,8 @@ export function readMigrations(folder: string = FOLDER): readonly Migration[] {
 
 /**
  * Applies what is missing, all in one transaction under an advisory lock: of several servers that start together one
- * migrates and the others wait, and a migration that fails leaves nothing behind. Answers the names of what was applied.
+ * migrates and the others wait, and a migration that fails leaves nothing behind. Then puts every table under row-level
+ * security (row-security.ts). Answers the names of what was applied.
  * @throws MigrationError when the server is older than PostgreSQL 15, when an applied file was changed since, when the
  * database has a migration that this program does not know, or when a migration fails
  */
@@ -54,6 +56,7 @@ export async function migrate(db: Db, migrations: readonly Migration[] = readMig
     await tx.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK])
     const missing = await findMissing(tx, migrations)
     for (const migration of missing) await apply(tx, migration)
+    await secureRows(tx)
     return missing.map(({ name }) => name)
   })
 }
