@@ -58,6 +58,9 @@ export const variablesSchema = z.object({
     .url({ protocol: /^postgres(ql)?$/, error: 'an address such as postgresql://user:password@host:5432/name is expected' })
     .optional()
     .meta({ description: 'A PostgreSQL (15 or newer) to use instead of the embedded one.' }),
+  TOLLGATE_ROW_SECURITY: z.enum(['auto', 'required'], 'auto or required is expected').default('auto').meta({
+    description: 'required: no start where the database login may not bring row-level security about; auto: a warning then.',
+  }),
   STRIPE_SECRET_KEY: z
     .string()
     .regex(/^(sk|rk)_(test|live)_/, 'a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected')

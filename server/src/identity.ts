@@ -15,6 +15,8 @@ import type { OrganizationsContext } from './organizations/actions.ts'
 
 export type IdentityParts = {
   readonly connectionString: string
+  /** The role of better-auth's connections; default: the login itself. */
+  readonly role?: string
   readonly keys: KeyVerifier
   readonly organizations: OrganizationsContext
   readonly log: Logger
@@ -32,7 +34,12 @@ const CONNECTIONS = 5
 export function openIdentity(options: IdentityOptions, parts: IdentityParts): Identity {
   const { connectionString, keys, organizations, log } = parts
   const onError = (error: Error): void => log.warn({ err: error }, 'a database connection was lost')
-  const pool = openPool({ connectionString, poolSize: CONNECTIONS, onError })
+  const pool = openPool({
+    connectionString,
+    poolSize: CONNECTIONS,
+    onError,
+    ...(parts.role === undefined ? {} : { role: parts.role }),
+  })
   const { db, clock, publicUrl, keySecret } = organizations
   const secret = deriveSecret(keySecret)
   const trustedOrigins = [...originsOf(publicUrl), ...(options.trustedOrigins ?? [])]

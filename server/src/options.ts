@@ -20,6 +20,11 @@ export type TollgateOptions = {
   readonly publicUrl: string
   /** The secret behind the digests of API keys; made and kept in the database unless given. */
   readonly secret?: string | undefined
+  /**
+   * `required` refuses to start where the database login may not bring row-level security about; `auto`, the default,
+   * warns then.
+   */
+  readonly rowSecurity?: 'auto' | 'required'
   /** What a new organization's id begins with (KF-2); default `org_`. */
   readonly tenantPrefix?: string
   readonly policy?: PolicyOptions
@@ -72,11 +77,15 @@ export function publicUrlOf(config: Pick<Config, 'TOLLGATE_PUBLIC_URL' | 'PORT'>
 /** The options that the variables decide; what they leave open the caller adds. */
 export function optionsOfConfig(
   config: Config,
-): Pick<TollgateOptions, 'reporting' | 'publicUrl' | 'secret' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity'> {
+): Pick<
+  TollgateOptions,
+  'reporting' | 'publicUrl' | 'secret' | 'rowSecurity' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity'
+> {
   return {
     publicUrl: publicUrlOf(config),
     reporting: reportingOf(config),
     secret: config.TOLLGATE_SECRET,
+    rowSecurity: config.TOLLGATE_ROW_SECURITY,
     tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
     policy: {
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,

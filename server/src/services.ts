@@ -6,13 +6,13 @@ import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
 import { openDatabase, type Db } from './db/database.ts'
-import { migrate } from './db/migrate.ts'
 import { openIdentity, type Identity } from './identity.ts'
+import { SYSTEM_ROLE } from './db/row-security.ts'
+import { asSystem } from './db/scope.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
 import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
-import { DomainError } from './lib/errors.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
 import { createExports, type Exports } from './usage/exports.ts'
@@ -24,6 +24,7 @@ import { openUsageConnections } from './metering/pipeline.ts'
 import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
+import { prepareDatabase } from './prepare-database.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import { followBilling, reportNow } from './pricing/actions.ts'
 import { pricingJobs } from './pricing/jobs.ts'
@@ -38,6 +39,8 @@ import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 /** Everything that runs, put together. */
 export type Services = {
   readonly db: Db
+  /** Whether the statements of `db` run under row-level security. */
+  readonly isSecured: boolean
   readonly catalogs: CatalogRegistry
   readonly authenticate: Identity['authenticate']
   readonly identity: Identity['context']
@@ -53,20 +56,17 @@ export type Services = {
   close(): Promise<void>
 }
 
-const START_PATIENCE_MS = 30_000
 const USAGE_CONNECTIONS = 4
 
-/**
- * Opens everything: migrates, stores the catalog, starts listening for revocations. Waits up to half a minute for a
- * database that is not there yet, as containers start in any order.
- */
+/** Opens everything: prepares the database, stores the catalog, starts listening for revocations. */
 export async function openServices(options: TollgateOptions, log: Logger, metrics: Metrics): Promise<Services> {
   const closers: (() => Promise<void>)[] = []
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).toReversed()) await closer()
   }
   try {
-    return { ...(await open(options, { log, metrics, closers })), close }
+    // What works in the background is started in here, and so sees every organization; a request has a scope of its own.
+    return { ...(await asSystem(() => open(options, { log, metrics, closers }))), close }
   } catch (error) {
     await close()
     throw error
@@ -78,10 +78,13 @@ type Opening = { readonly log: Logger; readonly metrics: Metrics; readonly close
 async function open(options: TollgateOptions, { log, metrics, closers }: Opening): Promise<Omit<Services, 'close'>> {
   const clock = options.clock ?? systemClock
   const connectionString = options.databaseUrl
-  const db = openDatabase({ connectionString, onError: (error) => log.warn({ err: error }, 'a database connection was lost') })
+  const isSecured = await prepareDatabase(options, log)
+  const db = openDatabase({
+    connectionString,
+    onError: (error) => log.warn({ err: error }, 'a database connection was lost'),
+    ...(isSecured ? { scopeOutside: 'nobody' } : {}),
+  })
   closers.push(() => db.close())
-  const applied = await migrateWithPatience(db, log)
-  if (applied.length > 0) log.info({ migrations: applied }, 'migrations applied')
   const catalogs = createCatalogRegistry(db, await storeCatalogVersion(db, options.catalog, clock.now()))
 
   const keySecret = await loadDigestSecret(db, options.secret, () => randomBase62(43))
@@ -93,7 +96,11 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const verifier = createKeyVerifier({ db, secret: keySecret, clock, revocations, operatorKey: options.operatorKey })
 
   const grants: GrantsContext = { catalogs, clock, graceDays: options.policy?.graceDays ?? 3 }
-  const connections = openUsageConnections({ connectionString, size: USAGE_CONNECTIONS })
+  const connections = openUsageConnections({
+    connectionString,
+    size: USAGE_CONNECTIONS,
+    ...(isSecured ? { role: SYSTEM_ROLE } : {}),
+  })
   closers.push(() => connections.close())
   const metering = createMetering({
     ...grants,
@@ -128,10 +135,17 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })
   closers.push(() => notifications.stop())
   const organizations = createOrganizationsContext(options, { billing, keySecret, observing: observingOf(options, grants) })
-  const identity = openIdentity(options.identity ?? {}, { connectionString, keys: verifier, organizations, log })
+  const identity = openIdentity(options.identity ?? {}, {
+    connectionString,
+    ...(isSecured ? { role: SYSTEM_ROLE } : {}),
+    keys: verifier,
+    organizations,
+    log,
+  })
   closers.push(() => identity.close())
   return {
     db,
+    isSecured,
     catalogs,
     usage,
     billing,
@@ -141,7 +155,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     usageApi: createUsageApi(usage),
     exports,
     organizations,
-    authenticate: identity.authenticate,
+    authenticate: (request) => asSystem(() => identity.authenticate(request)),
     identity: identity.context,
   }
 }
@@ -169,22 +183,6 @@ function openNotifications(
       log.warn({ event: 'webhooks.endpoint_disabled', ...endpoint }, 'a webhook endpoint was disabled')
     },
   })
-}
-
-async function migrateWithPatience(db: Db, log: Logger): Promise<readonly string[]> {
-  const deadline = performance.now() + START_PATIENCE_MS
-  for (let delayMs = 100; ; delayMs = Math.min(delayMs * 2, 2_000)) {
-    try {
-      return await migrate(db)
-    } catch (error) {
-      const away = error instanceof DomainError && error.code === 'database_unavailable'
-      if (!away || performance.now() > deadline) throw error
-      log.warn({ err: error }, 'the database does not answer yet')
-      await new Promise((resolve) => {
-        setTimeout(resolve, delayMs)
-      })
-    }
-  }
 }
 
 function createOrganizationsContext(

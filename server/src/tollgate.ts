@@ -4,6 +4,7 @@ import { rateTableOf } from './analytics/rates.ts'
 import { registerAnalyticsRoutes } from './analytics/routes.ts'
 import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
+import { asSystem } from './db/scope.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
 import type { Connection } from './http/client-address.ts'
@@ -86,7 +87,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     async start() {
       const metrics: Metrics = createMetrics({
         processMetrics: options.processMetrics ?? true,
-        countSubscriptions: () => countSubscriptionsByPlan(services.db),
+        countSubscriptions: () => asSystem(() => countSubscriptionsByPlan(services.db)),
       })
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }
@@ -156,7 +157,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
   })
 }
 
-function readinessChecks({ db }: Services): readonly ReadinessCheck[] {
+function readinessChecks({ db, isSecured }: Services): readonly ReadinessCheck[] {
   const migrations = readMigrations()
   return [
     {
@@ -169,11 +170,15 @@ function readinessChecks({ db }: Services): readonly ReadinessCheck[] {
     {
       name: 'migrations',
       async check() {
-        if (!(await isMigrated(db, migrations))) throw new Error('Migrations are missing.')
+        if (!(await asSystem(() => isMigrated(db, migrations)))) throw new Error('Migrations are missing.')
         return `${migrations.length} applied`
       },
     },
-    { name: 'balances', check: () => describeBalanceCheck(db) },
+    { name: 'balances', check: () => asSystem(() => describeBalanceCheck(db)) },
+    {
+      name: 'row_security',
+      check: async () => (isSecured ? 'on' : 'off: see tollgate doctor'),
+    },
   ]
 }
 

@@ -11,6 +11,7 @@ import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
 import { insertMissingAccounts } from '../src/grants/store.ts'
+import { openDatabase } from '../src/db/database.ts'
 import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
@@ -95,6 +96,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
   })
   afterAll(async () => {
     await workers?.stop()
+    await context?.db.close()
     await sandbox?.stop()
     await new Promise((resolve) => {
       server?.close(resolve)
@@ -145,10 +147,12 @@ type Making = { database: TestDatabase; sandbox: Sandbox; clock: Clock; log: Log
 async function createContext({ database, sandbox, clock, log, options }: Making): Promise<BillingContext> {
   const definition = options.catalog ?? (await importCatalogDefinition(EPISODIC_MEMORY))
   const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))
+  // Under row-level security as the server's: a route in its caller's scope, and what a test calls itself in the system's.
+  const db = openDatabase({ connectionString: database.url, scopeOutside: 'system' })
   const policy = { ...TEST_POLICY, ...options.policy }
   const { host, port, protocol } = sandbox
   const context: BillingContext = {
-    db: database.db,
+    db,
     clock,
     catalogs,
     gateway: createStripeClient({ apiKey: 'sk_test_tollgate', endpoint: { host, port, protocol }, callsPerSecond: 1_000, log }),

@@ -1,3 +1,4 @@
+import type { Scope as DataScope } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { ApiKeyId, CustomerTokenId, OrganizationId, SessionId, UserId } from '../lib/ids.ts'
 
@@ -58,6 +59,14 @@ export function actorOf(principal: Principal): string {
     case 'customer_token':
       return `customer_token:${principal.tokenId}`
   }
+}
+
+/** Whose rows a caller's request sees: an operator's everybody's, a tenant's its own, a user's those of all memberships. */
+export function dataScopeOf(principal: Principal | null): DataScope {
+  if (principal === null) return { kind: 'nobody' }
+  if (principal.kind === 'operator') return { kind: 'system' }
+  const others = principal.kind === 'user' ? principal.memberships.map(({ organizationId }) => organizationId) : []
+  return { kind: 'organizations', organizationIds: [...new Set([principal.organizationId, ...others])] }
 }
 
 /** @throws DomainError `unauthenticated` when nobody is calling */

@@ -2,6 +2,7 @@ import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
 import { openDatabase } from '../db/database.ts'
 import { isMigrated, readMigrations } from '../db/migrate.ts'
+import { findRowSecurityGap, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
 import { createLog } from '../http/log.ts'
 import { stripeOfConfig } from '../options.ts'
 import { stripeAt } from '../sandbox.ts'
@@ -25,6 +26,7 @@ export async function examine(environment: Readonly<Record<string, string | unde
   }
   findings.push(await find('catalog', () => examineCatalog(config)))
   findings.push(await find('database', () => examineDatabase(config)))
+  findings.push(await find('row-level security', () => examineRowSecurity(config)))
   findings.push(await find('stripe', () => examineStripe(config)))
   findings.push(await find('server', () => examineServer(config)))
   return findings
@@ -55,6 +57,19 @@ async function examineDatabase(config: Config): Promise<string> {
       const migrated = await isMigrated(db, readMigrations())
       const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
       return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
+    } finally {
+      await db.close()
+    }
+  })
+}
+
+async function examineRowSecurity(config: Config): Promise<string> {
+  return withDatabase(config, async (connectionString) => {
+    const db = openDatabase({ connectionString, poolSize: 1 })
+    try {
+      const gap = await findRowSecurityGap(db)
+      if (gap !== null) throw new Error(gap)
+      return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
     } finally {
       await db.close()
     }

@@ -5,6 +5,7 @@ import { openDataDirectory } from '../data-directory.ts'
 import { openDatabase } from '../db/database.ts'
 import { findRunningPostgres, startEmbeddedPostgres } from '../db/embedded-postgres.ts'
 import { migrate } from '../db/migrate.ts'
+import { asSystem } from '../db/scope.ts'
 import { createLog } from '../http/log.ts'
 import { createMetrics } from '../http/metrics.ts'
 import { optionsOfConfig, publicUrlOf, stripeOfConfig, type StripeOptions } from '../options.ts'
@@ -48,7 +49,7 @@ export async function runPush(
       }
       const services = await openServices(options, log, createMetrics({ processMetrics: false }))
       try {
-        return await pushCatalog(services.billing, { variables: config.variables, dryRun, print })
+        return await asSystem(() => pushCatalog(services.billing, { variables: config.variables, dryRun, print }))
       } finally {
         await services.close()
       }

@@ -106,7 +106,7 @@ async function enterScope(client: PoolClient, scope: Scope): Promise<void> {
 }
 
 function nameOf(scope: Scope): string {
-  return scope.kind === 'organization' ? `organization ${scope.organizationId}` : scope.kind
+  return scope.kind === 'organizations' ? JSON.stringify(scope.organizationIds) : scope.kind
 }
 
 /** A connection on which a rollback failed: it is thrown away instead of being lent again. */

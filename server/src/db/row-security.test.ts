@@ -6,7 +6,7 @@ import { openDatabase, type Db } from './database.ts'
 import { ensurePartitions } from '../metering/partitions.ts'
 import { migrate } from './migrate.ts'
 import { findRowSecurityGap } from './row-security.ts'
-import { asNobody, asOrganization, asSystem } from './scope.ts'
+import { asNobody, asOrganization, asSystem, runInScope } from './scope.ts'
 
 const database = testDatabase()
 /** As the server opens it: every statement in the scope that runs, and outside of any nothing is visible. */
@@ -123,6 +123,28 @@ describe('in the scope of an organization', () => {
   })
 })
 
+describe('people', () => {
+  it('are seen by the organizations that they are members of', async () => {
+    for (const id of ['ann', 'bob', 'eve']) {
+      await database.db.query(`insert into users (id, name, email, email_verified) values ($1, $1, $1, true)`, [id])
+    }
+    await database.db.query('delete from organization_members')
+    await database.db.query(
+      `insert into organization_members (organization_id, user_id, role, created_at) values
+         ('acme', 'ann', 'owner', now()), ('globex', 'ann', 'member', now()), ('globex', 'bob', 'owner', now())`,
+    )
+    const seen = async (): Promise<unknown> =>
+      (await scoped.query<{ id: string }>('select id from users order by id')).rows.map(({ id }) => id)
+    expect(await asOrganization('acme', seen)).toEqual(['ann'])
+    expect(await asOrganization('globex', seen)).toEqual(['ann', 'bob'])
+    expect(await seen()).toEqual([])
+    const both = { kind: 'organizations', organizationIds: ['acme', 'globex'] } as const
+    expect(await runInScope(both, seen)).toEqual(['ann', 'bob'])
+    expect(await runInScope(both, () => attempt(scoped, 'select from organizations'))).toBe(2)
+    expect(await asOrganization('acme', () => attempt(scoped, 'select from user_credentials'))).toBe('refused')
+  })
+})
+
 describe('without a scope', () => {
   it('nothing is visible', async () => {
     for (const table of ['organizations', ...tables]) {
@@ -176,13 +198,18 @@ describe('the scope of a connection', () => {
   })
 
   it('takes an organization’s id for nothing but an id', async () => {
-    const hostile = `acme', true), set_config('role', 'tollgate_system`
-    expect(
-      await asOrganization(hostile, () =>
-        scoped.transaction(async (tx) => (await tx.query('select id from organizations')).rows),
-      ),
-    ).toEqual([])
-    expect(await asOrganization(hostile, whose)).toEqual([])
+    const within = (): Promise<unknown> => scoped.transaction(async (tx) => (await tx.query('select id from organizations')).rows)
+    for (const hostile of [
+      `acme', true), set_config('role', 'tollgate_system`,
+      'acme","globex',
+      'x"},{"acme',
+      '\\',
+      '{acme}',
+      'acme,globex',
+    ]) {
+      expect(await asOrganization(hostile, within), hostile).toEqual([])
+      expect(await asOrganization(hostile, whose), hostile).toEqual([])
+    }
   })
 })
 

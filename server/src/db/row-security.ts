@@ -4,33 +4,43 @@ import type { Scope } from './scope.ts'
 
 /**
  * The roles that the server's statements run under (docs/decisions/0100-row-level-security.md). Neither can log in, is a
- * superuser or bypasses row-level security. The tenants' role owns nothing and sees the rows of one organization; the
+ * superuser or bypasses row-level security. The tenants' role owns nothing and sees the rows of its caller's organization; the
  * system's role sees all rows, and owns only what is written by COPY.
  */
 export const TENANT_ROLE = 'tollgate_tenant'
 export const SYSTEM_ROLE = 'tollgate_system'
 
-/** Holds the organization whose rows the tenants' role sees; empty is none. */
-const ORGANIZATION_SETTING = 'tollgate.organization_id'
+/** Holds the organizations whose rows the tenants' role sees, as an array; empty is none. */
+const ORGANIZATIONS_SETTING = 'tollgate.organization_ids'
 
 type Privilege = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE'
 const ALL: readonly Privilege[] = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 
-/** Tables without `organization_id` that the work of an organization may use. All others of them are closed to it. */
-const SHARED_TABLES: Readonly<Record<string, readonly Privilege[]>> = {
-  catalog_versions: ['SELECT'],
-  plan_prices: ['SELECT'],
-  discounts: ['SELECT', 'UPDATE'],
+/**
+ * What the roles may do where it is not the rule. The rule for the tenants' role: all in a table whose rows belong to
+ * organizations, nothing in any other; for the system's role: all.
+ */
+const PRIVILEGES: Readonly<Record<string, { readonly tenant: readonly Privilege[]; readonly system?: readonly Privilege[] }>> = {
+  audit_log: { tenant: ['SELECT', 'INSERT'], system: ['SELECT', 'INSERT'] },
+  catalog_versions: { tenant: ['SELECT'] },
+  discounts: { tenant: ['SELECT', 'UPDATE'] },
+  plan_prices: { tenant: ['SELECT'] },
+  schema_migrations: { tenant: [], system: ['SELECT'] },
+  usage_prices: { tenant: ['SELECT'] },
+  users: { tenant: ['SELECT'] },
 }
 
-/** What is narrower than all, for either role. */
-const NARROW_TABLES: Readonly<Record<string, readonly Privilege[]>> = {
-  audit_log: ['SELECT', 'INSERT'],
-  schema_migrations: ['SELECT'],
+/** Whether a row is one of the scope's organizations, where its `organization_id` does not say so. */
+const CONDITIONS: Readonly<Record<string, string>> = {
+  organizations: belongsTo('id'),
+  // Under the policy of that table, so: who is a member of one of them.
+  users: 'id in (select user_id from organization_members)',
 }
 
-/** The column that says whose a row is, where that is not `organization_id`. */
-const OWNER_COLUMNS: Readonly<Record<string, string>> = { organizations: 'id' }
+// In a sub-select the setting is read once a statement, and an index on the column serves the comparison.
+function belongsTo(column: string): string {
+  return `${column} = any ((select nullif(current_setting('${ORGANIZATIONS_SETTING}', true), '')::text[])::text[])`
+}
 
 /**
  * The tables that metering writes by COPY. PostgreSQL refuses COPY to whom row-level security applies, and it applies to
@@ -40,14 +50,15 @@ const COPIED_TABLES: ReadonlySet<string> = new Set(['usage_events', 'usage_keys'
 
 /** The statement that brings a connection into a scope, for the session or, when `local`, for the open transaction. */
 export function scopeStatement(scope: Scope, { local }: { local: boolean }): { text: string; values: string[] } {
-  const [role, organizationId] = settingsOf(scope)
-  const text = `select set_config('role', $1, ${local}), set_config('${ORGANIZATION_SETTING}', $2, ${local})`
-  return { text, values: [role, organizationId] }
+  const role = scope.kind === 'system' ? SYSTEM_ROLE : TENANT_ROLE
+  const ids = scope.kind === 'organizations' ? scope.organizationIds : []
+  const text = `select set_config('role', $1, ${local}), set_config('${ORGANIZATIONS_SETTING}', $2, ${local})`
+  return { text, values: [role, ids.length === 0 ? '' : `{${ids.map(quoteElement).join(',')}}`] }
 }
 
-function settingsOf(scope: Scope): [role: string, organizationId: string] {
-  if (scope.kind === 'system') return [SYSTEM_ROLE, '']
-  return [TENANT_ROLE, scope.kind === 'organization' ? scope.organizationId : '']
+/** An element of an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+function quoteElement(text: string): string {
+  return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
 /**
@@ -135,39 +146,33 @@ async function missingStatements(tx: Queryable): Promise<readonly string[]> {
 
 function statementsFor(table: Table): readonly string[] {
   const name = `"${table.name}"`
-  const ownerColumn = ownerColumnOf(table)
+  const condition = conditionOf(table)
   const statements: string[] = []
-  if (ownerColumn !== null) {
+  if (condition !== null) {
     if (!table.secured) statements.push(`alter table ${name} enable row level security`)
     // A partition is reached through its table, under that table's policies; without any of its own it is closed.
-    if (!table.isPartition) statements.push(...policiesFor(name, table.policies, ownerColumn))
+    if (!table.isPartition) statements.push(...policiesFor(name, table.policies, condition))
   }
   statements.push(...grantsFor(name, TENANT_ROLE, table.tenant, tenantPrivilegesOn(table)))
   if (!COPIED_TABLES.has(table.root)) {
-    statements.push(...grantsFor(name, SYSTEM_ROLE, table.system, NARROW_TABLES[table.name] ?? ALL))
+    statements.push(...grantsFor(name, SYSTEM_ROLE, table.system, PRIVILEGES[table.name]?.system ?? ALL))
   } else if (table.owner !== SYSTEM_ROLE) statements.push(`alter table ${name} owner to ${SYSTEM_ROLE}`)
   return statements
 }
 
-function ownerColumnOf(table: Table): string | null {
-  const column = OWNER_COLUMNS[table.name] ?? 'organization_id'
-  return table.columns.includes(column) ? column : null
+function conditionOf(table: Table): string | null {
+  return CONDITIONS[table.name] ?? (table.columns.includes('organization_id') ? belongsTo('organization_id') : null)
 }
 
 function tenantPrivilegesOn(table: Table): readonly Privilege[] {
   if (table.isPartition) return []
-  if (ownerColumnOf(table) === null) return SHARED_TABLES[table.name] ?? []
-  return NARROW_TABLES[table.name] ?? ALL
+  return PRIVILEGES[table.name]?.tenant ?? (conditionOf(table) === null ? [] : ALL)
 }
 
-function policiesFor(name: string, present: readonly string[], ownerColumn: string): readonly string[] {
-  const wanted = {
-    // In a sub-select it is evaluated once a statement, and an index on the column serves it.
-    [TENANT_ROLE]: `${ownerColumn} = (select current_setting('${ORGANIZATION_SETTING}', true))`,
-    [SYSTEM_ROLE]: 'true',
-  }
-  return Object.entries(wanted).flatMap(([role, condition]) =>
-    present.includes(role) ? [] : [`create policy ${role} on ${name} to ${role} using (${condition})`],
+function policiesFor(name: string, present: readonly string[], condition: string): readonly string[] {
+  const wanted = { [TENANT_ROLE]: condition, [SYSTEM_ROLE]: 'true' }
+  return Object.entries(wanted).flatMap(([role, allowed]) =>
+    present.includes(role) ? [] : [`create policy ${role} on ${name} to ${role} using (${allowed})`],
   )
 }
 

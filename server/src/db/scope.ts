@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 /** Whose rows the statements of the running work see and change. */
 export type Scope =
   | { readonly kind: 'nobody' }
-  | { readonly kind: 'organization'; readonly organizationId: string }
+  | { readonly kind: 'organizations'; readonly organizationIds: readonly string[] }
   | { readonly kind: 'system' }
 
 const running = new AsyncLocalStorage<Scope>()
@@ -31,7 +31,7 @@ export function asSystem<Result>(work: () => Result): Result {
 
 /** The work of one organization: rows of others are not there, and cannot be written. */
 export function asOrganization<Result>(organizationId: string, work: () => Result): Result {
-  return running.run({ kind: 'organization', organizationId }, work)
+  return running.run({ kind: 'organizations', organizationIds: [organizationId] }, work)
 }
 
 /** Work of which it is not known whose it is: no organization's row is there. */

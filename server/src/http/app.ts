@@ -2,8 +2,9 @@ import { OpenAPIHono } from '@hono/zod-openapi'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
-import { requireCaller, type Principal } from '../auth/principal.ts'
+import { dataScopeOf, requireCaller, type Principal } from '../auth/principal.ts'
 import { isConnectionError } from '../db/database.ts'
+import { runInScope } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { limitBody } from './body-limit.ts'
@@ -63,8 +64,10 @@ export function createApp(options: AppOptions): App {
     const requestId = requestIdOf(context.req.header('x-request-id'))
     context.set('requestId', requestId)
     context.header('X-Request-Id', requestId)
-    context.set('principal', await admit(context.req.raw, context.req.path))
-    await next()
+    const principal = await admit(context.req.raw, context.req.path)
+    context.set('principal', principal)
+    // From here on the request sees what its caller may see. A route that asks nobody who they are names its scope itself.
+    await runInScope(dataScopeOf(principal), next)
   })
   app.use(limitBody(MAX_BODY_BYTES))
   app.onError((error, context) => {

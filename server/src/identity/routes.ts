@@ -2,6 +2,7 @@ import { createRoute } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { requireCaller } from '../auth/principal.ts'
 import { setActiveOrganization } from '../auth/session-store.ts'
+import { asSystem } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { OrganizationId } from '../lib/ids.ts'
@@ -126,6 +127,8 @@ const providersRoute = createRoute({
 
 /** Routes of CB-10. What they do not serve under /api/v1/auth is better-auth's own. */
 export function registerIdentityRoutes(app: App, context: IdentityContext): void {
+  // People and their sessions are of no organization, and who signs in belongs to none yet.
+  app.use(`${AUTH_PATH}/*`, (_c, next) => asSystem(next))
   registerSigningRoutes(app, context)
   registerPasswordRoutes(app, context)
   registerSecondFactorRoutes(app, context)

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { asOrganization } from '../db/scope.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
@@ -85,10 +86,12 @@ export function createUsageApi(context: UsageContext): UsageApi {
         throw outcome.error
       })
     },
-    balances: ({ organizationId }) => listBalances(context.db, context, { organizationId, unitOf }),
-    async usage({ organizationId, balance }) {
-      return (await readSummary(context.db, context, { organizationId, balanceKey: balance })).summary
-    },
+    balances: ({ organizationId }) =>
+      asOrganization(organizationId, () => listBalances(context.db, context, { organizationId, unitOf })),
+    usage: ({ organizationId, balance }) =>
+      asOrganization(organizationId, async () => {
+        return (await readSummary(context.db, context, { organizationId, balanceKey: balance })).summary
+      }),
   }
 }
 

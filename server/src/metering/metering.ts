@@ -1,4 +1,5 @@
 import type { GrantsContext } from '../grants/actions.ts'
+import { asSystem } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import { createBatcher, type FailurePlan } from './batcher.ts'
 import { commitUsage } from './commit.ts'
@@ -63,7 +64,8 @@ export function createMetering(options: MeteringOptions): Metering {
       queueSize: Math.ceil(queueSize / LANES),
       flushes: FLUSHES,
       async flush(requests) {
-        const outcomes = await connections.transaction((tx) => commitUsage(tx, options, requests))
+        // A group spans organizations, whoever's request began it.
+        const outcomes = await asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests)))
         options.onAnswers?.(outcomes)
         return outcomes
       },
@@ -72,7 +74,7 @@ export function createMetering(options: MeteringOptions): Metering {
   const checks = createBatcher<CheckRequest, Outcome>({
     ...shared,
     flushes: READS,
-    flush: (requests) => connections.read((client) => decideChecks(client, options, requests)),
+    flush: (requests) => asSystem(() => connections.read((client) => decideChecks(client, options, requests))),
   })
 
   function submit(requests: readonly UsageRequest[]): Promise<readonly Outcome[]> {

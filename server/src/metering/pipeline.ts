@@ -26,6 +26,8 @@ export type UsageConnections = {
 export type UsageConnectionOptions = {
   readonly connectionString: string
   readonly size: number
+  /** The role that statements run under; default: the login itself. */
+  readonly role?: string
   /** A lock or statement that takes longer fails, and the batch is taken apart to find whose it was. */
   readonly statementTimeoutMs?: number
 }
@@ -51,7 +53,7 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     application_name: 'tollgate usage',
-    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}`,
+    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
     pipeline: true,
   })
   // An idle connection that is lost is replaced by the pool when next needed.
@@ -61,6 +63,10 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     read: (work) => withClient(pool, work),
     close: () => pool.end(),
   }
+}
+
+function roleOption({ role }: UsageConnectionOptions): string {
+  return role === undefined ? '' : ` -c role=${role}`
 }
 
 async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) => Promise<Result>): Promise<Result> {

@@ -2,6 +2,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Membership, Principal, Role } from '../auth/principal.ts'
 import { endSessionsIn } from '../auth/session-store.ts'
 import type { Transaction } from '../db/database.ts'
+import { asSystem } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newOrganizationId, type OrganizationId, type UserId } from '../lib/ids.ts'
 import { insertWithAccount, readOrganization, type Asker, type OrganizationsContext } from './actions.ts'
@@ -92,21 +93,24 @@ export async function changeRole(
  */
 export async function removeMember(context: OrganizationsContext, change: MemberChange, asker: Asker): Promise<void> {
   const { organizationId, userId } = change
-  await context.db.transaction(async (tx) => {
-    const member = await lockMember(tx, change)
-    if (member.role === 'owner') await requireAnotherOwner(tx, change)
-    await deleteMember(tx, change)
-    await endSessionsIn(tx, change)
-    await insertAuditEntry(tx, {
-      organizationId,
-      ...asker,
-      action: 'member.removed',
-      target: userId,
-      before: { role: member.role, email: member.email },
-      after: null,
-      at: context.clock.now(),
-    })
-  })
+  // Sessions are a person's, and no organization sees them.
+  await asSystem(() =>
+    context.db.transaction(async (tx) => {
+      const member = await lockMember(tx, change)
+      if (member.role === 'owner') await requireAnotherOwner(tx, change)
+      await deleteMember(tx, change)
+      await endSessionsIn(tx, change)
+      await insertAuditEntry(tx, {
+        organizationId,
+        ...asker,
+        action: 'member.removed',
+        target: userId,
+        before: { role: member.role, email: member.email },
+        after: null,
+        at: context.clock.now(),
+      })
+    }),
+  )
 }
 
 async function lockMember(tx: Transaction, { organizationId, userId, byOwner }: MemberChange): Promise<Member> {

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { asSystem } from '../db/scope.ts'
 import type { App } from '../http/app.ts'
 import type { BillingContext } from './context.ts'
 import { receiveWebhook } from './inbox.ts'
@@ -38,7 +39,8 @@ function registerWebhook(app: App, context: BillingContext, path: string, kick: 
   // Not through the validating handler: the signature is over the body byte for byte, whatever its type says it is.
   app.post(path, async (http) => {
     const rawBody = await http.req.text()
-    if (await receiveWebhook(context, rawBody, http.req.header('stripe-signature'))) kick()
+    // Whose event it is will be known when it is handled; the signature says that it is Stripe's.
+    if (await asSystem(() => receiveWebhook(context, rawBody, http.req.header('stripe-signature')))) kick()
     return http.json({ received: true as const }, 200)
   })
 }
