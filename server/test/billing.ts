@@ -171,7 +171,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
 
 function createTestApp(context: BillingContext, kick: () => void): App {
   return createApp({
-    log: pino({ level: 'silent' }),
+    log: pino({ level: 'error' }),
     authenticate: async (request) => principalOf(request.headers.get('x-caller') ?? 'nobody'),
     register: [
       (app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) }),
