@@ -56,6 +56,7 @@ const DOMAINS = [
   'pricing',
   'standing',
   'subscriptions',
+  'top-ups',
   'plan-migrations',
   'simulation',
   'invoices',

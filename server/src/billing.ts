@@ -11,6 +11,7 @@ import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
 import { registerTenantRoutes } from './onboarding/tenant-routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
+import { registerTopUpRoutes } from './top-ups/routes.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { registerClockRoutes } from './stripe/clock-routes.ts'
@@ -36,6 +37,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
   registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })
+  registerTopUpRoutes(app, context)
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerWorkspaceAdminRoute(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)

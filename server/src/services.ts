@@ -11,6 +11,7 @@ import { SYSTEM_ROLE } from './db/row-security.ts'
 import { asSystem } from './db/scope.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
+import { startLoop } from './jobs/loop.ts'
 import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
@@ -35,6 +36,8 @@ import { planMigrationJobs } from './plan-migrations/jobs.ts'
 import { pushCatalog } from './stripe/push.ts'
 import { startTestClock } from './stripe/test-clock.ts'
 import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
+import { runAutoTopUps } from './top-ups/auto.ts'
+import { settleTopUps } from './top-ups/settle.ts'
 
 /** Everything that runs, put together. */
 export type Services = {
@@ -57,6 +60,7 @@ export type Services = {
 }
 
 const USAGE_CONNECTIONS = 4
+const AUTO_TOP_UP_POLL_MS = 2_000
 
 /** Opens everything: prepares the database, stores the catalog, starts listening for revocations. */
 export async function openServices(options: TollgateOptions, log: Logger, metrics: Metrics): Promise<Services> {
@@ -119,6 +123,12 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   }
   const stripeWorkers = startStripeWorkers(billing)
   closers.push(() => stripeWorkers.stop())
+  const autoTopUps = startLoop({
+    run: () => runAutoTopUps(billing),
+    pollMs: AUTO_TOP_UP_POLL_MS,
+    onFailure: (error) => log.warn({ err: error }, 'buying by itself failed; it is tried again'),
+  })
+  closers.push(() => autoTopUps.stop())
   const onImbalance = (imbalances: readonly unknown[]): void => log.error({ imbalances }, 'balances do not add up')
   const scheduler = startScheduler({
     db,
@@ -214,6 +224,7 @@ function createBillingContext(
   const observing = observingOf(options, grants)
   const billing: BillingContext = {
     ...rest,
+    variables: options.variables ?? {},
     gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
     policy: {
       webhookSecrets: stripe?.webhookSecrets ?? [],
@@ -230,6 +241,7 @@ function createBillingContext(
     },
     async onAccountDerived(tx, { organizationId, now }) {
       await reconcilePlanGrants(tx, grants, organizationId)
+      await settleTopUps(tx, grants, { organizationId, now })
       await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
       await followBilling(tx, billing, { organizationId, now })
       await observeAccount(tx, observing, organizationId)

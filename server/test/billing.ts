@@ -22,6 +22,7 @@ import { observeAccount } from '../src/notifications/observe.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
+import { settleTopUps } from '../src/top-ups/settle.ts'
 import { startStripeWorkers, type StripeWorkers } from '../src/stripe/workers.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
@@ -160,6 +161,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
     log,
     onAccountDerived: async (tx, { organizationId, now }) => {
       await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
+      await settleTopUps(tx, { catalogs, clock, graceDays: policy.graceDays }, { organizationId, now })
       await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
       await followBilling(tx, context, { organizationId, now })
       await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)

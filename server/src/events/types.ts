@@ -176,6 +176,11 @@ export const eventTypes = {
     data: z.object({ balance: z.string(), remaining: quantity, threshold: quantity }),
     example: { balance: 'credits', remaining: 90, threshold: 100 },
   }),
+  'auto_top_up.stopped': define({
+    summary: 'A payment failed of what is bought by itself: nothing more is bought until another method is there.',
+    data: z.object({ balance: z.string(), top_up: z.string(), code: z.string() }),
+    example: { balance: 'credits', top_up: 'credits_500', code: 'payment_failed' },
+  }),
   'grant.created': define({ summary: 'Something was granted beside the plan.', data: grant, example: exampleGrant }),
   'grant.revoked': define({
     summary: 'What was left of a grant was taken back.',

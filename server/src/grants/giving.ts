@@ -1,8 +1,9 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Db, Transaction } from '../db/database.ts'
+import { publishEvent } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import { formatQuantity, type Quantity } from '../lib/quantity.ts'
+import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { timeOf, type GrantsContext } from './actions.ts'
 import { availableOf, DEFAULT_PRIORITY, meterOf, partsOf, type Grant, type GrantKind, type GrantParts } from './rules.ts'
 import {
@@ -64,8 +65,18 @@ export async function giveGrantIn(
   input: GrantInput,
   giver: Giver,
 ): Promise<{ grant: GrantReading; given: boolean }> {
-  const now = await lockTime(tx, context, input.organizationId)
   checkNames(context, input)
+  return storeGrantIn(tx, context, input, giver)
+}
+
+/** The same for names that were checked before: what was sold is given, whatever the catalog has become since. */
+export async function storeGrantIn(
+  tx: Transaction,
+  context: GrantsContext,
+  input: GrantInput,
+  giver: Giver,
+): Promise<{ grant: GrantReading; given: boolean }> {
+  const now = await lockTime(tx, context, input.organizationId)
   const grant = grantOf(input, now)
   if (grant.amount !== null && grant.amount <= 0n) throw notPositive()
   if (grant.expiresAt !== null && grant.expiresAt <= grant.startsAt) {
@@ -89,39 +100,76 @@ export async function giveGrantIn(
     after: summaryOf(grant),
     at: context.clock.now(),
   })
+  await publishEvent(tx, {
+    organizationId: grant.organizationId,
+    type: 'grant.created',
+    key: `grant.created:${grant.id}`,
+    data: eventOf(grant),
+    occurredAt: now,
+  })
   return { grant: readingOf(grant, now), given: true }
 }
 
 /**
  * Takes back what is left of a grant, or a part of it; what is used stays used, what is held stays held. A plan's allowance
  * follows the plan and is not revoked.
- * @param most at most this much; null is all that is left
+ * @param revocation `most` of it at most
  * @throws DomainError `not_found`; `conflict` for a plan's allowance
  */
-export async function revokeGrant(
-  context: GivingContext,
-  { organizationId, id, most }: { organizationId: string; id: string; most: Quantity | null },
+export async function revokeGrant(context: GivingContext, revocation: Revocation, giver: Giver): Promise<GrantReading> {
+  return context.db.transaction((tx) => revokeGrantIn(tx, context, revocation, giver))
+}
+
+/** `most` null is all that is left. */
+export type Revocation = { readonly organizationId: string; readonly id: string; readonly most: Quantity | null }
+
+/** The same within a transaction of the caller's. */
+export async function revokeGrantIn(
+  tx: Transaction,
+  context: GrantsContext,
+  { organizationId, id, most }: Revocation,
   giver: Giver,
 ): Promise<GrantReading> {
   if (most !== null && most <= 0n) throw notPositive()
-  return context.db.transaction(async (tx) => {
-    const now = await lockTime(tx, context, organizationId)
-    const [grant] = await findGrantsById(tx, [{ organizationId, id }])
-    if (!grant) throw new DomainError('not_found', `There is no grant ${id}.`, { grant_id: id })
-    if (grant.kind === 'plan') throw new DomainError('conflict', 'A plan’s allowance follows the plan; change the plan instead.')
-    const changed = revoked(grant, most, now)
-    await updateGrants(tx, [changed])
-    await insertAuditEntry(tx, {
-      organizationId,
-      ...giver,
-      action: 'grant.revoked',
-      target: id,
-      before: summaryOf(grant),
-      after: summaryOf(changed),
-      at: context.clock.now(),
-    })
-    return readingOf(changed, now)
+  const now = await lockTime(tx, context, organizationId)
+  const [grant] = await findGrantsById(tx, [{ organizationId, id }])
+  if (!grant) throw new DomainError('not_found', `There is no grant ${id}.`, { grant_id: id })
+  if (grant.kind === 'plan') throw new DomainError('conflict', 'A plan’s allowance follows the plan; change the plan instead.')
+  const changed = revoked(grant, most, now)
+  await updateGrants(tx, [changed])
+  await insertAuditEntry(tx, {
+    organizationId,
+    ...giver,
+    action: 'grant.revoked',
+    target: id,
+    before: summaryOf(grant),
+    after: summaryOf(changed),
+    at: context.clock.now(),
   })
+  await publishEvent(tx, {
+    organizationId,
+    type: 'grant.revoked',
+    key: `grant.revoked:${id}:${formatQuantity(changed.revoked)}`,
+    data: { ...eventOf(changed), revoked: quantityToJson(changed.revoked) },
+    occurredAt: now,
+  })
+  return readingOf(changed, now)
+}
+
+/** Gives back what was revoked, e.g. after a dispute that was won; at most that. */
+export async function restoreGrantIn(
+  tx: Transaction,
+  context: GrantsContext,
+  { organizationId, id, most }: Revocation & { readonly most: Quantity },
+  giver: Giver,
+): Promise<void> {
+  await lockTime(tx, context, organizationId)
+  const [grant] = await findGrantsById(tx, [{ organizationId, id }])
+  if (!grant) throw new DomainError('not_found', `There is no grant ${id}.`, { grant_id: id })
+  const changed = { ...grant, revoked: grant.revoked - (most < grant.revoked ? most : grant.revoked) }
+  await updateGrants(tx, [changed])
+  const entry = { action: 'grant.restored', target: id, before: summaryOf(grant), after: summaryOf(changed) }
+  await insertAuditEntry(tx, { organizationId, ...giver, ...entry, at: context.clock.now() })
 }
 
 /** Every grant of an organization, newest first, with what has become of it. @throws DomainError `not_found` */
@@ -201,6 +249,16 @@ function revoked(grant: Grant, most: Quantity | null, now: Instant): Grant {
 
 function readingOf(grant: Grant, now: Instant): GrantReading {
   return { ...grant, ...partsOf(grant, now) }
+}
+
+function eventOf(grant: Grant) {
+  return {
+    grant_id: grant.id,
+    balance: grant.balanceKey,
+    kind: grant.kind,
+    amount: grant.amount === null ? null : quantityToJson(grant.amount),
+    expires_at: grant.expiresAt?.toISOString() ?? null,
+  }
 }
 
 function summaryOf(grant: Grant): Record<string, unknown> {

@@ -7,6 +7,7 @@ import { decide } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
 import { gather, Gathering, openAccounts, readOverdue } from './gather.ts'
 import type { PacketClient } from './packet.ts'
+import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
 import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
@@ -95,5 +96,6 @@ function write(tx: PacketClient, decision: Decision): readonly Promise<unknown>[
   if (decision.newValues.length > 0) writes.push(insertValues(tx, decision.newValues))
   if (decision.windows.length > 0) writes.push(upsertRateWindows(tx, decision.windows))
   if (decision.notices.length > 0) writes.push(publishEvents(tx, decision.notices))
+  if (decision.lowBalances.length > 0) writes.push(insertLowBalances(tx, decision.lowBalances))
   return writes
 }

@@ -31,6 +31,7 @@ export function decide(input: DecisionInput): Decision {
     newValues: session.readings.newValues,
     windows: session.windows.changed,
     notices: session.notices,
+    lowBalances: session.lowBalances,
   }
 }
 

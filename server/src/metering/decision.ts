@@ -1,7 +1,7 @@
 import type { NewEvent } from '../events/types.ts'
 import type { GrantChange } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
-import type { OrganizationState } from './ledger.ts'
+import type { LowBalance, OrganizationState } from './ledger.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
 import type { GroupedChange, HourlyChange } from './rollups.ts'
 import type { RateWindow } from './windows.ts'
@@ -47,6 +47,7 @@ export type Decision = {
   readonly windows: readonly RateWindow[]
   /** What is told to the outside. */
   readonly notices: readonly NewEvent[]
+  readonly lowBalances: readonly LowBalance[]
 }
 
 /** A decision's input of which nothing but the requests and organizations is known; for what asks without a past. */

@@ -87,9 +87,10 @@ export class Gathering {
 
   states(): ReadonlyMap<string, OrganizationState> {
     const states = new Map<string, OrganizationState>()
-    for (const [organizationId, terms] of this.terms) {
+    for (const { organizationId, lowMarks } of this.accounts.accounts) {
       const now = this.times.get(organizationId)!
-      states.set(organizationId, { organizationId, now, terms, grants: [...this.grants.get(organizationId)!.values()] })
+      const terms = this.terms.get(organizationId)!
+      states.set(organizationId, { organizationId, now, terms, lowMarks, grants: [...this.grants.get(organizationId)!.values()] })
     }
     return states
   }

@@ -9,6 +9,7 @@ import {
   type PlanGrant,
   type PlanTerms,
 } from '../grants/rules.ts'
+import type { AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -21,7 +22,12 @@ export type OrganizationState = {
   readonly now: Instant
   readonly terms: PlanTerms
   readonly grants: readonly Grant[]
+  /** By balance: less than this many millionths left is told. */
+  readonly lowMarks?: AccountRow['lowMarks']
 }
+
+/** A balance of which less is left than its mark. */
+export type LowBalance = { readonly organizationId: string; readonly balanceKey: string; readonly at: Instant }
 
 /** The books of one organization while one decision changes them. */
 export class OrganizationLedger {
@@ -104,6 +110,17 @@ export class OrganizationLedger {
     return [...this.#plans.values()].flatMap((plan) => {
       const line = this.#lines.get(plan.id)
       return line?.changed === true ? [{ line, plan }] : []
+    })
+  }
+
+  /** The balances that this decision used, and of which less is left now than their marks. */
+  lowBalances(): LowBalance[] {
+    const { organizationId, lowMarks, now: at } = this.state
+    if (!lowMarks) return []
+    const changed = new Set(this.changedLines().map(({ grant }) => grant.balanceKey))
+    return Object.entries(lowMarks).flatMap(([balanceKey, mark]) => {
+      const remaining = changed.has(balanceKey) ? (this.#books.get(balanceKey)?.totalsFor(null).remaining ?? null) : null
+      return remaining !== null && remaining < BigInt(mark) ? [{ organizationId, balanceKey, at }] : []
     })
   }
 

@@ -7,7 +7,7 @@ import { DomainError } from '../lib/errors.ts'
 import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf } from './answers.ts'
 import { eventKey, type DecisionInput } from './decision.ts'
-import { OrganizationLedger, snapshotOf } from './ledger.ts'
+import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
 import type { HeldLine } from './rules.ts'
@@ -153,6 +153,10 @@ export class DecisionSession {
         return thresholdsReached(change, ledger.state.now)
       }),
     )
+  }
+
+  get lowBalances(): LowBalance[] {
+    return [...this.#ledgers.values()].flatMap((ledger) => ledger.lowBalances())
   }
 
   get newReservations(): Reservation[] {

@@ -294,6 +294,9 @@ function mutationTable(stripe: Stripe): MutationTable {
       result(await stripe.paymentMethods.detach(paymentMethodId, {}, options)),
     create_checkout_session: async (params, options) =>
       result(await stripe.checkout.sessions.create(request.toCheckoutSession(params), options)),
+    create_payment: async (params, options) => result(await stripe.paymentIntents.create(request.toPayment(params), options)),
+    create_payment_page: async (params, options) =>
+      result(await stripe.checkout.sessions.create(request.toPaymentPage(params), options)),
     expire_checkout_session: async ({ sessionId }, options) =>
       result(await stripe.checkout.sessions.expire(sessionId, {}, options)),
     create_portal_session: async ({ customerId, returnUrl }, options) =>

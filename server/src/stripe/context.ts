@@ -14,6 +14,8 @@ export type BillingContext = {
   /** null when no Stripe key is set (MR-14, OC-10). */
   readonly gateway: StripeGateway | null
   readonly policy: BillingPolicy
+  /** All variables: a catalog's `priceVariable` names one of them. */
+  readonly variables?: Readonly<Record<string, string | undefined>>
   readonly log: Log
   /**
    * Called in the transaction that derived an account anew: opens and adjusts what the plan grants. `now` is the

@@ -3,7 +3,7 @@ import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
 import { StripeCallError } from './errors.ts'
-import type { MutationKind, MutationResult } from './gateway.ts'
+import type { MutationKind, MutationResult, StripeObject } from './gateway.ts'
 import { carryOut, INTENT_METADATA, KEY_LIFE_MS, listPendingIntents, settleIntent, type Intent } from './intents.ts'
 import type { CallPriority } from './limiter.ts'
 import { tryOrganizationLock } from './lock.ts'
@@ -101,9 +101,19 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
     const subscriptions = customerId === null ? [] : await reads.listSubscriptions(customerId)
     return toResult(subscriptions.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
   }
+  if (is('create_payment', intent)) {
+    // A charge carries the metadata of its payment.
+    const charges = await reads.listCharges(intent.params.customerId, null)
+    const made = charges.find(({ data }) => metadataOf(data)[INTENT_METADATA] === intent.id)
+    return toResult(made && { id: made.paymentIntentId ?? made.id, status: made.status })
+  }
   // What else there is either shows in the mirror after a refetch (a plan change, a cancellation, a payment) or is worthless
   // by now (a checkout session, a portal session).
   return null
+}
+
+function metadataOf({ metadata }: StripeObject): Readonly<Record<string, unknown>> {
+  return typeof metadata === 'object' && metadata !== null ? { ...metadata } : {}
 }
 
 function toResult(found: { id: string; status?: string } | undefined): MutationResult | null {

@@ -222,6 +222,26 @@ export type StripeMutations = {
     readonly reference: string
     readonly metadata: Readonly<Record<string, string>>
   }
+  /** Takes a payment with a saved method, now, without anybody there to be asked. */
+  readonly create_payment: {
+    readonly customerId: string
+    readonly paymentMethodId: string
+    readonly amountMinor: number
+    readonly currency: string
+    readonly description: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
+  /** A hosted page for one payment; the method is kept for later ones. */
+  readonly create_payment_page: {
+    readonly customerId: string
+    /** An existing price, or what to show and take. */
+    readonly price: string | { readonly name: string; readonly unitAmountMinor: number; readonly currency: string }
+    readonly quantity: number
+    readonly successUrl: string
+    readonly cancelUrl: string
+    readonly reference: string
+    readonly metadata: Readonly<Record<string, string>>
+  }
   readonly expire_checkout_session: { readonly sessionId: string }
   readonly create_portal_session: { readonly customerId: string; readonly returnUrl: string }
   readonly create_setup_intent: { readonly customerId: string; readonly metadata: Readonly<Record<string, string>> }

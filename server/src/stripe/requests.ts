@@ -58,6 +58,37 @@ export function toCheckoutSession(params: StripeMutations['create_checkout_sessi
   }
 }
 
+export function toPayment(params: StripeMutations['create_payment']) {
+  return {
+    customer: params.customerId,
+    payment_method: params.paymentMethodId,
+    amount: params.amountMinor,
+    currency: params.currency,
+    description: params.description,
+    metadata: { ...params.metadata },
+    confirm: true,
+    off_session: true,
+  }
+}
+
+export function toPaymentPage(params: StripeMutations['create_payment_page']) {
+  const { price, quantity, metadata } = params
+  const sold =
+    typeof price === 'string'
+      ? { price }
+      : { price_data: { currency: price.currency, unit_amount: price.unitAmountMinor, product_data: { name: price.name } } }
+  return {
+    mode: 'payment' as const,
+    customer: params.customerId,
+    client_reference_id: params.reference,
+    line_items: [{ ...sold, quantity }],
+    success_url: params.successUrl,
+    cancel_url: params.cancelUrl,
+    metadata: { ...metadata },
+    payment_intent_data: { metadata: { ...metadata }, setup_future_usage: 'off_session' as const },
+  }
+}
+
 export function toSubscription(params: StripeMutations['create_subscription']) {
   return {
     customer: params.customerId,

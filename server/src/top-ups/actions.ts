@@ -1,0 +1,215 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { TopUp } from '../catalog/catalog.ts'
+import type { Session } from '../db/database.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
+import { ensureCustomer } from '../stripe/customers.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { readOrganization, timeOf } from '../stripe/organizations.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { checkRedirect } from '../subscriptions/redirects.ts'
+import {
+  findPaymentIntent,
+  findPurchase,
+  findSavedMethod,
+  insertPurchase,
+  setFailed,
+  setPage,
+  TOP_UP_METADATA,
+  type Purchase,
+} from './store.ts'
+
+export type TopUpRequest = {
+  readonly organizationId: string
+  readonly topUpKey: string
+  readonly quantity: number
+  readonly idempotencyKey: string
+  /** `saved` charges the saved method, and opens a page where there is none or the bank asks; `page` always opens one. */
+  readonly payWith: 'saved' | 'page'
+  readonly successUrl: string | undefined
+  readonly cancelUrl: string | undefined
+}
+
+/**
+ * Buys a package of the catalog. Paid with the saved method it is granted when this answers; else the answer has the page where it
+ * is paid, and the webhook of the payment grants it. Under a key that was used before it answers that purchase.
+ * @throws DomainError `invalid_request` for an unknown package, `idempotency_conflict`, `payment_failed`, and those of Stripe
+ */
+export async function buyTopUp(context: BillingContext, request: TopUpRequest, asker: Asker): Promise<Purchase> {
+  requireGateway(context)
+  const { policy } = context
+  const pages = {
+    successUrl: checkRedirect(policy, request.successUrl, { field: 'success_url', fallback: policy.successUrl }),
+    cancelUrl: checkRedirect(policy, request.cancelUrl, { field: 'cancel_url', fallback: policy.cancelUrl }),
+  }
+  return runExclusively(context, request.organizationId, async (session) => {
+    const known = await findPurchase(session, request)
+    if (known !== null) return resumePurchase(context, session, sameRequest(known, request), pages)
+    const purchase = await storePurchase(context, session, { ...request, automatic: false }, asker)
+    return request.payWith === 'page'
+      ? openPage(context, session, purchase, pages)
+      : payPurchase(context, session, purchase, pages)
+  })
+}
+
+type Pages = { readonly successUrl: string; readonly cancelUrl: string }
+
+function sameRequest(known: Purchase, { topUpKey, quantity, idempotencyKey }: TopUpRequest): Purchase {
+  const field = known.topUpKey !== topUpKey ? 'top_up' : known.quantity !== quantity ? 'quantity' : null
+  if (field === null) return known
+  const sentence = `The key "${idempotencyKey}" was used before for another purchase: ${field} differs.`
+  throw new DomainError('idempotency_conflict', sentence, { idempotency_key: idempotencyKey, field })
+}
+
+/** Stores what is going to be bought, at today's terms, before anything is asked of Stripe. */
+export async function storePurchase(
+  context: BillingContext,
+  session: Session,
+  request: Pick<TopUpRequest, 'organizationId' | 'topUpKey' | 'quantity' | 'idempotencyKey'> & { readonly automatic: boolean },
+  asker: Omit<Asker, 'requestId'> & { readonly requestId: string | null },
+): Promise<Purchase> {
+  const { organizationId, quantity, idempotencyKey, automatic } = request
+  const { catalog } = context.catalogs.current
+  const topUp = findTopUp(catalog.topUps, request.topUpKey)
+  const organization = await readOrganization(session, organizationId)
+  const purchase: Purchase = {
+    organizationId,
+    id: newId('tup'),
+    idempotencyKey,
+    topUpKey: topUp.key,
+    name: topUp.name,
+    balanceKey: topUp.balanceKey,
+    quantity,
+    amount: topUp.amount * BigInt(quantity),
+    priceMinor: topUp.priceMinor * quantity,
+    currency: catalog.currency,
+    expiresAfterDays: topUp.expiresAfterDays,
+    automatic,
+    status: 'pending',
+    failureCode: null,
+    pageUrl: null,
+    chargeId: null,
+    refundedMinor: 0,
+    disputed: false,
+    takenBack: 0n,
+    createdAt: timeOf(organization, context.clock),
+    paidAt: null,
+  }
+  await session.transaction(async (tx) => {
+    await insertPurchase(tx, purchase)
+    await insertAuditEntry(tx, {
+      organizationId,
+      ...asker,
+      action: 'top_up.ordered',
+      target: purchase.id,
+      before: null,
+      after: { top_up: topUp.key, quantity, price_minor: purchase.priceMinor, automatic },
+      at: context.clock.now(),
+    })
+  })
+  return purchase
+}
+
+/** @throws DomainError `invalid_request` */
+export function findTopUp(topUps: ReadonlyMap<string, TopUp>, key: string): TopUp {
+  const topUp = topUps.get(key)
+  if (topUp) return topUp
+  throw new DomainError('invalid_request', `The catalog sells no package "${key}".`, { field: 'top_up' })
+}
+
+/**
+ * Pays a purchase with the saved method; where there is none, or the bank wants to ask the customer, opens a page if `pages` says
+ * where it leads.
+ * @throws DomainError `payment_failed` or `payment_method_missing`, and the purchase has failed; those of Stripe, and it is pending
+ */
+export async function payPurchase(
+  context: BillingContext,
+  session: Session,
+  purchase: Purchase,
+  pages: Pages | null,
+): Promise<Purchase> {
+  const { organizationId, id } = purchase
+  const customerId = await ensureCustomer(context, session, organizationId)
+  const paymentMethodId = await findSavedMethod(session, organizationId)
+  if (paymentMethodId === null) {
+    if (pages !== null) return openPage(context, session, purchase, pages)
+    await setFailed(session, purchase, 'payment_method_missing')
+    throw new DomainError('payment_method_missing', 'There is no payment method to charge; add one first.')
+  }
+  try {
+    await performIntent(context, session, {
+      organizationId,
+      kind: 'create_payment',
+      params: {
+        customerId,
+        paymentMethodId,
+        amountMinor: purchase.priceMinor,
+        currency: purchase.currency,
+        description: describe(purchase),
+        metadata: { [ORGANIZATION_METADATA]: organizationId, [TOP_UP_METADATA]: id },
+      },
+    })
+  } catch (error) {
+    const refused = error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable'
+    if (!refused) throw error
+    if (error.details['requires_action'] === true && pages !== null) return openPage(context, session, purchase, pages)
+    await setFailed(session, purchase, error.code)
+    throw error
+  }
+  return follow(context, session, purchase)
+}
+
+/** The mirror follows, and with it the grant; answers the purchase as it then is. */
+async function follow(context: BillingContext, session: Session, purchase: Purchase): Promise<Purchase> {
+  await syncOrganization(context, session, purchase.organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  return (await findPurchase(session, purchase)) ?? purchase
+}
+
+async function openPage(context: BillingContext, session: Session, purchase: Purchase, pages: Pages): Promise<Purchase> {
+  const { organizationId, id, topUpKey, quantity, currency, priceMinor, name } = purchase
+  const customerId = await ensureCustomer(context, session, organizationId)
+  const variable = context.catalogs.current.catalog.topUps.get(topUpKey)?.priceVariable
+  const priceId = variable == null ? '' : (context.variables?.[variable] ?? '')
+  const { url } = await performIntent(context, session, {
+    organizationId,
+    kind: 'create_payment_page',
+    params: {
+      customerId,
+      price: priceId !== '' ? priceId : { name, currency, unitAmountMinor: priceMinor / quantity },
+      quantity,
+      ...pages,
+      reference: organizationId,
+      metadata: { [ORGANIZATION_METADATA]: organizationId, [TOP_UP_METADATA]: id },
+    },
+  })
+  if (url === null) throw new DomainError('stripe_failed', 'Stripe opened a payment without a page.')
+  await setPage(session, purchase, url)
+  return { ...purchase, pageUrl: url }
+}
+
+/**
+ * Goes on with a purchase that was left open: whether its payment was asked for, and what came of it, is known by now (the caller
+ * holds the lock, and what was pending has been settled). `pages` null is for purchases that nobody attends.
+ */
+export async function resumePurchase(
+  context: BillingContext,
+  session: Session,
+  purchase: Purchase,
+  pages: Pages | null,
+): Promise<Purchase> {
+  if (purchase.status !== 'pending') return purchase
+  const intent = await findPaymentIntent(session, purchase)
+  if (intent?.state === 'succeeded' || purchase.pageUrl !== null) return follow(context, session, purchase)
+  if (intent === null) return payPurchase(context, session, purchase, pages)
+  await setFailed(session, purchase, intent.errorCode ?? 'abandoned')
+  return (await findPurchase(session, purchase)) ?? purchase
+}
+
+function describe({ name, quantity }: Purchase): string {
+  return quantity === 1 ? name : `${quantity} × ${name}`
+}

@@ -1,0 +1,101 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { Quantity } from '../lib/quantity.ts'
+
+export type AutoTopUp = {
+  readonly organizationId: string
+  readonly balanceKey: string
+  readonly topUpKey: string
+  readonly quantity: number
+  readonly below: Quantity
+  readonly mostPerMonth: number
+  readonly stoppedAt: Instant | null
+  readonly stoppedCode: string | null
+  readonly stoppedMethod: string | null
+}
+
+type BalanceName = { readonly organizationId: string; readonly balanceKey: string }
+
+const COLUMNS = `organization_id as "organizationId", balance as "balanceKey", top_up as "topUpKey", quantity, below,
+  most_per_month as "mostPerMonth", stopped_at as "stoppedAt", stopped_code as "stoppedCode", stopped_method as "stoppedMethod"`
+
+/** Sets it anew: what had stopped it is forgotten. */
+export async function upsertAutoTopUp(tx: Queryable, auto: AutoTopUp, now: Instant): Promise<void> {
+  await tx.query(
+    `insert into auto_top_ups (organization_id, balance, top_up, quantity, below, most_per_month, updated_at)
+     values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (organization_id, balance) do update set top_up = excluded.top_up, quantity = excluded.quantity,
+       below = excluded.below, most_per_month = excluded.most_per_month, stopped_at = null, stopped_code = null,
+       stopped_method = null, updated_at = excluded.updated_at`,
+    [auto.organizationId, auto.balanceKey, auto.topUpKey, auto.quantity, auto.below, auto.mostPerMonth, now],
+  )
+}
+
+export async function deleteAutoTopUp(tx: Queryable, { organizationId, balanceKey }: BalanceName): Promise<boolean> {
+  const deleted = await tx.query('delete from auto_top_ups where organization_id = $1 and balance = $2', [
+    organizationId,
+    balanceKey,
+  ])
+  return deleted.rowCount === 1
+}
+
+/** Writes the marks where use is decided: on the account. */
+export async function refreshLowMarks(tx: Queryable, organizationId: string): Promise<void> {
+  await tx.query(
+    `update accounts set low_marks = (
+       select jsonb_object_agg(balance, below::text) from auto_top_ups where organization_id = $1
+     ) where organization_id = $1`,
+    [organizationId],
+  )
+}
+
+export async function listAutoTopUps(db: Queryable, organizationId: string): Promise<readonly AutoTopUp[]> {
+  const { rows } = await db.query<AutoTopUp>(`select ${COLUMNS} from auto_top_ups where organization_id = $1 order by balance`, [
+    organizationId,
+  ])
+  return rows
+}
+
+export async function stopAutoTopUp(
+  db: Queryable,
+  { organizationId, balanceKey }: BalanceName,
+  { at, code, method }: { at: Instant; code: string; method: string | null },
+): Promise<void> {
+  await db.query(
+    `update auto_top_ups set stopped_at = $3, stopped_code = $4, stopped_method = $5
+     where organization_id = $1 and balance = $2`,
+    [organizationId, balanceKey, at, code, method],
+  )
+}
+
+export type AutoTopUpRequest = BalanceName & { readonly requestedAt: Instant }
+
+/** Takes the requests that were looked at longest ago, and notes that they are being looked at. */
+export async function takeRequests(
+  db: Queryable,
+  now: Instant,
+  notSince: Instant,
+  limit: number,
+): Promise<readonly AutoTopUpRequest[]> {
+  const { rows } = await db.query<AutoTopUpRequest>(
+    `update auto_top_up_requests r set looked_at = $1
+     from (select organization_id, balance from auto_top_up_requests where looked_at is null or looked_at < $2
+       order by looked_at nulls first limit $3 for update skip locked) as due
+     where r.organization_id = due.organization_id and r.balance = due.balance
+     returning r.organization_id as "organizationId", r.balance as "balanceKey", r.requested_at as "requestedAt"`,
+    [now, notSince, limit],
+  )
+  return rows
+}
+
+export async function insertRequest(tx: Queryable, { organizationId, balanceKey }: BalanceName, now: Instant): Promise<void> {
+  await tx.query(
+    `insert into auto_top_up_requests (organization_id, balance, requested_at) values ($1, $2, $3)
+     on conflict (organization_id, balance) do update set looked_at = null`,
+    [organizationId, balanceKey, now],
+  )
+}
+
+export async function deleteRequest(db: Queryable, { organizationId, balanceKey }: BalanceName): Promise<void> {
+  await db.query('delete from auto_top_up_requests where organization_id = $1 and balance = $2', [organizationId, balanceKey])
+}

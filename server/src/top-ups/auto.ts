@@ -1,0 +1,172 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Session } from '../db/database.ts'
+import { publishEvent } from '../events/actions.ts'
+import { insertMissingAccounts } from '../grants/store.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newIdempotencyKey } from '../lib/ids.ts'
+import { calendarMonthOf, MINUTE_MS } from '../lib/period.ts'
+import { quantityToJson, type Quantity } from '../lib/quantity.ts'
+import { readBalances } from '../metering/reads.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { readOrganization, timeOf } from '../stripe/organizations.ts'
+import { runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { findTopUp, payPurchase, resumePurchase, storePurchase } from './actions.ts'
+import {
+  deleteAutoTopUp,
+  deleteRequest,
+  insertRequest,
+  listAutoTopUps,
+  refreshLowMarks,
+  stopAutoTopUp,
+  takeRequests,
+  upsertAutoTopUp,
+  type AutoTopUp,
+  type AutoTopUpRequest,
+} from './auto-store.ts'
+import { decideAutoTopUp } from './rules.ts'
+import { findAutomatic, findSavedMethod, type Purchase } from './store.ts'
+
+export type AutoTopUpInput = {
+  readonly organizationId: string
+  readonly topUpKey: string
+  readonly quantity: number
+  /** Less than this left of the package's balance buys it. */
+  readonly below: Quantity
+  readonly mostPerMonth: number
+}
+
+/**
+ * Sets which package is bought by itself, and when. Setting it again starts it again after a payment that failed. A balance that is
+ * under the mark already is topped up at once.
+ * @throws DomainError `invalid_request`, `invalid_quantity`, `not_found`
+ */
+export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInput, asker: Asker): Promise<AutoTopUp> {
+  const { organizationId, topUpKey, quantity, below, mostPerMonth } = input
+  const { catalog, version } = context.catalogs.current
+  const { balanceKey } = findTopUp(catalog.topUps, topUpKey)
+  if (below <= 0n) throw new DomainError('invalid_quantity', 'below is more than nothing.', { field: 'below' })
+  await readOrganization(context.db, organizationId)
+  const now = context.clock.now()
+  const auto = ({
+	organizationId,
+	balanceKey,
+	topUpKey,
+	quantity,
+	below,
+	mostPerMonth,
+	...{
+		stoppedAt: null,
+		stoppedCode: null,
+		stoppedMethod: null
+	}
+})
+  await context.db.transaction(async (tx) => {
+    await insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+    await upsertAutoTopUp(tx, auto, now)
+    await refreshLowMarks(tx, organizationId)
+    await insertRequest(tx, auto, now)
+    const after = { top_up: topUpKey, quantity, below: quantityToJson(below), most_per_month: mostPerMonth }
+    const entry = { action: 'auto_top_up.set', target: balanceKey, before: null, after, at: now }
+    await insertAuditEntry(tx, { organizationId, ...asker, ...entry })
+  })
+  return auto
+}
+
+/** @throws DomainError `not_found` */
+export async function removeAutoTopUp(
+  context: BillingContext,
+  name: { readonly organizationId: string; readonly balanceKey: string },
+  asker: Asker,
+): Promise<void> {
+  await context.db.transaction(async (tx) => {
+    if (!(await deleteAutoTopUp(tx, name))) throw new DomainError('not_found', 'Nothing is bought by itself for this balance.')
+    await refreshLowMarks(tx, name.organizationId)
+    await deleteRequest(tx, name)
+    const entry = { action: 'auto_top_up.removed', target: name.balanceKey, before: null, after: null, at: context.clock.now() }
+    await insertAuditEntry(tx, { organizationId: name.organizationId, ...asker, ...entry })
+  })
+}
+
+const AT_ONCE = 20
+
+/** Buys what has fallen under its mark. What has to wait is looked at again every minute. Answers how much was looked at. */
+export async function runAutoTopUps(context: BillingContext): Promise<number> {
+  if (context.gateway === null) return 0
+  const now = context.clock.now()
+  const requests = await takeRequests(context.db, now, new Date(now.getTime() - MINUTE_MS), AT_ONCE)
+  for (const request of requests) {
+    try {
+      await runExclusively(context, request.organizationId, (session) => topUp(context, session, request))
+    } catch (error) {
+      context.log.warn(
+        { event: 'top_up.automatic_failed', organization_id: request.organizationId, err: error },
+        'buying by itself failed',
+      )
+    }
+  }
+  return requests.length
+}
+
+/** One look at one balance; the caller holds the organization's lock, so there is one purchase at a time. */
+async function topUp(context: BillingContext, session: Session, request: AutoTopUpRequest): Promise<void> {
+  const { organizationId, balanceKey } = request
+  const auto = (await listAutoTopUps(session, organizationId)).find((each) => each.balanceKey === balanceKey)
+  if (!auto) return deleteRequest(session, request)
+  const now = timeOf(await readOrganization(session, organizationId), context.clock)
+  const since = calendarMonthOf(now).start
+  const { bought, pending } = await findAutomatic(session, { organizationId, balanceKey, since })
+  if (pending !== null) return finish(context, session, auto, () => resumePurchase(context, session, pending, null))
+  const grants = { catalogs: context.catalogs, clock: context.clock, graceDays: context.policy.graceDays }
+  const { balances } = await readBalances(session, grants, organizationId)
+  const remaining = balances.find((balance) => balance.balanceKey === balanceKey)?.remaining ?? null
+  const decision = decideAutoTopUp({
+    remaining,
+    below: auto.below,
+    boughtThisMonth: bought,
+    mostPerMonth: auto.mostPerMonth,
+    stopped: auto.stoppedAt === null ? null : { method: auto.stoppedMethod },
+    method: await findSavedMethod(session, organizationId),
+  })
+  if (decision === 'enough') return deleteRequest(session, request)
+  await tellLow(session, auto, { remaining: remaining ?? 0n, since, now })
+  if (decision === 'wait') return
+  return finish(context, session, auto, async () => {
+    const { topUpKey, quantity } = auto
+    const asked = { organizationId, topUpKey, quantity, idempotencyKey: newIdempotencyKey(), automatic: true }
+    const purchase = await storePurchase(context, session, asked, { actor: 'system:top-ups', requestId: null })
+    return payPurchase(context, session, purchase, null)
+  })
+}
+
+/** A payment that failed stops buying until another method is there, or somebody sets it anew. */
+async function finish(context: BillingContext, session: Session, auto: AutoTopUp, buy: () => Promise<Purchase>): Promise<void> {
+  const stop = async (code: string): Promise<void> => {
+    const { organizationId, balanceKey, topUpKey } = auto
+    const at = context.clock.now()
+    await stopAutoTopUp(session, auto, { at, code, method: await findSavedMethod(session, organizationId) })
+    const data = { balance: balanceKey, top_up: topUpKey, code }
+    const key = `auto_top_up.stopped:${balanceKey}:${at.toISOString()}`
+    await publishEvent(session, { organizationId, type: 'auto_top_up.stopped', key, data, occurredAt: at })
+  }
+  try {
+    const purchase = await buy()
+    if (purchase.status === 'failed') await stop(purchase.failureCode ?? 'payment_failed')
+  } catch (error) {
+    const final = error instanceof DomainError && (!(error instanceof StripeCallError) || error.outcome === 'refused')
+    // When it is unknown what came of the payment, the purchase is pending, and looked at again.
+    if (!final || error.code === 'stripe_unavailable') throw error
+    await stop(error.code)
+  }
+}
+
+/** Told once a month and mark. */
+async function tellLow(
+  session: Session,
+  { organizationId, balanceKey, below }: AutoTopUp,
+  { remaining, since, now }: { remaining: Quantity; since: Date; now: Date },
+): Promise<void> {
+  const data = { balance: balanceKey, remaining: quantityToJson(remaining), threshold: quantityToJson(below) }
+  const key = `usage.balance_low:${balanceKey}:${below}:${since.toISOString()}`
+  await publishEvent(session, { organizationId, type: 'usage.balance_low', key, data, occurredAt: now })
+}

@@ -1,0 +1,60 @@
+import type { Transaction } from '../db/database.ts'
+import type { GrantsContext } from '../grants/actions.ts'
+import { restoreGrantIn, revokeGrantIn, storeGrantIn, type Giver } from '../grants/giving.ts'
+import { availableOf } from '../grants/rules.ts'
+import { findGrantsById } from '../grants/store.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import { unpaidShare, type Payment } from './rules.ts'
+import { listPaidPurchases, setPaid, setTakenBack, type Purchase } from './store.ts'
+
+const GIVER: Giver = { actor: 'system:top-ups', requestId: null }
+
+/**
+ * Brings an organization's top-ups in line with its payments in the mirror: gives what was paid, takes back what was refunded or is
+ * disputed. Called in the transaction in which the mirror has changed; doing it again changes nothing.
+ * @param now the organization's time
+ */
+export async function settleTopUps(
+  tx: Transaction,
+  context: GrantsContext,
+  { organizationId, now }: { organizationId: string; now: Instant },
+): Promise<void> {
+  for (const { purchase, payment } of await listPaidPurchases(tx, organizationId)) {
+    if (purchase.status !== 'paid') {
+      await give(tx, context, purchase, now)
+      await setPaid(tx, purchase, { chargeId: payment.chargeId, paidAt: now })
+    }
+    if (payment.refundedMinor > 0 || payment.disputed || purchase.disputed) await takeBack(tx, context, purchase, payment)
+  }
+}
+
+export function topUpGrantId({ id }: Pick<Purchase, 'id'>): string {
+  return `top_up:${id}`
+}
+
+async function give(tx: Transaction, context: GrantsContext, purchase: Purchase, now: Instant): Promise<void> {
+  const { organizationId, balanceKey, amount, expiresAfterDays, name } = purchase
+  const expiresAt = expiresAfterDays === null ? null : new Date(now.getTime() + expiresAfterDays * DAY_MS)
+  const span = { startsAt: now, expiresAt }
+  const grant = { organizationId, id: topUpGrantId(purchase), balanceKey, kind: 'top_up' as const, amount, ...span, reason: name }
+  await storeGrantIn(tx, context, grant, GIVER)
+}
+
+/**
+ * Takes back the share that is not paid any more, as far as it is not used or held; what is given back to the grant later follows
+ * with the next look. A dispute that was won gives back what it took.
+ */
+async function takeBack(tx: Transaction, context: GrantsContext, purchase: Purchase, payment: Payment): Promise<void> {
+  const { organizationId } = purchase
+  const id = topUpGrantId(purchase)
+  const [grant] = await findGrantsById(tx, [{ organizationId, id }])
+  const available = (grant && availableOf(grant)) ?? 0n
+  const owed = unpaidShare(purchase.amount, payment) - purchase.takenBack
+  const taken: Quantity = owed < available ? owed : available
+  if (taken > 0n) await revokeGrantIn(tx, context, { organizationId, id, most: taken }, GIVER)
+  if (taken < 0n) await restoreGrantIn(tx, context, { organizationId, id, most: -taken }, GIVER)
+  const { refundedMinor, disputed } = payment
+  await setTakenBack(tx, purchase, { refundedMinor, disputed, takenBack: purchase.takenBack + taken })
+}

@@ -1,0 +1,187 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import type { Payment, PurchaseStatus } from './rules.ts'
+
+export type Purchase = {
+  readonly organizationId: string
+  readonly id: string
+  readonly idempotencyKey: string
+  readonly topUpKey: string
+  readonly name: string
+  readonly balanceKey: string
+  readonly quantity: number
+  /** What all of it grants. */
+  readonly amount: Quantity
+  readonly priceMinor: number
+  readonly currency: string
+  readonly expiresAfterDays: number | null
+  readonly automatic: boolean
+  readonly status: PurchaseStatus
+  readonly failureCode: string | null
+  readonly pageUrl: string | null
+  readonly chargeId: string | null
+  readonly refundedMinor: number
+  readonly disputed: boolean
+  readonly takenBack: Quantity
+  readonly createdAt: Instant
+  readonly paidAt: Instant | null
+}
+
+const COLUMNS = `p.organization_id as "organizationId", p.id, p.idempotency_key as "idempotencyKey", p.top_up as "topUpKey", p.name,
+  p.balance as "balanceKey", p.quantity, p.amount, p.price_minor::float8 as "priceMinor", p.currency,
+  p.expires_after_days as "expiresAfterDays", p.automatic, p.status, p.failure_code as "failureCode", p.page_url as "pageUrl",
+  p.charge_id as "chargeId", p.refunded_minor::float8 as "refundedMinor", p.disputed, p.taken_back as "takenBack",
+  p.created_at as "createdAt", p.paid_at as "paidAt"`
+
+export async function insertPurchase(db: Queryable, purchase: Purchase): Promise<void> {
+  await db.query(
+    `insert into top_up_purchases (organization_id, id, idempotency_key, top_up, name, balance, quantity, amount, price_minor, currency,
+       expires_after_days, automatic, status, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13)`,
+    [
+      purchase.organizationId,
+      purchase.id,
+      purchase.idempotencyKey,
+      purchase.topUpKey,
+      purchase.name,
+      purchase.balanceKey,
+      purchase.quantity,
+      purchase.amount,
+      purchase.priceMinor,
+      purchase.currency,
+      purchase.expiresAfterDays,
+      purchase.automatic,
+      purchase.createdAt,
+    ],
+  )
+}
+
+export async function findPurchase(
+  db: Queryable,
+  { organizationId, idempotencyKey }: { organizationId: string; idempotencyKey: string },
+): Promise<Purchase | null> {
+  const { rows } = await db.query<Purchase>(
+    `select ${COLUMNS} from top_up_purchases p where p.organization_id = $1 and p.idempotency_key = $2`,
+    [organizationId, idempotencyKey],
+  )
+  return rows[0] ?? null
+}
+
+/** Newest first. */
+export async function listPurchases(db: Queryable, organizationId: string, limit: number): Promise<readonly Purchase[]> {
+  const { rows } = await db.query<Purchase>(
+    `select ${COLUMNS} from top_up_purchases p where p.organization_id = $1 order by p.created_at desc, p.id limit $2`,
+    [organizationId, limit],
+  )
+  return rows
+}
+
+/** Automatic purchases of a balance since a time, failed ones left out; and the newest that is still pending. */
+export async function findAutomatic(
+  db: Queryable,
+  { organizationId, balanceKey, since }: { organizationId: string; balanceKey: string; since: Instant },
+): Promise<{ readonly bought: number; readonly pending: Purchase | null }> {
+  const { rows } = await db.query<Purchase>(
+    `select ${COLUMNS} from top_up_purchases p where p.organization_id = $1 and p.balance = $2 and p.automatic
+       and p.status <> 'failed' and (p.created_at >= $3 or p.status = 'pending') order by p.created_at desc`,
+    [organizationId, balanceKey, since],
+  )
+  return {
+    bought: rows.filter(({ createdAt }) => createdAt >= since).length,
+    pending: rows.find(({ status }) => status === 'pending') ?? null,
+  }
+}
+
+type Name = { readonly organizationId: string; readonly id: string }
+
+export async function setPage(db: Queryable, { organizationId, id }: Name, pageUrl: string): Promise<void> {
+  await db.query('update top_up_purchases set page_url = $3 where organization_id = $1 and id = $2', [
+    organizationId,
+    id,
+    pageUrl,
+  ])
+}
+
+/** A purchase that was paid after all stays paid. */
+export async function setFailed(db: Queryable, { organizationId, id }: Name, failureCode: string): Promise<void> {
+  await db.query(
+    `update top_up_purchases set status = 'failed', failure_code = $3 where organization_id = $1 and id = $2 and status = 'pending'`,
+    [organizationId, id, failureCode],
+  )
+}
+
+/** The metadata by which a payment names what it pays for. */
+export const TOP_UP_METADATA = 'tollgate_top_up'
+
+/** What is known of the payment with a saved method of a purchase. */
+export async function findPaymentIntent(
+  db: Queryable,
+  { organizationId, id }: Name,
+): Promise<{ readonly state: string; readonly errorCode: string | null } | null> {
+  const { rows } = await db.query<{ state: string; errorCode: string | null }>(
+    `select state, error_code as "errorCode" from stripe_intents
+     where organization_id = $1 and kind = 'create_payment' and params -> 'metadata' ->> '${TOP_UP_METADATA}' = $2
+     order by created_at desc limit 1`,
+    [organizationId, id],
+  )
+  return rows[0] ?? null
+}
+
+/** Purchases whose payment the mirror has, where it says something that the purchase does not know yet. */
+export async function listPaidPurchases(
+  db: Queryable,
+  organizationId: string,
+): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment }[]> {
+  const { rows } = await db.query<Purchase & { paidMinor: number; nowRefundedMinor: number; nowDisputed: boolean; by: string }>(
+    `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
+       c.disputed as "nowDisputed"
+     from top_up_purchases p
+     join stripe_charges c on c.organization_id = p.organization_id and c.data -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id
+     where p.organization_id = $1 and c.paid and (p.charge_id is null or p.charge_id = c.id)
+       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed)
+     order by c.created_at, c.id for no key update of p`,
+    [organizationId],
+  )
+  return rows.map(({ paidMinor, nowRefundedMinor, nowDisputed, by, ...purchase }) => ({
+    purchase,
+    payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: nowDisputed },
+  }))
+}
+
+export async function setPaid(
+  db: Queryable,
+  { organizationId, id }: Name,
+  { chargeId, paidAt }: { chargeId: string; paidAt: Instant },
+): Promise<void> {
+  await db.query(
+    `update top_up_purchases set status = 'paid', failure_code = null, charge_id = $3, paid_at = $4
+     where organization_id = $1 and id = $2`,
+    [organizationId, id, chargeId, paidAt],
+  )
+}
+
+export async function setTakenBack(
+  db: Queryable,
+  { organizationId, id }: Name,
+  { refundedMinor, disputed, takenBack }: Pick<Purchase, 'refundedMinor' | 'disputed' | 'takenBack'>,
+): Promise<void> {
+  await db.query(
+    `update top_up_purchases set refunded_minor = $3, disputed = $4, taken_back = $5 where organization_id = $1 and id = $2`,
+    [organizationId, id, refundedMinor, disputed, takenBack],
+  )
+}
+
+/** The method that is charged when nobody is asked: the subscription's, else the customer's default, else the newest that is kept. */
+export async function findSavedMethod(db: Queryable, organizationId: string): Promise<string | null> {
+  const { rows } = await db.query<{ method: string | null }>(
+    `select coalesce(a.payment_method_id, c.default_payment_method_id, (
+         select m.id from stripe_payment_methods m
+         where m.organization_id = o.id and m.customer_id = o.stripe_customer_id order by m.created_at desc, m.id limit 1
+       )) as method
+     from organizations o left join accounts a on a.organization_id = o.id
+     left join stripe_customers c on c.id = o.stripe_customer_id where o.id = $1`,
+    [organizationId],
+  )
+  return rows[0]?.method ?? null
+}

@@ -1,0 +1,259 @@
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { cardFields, sendForm } from '../../../sandbox/test/pages.ts'
+import { testBilling, type Answer } from '../../test/billing.ts'
+import { listGrants } from '../grants/store.ts'
+import { formatQuantity } from '../lib/quantity.ts'
+import { createMetering, type Metering } from '../metering/metering.ts'
+import { openUsageConnections } from '../metering/pipeline.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { buyTopUp } from './actions.ts'
+import { runAutoTopUps } from './auto.ts'
+
+const billing = testBilling({
+  catalog: {
+    meters: { tokens: {} },
+    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
+    topUps: {
+      small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000, expiresAfterDays: 90 },
+      large: { name: '2,000 tokens', balance: 'tokens', amount: 2_000, priceMinor: 3_000 },
+    },
+    defaultPlan: 'free',
+  },
+})
+const PATH = '/api/v1/billing/top-ups'
+let metering: Metering
+let organization: string
+let count = 0
+
+beforeAll(() => {
+  const { context, database } = billing
+  const connections = openUsageConnections({ connectionString: database.url, size: 2 })
+  metering = createMetering({ connections, catalogs: context.catalogs, clock: context.clock, graceDays: 3 })
+  return async () => {
+    await metering.stop()
+    await connections.close()
+  }
+})
+beforeEach(async () => {
+  organization = await billing.createOrganization(`org_${(count += 1)}`)
+})
+
+async function saveCard(card = 'pm_card_visa'): Promise<void> {
+  const answer = await billing.call(organization, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: card })
+  expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300)
+}
+
+const buy = (body: Record<string, unknown>): Promise<Answer> => billing.call(organization, 'POST', PATH, body)
+async function purchases(): Promise<Record<string, unknown>[]> {
+  return (await billing.call(organization, 'GET', PATH)).body['purchases'] as Record<string, unknown>[]
+}
+
+/** Amount, used and revoked of the organization's top-ups, oldest first. */
+async function topUps(): Promise<string[][]> {
+  const grants = await listGrants(billing.database.db, organization)
+  return grants
+    .filter(({ kind }) => kind === 'top_up')
+    .toReversed()
+    .map(({ amount, used, revoked }) => [amount ?? 0n, used, revoked].map(formatQuantity))
+}
+
+async function use(tokens: number): Promise<boolean> {
+  const answer = await metering.ask({
+    verb: 'consume',
+    organizationId: organization,
+    meter: 'tokens',
+    quantity: BigInt(tokens) * 1_000_000n,
+    idempotencyKey: `use ${(count += 1)}`,
+    occurredAt: null,
+    properties: null,
+  })
+  return answer.allowed
+}
+
+const charges = () => billing.sandbox.all('charge').filter(({ metadata }) => metadata['tollgate_organization'] === organization)
+
+describe('a package', () => {
+  test('is paid with the saved card and granted at once, and drawn after the plan’s own', async () => {
+    await saveCard()
+    const bought = await buy({ top_up: 'small', quantity: 2 })
+    expect(bought).toMatchObject({ status: 201, body: { status: 'paid', amount: 1_000, price_minor: 2_000, url: null } })
+    expect(await use(1_100)).toBe(true)
+    expect(await use(1)).toBe(false)
+    expect(await topUps()).toEqual([['1000', '1000', '0']])
+    const [grant] = (await listGrants(billing.database.db, organization)).filter(({ kind }) => kind === 'top_up')
+    expect(grant!.expiresAt!.getTime() - grant!.startsAt.getTime()).toBe(90 * 86_400_000)
+  })
+
+  test('is bought once under a key, however often it is asked for; another package under it is refused', async () => {
+    await saveCard()
+    const asked = { top_up: 'small', idempotency_key: 'order 7' }
+    const [first, second] = await Promise.all([buy(asked), buy(asked)])
+    expect([first.status, second.status]).toEqual([201, 201])
+    expect(second.body['id']).toBe(first.body['id'])
+    expect(await topUps()).toEqual([['500', '0', '0']])
+    expect(await buy({ ...asked, top_up: 'large' })).toMatchObject({ status: 409, body: { field: 'top_up' } })
+    expect(await purchases()).toHaveLength(1)
+  })
+
+  test('is paid on a page where there is no card, granted by its webhook, once however often that comes', async () => {
+    const opened = await buy({ top_up: 'large', idempotency_key: 'order 8' })
+    expect(opened).toMatchObject({ status: 202, body: { status: 'pending', grant_id: null } })
+    expect(await topUps()).toEqual([])
+    await sendForm(String(opened.body['url']), { email: 'payer@example.com', ...cardFields('4242424242424242') })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['2000', '0', '0']]), { timeout: 10_000 })
+    await billing.call('operator', 'POST', '/api/v1/billing/refresh', { organization_id: organization })
+    expect(await buy({ top_up: 'large', idempotency_key: 'order 8' })).toMatchObject({ status: 201, body: { status: 'paid' } })
+    expect(await topUps()).toEqual([['2000', '0', '0']])
+    expect(await purchases()).toMatchObject([{ status: 'paid', url: null }])
+    // The card of the page pays the next one.
+    await vi.waitFor(async () => expect(await buy({ top_up: 'small' })).toMatchObject({ status: 201 }), { timeout: 10_000 })
+  })
+
+  test('of a declined card is not granted, and the purchase says why', async () => {
+    await saveCard('pm_card_chargeCustomerFail')
+    const declined = await buy({ top_up: 'small' })
+    expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    expect(await topUps()).toEqual([])
+    expect(await purchases()).toMatchObject([{ status: 'failed', failure_code: 'payment_failed' }])
+    expect((await billing.call(organization, 'GET', '/api/v1/usage')).status).not.toBe(402)
+  })
+
+  test('for which the bank asks the customer has a page', async () => {
+    await saveCard('pm_card_authenticationRequired')
+    expect(await buy({ top_up: 'small' })).toMatchObject({ status: 202, body: { status: 'pending', url: expect.any(String) } })
+  })
+
+  test('whose payment’s answer was lost is paid once: asked for again, it is found', async () => {
+    await saveCard()
+    const gateway = billing.context.gateway!
+    const losing = billing.with({
+      gateway: {
+        ...gateway,
+        async perform(kind, params, callOptions) {
+          const result = await gateway.perform(kind, params, callOptions)
+          if (kind === 'create_payment') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+          return result
+        },
+      },
+    })
+    const request = {
+      organizationId: organization,
+      topUpKey: 'small',
+      quantity: 1,
+      idempotencyKey: 'lost',
+      payWith: 'saved' as const,
+      successUrl: undefined,
+      cancelUrl: undefined,
+    }
+    await expect(buyTopUp(losing, request, { actor: 'test', requestId: 'req' })).rejects.toThrow('lost')
+    expect(await buy({ top_up: 'small', idempotency_key: 'lost' })).toMatchObject({ status: 201, body: { status: 'paid' } })
+    expect(charges()).toHaveLength(1)
+    expect(await topUps()).toEqual([['500', '0', '0']])
+  })
+
+  test('that the catalog does not sell is refused, and so is another’s organization', async () => {
+    expect(await buy({ top_up: 'none' })).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'top_up' } })
+    expect(await buy({ top_up: 'small', organization_id: 'org_x' })).toMatchObject({ status: 404 })
+    expect((await billing.call(`${organization}:read`, 'POST', PATH, { top_up: 'small' })).status).toBe(403)
+    expect(await purchases()).toEqual([])
+  })
+
+  test('that was refunded takes back its share as far as it is not used, and tells the rest', async () => {
+    await saveCard()
+    await buy({ top_up: 'small' })
+    expect(await use(400)).toBe(true)
+    const [charge] = charges()
+    const refund = async (amount: number): Promise<void> => {
+      const answer = await fetch(`${billing.sandbox.url}/v1/refunds`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer sk_test_tollgate' },
+        body: new URLSearchParams({ charge: charge!.id, amount: String(amount) }),
+      })
+      expect(answer.status).toBe(200)
+    }
+    await refund(300)
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '150']]), { timeout: 10_000 })
+    await refund(700)
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '200']]), { timeout: 10_000 })
+    expect(await purchases()).toMatchObject([{ refunded_minor: 1_000, taken_back: 200, not_taken_back: 300 }])
+    expect(await use(1)).toBe(false)
+  })
+
+  test('that is disputed is taken back whole', async () => {
+    await saveCard('pm_card_createDispute')
+    await buy({ top_up: 'small' })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), { timeout: 10_000 })
+    expect(await purchases()).toMatchObject([{ status: 'paid', disputed: true, not_taken_back: 0 }])
+  })
+})
+
+describe('buying by itself', () => {
+  const set = (body: Record<string, unknown>) =>
+    billing.call(organization, 'PUT', '/api/v1/billing/auto-top-up', { top_up: 'small', below: 50, ...body })
+  const run = () => runAutoTopUps(billing.context)
+  const again = () => billing.database.db.query('update auto_top_up_requests set looked_at = null')
+
+  test('happens when a use brings the balance under its mark, and not before', async () => {
+    await saveCard()
+    expect(await set({})).toMatchObject({ status: 200, body: { balance: 'tokens', below: 50, most_per_month: 3, stopped: null } })
+    await run()
+    expect(await use(50)).toBe(true)
+    expect(await run()).toBe(0)
+    expect(await use(1)).toBe(true)
+    expect(await run()).toBe(1)
+    expect(await topUps()).toEqual([['500', '0', '0']])
+    expect(await purchases()).toMatchObject([{ automatic: true, status: 'paid' }])
+    await again()
+    await run()
+    expect(await run()).toBe(0)
+    expect(await topUps()).toHaveLength(1)
+  })
+
+  test('happens once at a time, however many servers look, and at most so often in a month', async () => {
+    await saveCard()
+    await set({ most_per_month: 2 })
+    await use(80)
+    await Promise.all([run(), run(), run()])
+    expect(await topUps()).toHaveLength(1)
+    await use(500)
+    await again()
+    await run()
+    expect(await topUps()).toHaveLength(2)
+    await use(500)
+    await again()
+    await run()
+    expect(await topUps()).toHaveLength(2)
+    expect(await use(21)).toBe(false)
+  })
+
+  test('stops after a declined card, tells so, and goes on with another card', async () => {
+    await saveCard('pm_card_chargeCustomerFail')
+    await set({})
+    await use(80)
+    await run()
+    await again()
+    await run()
+    expect(await purchases()).toMatchObject([{ status: 'failed', automatic: true }])
+    const { body } = await billing.call(organization, 'GET', PATH)
+    expect(body['automatic']).toMatchObject([{ stopped: { code: 'payment_failed' } }])
+    const { rows } = await billing.database.db.query(
+      `select type from events where organization_id = $1 and type in ('auto_top_up.stopped', 'usage.balance_low') order by type`,
+      [organization],
+    )
+    expect(rows.map(({ type }) => type)).toEqual(['auto_top_up.stopped', 'usage.balance_low'])
+    await saveCard()
+    await again()
+    await run()
+    expect(await topUps()).toEqual([['500', '0', '0']])
+  })
+
+  test('ends when it is removed', async () => {
+    await saveCard()
+    await set({})
+    expect((await billing.call(organization, 'DELETE', '/api/v1/billing/auto-top-up/tokens')).status).toBe(204)
+    expect((await billing.call(organization, 'DELETE', '/api/v1/billing/auto-top-up/tokens')).status).toBe(404)
+    await use(80)
+    await run()
+    expect(await purchases()).toEqual([])
+  })
+})
