@@ -48,19 +48,17 @@ export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInpu
   if (below <= 0n) throw new DomainError('invalid_quantity', 'below is more than nothing.', { field: 'below' })
   await readOrganization(context.db, organizationId)
   const now = context.clock.now()
-  const auto = ({
-	organizationId,
-	balanceKey,
-	topUpKey,
-	quantity,
-	below,
-	mostPerMonth,
-	...{
-		stoppedAt: null,
-		stoppedCode: null,
-		stoppedMethod: null
-	}
-})
+  const auto: AutoTopUp = {
+    organizationId,
+    balanceKey,
+    topUpKey,
+    quantity,
+    below,
+    mostPerMonth,
+    stoppedAt: null,
+    stoppedCode: null,
+    stoppedMethod: null,
+  }
   await context.db.transaction(async (tx) => {
     await insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
     await upsertAutoTopUp(tx, auto, now)

@@ -61,12 +61,9 @@ const autoSchema = z
     quantity: z.int(),
     below: quantityOut,
     most_per_month: z.int(),
-    stopped: z
-      .object({ at: z.iso.datetime(), code: z.string() })
-      .nullable()
-      .meta({
-        description: 'After a payment that failed: nothing is bought until another method is there, or this is set anew.',
-      }),
+    stopped: z.object({ at: z.iso.datetime(), code: z.string() }).nullable().meta({
+      description: 'After a payment that failed: nothing is bought until another method is there, or this is set anew.',
+    }),
   })
   .openapi('AutoTopUp')
 
