@@ -1,0 +1,148 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { USE_CATALOG } from '../../test/use-catalog.ts'
+import { testUse } from '../../test/used.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import type { MeterEvent } from '../stripe/gateway.ts'
+import { advanceTestClock } from '../stripe/test-clock.ts'
+import { reportNow } from './actions.ts'
+import { findArrived } from './send.ts'
+
+const billing = testUse(USE_CATALOG)
+const SENDER = fileURLToPath(new URL('../../test/report-sender.ts', import.meta.url))
+const standing = { isStanding: true }
+
+/** What the meters at Stripe count of an organization in all. */
+async function countedAtStripe(organizationId: string): Promise<number> {
+  const { rows } = await billing.database.db.query<{ customer: string }>(
+    'select stripe_customer_id as customer from organizations where id = $1',
+    [organizationId],
+  )
+  const events = billing.sandbox.all('billing.meter_event')
+  return events
+    .filter((event) => event._.customer === rows[0]!.customer)
+    .reduce((sum, { _: { value } }) => sum + Number(value), 0)
+}
+
+async function outboxOf(organizationId: string): Promise<{ state: string; attempts: number; error: string | null }[]> {
+  const { rows } = await billing.database.db.query<{ state: string; attempts: number; error: string | null }>(
+    'select state, attempts, error from meter_events where organization_id = $1 order by created_at',
+    [organizationId],
+  )
+  return rows
+}
+
+describe('a process that is killed', () => {
+  test.each([
+    ['between storing a report and sending it', 'before', 'stored'],
+    ['between sending a report and writing that down', 'after', 'sent'],
+  ])('%s leaves it counted once', async (_, where, word) => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 150)
+    const { catalogs } = billing.context
+    const args = [SENDER, billing.database.url, String(catalogs.current.version), String(billing.sandbox.port), id, where]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const [said] = (await once(child.stdout, 'data')) as [Buffer]
+    expect(said.toString()).toBe(`${word}\n`)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(await outboxOf(id)).toMatchObject([{ state: 'pending', attempts: 1 }])
+
+    await reportNow(billing.context, id)
+    await reportNow(billing.context, id)
+    expect(await outboxOf(id)).toMatchObject([{ state: 'sent', attempts: 2 }])
+    expect(await countedAtStripe(id)).toBe(50)
+    await billing.advance(id, '32d')
+    expect(await countedAtStripe(id)).toBe(50)
+  })
+})
+
+const lost = () => new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+
+/** The same billing, whose reports do or do not arrive, and are never answered. */
+function unanswered(arrives: boolean): BillingContext {
+  const gateway = billing.context.gateway!
+  return billing.with({
+    onClockMoving: async () => undefined,
+    gateway: {
+      ...gateway,
+      async sendMeterEvent(event: MeterEvent) {
+        if (arrives) await gateway.sendMeterEvent(event)
+        throw lost()
+      },
+    },
+  })
+}
+
+describe('a report whose answer was lost more than a day ago', () => {
+  test.each([
+    ['had arrived, is not sent again', true],
+    ['had not arrived, is sent', false],
+  ])('and that %s', async (_, arrives) => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 150)
+    const context = unanswered(arrives)
+    await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await advanceTestClock(context, id, { by: '2d' })
+    await reportNow(billing.context, id)
+    expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }])
+    expect(await countedAtStripe(id)).toBe(50)
+  })
+
+  test('is put aside, and said so, when nothing explains what Stripe counts', async () => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 150)
+    const context = unanswered(true)
+    await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    const [event] = billing.sandbox.all('billing.meter_event').slice(-1)
+    const foreign = { identifier: 'foreign', eventName: event!.event_name, customerId: event!._.customer, value: '7' }
+    await billing.context.gateway!.sendMeterEvent({ ...foreign, at: new Date(event!.timestamp * 1000) })
+    await advanceTestClock(context, id, { by: '2d' })
+    await reportNow(billing.context, id)
+    expect(await outboxOf(id)).toMatchObject([{ state: 'failed', error: expect.stringContaining('Stripe counts 57') }])
+    expect(billing.logged).toContainEqual(
+      expect.objectContaining({ level: 'error', fields: expect.objectContaining({ event: 'billing.report_failed' }) }),
+    )
+  })
+})
+
+test('a correction and what it corrects, between two reports, are no report', async () => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 150, { key: 'mistake' })
+  await billing.correct(id, 'mistake', -150)
+  await reportNow(billing.context, id, standing)
+  expect(await outboxOf(id)).toEqual([])
+})
+
+test('several servers that report at once report each count once', async () => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 150)
+  await Promise.all(Array.from({ length: 4 }, () => reportNow(billing.context, id, standing)))
+  expect(await outboxOf(id)).toHaveLength(1)
+  expect(await countedAtStripe(id)).toBe(50)
+})
+
+test('which reports have arrived is read off the sum, whenever there is only one answer', () => {
+  const sent = { identifier: 'sent', value: 5n, state: 'sent' as const }
+  const a = { identifier: 'a', value: 2n, state: 'pending' as const }
+  const b = { identifier: 'b', value: -1n, state: 'pending' as const }
+  expect(findArrived(5n, [sent, a, b])).toEqual(new Set())
+  expect(findArrived(7n, [sent, a, b])).toEqual(new Set(['a']))
+  expect(findArrived(6n, [sent, a, b])).toEqual(new Set(['a', 'b']))
+  expect(findArrived(9n, [sent, a, b])).toBeNull()
+  const values = fc
+    .uniqueArray(fc.nat(10), { minLength: 1, maxLength: 8 })
+    .map((powers) => powers.map((power) => 2n ** BigInt(power)))
+  fc.assert(
+    fc.property(values, fc.nat(255), (powers, mask) => {
+      const reports = powers.map((value, index) => ({ identifier: String(index), value, state: 'pending' as const }))
+      const arrived = reports.filter((_, index) => Math.floor(mask / 2 ** index) % 2 === 1)
+      const counted = arrived.reduce((sum, { value }) => sum + value, 0n)
+      expect(findArrived(counted, reports)).toEqual(new Set(arrived.map(({ identifier }) => identifier)))
+    }),
+  )
+})
