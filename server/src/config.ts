@@ -82,7 +82,17 @@ export const variablesSchema = z.object({
     .string()
     .optional()
     .meta({ description: 'The price that checkout uses when the request names none (MR-1).' }),
-  STRIPE_TRIAL_PERIOD_DAYS: days(730).default(14).meta({ description: 'The length of a trial, in days.' }),
+  STRIPE_ENABLE_METERED_BILLING: z.enum(['true', 'false'], 'true or false is expected').default('false').meta({
+    description:
+      'Reports all use of the first credit pool to the meter of STRIPE_METERED_PRICE_ID (EM-3). Overage with a price is reported without it.',
+  }),
+  STRIPE_METERED_PRICE_ID: z
+    .string()
+    .optional()
+    .meta({ description: 'A metered price of one’s own, sold with every plan while metered billing is enabled.' }),
+  STRIPE_TRIAL_PERIOD_DAYS: days(730)
+    .default(14)
+    .meta({ description: 'The length of a trial, in days. BILLING_TRIAL_PERIOD_DAYS is the same.' }),
   STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
   TOLLGATE_DUNNING_DAYS: z
     .string()
@@ -113,6 +123,11 @@ export const variablesSchema = z.object({
     .optional()
     .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27.' }),
   ...identityVariables,
+  LAGO_API_URL: httpUrl.optional().meta({ description: 'Where use is forwarded to Lago (OC-9), e.g. https://api.getlago.com.' }),
+  LAGO_API_KEY: z.string().min(1).optional().meta({ description: 'The key for it.' }),
+  TOLLGATE_SINK_URL: httpUrl.optional().meta({ description: 'Where use is forwarded as JSON lines (application/x-ndjson).' }),
+  TOLLGATE_SINK_KEY: z.string().min(1).optional().meta({ description: 'Sent there as Authorization: Bearer.' }),
+  TOLLGATE_SINK_FILE: z.string().min(1).optional().meta({ description: 'A file to which use is appended as JSON lines.' }),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -120,7 +135,7 @@ export const variablesSchema = z.object({
 })
 
 /** Variables that have two names; both are read, and must agree when both are set. */
-const ALIASES = { STRIPE_API_KEY: 'STRIPE_SECRET_KEY' } as const
+const ALIASES = { STRIPE_API_KEY: 'STRIPE_SECRET_KEY', BILLING_TRIAL_PERIOD_DAYS: 'STRIPE_TRIAL_PERIOD_DAYS' } as const
 
 export type Config = z.infer<typeof variablesSchema> & {
   /** All variables as given: a catalog's `priceVariable` names one of them. */
@@ -156,6 +171,12 @@ function applyAliases(variables: Record<string, string | undefined>): string[] {
 
 function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   const problems: string[] = []
+  if ((config.LAGO_API_URL === undefined) !== (config.LAGO_API_KEY === undefined)) {
+    problems.push('LAGO_API_URL and LAGO_API_KEY go together: set both, or neither.')
+  }
+  if (config.STRIPE_ENABLE_METERED_BILLING === 'true' && config.STRIPE_METERED_PRICE_ID === undefined) {
+    problems.push('STRIPE_METERED_PRICE_ID is missing: STRIPE_ENABLE_METERED_BILLING needs the price to bill at.')
+  }
   if (config.SMTP_URL !== undefined && config.MAIL_FROM === undefined) {
     problems.push('MAIL_FROM is missing: with SMTP_URL, mails need a sender.')
   }

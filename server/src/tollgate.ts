@@ -25,6 +25,7 @@ import type { UsageApi } from './metering/api.ts'
 import { createHotPath } from './metering/hot-path.ts'
 import { describeBalanceCheck } from './metering/jobs.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
+import { registerPricingRoutes } from './pricing/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { AUTH_PATH } from './identity/better-auth.ts'
 import { registerIdentityRoutes } from './identity/routes.ts'
@@ -148,6 +149,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerUsageRoutes(app, services.usage),
       (app) => registerUsageReadingRoutes(app, { ...services.usage, db: services.db, exports: services.exports }),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
+      (app) => registerPricingRoutes(app, { billing: services.billing, usage: services.usage }),
       (app) =>
         registerBillingRoutes(app, services.billing, {
           kick: () => services.stripeWorkers.kick(),

@@ -7,7 +7,9 @@ import type { UsageAnswer } from '../src/metering/usage.ts'
 import { pushCatalog } from '../src/stripe/push.ts'
 import { readOrganization } from '../src/stripe/organizations.ts'
 import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
+import { registerPricingRoutes } from '../src/pricing/routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
+import { testRoutes } from './routes.ts'
 
 /** Billing and metering over one database and one sandbox: what is used is counted here and billed there. */
 export type TestUse = TestBilling & {
@@ -22,6 +24,8 @@ export type TestUse = TestBilling & {
   readonly correct: (organizationId: string, key: string, quantity: number) => Promise<UsageAnswer>
   readonly advance: (organizationId: string, by: string) => Promise<void>
   readonly nowOf: (organizationId: string) => Promise<Date>
+  /** A route of pricing, called by the operator or with an organization's key. */
+  readonly ask: ReturnType<typeof testRoutes>
 }
 
 /** Call it once at the top of a test file. */
@@ -41,7 +45,13 @@ export function testUse(catalog: CatalogDefinition): TestUse {
     await connections.close()
   })
 
+  const ask = testRoutes((app) => {
+    const { db, catalogs, clock } = billing.context
+    registerPricingRoutes(app, { billing: billing.context, usage: { metering, db, catalogs, clock, graceDays: 3 } })
+  })
+
   return Object.assign(Object.create(billing) as TestBilling, {
+    ask,
     async customer(planKey: string, interval: 'monthly' | 'yearly' = 'monthly') {
       count += 1
       const id = await billing.createOrganization(`user${count}`)

@@ -1,0 +1,92 @@
+import { describe, expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+import { importCatalogDefinition } from '../catalog/registry.ts'
+
+const billing = testUse(await importCatalogDefinition('examples/kali-forensics/billing.config.ts'))
+
+const record = (tenant: string, usage_type: string, quantity: number | string, extra = {}) =>
+  billing.ask('POST', '/api/v1/billing/usage', { tenant_id: tenant, usage_type, quantity, ...extra })
+const summaryOf = async (tenant: string, query = '') =>
+  (await billing.ask('GET', `/api/v1/billing/usage/tenant/${tenant}/summary${query}`)).body
+
+describe('KF-7 a tenant’s use', () => {
+  test('is recorded by its type', async () => {
+    const tenant = await billing.customer('standard')
+    const answer = await record(tenant, 'case', 2, { metadata: { case_id: 'c-7' } })
+    expect(answer).toMatchObject({
+      status: 200,
+      body: { success: true, data: { tenant_id: tenant, usage_type: 'case', quantity: 2 }, tenant_id: tenant },
+    })
+  })
+
+  test('of a type that does not exist, or of nobody, is refused', async () => {
+    const tenant = await billing.customer('standard')
+    expect(await record(tenant, 'nonsense', 1)).toMatchObject({ status: 422, body: { code: 'unknown_meter' } })
+    expect(await record('nobody', 'case', 1)).toMatchObject({ status: 404 })
+    const foreign = { tenant_id: tenant, usage_type: 'case', quantity: 1 }
+    expect(await billing.ask('POST', '/api/v1/billing/usage', foreign, 'another')).toMatchObject({ status: 404 })
+  })
+})
+
+describe('KF-8 the summary', () => {
+  test('KF-1 has each type at its rate, and agrees with the statement and the invoice', async () => {
+    const tenant = await billing.customer('standard')
+    const began = await billing.nowOf(tenant)
+    for (const agents of [3, 5, 2]) await record(tenant, 'agent', agents)
+    await record(tenant, 'user', 4)
+    await record(tenant, 'case', 3)
+    await record(tenant, 'event_ingestion', 1234)
+    await record(tenant, 'api_call', 1001)
+    await record(tenant, 'platform_base', 1)
+    expect(await summaryOf(tenant)).toMatchObject({
+      tenant_id: tenant,
+      currency: 'usd',
+      usage: {
+        agent: { quantity: 5, cost_cents: 25_000 },
+        user: { quantity: 4, cost_cents: 10_000 },
+        case: { quantity: 3, cost_cents: 3000 },
+        event_ingestion: { quantity: 1234, cost_cents: 1234 },
+        api_call: { quantity: 1001, cost_cents: 20 },
+        platform_base: { quantity: 1, cost_cents: 10_000 },
+      },
+      total_cost_cents: 49_254,
+      billed: false,
+    })
+    const statement = await billing.ask('GET', `/api/v1/billing/statement?organization_id=${tenant}`)
+    expect(statement.body).toMatchObject({ total_minor: 49_254, final: false })
+
+    await billing.advance(tenant, '32d')
+    const invoices = (await billing.call(tenant, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_paid: number }[]
+    // The invoice of the second month: the first month's use, and the base fee in advance.
+    expect(invoices[0]).toMatchObject({ amount_paid: 492.54 })
+    const query = `?period_start=${began.toISOString()}&period_end=${new Date(began.getTime() + 1000).toISOString()}`
+    expect(await summaryOf(tenant, query)).toMatchObject({ total_cost_cents: 49_254 })
+  })
+
+  test('KF-11 says which paid invoice has settled the use of a time', async () => {
+    const tenant = await billing.customer('standard')
+    const began = await billing.nowOf(tenant)
+    await record(tenant, 'case', 1)
+    await billing.advance(tenant, '32d')
+    const end = new Date(began)
+    end.setUTCDate(end.getUTCDate() + 20)
+    const first = await summaryOf(tenant, `?period_start=${began.toISOString()}&period_end=${end.toISOString()}`)
+    expect(first).toMatchObject({ billed: true, invoices: [{ period_start: began.toISOString(), paid_at: expect.any(String) }] })
+    expect(await summaryOf(tenant)).toMatchObject({ billed: false, invoices: [] })
+  })
+
+  test('is not there for another tenant', async () => {
+    const tenant = await billing.customer('standard')
+    expect(await billing.ask('GET', `/api/v1/billing/usage/tenant/${tenant}/summary`, undefined, 'another')).toMatchObject({
+      status: 404,
+    })
+  })
+})
+
+test('KF-1 the rates come from variables', async () => {
+  const path = 'examples/kali-forensics/billing.config.ts'
+  const changed = await importCatalogDefinition(path, { BILLING_RATE_PER_CASE: '1500', BILLING_CURRENCY: 'eur' })
+  expect(changed).toMatchObject({ currency: 'eur' })
+  expect(JSON.stringify(changed)).toContain('"unitAmountMinor":"1500"')
+  await expect(importCatalogDefinition(path, { BILLING_RATE_PLATFORM_BASE: 'much' })).rejects.toThrow('amountMinor')
+})

@@ -1,0 +1,304 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
+import type { App } from '../http/app.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
+import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
+import { readOrganization } from '../stripe/organizations.ts'
+import { listFailedEvents } from './event-store.ts'
+import { readStatement, type Statement } from './statement.ts'
+import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
+
+const TAGS = ['Bills for use']
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+const figure = z.union([z.number(), z.string()])
+const time = z.iso.datetime()
+const period = z.object({ start: time, end: time })
+const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
+
+const lineSchema = z.object({ amount_minor: z.number().int(), period })
+
+const statementSchema = z
+  .object({
+    organization_id: z.string(),
+    currency: z.string(),
+    period,
+    final: z.boolean().meta({ description: 'Whether its invoice is closed, so that nothing changes any more.' }),
+    base: z.array(lineSchema.extend({ price_id: z.string(), quantity: z.number().int(), unit_amount_minor: z.number().int() })),
+    usage: z.array(
+      lineSchema.extend({
+        balance: z.string(),
+        plan: z.string().nullable(),
+        price_id: z.string(),
+        included: figure.nullable().meta({ description: 'null is unlimited.' }),
+        included_used: figure,
+        quantity: figure.meta({ description: 'What is billed: what went beyond the allowance.' }),
+        late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own period was closed.' }),
+        parts: z.array(
+          z.object({ quantity: figure, amount_minor: z.number().int(), tier: z.number().int().nullable(), flat: z.boolean() }),
+        ),
+        invoice_id: z.string().nullable(),
+      }),
+    ),
+    adjustments: z.array(lineSchema.extend({ description: z.string(), invoice_id: z.string() })),
+    total_minor: z.number().int(),
+  })
+  .openapi('Statement')
+
+const statementRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/statement',
+  tags: TAGS,
+  summary: 'What a period costs: base fee, use, adjustments',
+  description:
+    'Computed here, equal to the invoice to the cent. Tax, discounts and credits are not in it. The base fee is charged in advance, use when the period ends.',
+  request: {
+    query: z.object({
+      ...organizationQuery,
+      period: time.optional().meta({ description: 'A time within the period; default now.' }),
+    }),
+  },
+  responses: { 200: json('The statement.', statementSchema) },
+})
+
+const overviewSchema = z
+  .object({
+    usage: z.object({ today: z.record(z.string(), figure), month: z.record(z.string(), figure) }),
+    credits: z.object({
+      tier: z.string(),
+      included_credits: figure.nullable(),
+      used: figure,
+      remaining: figure.nullable(),
+      overage: figure,
+      overage_cost: z.number().meta({ description: 'Major units.' }),
+      price_per_1k: z.number().nullable().meta({ description: 'Major units; null where overage has no price per unit.' }),
+    }),
+    tier: z.string(),
+    balances: z.array(
+      z.object({
+        balance: z.string(),
+        name: z.string(),
+        used: figure,
+        limit: figure.nullable(),
+        remaining: figure.nullable(),
+        overage: figure,
+        overage_cost: z.number(),
+        period_start: time,
+        period_end: time.nullable(),
+      }),
+    ),
+  })
+  .openapi('UseOverview')
+
+const overviewRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/usage',
+  tags: TAGS,
+  summary: 'Use of today and this month, credits, overage and its cost',
+  request: { query: z.object(organizationQuery) },
+  responses: { 200: json('The overview.', overviewSchema) },
+})
+
+const recordedSchema = z.object({
+  id: z.string(),
+  tenant_id: z.string(),
+  usage_type: z.string(),
+  quantity: figure,
+  recorded_at: time,
+})
+
+const recordRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/usage',
+  tags: TAGS,
+  summary: 'Record a tenant’s use',
+  description: 'Never refused for want of quota. Send Idempotency-Key: a repeat is counted once.',
+  request: {
+    headers: z.object({ 'idempotency-key': z.string().min(1).max(255).optional() }),
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: z.object({
+            tenant_id: z.string().min(1),
+            usage_type: z.string().min(1),
+            quantity: figure,
+            metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+          }),
+        },
+      },
+    },
+  },
+  responses: { 200: json('It is counted.', recordedSchema.extend({ success: z.literal(true), data: recordedSchema })) },
+})
+
+const summarySchema = z
+  .object({
+    tenant_id: z.string(),
+    period_start: time,
+    period_end: time,
+    currency: z.string(),
+    usage: z.record(z.string(), z.object({ quantity: figure, cost_cents: z.number().int(), unit: z.string() })),
+    total_cost_cents: z.number().int(),
+    billed: z.boolean().meta({ description: 'Whether paid invoices settle all of this time.' }),
+    invoices: z.array(z.object({ invoice_id: z.string(), period_start: time, period_end: time, paid_at: time.nullable() })),
+  })
+  .openapi('UseSummary')
+
+const summaryRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/billing/usage/tenant/{tenant_id}/summary',
+  tags: TAGS,
+  summary: 'A tenant’s use by type, with what it costs',
+  request: {
+    params: z.object({ tenant_id: z.string() }),
+    query: z.object({
+      period_start: time.optional().meta({ description: 'Default: the start of the running billing period.' }),
+      period_end: time.optional(),
+    }),
+  },
+  responses: { 200: json('The summary.', summarySchema) },
+})
+
+const failedRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/admin/billing/failed-reports',
+  tags: TAGS,
+  summary: 'Reports of use that Stripe did not take',
+  request: { query: z.object({ ...organizationQuery, limit: z.coerce.number().int().min(1).max(500).default(100) }) },
+  responses: {
+    200: json(
+      'The reports, newest first.',
+      z.object({
+        reports: z.array(
+          z.object({
+            identifier: z.string(),
+            organization_id: z.string(),
+            event_name: z.string(),
+            quantity: figure,
+            at: time,
+            error: z.string(),
+          }),
+        ),
+      }),
+    ),
+  },
+})
+
+/** Routes of OC-4, CB-6, KF-7, KF-8 and the statement. */
+export function registerPricingRoutes(app: App, context: PricingContext): void {
+  const { billing, usage } = context
+  app.openapi(statementRoute, async (c) => {
+    const { organization_id: named, period: at } = c.req.valid('query')
+    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)
+    const statement = await readStatement(billing, { organizationId, at: at === undefined ? null : new Date(at) })
+    return c.json(statementBody(statement), 200)
+  })
+  app.openapi(overviewRoute, async (c) => {
+    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('query').organization_id)
+    const overview = await readUseOverview(context, organizationId)
+    return c.json({ ...overview, balances: [...overview.balances] }, 200)
+  })
+  app.openapi(recordRoute, async (c) => {
+    const given = c.req.valid('json')
+    const principal = requireScope(c.get('principal'), 'write')
+    const organizationId = organizationFor(principal, given.tenant_id)
+    await readOrganization(billing.db, organizationId)
+    const answer = await usage.metering.ask({
+      verb: 'track',
+      organizationId,
+      meter: given.usage_type,
+      quantity: parseQuantity(given.quantity),
+      idempotencyKey: c.req.valid('header')['idempotency-key'] ?? newId('use'),
+      occurredAt: null,
+      properties: given.metadata ?? null,
+    })
+    if (!answer.allowed || answer.eventId === null) {
+      throw new DomainError('conflict', answer.reason ?? 'The use was not counted.', { code_of_refusal: answer.code })
+    }
+    const data = {
+      id: answer.eventId,
+      tenant_id: organizationId,
+      usage_type: given.usage_type,
+      quantity: quantityToJson(answer.quantity),
+      recorded_at: billing.clock.now().toISOString(),
+    }
+    return c.json({ success: true as const, data, ...data }, 200)
+  })
+  app.openapi(summaryRoute, async (c) => {
+    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('param').tenant_id)
+    const { period_start: start, period_end: end } = c.req.valid('query')
+    if (start !== undefined && end !== undefined && start >= end) {
+      throw new DomainError('invalid_request', 'period_end does not lie after period_start.', { field: 'period_end' })
+    }
+    const query = { organizationId, start: dateOf(start), end: dateOf(end) }
+    const summary = await readUseSummary(context, query)
+    return c.json({ ...summary, usage: { ...summary.usage }, invoices: [...summary.invoices] }, 200)
+  })
+  app.openapi(failedRoute, async (c) => {
+    requireOperator(c.get('principal'))
+    const { organization_id: organizationId = null, limit } = c.req.valid('query')
+    const failed = await listFailedEvents(billing.db, { organizationId, limit })
+    const reports = failed.map((event) => ({
+      identifier: event.identifier,
+      organization_id: event.organizationId,
+      event_name: event.eventName,
+      quantity: quantityToJson(event.quantity),
+      at: event.at.toISOString(),
+      error: event.error,
+    }))
+    return c.json({ reports }, 200)
+  })
+}
+
+function dateOf(text: string | undefined): Date | null {
+  return text === undefined ? null : new Date(text)
+}
+
+function periodBody({ start, end }: Statement['period']) {
+  return { start: start.toISOString(), end: end.toISOString() }
+}
+
+function statementBody(statement: Statement): z.infer<typeof statementSchema> {
+  return {
+    organization_id: statement.organizationId,
+    currency: statement.currency,
+    period: periodBody(statement.period),
+    final: statement.isFinal,
+    base: statement.base.map((line) => ({
+      price_id: line.priceId,
+      quantity: line.quantity,
+      unit_amount_minor: line.unitAmountMinor,
+      amount_minor: line.amountMinor,
+      period: periodBody(line.period),
+    })),
+    usage: statement.usage.map((line) => ({
+      balance: line.balanceKey,
+      plan: line.planKey,
+      price_id: line.priceId,
+      included: line.included.amount === null ? null : quantityToJson(line.included.amount),
+      included_used: quantityToJson(line.included.used),
+      quantity: quantityToJson(line.quantity),
+      late_quantity: quantityToJson(line.lateQuantity),
+      parts: line.parts.map(({ quantity, amountMinor, tier, flat }) => ({
+        quantity: quantityToJson(quantity),
+        amount_minor: amountMinor,
+        tier,
+        flat,
+      })),
+      amount_minor: line.amountMinor,
+      period: periodBody(line.period),
+      invoice_id: line.invoiceId,
+    })),
+    adjustments: statement.adjustments.map((line) => ({
+      description: line.description,
+      amount_minor: line.amountMinor,
+      period: periodBody(line.period),
+      invoice_id: line.invoiceId,
+    })),
+    total_minor: statement.totalMinor,
+  }
+}

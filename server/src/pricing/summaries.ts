@@ -1,0 +1,202 @@
+import type { UsagePrice } from '../catalog/catalog.ts'
+import type { Instant } from '../lib/clock.ts'
+import { minorDigits, toMajorNumber } from '../lib/money.ts'
+import { calendarPeriodOf, type Period } from '../lib/period.ts'
+import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
+import { formatUnitAmount } from '../lib/unit-amount.ts'
+import type { UsageContext } from '../metering/api.ts'
+import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { priceOf } from './rules.ts'
+import { listSpans } from './span-store.ts'
+import { listSettledUse, sumUse } from './use-store.ts'
+
+export type PricingContext = { readonly billing: BillingContext; readonly usage: UsageContext }
+
+type Figure = number | string
+
+/** What an organization uses and what it costs, as OC-4 and CB-6 name it. */
+export type UseOverview = {
+  readonly usage: { readonly today: Readonly<Record<string, Figure>>; readonly month: Readonly<Record<string, Figure>> }
+  readonly credits: {
+    readonly tier: string
+    /** null is unlimited. */
+    readonly included_credits: Figure | null
+    readonly used: Figure
+    readonly remaining: Figure | null
+    readonly overage: Figure
+    /** Major units. */
+    readonly overage_cost: number
+    /** Major units; null where overage has no price per unit. */
+    readonly price_per_1k: number | null
+  }
+  readonly tier: string
+  readonly balances: readonly {
+    readonly balance: string
+    readonly name: string
+    readonly used: Figure
+    readonly limit: Figure | null
+    readonly remaining: Figure | null
+    readonly overage: Figure
+    readonly overage_cost: number
+    readonly period_start: string
+    readonly period_end: string | null
+  }[]
+}
+
+/** Reads OC-4's figures: today and this month by meter, and the first credit pool of the plan (else its first balance). */
+export async function readUseOverview({ billing, usage }: PricingContext, organizationId: string): Promise<UseOverview> {
+  const reading = await readBalances(billing.db, usage, organizationId)
+  const { terms, balances, now } = reading
+  const zone = reading.account.timeZone ?? terms.catalog.timeZone
+  const meters = [...terms.catalog.meters.keys()]
+  const figuresOf = async (period: Period): Promise<Record<string, Figure>> => {
+    const sums = new Map((await sumUse(billing.db, organizationId, period)).map(({ meter, quantity }) => [meter, quantity]))
+    return Object.fromEntries(meters.map((meter) => [meter, quantityToJson(sums.get(meter) ?? 0n)]))
+  }
+  const [today, month] = await Promise.all([
+    figuresOf(calendarPeriodOf('day', zone, now)),
+    figuresOf(calendarPeriodOf('month', zone, now)),
+  ])
+  const tier = terms.standing.planKey
+  const pool = balances.find(({ balanceKey }) => !terms.catalog.meters.has(balanceKey)) ?? balances[0]
+  const priceOfBalance = (key: string): UsagePrice | null => priceIn(reading, key)
+  const { currency } = terms.catalog
+  const costOf = ({ balanceKey, overage }: BalanceReading): number => costIn(currency, priceOfBalance(balanceKey), overage)
+  return {
+    usage: { today, month },
+    tier,
+    credits: {
+      tier,
+      included_credits: pool ? jsonOf(pool.amount) : 0,
+      used: quantityToJson(pool ? pool.used + pool.overage : 0n),
+      remaining: pool ? jsonOf(pool.remaining) : 0,
+      overage: quantityToJson(pool?.overage ?? 0n),
+      overage_cost: pool ? costOf(pool) : 0,
+      price_per_1k: pool ? perThousand(currency, priceOfBalance(pool.balanceKey)) : null,
+    },
+    balances: balances.map((balance) => ({
+      balance: balance.balanceKey,
+      name: balance.name,
+      used: quantityToJson(balance.used + balance.overage),
+      limit: jsonOf(balance.amount),
+      remaining: jsonOf(balance.remaining),
+      overage: quantityToJson(balance.overage),
+      overage_cost: costOf(balance),
+      period_start: balance.periodStart.toISOString(),
+      period_end: balance.periodEnd?.toISOString() ?? null,
+    })),
+  }
+}
+
+function jsonOf(quantity: Quantity | null): Figure | null {
+  return quantity === null ? null : quantityToJson(quantity)
+}
+
+function priceIn({ terms }: OrganizationReading, balanceKey: string): UsagePrice | null {
+  return terms.catalog.plans.get(terms.standing.planKey)?.allowances.get(balanceKey)?.overage ?? null
+}
+
+function costIn(currency: string, price: UsagePrice | null, overage: Quantity): number {
+  return price === null || overage === 0n ? 0 : toMajorNumber({ amountMinor: priceOf(price, overage), currency })
+}
+
+/** What a thousand units cost in major units, read off the decimal text: 0.2 cents a unit are 2.00 per thousand. */
+function perThousand(currency: string, price: UsagePrice | null): number | null {
+  if (price?.model === 'per_unit') return Number(`${formatUnitAmount(price.unitAmount)}e${3 - minorDigits(currency)}`)
+  if (price?.model !== 'package') return null
+  return Number(`${price.amountMinor}e${3 - minorDigits(currency)}`) / Number(formatQuantity(price.size))
+}
+
+/** What a tenant used in a time, by usage type, and what it costs (KF-8). */
+export type UseSummary = {
+  readonly tenant_id: string
+  readonly period_start: string
+  readonly period_end: string
+  readonly currency: string
+  readonly usage: Readonly<Record<string, { readonly quantity: Figure; readonly cost_cents: number; readonly unit: string }>>
+  readonly total_cost_cents: number
+  /** Whether all of the time is settled by paid invoices (KF-11), and by which. */
+  readonly billed: boolean
+  readonly invoices: readonly {
+    readonly invoice_id: string
+    readonly period_start: string
+    readonly period_end: string
+    readonly paid_at: string | null
+  }[]
+}
+
+/** The usage type of the base fee (KF-1): its quantity is how many were charged. */
+const BASE_FEE = 'platform_base'
+
+/**
+ * Sums up a time, by default the running billing period. A type costs what its use beyond the plan's allowance costs at the plan's
+ * present price; over one billing period that is what the statement says.
+ */
+export async function readUseSummary(
+  { billing, usage }: PricingContext,
+  query: { readonly organizationId: string; readonly start: Instant | null; readonly end: Instant | null },
+): Promise<UseSummary> {
+  const { organizationId } = query
+  const reading = await readBalances(billing.db, usage, organizationId)
+  const { terms, account, now } = reading
+  const running =
+    account.currentPeriodStart !== null && account.currentPeriodEnd !== null
+      ? { start: account.currentPeriodStart, end: account.currentPeriodEnd }
+      : calendarPeriodOf('month', account.timeZone ?? terms.catalog.timeZone, now)
+  const period = { start: query.start ?? running.start, end: query.end ?? running.end }
+  const sums = new Map((await sumUse(billing.db, organizationId, period)).map((sum) => [sum.meter, sum]))
+  const base = await sumBaseFees(billing, organizationId, period)
+  const lines = [...terms.catalog.meters.values()].map((meter) => {
+    const sum = sums.get(meter.key)
+    const price = priceIn(reading, meter.balanceKey)
+    const cost = sum === undefined || price === null ? 0 : priceOf(price, sum.overage)
+    const line = { quantity: quantityToJson(sum?.quantity ?? 0n), cost_cents: cost, unit: meter.unit }
+    return [meter.key, line] as const
+  })
+  const types = Object.fromEntries(lines)
+  types[BASE_FEE] = { quantity: base.quantity, cost_cents: base.amountMinor, unit: 'month' }
+  const settled = await listSettledUse(billing.db, organizationId, period)
+  return {
+    tenant_id: organizationId,
+    period_start: period.start.toISOString(),
+    period_end: period.end.toISOString(),
+    currency: terms.catalog.currency,
+    usage: types,
+    total_cost_cents: Object.values(types).reduce((sum, { cost_cents: cost }) => sum + cost, 0),
+    billed: isCovered(
+      period,
+      settled.filter(({ paidAt }) => paidAt !== null).map((each) => each.period),
+    ),
+    invoices: settled.map(({ invoiceId, period: own, paidAt }) => ({
+      invoice_id: invoiceId,
+      period_start: own.start.toISOString(),
+      period_end: own.end.toISOString(),
+      paid_at: paidAt?.toISOString() ?? null,
+    })),
+  }
+}
+
+async function sumBaseFees(
+  { db }: BillingContext,
+  organizationId: string,
+  period: Period,
+): Promise<{ quantity: number; amountMinor: number }> {
+  const spans = (await listSpans(db, organizationId, period)).filter(
+    ({ kind, whole, startsAt }) => kind === 'base' && whole && startsAt >= period.start && startsAt < period.end,
+  )
+  return spans.reduce(
+    (sum, { quantity, unitAmountMinor }) => ({
+      quantity: sum.quantity + Number(quantity),
+      amountMinor: sum.amountMinor + Number(quantity * unitAmountMinor),
+    }),
+    { quantity: 0, amountMinor: 0 },
+  )
+}
+
+/** Whether periods, in order, cover a time without a gap. */
+function isCovered({ start, end }: Period, periods: readonly Period[]): boolean {
+  let until = start
+  for (const period of periods) if (period.start <= until && period.end > until) until = period.end
+  return until >= end
+}
