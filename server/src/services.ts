@@ -183,6 +183,8 @@ function openNotifications(
   return startNotifications({
     ...rest,
     observing: observingOf(options, grants),
+    publicUrl: options.publicUrl,
+    billingUrl: options.policy?.portalReturnUrl ?? `${options.publicUrl}/billing`,
     mailer: options.mailer ?? null,
     allowLoopback: options.stripe?.endpoint !== undefined,
     onFailure: (task, error) => log.warn({ err: error, task }, 'a task of notifications failed; it is tried again'),

@@ -35,6 +35,7 @@ import { registerOrganizationRoutes } from './organizations/routes.ts'
 import { registerWorkspaceRoutes } from './organizations/workspace-routes.ts'
 import { registerBillingRoutes } from './billing.ts'
 import { registerUsageReadingRoutes } from './usage/routes.ts'
+import { registerNotificationRoutes } from './notifications/routes.ts'
 import { openServices, type Services } from './services.ts'
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
@@ -145,6 +146,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
           rates: options.reporting === undefined ? null : rateTableOf(options.reporting),
         }),
       (app) => registerEventRoutes(app, services),
+      (app) => registerNotificationRoutes(app, services.notifications.preferences),
       (app) => registerWebhookEndpointRoutes(app, services.notifications.webhooks),
       (app) => registerUsageRoutes(app, services.usage),
       (app) => registerUsageReadingRoutes(app, { ...services.usage, db: services.db, exports: services.exports }),

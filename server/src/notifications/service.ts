@@ -7,7 +7,9 @@ import type { Mailer } from '../mail/mailer.ts'
 import type { WebhooksContext } from '../webhooks/actions.ts'
 import { createDeliverer, type DeliveringContext } from '../webhooks/deliver.ts'
 import { createPost } from '../webhooks/post.ts'
+import { stopToken, type NotificationsContext } from './actions.ts'
 import { handOutEvents } from './hand-out.ts'
+import type { MailingContext } from './mails.ts'
 import { observeDueAccounts, type ObservingContext } from './observe.ts'
 
 export type NotificationOptions = {
@@ -20,6 +22,10 @@ export type NotificationOptions = {
   readonly mailer: Mailer | null
   /** Whether webhooks may go to this machine, by http too. */
   readonly allowLoopback: boolean
+  /** By which browsers reach this server. */
+  readonly publicUrl: string
+  /** Where an organization's people see their billing. */
+  readonly billingUrl: string
   readonly onFailure: (task: string, error: unknown) => void
 } & Pick<DeliveringContext, 'onDelivery' | 'onDisabled'> &
   Pick<MailContext, 'onMail'>
@@ -27,6 +33,7 @@ export type NotificationOptions = {
 /** What runs of notifications. */
 export type Notifications = {
   readonly webhooks: WebhooksContext
+  readonly preferences: NotificationsContext
   /** Starts nothing more, and waits for what is under way. */
   stop(): Promise<void>
 }
@@ -38,8 +45,14 @@ const POLL_MS = 500
  * may run them.
  */
 export function startNotifications(options: NotificationOptions): Notifications {
-  const { db, clock, mailer, onFailure } = options
+  const { db, clock, mailer, onFailure, publicUrl, billingUrl } = options
   const seal = createSeal(options.secret, 'webhook secrets')
+  const stopSeal = createSeal(options.secret, 'links that decline mails')
+  const mailing: MailingContext = {
+    billingUrl,
+    onUnwritable: (eventId, error) => onFailure(`the mail about ${eventId}`, error),
+    stopUrl: (choice) => `${publicUrl}/api/v1/notifications/stop?token=${stopToken(stopSeal, choice)}`,
+  }
   const destinations = { allowLoopback: options.allowLoopback }
   const delivering = { ...options, seal, post: createPost(destinations) }
   const deliverer = createDeliverer(delivering, () => deliveries.kick())
@@ -49,7 +62,7 @@ export function startNotifications(options: NotificationOptions): Notifications 
   const deliveries = loop('webhooks', () => deliverer.begin())
   const mails = loop('mail', () => sendDueMails(options))
   const events = loop('events', async () => {
-    const handedOut = await handOutEvents({ db, clock })
+    const handedOut = await handOutEvents({ db, clock, mailing })
     if (handedOut > 0) {
       deliveries.kick()
       mails.kick()
@@ -58,6 +71,7 @@ export function startNotifications(options: NotificationOptions): Notifications 
   })
   const looks = loop('reminders', () => observeDueAccounts(db, options.observing))
   return {
+    preferences: { db, seal: stopSeal, billingUrl },
     webhooks: { db, clock, seal, destinations, onDue: () => deliveries.kick() },
     async stop() {
       await Promise.all([looks.stop(), events.stop()])

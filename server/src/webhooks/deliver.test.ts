@@ -7,7 +7,7 @@ import { eventTypes } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
-import { handOutEvents } from '../notifications/hand-out.ts'
+import { handOutEvents, type HandOutContext } from '../notifications/hand-out.ts'
 import { changeEndpoint, createEndpoint, readEndpoint, replay, rotateSecret, sendTest, type WebhooksContext } from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { findDelivery, listDeliveries, type DeliveryRow } from './delivery-store.ts'
@@ -36,7 +36,7 @@ beforeEach(async () => {
   }
 })
 
-function context(post: Post = createPost({ allowLoopback: true })): WebhooksContext & DeliveringContext {
+function context(post: Post = createPost({ allowLoopback: true })): WebhooksContext & DeliveringContext & HandOutContext {
   return {
     db: database.db,
     clock,
@@ -44,6 +44,7 @@ function context(post: Post = createPost({ allowLoopback: true })): WebhooksCont
     destinations: { allowLoopback: true },
     post,
     onDue: () => undefined,
+    mailing: { billingUrl: 'http://localhost/billing', stopUrl: () => 'http://localhost/stop', onUnwritable: () => undefined },
     onDelivery: (outcome) => void outcomes.push(outcome),
     onDisabled: ({ reason }) => void disabled.push(reason),
   }

@@ -7,5 +7,6 @@ import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
  */
 export function ownerOf(caller: Principal | null, named: string | undefined): string {
   const principal = requireScope(caller, 'admin')
-  return principal.kind === 'operator' && named === undefined ? ALL_ORGANIZATIONS : organizationFor(principal, named)
+  const names = named !== undefined || (principal.kind === 'operator' && principal.actingIn !== undefined)
+  return principal.kind === 'operator' && !names ? ALL_ORGANIZATIONS : organizationFor(principal, named)
 }

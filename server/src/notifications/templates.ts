@@ -1,0 +1,199 @@
+import type { EventData, EventType } from '../events/types.ts'
+import { formatMajor, minorDigits } from '../lib/money.ts'
+import type { MailContent } from '../mail/layout.ts'
+import type { NotificationKind } from './kinds.ts'
+
+/** What a mail says about an event; who gets it and why is added by who sends it. */
+export type Message = Omit<MailContent, 'footer' | 'stop'>
+
+export type MessageContext = {
+  /** The organization's. */
+  readonly name: string
+  /** Where its people see and change their billing. */
+  readonly billingUrl: string
+}
+
+type Write<Type extends EventType> = (data: EventData<Type>, context: MessageContext) => Message
+
+/** Of which kind the mail about a type of event is, and what it says. Types that are not here are not mailed. */
+const TEMPLATES: { readonly [Type in EventType]?: readonly [kind: NotificationKind, write: Write<Type>] } = {
+  'subscription.trial_will_end': ['trial', trialEnding],
+  'dunning.reminder': ['payment', dunning],
+  'payment_method.expiring': ['card', cardExpiring],
+  'subscription.canceled': ['subscription', subscriptionEnded],
+  'usage.threshold_reached': ['usage', thresholdReached],
+  'usage.balance_low': ['usage', balanceLow],
+  'endpoint.disabled': ['webhooks', endpointDisabled],
+}
+
+/** null when nobody is mailed about such events. */
+export function kindOf(type: EventType): NotificationKind | null {
+  return TEMPLATES[type]?.[0] ?? null
+}
+
+/** The mail about an event whose data has the shape of its type; null when nobody is mailed about it. Pure. */
+export function messageOf(type: EventType, data: unknown, context: MessageContext): Message | null {
+  const write = TEMPLATES[type]?.[1] as ((data: unknown, context: MessageContext) => Message) | undefined
+  return write === undefined ? null : write(data, context)
+}
+
+function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, billingUrl }: MessageContext): Message {
+  const end = dayOf(data.trial_ends_at)
+  return {
+    subject: `Your trial of ${data.plan} ends on ${end}`,
+    preview: data.payment_method_configured ? 'It goes on as a subscription.' : 'Add a payment method to keep the plan.',
+    paragraphs: data.payment_method_configured
+      ? [`The trial of ${name} ends on ${end}. It then goes on as a subscription, paid with the card that you gave.`]
+      : [`The trial of ${name} ends on ${end}. Add a payment method before, and the plan goes on without a gap.`],
+    facts: [
+      ['Plan', data.plan],
+      ['Trial ends', timeOf(data.trial_ends_at)],
+    ],
+    action: { label: data.payment_method_configured ? 'See your billing' : 'Add a payment method', url: billingUrl },
+  }
+}
+
+function dunning(data: EventData<'dunning.reminder'>, { name, billingUrl }: MessageContext): Message {
+  const { step, currency, amount_due_minor: due, recovery_url: url, suspends_at: suspendsAt } = data
+  const amount = due === null || currency === null ? null : moneyOf(due, currency)
+  const suspension = timeOf(suspendsAt)
+  const facts: [string, string][] = [['Organization', name]]
+  if (amount !== null) facts.push(['Amount due', amount])
+  if (step !== 'suspended' && step !== 'recovered') facts.push(['Use stops', suspension])
+  const pay = { label: amount === null ? 'Pay now' : `Pay ${amount}`, url: url ?? billingUrl }
+  const common = { facts, action: pay }
+  switch (step) {
+    case 'failed':
+      return {
+        ...common,
+        subject: 'Your payment failed',
+        preview: `Everything goes on until ${suspension}.`,
+        paragraphs: [
+          'We could not charge your payment method.',
+          `Everything goes on as before until ${suspension}. Pay, or change the card, before then.`,
+        ],
+      }
+    case 'reminder':
+      return {
+        ...common,
+        subject: 'Your payment is still open',
+        preview: `Use stops on ${suspension}.`,
+        paragraphs: ['A payment is still open.', `Use stops on ${suspension}, unless it is paid before.`],
+      }
+    case 'last_warning':
+      return {
+        ...common,
+        subject: 'Use stops tomorrow unless you pay',
+        preview: `It stops on ${suspension}.`,
+        paragraphs: [`A payment is still open. Use stops on ${suspension}.`, 'Paying before then keeps everything going.'],
+      }
+    case 'suspended':
+      return {
+        ...common,
+        subject: 'Use has stopped: a payment is open',
+        preview: 'Paying starts it again at once.',
+        paragraphs: ['A payment was not made in time, and use has stopped.', 'Nothing is lost. Paying starts it again at once.'],
+      }
+    case 'recovered':
+      return {
+        subject: 'Thank you, everything is paid',
+        preview: 'Use goes on.',
+        paragraphs: [`The open payment of ${name} has arrived. Use goes on.`],
+        action: { label: 'See your billing', url: billingUrl },
+      }
+  }
+}
+
+function cardExpiring(data: EventData<'payment_method.expiring'>, { name, billingUrl }: MessageContext): Message {
+  const card = `${data.brand ?? 'card'} ending in ${data.last4 ?? '????'}`
+  return {
+    subject: `Your ${card} expires soon`,
+    preview: 'Add another one, and nothing is interrupted.',
+    paragraphs: [
+      `The card that pays for ${name} expires at the end of ${monthOf(data.exp_year, data.exp_month)}.`,
+      'Add another one before, and nothing is interrupted.',
+    ],
+    facts: [
+      ['Card', card],
+      ['Expires', `${String(data.exp_month).padStart(2, '0')}/${data.exp_year}`],
+    ],
+    action: { label: 'Change the card', url: billingUrl },
+  }
+}
+
+function subscriptionEnded(_data: EventData<'subscription.canceled'>, { name, billingUrl }: MessageContext): Message {
+  return {
+    subject: 'Your subscription has ended',
+    preview: 'The free plan counts now.',
+    paragraphs: [
+      `The subscription of ${name} has ended. What the free plan allows goes on.`,
+      'You can subscribe again at any time.',
+    ],
+    action: { label: 'See the plans', url: billingUrl },
+  }
+}
+
+function thresholdReached(data: EventData<'usage.threshold_reached'>, { name, billingUrl }: MessageContext): Message {
+  const all = data.percent >= 100
+  const facts: [string, string][] = [['Used', `${data.used} of ${data.amount}`]]
+  if (data.period_end !== null) facts.push(['Starts again', timeOf(data.period_end)])
+  return {
+    subject: all ? `Your ${data.balance} are used up` : `${data.percent} % of your ${data.balance} are used`,
+    preview: `${data.used} of ${data.amount} used.`,
+    paragraphs: [`${name} has used ${data.percent} % of its ${data.balance} in this period.`],
+    facts,
+    action: { label: 'See your use', url: billingUrl },
+  }
+}
+
+function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: MessageContext): Message {
+  return {
+    subject: `Your ${data.balance} are running low`,
+    preview: `${data.remaining} are left.`,
+    paragraphs: [`${name} has ${data.remaining} ${data.balance} left.`],
+    action: { label: 'See your balance', url: billingUrl },
+  }
+}
+
+function endpointDisabled(data: EventData<'endpoint.disabled'>, { name, billingUrl }: MessageContext): Message {
+  const why = data.reason === 'gone' ? 'It answered that it is gone (410).' : 'It failed for three days.'
+  return {
+    subject: 'A webhook endpoint was disabled',
+    preview: why,
+    paragraphs: [
+      `An endpoint of ${name} is told of nothing more. ${why}`,
+      'Enable it when it answers again, and replay what it missed.',
+    ],
+    facts: [
+      ['Endpoint', data.url],
+      ['Id', data.endpoint_id],
+    ],
+    action: { label: 'See your endpoints', url: billingUrl },
+  }
+}
+
+function moneyOf(amountMinor: number, currency: string): string {
+  const digits = minorDigits(currency)
+  const format = new Intl.NumberFormat('en-US', {
+    style: 'currency',
+    currency,
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  })
+  // As a decimal text: money never becomes a float.
+  return format.format(formatMajor({ amountMinor, currency }) as `${number}`)
+}
+
+function dayOf(time: string): string {
+  return new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeZone: 'UTC' }).format(new Date(time))
+}
+
+function timeOf(time: string): string {
+  return `${new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' }).format(new Date(time))} UTC`
+}
+
+function monthOf(year: number, month: number): string {
+  return new Intl.DateTimeFormat('en-GB', { month: 'long', year: 'numeric', timeZone: 'UTC' }).format(
+    Date.UTC(year, month - 1, 1),
+  )
+}
