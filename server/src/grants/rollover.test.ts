@@ -168,7 +168,9 @@ describe('after the turn', () => {
     await use('consume', 'tokens', 12)
     const late = (quantity: number) => use('track', 'tokens', quantity, { occurred_at: '2026-03-31T23:00:00Z' })
     // 10 were beyond the cap, 18 of the 30 that moved on are not used yet.
-    expect((await late(15)).body['balance']).toMatchObject({
+    const first = await late(15)
+    expect(first.body['late']).toBe(true)
+    expect(first.body['balance']).toMatchObject({
       used: 87,
       overage: 0,
       remaining: 13,

@@ -16,6 +16,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
     drawn: event.verb === 'reserve' ? 0n : event.drawn,
     balance: event.after,
     reservation: event.reservationId === null ? null : { id: event.reservationId, expiresAt: event.heldUntil },
+    late: event.late,
     retryAfterMs: null,
     replayed,
   }
@@ -40,6 +41,7 @@ export function unstoredAnswer(
     drawn: 0n,
     balance,
     reservation: null,
+    late: false,
     retryAfterMs,
     replayed: false,
   }

@@ -42,6 +42,9 @@ export const answerSchema = z
     total_credits_used: quantity,
     quota_remaining: quantity.nullable(),
     quota_exceeded: z.boolean(),
+    late: z.literal(true).optional().meta({
+      description: 'It counts in a period that was over when it was told: `balance` is that period’s.',
+    }),
     retry_after: z.int().optional().meta({ description: 'Of a use that came too fast: seconds until it would be allowed.' }),
     reservation_id: z.string().optional(),
     expires_at: z.iso.datetime().optional(),
@@ -92,6 +95,7 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
   }
   if (answer.code !== null) body.code = answer.code
   if (answer.reason !== null) body.reason = answer.reason
+  if (answer.late) body.late = true
   if (answer.retryAfterMs !== null) body.retry_after = retryAfterOf(answer.retryAfterMs)
   if (answer.reservation !== null) {
     body.reservation_id = answer.reservation.id
@@ -130,6 +134,7 @@ export function answerText(answer: UsageAnswer, unitOf: UnitOf): string {
   text += `,"quota_remaining":${remaining},"quota_exceeded":${isQuotaExceeded(answer)}`
   if (answer.code !== null) text += `,"code":"${answer.code}"`
   if (answer.reason !== null) text += `,"reason":${jsonText(answer.reason)}`
+  if (answer.late) text += ',"late":true'
   if (answer.retryAfterMs !== null) text += `,"retry_after":${retryAfterOf(answer.retryAfterMs)}`
   if (answer.reservation !== null) {
     text += `,"reservation_id":${jsonText(answer.reservation.id)}`

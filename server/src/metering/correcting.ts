@@ -36,6 +36,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   return session.store({
     ...session.eventBase({ ...request, verb: 'correct', properties: request.properties ?? event.properties }, meter, book),
     occurredAt: event.occurredAt,
+    late: book !== ledger.currentBook(meter.balanceKey),
     counted: request.quantity,
     ...sumsOf(draws),
     corrects: request.corrects,

@@ -75,6 +75,7 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
     ...session.eventBase(request, meter, book),
     occurredAt,
     dated: request.occurredAt !== null,
+    late: told && book !== ledger.currentBook(meter.balanceKey),
     counted: refusal ? 0n : weight.counted,
     ...sumsOf(draws),
     refusal,

@@ -111,6 +111,7 @@ export class DecisionSession {
       quantity: request.quantity,
       occurredAt: this.ledgerOf(request.organizationId).state.now,
       dated: false,
+      late: false,
       properties: request.properties,
       counted: 0n,
       refusal: null,

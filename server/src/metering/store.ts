@@ -79,7 +79,7 @@ export type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
   }
 
 export const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.recorded_at as "recordedAt", e.verb,
-  e.idempotency_key as "idempotencyKey", e.meter, e.quantity, e.occurred_at as "occurredAt", e.dated, e.properties, e.counted,
+  e.idempotency_key as "idempotencyKey", e.meter, e.quantity, e.occurred_at as "occurredAt", e.dated, e.late, e.properties, e.counted,
   e.drawn, e.overage, e.draws, e.refusal, e.reservation_id as "reservationId", e.held_until as "heldUntil", e.corrects,
   e.balance as "balanceKey", e.plan_key as "planKey", e.period, e.period_start as "periodStart", e.period_end as "periodEnd",
   e.plan_grant as "planGrant", e.after_amount as "afterAmount", e.after_used as "afterUsed", e.after_overage as "afterOverage",
@@ -204,6 +204,7 @@ const EVENT_TARGET: CopyTarget = {
     quantity: 'bigint',
     occurred_at: 'timestamptz',
     dated: 'boolean',
+    late: 'boolean',
     properties: 'jsonb',
     counted: 'bigint',
     drawn: 'bigint',
@@ -246,6 +247,7 @@ function toCopiedEvent(event: UsageEvent): CopyRow {
     event.quantity,
     event.occurredAt,
     event.dated,
+    event.late,
     event.properties && JSON.stringify(event.properties),
     event.counted,
     event.drawn,

@@ -97,6 +97,8 @@ export type UsageEvent = {
   readonly occurredAt: Instant
   /** Whether the caller named `occurredAt`. */
   readonly dated: boolean
+  /** Whether it belongs to a period that was over when it was told. */
+  readonly late: boolean
   readonly properties: UsageProperties | null
   /** What it adds to the meter's quantity of the period; nothing for a refusal or a hold. */
   readonly counted: Quantity
@@ -129,6 +131,8 @@ export type UsageAnswer = {
   readonly drawn: Quantity
   readonly balance: BalanceSnapshot
   readonly reservation: { readonly id: string; readonly expiresAt: Instant | null } | null
+  /** Whether it counts in a period that was over when it was told; `balance` is that period's then. */
+  readonly late: boolean
   /** Of a use that came too fast: in how many milliseconds it would be allowed. */
   readonly retryAfterMs: number | null
   /** True when the same key was answered before and this is that answer. */

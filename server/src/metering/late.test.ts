@@ -1,0 +1,94 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import { testRoutes, type Answered } from '../../test/routes.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { registerUsageRoutes } from './routes.ts'
+
+const fixture = testMetering({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: { calls: { amount: 100, period: 'calendar_month' } } },
+    soft: {
+      name: 'Soft',
+      allowances: { calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 2 } } },
+    },
+  },
+  defaultPlan: 'free',
+})
+const { clock } = fixture
+const call = testRoutes((app) =>
+  registerUsageRoutes(app, { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }),
+)
+const MARCH = '2026-03-01T00:00:00.000Z'
+const APRIL = '2026-04-01T00:00:00.000Z'
+
+let organization: string
+let keys = 0
+beforeEach(async () => {
+  clock.set(new Date('2026-03-20T12:00:00Z'))
+  organization = await fixture.newOrganization()
+})
+const post = (path: string, body: object): Promise<Answered> => call('POST', `/api/v1/usage/${path}`, body, organization)
+const track = (quantity: number, occurred_at?: string, key = `k${(keys += 1)}`): Promise<Answered> =>
+  post('track', { meter: 'calls', quantity, idempotency_key: key, ...(occurred_at === undefined ? {} : { occurred_at }) })
+
+describe('use that is told after its period', () => {
+  test('says that it is late, counts in its own period, and leaves the present one as it is', async () => {
+    await track(10)
+    clock.set(new Date('2026-04-02T00:00:00Z'))
+    const late = await track(5, '2026-03-31T23:59:59Z', 'late')
+    expect(late.body).toMatchObject({ late: true, balance: { period_start: MARCH, period_end: APRIL, used: 15 } })
+    const now = await track(1)
+    expect(now.body).not.toHaveProperty('late')
+    expect(now.body['balance']).toMatchObject({ period_start: APRIL, used: 1 })
+    expect((await track(5, '2026-03-31T23:59:59Z', 'late')).body).toEqual(late.body)
+  })
+
+  test('that was told in time is not late, however late in its period', async () => {
+    await track(10)
+    clock.set(new Date('2026-03-31T23:59:59Z'))
+    expect((await track(1, '2026-03-20T12:00:00Z')).body).not.toHaveProperty('late')
+  })
+
+  test('is refused after 35 days, with what the time is', async () => {
+    clock.set(new Date('2026-05-01T00:00:00Z'))
+    const at = (daysAgo: number, ms = 0) => new Date(clock.now().getTime() - daysAgo * DAY_MS + ms).toISOString()
+    expect((await track(1, at(35))).status).toBe(200)
+    expect(await track(1, at(35, -1))).toMatchObject({ status: 422, body: { code: 'time_out_of_range', field: 'occurred_at' } })
+  })
+
+  test('may be overage of a cycle whose invoice is closed: it counts there, and the present cycle owes nothing of it', async () => {
+    const turn = new Date('2026-04-05T00:00:00Z')
+    await fixture.subscribe(organization, 'soft', { start: new Date('2026-03-05T00:00:00Z'), end: turn })
+    await track(95)
+    clock.set(turn)
+    await fixture.subscribe(organization, 'soft', { start: turn, end: new Date('2026-05-05T00:00:00Z') })
+    expect((await track(10, '2026-04-04T00:00:00Z')).body).toMatchObject({ late: true, balance: { used: 100, overage: 5 } })
+    expect((await track(0)).body['balance']).toMatchObject({ used: 0, overage: 0 })
+  })
+
+  test('a correction of it is late as well', async () => {
+    await track(10, undefined, 'first')
+    const correct = (key: string) =>
+      post('corrections', { corrects: 'first', quantity: -1, idempotency_key: `${organization} ${key}` })
+    expect((await correct('in time')).body).not.toHaveProperty('late')
+    clock.set(new Date('2026-04-02T00:00:00Z'))
+    expect((await correct('late')).body).toMatchObject({ late: true, balance: { period_start: MARCH, used: 8 } })
+  })
+})
+
+describe('a clock that goes back', () => {
+  test('over the turn of a period counts in the earlier one again, and hands out neither twice', async () => {
+    const consume = async (quantity: number): Promise<unknown> =>
+      (await post('consume', { meter: 'calls', quantity, idempotency_key: `k${(keys += 1)}` })).body['allowed']
+    clock.set(new Date('2026-03-31T23:59:59Z'))
+    expect(await consume(100)).toBe(true)
+    clock.set(new Date('2026-04-01T00:00:01Z'))
+    expect(await consume(60)).toBe(true)
+    clock.set(new Date('2026-03-31T23:59:58Z'))
+    expect(await consume(1)).toBe(false)
+    clock.set(new Date('2026-04-01T00:00:02Z'))
+    expect(await consume(41)).toBe(false)
+    expect(await consume(40)).toBe(true)
+  })
+})
