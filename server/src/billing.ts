@@ -2,6 +2,7 @@ import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerAdminBillingRoutes } from './operators/billing-routes.ts'
 import { registerOperatorOrganizationRoutes } from './operators/organization-routes.ts'
+import { registerOrganizationStateRoutes } from './operators/state-routes.ts'
 import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
 import { registerSimulationRoutes } from './simulation/routes.ts'
 import { registerGateRoutes } from './standing/gate-routes.ts'
@@ -42,6 +43,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerWorkspaceAdminRoute(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)
   registerOperatorOrganizationRoutes(app, context)
+  registerOrganizationStateRoutes(app, context)
   registerPlanMigrationRoutes(app, context)
   registerSimulationRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)

@@ -9,7 +9,8 @@ import { setTimeZone } from './time-zone.ts'
 const quantityOut = z.union([z.number(), z.string()])
 const quantityIn = z.union([z.number(), z.string().max(32)])
 
-const grantSchema = z
+/** As every answer shows a grant. */
+export const grantSchema = z
   .object({
     id: z.string(),
     balance: z.string(),
@@ -173,7 +174,7 @@ export function registerGrantRoutes(app: App, context: GivingContext): void {
   })
 }
 
-function showGrant(grant: GrantReading): z.infer<typeof grantSchema> {
+export function showGrant(grant: GrantReading): z.infer<typeof grantSchema> {
   const show = (quantity: Quantity | null): number | string | null => (quantity === null ? null : quantityToJson(quantity))
   return {
     id: grant.id,

@@ -43,7 +43,7 @@ export const invoiceSchema = z
   .openapi('Invoice')
 
 /** OC-3. */
-const paymentMethodSchema = z
+export const paymentMethodSchema = z
   .object({
     id: z.string(),
     type: z.string(),
@@ -178,7 +178,7 @@ export function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
   }
 }
 
-function toPaymentMethodView(method: PaymentMethod): z.infer<typeof paymentMethodSchema> {
+export function toPaymentMethodView(method: PaymentMethod): z.infer<typeof paymentMethodSchema> {
   const { cardBrand, cardLast4, cardExpMonth, cardExpYear } = method
   return {
     id: method.id,

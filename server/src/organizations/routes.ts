@@ -32,7 +32,7 @@ const organizationSchema = z
   })
   .openapi('Organization')
 
-const keySchema = z
+export const keySchema = z
   .object({
     id: z.string(),
     name: z.string(),
@@ -251,7 +251,7 @@ function showOrganization(organization: Organization) {
   }
 }
 
-function showKey(key: ApiKey) {
+export function showKey(key: ApiKey) {
   return {
     id: key.id,
     name: key.name,

@@ -1,0 +1,120 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { describeStanding } from './words.ts'
+
+const billing = testBilling({ webhooks: false })
+const read = (path: string, caller = 'operator') => billing.call(caller, 'GET', `/api/v1/admin/organizations/${path}`)
+
+type Timeline = {
+  readonly entries: readonly { kind: string; id: string; at: string; summary: string }[]
+  readonly next_cursor: string | null
+}
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  await billing.createOrganization('told')
+  const answer = await billing.call('told', 'POST', '/api/v1/billing/subscribe', {
+    tier: 'pro',
+    payment_method_id: 'pm_card_visa',
+  })
+  expect(answer.status).toBe(200)
+  await billing.call('operator', 'PATCH', '/api/v1/admin/billing/told', { plan: 'enterprise', reason: 'goodwill' })
+  await billing.database.db.query(
+    `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, counted, drawn,
+       overage, refusal, balance, plan_key, period, period_start, after_used, after_overage, after_reserved)
+     select 'told', now(), gen_random_uuid(), 'consume', 'k' || n, 'episode_search', 1, now(), false, 0, 0, 0,
+       case when n <= 3 then 'quota_exceeded' end, 'credits', 'pro', 'calendar_month', now(), 0, 0, 0 from generate_series(1, 5) n`,
+  )
+})
+
+describe('the whole state of an organization', () => {
+  test('is one object, with the reason for its standing in words', async () => {
+    const { status, body } = await read('told')
+    expect(status, JSON.stringify(body)).toBe(200)
+    expect(body).toMatchObject({
+      organization: { id: 'told', stripe_customer_id: expect.stringMatching(/^cus_/) as string },
+      explanation: expect.stringMatching(/^It has paid for the plan enterprise, until \d{4}-/) as string,
+      subscription: { status: 'active', plan: 'enterprise', standing: { state: 'active', reason: 'paid' } },
+      override: { plan: 'enterprise', set_by: 'operator:test', reason: 'goodwill' },
+      revenue: [{ currency: 'usd', mrr_minor: 2900 }],
+      balances: [{ balance: 'credits', amount: null }],
+      invoices: {
+        totals: [{ status: 'paid', currency: 'usd', count: 1, total_minor: 2900, remaining_minor: 0 }],
+        latest: [{ status: 'paid' }],
+      },
+      payment_methods: [{ type: 'card', card: { last4: '4242' } }],
+      members: [],
+      stripe: { drift: [] },
+    })
+  })
+
+  test('holds no secret of its keys', async () => {
+    const { body } = await billing.call('operator', 'POST', '/api/v1/organizations/told/api-keys', {
+      name: 'a',
+      scopes: ['read'],
+    })
+    const state = JSON.stringify((await read('told')).body)
+    expect(state).not.toMatch(/digest|bcrypt|hash/)
+    expect(state).not.toContain(String(body['key'] ?? 'no key was made'))
+  })
+
+  test('is for operators, and there is none of an organization that is not', async () => {
+    for (const path of ['told', 'told/timeline']) {
+      expect((await read(path, 'told')).status).toBe(403)
+      expect((await read(path, 'nobody')).status).toBe(401)
+    }
+    expect((await read('nowhere')).status).toBe(404)
+    expect((await read('nowhere/timeline')).status).toBe(404)
+  })
+})
+
+describe('the timeline', () => {
+  test('tells what happened, refusals in sum', async () => {
+    const { entries } = (await read('told/timeline')).body as unknown as Timeline
+    const kinds = new Set(entries.map(({ kind }) => kind))
+    for (const kind of ['billing', 'audit', 'grant', 'revenue', 'refusals']) expect(kinds).toContain(kind)
+    const sentences = entries.map(({ summary }) => summary)
+    expect(sentences).toContain('operator:test: standing.overridden (told).')
+    expect(sentences).toContain('Monthly revenue: new, now 2900 minor units of usd.')
+    expect(sentences.filter((sentence) => sentence.startsWith('3 uses of episode_search refused'))).toHaveLength(1)
+    const times = entries.map(({ at }) => at)
+    expect(times).toEqual(times.toSorted().toReversed())
+  })
+
+  test('comes page by page, each entry once, and by kind', async () => {
+    const all = ((await read('told/timeline?limit=200')).body as unknown as Timeline).entries
+    const seen: string[] = []
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const path: string = `told/timeline?limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`
+      const page = (await read(path)).body as unknown as Timeline
+      seen.push(...page.entries.map(({ kind, id }) => `${kind} ${id}`))
+      cursor = page.next_cursor
+    }
+    expect(seen).toEqual(all.map(({ kind, id }) => `${kind} ${id}`))
+    const audits = ((await read('told/timeline?kind=audit')).body as unknown as Timeline).entries
+    expect(audits.length).toBeGreaterThan(0)
+    expect(audits.every(({ kind }) => kind === 'audit')).toBe(true)
+    expect((await read('told/timeline?cursor=nonsense')).body).toMatchObject({ code: 'invalid_request', field: 'cursor' })
+  })
+})
+
+test('every reason for a standing has its sentence', () => {
+  const at = new Date('2026-03-04T05:06:00Z')
+  const standing = { state: 'suspended', mayUse: false, planKey: 'pro', since: at, until: null } as const
+  expect(describeStanding({ ...standing, reason: 'payment_failed' })).toBe(
+    'A payment failed and the days of grace are over; it is suspended since 2026-03-04 05:06 UTC.',
+  )
+  const reasons = [
+    'no_subscription',
+    'subscription_ended',
+    'payment_pending',
+    'in_trial',
+    'paid',
+    'payment_failed_in_grace',
+  ] as const
+  const others = ['payment_failed', 'collection_paused', 'trial_ended', 'override'] as const
+  const sentences = [...reasons, ...others].map((reason) => describeStanding({ ...standing, reason }))
+  expect(new Set(sentences).size).toBe(10)
+  expect(sentences.every((sentence) => /^[A-Z].*\.$/.test(sentence))).toBe(true)
+})
