@@ -36,7 +36,7 @@ export const organizationFields = {
 
 /** What every list answers beside its rows. */
 export const moreFields = {
-  total: z.number().int().meta({ description: 'How many there are in all; 1,000 where total_capped is true.' }),
+  total: z.number().int().meta({ description: 'How many there are in all; at least so many where total_capped is true.' }),
   total_capped: z.boolean().meta({ description: 'Whether there are more than were counted.' }),
   next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last.' }),
 }

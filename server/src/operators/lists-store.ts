@@ -3,6 +3,7 @@ import { countRows, type TallySubject } from '../analytics/store.ts'
 import { INVOICE_COLUMNS, toInvoice, type Invoice, type InvoiceRow } from '../invoices/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import {
+  countOf,
   countUpTo,
   filterBy,
   filterByTime,
@@ -32,20 +33,35 @@ export type CommonFilter = {
   readonly createdTo: Instant | null
 }
 
+/** What a list is narrowed to, and how many rows that leaves where that is known already. */
+type Narrowed = { readonly filter: Filter; readonly known: { readonly total: number; readonly capped: boolean } | null }
+
+/** Adds one narrowing after the other. What the only condition finds need not be counted again. */
+async function narrowBy(db: Queryable, start: Filter, id: string, narrowings: readonly Narrowing[]): Promise<Narrowed> {
+  let filter = start
+  let found = 0
+  for (const narrowing of narrowings) ({ filter, found } = await narrow(db, filter, id, narrowing))
+  return { filter, known: narrowings.length === 1 && start.conditions.length === 0 ? countOf(found) : null }
+}
+
 type Counting = { readonly subject: TallySubject; readonly status: string | null }
 
 /** Reads a page beside the number of rows: by the tallies where they can tell, else by counting up to a bound. */
 async function readListed<Row extends object>(
   db: Queryable,
   list: List,
-  { filter, page, tally }: { filter: Filter; page: PageQuery; tally: Counting | null },
+  { narrowed, page, tally }: { narrowed: Narrowed; page: PageQuery; tally: Counting | null },
 ): Promise<Listed<Row>> {
-  const counted =
-    tally === null
-      ? countUpTo(db, list, filter)
-      : countRows(db, tally.subject, tally.status).then((total) => ({ total, capped: false }))
-  const [rows, total] = await Promise.all([readPage<Row>(db, list, filter, page), counted])
+  const { filter, known } = narrowed
+  const [rows, total] = await Promise.all([
+    readPage<Row>(db, list, filter, page),
+    known ?? (tally === null ? countUpTo(db, list, filter) : countTallied(db, tally)),
+  ])
   return { ...rows, ...total }
+}
+
+async function countTallied(db: Queryable, { subject, status }: Counting): Promise<{ total: number; capped: boolean }> {
+  return { total: await countRows(db, subject, status), capped: false }
 }
 
 const isPlain = ({ search, createdFrom, createdTo }: CommonFilter): boolean =>
@@ -135,41 +151,48 @@ const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organiza
   account.subscription_status as status, customer.currency, coalesce(account.payment_failed_at is not null, false) as delinquent,
   coalesce(${OVERRIDDEN}, false) as overridden, organization.created_at as "createdAt"`
 
-/** @param defaultPlanKey the plan of those that have no account yet */
+/**
+ * Organizations by what they have: each has its account from its creation on.
+ * @param defaultPlanKey shown of those whose account is not there yet
+ */
 export async function listOrganizations(
   db: Queryable,
   query: OrganizationFilter & PageQuery,
   defaultPlanKey: string,
 ): Promise<Listed<ListedOrganization>> {
-  let filter = filterByTime(NO_FILTER, 'organization.created_at', { from: query.createdFrom, to: query.createdTo })
-  const accounts = filterAccounts(query, defaultPlanKey)
-  if (accounts.conditions.length > 0) filter = await narrow(db, filter, 'organization.id', narrowByAccount(accounts))
-  if (query.search !== null) filter = await narrow(db, filter, 'organization.id', searchOrganizations(query.search))
-  const tally = filter.conditions.length === 0 ? { subject: 'organizations' as const, status: null } : null
+  const accounts = filterAccounts(query)
+  const narrowed = await narrowBy(
+    db,
+    filterByTime(NO_FILTER, 'organization.created_at', { from: query.createdFrom, to: query.createdTo }),
+    'organization.id',
+    [
+      ...(accounts.conditions.length === 0 ? [] : [narrowByAccount(accounts)]),
+      ...(query.search === null ? [] : [searchOrganizations(query.search)]),
+    ],
+  )
+  const tally = narrowed.filter.conditions.length === 0 ? { subject: 'organizations' as const, status: null } : null
   const list = { ...ORGANIZATIONS, columns: ORGANIZATION_COLUMNS }
-  const listed = await readListed<ListedOrganization & { tier: string | null }>(db, list, { filter, page: query, tally })
+  const listed = await readListed<ListedOrganization & { tier: string | null }>(db, list, { narrowed, page: query, tally })
   return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
 }
 
-function filterAccounts({ plan, status, currency, delinquent, overridden }: OrganizationFilter, defaultPlanKey: string): Filter {
-  const planned = 'coalesce(account.override_plan_key, account.plan_key) = ?'
-  let filter = filterIf(NO_FILTER, plan === defaultPlanKey ? `${planned} or account.organization_id is null` : planned, plan)
+function filterAccounts({ plan, status, currency, delinquent, overridden }: OrganizationFilter): Filter {
+  let filter = filterIf(NO_FILTER, 'coalesce(account.override_plan_key, account.plan_key) = ?', plan)
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
-  filter = filterIf(filter, 'organization.id in (select organization_id from stripe_customers where currency = ?)', currency)
+  filter = filterIf(
+    filter,
+    'account.organization_id in (select organization_id from stripe_customers where currency = ?)',
+    currency,
+  )
   if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
-  if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not coalesce(${OVERRIDDEN}, false)`)
+  if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not ${OVERRIDDEN}`)
   return filter
 }
 
 function narrowByAccount({ conditions, parameters }: Filter): Narrowing {
   const where = conditions.map((condition) => `(${condition.replaceAll(/\$\d+/g, '?')})`).join(' and ')
-  return {
-    ids: `select organization.id from organizations organization
-      left join accounts account on account.organization_id = organization.id where ${where}`,
-    each: where,
-    values: parameters,
-  }
+  return { ids: `select account.organization_id from accounts account where ${where}`, each: where, values: parameters }
 }
 
 export type ListedSubscription = {
@@ -217,12 +240,12 @@ export async function listSubscriptions(
   query: SubscriptionFilter & PageQuery,
 ): Promise<Listed<ListedSubscription>> {
   const { status, plan, currency } = query
-  let filter = filterObject(query)
-  if (query.search !== null)
-    filter = await narrow(db, filter, 'object.id', searchObjects('stripe_subscriptions', query.search, ['id']))
-  if (plan !== null) filter = await narrow(db, filter, 'object.id', narrowByPlan(plan))
+  const narrowed = await narrowBy(db, filterObject(query), 'object.id', [
+    ...(query.search === null ? [] : [searchObjects('stripe_subscriptions', query.search, ['id'])]),
+    ...(plan === null ? [] : [narrowByPlan(plan)]),
+  ])
   const tally = isPlain(query) && plan === null && currency === null ? { subject: 'stripe_subscriptions' as const, status } : null
-  const listed = await readListed<SubscriptionRow>(db, SUBSCRIPTIONS, { filter, page: query, tally })
+  const listed = await readListed<SubscriptionRow>(db, SUBSCRIPTIONS, { narrowed, page: query, tally })
   const rows = listed.rows.map(({ sold: [tier, amountMinor, interval, periodEnd], ...row }) => ({
     ...row,
     tier,
@@ -302,8 +325,8 @@ async function listObjects<Row extends object>(
   { query, subject, names }: Objects,
 ): Promise<Listed<Row>> {
   const { status, currency } = query
-  let filter = filterObject(query)
-  if (query.search !== null) filter = await narrow(db, filter, 'object.id', searchObjects(subject, query.search, names))
+  const searches = query.search === null ? [] : [searchObjects(subject, query.search, names)]
+  const narrowed = await narrowBy(db, filterObject(query), 'object.id', searches)
   const tally = isPlain(query) && currency === null ? { subject, status } : null
-  return readListed<Row>(db, list, { filter, page: query, tally })
+  return readListed<Row>(db, list, { narrowed, page: query, tally })
 }
