@@ -146,7 +146,7 @@ async function run(state: Run, one: Command, index: number): Promise<void> {
         idempotency_key: key,
         expires_in_seconds: 86_400,
       })
-      if (body['reservation_id'] !== undefined) holds.push(String(body['reservation_id']))
+      if (typeof body['reservation_id'] === 'string') holds.push(body['reservation_id'])
       return
     }
     case 'settle': {

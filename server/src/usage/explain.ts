@@ -74,7 +74,7 @@ export async function explainUse(
     corrections.reduce((total, one) => total + read(one), read(event))
   return {
     event,
-    reason: event.refusal && reasonOf(event.refusal as Parameters<typeof reasonOf>[0], event.after),
+    reason: event.refusal && reasonOf(event.refusal, event.after),
     corrections,
     counts: sum(({ counted }) => counted),
     takes: event.verb === 'reserve' ? 0n : sum((one) => one.drawn),

@@ -51,6 +51,13 @@ const ROW_START = (at: string): Readonly<Record<Grain, string>> => ({
   billing_cycle: `($6::timestamptz[])[width_bucket(${at}, $6::timestamptz[])]`,
 })
 
+// The meters that were used, found one by one through the key: without their names all hours of all time would be looked through.
+const METERS = `meters (meter) as (
+    select coalesce($2::text, min(meter)) from usage_hourly where organization_id = $1
+    union all
+    select (select min(u.meter) from usage_hourly u where u.organization_id = $1 and u.meter > meters.meter)
+    from meters where meters.meter is not null and $2::text is null
+  )`
 const SUMS = `sum(events)::bigint as events, sum(quantity)::bigint as quantity, sum(drawn)::bigint as drawn, sum(overage)::bigint as overage`
 /** In the order of bytes: as cheap to compare as to write into a cursor. Labels are JSON and begin with `{`, the rest comes after. */
 const REST = '~'
@@ -65,9 +72,10 @@ function placeOf({ after, limit }: ReportQuery): unknown[] {
 export function hoursStatement(query: ReportQuery): Statement {
   const { organizationId, meter, start, end, timeZone, cycles, grain } = query
   return {
-    text: `select start, meter, null::jsonb as "group", labels, events, quantity, drawn, overage from (
-       select ${ROW_START('hour')[grain]} as start, meter, '' as labels, ${SUMS} from usage_hourly
-       where organization_id = $1 and ($2::text is null or meter = $2) and hour >= $3 and hour < $4
+    text: `with recursive ${METERS}
+     select start, meter, null::jsonb as "group", labels, events, quantity, drawn, overage from (
+       select ${ROW_START('hour')[grain]} as start, u.meter, '' as labels, ${SUMS} from meters
+       join usage_hourly u on u.organization_id = $1 and u.meter = meters.meter and u.hour >= $3 and u.hour < $4
          and $5::text is not null and $6::timestamptz[] is not null
        group by 1, 2
      ) as rows ${PAGE}`,
