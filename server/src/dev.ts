@@ -49,6 +49,7 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
   const stop = async (): Promise<void> => {
     const { server, tollgate, sandbox, postgres } = parts
     directory.removeRuntime()
+    tollgate?.endStreams()
     await server?.stop()
     await tollgate?.stop()
     await sandbox?.stop()

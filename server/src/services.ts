@@ -16,7 +16,6 @@ import { startScheduler } from './jobs/scheduler.ts'
 import type { Metrics } from './http/metrics.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
-import { createExports, type Exports } from './usage/exports.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
@@ -26,6 +25,7 @@ import { observeAccount, type ObservingContext } from './notifications/observe.t
 import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
 import { prepareDatabase } from './prepare-database.ts'
+import { openUsageReading, type UsageReading } from './usage/reading.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import { followBilling, reportNow } from './pricing/actions.ts'
 import { pricingJobs } from './pricing/jobs.ts'
@@ -54,7 +54,7 @@ export type Services = {
   readonly notifications: Notifications
   readonly metering: Metering
   readonly usageApi: UsageApi
-  readonly exports: Exports
+  readonly reading: UsageReading
   /** Ends what runs, in the order in which it depends on each other. */
   close(): Promise<void>
 }
@@ -106,15 +106,23 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     ...(isSecured ? { role: SYSTEM_ROLE } : {}),
   })
   closers.push(() => connections.close())
+  const reading = openUsageReading({
+    connectionString,
+    context: { ...grants, db },
+    onRevoked: (listener) => revocations.onRevoked(listener),
+    onError: (error) => log.warn({ err: error }, 'changes of usage cannot be told or read; live streams wait'),
+  })
+  closers.push(() => reading.stop())
   const metering = createMetering({
     ...grants,
     connections,
     onFault: (error) => log.error({ err: error }, 'a usage request failed'),
-    onAnswers: (outcomes) => countAnswers(metrics, outcomes),
+    onAnswers: (outcomes) => {
+      countAnswers(metrics, outcomes)
+      reading.tellDecided(outcomes)
+    },
   })
   closers.push(() => metering.stop())
-  const exports = createExports(db)
-  closers.push(() => exports.stop())
   const usage: UsageContext = { ...grants, metering, db }
   const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics })
   if (billing.gateway !== null && options.stripe?.pushAtStart === true) {
@@ -163,7 +171,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     notifications,
     metering,
     usageApi: createUsageApi(usage),
-    exports,
+    reading,
     organizations,
     authenticate: (request) => asSystem(() => identity.authenticate(request)),
     identity: identity.context,

@@ -59,6 +59,8 @@ export type Tollgate = {
   readonly api: { readonly usage: UsageApi }
   /** Migrates the database, stores the catalog, opens connections, starts background work; resolves when ready. */
   start(): Promise<void>
+  /** Ends the streams that never end by themselves; called before the listener in front of it is stopped, which waits for them. */
+  endStreams(this: void): void
   /** Finishes what was accepted and ends everything. The listener in front of it is stopped first. */
   stop(): Promise<void>
 }
@@ -99,6 +101,9 @@ export function createTollgate(options: TollgateOptions): Tollgate {
         app: assemble(options, parts),
         hotPath: createHotPath({ usage, authenticate, log, onAnswered: parts.onAnswered }),
       }
+    },
+    endStreams() {
+      running?.services.reading.streams.end()
     },
     async stop() {
       stopping = true
@@ -149,7 +154,13 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerNotificationRoutes(app, services.notifications.preferences),
       (app) => registerWebhookEndpointRoutes(app, services.notifications.webhooks),
       (app) => registerUsageRoutes(app, services.usage),
-      (app) => registerUsageReadingRoutes(app, { ...services.usage, db: services.db, exports: services.exports }),
+      (app) =>
+        registerUsageReadingRoutes(app, {
+          ...services.usage,
+          ...services.reading,
+          db: services.db,
+          authenticate: services.authenticate,
+        }),
       (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
       (app) => registerPricingRoutes(app, { billing: services.billing, usage: services.usage }),
       (app) =>

@@ -36,6 +36,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
       preHandler: tollgate.preHandler,
     })
     const stop = async (): Promise<void> => {
+      tollgate.endStreams()
       await server.stop()
       await tollgate.stop()
     }

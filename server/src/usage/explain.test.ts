@@ -5,8 +5,7 @@ import { testRoutes } from '../../test/routes.ts'
 import { registerGrantRoutes } from '../grants/routes.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import { registerUsageRoutes } from '../metering/routes.ts'
-import { createExports } from './exports.ts'
-import { registerUsageReadingRoutes } from './routes.ts'
+import { registerExplainRoutes } from './explain-routes.ts'
 
 const fixture = testMetering({
   meters: { tokens: {}, calls: { aggregation: 'count', filter: { status: ['ok'] } }, seats: { aggregation: 'latest' } },
@@ -28,10 +27,10 @@ const fixture = testMetering({
 })
 const call = testRoutes((app) => {
   const { db } = fixture.database
-  const context = { ...fixture.context(), db, metering: fixture.metering(), exports: createExports(db) }
+  const context = { ...fixture.context(), db, metering: fixture.metering() }
   registerUsageRoutes(app, context)
   registerGrantRoutes(app, context)
-  registerUsageReadingRoutes(app, context)
+  registerExplainRoutes(app, context)
 })
 
 const START = new Date('2026-03-10T12:00:00Z')

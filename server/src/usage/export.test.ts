@@ -8,7 +8,7 @@ import { createApp } from '../http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { createExports, type Exports } from './exports.ts'
-import { registerUsageReadingRoutes } from './routes.ts'
+import { registerExportRoutes } from './export-routes.ts'
 
 const fixture = testMetering({
   meters: { tokens: { groupBy: ['model'] }, calls: { aggregation: 'count' } },
@@ -31,7 +31,7 @@ beforeAll(async () => {
       organizationId: (request.headers.get('x-api-key') ?? '') as OrganizationId,
       scopes: ['read'],
     }),
-    register: [(routes) => registerUsageReadingRoutes(routes, { ...fixture.context(), db, exports })],
+    register: [(routes) => registerExportRoutes(routes, { ...fixture.context(), db, exports })],
   })
   server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
   await once(server, 'listening')

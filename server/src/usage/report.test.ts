@@ -4,8 +4,7 @@ import { testMetering, type TestMetering } from '../../test/metering.ts'
 import { testRoutes } from '../../test/routes.ts'
 import { MICRO } from '../lib/quantity.ts'
 import type { RecordRequest, UsageProperties, UsageRequest } from '../metering/usage.ts'
-import { createExports } from './exports.ts'
-import { registerUsageReadingRoutes } from './routes.ts'
+import { registerReportRoutes } from './report-routes.ts'
 
 const fixture: TestMetering = testMetering({
   meters: { tokens: { groupBy: ['model', 'endpoint'] }, calls: { aggregation: 'count' }, seats: { aggregation: 'max' } },
@@ -18,7 +17,7 @@ const fixture: TestMetering = testMetering({
 })
 const call = testRoutes((app) => {
   const { db } = fixture.database
-  registerUsageReadingRoutes(app, { ...fixture.context(), db, exports: createExports(db) })
+  registerReportRoutes(app, { ...fixture.context(), db })
 })
 
 type Row = {

@@ -41,9 +41,9 @@ const MOST = 1_000
 const MOST_OF_ONE = 50
 const LOOK_EVERY_MS = 500
 // Also what keeps proxies from closing a silent connection, and how soon a balance that time alone changed is seen.
-const REFRESH_EVERY_MS = 15_000
+const REFRESH_EVERY_MS = 5_000
 // A reader that takes nothing for this many refreshes has left.
-const STALLED_REFRESHES = 4
+const STALLED_REFRESHES = 12
 const BUFFER_BYTES = 64 * 1024
 const RECONNECT_MS = 2_000
 
@@ -198,18 +198,18 @@ function deliver(stream: Stream, state: LiveState): void {
 
 /** Sends what the reader does not have yet, if it has room for it. */
 function send(stream: Stream): void {
-  const { latest, sent } = stream
+  const { latest, sent, sentName } = stream
   if (latest === null || latest === sent || !hasRoom(stream)) return
   const name = nameOfState(latest)
-  if (name !== stream.sentName) {
-    const whole = sent === null || lostBetween(sent, latest)
-    write(
-      stream,
-      eventText({ event: whole ? 'snapshot' : 'change', id: name, data: whole ? latest : changesBetween(sent, latest) }),
-    )
-  }
+  // Before it is written: a waiting reader asks for more from within the writing.
   stream.sent = latest
   stream.sentName = name
+  if (name === sentName) return
+  const whole = sent === null || lostBetween(sent, latest)
+  write(
+    stream,
+    eventText({ event: whole ? 'snapshot' : 'change', id: name, data: whole ? latest : changesBetween(sent, latest) }),
+  )
 }
 
 function eventText({ event, id, data }: { event: string; id: string; data: LiveState }): string {
