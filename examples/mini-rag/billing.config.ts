@@ -1,0 +1,22 @@
+import { defineBilling } from '@tollgate/server/catalog'
+
+// MR names the gates, not the amounts: these are this example's own. Who neither tries nor pays may ask, and ingests nothing (MR-13).
+export default defineBilling({
+  currency: 'usd',
+  meters: {
+    question: { name: 'Questions', unit: 'question' },
+    source: { name: 'Ingested sources', unit: 'source' },
+  },
+  plans: {
+    free: {
+      name: 'Free',
+      allowances: { question: { amount: 20, period: 'calendar_month' } },
+    },
+    team: {
+      name: 'Team',
+      prices: { monthly: { amountMinor: 4900, priceVariable: 'STRIPE_PRICE_ID' }, yearly: { amountMinor: 49_000 } },
+      allowances: { question: { amount: 2000 }, source: { amount: 200 } },
+    },
+  },
+  defaultPlan: 'free',
+})
