@@ -4,8 +4,8 @@ import { Hono, type Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { SourceIndex } from './sources.ts'
 
-/** What the host needs of Tollgate: its web-standard handler, in this process. */
-type Tollgate = { readonly fetch: (request: Request) => Response | Promise<Response> }
+/** What the host needs of Tollgate: its web-standard handler, in this process; the connection says whom the request is from. */
+type Tollgate = { readonly fetch: (request: Request, connection?: unknown) => Response | Promise<Response> }
 
 type Env = { Variables: { workspaceId: string; user?: string } }
 
@@ -80,7 +80,7 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
     ingest(context, [{ name: await readText(context, 'name'), text: await readText(context, 'text') }]),
   )
 
-  app.all('*', (context) => tollgate.fetch(context.req.raw))
+  app.all('*', (context) => tollgate.fetch(context.req.raw, context.env))
   return app
 
   /** Documents count together or not at all: what does not fit the quota is refused before anything is kept. */

@@ -26,15 +26,27 @@ export async function describeRefusal(
   answer: UsageAnswer,
   statuses?: Readonly<Record<string, RefusalStatus>>,
 ): Promise<QuotaRefusal> {
-  const { quota_exceeded: _exceeded, status: _status, in_trial: _trial, trial_end_date: _end, ...usage } = await client.usage()
+  const usage = answer.balance === null ? null : await readUsage(client, answer.balance.balance)
   const message =
-    answer.code === 'quota_exceeded'
-      ? `Monthly quota exceeded. Used ${usage.credits_used}/${usage.monthly_limit} credits.`
+    answer.code === 'quota_exceeded' && usage !== null
+      ? `Monthly quota exceeded. Used ${usage.credits_used}/${usage.monthly_limit} ${answer.balance?.balance.replaceAll('_', ' ')}.`
       : (answer.reason ?? 'This call is not permitted.')
   return {
     status: statusOfRefusal(answer.code, statuses),
     body: { error: answer.code, message, usage, upgrade_url: UPGRADE_URL },
   }
+}
+
+/** The fields of EM-4: those of EM-8 that say how much, of the balance that refused. */
+async function readUsage(client: UsageClient, balance: string) {
+  const {
+    quota_exceeded: _exceeded,
+    status: _status,
+    in_trial: _trial,
+    trial_end_date: _end,
+    ...usage
+  } = await client.usage(balance)
+  return usage
 }
 
 /**

@@ -108,7 +108,8 @@ export type UsageClient = {
   /** Gives back what was held. */
   release(reservationId: string, input?: { readonly organizationId?: string }): Promise<void>
   balances(): Promise<readonly BalanceAnswer[]>
-  usage(): Promise<UsageSummary>
+  /** Where the period stands; default the plan's first credit pool. */
+  usage(balance?: string): Promise<UsageSummary>
   /** Asks whether trial or subscription permit an activity; a refusal is an answer, and is logged by the server. */
   gate(input?: GateInput): Promise<GateAnswer>
 }
@@ -141,7 +142,7 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
       const answer = await transport.get<{ balances: BalanceAnswer[] }>('/api/v1/balances')
       return answer.balances
     },
-    usage: () => transport.get('/api/v1/usage'),
+    usage: (balance) => transport.get(`/api/v1/usage${balance === undefined ? '' : `?balance=${encodeURIComponent(balance)}`}`),
     gate: (input = {}) =>
       transport.post('/api/v1/billing/gate', {
         activity: input.activity,
