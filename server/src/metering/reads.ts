@@ -66,15 +66,17 @@ export type OrganizationReading = {
 }
 
 /**
- * The balances that an organization has: those that its plan names, and those of which it holds another grant.
+ * The balances that an organization has: those that its plan names, and those of which it holds another grant. `also` names more,
+ * of which it may have nothing.
  * @throws DomainError `not_found`
  */
 export async function readBalances(
   client: Queryable,
   context: GrantsContext,
   organizationId: string,
+  also: readonly string[] = [],
 ): Promise<OrganizationReading> {
-  const reading = (await readBalancesOf(client, context, [organizationId])).get(organizationId)
+  const reading = (await readBalancesOf(client, context, [organizationId], also)).get(organizationId)
   if (reading) return reading
   throw new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
 }
@@ -84,15 +86,17 @@ export async function readBalancesOf(
   client: Queryable,
   context: GrantsContext,
   organizationIds: readonly string[],
+  also: readonly string[] = [],
 ): Promise<ReadonlyMap<string, OrganizationReading>> {
-  const { accounts, states } = await readStates(client, context, organizationIds, balanceKeysOf)
-  return new Map([...states].map(([id, state]) => [id, readingOf(accounts.get(id)!, state)]))
+  const keysOf: typeof balanceKeysOf = (...reading) => [...balanceKeysOf(...reading), ...also]
+  const { accounts, states } = await readStates(client, context, organizationIds, keysOf)
+  return new Map([...states].map(([id, state]) => [id, readingOf(accounts.get(id)!, state, keysOf)]))
 }
 
-function readingOf(account: AccountRow, state: OrganizationState): OrganizationReading {
+function readingOf(account: AccountRow, state: OrganizationState, keysOf: typeof balanceKeysOf): OrganizationReading {
   const { organizationId } = state
   const ledger = new OrganizationLedger(state)
-  const balances = [...new Set(balanceKeysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
+  const balances = [...new Set(keysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
     const book = ledger.currentBook(key)
     const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
     return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit, lines: book.lines }

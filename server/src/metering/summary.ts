@@ -29,7 +29,9 @@ export async function readSummary(
   context: GrantsContext,
   { organizationId, balanceKey }: { organizationId: string; balanceKey: string | undefined },
 ): Promise<{ readonly summary: UsageSummary; readonly balance: BalanceReading }> {
-  const reading = await readBalances(db, context, organizationId)
+  // One that the plan does not include, but the catalog knows, is nothing of nothing.
+  const known = balanceKey !== undefined && context.catalogs.current.catalog.balances.has(balanceKey)
+  const reading = await readBalances(db, context, organizationId, known ? [balanceKey] : [])
   const balance = chooseBalance(reading, balanceKey)
   return { summary: summaryOf(reading, balance), balance }
 }
