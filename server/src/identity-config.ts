@@ -45,7 +45,7 @@ export const identityVariables = {
   MICROSOFT_CLIENT_SECRET: text.meta({ description: 'Its secret.' }),
   OIDC_DISCOVERY_URL: url.meta({
     description:
-      'Sign-in at an OpenID Connect provider: its /.well-known/openid-configuration. The callback is /api/v1/auth/oauth2/callback/oidc.',
+      'Sign-in at an OpenID Connect provider: its /.well-known/openid-configuration. The callback is /api/v1/auth/callback/oidc. Read at the start.',
   }),
   OIDC_CLIENT_ID: text.meta({ description: 'The client at that provider.' }),
   OIDC_CLIENT_SECRET: text.meta({ description: 'Its secret.' }),

@@ -41,13 +41,16 @@ export type TestIdentity = {
 export const PASSWORD = 'correct horse battery staple'
 
 /** The whole server in this process, for the calling test file. Call it once at the top. */
-export function testIdentity(options: Partial<TollgateOptions> = {}): TestIdentity {
+export function testIdentity(given: Partial<TollgateOptions> | (() => Partial<TollgateOptions>) = {}): TestIdentity {
   const database = testDatabase()
   const logged: string[] = []
   let tollgate: Tollgate | null = null
   let addresses = 0
+  let options: Partial<TollgateOptions> = {}
 
   beforeAll(async () => {
+    // A function where it needs what other hooks have started.
+    options = typeof given === 'function' ? given() : given
     tollgate = createTollgate({
       databaseUrl: database.url,
       catalog,

@@ -151,6 +151,7 @@ function oidcOf({ providers }: BetterAuthParts) {
             discoveryUrl: provider.discoveryUrl,
             ...provider.credentials,
             pkce: true,
+            requireIdTokenVerification: true,
             scopes: ['openid', 'profile', 'email'],
           },
         ]
