@@ -18,6 +18,7 @@ import { registerOpenApiRoute } from './http/openapi.ts'
 import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
 import type { PreHandler } from './http/serve.ts'
+import { createPathGroups, type RouteGroup } from './http/served-paths.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
 import { registerMailRoutes } from './mail/routes.ts'
@@ -29,6 +30,7 @@ import { registerPricingRoutes } from './pricing/routes.ts'
 import type { TollgateOptions } from './options.ts'
 import { AUTH_PATH } from './identity/better-auth.ts'
 import { registerIdentityRoutes } from './identity/routes.ts'
+import { registerUserRoutes } from './identity/users-routes.ts'
 import { registerCustomerTokenRoutes } from './organizations/customer-token-routes.ts'
 import { registerMemberRoutes } from './organizations/member-routes.ts'
 import { registerOrganizationRoutes } from './organizations/routes.ts'
@@ -39,6 +41,7 @@ import { registerNotificationRoutes } from './notifications/routes.ts'
 import { openServices, type Services } from './services.ts'
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
+export { mountAuth, mountBilling, type Host } from './mount.ts'
 export type { TollgateOptions } from './options.ts'
 
 export const VERSION = '0.1.0'
@@ -55,6 +58,8 @@ export type Tollgate = {
    * every other request. Leaving it out changes nothing but the speed.
    */
   preHandler(this: void, request: IncomingMessage, response: ServerResponse): boolean
+  /** Whether an address (absolute, or from the first slash on) is served here, and in which group; null before `start`. */
+  groupOf(this: void, url: string): RouteGroup | null
   /** The verbs of metering without HTTP. */
   readonly api: { readonly usage: UsageApi }
   /** Migrates the database, stores the catalog, opens connections, starts background work; resolves when ready. */
@@ -65,7 +70,12 @@ export type Tollgate = {
   stop(): Promise<void>
 }
 
-type Running = { readonly services: Services; readonly app: App; readonly hotPath: PreHandler }
+type Running = {
+  readonly services: Services
+  readonly app: App
+  readonly hotPath: PreHandler
+  readonly groupOf: Tollgate['groupOf']
+}
 
 /**
  * Puts a server together. Nothing happens before `start`.
@@ -83,6 +93,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     async fetch(request, connection) {
       return running === null ? refuse(stopping) : running.app.fetch(request, connection)
     },
+    groupOf: (url) => running?.groupOf(url) ?? null,
     preHandler: (request, response) => running?.hotPath(request, response) ?? false,
     get api() {
       if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
@@ -96,9 +107,11 @@ export function createTollgate(options: TollgateOptions): Tollgate {
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }
       const { authenticate, usage } = services
+      const app = assemble(options, parts)
       running = {
         services,
-        app: assemble(options, parts),
+        app,
+        groupOf: createPathGroups(app.routes.flatMap(({ path }) => (path.includes('*') ? [] : [path]))),
         hotPath: createHotPath({ usage, authenticate, log, onAnswered: parts.onAnswered }),
       }
     },
@@ -143,6 +156,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerWorkspaceRoutes(app, services.organizations),
       (app) => registerCustomerTokenRoutes(app, services.organizations),
       (app) => registerIdentityRoutes(app, services.identity),
+      (app) => registerUserRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, services),
       (app) => registerMailRoutes(app, services.billing),
       (app) =>

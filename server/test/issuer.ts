@@ -2,7 +2,7 @@ import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWTPayload } from 'jose'
 import { once } from 'node:events'
-import type { AddressInfo, Server } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll } from 'vitest'
 
 export const CLIENT = { clientId: 'tollgate', clientSecret: 'the secret of the client' }
@@ -19,9 +19,9 @@ export type Issuer = {
 /** An OpenID Connect provider on loopback, whose keys also sign a host application's tokens. Call it once at the top. */
 export function testIssuer(): Issuer {
   const codes = new Map<string, JWTPayload>()
-  let keys: { privateKey: CryptoKey; publicKey: CryptoKey }
-  let stranger: { privateKey: CryptoKey }
-  let server: Server
+  let keys: Awaited<ReturnType<typeof generateKeyPair>>
+  let stranger: Awaited<ReturnType<typeof generateKeyPair>>
+  let server: ReturnType<typeof serve>
   let url = ''
 
   const sign: Issuer['sign'] = (payload, { key = keys.privateKey, algorithm = 'ES256' } = {}) =>
@@ -45,8 +45,9 @@ export function testIssuer(): Issuer {
   )
   app.post('/token', async (c) => {
     const body = await c.req.parseBody()
-    const claims = codes.get(String(body['code']))
-    codes.delete(String(body['code']))
+    const code = typeof body['code'] === 'string' ? body['code'] : ''
+    const claims = codes.get(code)
+    codes.delete(code)
     if (claims === undefined) return c.json({ error: 'invalid_grant' }, 400)
     const now = Math.floor(performance.timeOrigin / 1_000 + performance.now() / 1_000)
     const idToken = await sign({ ...claims, iss: url, aud: CLIENT.clientId, iat: now, exp: now + 300 })
@@ -56,7 +57,7 @@ export function testIssuer(): Issuer {
   beforeAll(async () => {
     keys = await generateKeyPair('ES256', { extractable: true })
     stranger = await generateKeyPair('ES256')
-    server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }) as Server
+    server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 })
     await once(server, 'listening')
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   })

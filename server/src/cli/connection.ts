@@ -36,7 +36,7 @@ export type Connection = {
   readonly url: string
   /** The Stripe sandbox of the development server here; null where there is none, or another server was named. */
   readonly sandboxUrl: string | null
-  call<Answer>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<Answer>
+  call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer>
 }
 
 /**

@@ -6,6 +6,7 @@ import { addOperations } from './operations.ts'
 import { addProject, LIVE } from './project.ts'
 import type { Pulled } from './pull.ts'
 import { printAnswer, type Output } from './print.ts'
+import { addUsers } from './users.ts'
 
 /** What starts and prepares servers; given by `main.ts`, so that a command over HTTP loads none of it. */
 export type Launchers = {
@@ -82,6 +83,7 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
   addKeys(program, { remote, server, answer })
   addEvents(program, { remote, server, answer })
   addMails(program, { remote, server, answer })
+  addUsers(program, { remote, server, answer })
   return program
 }
 

@@ -170,6 +170,31 @@ describe('an address', () => {
   })
 })
 
+describe('an operator', () => {
+  it('makes another user one, until it is taken back; both are audited', async () => {
+    const { browser, userId } = await identity.signUp('deputy@example.com')
+    const path = `/api/v1/users/${userId}`
+    expect((await browser.call('PATCH', path, { operator: true })).status).toBe(403)
+    expect((await browser.call('GET', '/api/v1/users')).status).toBe(403)
+    const found = await identity.as(OPERATOR_KEY, 'GET', '/api/v1/users?email=Deputy@example.com')
+    expect(found.body).toMatchObject({ users: [{ id: userId, operator: false }], has_more: false })
+    expect((await identity.as(OPERATOR_KEY, 'PATCH', path, { operator: true })).body).toMatchObject({ operator: true })
+    expect((await browser.call('GET', '/api/v1/users?limit=1')).body).toMatchObject({ has_more: true })
+    const inTheirName = await browser.call('GET', '/api/v1/usage', undefined, { 'x-organization-id': 'nobody-knows' })
+    expect(inTheirName.status).toBe(404)
+    expect((await browser.call('PATCH', path, { operator: false })).body).toMatchObject({ operator: false })
+    expect((await browser.call('GET', '/api/v1/users')).status).toBe(403)
+    const log = await identity.as(OPERATOR_KEY, 'GET', '/api/v1/audit-log?limit=200')
+    expect(log.body['entries']).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ action: 'operator.unmade', actor: `operator:${userId}`, target: userId }),
+        expect.objectContaining({ action: 'operator.made', actor: 'operator:bootstrap', target: userId }),
+      ]),
+    )
+    expect((await identity.as(OPERATOR_KEY, 'PATCH', '/api/v1/users/unknown', { operator: true })).status).toBe(404)
+  })
+})
+
 it('API keys know who they are, and cannot act as a person', async () => {
   expect((await identity.as(OPERATOR_KEY, 'GET', '/api/v1/auth/me')).body).toMatchObject({ kind: 'operator', user: null })
   expect((await identity.as(OPERATOR_KEY, 'POST', '/api/v1/auth/two-factor', { password: 'x' })).status).toBe(403)
