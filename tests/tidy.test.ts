@@ -52,6 +52,7 @@ const DOMAINS = [
   'grants',
   'metering',
   'usage',
+  'sinks',
   'stripe',
   'pricing',
   'standing',

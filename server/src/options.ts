@@ -4,6 +4,7 @@ import type { CatalogDefinition } from './catalog/schema.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './lib/clock.ts'
 import { identityOfConfig, type IdentityOptions } from './identity-config.ts'
+import type { SinkOptions } from './sinks/start.ts'
 import { createSmtpMailer, type Mailer } from './mail/mailer.ts'
 
 /** What `createTollgate` needs. Only the database and the catalog have no default. */
@@ -30,6 +31,8 @@ export type TollgateOptions = {
   readonly policy?: PolicyOptions
   /** Whom it lets in beside the holders of API keys. */
   readonly identity?: IdentityOptions
+  /** Where use is forwarded to (OC-9); default nowhere. */
+  readonly sinks?: SinkOptions
   /** What sends mails; without it they are kept, to be read by operators. */
   readonly mailer?: Mailer | null
   /** Default: JSON lines on standard output. */
@@ -79,7 +82,7 @@ export function optionsOfConfig(
   config: Config,
 ): Pick<
   TollgateOptions,
-  'reporting' | 'publicUrl' | 'secret' | 'rowSecurity' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity'
+  'reporting' | 'publicUrl' | 'secret' | 'rowSecurity' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity' | 'sinks'
 > {
   return {
     publicUrl: publicUrlOf(config),
@@ -98,7 +101,17 @@ export function optionsOfConfig(
     },
     variables: config.variables,
     mailer: mailerOfConfig(config),
+    sinks: sinksOfConfig(config),
     identity: identityOfConfig(config),
+  }
+}
+
+function sinksOfConfig(config: Config): SinkOptions {
+  const { LAGO_API_URL: lago, LAGO_API_KEY: apiKey, TOLLGATE_SINK_URL: url, TOLLGATE_SINK_FILE: path } = config
+  return {
+    ...(lago === undefined || apiKey === undefined ? {} : { lago: { url: lago, apiKey } }),
+    ...(url === undefined ? {} : { http: { url, key: config.TOLLGATE_SINK_KEY ?? null } }),
+    ...(path === undefined ? {} : { file: { path } }),
   }
 }
 

@@ -34,6 +34,7 @@ import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { planMigrationJobs } from './plan-migrations/jobs.ts'
 import { pushCatalog } from './stripe/push.ts'
+import { createSinks, startSinks } from './sinks/start.ts'
 import { startTestClock } from './stripe/test-clock.ts'
 import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 import { runAutoTopUps } from './top-ups/auto.ts'
@@ -150,6 +151,8 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
   closers.push(() => scheduler.stop())
+  const sinks = startSinks({ db, clock, log }, createSinks(options.sinks ?? {}))
+  closers.push(() => sinks.stop())
   const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })
   closers.push(() => notifications.stop())
   const organizations = createOrganizationsContext(options, { billing, keySecret, observing: observingOf(options, grants) })

@@ -1,0 +1,99 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { formatQuantity, type Quantity } from '../lib/quantity.ts'
+import type { ForwardedUse, Rejection } from './sink.ts'
+
+/** The event up to which everything was delivered. */
+export type Place = { readonly recordedAt: Instant; readonly eventId: string }
+
+export type SinkCursor = Place & { readonly failures: number; readonly nextAttemptAt: Instant }
+
+/** Before every event of a time. */
+export const NO_EVENT = '00000000-0000-0000-0000-000000000000'
+
+/** The cursor of a sink; one that is new begins now: what was used before it was switched on is not forwarded. */
+export async function openCursor(db: Queryable, sink: string, now: Instant): Promise<SinkCursor> {
+  await db.query(
+    `insert into sink_cursors (sink, recorded_at, event_id, next_attempt_at, updated_at) values ($1, $2, $3, $2, $2)
+     on conflict (sink) do nothing`,
+    [sink, now, NO_EVENT],
+  )
+  const { rows } = await db.query<SinkCursor>(
+    `select recorded_at as "recordedAt", event_id as "eventId", failures, next_attempt_at as "nextAttemptAt"
+     from sink_cursors where sink = $1`,
+    [sink],
+  )
+  return rows[0]!
+}
+
+/**
+ * Until when all events are committed: a margin behind now, and behind the oldest transaction that still runs, which may write
+ * events that were recorded when it began.
+ */
+export async function readHorizon(db: Queryable, now: Instant, marginMs: number): Promise<Instant> {
+  const { rows } = await db.query<{ oldest: Instant | null }>(
+    `select min(xact_start) as oldest from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+  )
+  const oldest = rows[0]!.oldest ?? now
+  return new Date(Math.min(now.getTime(), oldest.getTime()) - marginMs)
+}
+
+/** What was counted after a place and before a time, in the order of recording. Refusals and holds count nothing. */
+export async function listUseAfter(
+  db: Queryable,
+  query: { readonly after: Place; readonly until: Instant; readonly limit: number },
+): Promise<readonly ForwardedUse[]> {
+  const { rows } = await db.query<Omit<ForwardedUse, 'quantity'> & { quantity: Quantity }>(
+    `select id, organization_id as "organizationId", meter, counted as quantity, occurred_at as "occurredAt",
+       recorded_at as "recordedAt", properties
+     from usage_events
+     where recorded_at >= $1 and recorded_at < $3 and (recorded_at, id) > ($1, $2) and counted <> 0 and refusal is null
+     order by recorded_at, id limit $4`,
+    [query.after.recordedAt, query.after.eventId, query.until, query.limit],
+  )
+  return rows.map(({ quantity, ...row }) => ({ ...row, quantity: formatQuantity(quantity) }))
+}
+
+/** Moves the cursor over what was delivered, with what was put aside. */
+export async function advanceCursor(
+  db: Queryable,
+  sink: string,
+  moved: { readonly to: Place; readonly delivered: number; readonly now: Instant },
+): Promise<void> {
+  await db.query(
+    `update sink_cursors set (recorded_at, event_id, delivered, failures, last_error, next_attempt_at, updated_at) =
+       ($2, $3, delivered + $4, 0, null, $5, $5) where sink = $1`,
+    [sink, moved.to.recordedAt, moved.to.eventId, moved.delivered, moved.now],
+  )
+}
+
+export async function recordRejections(
+  db: Queryable,
+  sink: string,
+  rejected: readonly (Rejection & { readonly organizationId: string })[],
+  now: Instant,
+): Promise<void> {
+  await db.query(
+    `insert into sink_rejections (organization_id, sink, event_id, reason, rejected_at)
+     select organization_id, $1, event_id, reason, $2
+     from unnest($3::text[], $4::uuid[], $5::text[]) as r (organization_id, event_id, reason) on conflict do nothing`,
+    [
+      sink,
+      now,
+      rejected.map(({ organizationId }) => organizationId),
+      rejected.map(({ id }) => id),
+      rejected.map(({ reason }) => reason),
+    ],
+  )
+}
+
+export async function noteFailure(
+  db: Queryable,
+  sink: string,
+  failure: { readonly error: string; readonly nextAttemptAt: Instant; readonly now: Instant },
+): Promise<void> {
+  await db.query(
+    `update sink_cursors set (failures, last_error, next_attempt_at, updated_at) = (failures + 1, $2, $3, $4) where sink = $1`,
+    [sink, failure.error, failure.nextAttemptAt, failure.now],
+  )
+}
