@@ -25,3 +25,12 @@ it('has the two alerts that EM-13 asks for, at its threshold and its duration', 
   expect(payments).toContain('for: 10m')
   expect(rules).toMatch(/alert: TollgateFreeTierHitsQuota[\s\S]*quota_exceeded_total\{tier="free"\}/)
 })
+
+it('alerts when nobody is being told, on metrics that the server has', async () => {
+  const notifications = readFileSync(new URL('../ops/prometheus/notifications.rules.yml', import.meta.url), 'utf8')
+  const { registry } = createMetrics({ processMetrics: false })
+  const known = (await registry.getMetricsAsJSON()).map((metric) => metric.name)
+  const named = [...notifications.matchAll(/\b([a-z]+_[a-z_]+)(?=\{)/g)].map(([, name]) => name!)
+  expect(new Set(named)).toEqual(new Set(['notifications_overdue', 'webhook_deliveries_total', 'mails_total']))
+  expect(named.filter((name) => !known.includes(name))).toEqual([])
+})

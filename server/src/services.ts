@@ -21,6 +21,7 @@ import type { Outcome } from './metering/decision.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
 import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
+import { notificationJobs } from './notifications/jobs.ts'
 import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import { startNotifications, type Notifications } from './notifications/service.ts'
 import type { TollgateOptions } from './options.ts'
@@ -147,6 +148,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
       ...planMigrationJobs(billing),
       ...analyticsJobs({ db, clock }),
       ...pricingJobs(billing),
+      ...notificationJobs({ db, clock }),
     ],
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })

@@ -103,6 +103,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
       const metrics: Metrics = createMetrics({
         processMetrics: options.processMetrics ?? true,
         countSubscriptions: () => asSystem(() => countSubscriptionsByPlan(services.db)),
+        countOverdue: () => asSystem(() => services.notifications.countOverdue()),
       })
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }

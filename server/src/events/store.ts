@@ -72,3 +72,12 @@ export async function findEvent(db: Queryable, id: string): Promise<EventRow | n
   const { rows } = await db.query<EventRow>(`select ${EVENT_COLUMNS} from events where id = $1`, [id])
   return rows[0] ?? null
 }
+
+/** Forgets events that were handed out before `before`. Answers how many, at most `limit`. */
+export async function deleteOldEvents(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    'delete from events where ctid = any(array(select ctid from events where handed_out_at < $1 limit $2))',
+    [before, limit],
+  )
+  return rowCount ?? 0
+}

@@ -20,12 +20,16 @@ export type Metrics = {
   readonly webhookEndpointsDisabled: Counter
   /** `mails_total{outcome}`: attempts to send, by what came of them. */
   readonly mails: Counter<'outcome'>
+  /** `notifications_overdue{queue}`: what waits though its time had come five minutes ago; read when asked for. */
+  readonly notificationsOverdue: Gauge<'queue'>
   readonly requestSeconds: Histogram<'method' | 'route' | 'status'>
 }
 
 export type MetricsOptions = {
   /** Reads the number of standing subscriptions by plan, each time metrics are asked for. */
   readonly countSubscriptions?: () => Promise<ReadonlyMap<string, number>>
+  /** Reads how much of what should have been told waits, by queue, each time metrics are asked for. */
+  readonly countOverdue?: () => Promise<ReadonlyMap<string, number>>
   /** Whether memory, event loop and garbage collection are measured too; once in a process. */
   readonly processMetrics: boolean
 }
@@ -33,7 +37,7 @@ export type MetricsOptions = {
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const { countSubscriptions } = options
+  const { countSubscriptions, countOverdue } = options
   if (options.processMetrics) collectDefaultMetrics({ register: registry })
   return {
     registry,
@@ -83,6 +87,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
       help: 'Attempts to send a mail, by outcome: sent, retried, failed.',
       labelNames: ['outcome'],
       registers,
+    }),
+    notificationsOverdue: new Gauge({
+      name: 'notifications_overdue',
+      help: 'Events not handed out, and webhooks and mails that should have gone out five minutes ago.',
+      labelNames: ['queue'],
+      registers,
+      async collect() {
+        if (!countOverdue) return
+        for (const [queue, count] of await countOverdue()) this.set({ queue }, count)
+      },
     }),
     requestSeconds: new Histogram({
       name: 'http_request_duration_seconds',

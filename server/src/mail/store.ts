@@ -124,11 +124,11 @@ export async function findMail(db: Queryable, id: string): Promise<MailRow | nul
   return rows[0] ?? null
 }
 
-/** How many wait, and how many were given up. */
-export async function countMails(db: Queryable): Promise<Readonly<Record<'pending' | 'failed', number>>> {
-  const { rows } = await db.query<{ pending: number; failed: number }>(
-    `select count(*) filter (where state = 'pending')::int as pending, count(*) filter (where state = 'failed')::int as failed
-     from mails where state in ('pending', 'failed')`,
+/** Forgets mails that are older than `before` and do not wait. Answers how many, at most `limit`. */
+export async function deleteOldMails(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from mails where ctid = any(array(select ctid from mails where created_at < $1 and state <> 'pending' limit $2))`,
+    [before, limit],
   )
-  return rows[0]!
+  return rowCount ?? 0
 }

@@ -1,5 +1,6 @@
 import type { Db } from '../db/database.ts'
 import type { Clock } from '../lib/clock.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
 import { startLoop, type Loop } from '../jobs/loop.ts'
 import { sendDueMails, type MailContext } from '../mail/actions.ts'
@@ -11,6 +12,7 @@ import { stopToken, type NotificationsContext } from './actions.ts'
 import { handOutEvents } from './hand-out.ts'
 import type { MailingContext } from './mails.ts'
 import { observeDueAccounts, type ObservingContext } from './observe.ts'
+import { countOverdue, type Queue } from './overdue-store.ts'
 
 export type NotificationOptions = {
   readonly db: Db
@@ -34,11 +36,14 @@ export type NotificationOptions = {
 export type Notifications = {
   readonly webhooks: WebhooksContext
   readonly preferences: NotificationsContext
+  /** What should have been told five minutes ago and was not, by queue. */
+  countOverdue(): Promise<ReadonlyMap<Queue, number>>
   /** Starts nothing more, and waits for what is under way. */
   stop(): Promise<void>
 }
 
 const POLL_MS = 500
+const OVERDUE_MS = 5 * MINUTE_MS
 
 /**
  * Starts the workers: one looks whose time has come, one hands events out, one delivers webhooks, one sends mails. Any number of servers
@@ -73,6 +78,7 @@ export function startNotifications(options: NotificationOptions): Notifications 
   return {
     preferences: { db, seal: stopSeal, billingUrl },
     webhooks: { db, clock, seal, destinations, onDue: () => deliveries.kick() },
+    countOverdue: () => countOverdue(db, new Date(clock.now().getTime() - OVERDUE_MS)),
     async stop() {
       await Promise.all([looks.stop(), events.stop()])
       await Promise.all([deliveries.stop(), mails.stop()])

@@ -23,6 +23,7 @@ const TEMPLATES: { readonly [Type in EventType]?: readonly [kind: NotificationKi
   'subscription.canceled': ['subscription', subscriptionEnded],
   'usage.threshold_reached': ['usage', thresholdReached],
   'usage.balance_low': ['usage', balanceLow],
+  'auto_top_up.stopped': ['payment', autoTopUpStopped],
   'endpoint.disabled': ['webhooks', endpointDisabled],
 }
 
@@ -152,6 +153,19 @@ function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: 
     preview: `${data.remaining} are left.`,
     paragraphs: [`${name} has ${data.remaining} ${data.balance} left.`],
     action: { label: 'See your balance', url: billingUrl },
+  }
+}
+
+function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billingUrl }: MessageContext): Message {
+  return {
+    subject: `Your ${data.balance} are no longer topped up`,
+    preview: 'A payment failed.',
+    paragraphs: [
+      `A payment failed when ${name} was to be topped up. Nothing more is bought by itself.`,
+      'Change the card and switch it on again, or buy by hand.',
+    ],
+    facts: [['Top-up', data.top_up]],
+    action: { label: 'Change the card', url: billingUrl },
   }
 }
 

@@ -233,8 +233,12 @@ export async function findDelivery(
   return { delivery: found.rows[0], attempts: attempts.rows }
 }
 
-/** Forgets what was delivered or given up before a time; attempts go with it. Answers how many. */
-export async function deleteOldDeliveries(db: Queryable, before: Instant): Promise<number> {
-  const { rowCount } = await db.query(`delete from webhook_deliveries where created_at < $1 and state <> 'pending'`, [before])
+/** Forgets what was delivered or given up and is older than `before`; attempts go with it. Answers how many, at most `limit`. */
+export async function deleteOldDeliveries(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from webhook_deliveries where ctid = any(array(
+       select ctid from webhook_deliveries where created_at < $1 and state <> 'pending' limit $2))`,
+    [before, limit],
+  )
   return rowCount ?? 0
 }
