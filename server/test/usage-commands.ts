@@ -2,14 +2,24 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
-import { openedGrant, partsOf, planGrantOf, type Grant, type PlanTerms } from '../src/grants/rules.ts'
+import { spanBefore } from '../src/grants/periods.ts'
+import {
+  billingCycleOf,
+  openedGrant,
+  partsOf,
+  planGrantOf,
+  planGrantOn,
+  type Grant,
+  type PlanGrant,
+  type PlanTerms,
+} from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'
 import type { Quantity } from '../src/lib/quantity.ts'
 import type { Outcome } from '../src/metering/decision.ts'
 import type { UsageAnswer, UsageRequest } from '../src/metering/usage.ts'
 import type { Standing } from '../src/standing/rules.ts'
-import { UsageModel, type ModelAnswer, type ModelPlan } from './usage-model.ts'
+import { UsageModel, type ModelAnswer, type ModelPlan, type ModelSpan, type ModelSpans } from './usage-model.ts'
 
 // A search costs a tenth of a credit: the model counts in tenths, the real thing in millionths.
 const TENTH = 100_000n
@@ -17,9 +27,14 @@ export const definition: CatalogDefinition = {
   meters: { search: {}, other: {} },
   credits: { credits: { costs: { search: '0.1' } } },
   plans: {
-    free: { name: 'Free', allowances: { credits: { amount: 3, period: 'calendar_month' } } },
-    pro: { name: 'Pro', allowances: { credits: { amount: 12 } } },
-    soft: { name: 'Soft', allowances: { credits: { amount: 6, limit: 'soft' } } },
+    free: { name: 'Free', allowances: { credits: { amount: 3, period: 'calendar_month', rollover: { max: 2, periods: 2 } } } },
+    pro: { name: 'Pro', allowances: { credits: { amount: 12, rollover: { max: 8 } } } },
+    soft: {
+      name: 'Soft',
+      allowances: {
+        credits: { amount: 6, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 1 }, spendLimitMinor: 4 },
+      },
+    },
     unlimited: { name: 'Unlimited', allowances: { credits: { amount: 'unlimited' } } },
     none: { name: 'None', allowances: { other: { amount: 1 } } },
   },
@@ -27,9 +42,9 @@ export const definition: CatalogDefinition = {
 }
 export const catalog = normalizeCatalog(definition)
 export const PLANS: readonly ModelPlan[] = [
-  { key: 'free', amount: 30, limit: 'hard', included: true },
-  { key: 'pro', amount: 120, limit: 'hard', included: true },
-  { key: 'soft', amount: 60, limit: 'soft', included: true },
+  { key: 'free', amount: 30, limit: 'hard', included: true, rollover: { max: 20, periods: 2 } },
+  { key: 'pro', amount: 120, limit: 'hard', included: true, rollover: { max: 80, periods: 1 } },
+  { key: 'soft', amount: 60, limit: 'soft', included: true, spendLimit: 4 },
   { key: 'unlimited', amount: null, limit: 'hard', included: true },
   { key: 'none', amount: 0, limit: 'hard', included: false },
 ]
@@ -95,6 +110,7 @@ function shown(answer: UsageAnswer): ModelAnswer {
     overage: tenths(overage),
     reserved: tenths(reserved),
     remaining: remaining === null ? null : tenths(remaining),
+    late: answer.late,
   }
 }
 
@@ -134,34 +150,38 @@ class Use implements Command {
   readonly verb: 'consume' | 'track'
   readonly key: string
   readonly quantity: number
-  constructor(verb: 'consume' | 'track', key: string, quantity: number) {
+  /** How long ago it happened, where the caller says so. */
+  readonly hoursAgo: number | null
+  constructor(verb: 'consume' | 'track', key: string, quantity: number, hoursAgo: number | null = null) {
     this.verb = verb
     this.key = key
     this.quantity = quantity
+    this.hoursAgo = hoursAgo
   }
   check(): boolean {
     return true
   }
   async run(model: UsageModel, real: Real): Promise<void> {
-    const { verb, key, quantity } = this
-    const expected = model.use(verb, `${verb} ${key}`, quantity)
+    const { verb, key, quantity, hoursAgo } = this
+    const at = hoursAgo === null ? null : model.now - hoursAgo * HOUR_MS
+    const expected = model.use(verb, `${verb} ${key}`, quantity, at)
     const request: UsageRequest = {
       verb,
       organizationId: real.facts.organizationId,
       meter: 'search',
       quantity: BigInt(quantity) * 1_000_000n,
       idempotencyKey: `${verb} ${key}`,
-      occurredAt: null,
+      occurredAt: at === null ? null : new Date(at),
       properties: null,
     }
     await compare(model, real, request, expected)
   }
   toString(): string {
-    return `${this.verb}(${this.key}, ${this.quantity})`
+    return `${this.verb}(${this.key}, ${this.quantity}${this.hoursAgo === null ? '' : `, ${this.hoursAgo} hours ago`})`
   }
 }
 
-/** Corrects a use of the present period: where a use of an earlier one counts is told apart by tests of its own. */
+/** Corrects a use of any period. */
 class Correct implements Command {
   readonly pick: number
   readonly change: number
@@ -170,15 +190,12 @@ class Correct implements Command {
     this.change = change
   }
   #key(model: UsageModel): string | undefined {
-    const own = model.planGrant()
-    const present = [...model.uses].filter(([, use]) => use.plan === own)
-    return present[this.pick % Math.max(present.length, 1)]?.[0]
+    return [...model.uses.keys()][this.pick % Math.max(model.uses.size, 1)]
   }
   check(): boolean {
     return true
   }
   async run(model: UsageModel, real: Real): Promise<void> {
-    model.expireHolds()
     const key = this.#key(model)
     if (key === undefined) return
     const expected = model.correct(key, this.change)
@@ -328,6 +345,8 @@ class Give implements Command {
       used: 0,
       overage: 0,
       reserved: 0,
+      heldOverage: 0,
+      moved: 0,
       priority: this.priority,
       startsAt: model.now,
       expiresAt: expiresAt?.getTime() ?? Number.MAX_SAFE_INTEGER,
@@ -348,6 +367,9 @@ export const commands = [
   fc
     .tuple(fc.constantFrom('consume', 'track' as const), fc.nat(1_000_000), quantity)
     .map(([verb, key, amount]) => new Use(verb, `n${key}`, amount)),
+  fc
+    .tuple(fc.nat(1_000_000), quantity, fc.integer({ min: 1, max: 34 * 24 }))
+    .map(([key, amount, hoursAgo]) => new Use('track', `l${key}`, amount, hoursAgo)),
   fc.tuple(fc.nat(20), fc.integer({ min: -30, max: 10 })).map(([pick, change]) => new Correct(pick, change)),
   fc.tuple(name, quantity, fc.integer({ min: 1, max: 40 })).map(([hold, amount, hours]) => new Reserve(hold, amount, hours)),
   fc.tuple(name, fc.boolean(), fc.option(quantity)).map(([hold, settle, amount]) => new Close(hold, settle, amount)),
@@ -376,12 +398,20 @@ export function startOf(organizationId: string, system: System): { model: UsageM
     cycleStart: START - 3 * DAY_MS,
     cycleEnd: START + 27 * DAY_MS,
   }
-  const spanAt = (model: UsageModel) => {
-    const { id, span } = planGrantOf(termsOf(facts), 'credits', new Date(model.now))
-    return { id, start: span.start.getTime(), end: span.end!.getTime() }
+  const shown = ({ id, span }: PlanGrant): ModelSpan => ({ id, start: span.start.getTime(), end: span.end!.getTime() })
+  const planAt = (time: number): PlanGrant => planGrantOf(termsOf(facts), 'credits', new Date(time))
+  const spans: ModelSpans = {
+    at: (time) => shown(planAt(time)),
+    before(span) {
+      const plan = planAt(facts.now)
+      const own = { name: new Date(span.start), start: new Date(span.start), end: new Date(span.end) }
+      const earlier = spanBefore(plan.period, billingCycleOf(termsOf(facts)), own)
+      return earlier && shown(planGrantOn(plan, earlier))
+    },
+    createdAt: START,
   }
   return {
-    model: new UsageModel(START, PLANS[0]!, spanAt),
+    model: new UsageModel(START, PLANS[0]!, spans),
     real: { system, facts, reservationIds: new Map(), corrections: { count: 0 } },
   }
 }

@@ -11,6 +11,9 @@ export type ModelGrant = {
   used: number
   overage: number
   reserved: number
+  heldOverage: number
+  /** What has moved on into the next period. */
+  moved: number
   readonly priority: number
   readonly startsAt: number
   expiresAt: number
@@ -24,6 +27,7 @@ export type ModelAnswer = {
   readonly overage: number
   readonly reserved: number
   readonly remaining: number | null
+  readonly late: boolean
 }
 
 export type ModelPlan = {
@@ -31,17 +35,31 @@ export type ModelPlan = {
   readonly amount: number | null
   readonly limit: 'hard' | 'soft'
   readonly included: boolean
+  readonly rollover?: { readonly max: number; readonly periods: number }
+  /** The most that overage may cost, one a credit. */
+  readonly spendLimit?: number
 }
 export type ModelSpan = { readonly id: string; readonly start: number; readonly end: number }
 
+/** When periods begin and end: the one thing that the model does not know by itself (grants/periods.ts has its own tests). */
+export type ModelSpans = {
+  readonly at: (time: number) => ModelSpan
+  readonly before: (span: ModelSpan) => ModelSpan | null
+  readonly createdAt: number
+}
+
+type Taken = { readonly grant: ModelGrant; amount: number; over: number }
 type Hold = {
-  holds: [ModelGrant, number][]
+  holds: Taken[]
   quantity: number
   expiresAt: number
   state: 'open' | 'closed' | 'released'
   answer?: ModelAnswer
   settled?: number
 }
+type Use = { counted: number; readonly plan: ModelGrant; readonly at: number; readonly taken: Map<ModelGrant, number> }
+/** The grants of one period in the order of drawing; the plan's own carries the overage. */
+type Book = { readonly plan: ModelGrant; readonly grants: readonly ModelGrant[]; readonly late: boolean }
 
 export class UsageModel {
   now: number
@@ -50,40 +68,27 @@ export class UsageModel {
   readonly grants: ModelGrant[] = []
   readonly holds = new Map<number, Hold>()
   readonly answers = new Map<string, { quantity: number; answer: ModelAnswer }>()
-  /** What each recorded use still counts, and what it still takes from each grant, overage included. */
-  readonly uses = new Map<string, { counted: number; plan: ModelGrant; taken: Map<ModelGrant, number> }>()
-  readonly spanAt: (model: UsageModel) => ModelSpan
+  readonly uses = new Map<string, Use>()
+  readonly spans: ModelSpans
+  readonly #terms = new Map<ModelGrant, ModelPlan>()
 
-  constructor(now: number, plan: ModelPlan, spanAt: (model: UsageModel) => ModelSpan) {
+  constructor(now: number, plan: ModelPlan, spans: ModelSpans) {
     this.now = now
     this.plan = plan
-    this.spanAt = spanAt
+    this.spans = spans
   }
 
   /** The plan's allowance of now: opened when it is not there, with the plan's terms when it is. */
   planGrant(): ModelGrant {
-    const { id, start, end } = this.spanAt(this)
-    let grant = this.grants.find((other) => other.id === id)
-    if (!grant) {
-      grant = {
-        id,
-        isPlan: true,
-        amount: 0,
-        used: 0,
-        overage: 0,
-        reserved: 0,
-        priority: 50,
-        startsAt: start,
-        expiresAt: end,
-        createdAt: this.now,
-      }
-      this.grants.push(grant)
-      Object.assign(grant, { amount: this.plan.amount })
-      this.#terms.set(grant, this.plan)
-    }
-    grant.expiresAt = end
+    const span = this.spans.at(this.now)
+    const known = this.grants.find((other) => other.id === span.id)
+    const grant = known ?? this.#open(span)
+    grant.expiresAt = span.end
+    for (const other of this.grants)
+      if (other.isPlan && other !== grant && other.expiresAt > this.now && other.startsAt <= this.now) other.expiresAt = this.now
+    if (!known) this.#moveOn(grant, span)
     const before = this.#terms.get(grant)!
-    const taken = grant.used + grant.reserved
+    const taken = grant.used + grant.reserved + grant.moved
     grant.amount = this.plan.amount === null ? null : Math.max(this.plan.amount, taken)
     if (before !== this.plan && before.limit === 'hard') {
       const absorbed = Math.min(grant.amount === null ? Infinity : grant.amount - taken, grant.overage)
@@ -91,70 +96,157 @@ export class UsageModel {
       grant.overage -= absorbed
     }
     this.#terms.set(grant, this.plan)
-    for (const other of this.grants)
-      if (other.isPlan && other !== grant && other.expiresAt > this.now && other.startsAt <= this.now) other.expiresAt = this.now
     return grant
   }
 
-  readonly #terms = new Map<ModelGrant, ModelPlan>()
+  #open({ id, start, end }: ModelSpan): ModelGrant {
+    const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0 }
+    const grant = {
+      id,
+      isPlan: true,
+      amount: this.plan.amount,
+      ...counters,
+      priority: 50,
+      startsAt: start,
+      expiresAt: end,
+      createdAt: this.now,
+    }
+    this.grants.push(grant)
+    this.#terms.set(grant, this.plan)
+    return grant
+  }
 
-  /** What counts now, in the order of drawing. */
-  active(): ModelGrant[] {
-    const own = this.planGrant()
-    return this.grants
-      .filter((grant) => grant === own || (!grant.isPlan && grant.startsAt <= this.now && this.now < grant.expiresAt))
+  /** What the periods before left over moves on into one that begins. */
+  #moveOn(grant: ModelGrant, span: ModelSpan): void {
+    const { rollover } = this.plan
+    if (!rollover) return
+    const [last] = this.grants
+      .filter((other) => other.isPlan && other !== grant)
+      .toSorted((a, b) => b.expiresAt - a.expiresAt || b.startsAt - a.startsAt)
+    const mayHavePassed = last
+      ? this.#terms.get(last)!.key === this.plan.key
+      : this.plan.key === 'free' && this.standing === 'active'
+    const passed: ModelGrant[] = []
+    let step = mayHavePassed ? this.spans.before(span) : null
+    while (
+      step &&
+      passed.length < rollover.periods &&
+      step.end > (last?.expiresAt ?? this.spans.createdAt) &&
+      !(last && step.start < last.expiresAt)
+    ) {
+      passed.unshift(this.#open(step))
+      step = this.spans.before(step)
+    }
+    const follows =
+      last && last.startsAt < span.start && (last.expiresAt >= (passed[0] ?? grant).startsAt || last.expiresAt >= this.now)
+    for (const from of follows ? [last, ...passed] : passed) {
+      let end = from.expiresAt
+      for (let period = 0; period < rollover.periods; period += 1) end = this.spans.at(end).end
+      const amount = Math.min(free(from), rollover.max)
+      const id = `rollover:${from.id}`
+      if (amount === 0 || end <= this.now || from.amount === null || this.grants.some((other) => other.id === id)) continue
+      from.moved += amount
+      const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0 }
+      this.grants.push({
+        id,
+        isPlan: false,
+        amount,
+        ...counters,
+        priority: 40,
+        startsAt: from.expiresAt,
+        expiresAt: end,
+        createdAt: this.now,
+      })
+    }
+  }
+
+  /** What counts for a plan's allowance at a time; what it left over pays right after it. */
+  #bookOf(plan: ModelGrant, at: number): Book {
+    const left = this.grants.find(({ id }) => id === `rollover:${plan.id}`)
+    const grants = this.grants
+      .filter((grant) => grant === plan || (grant !== left && !grant.isPlan && grant.startsAt <= at && at < grant.expiresAt))
       .sort((a, b) => a.priority - b.priority || a.expiresAt - b.expiresAt || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+    if (left) grants.splice(grants.indexOf(plan) + 1, 0, left)
+    return { plan, grants, late: plan.id !== this.spans.at(this.now).id }
+  }
+
+  book(): Book {
+    return this.#bookOf(this.planGrant(), this.now)
+  }
+
+  #bookAt(at: number): Book {
+    const current = this.book()
+    if (at >= current.plan.startsAt) return current
+    const [plan] = this.grants
+      .filter((grant) => grant.isPlan && grant.startsAt <= at && at < grant.expiresAt)
+      .toSorted((a, b) => b.startsAt - a.startsAt)
+    return plan ? this.#bookOf(plan, at) : current
+  }
+
+  /** What every request does first: holds whose time is over end, and the period of now has begun. */
+  begin(): void {
+    this.expireHolds()
+    this.planGrant()
   }
 
   expireHolds(): void {
     for (const hold of this.holds.values()) {
       if (hold.state !== 'open' || hold.expiresAt > this.now) continue
-      for (const [grant, amount] of hold.holds) grant.reserved -= amount
+      this.#unhold(hold)
       hold.state = 'closed'
     }
   }
 
-  answer(code: string | null): ModelAnswer {
-    const active = this.active()
-    const sum = (pick: (grant: ModelGrant) => number): number => active.reduce((total, grant) => total + pick(grant), 0)
-    const unlimited = active.some((grant) => grant.amount === null)
+  #unhold(hold: Hold): void {
+    for (const { grant, amount, over } of hold.holds) {
+      grant.reserved -= amount
+      grant.heldOverage -= over
+    }
+  }
+
+  answer(code: string | null, book = this.book()): ModelAnswer {
+    // What was just released may have made the amount of a smaller plan smaller.
+    if (!book.late) this.planGrant()
+    const sum = (pick: (grant: ModelGrant) => number): number => book.grants.reduce((total, grant) => total + pick(grant), 0)
+    const unlimited = book.grants.some((grant) => grant.amount === null)
     const [used, overage, reserved] = [sum((grant) => grant.used), sum((grant) => grant.overage), sum((grant) => grant.reserved)]
-    const remaining = unlimited ? null : sum((grant) => grant.amount!) - used - reserved
-    return { allowed: code === null, code, used, overage, reserved, remaining }
+    const remaining = unlimited ? null : sum((grant) => grant.amount! - grant.moved) - used - reserved
+    return { allowed: code === null, code, used, overage, reserved, remaining, late: book.late }
   }
 
   refusal(cost: number): string | null {
     if (this.standing === 'suspended') return 'suspended'
-    const active = this.active()
-    if (!this.plan.included && active.length === 1) return 'not_included'
-    const left = active.reduce((total, grant) => total + free(grant), 0)
-    return cost <= left || this.plan.limit === 'soft' ? null : 'quota_exceeded'
+    const { plan, grants } = this.book()
+    if (!this.plan.included && grants.length === 1) return 'not_included'
+    const left = grants.reduce((total, grant) => total + free(grant), 0)
+    if (cost <= left) return null
+    if (this.plan.limit === 'hard') return 'quota_exceeded'
+    // Tenths of a credit, billed to the nearest whole one.
+    const credits = Math.floor((plan.overage + plan.heldOverage + cost - left + 5) / 10)
+    return credits > (this.plan.spendLimit ?? Infinity) ? 'spend_limit_reached' : null
   }
 
-  take(cost: number, field: 'used' | 'reserved'): [ModelGrant, number][] {
-    const taken: [ModelGrant, number][] = []
+  take(cost: number, field: 'used' | 'reserved', { plan, grants } = this.book()): Taken[] {
+    const taken: Taken[] = []
     let left = cost
-    for (const grant of this.active()) {
+    for (const grant of grants) {
       const amount = Math.min(left, free(grant))
       if (amount <= 0) continue
       grant[field] += amount
       left -= amount
-      taken.push([grant, amount])
+      taken.push({ grant, amount, over: 0 })
     }
-    if (field === 'reserved' || left === 0) return taken
-    const plan = this.planGrant()
-    plan.overage += left
-    const own = taken.find(([grant]) => grant === plan)
-    if (own) own[1] += left
-    else taken.push([plan, left])
-    return taken
+    if (left === 0) return taken
+    plan[field === 'used' ? 'overage' : 'heldOverage'] += left
+    return [...taken, { grant: plan, amount: 0, over: left }]
   }
 
   /** Adds to a recorded use, or takes from it: the last grant first, and from each its overage first. */
   correct(key: string, change: number): ModelAnswer | 'invalid' {
-    this.expireHolds()
+    this.begin()
     const use = this.uses.get(key)!
     if (use.counted + change < 0) return 'invalid'
+    const book = use.plan.id === this.spans.at(this.now).id ? this.book() : this.#bookOf(use.plan, use.at)
     use.counted += change
     let left = -change
     for (const [grant, amount] of [...use.taken].toReversed()) {
@@ -166,25 +258,28 @@ export class UsageModel {
       left -= back
       use.taken.set(grant, amount - back)
     }
-    if (change > 0)
-      for (const [grant, amount] of this.take(change, 'used')) use.taken.set(grant, (use.taken.get(grant) ?? 0) + amount)
-    return this.answer(null)
+    if (change > 0) keepTaken(use.taken, this.take(change, 'used', book))
+    return this.answer(null, book)
   }
 
-  use(verb: 'consume' | 'track', key: string, quantity: number): ModelAnswer | 'conflict' {
-    this.expireHolds()
+  use(verb: 'consume' | 'track', key: string, quantity: number, at: number | null = null): ModelAnswer | 'conflict' {
+    this.begin()
     const first = this.answers.get(key)
     if (first) return first.quantity === quantity ? first.answer : 'conflict'
+    const book = at === null ? this.book() : this.#bookAt(at)
     const code = verb === 'track' ? null : this.refusal(quantity)
-    if (code === null)
-      this.uses.set(key, { counted: quantity, plan: this.planGrant(), taken: new Map(this.take(quantity, 'used')) })
-    const answer = this.answer(code)
+    if (code === null) {
+      const taken = new Map<ModelGrant, number>()
+      keepTaken(taken, this.take(quantity, 'used', book))
+      this.uses.set(key, { counted: quantity, plan: book.plan, at: at ?? this.now, taken })
+    }
+    const answer = this.answer(code, book)
     this.answers.set(key, { quantity, answer })
     return answer
   }
 
   reserve(name: number, quantity: number, ttl: number): ModelAnswer {
-    this.expireHolds()
+    this.begin()
     const code = this.refusal(quantity)
     if (code === null)
       this.holds.set(name, { holds: this.take(quantity, 'reserved'), quantity, expiresAt: this.now + ttl, state: 'open' })
@@ -192,16 +287,16 @@ export class UsageModel {
   }
 
   settle(name: number, quantity: number | null): ModelAnswer | 'conflict' | 'closed' {
-    this.expireHolds()
+    this.begin()
     const hold = this.holds.get(name)!
     if (hold.settled !== undefined) return quantity === null || quantity === hold.settled ? hold.answer! : 'conflict'
     if (hold.state === 'released') return 'closed'
     const asked = quantity ?? hold.quantity
     let left = asked
     if (hold.state === 'open') {
-      for (const [grant, amount] of hold.holds) {
+      this.#unhold(hold)
+      for (const { grant, amount } of hold.holds) {
         const own = Math.min(left, amount)
-        grant.reserved -= amount
         grant.used += own
         left -= own
       }
@@ -212,15 +307,19 @@ export class UsageModel {
   }
 
   release(name: number): ModelAnswer | 'closed' {
-    this.expireHolds()
+    this.begin()
     const hold = this.holds.get(name)!
     if (hold.settled !== undefined) return 'closed'
-    if (hold.state === 'open') for (const [grant, amount] of hold.holds) grant.reserved -= amount
+    if (hold.state === 'open') this.#unhold(hold)
     hold.state = hold.state === 'open' ? 'released' : hold.state
     return this.answer(null)
   }
 }
 
+function keepTaken(kept: Map<ModelGrant, number>, taken: readonly Taken[]): void {
+  for (const { grant, amount, over } of taken) kept.set(grant, (kept.get(grant) ?? 0) + amount + over)
+}
+
 function free(grant: ModelGrant): number {
-  return grant.amount === null ? Infinity : grant.amount - grant.used - grant.reserved
+  return grant.amount === null ? Infinity : grant.amount - grant.used - grant.reserved - grant.moved
 }

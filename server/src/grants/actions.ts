@@ -144,14 +144,14 @@ async function openMissing(tx: Queryable, missing: readonly WantedGrant[], { kno
 
 /**
  * What moves on into periods that begin, with nothing written: `to` may be there already.
- * @param replaced allowances that end because these take their place
+ * @param known grants as the caller knows them, where that is not as they are stored
  */
-export async function readMoves(client: Queryable, begun: readonly WantedGrant[], replaced: readonly Grant[]): Promise<MovedOn> {
+export async function readMoves(client: Queryable, begun: readonly WantedGrant[], known: readonly Grant[]): Promise<MovedOn> {
   const carrying = begun.filter(({ plan }) => plan.allowance.rollover !== null)
   if (carrying.length === 0) return { passed: [], moves: [] }
   const names = carrying.map(({ organizationId, plan }) => ({ organizationId, id: plan.id, balanceKey: plan.balanceKey }))
   const last = await findLastPlanGrants(client, names)
-  const ended = new Map(replaced.map((grant) => [nameOf(grant), grant]))
+  const ended = new Map(known.map((grant) => [nameOf(grant), grant]))
   const previous = new Map(last.map((grant) => [balanceOf(grant), ended.get(nameOf(grant)) ?? grant]))
   const moved = carrying.map((want) => moveOn(want, previous.get(balanceOf({ ...want, ...want.plan })) ?? null))
   return { passed: moved.flatMap(({ passed }) => passed), moves: moved.flatMap(({ moves }) => moves) }

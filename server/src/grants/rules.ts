@@ -164,6 +164,21 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
   }
 }
 
+/**
+ * Whether an allowance is yet to be opened into which something may move on from the period before.
+ * @param balanceKey null asks of every balance of the plan
+ */
+export function isCarryDue(
+  terms: PlanTerms,
+  { balanceKey, now, isOpen }: { balanceKey: string | null; now: Instant; isOpen: (grantId: string) => boolean },
+): boolean {
+  for (const allowance of terms.catalog.plans.get(terms.standing.planKey)?.allowances.values() ?? []) {
+    if (allowance.rollover === null || (balanceKey !== null && balanceKey !== allowance.balanceKey)) continue
+    if (!isOpen(planGrantOf(terms, allowance.balanceKey, now).id)) return true
+  }
+  return false
+}
+
 /** The same allowance for another span. */
 export function planGrantOn(plan: PlanGrant, span: AllowanceSpan): PlanGrant {
   return { ...plan, id: planGrantId(plan.balanceKey, plan.period, span.name), span }

@@ -54,7 +54,7 @@ export async function commitUsage(
     newEventId: () => newUsageEventId(recordedAt),
     newReservationId: () => newId<ReservationId>('res'),
   }
-  const overdue = await readOverdue(tx, gathered, alsoExpire)
+  const overdue = await readOverdue(tx, gathered, requests, alsoExpire)
   if (overdue.length > 0) {
     // Before anything is opened or decided: what these held counts for what comes.
     const nothingElse = { ...NOTHING_KNOWN, requests: [], reservations: overdue }

@@ -6,6 +6,7 @@ import {
   changedGrant,
   hasTermsOf,
   isActiveAt,
+  isCarryDue,
   meterOf,
   rateLimitOf,
   type Draw,
@@ -96,14 +97,17 @@ export class Gathering {
   }
 }
 
-/** Reservations whose time is over, where something is held at all. */
+/** Reservations whose time is over, where something is held at all, or may have been in a period before. */
 export async function readOverdue(
   tx: PacketClient,
   gathered: Gathering,
+  requests: readonly UsageRequest[],
   alsoExpire: readonly string[],
 ): Promise<readonly Reservation[]> {
   const holding = new Set(alsoExpire)
   for (const grant of gathered.accounts.grants) if (grant.reserved + grant.heldOverage > 0n) holding.add(grant.organizationId)
+  // What an ended allowance holds no longer is left over, and moves on.
+  for (const request of requests) if (carries(gathered, request)) holding.add(request.organizationId)
   if (holding.size === 0) return []
   const overdue = await findOverdueReservations(tx, [...holding], gathered.accounts.now)
   await gathered.keepDrawn(
@@ -111,6 +115,15 @@ export async function readOverdue(
     overdue.map(({ organizationId, holds }) => ({ organizationId, draws: holds })),
   )
   return overdue
+}
+
+function carries({ terms, times, grants }: Gathering, request: UsageRequest): boolean {
+  const { organizationId } = request
+  const own = terms.get(organizationId)
+  if (!own) return false
+  const balanceKey = 'meter' in request ? (meterOf(own, request.meter)?.balanceKey ?? '') : null
+  const open = grants.get(organizationId)!
+  return isCarryDue(own, { balanceKey, now: times.get(organizationId)!, isOpen: (id) => open.has(id) })
 }
 
 /** What requests refer to besides balances. */

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { commands, definition, startOf, termsOf, type Facts, type System } from '../../test/usage-commands.ts'
-import { changedGrant, hasTermsOf, isActiveAt, openedGrant, regrant, type Grant } from '../grants/rules.ts'
+import { changedGrant, hasTermsOf, isActiveAt, openedGrant, regrant, type Grant, type WantedGrant } from '../grants/rules.ts'
+import { moveOn } from '../grants/rollover.ts'
 import { insertGrants, listGrants } from '../grants/store.ts'
 import { decide, planGrantsNeeded } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision } from './decision.ts'
@@ -19,13 +20,27 @@ function memorySystem(): System {
   let ids = 0
   function ensure(facts: Facts): void {
     const now = new Date(facts.now)
-    for (const plan of planGrantsNeeded(termsOf(facts), now, ['search'])) {
-      const grant = grants.get(plan.id) ?? openedGrant(facts.organizationId, plan, now)
-      grants.set(plan.id, hasTermsOf(grant, plan) ? grant : regrant(grant, plan))
+    const terms = termsOf(facts)
+    for (const plan of planGrantsNeeded(terms, now, ['search'])) {
       for (const other of grants.values()) {
         const replaced = other.kind === 'plan' && other.id !== plan.id && isActiveAt(other, now)
         if (replaced) grants.set(other.id, { ...other, expiresAt: now })
       }
+      if (!grants.has(plan.id)) begin({ organizationId: facts.organizationId, terms, plan, now })
+      const grant = grants.get(plan.id)!
+      grants.set(plan.id, hasTermsOf(grant, plan) ? grant : regrant(grant, plan))
+    }
+  }
+  function begin(want: WantedGrant): void {
+    const [last] = [...grants.values()]
+      .filter(({ kind }) => kind === 'plan')
+      .toSorted((a, b) => b.expiresAt!.getTime() - a.expiresAt!.getTime() || b.startsAt.getTime() - a.startsAt.getTime())
+    const { passed, moves } = moveOn(want, last ?? null)
+    for (const grant of [openedGrant(want.organizationId, want.plan, want.now), ...passed]) grants.set(grant.id, grant)
+    for (const { from, to } of moves) {
+      if (grants.has(to.id)) continue
+      grants.set(from.id, from)
+      grants.set(to.id, to)
     }
   }
   const stateOf = (facts: Facts): OrganizationState => ({

@@ -3,6 +3,7 @@ import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } fr
 import type { GrantLine } from '../grants/book.ts'
 import {
   hasTermsOf,
+  isCarryDue,
   meterOf,
   openedGrant,
   planGrantOf,
@@ -133,8 +134,14 @@ async function readStates(
     for (const grant of read) grants.get(grant.organizationId)?.set(grant.id, grant)
   }
   keep(active)
-  const holding = [...new Set(active.flatMap((grant) => (grant.reserved + grant.heldOverage > 0n ? [grant.organizationId] : [])))]
-  const overdue = holding.length === 0 ? [] : await findOverdueReservations(client, holding, machineNow)
+  const holding = new Set(active.flatMap((grant) => (grant.reserved + grant.heldOverage > 0n ? [grant.organizationId] : [])))
+  for (const account of found) {
+    const { organizationId } = account
+    const isOpen = (id: string): boolean => grants.get(organizationId)!.has(id)
+    const now = timeOf(account, machineNow)
+    if (isCarryDue(terms.get(organizationId)!, { balanceKey: null, now, isOpen })) holding.add(organizationId)
+  }
+  const overdue = holding.size === 0 ? [] : await findOverdueReservations(client, [...holding], machineNow)
   const held = overdue.map(({ organizationId, holds }) => ({ organizationId, draws: holds }))
   keep(await findDrawnGrants(client, held, grants))
   // An open reservation whose time is over holds nothing any more.
@@ -157,7 +164,8 @@ async function readStates(
   if (missing.length > 0) {
     // One that ended when another plan took its place may stand again.
     keep(await findGrantsById(client, missing.map(nameOf)))
-    const { moves } = await readMoves(client, missing.filter(isMissing), replacedBy(wanted, active))
+    const known = [...grants.values()].flatMap((own) => [...own.values()])
+    const { moves } = await readMoves(client, missing.filter(isMissing), [...known, ...replacedBy(wanted, known)])
     keep(moves.filter(({ to }) => !grants.get(to.organizationId)!.has(to.id)).flatMap(({ from, to }) => [from, to]))
   }
   keep(
