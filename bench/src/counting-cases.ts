@@ -3,6 +3,8 @@ import { storedUses } from './http-cases.ts'
 import type { InProcessResult, InProcessTask } from './in-process.ts'
 import { runTask } from './processes.ts'
 import type { RawInsertTask } from './raw-inserts.ts'
+import type { RedisTask } from './redis-counting.ts'
+import type { RedisServer } from './redis-server.ts'
 import type { RowUpdateTask } from './row-updates.ts'
 import type { World } from './world.ts'
 
@@ -75,6 +77,19 @@ export async function updateRows(world: World, balances: readonly string[], seco
   return perSecondOf(
     await Promise.all(Array.from({ length: PROCESSES }, () => runTask<InProcessResult>('./row-updates.ts', task))),
   )
+}
+
+/** The same in Redis; every run begins with nothing, so that memory does not grow from run to run. */
+export async function consumeInRedis(redis: RedisServer, seconds: number): Promise<Measured> {
+  await redis.empty()
+  const results = await Promise.all(
+    Array.from({ length: PROCESSES }, (_, index) => {
+      const task: RedisTask = { url: redis.url, balances: ['hot'], inFlight: IN_FLIGHT, seconds, run: `redis ${index}` }
+      return runTask<InProcessResult>('./redis-counting.ts', task)
+    }),
+  )
+  if (results.some(({ requests, allowed }) => requests !== allowed)) throw new Error('Redis refused what fits.')
+  return perSecondOf(results)
 }
 
 /** The table into which the reference inserts: usage events without partitions, with the same index. */
