@@ -1,4 +1,4 @@
-import type { Measured } from './http-cases.ts'
+import type { Measured } from './figures.ts'
 import { storedUses } from './http-cases.ts'
 import type { InProcessResult, InProcessTask } from './in-process.ts'
 import { runTask } from './processes.ts'
@@ -14,7 +14,7 @@ const IN_FLIGHT = 256
 let runs = 0
 
 function perSecondOf(results: readonly InProcessResult[]): Measured {
-  return { perSecond: results.reduce((sum, { requests, seconds }) => sum + requests / seconds, 0) }
+  return { value: results.reduce((sum, { requests, seconds }) => sum + requests / seconds, 0) }
 }
 
 /** Several processes consume from the same organizations; what was answered is compared with what is stored. */

@@ -1,15 +1,8 @@
+import type { Measured } from './figures.ts'
 import type { LoadResult } from './http-load.ts'
 import type { LoadTask } from './load-process.ts'
 import { runTask } from './processes.ts'
 import type { Customer, World } from './world.ts'
-
-/** Requests (or items) per second, and the latency where it is known. */
-export type Measured = {
-  readonly perSecond: number
-  readonly p50Ms?: number
-  readonly p99Ms?: number
-  readonly loadMicros?: number
-}
 
 export const CONNECTIONS = 64
 const BATCH_CONNECTIONS = 8
@@ -45,7 +38,7 @@ async function load(world: World, customer: Customer, { server, kind, seconds }:
 
 function measuredOf(result: LoadResult, items = 1): Measured {
   return {
-    perSecond: (result.requests * items) / result.seconds,
+    value: (result.requests * items) / result.seconds,
     p50Ms: result.p50Ms,
     p99Ms: result.p99Ms,
     loadMicros: result.cpuMicros,
