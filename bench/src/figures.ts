@@ -74,7 +74,8 @@ function medianOf(measured: readonly Measured[]): Measured {
   return measured.toSorted((a, b) => a.value - b.value)[Math.floor(measured.length / 2)]!
 }
 
-const amount = (value: number, unit: Figure['unit']): string => `${value.toLocaleString('en-US')}${unit === '/s' ? unit : ` ${unit}`}`
+const amount = (value: number, unit: Figure['unit']): string =>
+  `${value.toLocaleString('en-US')}${unit === '/s' ? unit : ` ${unit}`}`
 const bound = ({ better, wanted }: Figure): string => `${better === 'more' ? '≥' : '≤'} ${wanted}`
 
 /** A figure as one line of a terminal. */
@@ -108,9 +109,9 @@ export function tableOf({ at, node, machine, rows }: Run): string {
   ].join('\n')
 }
 
-const MARKS = /(<!-- figures -->\n)[^]*?(\n<!-- \/figures -->)/
+const MARKS = /(<!-- figures -->\n)[^]*?(<!-- \/figures -->)/
 
 /** A README with the table between its marks replaced. */
 export function withTable(readme: string, run: Run): string {
-  return readme.replace(MARKS, (_whole, before: string, after: string) => `${before}${tableOf(run)}${after}`)
+  return readme.replace(MARKS, (_whole, before: string, after: string) => `${before}\n${tableOf(run)}\n\n${after}`)
 }

@@ -26,10 +26,10 @@ type Options = {
 }
 
 async function measureAll(world: World, options: Options): Promise<readonly Figure[]> {
-  const { cases, close } = await openCases(world, { ...options, print })
+  const opened = await openCases(world, { ...options, print })
   try {
     const rows: Figure[] = []
-    for (const one of cases) {
+    for (const one of opened.cases) {
       if (!options.wants(one.name)) continue
       const figure = await measureCase(one, options.rounds)
       print(lineOf(figure))
@@ -37,7 +37,7 @@ async function measureAll(world: World, options: Options): Promise<readonly Figu
     }
     return rows
   } finally {
-    await close()
+    await opened.close()
   }
 }
 

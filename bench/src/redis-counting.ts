@@ -51,7 +51,11 @@ async function run(task: RedisTask): Promise<InProcessResult> {
   async function consumeUntil(until: number): Promise<void> {
     while (performance.now() < until) {
       requests += 1
-      const answer = await client.consume(task.balances[requests % task.balances.length]!, `${task.run}-${requests}`, '2026-01-01T00')
+      const answer = await client.consume(
+        task.balances[requests % task.balances.length]!,
+        `${task.run}-${requests}`,
+        '2026-01-01T00',
+      )
       if (answer.startsWith('1 ')) allowed += 1
     }
   }

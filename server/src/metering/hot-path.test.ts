@@ -9,6 +9,7 @@ import { serve, type HttpServer } from '../http/serve.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { readPlainCheck, readPlainItem, readPlainRecord } from './fast-bodies.ts'
 import { createHotPath } from './hot-path.ts'
+import { createMetering } from './metering.ts'
 import { batchItemSchema, checkSchema, recordSchema } from './requests.ts'
 import { registerUsageRoutes } from './routes.ts'
 
@@ -125,19 +126,7 @@ describe('the hot path answers as the app does', () => {
     const part = fc
       .tuple(
         fc.constantFrom('meter', 'quantity', 'organization_id', 'surplus', ''),
-        fc.constantFrom(
-          'episode_ingestion',
-          'tokens',
-          'nothing',
-          '1',
-          '0.5',
-          '-1',
-          'many',
-          '',
-          'a%20b',
-          'a+b',
-          'x'.repeat(64),
-        ),
+        fc.constantFrom('episode_ingestion', 'tokens', 'nothing', '1', '0.5', '-1', 'many', '', 'a%20b', 'a+b', 'x'.repeat(64)),
       )
       .map((pair) => pair.join('='))
     const query = fc.array(fc.oneof({ arbitrary: part, weight: 9 }, { arbitrary: fc.constant('meter'), weight: 1 }), {
@@ -191,6 +180,31 @@ test('leaves everything else to the app', async () => {
   expect(hotRoutes).toHaveLength(before)
 })
 
+test('a full queue answers 503 with Retry-After, and only what was answered is counted', async () => {
+  const organizationId = await fixture.newOrganization()
+  const metering = createMetering({ ...fixture.context(), connections: fixture.connections(), queueSize: 8 })
+  const usage = { ...fixture.context(), metering, db: fixture.database.db }
+  const crowded = await serve({
+    fetch: () => new Response(null, { status: 404 }),
+    host: '127.0.0.1',
+    port: 0,
+    preHandler: createHotPath({ usage, authenticate, log }),
+  })
+  const answers = await Promise.all(
+    Array.from({ length: 60 }, (_, index) => {
+      const body = JSON.stringify({ meter: 'episode_ingestion', quantity: 1, idempotency_key: `crowd-${index}` })
+      return post(crowded, '/api/v1/usage/consume', body, { 'x-api-key': organizationId })
+    }),
+  )
+  await crowded.stop()
+  await metering.stop()
+  const refused = answers.filter(({ status }) => status === 503)
+  expect(refused.length).toBeGreaterThan(0)
+  expect(refused.every(({ headers, body }) => headers.get('retry-after') === '1' && codeOf(body) === 'overloaded')).toBe(true)
+  const after = await post(server, '/api/v1/usage/check', '{"meter":"episode_ingestion"}', { 'x-api-key': organizationId })
+  expect(after.body).toMatchObject({ total_credits_used: 60 - refused.length })
+})
+
 test('a caller that hangs up in the middle of its body counts nothing and harms nobody', async () => {
   const organizationId = await fixture.newOrganization()
   await new Promise<void>((resolve) => {
@@ -240,6 +254,10 @@ describe('the plain reader', () => {
     )
   })
 })
+
+function codeOf(body: unknown): unknown {
+  return (body as { code?: unknown }).code
+}
 
 function sorted(value: object): object {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
