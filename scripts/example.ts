@@ -2,11 +2,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import type { Host } from '../server/src/dev.ts'
+import type { DevelopmentOptions } from '../server/src/dev.ts'
 import { runDevelopment } from '../server/src/cli/dev.ts'
 import { explain, output } from '../server/src/cli/terminal.ts'
 import { readConfig, readEnvironment } from '../server/src/config.ts'
-import type { Tollgate } from '../server/src/tollgate.ts'
 
 const examples = join(dirname(dirname(fileURLToPath(import.meta.url))), 'examples')
 const names = readdirSync(examples).filter((name) => existsSync(join(examples, name, 'host.ts')))
@@ -14,7 +13,7 @@ const name = process.argv[2] ?? ''
 
 if (names.includes(name)) {
   const { createHost } = (await import(pathToFileURL(join(examples, name, 'host.ts')).href)) as {
-    createHost: (tollgate: Tollgate) => Host
+    createHost: NonNullable<DevelopmentOptions['createHost']>
   }
   try {
     const config = readConfig(readEnvironment(process.cwd(), process.env))

@@ -11,14 +11,21 @@ import { openSandbox } from './sandbox.ts'
 import { createTollgate, type Tollgate } from './tollgate.ts'
 
 /** A host application that mounts Tollgate in its own process. */
-export type Host = { fetch(request: Request, connection?: Connection): Response | Promise<Response> }
+export type Host = {
+  fetch(request: Request, connection?: Connection): Response | Promise<Response>
+  /** Called when no request is left and Tollgate still runs: what the host has gathered can be sent (KF-10). */
+  stop?(): Promise<void>
+}
+
+/** What a host is made with besides Tollgate. */
+export type HostOptions = { readonly operatorKey: string }
 
 export type DevelopmentOptions = {
   readonly config: Config
   /** Default: the file that TOLLGATE_CATALOG names, seen from the working directory. */
   readonly catalogPath?: string
   /** Serves a host's app, which mounts Tollgate, instead of Tollgate alone. */
-  readonly createHost?: (tollgate: Tollgate) => Host
+  readonly createHost?: (tollgate: Tollgate, options: HostOptions) => Host
 }
 
 export type Development = {
@@ -35,7 +42,7 @@ export type Development = {
 }
 
 /** What has been started, to be stopped in the order in which it is written here. */
-type Parts = { server?: HttpServer; tollgate?: Tollgate; sandbox?: Sandbox; postgres?: EmbeddedPostgres }
+type Parts = { server?: HttpServer; host?: Host; tollgate?: Tollgate; sandbox?: Sandbox; postgres?: EmbeddedPostgres }
 
 /**
  * Starts everything on this machine: PostgreSQL unless DATABASE_URL is set, the Stripe sandbox unless a Stripe key is set,
@@ -47,10 +54,11 @@ export async function startDevelopment(options: DevelopmentOptions): Promise<Dev
   const directory = openDataDirectory(config.TOLLGATE_DATA_DIR)
   const parts: Parts = {}
   const stop = async (): Promise<void> => {
-    const { server, tollgate, sandbox, postgres } = parts
+    const { server, host, tollgate, sandbox, postgres } = parts
     directory.removeRuntime()
     tollgate?.endStreams()
     await server?.stop()
+    await host?.stop?.()
     await tollgate?.stop()
     await sandbox?.stop()
     await postgres?.stop()
@@ -101,7 +109,8 @@ async function startParts(
   })
   parts.tollgate = tollgate
   await tollgate.start()
-  app = options.createHost?.(tollgate) ?? tollgate
+  if (options.createHost) parts.host = options.createHost(tollgate, { operatorKey })
+  app = parts.host ?? tollgate
   return { tollgate, operatorKey, url: localUrl(config.TOLLGATE_HOST, server.port), sandboxUrl: parts.sandbox?.url ?? null }
 }
 

@@ -4,12 +4,17 @@ export type Output = { readonly out: (text: string) => void; readonly err: (text
 /** Prints an answer: as JSON when asked to, else as lines of `name: value`, or as a table for a list of records. */
 export function printAnswer(answer: unknown, { json, output }: { json: boolean; output: Output }): void {
   if (json) {
-    output.out(`${JSON.stringify(answer, null, 2)}\n`)
+    output.out(`${JSON.stringify(answer, asJson, 2)}\n`)
     return
   }
   if (Array.isArray(answer)) output.out(formatTable(answer as readonly Record<string, unknown>[]))
   else if (answer !== null && typeof answer === 'object') output.out(formatRecord(answer as Record<string, unknown>))
   else output.out(`${String(answer)}\n`)
+}
+
+/** JSON has no whole numbers of any size: a bigint is its text. */
+function asJson(_name: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? String(value) : value
 }
 
 function formatRecord(record: Readonly<Record<string, unknown>>): string {
@@ -38,5 +43,5 @@ function formatTable(records: readonly Readonly<Record<string, unknown>>[]): str
 
 function formatValue(value: unknown): string {
   if (value === null || value === undefined) return '–'
-  return typeof value === 'string' ? value : JSON.stringify(value)
+  return typeof value === 'string' ? value : JSON.stringify(value, asJson)
 }
