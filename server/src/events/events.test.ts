@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { eventIdOf, publishEvent, publishEvents } from './actions.ts'
+import { describeEvents } from './reference.ts'
 import { listEvents, lockDueEvents, markHandedOut } from './store.ts'
 import { EVENT_TYPES, eventTypes, type NewEvent } from './types.ts'
 
@@ -79,4 +81,9 @@ describe('an event', () => {
 
 it('every type of event has an example that fits its schema', () => {
   for (const type of EVENT_TYPES) expect(eventTypes[type].data.safeParse(eventTypes[type].example).error, type).toBeUndefined()
+})
+
+it('docs/events.md says what the types say', () => {
+  const committed = readFileSync(new URL('../../../docs/events.md', import.meta.url), 'utf8')
+  expect(committed, 'run: node scripts/generate-event-docs.ts').toBe(describeEvents())
 })
