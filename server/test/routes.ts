@@ -24,12 +24,18 @@ export function testRoutes(register: (app: App) => void) {
       register: [register],
     })
   })
-  return async (method: string, path: string, body?: unknown, as = 'operator'): Promise<Answered> => {
-    const response = await app.request(path, {
+  const request = async (method: string, path: string, body: unknown, as: string): Promise<Response> =>
+    app.request(path, {
       method,
       headers: { 'x-api-key': as, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
+  const call = async (method: string, path: string, body?: unknown, as = 'operator'): Promise<Answered> => {
+    const response = await request(method, path, body, as)
     return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> }
   }
+  /** What a file holds. */
+  const text = async (method: string, path: string, as = 'operator'): Promise<string> =>
+    (await request(method, path, undefined, as)).text()
+  return Object.assign(call, { text })
 }

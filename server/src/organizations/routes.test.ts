@@ -6,6 +6,7 @@ import type { Principal } from '../auth/principal.ts'
 import { createApp, type App } from '../http/app.ts'
 import { ManualClock } from '../lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { createExports } from '../usage/exports.ts'
 import { registerOrganizationRoutes } from './routes.ts'
 
 const database = testDatabase()
@@ -22,7 +23,7 @@ beforeAll(() => {
     log: pino({ level: 'silent' }),
     authenticate: async (request) => callers[request.headers.get('authorization') ?? ''] ?? null,
     register: [
-      (app) => registerAuditRoutes(app, database),
+      (app) => registerAuditRoutes(app, { db: database.db, exports: createExports(database.db) }),
       (app) =>
         registerOrganizationRoutes(app, {
           db: database.db,
