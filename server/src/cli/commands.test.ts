@@ -4,10 +4,12 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ChildProcess } from 'node:child_process'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { runCli, startProgram, variablesFor } from '../../test/program.ts'
 import { seedCluster } from '../../test/seed-cluster.ts'
 import { openDataDirectory } from '../data-directory.ts'
+import { findRunningPostgres } from '../db/embedded-postgres.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readRuntime, type Runtime } from './connection.ts'
 
@@ -168,5 +170,38 @@ describe('a project', () => {
     }
     expect((await runCli(['completion', 'tcsh'], env)).code).toBe(2)
     expect(existsSync(script)).toBe(true)
+  })
+})
+
+describe('the audit log', () => {
+  test('EM-14 is listed, exported and verified; the first entry that was changed is named', async () => {
+    const [newest] = await json<{ id: string; action: string }[]>(
+      'audit',
+      'list',
+      '--organization',
+      'acme',
+      '--action',
+      'organization.created',
+    )
+    expect(newest).toMatchObject({ action: 'organization.created', organization_id: 'acme' })
+    const exported = await runCli(['audit', 'export', '--organization', 'acme', '--format', 'csv'], env)
+    expect(exported.out.split('\r\n')[0]).toMatch(/^id,at,organization_id,actor,/)
+    expect(await json('audit', 'verify')).toMatchObject({ intact: true })
+
+    const client = new pg.Client({ connectionString: findRunningPostgres(join(parent, 'data', 'postgres'))! })
+    await client.connect()
+    await client.query('set session_replication_role = replica')
+    const change = (from: string, to: string) =>
+      client.query(`update audit_log set after = jsonb_set(after, '{name}', $2) where id = $1 and after ->> 'name' = $3`, [
+        newest!.id,
+        JSON.stringify(to),
+        from,
+      ])
+    expect((await change('Acme', 'Acmf')).rowCount).toBe(1)
+    const found = await runCli(['audit', 'verify'], env)
+    await change('Acmf', 'Acme')
+    await client.end()
+    expect(found.code).toBe(1)
+    expect(found.err).toContain(`not intact, first at entry ${newest!.id}`)
   })
 })

@@ -36,6 +36,8 @@ export type Connection = {
   readonly url: string
   /** The Stripe sandbox of the development server here; null where there is none, or another server was named. */
   readonly sandboxUrl: string | null
+  /** Hands on the text of a file as it arrives. */
+  download(path: string, write: (text: string) => void): Promise<void>
   call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer>
 }
 
@@ -51,7 +53,12 @@ export function connect(options: ConnectionOptions): Connection {
     throw new CliError('No server is running here. Start one with "npm start", or name one with --url and TOLLGATE_OPERATOR_KEY.')
   }
   const sandboxUrl = options.url === undefined ? (runtime?.sandboxUrl ?? null) : null
-  return { url, sandboxUrl, call: (method, path, body) => callServer({ url, key, method, path, body }) }
+  return {
+    url,
+    sandboxUrl,
+    call: (method, path, body) => callServer({ url, key, method, path, body }),
+    download: (path, write) => downloadFrom({ url, key, method: 'GET', path, body: undefined }, write),
+  }
 }
 
 /** What runs in this data directory; null when nothing does, or when what ran there was killed. */
@@ -73,19 +80,35 @@ function isAlive(pid: number): boolean {
 
 type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }
 
-async function callServer<Answer>({ url, key, method, path, body }: Call): Promise<Answer> {
-  const response = await fetch(url + path, {
+async function callServer<Answer>(call: Call): Promise<Answer> {
+  const response = await request(call)
+  const text = await response.text()
+  const answer: unknown = text === '' ? null : parseJson(text)
+  if (response.ok) return answer as Answer
+  throw refusal(call, response.status, text)
+}
+
+async function downloadFrom(call: Call, write: (text: string) => void): Promise<void> {
+  const response = await request(call)
+  if (!response.ok) throw refusal(call, response.status, await response.text())
+  const decoder = new TextDecoder()
+  for await (const chunk of response.body ?? []) write(decoder.decode(chunk, { stream: true }))
+}
+
+async function request({ url, key, method, path, body }: Call): Promise<Response> {
+  return fetch(url + path, {
     method,
     headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
     body: body === undefined ? null : JSON.stringify(body),
   }).catch((error: unknown) => {
     throw new CliError(`${url} does not answer: ${error instanceof Error ? error.message : String(error)}.`)
   })
-  const text = await response.text()
+}
+
+function refusal({ method, path }: Call, status: number, text: string): CliError {
   const answer: unknown = text === '' ? null : parseJson(text)
-  if (response.ok) return answer as Answer
   const detail = answer !== null && typeof answer === 'object' && 'detail' in answer ? String(answer.detail) : text
-  throw new CliError(`${method} ${path} answered ${response.status}: ${detail}`, answer)
+  return new CliError(`${method} ${path} answered ${status}: ${detail}`, answer)
 }
 
 function parseJson(text: string): unknown {

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import type { CatalogVariables } from '../catalog/define.ts'
+import { addAudit } from './audit.ts'
 import { CliError, connect, type Connection } from './connection.ts'
 import { path, type Kit } from './kit.ts'
 import { addOperations } from './operations.ts'
@@ -82,6 +83,7 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
   addOrganizations(program, { remote, server, answer })
   addKeys(program, { remote, server, answer })
   addEvents(program, { remote, server, answer })
+  addAudit(program, { remote, server, answer }, output)
   addMails(program, { remote, server, answer })
   addUsers(program, { remote, server, answer })
   return program
