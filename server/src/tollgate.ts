@@ -158,7 +158,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerCustomerTokenRoutes(app, services.organizations),
       (app) => registerIdentityRoutes(app, services.identity),
       (app) => registerUserRoutes(app, services.organizations),
-      (app) => registerAuditRoutes(app, services),
+      (app) => registerAuditRoutes(app, { db: services.db, exports: services.reading.exports }),
       (app) => registerMailRoutes(app, services.billing),
       (app) =>
         registerAnalyticsRoutes(app, {

@@ -1,3 +1,4 @@
+import { asSystem } from '../db/scope.ts'
 import type { Outcome } from '../metering/decision.ts'
 import { startChangeFeed } from './changes.ts'
 import { createExports, type Exports } from './exports.ts'
@@ -24,7 +25,9 @@ export type UsageReading = {
 
 export function openUsageReading({ connectionString, context, onRevoked, onError }: UsageReadingOptions): UsageReading {
   const feed = startChangeFeed({ connectionString, db: context.db, onError })
-  const streams = startLiveStreams({ feed, read: (ids) => readLiveStates(context, ids), onError })
+  // For everybody who looks, whoever's request began it.
+  const readTogether = (ids: readonly string[]) => asSystem(() => readLiveStates(context, ids))
+  const streams = startLiveStreams({ feed, read: readTogether, onError })
   const exports = createExports(context.db)
   onRevoked(() => streams.recheck())
   return {
