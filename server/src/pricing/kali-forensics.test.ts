@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
+import type { UsageEventId } from '../lib/ids.ts'
+import type { UsageEvent } from '../metering/usage.ts'
+import { findSettlements } from '../usage/settlements.ts'
 
 const billing = testUse(await importCatalogDefinition('examples/kali-forensics/billing.config.ts'))
 
@@ -73,6 +76,23 @@ describe('KF-8 the summary', () => {
     const first = await summaryOf(tenant, `?period_start=${began.toISOString()}&period_end=${end.toISOString()}`)
     expect(first).toMatchObject({ billed: true, invoices: [{ period_start: began.toISOString(), paid_at: expect.any(String) }] })
     expect(await summaryOf(tenant)).toMatchObject({ billed: false, invoices: [] })
+  })
+
+  test('KF-11 a paid invoice marks the period’s usage records as billed, and names itself on them', async () => {
+    const tenant = await billing.customer('standard')
+    const { body } = await record(tenant, 'case', 2)
+    const settled = async () => {
+      const { rows } = await billing.database.db.query<UsageEvent>(
+        `select organization_id as "organizationId", id, occurred_at as "occurredAt", recorded_at as "recordedAt"
+         from usage_events where organization_id = $1`,
+        [tenant],
+      )
+      return (await findSettlements(billing.database.db, rows))({ id: String(body['id']) as UsageEventId })
+    }
+    expect(await settled()).toEqual({ billed: false, invoice_id: null })
+    await billing.advance(tenant, '32d')
+    const invoices = (await billing.call(tenant, 'GET', '/api/v1/billing/invoices')).body as unknown as { id: string }[]
+    expect(await settled()).toEqual({ billed: true, invoice_id: invoices[0]!.id })
   })
 
   test('is not there for another tenant', async () => {

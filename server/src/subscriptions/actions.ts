@@ -3,7 +3,6 @@ import type { Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { HOUR_MS } from '../lib/period.ts'
-import { reportNow } from '../pricing/actions.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { finishPendingIntents, type FinishedIntent } from '../stripe/finish-intents.ts'
@@ -66,8 +65,6 @@ export async function changePlanIn(
     ? ({ kind: 'none', reason: 'An earlier request has done it.' } as const)
     : computePlanChange(state, request, context.policy, now)
   if (change.kind !== 'none' || finished.length === 0) {
-    // What the old prices bill is at Stripe before they go: it bills it in the moment of the change.
-    if (ENDS_USE.has(change.kind) && before !== null && before.usageItems.length > 0) await reportNow(context, organizationId)
     const prorationAt = prorationTime(options.prorationAt, now)
     await executePlanChange({ context, session, organizationId, prorationAt }, change)
   }
@@ -127,8 +124,6 @@ function prorationTime(given: Instant | null, now: Instant): Instant {
   }
   return given
 }
-
-const ENDS_USE: ReadonlySet<PlanChange['kind']> = new Set(['switch_now', 'cancel_now', 'pause'])
 
 const AUDITED: Readonly<Record<PlanChange['kind'], string>> = {
   start: 'subscription.started',

@@ -1,4 +1,5 @@
 import type { Session } from '../db/database.ts'
+import { reportNow } from '../pricing/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { StripeCallError } from '../stripe/errors.ts'
@@ -25,7 +26,14 @@ type Execution = {
  * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), and those of Stripe
  */
 export async function executePlanChange(execution: Execution, change: PlanChange): Promise<void> {
+  if (endsUse(change)) await reportNow(execution.context, execution.organizationId)
   await carryOut(execution, change)
+}
+
+/** Whether metered prices go in this moment: what was used is at Stripe before that, since it bills it then. */
+function endsUse(change: PlanChange): boolean {
+  const isNow = change.kind === 'switch_now' || change.kind === 'cancel_now' || change.kind === 'pause'
+  return isNow && change.subscription.usageItems.length > 0
 }
 
 async function carryOut(execution: Execution, change: PlanChange): Promise<unknown> {

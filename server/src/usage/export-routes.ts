@@ -19,9 +19,12 @@ import {
   spanQuery,
   splitQuery,
 } from './schemas.ts'
+import { findSettlements, settlementSchema } from './settlements.ts'
 import { spanOfRow } from './spans.ts'
 
 export type ExportContext = ReadingContext & { readonly exports: Exports }
+
+const billedEventSchema = eventSchema.extend(settlementSchema).openapi('BilledUsageEvent')
 
 const eventsRoute = createRoute({
   method: 'get',
@@ -34,7 +37,7 @@ const eventsRoute = createRoute({
       description: 'In the order in which they were recorded.',
       content: {
         'application/json': {
-          schema: z.object({ ...periodBody, events: z.array(eventSchema), next_cursor: z.string().nullable() }),
+          schema: z.object({ ...periodBody, events: z.array(billedEventSchema), next_cursor: z.string().nullable() }),
         },
       },
     },
@@ -76,7 +79,9 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
     const { limit, cursor } = query
     const page = await readEvents(context, { ...spanInputOf(query, organizationId), limit, cursor })
-    return c.json({ ...showPeriod(page), events: page.events.map(eventBody), next_cursor: page.nextCursor }, 200)
+    const settlementOf = await findSettlements(context.db, page.events)
+    const events = page.events.map((event) => ({ ...eventBody(event), ...settlementOf(event) }))
+    return c.json({ ...showPeriod(page), events, next_cursor: page.nextCursor }, 200)
   })
 
   app.openapi(exportEventsRoute, async (c) => {
