@@ -2,7 +2,13 @@ import type { CatalogDefinition } from '../../server/src/catalog/schema.ts'
 
 /** A quota so large that no run uses it up: what is measured is counting, not refusing. */
 export const BENCH_CATALOG: CatalogDefinition = {
-  meters: { calls: {} },
-  plans: { free: { name: 'Free', allowances: { calls: { amount: 1_000_000_000, period: 'year' } } } },
+  // Nothing but reports uses tokens.
+  meters: { calls: {}, tokens: { groupBy: ['model', 'endpoint'] } },
+  plans: {
+    free: {
+      name: 'Free',
+      allowances: { calls: { amount: 1_000_000_000, period: 'year' }, tokens: { amount: 'unlimited', period: 'calendar_month' } },
+    },
+  },
   defaultPlan: 'free',
 }

@@ -8,10 +8,12 @@ import { availableParallelism, cpus, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { openCases } from './cases.ts'
 import { lineOf, measureCase, withTable, type Figure, type Run } from './figures.ts'
+import { runReport } from './report.ts'
 import { runScale } from './scale.ts'
 import { openWorld, type World } from './world.ts'
 
 const SCALE_REQUESTS = 100
+const REPORT_ROUNDS = 50
 const MEMORY_SECONDS = 300
 const RESULTS = new URL('../results/', import.meta.url)
 const README = new URL('../README.md', import.meta.url)
@@ -60,10 +62,11 @@ async function main(): Promise<void> {
   }
   const world = await openWorld()
   try {
-    const counts = only === undefined || only.some((name) => name !== 'scale')
+    const counts = only === undefined || only.some((name) => name !== 'scale' && name !== 'report')
     const rows = counts ? await measureAll(world, options) : []
     const scale = options.wants('scale') ? await runScale(world, { requests: SCALE_REQUESTS, print }) : []
-    const run = { at: new Date().toISOString(), node: process.version, machine: machineOf(), rows, scale }
+    const report = options.wants('report') ? await runReport(world, { rounds: REPORT_ROUNDS, print }) : null
+    const run = { at: new Date().toISOString(), node: process.version, machine: machineOf(), rows, scale, report }
     keep('latest.json', run)
     if (!values.keep) return
     if (only !== undefined) throw new Error('Only a whole run is kept.')

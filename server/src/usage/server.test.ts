@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { createLog } from '../http/log.ts'
@@ -13,7 +14,7 @@ async function start(): Promise<Running> {
   const tollgate = createTollgate({
     databaseUrl: database.url,
     catalog: {
-      meters: { calls: {} },
+      meters: { calls: { groupBy: ['model'] } },
       plans: { free: { name: 'Free', allowances: { calls: { amount: 10, period: 'calendar_month' } } } },
       defaultPlan: 'free',
     },
@@ -81,6 +82,52 @@ async function listen(on: Running, key: string, headers: Record<string, string> 
 
 const use = (on: Running, key: string, name: string) =>
   ask(on, key, 'POST', 'usage/consume', { meter: 'calls', quantity: 1, idempotency_key: name })
+
+describe('a tenant’s own key, under row-level security', () => {
+  it('reads its own use in every way, sent in every form, and nothing of its neighbour', async () => {
+    const [mine, other] = [await newCustomer(), await newCustomer()]
+    const item = (name: string) => ({
+      verb: 'consume',
+      meter: 'calls',
+      quantity: 1,
+      idempotency_key: name,
+      properties: { model: name },
+    })
+    const send = async (key: string, type: string, body: string): Promise<unknown> => {
+      const headers = { 'x-api-key': key, 'content-type': type, 'content-encoding': 'gzip' }
+      const response = await fetch(`${here.base}/usage/batch`, { method: 'POST', headers, body: new Uint8Array(gzipSync(body)) })
+      return ((await response.json()) as { results: { allowed: boolean }[] }).results.map(({ allowed }) => allowed)
+    }
+    expect(await send(mine.key, 'application/x-ndjson', `${JSON.stringify(item('a'))}\n${JSON.stringify(item('b'))}`)).toEqual([
+      true,
+      true,
+    ])
+    expect(await send(other.key, 'application/json', JSON.stringify({ items: [item('theirs')] }))).toEqual([true])
+
+    const get = (path: string) => ask(there, mine.key, 'GET', `usage/${path}`)
+    expect(await get('report')).toMatchObject({ rows: [{ meter: 'calls', events: 2, quantity: 2 }] })
+    expect(await get('report?meter=calls&group_by=model')).toMatchObject({
+      rows: [
+        { group: { model: 'a' }, quantity: 1 },
+        { group: { model: 'b' }, quantity: 1 },
+      ],
+    })
+    expect(await get('events')).toMatchObject({ events: [{ idempotency_key: 'a' }, { idempotency_key: 'b' }] })
+    expect(await get('explain?balance=calls')).toMatchObject({
+      balance: { used: 2 },
+      events: [{ credits_used: 1 }, { credits_used: 1 }],
+    })
+    expect(await get('explain?meter=calls')).toMatchObject({ uses: 2, quantity: 2 })
+    expect(await get('explain?idempotency_key=a')).toMatchObject({ kind: 'use', counts: 1 })
+    await expect(get('explain?idempotency_key=theirs')).rejects.toThrow('404')
+    const file = async (path: string): Promise<string> =>
+      (await fetch(`${there.base}/usage/${path}`, { headers: { 'x-api-key': mine.key } })).text()
+    const events = await file('events/export')
+    expect(events.trimEnd().split('\r\n').length).toBe(3)
+    expect(events).not.toContain('theirs')
+    expect((await file('report/export?format=ndjson')).trimEnd().split('\n').length).toBe(1)
+  })
+})
 
 const patience = { timeout: 8_000, interval: 20 }
 
