@@ -11,16 +11,8 @@ import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
 import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
-import {
-  addUse,
-  closeReservations,
-  findEventsOfKeys,
-  findGrantsAndKnownKeys,
-  insertEvents,
-  insertKeys,
-  insertReservations,
-  type EventKey,
-} from './store.ts'
+import { closeReservations, insertReservations } from './reservations-store.ts'
+import { addUse, findEventsOfKeys, findGrantsAndKnownKeys, insertEvents, insertKeys, type EventKey } from './store.ts'
 import type { UsageRequest } from './usage.ts'
 import { upsertRateWindows } from './windows-store.ts'
 

@@ -5,7 +5,8 @@ import { commitUsage } from './commit.ts'
 import { ensurePartitions } from './partitions.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
-import { deleteKeysBefore, listOrganizationsWithOverdueReservations } from './store.ts'
+import { listOrganizationsWithOverdueReservations } from './reservations-store.ts'
+import { deleteKeysBefore } from './store.ts'
 
 export type MeteringJobsContext = GrantsContext & {
   readonly db: Db

@@ -20,7 +20,7 @@ import { decide } from './decide.ts'
 import { NOTHING_KNOWN, type Outcome } from './decision.ts'
 import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
-import { findOverdueReservations } from './store.ts'
+import { findOverdueReservations } from './reservations-store.ts'
 import type { BalanceSnapshot, CheckRequest } from './usage.ts'
 
 /** Answers checks together: the same decision as `consume`, with nothing written. */
