@@ -7,6 +7,7 @@ import { loadDigestSecret } from './auth/store.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
 import { openDatabase, type Db } from './db/database.ts'
 import { openIdentity, type Identity } from './identity.ts'
+import { identityJobs } from './identity/jobs.ts'
 import { SYSTEM_ROLE } from './db/row-security.ts'
 import { asSystem } from './db/scope.ts'
 import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
@@ -146,6 +147,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     jobs: [
       ...meteringJobs({ ...grants, db, connections, onImbalance }),
       ...planMigrationJobs(billing),
+      ...identityJobs({ db, clock }),
       ...analyticsJobs({ db, clock }),
       ...pricingJobs(billing),
       ...notificationJobs({ db, clock }),

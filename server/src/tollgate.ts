@@ -6,6 +6,7 @@ import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { asSystem } from './db/scope.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
+import { registerAccountPages } from './http/account-pages.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
 import type { Connection } from './http/client-address.ts'
 import { registerEventRoutes } from './events/routes.ts'
@@ -152,6 +153,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       registerReferencePage,
       registerErrorsPage,
       registerLandingPages,
+      registerAccountPages,
       (app) => registerOrganizationRoutes(app, services.organizations),
       (app) => registerMemberRoutes(app, services.organizations),
       (app) => registerWorkspaceRoutes(app, services.organizations),

@@ -14,15 +14,10 @@ export type CustomerToken = {
 const COLUMNS = `id, organization_id as "organizationId", created_by as "createdBy", created_at as "createdAt",
   expires_at as "expiresAt", revoked_at as "revokedAt"`
 
-/** Also forgets what expired a day before: nobody asks for it any more. */
 export async function insertCustomerToken(
   tx: Queryable,
   token: Omit<CustomerToken, 'revokedAt'> & { readonly digest: Buffer },
 ): Promise<void> {
-  await tx.query(`delete from customer_tokens where organization_id = $1 and expires_at < $2::timestamptz - interval '1 day'`, [
-    token.organizationId,
-    token.createdAt,
-  ])
   await tx.query(
     `insert into customer_tokens (organization_id, id, digest, created_by, created_at, expires_at)
      values ($1, $2, $3, $4, $5, $6)`,
@@ -55,4 +50,9 @@ export async function revokeCustomerToken(
     [token.organizationId, token.id, now],
   )
   return revoked.rowCount === 1
+}
+
+/** Those that ended a day ago: nobody asks for them any more. */
+export async function deleteExpiredCustomerTokens(db: Queryable, now: Instant): Promise<void> {
+  await db.query(`delete from customer_tokens where expires_at < $1::timestamptz - interval '1 day'`, [now])
 }

@@ -51,3 +51,8 @@ export async function endSessionsIn(
     [who.userId, who.organizationId],
   )
 }
+
+/** Those that ended a day ago, by the time of the database; see `findSession`. */
+export async function deleteExpiredSessions(db: Queryable): Promise<void> {
+  await db.query(`delete from user_sessions where expires_at < now() - interval '1 day'`)
+}

@@ -1,8 +1,13 @@
 import { getMigrations } from 'better-auth/db/migration'
 import { describe, expect, it } from 'vitest'
 import { OPERATOR_KEY, PASSWORD, testIdentity } from '../../test/identity.ts'
+import { insertCustomerToken } from '../auth/customer-token-store.ts'
 import { openPool } from '../db/database.ts'
+import { systemClock } from '../lib/clock.ts'
+import type { CustomerTokenId, OrganizationId } from '../lib/ids.ts'
+import { HOUR_MS } from '../lib/period.ts'
 import { betterAuthOptions } from './better-auth.ts'
+import { identityJobs } from './jobs.ts'
 
 const identity = testIdentity({ identity: { operatorEmails: ['Chief@example.com'] } })
 
@@ -193,6 +198,42 @@ describe('an operator', () => {
     )
     expect((await identity.as(OPERATOR_KEY, 'PATCH', '/api/v1/users/unknown', { operator: true })).status).toBe(404)
   })
+})
+
+describe('OC-11 users', () => {
+  it('see their own billing only, and operators that of all', async () => {
+    const [one, other] = [await identity.signUp('one@example.com'), await identity.signUp('other@example.com')]
+    const path = (id: string) => `/api/v1/billing/subscription?organization_id=${id}`
+    expect((await one.browser.call('GET', path(one.organizationId))).body).toMatchObject({ tier: 'free' })
+    for (const where of ['billing/subscription', 'billing/invoices', 'usage', 'balances']) {
+      const foreign = await one.browser.call('GET', `/api/v1/${where}?organization_id=${other.organizationId}`)
+      const unknown = await one.browser.call('GET', `/api/v1/${where}?organization_id=of_nobody`)
+      expect([foreign.status, foreign.body['detail']]).toEqual([404, unknown.body['detail']])
+    }
+    const inBody = { organization_id: other.organizationId, meter: 'search', idempotency_key: 'x' }
+    expect((await one.browser.call('POST', '/api/v1/usage/consume', inBody)).status).toBe(404)
+    expect((await identity.as(OPERATOR_KEY, 'GET', path(other.organizationId))).status).toBe(200)
+  })
+})
+
+it('forgets sessions and customer tokens a day after their end', async () => {
+  const { userId, organizationId } = await identity.signUp('old@example.com')
+  const { db } = identity.database
+  await db.query(`update user_sessions set expires_at = now() - interval '25 hours' where user_id = $1`, [userId])
+  const end = new Date(systemClock.now().getTime() - 25 * HOUR_MS)
+  await insertCustomerToken(db, {
+    id: 'ctok_old' as CustomerTokenId,
+    organizationId: organizationId as OrganizationId,
+    digest: Buffer.from('old'),
+    createdBy: 'test',
+    createdAt: end,
+    expiresAt: end,
+  })
+  const { token } = await identity.signUp('young@example.com')
+  for (const job of identityJobs({ db, clock: systemClock })) await job.run()
+  expect((await db.query('select 1 from user_sessions where user_id = $1', [userId])).rowCount).toBe(0)
+  expect((await db.query(`select 1 from customer_tokens where id = 'ctok_old'`)).rowCount).toBe(0)
+  expect((await identity.as(token, 'GET', '/api/v1/auth/me')).status).toBe(200)
 })
 
 it('API keys know who they are, and cannot act as a person', async () => {

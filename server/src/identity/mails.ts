@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { html } from 'hono/html'
 import type { Db } from '../db/database.ts'
 import type { Clock } from '../lib/clock.ts'
 import { queueMails } from '../mail/actions.ts'
+import { renderMail } from '../mail/layout.ts'
 
 type Addressee = { readonly email: string; readonly name: string }
 
@@ -23,29 +23,21 @@ export function createMailTexts({ db, clock, publicUrl }: MailTextsOptions): Mai
     const { token, subject, sentence, link } = mail
     // The token makes the mail one; its digest, as the key is kept.
     const key = `${kind}:${createHash('sha256').update(token).digest('hex').slice(0, 32)}`
-    const text = `Hello ${user.name},\n\n${sentence}\n\n${link}\n\nIf this was not you, do nothing.\n`
-    const page = await html`<p>Hello ${user.name},</p>
-      <p>${sentence}</p>
-      <p><a href="${link}">${subject}</a></p>
-      <p>If this was not you, do nothing.</p>`
-    const stored = {
-      key,
-      organizationId: null,
-      kind,
-      to: user.email,
+    const rendered = await renderMail({
       subject,
-      text,
-      html: page.toString(),
-      secret: true,
-    } as const
-    await queueMails(db, [stored], clock.now())
+      preview: sentence,
+      paragraphs: [`Hello ${user.name},`, sentence],
+      action: { label: subject, url: link },
+      footer: ['If this was not you, do nothing: nothing happens without the link.'],
+    })
+    await queueMails(db, [{ ...rendered, key, organizationId: null, kind, to: user.email, secret: true }], clock.now())
   }
   return {
     resetPassword: (user, token) =>
       queue('password_reset', user, {
         token,
         subject: 'Set a new password',
-        sentence: 'A new password was asked for. This link sets one, within an hour:',
+        sentence: 'A new password was asked for. The link sets one, within an hour.',
         // After #, so that it is in no server's log.
         link: `${publicUrl}/account/password#token=${token}`,
       }),
@@ -53,7 +45,7 @@ export function createMailTexts({ db, clock, publicUrl }: MailTextsOptions): Mai
       queue('email_verification', user, {
         token,
         subject: 'Confirm your address',
-        sentence: 'This link confirms that the address is yours, within an hour:',
+        sentence: 'The link confirms that the address is yours, within an hour.',
         link: url,
       }),
   }

@@ -1,4 +1,3 @@
-import { html } from 'hono/html'
 import { insertAuditEntry } from '../audit/store.ts'
 import { digestOf } from '../auth/api-keys.ts'
 import type { Membership, Role } from '../auth/principal.ts'
@@ -7,6 +6,7 @@ import { DomainError } from '../lib/errors.ts'
 import { newId, randomBase62, type InvitationId, type OrganizationId, type UserId } from '../lib/ids.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { queueMails, type NewMail } from '../mail/actions.ts'
+import { renderMail } from '../mail/layout.ts'
 import { readOrganization, type Asker, type OrganizationsContext } from './actions.ts'
 import {
   acceptOpenInvitation,
@@ -73,20 +73,17 @@ async function mailOf(
   { publicUrl }: OrganizationsContext,
   { invitation, token, name }: { invitation: Invitation; token: string; name: string },
 ): Promise<NewMail> {
-  // After #, so that it is in no server's log.
-  const link = `${publicUrl}/account/invitation#token=${token}`
-  const page = await html`<p>You are invited to ${name}.</p>
-    <p><a href="${link}">Accept the invitation</a> within ${INVITATION_DAYS} days.</p>`
-  return {
-    key: `invitation:${invitation.id}`,
-    organizationId: invitation.organizationId,
-    kind: 'invitation',
-    to: invitation.email,
-    subject: `You are invited to ${name}`,
-    text: `You are invited to ${name}. Open this within ${INVITATION_DAYS} days to accept:\n\n${link}\n`,
-    html: page.toString(),
-    secret: true,
-  }
+  const subject = `You are invited to ${name}`
+  const rendered = await renderMail({
+    subject,
+    preview: `The invitation is good for ${INVITATION_DAYS} days.`,
+    paragraphs: [`${subject}. The invitation is good for ${INVITATION_DAYS} days.`],
+    // After #, so that the token is in no server's log.
+    action: { label: 'Accept the invitation', url: `${publicUrl}/account/invitation#token=${token}` },
+    footer: ['If you do not know what this is about, do nothing.'],
+  })
+  const { id, organizationId, email: to } = invitation
+  return { ...rendered, key: `invitation:${id}`, organizationId, kind: 'invitation', to, secret: true }
 }
 
 /**

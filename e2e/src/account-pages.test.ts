@@ -1,0 +1,78 @@
+import sparticuz from '@sparticuz/chromium'
+import { chromium, type Browser, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { serve, type HttpServer } from '../../server/src/http/serve.ts'
+import { PASSWORD, testIdentity } from '../../server/test/identity.ts'
+
+// The pages on which the links of identity's mails end, in a real browser.
+
+let server: HttpServer
+let browser: Browser
+const identity = testIdentity()
+
+beforeAll(async () => {
+  server = await serve({
+    host: '127.0.0.1',
+    port: 0,
+    fetch: (request, connection) => identity.tollgate.fetch(request, connection),
+  })
+  browser = await chromium.launch({ executablePath: await sparticuz.executablePath(), args: sparticuz.args, headless: true })
+})
+afterAll(async () => {
+  await browser.close()
+  await server.stop()
+})
+
+/** The page of a mail's link, on this server; what it complains of on its console counts as a failure. */
+async function open(mail: string): Promise<{ page: Page; complaints: string[] }> {
+  const link = new URL(/http\S+/.exec(mail)![0])
+  const page = await browser.newPage()
+  const complaints: string[] = []
+  page.on('pageerror', (error) => complaints.push(error.message))
+  // The server names itself by its public address; the browser reaches it by this one.
+  await page.setExtraHTTPHeaders({ origin: 'http://localhost:3000' })
+  await page.goto(`http://127.0.0.1:${server.port}${link.pathname}${link.hash}`)
+  return { page, complaints }
+}
+
+describe('the link of a mail', () => {
+  it('sets a new password, and leaves no token in the address', async () => {
+    await identity.signUp('forgetful@example.com')
+    await identity.open().call('POST', '/api/v1/auth/password-reset', { email: 'forgetful@example.com' })
+    const { page, complaints } = await open(await identity.mailTo('forgetful@example.com', 'password_reset'))
+    expect(page.url()).not.toContain('token')
+    await page.getByLabel('New password').fill('short')
+    await page.getByRole('button', { name: 'Set the password' }).click()
+    await page.getByRole('status').getByText('password').waitFor()
+    await page.getByLabel('New password').fill('another good password')
+    await page.getByRole('button', { name: 'Set the password' }).click()
+    await page.getByText('Done.').waitFor()
+    const signIn = { email: 'forgetful@example.com', password: 'another good password' }
+    expect((await identity.open().call('POST', '/api/v1/auth/sign-in', signIn)).status).toBe(200)
+    expect(complaints).toEqual([])
+  })
+
+  it('accepts an invitation by signing up, and by signing in', async () => {
+    const owner = await identity.signUp('owner@example.com')
+    const invitations = `/api/v1/organizations/${owner.organizationId}/invitations`
+    await identity.signUp('known@example.com')
+    for (const [email, button] of [
+      ['new@example.com', 'Sign up and accept'],
+      ['known@example.com', 'Sign in and accept'],
+    ] as const) {
+      await owner.browser.call('POST', invitations, { email })
+      const { page, complaints } = await open(await identity.mailTo(email, 'invitation'))
+      await page.getByLabel('Name').fill('Somebody')
+      await page.getByLabel('Address').fill(email)
+      await page.getByLabel('Password').fill(PASSWORD)
+      await page.getByRole('button', { name: button }).click()
+      await page.getByText('Done.').waitFor()
+      expect(complaints).toEqual([])
+      await page.context().clearCookies()
+    }
+    const members = await owner.browser.call('GET', `/api/v1/organizations/${owner.organizationId}/members`)
+    expect(members.body).toMatchObject({
+      members: [{ role: 'owner' }, { email: 'new@example.com' }, { email: 'known@example.com' }],
+    })
+  })
+})
