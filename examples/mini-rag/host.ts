@@ -2,6 +2,7 @@ import { createTollgateClient, type UsageClient } from '@tollgate/sdk'
 import { meterRoute, requireStanding } from '@tollgate/sdk/hono'
 import { Hono, type Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
+import { PATHS } from './openapi.ts'
 import { SourceIndex } from './sources.ts'
 
 /** What the host needs of Tollgate: its web-standard handler, in this process; the connection says whom the request is from. */
@@ -79,6 +80,11 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
   app.on('POST', ['/api/v1/sources', '/api/sources'], workspace('write'), gate, async (context) =>
     ingest(context, [{ name: await readText(context, 'name'), text: await readText(context, 'text') }]),
   )
+
+  app.get('/openapi.json', async (context) => {
+    const document = (await (await tollgate.fetch(context.req.raw)).json()) as { paths: object }
+    return context.json({ ...document, paths: { ...PATHS, ...document.paths } })
+  })
 
   app.all('*', (context) => tollgate.fetch(context.req.raw, context.env))
   return app
