@@ -127,13 +127,10 @@ export class UsageModel {
       ? this.#terms.get(last)!.key === this.plan.key
       : this.plan.key === 'free' && this.standing === 'active'
     const passed: ModelGrant[] = []
+    const since = last?.expiresAt ?? this.spans.createdAt
+    const earliest = last ? since : -Infinity
     let step = mayHavePassed ? this.spans.before(span) : null
-    while (
-      step &&
-      passed.length < rollover.periods &&
-      step.end > (last?.expiresAt ?? this.spans.createdAt) &&
-      !(last && step.start < last.expiresAt)
-    ) {
+    while (step && passed.length < rollover.periods && step.end > since && step.start >= earliest) {
       passed.unshift(this.#open(step))
       step = this.spans.before(step)
     }

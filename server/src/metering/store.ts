@@ -168,9 +168,8 @@ export function eventOf(row: EventRow): UsageEvent {
 }
 
 /** The plan's allowance that a period names by its start; in another time zone than UTC it has a name of its own. */
-function usualPlanGrantId({ balanceKey, period, periodStart }: Pick<BalanceSnapshot, 'balanceKey' | 'period' | 'periodStart'>) {
-  return planGrantId(balanceKey, period, periodStart)
-}
+const usualPlanGrantId = ({ balanceKey, period, periodStart }: Pick<BalanceSnapshot, 'balanceKey' | 'period' | 'periodStart'>) =>
+  planGrantId(balanceKey, period, periodStart)
 
 /** The draws of an event that took everything from the plan's allowance, which is most of them. */
 function planDraws({ drawn, overage }: EventRow, grantId: string): Draw[] {
