@@ -1,6 +1,8 @@
 import type { Logger } from 'pino'
+import type { AnalyticsContext } from './analytics/actions.ts'
 import { analyticsJobs } from './analytics/jobs.ts'
 import { recordRevenue } from './analytics/ledger.ts'
+import { rateTableOf } from './analytics/rates.ts'
 import { createKeyVerifier } from './auth/api-keys.ts'
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
@@ -14,6 +16,8 @@ import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
 import { startLoop } from './jobs/loop.ts'
 import { startScheduler } from './jobs/scheduler.ts'
+import type { ExportsContext } from './exports/actions.ts'
+import { exportJobs, startExportWorker } from './exports/jobs.ts'
 import type { Metrics } from './http/metrics.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
@@ -58,6 +62,8 @@ export type Services = {
   readonly metering: Metering
   readonly usageApi: UsageApi
   readonly reading: UsageReading
+  readonly figures: AnalyticsContext
+  readonly exportJobs: ExportsContext
   /** Ends what runs, in the order in which it depends on each other. */
   close(): Promise<void>
 }
@@ -141,6 +147,9 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   })
   closers.push(() => autoTopUps.stop())
   const onImbalance = (imbalances: readonly unknown[]): void => log.error({ imbalances }, 'balances do not add up')
+  const figures = { db, clock, log, rates: options.reporting === undefined ? null : rateTableOf(options.reporting) }
+  const exportWorker = startExportWorker(figures)
+  closers.push(() => exportWorker.stop())
   const scheduler = startScheduler({
     db,
     clock,
@@ -149,6 +158,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
       ...planMigrationJobs(billing),
       ...identityJobs({ db, clock }),
       ...analyticsJobs({ db, clock }),
+      ...exportJobs(figures),
       ...pricingJobs(billing),
       ...notificationJobs({ db, clock }),
     ],
@@ -179,6 +189,8 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     metering,
     usageApi: createUsageApi(usage),
     reading,
+    figures,
+    exportJobs: { db, clock, kick: () => exportWorker.kick() },
     organizations,
     authenticate: (request) => asSystem(() => identity.authenticate(request)),
     identity: identity.context,

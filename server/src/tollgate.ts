@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
-import { rateTableOf } from './analytics/rates.ts'
 import { registerAnalyticsRoutes } from './analytics/routes.ts'
 import { countSubscriptionsByPlan } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { asSystem } from './db/scope.ts'
+import { registerExportRoutes } from './exports/routes.ts'
 import { registerGrantRoutes } from './grants/routes.ts'
 import { registerAccountPages } from './http/account-pages.ts'
 import { createApp, type App, type AppOptions } from './http/app.ts'
@@ -162,11 +162,8 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) => registerUserRoutes(app, services.organizations),
       (app) => registerAuditRoutes(app, { db: services.db, exports: services.reading.exports }),
       (app) => registerMailRoutes(app, services.billing),
-      (app) =>
-        registerAnalyticsRoutes(app, {
-          ...services.billing,
-          rates: options.reporting === undefined ? null : rateTableOf(options.reporting),
-        }),
+      (app) => registerAnalyticsRoutes(app, services.figures),
+      (app) => registerExportRoutes(app, services.exportJobs),
       (app) => registerEventRoutes(app, services),
       (app) => registerNotificationRoutes(app, services.notifications.preferences),
       (app) => registerWebhookEndpointRoutes(app, services.notifications.webhooks),

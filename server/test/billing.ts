@@ -12,6 +12,7 @@ import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } f
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
 import { insertMissingAccounts } from '../src/grants/store.ts'
 import { openDatabase } from '../src/db/database.ts'
+import { registerExportRoutes } from '../src/exports/routes.ts'
 import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
@@ -38,6 +39,8 @@ export type TestBilling = {
    * A call of a route by `operator`, `nobody`, an organization's id (its admin key), or `id:read` for a key with fewer scopes.
    */
   call(caller: string, method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+  /** A GET by one of them, for answers that are no JSON. */
+  fetch(caller: string, path: string): Promise<Response>
   /** The same context with some of its parts replaced. */
   with(parts: Partial<BillingContext>): BillingContext
 }
@@ -126,6 +129,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
       const text = await response.text()
       return { status: response.status, headers: response.headers, body: text === '' ? {} : (JSON.parse(text) as Answer['body']) }
     },
+    fetch: async (caller, path) => ready(app).request(path, { headers: { 'x-caller': caller } }),
     with: (parts) => ({ ...ready(context), ...parts }),
     async createOrganization(id) {
       await database.db.query('insert into organizations (id, name, email, created_at) values ($1, $1, $2, $3)', [
@@ -178,6 +182,7 @@ function createTestApp(context: BillingContext, kick: () => void): App {
     register: [
       (app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) }),
       (app) => registerAnalyticsRoutes(app, { ...context, rates: null }),
+      (app) => registerExportRoutes(app, { ...context, kick: () => undefined }),
     ],
   })
 }

@@ -1,0 +1,111 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Clock, Instant } from '../lib/clock.ts'
+import type { Db, Queryable } from '../db/database.ts'
+import { DomainError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { EVERYBODY, findRefusal, type ExportFormat, type ExportKind } from './rules.ts'
+import { countUnfinished, findExport, insertExport, readChunk, type Export, type ExportFilter } from './store.ts'
+
+export type ExportsContext = {
+  readonly db: Db
+  readonly clock: Clock
+  /** Wakes the worker. */
+  readonly kick: () => void
+}
+
+export type ExportRequest = {
+  /** null is every organization: for operators. */
+  readonly organizationId: string | null
+  readonly kind: ExportKind
+  readonly format: ExportFormat
+  readonly from: Instant | null
+  readonly to: Instant | null
+  readonly filter: ExportFilter
+}
+
+/** Files are kept this long. */
+const KEPT_MS = 7 * DAY_MS
+const UNFINISHED_AT_MOST = 5
+
+/**
+ * Asks for a file; it is made in the background.
+ * @throws DomainError `invalid_request` for a kind that cannot be had so; `conflict` while five others are not finished; `not_found`
+ */
+export async function requestExport(
+  { db, clock, kick }: ExportsContext,
+  request: ExportRequest,
+  asker: { readonly actor: string; readonly requestId: string },
+): Promise<Export> {
+  const refusal = findRefusal(request.kind, request.format, request.organizationId)
+  if (refusal !== null) throw new DomainError('invalid_request', refusal.detail, { field: refusal.field })
+  if (request.from !== null && request.to !== null && request.from >= request.to) {
+    throw new DomainError('invalid_request', 'from must lie before to.', { field: 'from' })
+  }
+  const organizationId = request.organizationId ?? EVERYBODY
+  const now = clock.now()
+  const made = await db.transaction(async (tx) => {
+    if (request.organizationId !== null) await lockOrganization(tx, request.organizationId)
+    if ((await countUnfinished(tx, organizationId)) >= UNFINISHED_AT_MOST) {
+      throw new DomainError('conflict', `${UNFINISHED_AT_MOST} exports are not finished yet; wait for one of them.`)
+    }
+    const inserted = await insertExport(tx, {
+      organizationId,
+      id: newId('exp'),
+      kind: request.kind,
+      format: request.format,
+      startsAt: request.from,
+      endsAt: request.to,
+      filter: request.filter,
+      requestedBy: asker.actor,
+      createdAt: now,
+      expiresAt: new Date(now.getTime() + KEPT_MS),
+    })
+    await insertAuditEntry(tx, {
+      organizationId: request.organizationId,
+      ...asker,
+      action: 'export.requested',
+      target: inserted.id,
+      before: null,
+      after: { kind: request.kind, format: request.format, from: request.from, to: request.to, filter: request.filter },
+      at: now,
+    })
+    return inserted
+  })
+  kick()
+  return made
+}
+
+/** Makes requests of one organization wait for each other, so that together they keep to the limit. */
+async function lockOrganization(tx: Queryable, id: string): Promise<void> {
+  const { rowCount } = await tx.query('select 1 from organizations where id = $1 for no key update', [id])
+  if (rowCount === 0) throw new DomainError('not_found', 'There is no such organization.')
+}
+
+/**
+ * @param organizationId null is any: for operators
+ * @throws DomainError `not_found`
+ */
+export async function readExport(db: Queryable, organizationId: string | null, id: string): Promise<Export> {
+  const found = await findExport(db, organizationId, id)
+  if (found === null) throw new DomainError('not_found', 'There is no such export.')
+  return found
+}
+
+/**
+ * The pieces of a file, in order.
+ * @throws DomainError `conflict` while it is not finished
+ */
+export function readFile(db: Queryable, made: Export): AsyncGenerator<Buffer> {
+  if (made.state !== 'done')
+    throw new DomainError('conflict', `The export is ${made.state}: there is no file.`, { state: made.state })
+  return readPieces(db, made)
+}
+
+async function* readPieces(db: Queryable, made: Export): AsyncGenerator<Buffer> {
+  for (let number = 0; ; number += 1) {
+    const piece = await readChunk(db, made, number)
+    if (piece === null) return
+    yield piece
+  }
+}

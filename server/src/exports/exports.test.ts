@@ -1,0 +1,212 @@
+import { inflateSync } from 'node:zlib'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { seedCustomers } from '../../test/seed-customers.ts'
+import { ManualClock } from '../lib/clock.ts'
+import { closeDays } from '../analytics/jobs.ts'
+import { exportJobs, makeNextExport } from './jobs.ts'
+import { claimExport, finishExport, insertChunk, readChunk, saveProgress } from './store.ts'
+
+const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
+const billing = testBilling({ webhooks: false, clock })
+const worker = () => ({ ...billing.context, rates: null })
+const ADMIN = '/api/v1/admin/exports'
+
+type Made = {
+  readonly id: string
+  readonly state: string
+  readonly bytes: number
+  readonly file_url: string | null
+  readonly error: string | null
+}
+
+beforeAll(async () => {
+  const { version } = billing.context.catalogs.current
+  await seedCustomers(billing.database.db, { organizations: 1_500, invoicesEach: 2, catalogVersion: version })
+  await billing.database.db.query(`update organizations set name = '=HYPERLINK("http://example.com")' where id = 'seed_00001'`)
+  await billing.database.db.query(
+    `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage)
+     select 'seed_00002', 'episode_search', timestamptz '2026-03-01' + n * interval '5 hours', 2, 500000, 50000, 10000 from generate_series(0, 9) n`,
+  )
+})
+
+async function ask(caller: string, body: Record<string, unknown>, base = '/api/v1/exports'): Promise<Made> {
+  const answer = await billing.call(caller, 'POST', base, body)
+  expect(answer, JSON.stringify(answer.body)).toMatchObject({ status: 202, body: { state: 'queued', progress: { made: 0 } } })
+  return answer.body as unknown as Made
+}
+
+async function make(caller: string, body: Record<string, unknown>, base = '/api/v1/exports'): Promise<Made> {
+  const { id } = await ask(caller, body, base)
+  expect(await makeNextExport(worker())).toBe(1)
+  return (await billing.call(caller, 'GET', `${base}/${id}`)).body as unknown as Made
+}
+
+/** The bytes of a file as the database holds them. */
+async function bytesOf(id: string): Promise<Buffer> {
+  const { rows } = await billing.database.db.query<{ data: Buffer }>(
+    'select data from export_chunks where export_id = $1 order by number',
+    [id],
+  )
+  return Buffer.concat(rows.map(({ data }) => data))
+}
+
+/** The words of a PDF: what its compressed pages write, letter by letter in hexadecimal. */
+function textOf(pdf: Buffer): string {
+  const streams = [...pdf.toString('latin1').matchAll(/FlateDecode[^]*?stream\n([^]*?)\nendstream/g)]
+  const pages = streams.map(([, stream]) => inflateSync(Buffer.from(stream!, 'latin1')).toString('latin1'))
+  return pages
+    .flatMap((page) => page.match(/\[.*?\] TJ/g) ?? [])
+    .map((line) => Buffer.from([...line.matchAll(/<([0-9a-f]+)>/g)].map(([, hex]) => hex).join(''), 'hex').toString('latin1'))
+    .join('\n')
+}
+
+describe('an export', () => {
+  test('of all organizations is queued, made, and then there, every row once', async () => {
+    const made = await make('operator', { kind: 'organizations', format: 'csv' }, ADMIN)
+    expect(made).toMatchObject({ state: 'done', progress: { made: 1_500, planned: 1_500 }, organization_id: null, error: null })
+    const lines = (await bytesOf(made.id)).toString('utf8').trimEnd().split('\r\n')
+    expect(lines[0]).toBe('id,name,email,stripe_customer_id,plan,status,created')
+    expect(new Set(lines.slice(1).map((line) => line.split(',')[0])).size).toBe(1_500)
+    const subscriptions = await make(
+      'operator',
+      { kind: 'subscriptions', format: 'csv', filter: { status: 'past_due', currency: 'eur' } },
+      ADMIN,
+    )
+    const { rows } = await billing.database.db.query<{ count: number }>(
+      `select count(*)::int as count from stripe_subscriptions where status = 'past_due' and currency = 'eur'`,
+    )
+    expect(subscriptions).toMatchObject({ state: 'done', progress: { made: rows[0]!.count } })
+  })
+
+  test('runs nothing in a spreadsheet', async () => {
+    const made = await make('operator', { kind: 'organizations', format: 'csv', to: '2025-01-02' }, ADMIN)
+    expect((await bytesOf(made.id)).toString('utf8')).toContain(`seed_00001,"'=HYPERLINK(""http://example.com"")",`)
+  })
+
+  test('of an organization’s admin holds its own invoices, in major units', async () => {
+    const made = await make('seed_00003', { kind: 'invoices', format: 'csv' })
+    const lines = (await bytesOf(made.id)).toString('utf8').trimEnd().split('\r\n')
+    expect(lines).toHaveLength(3)
+    expect(lines[1]).toMatch(
+      /^in_seed_00003_1,SEED-00003-0001,seed_00003,Customer 3,paid,usd,13\.00,13\.00,13\.00,13\.00,0\.00,2025-/,
+    )
+  })
+
+  test('as a ZIP holds each invoice as a PDF', async () => {
+    const made = await make('operator', { kind: 'invoices', format: 'zip', organization_id: 'seed_00004' }, ADMIN)
+    expect(made).toMatchObject({ state: 'done', progress: { made: 2, planned: 2 } })
+    const zip = await bytesOf(made.id)
+    expect(zip.length).toBe(made.bytes)
+    const names = zip.toString('latin1').match(/SEED-00004-000\d-in_seed_00004_\d\.pdf/g)
+    expect(new Set(names)).toEqual(new Set(['SEED-00004-0001-in_seed_00004_1.pdf', 'SEED-00004-0002-in_seed_00004_2.pdf']))
+    expect(zip.toString('latin1').match(/%PDF-1\.\d/g)).toHaveLength(2)
+  })
+
+  test('tells what an organization used, as CSV and as PDF', async () => {
+    const asked = { kind: 'usage_statement', from: '2026-03-01', to: '2026-04-01' }
+    const csv = (await bytesOf((await make('seed_00002', { ...asked, format: 'csv' })).id)).toString('utf8')
+    expect(csv.split('\r\n')[1]).toBe('2026-03-01,episode_search,10,2.5,0.25,0.05')
+    const pdf = await bytesOf((await make('seed_00002', { ...asked, format: 'pdf' })).id)
+    expect(textOf(pdf)).toContain('Usage statement')
+    expect(textOf(pdf)).toContain('episode_search')
+  })
+
+  test('tells how revenue stands, as PDF', async () => {
+    await closeDays(billing.database.db, clock)
+    const made = await make('operator', { kind: 'analytics_report', format: 'pdf' }, ADMIN)
+    expect(textOf(await bytesOf(made.id))).toContain('Revenue report')
+    const movements = await make('operator', { kind: 'revenue_movements', format: 'csv' }, ADMIN)
+    expect(movements).toMatchObject({ state: 'done' })
+  })
+
+  test('is not another organization’s, nor one that cannot be', async () => {
+    const { id } = await make('seed_00005', { kind: 'invoices', format: 'csv' })
+    for (const path of [id, `${id}/file`]) {
+      expect((await billing.call('seed_00006', 'GET', `/api/v1/exports/${path}`)).status).toBe(404)
+      expect((await billing.call('seed_00005:read', 'GET', `/api/v1/exports/${path}`)).status).toBe(403)
+      expect((await billing.call('seed_00005', 'GET', `${ADMIN}/${path}`)).status).toBe(403)
+    }
+    const refused = (caller: string, body: Record<string, unknown>) => billing.call(caller, 'POST', '/api/v1/exports', body)
+    expect((await refused('seed_00005', { kind: 'organizations', format: 'csv' })).body).toMatchObject({ field: 'kind' })
+    expect((await refused('seed_00005', { kind: 'invoices', format: 'csv', organization_id: 'seed_00006' })).status).toBe(404)
+    expect((await refused('seed_00005', { kind: 'usage_statement', format: 'zip' })).body).toMatchObject({ field: 'format' })
+    expect((await refused('operator', { kind: 'usage_statement', format: 'csv' })).body).toMatchObject({
+      field: 'organization_id',
+    })
+    expect((await refused('operator', { kind: 'invoices', format: 'csv', organization_id: 'nowhere' })).status).toBe(404)
+    expect((await refused('operator', { kind: 'invoices', format: 'csv', from: '2026-02-01', to: '2026-01-01' })).status).toBe(
+      400,
+    )
+  })
+})
+
+describe('the worker', () => {
+  test('takes over what a process left that died, from the beginning, and the dead one changes nothing any more', async () => {
+    const { db } = billing.database
+    const { id } = await ask('operator', { kind: 'organizations', format: 'csv' }, ADMIN)
+    const dead = (await claimExport(db, clock.now(), new Date(clock.now().getTime() + 60_000)))!
+    await insertChunk(db, dead, 0, Buffer.from('half of a file'))
+    await saveProgress(db, dead, { made: 700, planned: 1_500, leaseUntil: new Date(clock.now().getTime() + 60_000) })
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
+      state: 'running',
+      progress: { made: 700, planned: 1_500 },
+    })
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}/file`)).body).toMatchObject({
+      code: 'conflict',
+      state: 'running',
+    })
+    // Its lease still runs.
+    expect(await makeNextExport(worker())).toBe(0)
+    clock.advance(61_000)
+    expect(await makeNextExport(worker())).toBe(1)
+    expect((await bytesOf(id)).toString('utf8')).not.toContain('half of a file')
+    const late = { made: 9, planned: 9, leaseUntil: clock.now() }
+    expect(await saveProgress(db, dead, late)).toBe(false)
+    expect(await finishExport(db, dead, { made: 9, bytes: 9, error: null, now: clock.now() })).toBe(false)
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
+      state: 'done',
+      progress: { made: 1_500 },
+    })
+  })
+
+  test('sends the file piece by piece, under its name', async () => {
+    const made = await make('operator', { kind: 'invoices', format: 'csv' }, ADMIN)
+    const { db } = billing.database
+    const rows = await db.query<{ organizationId: string; id: string; attempt: number }>(
+      'select organization_id as "organizationId", id, attempt from exports where id = $1',
+      [made.id],
+    )
+    // 3,000 invoices are more than one piece.
+    expect(await readChunk(db, rows.rows[0]!, 1)).not.toBeNull()
+    const answer = await billing.fetch('operator', made.file_url!)
+    expect(answer.headers.get('content-disposition')).toBe('attachment; filename="invoices-2026-03-10.csv"')
+    expect(answer.headers.get('content-type')).toBe('text/csv; charset=utf-8')
+    expect(Buffer.from(await answer.arrayBuffer())).toEqual(await bytesOf(made.id))
+  })
+
+  test('refuses the sixth that is not finished, and says why what cannot be made failed', async () => {
+    const body = { kind: 'invoices', format: 'csv' }
+    for (let count = 0; count < 5; count += 1) await ask('seed_00007', body)
+    expect(await billing.call('seed_00007', 'POST', '/api/v1/exports', body)).toMatchObject({
+      status: 409,
+      body: { code: 'conflict' },
+    })
+    while ((await makeNextExport(worker())) > 0);
+    await billing.database.db.query('alter table mrr_movements rename to away')
+    const { id } = await make('operator', { kind: 'revenue_movements', format: 'csv' }, ADMIN)
+    await billing.database.db.query('alter table away rename to mrr_movements')
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
+      state: 'failed',
+      error: 'The file could not be made; the log says why.',
+    })
+  })
+
+  test('forgets files after a week', async () => {
+    const { id } = await make('operator', { kind: 'organizations', format: 'csv', to: '2025-01-02' }, ADMIN)
+    clock.advance(8 * 86_400_000)
+    for (const job of exportJobs(worker())) await job.run()
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).status).toBe(404)
+    expect((await bytesOf(id)).length).toBe(0)
+  })
+})
