@@ -48,6 +48,38 @@ describe('giving', () => {
     })
   })
 
+  test('is drawn by priority, then by what ends first, then by what came first, whatever was given when', async () => {
+    const organization_id = await fixture.newOrganization()
+    const day = (days: number): string => new Date(clock.now().getTime() + days * 86_400_000).toISOString()
+    const give = (reason: string, over: Record<string, unknown>) =>
+      call('/api/v1/grants', { organization_id, balance: 'credits', amount: 10, reason, ...over })
+    await give('last: bought', { kind: 'top_up', expires_at: day(1) })
+    await give('fifth: never ends', { kind: 'manual' })
+    await give('second: ends later', { kind: 'promotion', expires_at: day(20) })
+    await give('third: never ends', { kind: 'promotion' })
+    await give('first: ends sooner', { kind: 'promotion', expires_at: day(10) })
+    await give('before all', { kind: 'top_up', priority: 5 })
+    const drawn = async (): Promise<string[]> => {
+      const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
+      return body.grants.filter((grant) => grant['used'] !== 0).map((grant) => String(grant['reason'] ?? 'fourth: the plan'))
+    }
+    const order: string[] = []
+    for (const credits of [10, 10, 10, 10, 100, 10, 10]) {
+      await consume(organization_id, credits)
+      order.push(...(await drawn()).filter((reason) => !order.includes(reason)))
+    }
+    expect(order).toEqual([
+      'before all',
+      'first: ends sooner',
+      'second: ends later',
+      'third: never ends',
+      'fourth: the plan',
+      'fifth: never ends',
+      'last: bought',
+    ])
+    expect((await consume(organization_id, 1)).code).toBe('quota_exceeded')
+  })
+
   test('is done once under a key: a repeat answers the grant, another amount is refused', async () => {
     const organization_id = await fixture.newOrganization()
     const gift = { organization_id, balance: 'credits', amount: 5, idempotency_key: 'payment-1' }

@@ -96,6 +96,11 @@ export async function insertRequest(tx: Queryable, { organizationId, balanceKey 
   )
 }
 
-export async function deleteRequest(db: Queryable, { organizationId, balanceKey }: BalanceName): Promise<void> {
-  await db.query('delete from auto_top_up_requests where organization_id = $1 and balance = $2', [organizationId, balanceKey])
+/** Takes a request away, unless a use has made it anew since it was read. */
+export async function deleteRequest(db: Queryable, { organizationId, balanceKey, requestedAt }: AutoTopUpRequest): Promise<void> {
+  await db.query('delete from auto_top_up_requests where organization_id = $1 and balance = $2 and requested_at <= $3', [
+    organizationId,
+    balanceKey,
+    requestedAt,
+  ])
 }

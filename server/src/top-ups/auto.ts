@@ -80,7 +80,6 @@ export async function removeAutoTopUp(
   await context.db.transaction(async (tx) => {
     if (!(await deleteAutoTopUp(tx, name))) throw new DomainError('not_found', 'Nothing is bought by itself for this balance.')
     await refreshLowMarks(tx, name.organizationId)
-    await deleteRequest(tx, name)
     const entry = { action: 'auto_top_up.removed', target: name.balanceKey, before: null, after: null, at: context.clock.now() }
     await insertAuditEntry(tx, { organizationId: name.organizationId, ...asker, ...entry })
   })

@@ -8,6 +8,7 @@ import { openUsageConnections } from '../metering/pipeline.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { buyTopUp } from './actions.ts'
 import { runAutoTopUps } from './auto.ts'
+import { deleteRequest, takeRequests } from './auto-store.ts'
 
 const billing = testBilling({
   catalog: {
@@ -242,6 +243,17 @@ describe('buying by itself', () => {
     )
     expect(rows.map(({ type }) => type)).toEqual(['auto_top_up.stopped', 'usage.balance_low'])
     await saveCard()
+    await again()
+    await run()
+    expect(await topUps()).toEqual([['500', '0', '0']])
+  })
+
+  test('is not forgotten when a use brings the balance under its mark while enough was seen of it', async () => {
+    await saveCard()
+    await set({})
+    const [request] = await takeRequests(billing.database.db, new Date(), new Date(), 10)
+    await use(80)
+    await deleteRequest(billing.database.db, request!)
     await again()
     await run()
     expect(await topUps()).toEqual([['500', '0', '0']])
