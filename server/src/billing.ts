@@ -3,6 +3,7 @@ import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerAdminBillingRoutes } from './operators/billing-routes.ts'
 import { registerOperatorOrganizationRoutes } from './operators/organization-routes.ts'
 import { registerOrganizationStateRoutes } from './operators/state-routes.ts'
+import { registerUserListRoute } from './operators/user-routes.ts'
 import { registerPlanMigrationRoutes } from './plan-migrations/routes.ts'
 import { registerSimulationRoutes } from './simulation/routes.ts'
 import { registerGateRoutes } from './standing/gate-routes.ts'
@@ -44,6 +45,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerAdminBillingRoutes(app, context)
   registerOperatorOrganizationRoutes(app, context)
   registerOrganizationStateRoutes(app, context)
+  registerUserListRoute(app, context)
   registerPlanMigrationRoutes(app, context)
   registerSimulationRoutes(app, context)
   registerTenantRoutes(app, context, parts.organizations)

@@ -10,7 +10,13 @@ export async function countSubscriptionsByPlan(db: Queryable): Promise<ReadonlyM
 }
 
 /** What the triggers of migration 0090 count. */
-export type TallySubject = 'organizations' | 'stripe_subscriptions' | 'stripe_invoices' | 'stripe_charges' | 'mrr_accounts'
+export type TallySubject =
+  | 'organizations'
+  | 'users'
+  | 'stripe_subscriptions'
+  | 'stripe_invoices'
+  | 'stripe_charges'
+  | 'mrr_accounts'
 
 export type Tally = {
   readonly subject: TallySubject

@@ -37,7 +37,7 @@ export type CommonFilter = {
 type Narrowed = { readonly filter: Filter; readonly known: { readonly total: number; readonly capped: boolean } | null }
 
 /** Adds one narrowing after the other. What the only condition finds need not be counted again. */
-async function narrowBy(db: Queryable, start: Filter, id: string, narrowings: readonly Narrowing[]): Promise<Narrowed> {
+export async function narrowBy(db: Queryable, start: Filter, id: string, narrowings: readonly Narrowing[]): Promise<Narrowed> {
   let filter = start
   let found = 0
   for (const narrowing of narrowings) ({ filter, found } = await narrow(db, filter, id, narrowing))
@@ -47,7 +47,7 @@ async function narrowBy(db: Queryable, start: Filter, id: string, narrowings: re
 type Counting = { readonly subject: TallySubject; readonly status: string | null }
 
 /** Reads a page beside the number of rows: by the tallies where they can tell, else by counting up to a bound. */
-async function readListed<Row extends object>(
+export async function readListed<Row extends object>(
   db: Queryable,
   list: List,
   { narrowed, page, tally }: { narrowed: Narrowed; page: PageQuery; tally: Counting | null },
