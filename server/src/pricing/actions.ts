@@ -1,6 +1,9 @@
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { insertAuditEntry } from '../audit/store.ts'
+import { DomainError } from '../lib/errors.ts'
 import { collectUse } from './collect.ts'
+import { reopenFailedEvent } from './event-store.ts'
 import { sendReports } from './send.ts'
 import { listOrganizationsToReport } from './span-store.ts'
 
@@ -38,4 +41,31 @@ export async function reportDue(context: BillingContext): Promise<void> {
     if (due.length < ORGANIZATIONS_AT_ONCE) break
   }
   await sendReports(context, { organizationId: null })
+}
+
+/**
+ * Sends a failed report again, after whatever was wrong has been put right. An operator has looked whether Stripe counts it: the
+ * report goes under a new name. When its invoice is closed, it comes on the next one.
+ * @throws DomainError `not_found`, and those of Stripe
+ */
+export async function retryReport(
+  context: BillingContext,
+  identifier: string,
+  asker: { readonly actor: string; readonly requestId: string | null },
+): Promise<void> {
+  const { organizationId } = await context.db.transaction(async (tx) => {
+    const reopened = await reopenFailedEvent(tx, identifier)
+    if (reopened === null) throw new DomainError('not_found', 'There is no failed report of this name.')
+    await insertAuditEntry(tx, {
+      organizationId: reopened.organizationId,
+      ...asker,
+      action: 'report.retried',
+      target: identifier,
+      before: null,
+      after: null,
+      at: context.clock.now(),
+    })
+    return reopened
+  })
+  await reportNow(context, organizationId)
 }

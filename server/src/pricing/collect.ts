@@ -12,6 +12,7 @@ import {
   listCountedGrants,
   lockUnfinishedSpans,
   markReported,
+  readEndedUntil,
   recordSettledUsage,
   saveSpans,
 } from './span-store.ts'
@@ -39,7 +40,11 @@ export async function collectUse(
 ): Promise<void> {
   const organization = await readOrganization(context.db, organizationId)
   const now = timeOf(organization, context.clock)
-  await context.db.transaction((tx) => collect(tx, { context, organization, now, isStanding }))
+  await context.db.transaction(async (tx) => {
+    const collecting = { context, organization, now, isStanding }
+    await collect(tx, collecting)
+    await carryOver(tx, collecting)
+  })
 }
 
 /**
@@ -57,7 +62,12 @@ export async function followBilling(
   const machineNow = context.clock.now()
   const place = { organizationId, now: machineNow }
   const items = await listBillingItems(tx, organizationId)
-  const { ended, opened } = followItems({ spans: spans.filter(({ state }) => state === 'open'), items, now })
+  const { ended, opened } = followItems({
+    spans: spans.filter(({ state }) => state === 'open'),
+    ended: await readEndedUntil(tx, organizationId),
+    items,
+    now,
+  })
   await saveSpans(tx, place, [...ended, ...opened])
   await forgiveUnbilled(tx, collecting, { spans, opened })
   await recordSettledUsage(tx, organizationId, machineNow)

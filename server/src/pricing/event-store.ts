@@ -136,3 +136,28 @@ export async function listFailedEvents(
   )
   return rows
 }
+
+/** Reports that Stripe took and does not count; answers whose they are. */
+export async function failSentEvents(
+  db: Queryable,
+  faults: readonly { readonly identifier: string; readonly code: string }[],
+): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `update meter_events event set state = 'failed', error = fault.code
+     from unnest($1::text[], $2::text[]) as fault (identifier, code)
+     where event.identifier = fault.identifier and event.state <> 'failed' returning event.organization_id as id`,
+    [faults.map(({ identifier }) => identifier), faults.map(({ code }) => code)],
+  )
+  return [...new Set(rows.map(({ id }) => id))]
+}
+
+/** Lets a failed report be sent again, under a new name: nobody knows whether Stripe would take the old one. */
+export async function reopenFailedEvent(tx: Queryable, identifier: string): Promise<{ readonly organizationId: string } | null> {
+  const { rows } = await tx.query<{ organizationId: string }>(
+    `update meter_events set state = 'pending', error = null, attempts = 0, first_attempt_at = null, sent_at = null,
+       identifier = left(identifier, 90) || '_again'
+     where identifier = $1 and state = 'failed' returning organization_id as "organizationId"`,
+    [identifier],
+  )
+  return rows[0] ?? null
+}

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
-import type { UsageEventId } from '../lib/ids.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import { findSettlements } from '../usage/settlements.ts'
 
@@ -87,7 +86,7 @@ describe('KF-8 the summary', () => {
          from usage_events where organization_id = $1`,
         [tenant],
       )
-      return (await findSettlements(billing.database.db, rows))({ id: String(body['id']) as UsageEventId })
+      return (await findSettlements(billing.database.db, rows))({ id: String(body['id']) })
     }
     expect(await settled()).toEqual({ billed: false, invoice_id: null })
     await billing.advance(tenant, '32d')

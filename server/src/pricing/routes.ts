@@ -1,10 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
+import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
 import { readOrganization } from '../stripe/organizations.ts'
+import { retryReport } from './actions.ts'
 import { listFailedEvents } from './event-store.ts'
 import { readStatement, type Statement } from './statement.ts'
 import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
@@ -188,6 +189,16 @@ const failedRoute = createRoute({
   },
 })
 
+const retryRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/admin/billing/failed-reports/{identifier}/retry',
+  tags: TAGS,
+  summary: 'Send a failed report again',
+  description: 'Look first whether Stripe counts it: it is sent under a new name.',
+  request: { params: z.object({ identifier: z.string().max(100) }) },
+  responses: { 200: json('It is sent.', z.object({ success: z.literal(true) })) },
+})
+
 /** Routes of OC-4, CB-6, KF-7, KF-8 and the statement. */
 export function registerPricingRoutes(app: App, context: PricingContext): void {
   const { billing, usage } = context
@@ -251,6 +262,11 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
       error: event.error,
     }))
     return c.json({ reports }, 200)
+  })
+  app.openapi(retryRoute, async (c) => {
+    const asker = { actor: actorOf(requireOperator(c.get('principal'))), requestId: c.get('requestId') }
+    await retryReport(billing, c.req.valid('param').identifier, asker)
+    return c.json({ success: true as const }, 200)
   })
 }
 

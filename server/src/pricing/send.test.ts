@@ -10,6 +10,7 @@ import { StripeCallError } from '../stripe/errors.ts'
 import type { MeterEvent } from '../stripe/gateway.ts'
 import { advanceTestClock } from '../stripe/test-clock.ts'
 import { reportNow } from './actions.ts'
+import { noteMeterFaults } from './faults.ts'
 import { findArrived } from './send.ts'
 
 const billing = testUse(USE_CATALOG)
@@ -145,4 +146,35 @@ test('which reports have arrived is read off the sum, whenever there is only one
       expect(findArrived(counted, reports)).toEqual(new Set(arrived.map(({ identifier }) => identifier)))
     }),
   )
+})
+
+test('a report that Stripe took and then found wrong is a failed one, logged once and shown to operators', async () => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 150)
+  const gateway = billing.context.gateway!
+  // The customer is gone by the time Stripe looks.
+  const context = billing.with({
+    gateway: { ...gateway, sendMeterEvent: (event) => gateway.sendMeterEvent({ ...event, customerId: 'cus_gone' }) },
+  })
+  await reportNow(context, id, standing)
+  expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }])
+  await noteMeterFaults(billing.context)
+  await noteMeterFaults(billing.context)
+  expect(await outboxOf(id)).toMatchObject([{ state: 'failed', error: 'meter_event_customer_not_found' }])
+  const said = billing.logged.filter(({ fields }) => fields['event'] === 'billing.meter_error')
+  expect(said).toMatchObject([{ level: 'error', fields: { count: 1, organizations: [id] } }])
+  const { body } = await billing.ask('GET', `/api/v1/admin/billing/failed-reports?organization_id=${id}`)
+  expect(body['reports']).toMatchObject([{ organization_id: id, quantity: 50, error: 'meter_event_customer_not_found' }])
+  expect(await billing.ask('GET', '/api/v1/admin/billing/failed-reports', undefined, id)).toMatchObject({ status: 403 })
+
+  // Its invoice is closed by the time somebody has put things right: it comes on the next one.
+  await billing.advance(id, '32d')
+  const [{ identifier }] = body['reports'] as [{ identifier: string }]
+  const retry = `/api/v1/admin/billing/failed-reports/${identifier}/retry`
+  expect(await billing.ask('POST', retry)).toMatchObject({ status: 200 })
+  expect(await billing.ask('POST', retry)).toMatchObject({ status: 404 })
+  expect(await outboxOf(id)).toMatchObject([{ state: 'sent', error: null }])
+  expect(await countedAtStripe(id)).toBe(50)
+  const statement = await billing.ask('GET', `/api/v1/billing/statement?organization_id=${id}`)
+  expect(statement.body['usage']).toContainEqual(expect.objectContaining({ balance: 'calls', quantity: 50, late_quantity: 50 }))
 })

@@ -34,6 +34,16 @@ export async function listSpans(
   return rows
 }
 
+/** Until when each subscription has spans that are over. */
+export async function readEndedUntil(tx: Queryable, organizationId: string): Promise<ReadonlyMap<string, Instant>> {
+  const { rows } = await tx.query<{ id: string; endsAt: Instant }>(
+    `select subscription_id as id, max(ends_at) as "endsAt" from billing_spans
+     where organization_id = $1 and state <> 'open' group by subscription_id`,
+    [organizationId],
+  )
+  return new Map(rows.map(({ id, endsAt }) => [id, endsAt]))
+}
+
 /** What bills now: items of subscriptions that are charged. A trial, a paused or an ended subscription bills nothing. */
 export async function listBillingItems(db: Queryable, organizationId: string): Promise<readonly BillingItem[]> {
   const { rows } = await db.query<BillingItem>(

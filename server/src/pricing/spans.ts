@@ -50,15 +50,18 @@ export type SpanChanges = {
  * Follows a subscription's items: which spans have ended, and which begin. Pure; doing it again changes nothing.
  * - A span whose period is over goes on as `closing`: its invoice is a draft, which takes use until it is finalized.
  * - One whose item was removed, re-priced or counted anew is `closed`: Stripe has billed it in that moment.
- * @param spans those that are open; `items` those that bill now; `now` the organization's time
+ * @param spans those that are open; `ended` until when each subscription has spans that are not; `items` those that bill now
  */
 export function followItems({
   spans,
+  ended: endedUntil,
   items,
   now,
 }: {
   readonly spans: readonly BillingSpan[]
+  readonly ended: ReadonlyMap<string, Instant>
   readonly items: readonly BillingItem[]
+  /** The organization's time. */
   readonly now: Instant
 }): SpanChanges {
   const present = new Date(Math.floor(now.getTime() / 1_000) * 1_000)
@@ -84,7 +87,9 @@ export function followItems({
   for (const item of items) {
     if (kept.has(item)) continue
     const before = spans.filter(({ subscriptionId }) => subscriptionId === item.subscriptionId)
-    const isNewPeriod = before.every(({ startsAt }) => item.periodStart > startsAt)
+    const last = endedUntil.get(item.subscriptionId)
+    const isNewPeriod =
+      before.every(({ startsAt }) => item.periodStart > startsAt) && (last === undefined || item.periodStart >= last)
     opened.push(isNewPeriod ? spanOf(item, item.periodStart, true) : spanOf(item, later(item.periodStart, present), false))
   }
   return { ended, opened }

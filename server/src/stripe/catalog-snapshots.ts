@@ -1,4 +1,4 @@
-import type { CouponSnapshot, PriceSnapshot } from './gateway.ts'
+import type { CouponSnapshot, MeterFault, PriceSnapshot } from './gateway.ts'
 import { idOf } from './snapshots.ts'
 
 /** A decimal of the SDK's own, or its text. */
@@ -55,5 +55,37 @@ export function toCouponSnapshot(coupon: WireCoupon): CouponSnapshot {
     maxRedemptions: coupon.max_redemptions,
     timesRedeemed: coupon.times_redeemed,
     valid: coupon.valid,
+  }
+}
+
+type WireMeterFault = {
+  readonly id: string
+  readonly created: string
+  readonly data: {
+    readonly developer_message_summary: string
+    readonly reason: {
+      readonly error_count: number
+      readonly error_types: readonly {
+        readonly code: string
+        readonly sample_errors: readonly { readonly request: { readonly identifier: string } }[]
+      }[]
+    }
+  }
+}
+
+/** Whether a thin event tells of reports that are wrong. */
+export function isMeterFault(event: { readonly type: string }): event is WireMeterFault & { readonly type: string } {
+  return /^v1\.billing\.meter\.(error_report_triggered|no_meter_found)$/.test(event.type)
+}
+
+export function toMeterFault({ id, created, data }: WireMeterFault): MeterFault {
+  return {
+    eventId: id,
+    createdAt: new Date(created),
+    summary: data.developer_message_summary,
+    count: data.reason.error_count,
+    samples: data.reason.error_types.flatMap(({ code, sample_errors: samples }) =>
+      samples.map(({ request }) => ({ identifier: request.identifier, code })),
+    ),
   }
 }

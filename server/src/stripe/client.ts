@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Stripe } from 'stripe'
 import { DomainError } from '../lib/errors.ts'
-import { toCouponSnapshot, toPriceSnapshot } from './catalog-snapshots.ts'
+import { isMeterFault, toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope } from './envelope.ts'
-import { toStripeCallError, type StripeCallError, type WireError, isMissingAtStripe } from './errors.ts'
+import { toStripeCallError, type StripeCallError, type WireError } from './errors.ts'
 import type {
   InvoicePreview,
   MutationKind,
@@ -17,6 +17,7 @@ import type {
 } from './gateway.ts'
 import { createRateLimiter, type CallPriority, type RateLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
+import { orNull, readPages } from './pages.ts'
 import * as request from './requests.ts'
 import {
   fromUnix,
@@ -44,6 +45,8 @@ export type StripeClientOptions = {
 const API_VERSION = '2026-10-28.endive'
 const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
 const PAGE = 100
+/** Thin events that tell of reports which Stripe took and then found wrong. */
+const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
 /** What a subscription's discounts take off: analytics counts it. */
 const DISCOUNTS = ['data.discounts.source.coupon']
 
@@ -140,33 +143,6 @@ function verify(stripe: Stripe, rawBody: string, signature: string, secrets: rea
   throw new DomainError('invalid_signature', 'invalid signature')
 }
 
-/** null where Stripe knows no such object. */
-async function orNull<T>(reading: Promise<T>): Promise<T | null> {
-  try {
-    return await reading
-  } catch (error) {
-    if (isMissingAtStripe(error)) return null
-    throw error
-  }
-}
-
-/** Every page of a list, each page its own call under the rate limit. */
-async function readPages<Wire extends { id: string }, Snapshot>(
-  page: (startingAfter: { starting_after?: string }) => Promise<{ data: Wire[]; has_more: boolean }>,
-  map: (wire: Wire) => Snapshot,
-  limit: number | null = null,
-): Promise<Snapshot[]> {
-  const found: Snapshot[] = []
-  let after: { starting_after?: string } = {}
-  for (;;) {
-    const { data, has_more } = await page(after)
-    found.push(...data.map(map))
-    const last = data.at(-1)
-    if (!has_more || last === undefined || (limit !== null && found.length >= limit)) return found
-    after = { starting_after: last.id }
-  }
-}
-
 function createReads(stripe: Stripe, call: Caller): StripeReads {
   return {
     retrieveCustomer: (id) =>
@@ -223,6 +199,10 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       const span = { customer, start_time: toUnix(start), end_time: toUnix(end) }
       const { data } = await call('read_meter', () => stripe.billing.meters.listEventSummaries(meterId, span))
       return String(data[0]?.aggregated_value ?? 0)
+    },
+    listMeterFaults: async () => {
+      const { data } = await call('list_meter_faults', () => stripe.v2.core.events.list({ types: METER_FAULTS, limit: PAGE }))
+      return data.flatMap((event) => (isMeterFault(event) ? [toMeterFault(event)] : []))
     },
     listProducts: () =>
       readPages(

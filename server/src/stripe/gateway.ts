@@ -58,6 +58,8 @@ export type StripeReads = {
   listMeters(): Promise<readonly MeterSnapshot[]>
   /** What a meter has counted of a customer from `start` inclusive to `end` exclusive (whole minutes), as a decimal text. */
   readMeter(query: { meterId: string; customerId: string; start: Instant; end: Instant }): Promise<string>
+  /** What Stripe found wrong with reports after it had taken them; the newest hundred, newest first. */
+  listMeterFaults(): Promise<readonly MeterFault[]>
   listProducts(): Promise<ProductSnapshot[]>
   /** Recurring prices that are active. */
   listPrices(): Promise<PriceSnapshot[]>
@@ -100,6 +102,16 @@ export type MeterEvent = {
   readonly customerId: string
   readonly value: string
   readonly at: Instant
+}
+
+/** Reports of use that Stripe took and does not count. */
+export type MeterFault = {
+  readonly eventId: string
+  readonly createdAt: Instant
+  readonly summary: string
+  readonly count: number
+  /** Some of the reports, with what is wrong. */
+  readonly samples: readonly { readonly identifier: string; readonly code: string }[]
 }
 
 export type PriceSnapshot = {
