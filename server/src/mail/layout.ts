@@ -69,7 +69,7 @@ async function renderHtml({ subject, preview, paragraphs, facts = [], action, fo
               color: #a8a8a8 !important;
             }
             .button {
-              background: #3b82f6 !important;
+              background: #2563eb !important;
             }
           }
         </style>

@@ -228,6 +228,40 @@ describe('a server that dies while it delivers', () => {
   })
 })
 
+it('the late answer of an attempt whose lease is over does not speak for the one that is under way', async () => {
+  const { endpoint: row } = await endpoint()
+  await publish('invoice.paid:in_1')
+  await handOutEvents(context())
+  const answers: ((outcome: Awaited<ReturnType<Post>>) => void)[] = []
+  const on = context(() => new Promise((resolve) => answers.push(resolve)))
+  const [first, second] = [createDeliverer(on), createDeliverer(on)]
+  await first.begin()
+  clock.advance(MINUTE_MS)
+  await second.begin()
+  const failure = { status: 500, error: null, response: '', durationMs: 1 }
+  answers[0]!(failure)
+  await first.finish()
+  // Still leased to the second attempt: nobody begins a third one beside it.
+  await run()
+  expect(receiver.received).toEqual([])
+  answers[1]!({ ...failure, status: 200 })
+  await second.finish()
+  expect(await deliveriesOf(row)).toMatchObject([{ state: 'delivered', attempts: 2 }])
+})
+
+it('what waits for an endpoint that is disabled by hand waits until it is enabled', async () => {
+  const { endpoint: row } = await endpoint()
+  await publish('invoice.paid:in_1')
+  await handOutEvents(context())
+  await changeEndpoint(context(), row, { enabled: false }, asker)
+  await publish('invoice.paid:meanwhile')
+  await run()
+  expect(receiver.received).toEqual([])
+  await changeEndpoint(context(), row, { enabled: true }, asker)
+  await run()
+  expect(receiver.received).toHaveLength(1)
+})
+
 describe('a slow endpoint', () => {
   it('delays nobody else: it has four attempts at a time, one while it fails', async () => {
     const slow = await endpoint('acme', '/slow')

@@ -51,20 +51,22 @@ export function createDeliverer(context: DeliveringContext, onRoom: () => void =
     }
   }
 
+  async function claim(room: number): Promise<readonly ClaimedDelivery[]> {
+    const now = context.clock.now()
+    const leaseEnd = new Date(now.getTime() + LEASE_MS)
+    const limits = { limit: room, limitPerEndpoint: MOST_PER_ENDPOINT, busy: Object.fromEntries(busy) }
+    const claimed = await claimDeliveries(context.db, { now, leaseEnd, ...limits, after })
+    const wasFirst = after === ''
+    // Where there was less than asked for, the last endpoint was passed: the next round begins at the first.
+    after = claimed.length < room ? '' : claimed.at(-1)!.endpointId
+    return claimed.length === 0 && !wasFirst ? claim(room) : claimed
+  }
+
   return {
     async begin() {
       const room = MOST - underWay.size
       if (room === 0) return 0
-      const now = context.clock.now()
-      const claimed = await claimDeliveries(context.db, {
-        now,
-        leaseEnd: new Date(now.getTime() + LEASE_MS),
-        limit: room,
-        limitPerEndpoint: MOST_PER_ENDPOINT,
-        busy: Object.fromEntries(busy),
-        after,
-      })
-      after = claimed.at(-1)?.endpointId ?? ''
+      const claimed = await claim(room)
       for (const delivery of claimed) {
         // What could not be written is delivered again when its lease is over.
         const making: Promise<void> = make(delivery)

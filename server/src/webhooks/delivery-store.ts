@@ -78,26 +78,28 @@ export type Claim = {
   readonly limitPerEndpoint: number
   /** How many are under way, by endpoint. */
   readonly busy: Readonly<Record<string, number>>
-  /** The endpoint at which the last claim ended, so that everybody's turn comes. */
+  /** Begins behind this endpoint: the one at which the last claim ended, so that everybody's turn comes. */
   readonly after: string
 }
 
 /**
  * Takes deliveries that are due, until `leaseEnd`: nobody else takes them before, and somebody does if this process dies. Goes from endpoint to
  * endpoint (a skip scan over those that have something pending) and takes a few of each, one where it fails: what waits for a slow
- * endpoint is in nobody's way.
+ * endpoint is in nobody's way. With 1,000 endpoints of 100 due deliveries each, a claim of 128 looks at 32 of them.
  */
 export async function claimDeliveries(db: Queryable, claim: Claim): Promise<readonly ClaimedDelivery[]> {
   const { rows } = await db.query<ClaimRow>(
     `with recursive waiting as (
-       (select endpoint_id from webhook_deliveries where state = 'pending' order by endpoint_id limit 1)
+       (select endpoint_id from webhook_deliveries where state = 'pending' and endpoint_id > $6 order by endpoint_id limit 1)
        union all
        select (select endpoint_id from webhook_deliveries where state = 'pending' and endpoint_id > waiting.endpoint_id
                order by endpoint_id limit 1)
        from waiting where waiting.endpoint_id is not null
      ), due as (
        select taken.* from waiting
-       join webhook_endpoints endpoint on endpoint.id = waiting.endpoint_id and endpoint.disabled_at is null
+       cross join lateral (
+         select id, failing_since from webhook_endpoints where id = waiting.endpoint_id and disabled_at is null limit 1
+       ) endpoint
        cross join lateral (
          select organization_id, endpoint_id, event_id from webhook_deliveries
          where endpoint_id = endpoint.id and state = 'pending' and next_attempt_at <= $1
@@ -105,7 +107,6 @@ export async function claimDeliveries(db: Queryable, claim: Claim): Promise<read
          limit greatest(0, case when endpoint.failing_since is null then $4::int else 1 end - coalesce(($5::jsonb ->> endpoint.id)::int, 0))
          for update skip locked
        ) taken
-       order by endpoint.id <= $6, endpoint.id
        limit $3
      ), claimed as (
        update webhook_deliveries delivery set attempts = attempts + 1, next_attempt_at = $2
@@ -118,7 +119,8 @@ export async function claimDeliveries(db: Queryable, claim: Claim): Promise<read
        events.data, events.occurred_at as "occurredAt"
      from claimed
      join webhook_endpoints endpoint on endpoint.id = claimed.endpoint_id
-     join events on events.organization_id = claimed.organization_id and events.id = claimed.event_id`,
+     join events on events.organization_id = claimed.organization_id and events.id = claimed.event_id
+     order by claimed.endpoint_id`,
     [claim.now, claim.leaseEnd, claim.limit, claim.limitPerEndpoint, JSON.stringify(claim.busy), claim.after],
   )
   return rows.map(({ id, type, organizationId, data, occurredAt, ...rest }) => ({
