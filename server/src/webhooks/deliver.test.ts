@@ -242,6 +242,7 @@ it('the late answer of an attempt whose lease is over does not speak for the one
   answers[0]!(failure)
   await first.finish()
   // Still leased to the second attempt: nobody begins a third one beside it.
+  clock.advance(5 * SECOND_MS)
   await run()
   expect(receiver.received).toEqual([])
   answers[1]!({ ...failure, status: 200 })
