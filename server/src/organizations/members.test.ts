@@ -122,9 +122,15 @@ describe('members', () => {
   it('keep an owner: the last one neither leaves nor steps down, also when two try at once', async () => {
     const { owner, joined, id } = await team('last', 'owner')
     const stepDown = (who: typeof owner) => who.browser.call('PATCH', `${membersOf(id)}/${who.userId}`, { role: 'member' })
-    const answers = await Promise.all([stepDown(owner), stepDown(joined)])
-    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 409]))
-    const left = answers[0].status === 409 ? owner : joined
+    let left = owner
+    // Several rounds, as two that come at once need not meet.
+    for (let round = 0; round < 10; round += 1) {
+      await identity.database.db.query(`update organization_members set role = 'owner' where organization_id = $1`, [id])
+      const answers = await Promise.all([stepDown(owner), stepDown(joined)])
+      const statuses = answers.map(({ status }) => status)
+      expect(statuses.filter((status) => status === 200)).toHaveLength(1)
+      left = statuses[0] === 200 ? joined : owner
+    }
     const leaving = await left.browser.call('DELETE', `${membersOf(id)}/${left.userId}`)
     expect([leaving.status, leaving.body['code']]).toEqual([409, 'last_owner'])
   })
