@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { HostTokenOptions } from './auth/host-tokens.ts'
+import { isProxy } from './http/client-address.ts'
 import type { SignInProvider } from './identity/providers.ts'
 
 /** Whom the server lets in beside the holders of API keys; everything has a default. */
@@ -21,6 +22,12 @@ export type IdentityOptions = {
 const url = z.url({ protocol: /^https?$/, error: 'an http or https address is expected' }).optional()
 const text = z.string().optional()
 const list = z.string().default('')
+/** A list of what `isOne` accepts. */
+const listOnly = (isOne: (item: string) => boolean, error: string) => list.refine((value) => listOf(value).every(isOne), error)
+
+function isOrigin(item: string): boolean {
+  return URL.canParse(item) && new URL(item).origin === item
+}
 
 /** The variables of identity; `config.ts` has all. */
 export const identityVariables = {
@@ -31,10 +38,10 @@ export const identityVariables = {
     .stringbool('true or false is expected')
     .default(false)
     .meta({ description: 'Whether an address has to be confirmed before its user may sign in.' }),
-  TOLLGATE_TRUSTED_ORIGINS: list.meta({
+  TOLLGATE_TRUSTED_ORIGINS: listOnly(isOrigin, 'origins such as https://app.example.com are expected').meta({
     description: 'Origins of other pages, separated by commas, that may call with the cookie of a session.',
   }),
-  TOLLGATE_TRUSTED_PROXIES: list.meta({
+  TOLLGATE_TRUSTED_PROXIES: listOnly(isProxy, 'addresses or ranges such as 10.0.0.0/8 are expected').meta({
     description: 'Addresses or ranges of proxies in front of the server, separated by commas: their X-Forwarded-For is believed.',
   }),
   GOOGLE_CLIENT_ID: text.meta({ description: 'Sign-in with Google; the callback is /api/v1/auth/callback/google.' }),

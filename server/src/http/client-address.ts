@@ -3,6 +3,11 @@ import ipaddr from 'ipaddr.js'
 /** The connection of a request, as @hono/node-server and node:http give it. */
 export type Connection = { readonly incoming?: { readonly socket?: { readonly remoteAddress?: string | undefined } } }
 
+/** Whether a text is an address or a range of addresses. */
+export function isProxy(text: string): boolean {
+  return ipaddr.isValid(text) || ipaddr.isValidCIDR(text)
+}
+
 /** Addresses and ranges of our own proxies, e.g. `10.0.0.0/8`. @throws Error for one that is neither */
 export function readTrustedProxies(ranges: readonly string[]): readonly [ipaddr.IPv4 | ipaddr.IPv6, number][] {
   return ranges.map((range) => {

@@ -38,7 +38,8 @@ export function buildOpenApiDocument(app: App, info: { readonly version: string;
     info: {
       title: 'Tollgate',
       version: info.version,
-      description: 'Billing, metering and entitlements. Every /api/v1/… route is also served at /api/….',
+      description:
+        'Billing, metering and entitlements. Every /api/v1/… route is also served at /api/…. Who may act in several organizations names one by the header X-Organization-Id, by organization_id, or acts in the one that is active.',
     },
     // The first is wherever the document was read, so that the reference page can send requests under any name of the server.
     servers: [{ url: '/' }, { url: info.serverUrl }],

@@ -23,8 +23,8 @@ export type OrganizationsContext = {
   readonly publicUrl: string
 }
 
-/** Who asks, for the audit log. */
-export type Asker = { readonly actor: string; readonly requestId: string }
+/** Who asks, for the audit log. `requestId` is null where no single request is what asks. */
+export type Asker = { readonly actor: string; readonly requestId: string | null }
 
 export type OrganizationInput = {
   /** Made with the configured prefix when missing. */

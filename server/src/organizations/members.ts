@@ -29,7 +29,7 @@ export async function ensureOrganizationOf(context: OrganizationsContext, user: 
     const found = await listMembershipsOf(tx, user.userId)
     if (found.length > 0) return found
     const organizationId = newOrganizationId(context.tenantPrefix)
-    const asker: Asker = { actor: `user:${user.userId}`, requestId: '' }
+    const asker: Asker = { actor: `user:${user.userId}`, requestId: null }
     await insertWithAccount(tx, context, { id: organizationId, name: user.name, email: user.email, testClock: false }, asker)
     const membership = { organizationId, role: 'owner' } as const
     await insertMember(tx, { ...membership, userId: user.userId, createdAt: context.clock.now() })
