@@ -5,9 +5,11 @@ import type { Logger } from 'pino'
 import { dataScopeOf, requireCaller, type Principal } from '../auth/principal.ts'
 import { isConnectionError } from '../db/database.ts'
 import { runInScope } from '../db/scope.ts'
+import { maskCardNumbers } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { limitBody } from './body-limit.ts'
+import { refuseCards } from './card-data.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
 
@@ -70,6 +72,7 @@ export function createApp(options: AppOptions): App {
     await runInScope(dataScopeOf(principal), next)
   })
   app.use(limitBody(MAX_BODY_BYTES))
+  app.use(refuseCards())
   app.onError((error, context) => {
     const requestId = context.get('requestId')
     const known = asDomainError(error)
@@ -97,7 +100,8 @@ export function createApp(options: AppOptions): App {
 
 /** The caller's request id where it is one, else a new one. */
 export function requestIdOf(given: string | readonly string[] | undefined): string {
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : newId('req')
+  const isOne = typeof given === 'string' && REQUEST_ID.test(given) && maskCardNumbers(given) === given
+  return isOne ? given : newId('req')
 }
 
 /** What the caller can act on; Hono's own complaint about a body that is not JSON is the caller's mistake too. */

@@ -1,3 +1,4 @@
+import { maskCardNumbers } from '../lib/card-data.ts'
 import type { DomainError, DomainErrorCode } from '../lib/errors.ts'
 
 type ProblemKind = { readonly status: number; readonly title: string; readonly retryAfterSeconds?: number }
@@ -61,7 +62,7 @@ export function problemOf(
       title: kind.title,
       status: kind.status,
       code: error.code,
-      detail: error.message,
+      detail: maskCardNumbers(error.message),
       ...error.details,
       request_id: requestId,
     },

@@ -1,8 +1,10 @@
 import type { Context } from 'hono'
 import type { z } from '@hono/zod-openapi'
 import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/app.ts'
+import { refuseCards } from '../http/card-data.ts'
 import { inflateBody } from '../http/inflate.ts'
 import { problemOf } from '../http/problems.ts'
+import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
 import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
@@ -24,7 +26,8 @@ type Result = AnswerBody | z.infer<typeof problemItemSchema>
  */
 export function registerBodyFormats(app: App, usage: UsageContext): void {
   const unitOf = unitsOf(usage)
-  app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES))
+  // What was packed could not be looked through before.
+  app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES), refuseCards())
 
   async function decideItems(c: Context<AppEnv>, given: readonly GivenItem[]): Promise<Result[]> {
     if (given.length > MAX_BATCH_ITEMS) throw tooManyItems()
@@ -68,14 +71,23 @@ function answerResults(c: Context<AppEnv>, results: readonly Result[]): Response
 }
 
 function readLines(text: string): GivenItem[] {
-  return text.split('\n').flatMap((line, index): GivenItem[] => {
-    if (line.trim() === '') return []
-    try {
-      return [{ item: JSON.parse(line) as unknown }]
-    } catch {
-      return [{ problem: new DomainError('invalid_request', `Line ${index + 1} is not JSON.`, { line: index + 1 }) }]
-    }
-  })
+  return text.split('\n').flatMap((line, index) => (line.trim() === '' ? [] : [readLine(line, index + 1)]))
+}
+
+function readLine(line: string, number: number): GivenItem {
+  let item: unknown
+  try {
+    item = JSON.parse(line)
+  } catch {
+    return { problem: new DomainError('invalid_request', `Line ${number} is not JSON.`, { line: number }) }
+  }
+  try {
+    refuseCardData(item, line)
+    return { item }
+  } catch (error) {
+    if (error instanceof DomainError) return { problem: error }
+    throw error
+  }
 }
 
 function readCloudEvent(event: unknown): GivenItem {
@@ -84,11 +96,14 @@ function readCloudEvent(event: unknown): GivenItem {
 }
 
 function readJson(text: string): unknown {
+  let value: unknown
   try {
-    return JSON.parse(text)
+    value = JSON.parse(text)
   } catch {
     throw new DomainError('invalid_request', 'Malformed JSON in request body')
   }
+  refuseCardData(value, text)
+  return value
 }
 
 function problemItem(error: DomainError, requestId: string): Result {

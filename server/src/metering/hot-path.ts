@@ -4,6 +4,7 @@ import type { Principal } from '../auth/principal.ts'
 import { asDomainError, invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import type { PreHandler } from '../http/serve.ts'
+import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerText } from './bodies.ts'
@@ -152,11 +153,15 @@ function parse<Output>(
 
 function parseJson(body: Buffer | null): unknown {
   if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
+  const text = body.toString()
+  let value: unknown
   try {
-    return JSON.parse(body.toString())
+    value = JSON.parse(text)
   } catch {
     throw new DomainError('invalid_request', 'Malformed JSON in request body')
   }
+  refuseCardData(value, text)
+  return value
 }
 
 /** JSON that arrives as it is; everything else is left to the app. */

@@ -1,0 +1,41 @@
+import type { MiddlewareHandler } from 'hono'
+import { refuseCardData } from '../lib/card-data.ts'
+
+/** Headers that name a caller, and are kept nowhere. */
+const CREDENTIALS = new Set(['authorization', 'cookie', 'x-api-key', 'stripe-signature'])
+
+/** Of bodies that are not looked at: events that Stripe has signed, and what is packed, until it is unpacked. */
+const UNREAD = ['stripe-signature', 'content-encoding']
+
+/**
+ * Refuses requests that hold card data, in address, headers or a JSON body (EM-14). Stripe's own webhooks pass, as they hold
+ * brand and last digits alone; a body of another kind is looked at where it is read.
+ */
+export function refuseCards(): MiddlewareHandler {
+  return async (c, next) => {
+    if (!c.req.path.startsWith('/api/')) return next()
+    const { raw } = c.req
+    refuseCardData({ path: decodeURI(c.req.path), query: c.req.query(), headers: headersOf(raw.headers) })
+    const type = raw.headers.get('content-type') ?? ''
+    if (!/^application\/json\b/i.test(type) || UNREAD.some((name) => raw.headers.has(name))) return next()
+    const text = await c.req.text()
+    // Better-auth reads the request itself, whose body has been read by now.
+    if (text !== '')
+      c.req.raw = new Request(raw.url, { method: raw.method, headers: raw.headers, signal: raw.signal, body: text })
+    refuseCardData(parse(text), text)
+    return next()
+  }
+}
+
+function headersOf(headers: Headers): Record<string, string> {
+  return Object.fromEntries([...headers].filter(([name]) => !CREDENTIALS.has(name)))
+}
+
+/** What is no JSON is refused by whoever reads it. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
