@@ -1,5 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
+import { dashboard } from '../scripts/generate-dashboard.ts'
 import { createMetrics } from '../server/src/http/metrics.ts'
 
 const rules = readFileSync(new URL('../ops/prometheus/tollgate.rules.yml', import.meta.url), 'utf8')
@@ -33,4 +36,47 @@ it('alerts when nobody is being told, on metrics that the server has', async () 
   const named = [...notifications.matchAll(/\b([a-z]+_[a-z_]+)(?=\{)/g)].map(([, name]) => name!)
   expect(new Set(named)).toEqual(new Set(['notifications_overdue', 'webhook_deliveries_total', 'mails_total']))
   expect(named.filter((name) => !known.includes(name))).toEqual([])
+})
+
+const folder = fileURLToPath(new URL('../ops/prometheus/', import.meta.url))
+const ruleFiles = readdirSync(folder).filter((name) => name.endsWith('.rules.yml'))
+
+it('shows on the dashboard, and alerts on, only what the server measures', async () => {
+  const { registry } = createMetrics({ processMetrics: false })
+  const known = (await registry.getMetricsAsJSON()).map((metric) => metric.name)
+  const expressions = [...JSON.stringify(dashboard()).matchAll(/"expr":"((?:[^"\\\\]|\\\\.)*)"/g)].map(
+    ([, expression]) => expression!,
+  )
+  expect(expressions.length).toBeGreaterThan(10)
+  const rules = ruleFiles.flatMap((name) => [
+    ...readFileSync(folder + name, 'utf8').matchAll(/expr: (?:\|\n((?: {12}.*\n)+)|(.*))/g),
+  ])
+  const all = [...expressions, ...rules.map(([, block, line]) => block ?? line!)]
+  const named = all.flatMap((expression) => expression.match(/\b[a-z]+(?:_[a-z]+)+\b(?=[[{)])/g) ?? [])
+  expect(named.length).toBeGreaterThan(15)
+  const bare = named.map((name) => name.replace(/_(count|bucket|sum)$/, ''))
+  expect(bare.filter((name) => !known.includes(name))).toEqual([])
+})
+
+it('keeps the dashboard as its script makes it', () => {
+  const committed = JSON.parse(readFileSync(new URL('../ops/grafana/tollgate.json', import.meta.url), 'utf8')) as unknown
+  expect(committed, 'run: node scripts/generate-dashboard.ts').toEqual(dashboard())
+})
+
+it('says of every alert what to do', () => {
+  const operations = readFileSync(new URL('../docs/operations.md', import.meta.url), 'utf8')
+  const headings = new Set([...operations.matchAll(/^### (\w+)$/gm)].map(([, heading]) => heading!.toLowerCase()))
+  for (const name of ruleFiles) {
+    const text = readFileSync(folder + name, 'utf8')
+    const alerts = [...text.matchAll(/- alert: (\w+)/g)].map(([, alert]) => alert!.toLowerCase())
+    const runbooks = [...text.matchAll(/runbook: docs\/operations\.md#(\w+)/g)].map(([, anchor]) => anchor)
+    expect(runbooks, name).toEqual(alerts)
+    expect(alerts.filter((alert) => !headings.has(alert))).toEqual([])
+  }
+})
+
+it('has rules that Prometheus takes, where it is installed', () => {
+  const checked = spawnSync('promtool', ['check', 'rules', ...ruleFiles.map((name) => folder + name)], { encoding: 'utf8' })
+  const missing = checked.error !== undefined && 'code' in checked.error && checked.error.code === 'ENOENT'
+  expect(missing || checked.status === 0, checked.stderr ?? '').toBe(true)
 })

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
 import { registerAnalyticsRoutes } from './analytics/routes.ts'
-import { countSubscriptionsByPlan } from './analytics/store.ts'
+import { countSubscriptionsByPlan, readRevenue } from './analytics/store.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { asSystem } from './db/scope.ts'
 import { registerExportRoutes } from './exports/routes.ts'
@@ -40,6 +40,7 @@ import { registerBillingRoutes } from './billing.ts'
 import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { registerNotificationRoutes } from './notifications/routes.ts'
 import { openServices, type Services } from './services.ts'
+import { readFollowing } from './stripe/following-store.ts'
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
 export { mountAuth, mountBilling, type Host } from './mount.ts'
@@ -105,6 +106,8 @@ export function createTollgate(options: TollgateOptions): Tollgate {
         processMetrics: options.processMetrics ?? true,
         countSubscriptions: () => asSystem(() => countSubscriptionsByPlan(services.db)),
         countOverdue: () => asSystem(() => services.notifications.countOverdue()),
+        readFollowing: () => asSystem(() => readFollowing(services.db, services.billing.clock.now())),
+        readRevenue: () => asSystem(() => readRevenue(services.db)),
       })
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }

@@ -45,6 +45,15 @@ export async function countRows(db: Queryable, subject: TallySubject, status: st
   return tallies.filter((tally) => status === null || tally.status === status).reduce((sum, { count }) => sum + count, 0)
 }
 
+/** Monthly recurring revenue by currency and plan, in minor units; for metrics, which are floats. */
+export async function readRevenue(db: Queryable): Promise<{ currency: string; tier: string; minor: number }[]> {
+  const { rows } = await db.query<{ currency: string; tier: string; minor: number }>(
+    `select currency, plan_key as tier, (sum(amount) / 1000000)::float8 as minor from tallies
+     where subject = 'mrr_accounts' group by currency, plan_key having sum(amount) <> 0`,
+  )
+  return rows
+}
+
 /** Below this many rows there is nothing to gain. */
 const FOLD_FROM = 100
 

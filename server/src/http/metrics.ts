@@ -22,6 +22,12 @@ export type Metrics = {
   readonly mails: Counter<'outcome'>
   /** `notifications_overdue{queue}`: what waits though its time had come five minutes ago; read when asked for. */
   readonly notificationsOverdue: Gauge<'queue'>
+  /** `stripe_events_waiting{state}`: read when asked for, as the next two. */
+  readonly eventsWaiting: Gauge<'state'>
+  /** `stripe_reconciliation_age_seconds` */
+  readonly lookAge: Gauge
+  /** `mrr_minor_units{currency,tier}` */
+  readonly monthlyRevenue: Gauge<'currency' | 'tier'>
   readonly requestSeconds: Histogram<'method' | 'route' | 'status'>
 }
 
@@ -30,6 +36,10 @@ export type MetricsOptions = {
   readonly countSubscriptions?: () => Promise<ReadonlyMap<string, number>>
   /** Reads how much of what should have been told waits, by queue, each time metrics are asked for. */
   readonly countOverdue?: () => Promise<ReadonlyMap<string, number>>
+  /** How well Stripe is followed. */
+  readonly readFollowing?: () => Promise<{ eventsOverdue: number; eventsFailed: number; lookAgeSeconds: number | null }>
+  /** Monthly recurring revenue. */
+  readonly readRevenue?: () => Promise<readonly { currency: string; tier: string; minor: number }[]>
   /** Whether memory, event loop and garbage collection are measured too; once in a process. */
   readonly processMetrics: boolean
 }
@@ -37,7 +47,7 @@ export type MetricsOptions = {
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const { countSubscriptions, countOverdue } = options
+  const { countSubscriptions, countOverdue, readFollowing, readRevenue } = options
   if (options.processMetrics) collectDefaultMetrics({ register: registry })
   return {
     registry,
@@ -96,6 +106,38 @@ export function createMetrics(options: MetricsOptions): Metrics {
       async collect() {
         if (!countOverdue) return
         for (const [queue, count] of await countOverdue()) this.set({ queue }, count)
+      },
+    }),
+    eventsWaiting: new Gauge({
+      name: 'stripe_events_waiting',
+      help: 'Events of Stripe that should have been handled five minutes ago (overdue), or were given up until a replay (failed).',
+      labelNames: ['state'],
+      registers,
+      async collect() {
+        if (!readFollowing) return
+        const { eventsOverdue, eventsFailed } = await readFollowing()
+        this.set({ state: 'overdue' }, eventsOverdue)
+        this.set({ state: 'failed' }, eventsFailed)
+      },
+    }),
+    lookAge: new Gauge({
+      name: 'stripe_reconciliation_age_seconds',
+      help: 'Since Stripe was last asked for events that no webhook brought.',
+      registers,
+      async collect() {
+        const age = (await readFollowing?.())?.lookAgeSeconds ?? null
+        if (age !== null) this.set(age)
+      },
+    }),
+    monthlyRevenue: new Gauge({
+      name: 'mrr_minor_units',
+      help: 'Monthly recurring revenue in minor units, by currency and tier.',
+      labelNames: ['currency', 'tier'],
+      registers,
+      async collect() {
+        if (!readRevenue) return
+        this.reset()
+        for (const { currency, tier, minor } of await readRevenue()) this.inc({ currency, tier }, minor)
       },
     }),
     requestSeconds: new Histogram({

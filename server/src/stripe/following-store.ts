@@ -1,0 +1,24 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { EVENTS_LISTED_UNTIL } from './drift-store.ts'
+
+/** How well the server follows Stripe. */
+export type Following = {
+  /** Events that were to be handled five minutes ago and are not. */
+  readonly eventsOverdue: number
+  /** Events that were given up until somebody replays them. */
+  readonly eventsFailed: number
+  /** Seconds since Stripe was last asked for events that no webhook brought; null before the first time. */
+  readonly lookAgeSeconds: number | null
+}
+
+export async function readFollowing(db: Queryable, now: Instant): Promise<Following> {
+  const { rows } = await db.query<Following>(
+    `select count(*) filter (where parked_at is null and next_attempt_at < $1::timestamptz - interval '5 minutes')::float8 as "eventsOverdue",
+       count(*) filter (where parked_at is not null)::float8 as "eventsFailed",
+       (select extract(epoch from $1 - value::timestamptz)::float8 from settings where name = $2) as "lookAgeSeconds"
+     from stripe_events where handled_at is null`,
+    [now, EVENTS_LISTED_UNTIL],
+  )
+  return rows[0]!
+}
