@@ -11,7 +11,7 @@ import { answerText } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import { readPlainCheck, readPlainQuery, readPlainRecord } from './fast-bodies.ts'
 import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
-import type { UsageRequest } from './usage.ts'
+import type { UsageAnswer, UsageRequest } from './usage.ts'
 
 export type HotPathOptions = {
   readonly usage: UsageContext
@@ -77,9 +77,16 @@ type Answerer = {
 
 function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> {
   const unitOf = unitsOf(usage)
+  // Those who asked the same at once got one answer, which is put into words once.
+  const replies = new WeakMap<UsageAnswer, Reply>()
   async function ask(request: UsageRequest): Promise<Reply> {
     const answer = await usage.metering.ask(request)
-    return { status: 200, headers: headersOf(answer), body: answerText(answer, unitOf) }
+    let reply = replies.get(answer)
+    if (reply === undefined) {
+      reply = { status: 200, headers: headersOf(answer), body: answerText(answer, unitOf) }
+      if (request.verb === 'check') replies.set(answer, reply)
+    }
+    return reply
   }
   const record = (verb: 'track' | 'consume'): Answerer => ({
     admit: requireWriter,
