@@ -1,10 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireScope } from '../auth/principal.ts'
+import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { findEvent, listEvents, type EventRow } from './store.ts'
-import { EVENT_TYPES, eventTypes, isEventType } from './types.ts'
+import { ALL_ORGANIZATIONS, EVENT_TYPES, eventTypes, isEventType } from './types.ts'
 
 const eventSchema = z
   .object({
@@ -67,10 +67,8 @@ export function registerEventRoutes(app: App, { db }: { db: Db }): void {
   app.openapi(list, async (c) => {
     const principal = requireScope(c.get('principal'), 'read')
     const { organization_id: named, type = null, limit, starting_after: after } = c.req.valid('query')
-    if (principal.kind !== 'operator' && named !== undefined && named !== principal.organizationId) {
-      throw new DomainError('not_found', 'There is no such organization.')
-    }
-    const organizationId = principal.kind === 'operator' ? (named ?? null) : principal.organizationId
+    const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
+    const organizationId = everybody ? null : organizationFor(principal, named)
     const last = after === undefined ? null : await findEvent(db, after)
     const found = await listEvents(db, { organizationId, type, before: last?.sequence ?? null, limit: limit + 1 })
     return c.json({ events: found.slice(0, limit).map(showEvent), has_more: found.length > limit }, 200)
@@ -94,7 +92,7 @@ function showEvent(event: EventRow): z.infer<typeof eventSchema> {
   return {
     id: event.id,
     type: event.type,
-    organization_id: event.organizationId === '*' ? null : event.organizationId,
+    organization_id: event.organizationId === ALL_ORGANIZATIONS ? null : event.organizationId,
     data: { ...event.data },
     occurred_at: event.occurredAt.toISOString(),
   }

@@ -1,5 +1,8 @@
 import { z } from 'zod'
 
+/** In the place of an organization: what is told of the operators' own endpoints, which are told of every organization. */
+export const ALL_ORGANIZATIONS = '*'
+
 /** What is documented of a type of event: when it happens, the shape of its data, and an example of that. */
 export type EventTypeDefinition<Data extends z.ZodType = z.ZodType> = {
   readonly summary: string

@@ -19,6 +19,7 @@ import { countOverdue } from './overdue-store.ts'
 const database = testDatabase()
 const receiver = testReceiver()
 const smtp = testSmtp()
+const PATIENCE = { timeout: 10_000 }
 const OPERATOR_KEY = 'the operator key of this test'
 const keys: Record<string, string> = {}
 let sandbox: Sandbox
@@ -69,12 +70,12 @@ describe('an admin of an organization', () => {
     const path = `/api/v1/webhook-endpoints/${String(made.body['id'])}`
     const test = await call(keys['acme']!, 'POST', `${path}/test`)
     expect(test.status).toBe(202)
-    await expect.poll(() => receivedAt('/tried').length).toBe(1)
+    await expect.poll(() => receivedAt('/tried').length, PATIENCE).toBe(1)
     const [request] = receivedAt('/tried')
     const verified = new Webhook(String(made.body['secret'])).verify(request!.body, request!.headers as Record<string, string>)
     expect(verified).toMatchObject({ id: test.body['event_id'], type: 'endpoint.test', organization_id: 'acme' })
     await expect
-      .poll(async () => (await call(keys['acme']!, 'GET', `${path}/deliveries/${String(test.body['event_id'])}`)).body)
+      .poll(async () => (await call(keys['acme']!, 'GET', `${path}/deliveries/${String(test.body['event_id'])}`)).body, PATIENCE)
       .toMatchObject({ state: 'delivered', attempts: 1, log: [{ number: 1, status: 200, error: null }] })
     const listed = await call(keys['acme']!, 'GET', '/api/v1/webhook-endpoints')
     expect(listed.text).not.toContain('whsec_')
@@ -121,11 +122,15 @@ it('a purchase is told to the organization’s endpoint and to the operators’,
   })
   const answer = await call(globex, 'POST', '/api/v1/billing/subscribe', { tier: 'pro' })
   expect(answer.status, answer.text).toBe(200)
-  await expect.poll(() => typesAt('/globex')).toEqual(expect.arrayContaining(['customer.state_changed', 'subscription.created']))
-  await expect.poll(() => typesAt('/operators')).toEqual(expect.arrayContaining(['subscription.created', 'invoice.created']))
+  await expect
+    .poll(() => typesAt('/globex'), PATIENCE)
+    .toEqual(expect.arrayContaining(['customer.state_changed', 'subscription.created']))
+  await expect
+    .poll(() => typesAt('/operators'), PATIENCE)
+    .toEqual(expect.arrayContaining(['subscription.created', 'invoice.created']))
   expect(receivedAt('/mine').filter(({ body }) => body.includes('globex'))).toEqual([])
   expect((await call(OPERATOR_KEY, 'POST', '/api/v1/organizations/globex/clock/advance', { by: '11d' })).status).toBe(200)
-  await expect.poll(() => smtp.received.map(({ to }) => to), { timeout: 5_000 }).toEqual(['billing@globex.example'])
+  await expect.poll(() => smtp.received.map(({ to }) => to), PATIENCE).toEqual(['billing@globex.example'])
   expect(smtp.received[0]!.source).toMatch(/Subject: Your trial of pro ends on/)
   const events = await call(globex, 'GET', '/api/v1/events?type=subscription.trial_will_end')
   expect(events.body).toMatchObject({
@@ -171,7 +176,7 @@ it('what waits beyond its time is counted, and what is over is forgotten, but no
   const { db } = database
   const clock = new ManualClock(systemClock.now())
   const overdue = async () => Object.fromEntries(await countOverdue(db, clock.now()))
-  await expect.poll(overdue).toEqual({ events: 0, webhooks: 0, mails: 0 })
+  await expect.poll(overdue, PATIENCE).toEqual({ events: 0, webhooks: 0, mails: 0 })
   const metrics = await call(null, 'GET', '/metrics')
   expect(metrics.text).toContain('notifications_overdue{queue="events"} 0')
   expect(metrics.text).toMatch(/webhook_deliveries_total\{outcome="delivered"\} \d/)

@@ -3,7 +3,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import { eventIdOf, publishEvent } from '../events/actions.ts'
 import { markHandedOut } from '../events/store.ts'
-import { EVENT_TYPES, isEventType } from '../events/types.ts'
+import { ALL_ORGANIZATIONS, EVENT_TYPES, isEventType } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, type OrganizationId } from '../lib/ids.ts'
@@ -12,7 +12,6 @@ import type { Seal } from '../lib/seal.ts'
 import { readOrganization } from '../organizations/actions.ts'
 import { insertDeliveries, replayDeliveries } from './delivery-store.ts'
 import {
-  ALL_ORGANIZATIONS,
   deleteEndpoint,
   findEndpoint,
   findListeners,

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { testReceiver } from '../../test/receiver.ts'
 import { publishEvent } from '../events/actions.ts'
-import { eventTypes } from '../events/types.ts'
+import { ALL_ORGANIZATIONS, eventTypes } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
@@ -11,7 +11,7 @@ import { handOutEvents, type HandOutContext } from '../notifications/hand-out.ts
 import { changeEndpoint, createEndpoint, readEndpoint, replay, rotateSecret, sendTest, type WebhooksContext } from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { findDelivery, listDeliveries, type DeliveryRow } from './delivery-store.ts'
-import { ALL_ORGANIZATIONS, type EndpointRow } from './endpoint-store.ts'
+import { type EndpointRow } from './endpoint-store.ts'
 import { createPost, type Post } from './post.ts'
 
 const database = testDatabase()
@@ -284,7 +284,7 @@ describe('a slow endpoint', () => {
     expect((await deliveriesOf(quick.endpoint)).every(({ attempts }) => attempts === 1)).toBe(true)
     for (const go of waiting.splice(0)) go()
     await deliverer.finish()
-    await expect.poll(async () => (await deliverer.begin(), waiting.length)).toBe(1)
+    await expect.poll(async () => (await deliverer.begin(), waiting.length), { timeout: 10_000 }).toBe(1)
     await deliverer.begin()
     expect(waiting).toHaveLength(1)
     waiting[0]!()

@@ -1,10 +1,11 @@
 import type { Db, Transaction } from '../db/database.ts'
 import { publishEvent } from '../events/actions.ts'
+import { ALL_ORGANIZATIONS } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Seal } from '../lib/seal.ts'
 import { claimDeliveries, insertAttempt, lockDelivery, settleDelivery, type ClaimedDelivery } from './delivery-store.ts'
-import { ALL_ORGANIZATIONS, disableEndpoint, markFailing, markHealthy, type DisabledReason } from './endpoint-store.ts'
+import { disableEndpoint, markFailing, markHealthy, type DisabledReason } from './endpoint-store.ts'
 import type { Post, PostOutcome } from './post.ts'
 import { nextAttemptAt, PATIENCE_MS, signedHeaders } from './rules.ts'
 

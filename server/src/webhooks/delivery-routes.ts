@@ -1,9 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { ALL_ORGANIZATIONS } from '../events/types.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { readEndpoint, type WebhooksContext } from './actions.ts'
 import { findDelivery, listDeliveries, type AttemptRow, type DeliveryRow } from './delivery-store.ts'
-import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
 import { ownerOf } from './owner.ts'
 
 const state = z.enum(['pending', 'delivered', 'failed'])

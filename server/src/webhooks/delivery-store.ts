@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { EventRow } from '../events/store.ts'
+import { ALL_ORGANIZATIONS } from '../events/types.ts'
 import type { Instant } from '../lib/clock.ts'
-import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
 import type { PostOutcome } from './post.ts'
 
 export type DeliveryState = 'pending' | 'delivered' | 'failed'

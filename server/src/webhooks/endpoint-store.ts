@@ -1,8 +1,6 @@
 import type { Queryable } from '../db/database.ts'
+import { ALL_ORGANIZATIONS } from '../events/types.ts'
 import type { Instant } from '../lib/clock.ts'
-
-/** As organization: every one. An operator's endpoint is told of all. */
-export const ALL_ORGANIZATIONS = '*'
 
 export type DisabledReason = 'failing' | 'gone' | 'by_hand'
 

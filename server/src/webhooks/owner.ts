@@ -1,5 +1,5 @@
 import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
-import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
+import { ALL_ORGANIZATIONS } from '../events/types.ts'
 
 /**
  * Whose endpoints a call is about: an admin's organization's; an operator's is the one that is named, or else the operators' own.
@@ -7,6 +7,6 @@ import { ALL_ORGANIZATIONS } from './endpoint-store.ts'
  */
 export function ownerOf(caller: Principal | null, named: string | undefined): string {
   const principal = requireScope(caller, 'admin')
-  const names = named !== undefined || (principal.kind === 'operator' && principal.actingIn !== undefined)
-  return principal.kind === 'operator' && !names ? ALL_ORGANIZATIONS : organizationFor(principal, named)
+  const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
+  return everybody ? ALL_ORGANIZATIONS : organizationFor(principal, named)
 }

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, requireScope } from '../auth/principal.ts'
-import { EVENT_TYPES } from '../events/types.ts'
+import { ALL_ORGANIZATIONS, EVENT_TYPES } from '../events/types.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import {
   changeEndpoint,
@@ -15,7 +15,7 @@ import {
   type WebhooksContext,
 } from './actions.ts'
 import { registerDeliveryRoutes } from './delivery-routes.ts'
-import { ALL_ORGANIZATIONS, listEndpoints, type EndpointName, type EndpointRow } from './endpoint-store.ts'
+import { listEndpoints, type EndpointName, type EndpointRow } from './endpoint-store.ts'
 import { ownerOf } from './owner.ts'
 
 const time = z.iso.datetime().nullable()
