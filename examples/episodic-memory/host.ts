@@ -4,7 +4,7 @@ import { Hono, type Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 
 /** What the host needs of Tollgate: its web-standard handler, in this process. */
-type Tollgate = { readonly fetch: (request: Request) => Response | Promise<Response> }
+type Tollgate = { readonly fetch: (request: Request, connection?: unknown) => Response | Promise<Response> }
 
 /**
  * A memory service that sells episodes by credits: three routes of its own behind the quota, everything else is Tollgate's.
@@ -41,7 +41,7 @@ export function createHost(tollgate: Tollgate): Hono {
     context.json({ reflection: `${episodesOf(context).length} episodes are remembered.` }),
   )
 
-  app.all('*', (context) => tollgate.fetch(context.req.raw))
+  app.all('*', (context) => tollgate.fetch(context.req.raw, context.env))
   return app
 
   function episodesOf(context: Context): string[] {

@@ -84,7 +84,8 @@ type Running = {
  * @example
  * const tollgate = createTollgate({ databaseUrl, catalog, stripe: null, operatorKey, publicUrl: 'http://localhost:3000' })
  * await tollgate.start()
- * app.all('/api/*', (context) => tollgate.fetch(context.req.raw))
+ * mountAuth(app, tollgate)
+ * mountBilling(app, tollgate)
  */
 export function createTollgate(options: TollgateOptions): Tollgate {
   const log = options.log ?? createLog({ level: 'info', secrets: secretsOf(options) })

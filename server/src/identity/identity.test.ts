@@ -239,6 +239,12 @@ it('forgets sessions and customer tokens a day after their end', async () => {
 it('API keys know who they are, and cannot act as a person', async () => {
   expect((await identity.as(OPERATOR_KEY, 'GET', '/api/v1/auth/me')).body).toMatchObject({ kind: 'operator', user: null })
   expect((await identity.as(OPERATOR_KEY, 'POST', '/api/v1/auth/two-factor', { password: 'x' })).status).toBe(403)
+  // Not even beside somebody's cookie: what is sent as a key decides alone.
+  const { browser, organizationId } = await identity.signUp('beside@example.com')
+  const key = { 'x-api-key': OPERATOR_KEY }
+  expect((await browser.call('GET', '/api/v1/auth/me', undefined, key)).body).toMatchObject({ kind: 'operator', user: null })
+  const choice = { organization_id: organizationId }
+  expect((await browser.call('POST', '/api/v1/auth/active-organization', choice, key)).status).toBe(403)
 })
 
 it('writes no token, password or secret into the log', async () => {

@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import { keyOfRequest } from '../auth/api-keys.ts'
 import { requireCaller } from '../auth/principal.ts'
 import type { AppEnv } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -24,11 +25,9 @@ export async function callerOf(context: IdentityContext, accessToken: string) {
 
 /** The session of the request; null when a key or a token of another kind is what calls. */
 export async function sessionOf({ sessions }: IdentityContext, c: Context<AppEnv>): Promise<Session | null> {
-  const header = c.req.header('authorization')
-  const signed =
-    header !== undefined && /^bearer /i.test(header)
-      ? decode(header.slice(7).trim())
-      : sessionCookieOf(c.req.header('cookie') ?? null)
+  const headers = c.req.raw.headers
+  const key = keyOfRequest(headers)
+  const signed = key === null ? sessionCookieOf(headers.get('cookie')) : decode(key)
   return signed === null ? null : readSession(sessions, signed)
 }
 
