@@ -6,7 +6,15 @@ import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { unitsOf } from '../metering/api.ts'
 import { balanceBody, balanceSchema, type UnitOf } from '../metering/bodies.ts'
 import { eventBody, eventSchema } from './events.ts'
-import { explainBalance, explainFigure, explainGrant, explainUse, type GrantShare, type UseExplanation } from './explain.ts'
+import {
+  explainBalance,
+  explainBalanceAt,
+  explainFigure,
+  explainGrant,
+  explainUse,
+  type GrantShare,
+  type UseExplanation,
+} from './explain.ts'
 import type { ReadingContext } from './reports.ts'
 import { pageQuery, periodBody, quantityOut, showPeriod, showSums, spanInputOf, spanQuery } from './schemas.ts'
 
@@ -57,7 +65,7 @@ const explanationSchema = z
         .meta({ description: 'What it drew from, as it stands now; of a refusal, the plan’s allowance.' }),
     }),
     z.object({ kind: z.literal('balance'), balance: balanceSchema, grants: z.array(shareSchema), ...events }),
-    z.object({ kind: z.literal('grant'), balance: z.string(), grants: z.array(shareSchema), ...events }),
+    z.object({ kind: z.literal('grants'), balance: z.string(), grants: z.array(shareSchema), ...events }),
     z.object({
       kind: z.literal('figure'),
       ...periodBody,
@@ -77,7 +85,7 @@ const explainRoute = createRoute({
   tags: ['Usage'],
   summary: 'What made a figure',
   description:
-    'Of one use or refusal (`idempotency_key` or `id`): the decision, its corrections, the grants. Of a `balance` or a `grant`, also one that was billed: each grant and the events that took from it. Of a `meter` and a span, as of a report: its sum and the events. Events come in pages; over all of them they add up to the figure.',
+    'Of one use or refusal (`idempotency_key` or `id`): the decision, its corrections, the grants. Of a `balance`, now or `at` a moment of an earlier period, or of a `grant`: each grant, what its overage costs, and the events that took from it. So a line of an invoice is explained by its balance and a moment of its period. Of a `meter` and a span, as of a report: its sum and the events. Events come in pages; over all of them they add up to the figure.',
   request: {
     query: z.object({
       ...spanQuery,
@@ -110,11 +118,14 @@ export function registerExplainRoutes(app: App, context: ReadingContext): void {
       const { events: uses, ...sums } = showSums(explained.figure)
       return c.json({ kind: 'figure' as const, ...showPeriod(explained), meter, uses, ...sums, ...showEvents(explained) }, 200)
     }
-    if (grant !== undefined) {
-      const explained = await explainGrant(context, { organizationId, grantId: grant, limit, cursor })
+    if (grant !== undefined || query.at !== undefined) {
+      const explained =
+        grant === undefined
+          ? await explainBalanceAt(context, { organizationId, balanceKey: balance!, at: new Date(query.at!), limit, cursor })
+          : await explainGrant(context, { organizationId, grantId: grant, limit, cursor })
       return c.json(
         {
-          kind: 'grant' as const,
+          kind: 'grants' as const,
           balance: explained.balanceKey,
           grants: explained.grants.map(showShare),
           ...showEvents(explained),

@@ -47,6 +47,8 @@ type Share = {
   remaining: number | null
   holds: { amount: number }[]
   overage_cost: { amount_minor: number } | null
+  starts_at: string
+  expires_at: string | null
 }
 type Event = {
   id: string
@@ -224,6 +226,12 @@ describe('an explanation adds up to what it explains', () => {
           // 2.5 cents a credit beyond the plan's.
           const cost = explained.grants[0]!.overage_cost?.amount_minor ?? 0
           expect(cost).toBe(grant.plan === 'pro' && grant.id.includes(':credits:') ? Math.round(grant.overage * 2.5) : 0)
+          const balance = explained['balance'] as unknown as string
+          // An allowance that was replaced at once counted at no moment.
+          if (explained.grants[0]!.starts_at === explained.grants[0]!.expires_at) continue
+          const period = await explain(id, { balance, at: explained.grants[0]!.starts_at })
+          expect(period.grants.map((share) => share.id)).toContain(grant.id)
+          for (const share of period.grants) expectShareToAddUp(share, period.events)
         }
         for (const meter of ['tokens', 'calls', 'seats']) {
           const span = { meter, start: '2026-01-01T00:00:00Z', end: '2027-06-01T00:00:00Z' }

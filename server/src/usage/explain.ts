@@ -1,7 +1,7 @@
 import type { UsagePrice } from '../catalog/catalog.ts'
-import { meterOf, partsOf, type Grant } from '../grants/rules.ts'
+import { compareDrawOrder, meterOf, partsOf, type Grant } from '../grants/rules.ts'
 import type { GrantLine } from '../grants/book.ts'
-import { findGrantsById } from '../grants/store.ts'
+import { findGrantsAt, findGrantsById } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { recordedAtOf } from '../lib/ids.ts'
@@ -138,13 +138,45 @@ export async function explainGrant(
   { organizationId, grantId, ...paging }: Paging & { organizationId: string; grantId: string },
 ): Promise<GrantsExplanation> {
   const reading = await readBalances(context.db, context, organizationId)
-  const line = reading.balances.flatMap((balance) => balance.lines).find((one) => one.grant.id === grantId)
-  const [stored] = line ? [line.grant] : await findGrantsById(context.db, [{ organizationId, id: grantId }])
-  if (!stored) throw new DomainError('not_found', `There is no grant ${grantId}.`, { grant_id: grantId })
-  const { balanceKey } = stored
+  const opened = reading.balances.flatMap((balance) => balance.lines).find(({ grant }) => grant.id === grantId)
+  const stored = opened ? [opened.grant] : await findGrantsById(context.db, [{ organizationId, id: grantId }])
+  if (stored.length === 0) throw new DomainError('not_found', `There is no grant ${grantId}.`, { grant_id: grantId })
+  return explainGrants(context, reading, { grants: stored, ...paging })
+}
+
+/**
+ * The grants of a balance that counted at a moment, and so the period that it lies in: what a line of an invoice bills is the
+ * overage of that period's allowance.
+ * @throws DomainError `not_found`
+ */
+export async function explainBalanceAt(
+  context: ReadingContext,
+  { organizationId, balanceKey, at, ...paging }: Paging & { organizationId: string; balanceKey: string; at: Instant },
+): Promise<GrantsExplanation> {
+  const reading = await readBalances(context.db, context, organizationId)
+  const found = await findGrantsAt(context.db, [{ organizationId, at }])
+  const grants = found.filter((grant) => grant.balanceKey === balanceKey).toSorted(compareDrawOrder)
+  if (grants.length === 0) {
+    throw new DomainError('not_found', `The organization had nothing of "${balanceKey}" at that time.`, { balance: balanceKey })
+  }
+  return explainGrants(context, reading, { grants, ...paging })
+}
+
+async function explainGrants(
+  context: ReadingContext,
+  reading: OrganizationReading,
+  { grants: found, ...paging }: Paging & { grants: readonly Grant[] },
+): Promise<GrantsExplanation> {
+  const { organizationId, balanceKey } = found[0]!
+  const lines = reading.balances.flatMap((balance) => balance.lines)
   const holding = { now: reading.now, holds: await listHolds(context.db, { organizationId, balanceKey }) }
-  const share = line ? await shareOfLine(context, line, holding) : await shareOfGrant(context, stored, holding)
-  return { balanceKey, grants: [share], ...(await drawnFrom(context, reading, { grants: [share], ...paging })) }
+  const grants = await Promise.all(
+    found.map((grant) => {
+      const line = lines.find((one) => one.grant.id === grant.id)
+      return line ? shareOfLine(context, line, holding) : shareOfGrant(context, grant, holding)
+    }),
+  )
+  return { balanceKey, grants, ...(await drawnFrom(context, reading, { grants, ...paging })) }
 }
 
 async function drawnFrom(
