@@ -74,6 +74,12 @@ describe('a limit of pace', () => {
     expect(allowed.headers.get('idempotent-replayed')).toBeNull()
   })
 
+  test('is not passed by saying that it happened long ago: consuming is about now', async () => {
+    const occurred_at = '2026-03-10T10:00:00Z'
+    for (let time = 0; time < 5; time += 1) expect((await use('consume', 'calls', 1, { occurred_at })).body['allowed']).toBe(true)
+    expect((await use('consume', 'calls', 1, { occurred_at })).body['code']).toBe('rate_limited')
+  })
+
   test('holds within a batch, whose items that fit are accepted', async () => {
     const items = Array.from({ length: 8 }, (_unused, index) => ({
       verb: 'consume',

@@ -69,7 +69,7 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const draws = refusal ? [] : cost < 0n ? giveBack(ledger, weight.drawn, -cost) : book.draw(meter.key, cost)
   if (!refusal) {
     weight.remember(draws)
-    if (paced) session.windows.add(paced, occurredAt)
+    if (paced) session.windows.add(paced, tracked ? occurredAt : ledger.state.now)
   }
   return session.store({
     ...session.eventBase(request, meter, book),
