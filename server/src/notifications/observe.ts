@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Db, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { EventData, NewEvent } from '../events/types.ts'
@@ -49,14 +50,16 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     found.flatMap(({ events }) => events),
   )
   const changed = before === null || isOther(before, standing)
-  await upsertWatch(tx, organizationId, {
+  const watch: Watch = {
     state: standing.state,
     mayUse: standing.mayUse,
     planKey: standing.planKey,
     changes: (before?.changes ?? 0) + (changed ? 1 : 0),
     dunningSince: owedSince(seen),
     lookAt: account.testClockNow === null ? nextLook([standing.until, ...found.flatMap(({ times }) => times)], seen.now) : null,
-  })
+  }
+  // Most looks find nothing new, and leave the row alone.
+  if (changed || !isDeepStrictEqual(before, watch)) await upsertWatch(tx, organizationId, watch)
 }
 
 /** Looks at everybody for whom a time has come; answers how many that were. Any number of servers may do it. */
