@@ -36,6 +36,9 @@ const statementSchema = z
         price_id: z.string(),
         included: figure.nullable().meta({ description: 'null is unlimited.' }),
         included_used: figure,
+        grants: z
+          .array(z.string())
+          .meta({ description: 'The allowances; /usage/explain?grant=… shows what made their overage.' }),
         quantity: figure.meta({ description: 'What is billed: what went beyond the allowance.' }),
         late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own period was closed.' }),
         parts: z.array(
@@ -297,6 +300,7 @@ function statementBody(statement: Statement): z.infer<typeof statementSchema> {
       price_id: line.priceId,
       included: line.included.amount === null ? null : quantityToJson(line.included.amount),
       included_used: quantityToJson(line.included.used),
+      grants: [...line.included.grantIds],
       quantity: quantityToJson(line.quantity),
       late_quantity: quantityToJson(line.lateQuantity),
       parts: line.parts.map(({ quantity, amountMinor, tier, flat }) => ({

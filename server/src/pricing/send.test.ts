@@ -9,7 +9,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import type { MeterEvent } from '../stripe/gateway.ts'
 import { advanceTestClock } from '../stripe/test-clock.ts'
-import { reportNow } from './actions.ts'
+import { reportDue, reportNow } from './actions.ts'
 import { noteMeterFaults } from './faults.ts'
 import { findArrived } from './send.ts'
 
@@ -117,6 +117,33 @@ test('a correction and what it corrects, between two reports, are no report', as
   await billing.correct(id, 'mistake', -150)
   await reportNow(billing.context, id, standing)
   expect(await outboxOf(id)).toEqual([])
+})
+
+test('use is reported by itself, when an hour of it has come together', async () => {
+  const id = await billing.customer('starter')
+  await billing.advance(id, '1h')
+  await billing.use(id, 'calls', 150)
+  await reportDue(billing.context)
+  expect(await outboxOf(id)).toEqual([])
+  await billing.database.db.query(
+    `update billing_spans set collected_at = collected_at - interval '61 minutes' where organization_id = $1`,
+    [id],
+  )
+  await reportDue(billing.context)
+  expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }])
+})
+
+test('use is reported by the minute when its period is about to end', async () => {
+  const id = await billing.customer('starter')
+  await billing.advance(id, '1h')
+  await billing.use(id, 'calls', 150)
+  await billing.database.db.query(
+    `update billing_spans span set collected_at = collected_at - interval '1 minute', ends_at = o.test_clock_now + interval '5 minutes'
+     from organizations o where o.id = span.organization_id and span.organization_id = $1`,
+    [id],
+  )
+  await reportDue(billing.context)
+  expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }])
 })
 
 test('several servers that report at once report each count once', async () => {

@@ -48,16 +48,16 @@ export async function listLateUse(
   return new Map(rows.map(({ id, quantity }) => [id, quantity]))
 }
 
-/** The plan's allowances that begin in a time; `amount` null is unlimited. */
-export type Included = { readonly amount: Quantity | null; readonly used: Quantity }
+/** The plan's allowances that stand in a time; `amount` null is unlimited. */
+export type Included = { readonly amount: Quantity | null; readonly used: Quantity; readonly grantIds: readonly string[] }
 
 export async function readIncluded(
   db: Queryable,
   query: { readonly organizationId: string; readonly balanceKey: string; readonly period: Period },
 ): Promise<Included> {
-  const { rows } = await db.query<{ amount: Quantity | null; used: Quantity }>(
+  const { rows } = await db.query<Included>(
     `select case when bool_or(amount is null) then null else coalesce(sum(amount), 0)::bigint end as amount,
-       coalesce(sum(used), 0)::bigint as used
+       coalesce(sum(used), 0)::bigint as used, coalesce(array_agg(id order by starts_at), '{}') as "grantIds"
      from grants where organization_id = $1 and balance = $2 and kind = 'plan' and starts_at < $4 and expires_at > $3`,
     [query.organizationId, query.balanceKey, query.period.start, query.period.end],
   )

@@ -113,4 +113,4 @@ test('our statements and Stripe’s invoices are equal to the cent, whatever is 
     }),
     { numRuns: 50, endOnFailure: true },
   )
-}, 300_000)
+}, 600_000)
