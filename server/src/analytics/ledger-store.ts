@@ -92,20 +92,28 @@ function toDiscount(wire: WireDiscount): RevenueDiscount[] {
   ]
 }
 
+const MRR_COLUMNS = `ledger.currency, ledger.plan_key as "planKey", ledger.status, ledger.mrr, ledger.movements,
+  ledger.moved_at as "movedAt", ledger.first_paid_at as "firstPaidAt"`
+
 export async function listMrrAccounts(tx: Queryable, organizationId: string): Promise<MrrAccount[]> {
-  const { rows } = await tx.query<MrrAccount>(
-    `select currency, plan_key as "planKey", status, mrr, movements, moved_at as "movedAt", first_paid_at as "firstPaidAt"
-     from mrr_accounts where organization_id = $1`,
-    [organizationId],
-  )
+  const { rows } = await tx.query<MrrAccount>(`select ${MRR_COLUMNS} from mrr_accounts ledger where organization_id = $1`, [
+    organizationId,
+  ])
   return rows
 }
 
-export async function findPlanKey(tx: Queryable, organizationId: string): Promise<string | null> {
-  const { rows } = await tx.query<{ planKey: string }>('select plan_key as "planKey" from accounts where organization_id = $1', [
-    organizationId,
-  ])
-  return rows[0]?.planKey ?? null
+/** The plan of an organization's account, and what the ledger holds of it; null when it has no account. */
+export async function readLedger(
+  tx: Queryable,
+  organizationId: string,
+): Promise<{ readonly planKey: string; readonly accounts: readonly MrrAccount[] } | null> {
+  const { rows } = await tx.query<{ readonly ownPlanKey: string } & (MrrAccount | { readonly currency: null })>(
+    `select account.plan_key as "ownPlanKey", ${MRR_COLUMNS} from accounts account
+     left join mrr_accounts ledger on ledger.organization_id = account.organization_id where account.organization_id = $1`,
+    [organizationId],
+  )
+  const [first] = rows
+  return first === undefined ? null : { planKey: first.ownPlanKey, accounts: rows.filter((row) => row.currency !== null) }
 }
 
 /** When the organization first paid more than nothing, by currency. */

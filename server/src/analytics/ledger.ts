@@ -2,12 +2,11 @@ import type { Transaction } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { calendarDayOf } from '../lib/period.ts'
 import {
-  findPlanKey,
   forgetDaysFrom,
   insertMovement,
   listFirstPayments,
-  listMrrAccounts,
   listRevenueSubscriptions,
+  readLedger,
   upsertMrrAccount,
   type MrrAccount,
 } from './ledger-store.ts'
@@ -27,12 +26,12 @@ export type Derived = {
  */
 export async function recordRevenue(tx: Transaction, derived: Derived): Promise<void> {
   const { organizationId, now } = derived
-  const known = await listMrrAccounts(tx, organizationId)
+  const ledger = await readLedger(tx, organizationId)
+  if (ledger === null) return
+  const { planKey, accounts: known } = ledger
   const subscriptions = await listRevenueSubscriptions(tx, organizationId)
   if (known.length === 0 && subscriptions.length === 0) return
   const revenue = revenueOf(subscriptions, now)
-  const planKey = await findPlanKey(tx, organizationId)
-  if (planKey === null) return
   const unpaid = [...revenue.keys()].some(
     (currency) => (known.find((account) => account.currency === currency)?.firstPaidAt ?? null) === null,
   )
