@@ -159,11 +159,14 @@ describe('the worker', () => {
     // Its lease still runs.
     expect(await makeNextExport(worker())).toBe(0)
     clock.advance(61_000)
-    expect(await makeNextExport(worker())).toBe(1)
-    expect((await bytesOf(id)).toString('utf8')).not.toContain('half of a file')
+    const second = (await claimExport(db, clock.now(), new Date(clock.now().getTime() + 60_000)))!
+    expect(second).toMatchObject({ id, attempt: 2, made: 0 })
     const late = { made: 9, planned: 9, leaseUntil: clock.now() }
     expect(await saveProgress(db, dead, late)).toBe(false)
     expect(await finishExport(db, dead, { made: 9, bytes: 9, error: null, now: clock.now() })).toBe(false)
+    clock.advance(61_000)
+    expect(await makeNextExport(worker())).toBe(1)
+    expect((await bytesOf(id)).toString('utf8')).not.toContain('half of a file')
     expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
       state: 'done',
       progress: { made: 1_500 },
