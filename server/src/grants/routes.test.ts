@@ -61,7 +61,9 @@ describe('giving', () => {
     await give('before all', { kind: 'top_up', priority: 5 })
     const drawn = async (): Promise<string[]> => {
       const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
-      return body.grants.filter((grant) => grant['used'] !== 0).map((grant) => String(grant['reason'] ?? 'fourth: the plan'))
+      return body.grants
+        .filter((grant) => grant['used'] !== 0)
+        .map(({ reason }) => (typeof reason === 'string' ? reason : 'fourth: the plan'))
     }
     const order: string[] = []
     for (const credits of [10, 10, 10, 10, 100, 10, 10]) {
