@@ -9,6 +9,7 @@ import { registerSimulationRoutes } from './simulation/routes.ts'
 import { registerGateRoutes } from './standing/gate-routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerWorkspaceAdminRoute } from './standing/workspace-routes.ts'
+import { registerAddOnRoutes } from './subscriptions/add-on-routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
 import { registerTenantRoutes } from './onboarding/tenant-routes.ts'
@@ -36,6 +37,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)
+  registerAddOnRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
   registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })

@@ -119,7 +119,13 @@ describe('in the scope of an organization', () => {
        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relrowsecurity
          and has_table_privilege('tollgate_tenant', oid, 'select') order by 1`,
     )
-    expect(closed.rows.map(({ name }) => name)).toEqual(['catalog_versions', 'discounts', 'plan_prices', 'usage_prices'])
+    expect(closed.rows.map(({ name }) => name)).toEqual([
+      'add_on_prices',
+      'catalog_versions',
+      'discounts',
+      'plan_prices',
+      'usage_prices',
+    ])
   })
 })
 

@@ -21,6 +21,7 @@ const ALL: readonly Privilege[] = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
  * organizations, nothing in any other; for the system's role: all.
  */
 const PRIVILEGES: Readonly<Record<string, { readonly tenant: readonly Privilege[]; readonly system?: readonly Privilege[] }>> = {
+  add_on_prices: { tenant: ['SELECT'] },
   audit_heads: { tenant: ['SELECT'], system: ['SELECT'] },
   audit_log: { tenant: ['SELECT', 'INSERT'], system: ['SELECT', 'INSERT'] },
   catalog_versions: { tenant: ['SELECT'] },

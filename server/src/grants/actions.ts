@@ -7,7 +7,16 @@ import type { Clock, Instant } from '../lib/clock.ts'
 import { deriveStanding } from '../standing/rules.ts'
 import { thresholdsReached } from './thresholds.ts'
 import { moveOn, type MovedOn } from './rollover.ts'
-import { hasTermsOf, openedGrant, planGrantOf, regrant, type Grant, type PlanTerms, type WantedGrant } from './rules.ts'
+import {
+  hasTermsOf,
+  includedBalances,
+  openedGrant,
+  planGrantOf,
+  regrant,
+  type Grant,
+  type PlanTerms,
+  type WantedGrant,
+} from './rules.ts'
 import {
   findActiveGrants,
   findGrantsById,
@@ -62,6 +71,7 @@ export function planTermsOf(
     currentPeriodStart: account.currentPeriodStart,
     currentPeriodEnd: account.currentPeriodEnd,
     timeZone: account.timeZone ?? catalog.timeZone,
+    addOns: account.addOns ?? {},
   }
 }
 
@@ -190,9 +200,8 @@ export async function reconcilePlanGrants(
   const terms = (await termsOfAccounts(context, accounts, machineNow)).get(organizationId)!
   const now = timeOf(account, machineNow)
   const standing = (await findActiveGrants(tx, [organizationId], machineNow)).filter((grant) => grant.kind === 'plan')
-  const included = terms.catalog.plans.get(terms.standing.planKey)?.allowances.keys() ?? []
   // A balance that the plan no longer names still has the old plan's allowance, which has to end.
-  const balanceKeys = new Set([...included, ...standing.map((grant) => grant.balanceKey)])
+  const balanceKeys = new Set([...includedBalances(terms), ...standing.map((grant) => grant.balanceKey)])
   const wanted = [...balanceKeys].map((balanceKey) => ({
     organizationId,
     terms,

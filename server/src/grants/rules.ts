@@ -127,6 +127,8 @@ export type PlanTerms = {
   readonly currentPeriodEnd: Instant | null
   /** Of calendar periods: the organization's own, else the catalog's. */
   readonly timeZone: string
+  /** How many of each add-on go with the plan. */
+  readonly addOns?: Readonly<Record<string, number>>
 }
 
 const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = {
@@ -148,7 +150,9 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
   const plan = terms.catalog.plans.get(terms.standing.planKey)
   const included = plan?.allowances.get(balanceKey)
   const allowance = included ?? NOTHING_INCLUDED
-  const { amount, period, limit } = allowance
+  const { period, limit } = allowance
+  const added = addedByAddOns(terms, balanceKey)
+  const amount = allowance.amount === null ? null : allowance.amount + added
   const span = allowanceSpanOf(period, billingCycleOf(terms), now)
   return {
     id: planGrantId(balanceKey, period, span.name),
@@ -156,12 +160,26 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
     period,
     planKey: terms.standing.planKey,
     catalogVersion: terms.catalogVersion,
-    included: included !== undefined,
+    included: included !== undefined || added > 0n,
     amount,
     limit,
     allowance,
     span,
   }
+}
+
+/** The balances that a plan and its add-ons give something of. */
+export function includedBalances({ catalog, standing, addOns = {} }: PlanTerms): string[] {
+  const added = Object.keys(addOns).flatMap((key) => [...(catalog.addOns.get(key)?.allowances.keys() ?? [])])
+  return [...new Set([...(catalog.plans.get(standing.planKey)?.allowances.keys() ?? []), ...added])]
+}
+
+/** What the add-ons of a subscription add to the allowance of each period. */
+function addedByAddOns({ catalog, addOns = {} }: PlanTerms, balanceKey: string): Quantity {
+  return Object.entries(addOns).reduce(
+    (sum, [key, quantity]) => sum + (catalog.addOns.get(key)?.allowances.get(balanceKey) ?? 0n) * BigInt(quantity),
+    0n,
+  )
 }
 
 /**

@@ -3,6 +3,7 @@ import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } fr
 import type { GrantLine } from '../grants/book.ts'
 import {
   hasTermsOf,
+  includedBalances,
   isCarryDue,
   meterOf,
   openedGrant,
@@ -129,8 +130,7 @@ function readingOf(account: AccountRow, state: OrganizationState, keysOf: typeof
 }
 
 function balanceKeysOf(_organizationId: string, terms: PlanTerms, grants: readonly Grant[]): string[] {
-  const included = terms.catalog.plans.get(terms.standing.planKey)?.allowances.keys() ?? []
-  return [...included, ...grants.filter((grant) => grant.kind !== 'plan').map((grant) => grant.balanceKey)]
+  return [...includedBalances(terms), ...grants.filter((grant) => grant.kind !== 'plan').map((grant) => grant.balanceKey)]
 }
 
 type Reading = {

@@ -89,6 +89,21 @@ export async function lockAccount(tx: Queryable, organizationId: string): Promis
   return row ? { ...row, quantity: row.quantity === null ? null : Number(row.quantity) } : null
 }
 
+/** Counts the add-ons of the subscription on which the account stands; one that has ended has none. */
+export async function refreshAddOns(tx: Queryable, organizationId: string): Promise<void> {
+  await tx.query(
+    `update accounts account set add_ons = coalesce((
+       select jsonb_object_agg(add_on_key, quantity) from (
+         select sold.add_on_key, sum(coalesce(item.quantity, 1)) as quantity
+         from stripe_subscription_items item join add_on_prices sold on sold.stripe_price_id = item.price_id
+         where item.organization_id = account.organization_id and item.subscription_id = account.subscription_id
+         group by sold.add_on_key) as counted
+       where account.subscription_status in ('active', 'trialing', 'past_due', 'unpaid', 'paused')), '{}')
+     where account.organization_id = $1`,
+    [organizationId],
+  )
+}
+
 /** Writes what is derived; what operators set stays. */
 export async function upsertAccount(tx: Queryable, organizationId: string, account: DerivedAccount, now: Instant): Promise<void> {
   await tx.query(

@@ -1,3 +1,4 @@
+import { soldThings } from '../catalog/add-ons.ts'
 import type { Catalog, Plan, PlanPrice } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { MeterSnapshot, PriceSnapshot, ProductSnapshot } from './gateway.ts'
@@ -69,7 +70,7 @@ export function planPush(
   const steps = [
     // Meters first: prices name them.
     ...meterSteps(usage),
-    ...[...catalog.plans.values()].flatMap((plan) => planSteps(planning, plan)),
+    ...soldThings(catalog).flatMap((plan) => planSteps(planning, plan)),
     ...adoptMeteredPrice(usage, isMetered ? variables[METERED_PRICE_VARIABLE] : undefined),
   ]
   problems.push(...findSharedPrices(steps))

@@ -1,3 +1,4 @@
+import { addOnKeyOf, soldThings } from '../catalog/add-ons.ts'
 import type { CatalogVersion } from '../catalog/registry.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { formatMajor } from '../lib/money.ts'
@@ -63,7 +64,7 @@ async function readStripeCatalog(
 ): Promise<StripeCatalog> {
   const { reads } = requireGateway(context)
   const [products, prices, meters] = await Promise.all([reads.listProducts(), reads.listPrices(), reads.listMeters()])
-  const named = [...catalog.plans.values()].flatMap((plan) =>
+  const named = soldThings(catalog).flatMap((plan) =>
     [...plan.prices.values()].flatMap(({ priceVariable }) => (priceVariable === null ? [] : [variables[priceVariable]])),
   )
   named.push(variables[METERED_PRICE_VARIABLE])
@@ -96,8 +97,11 @@ async function execute(
   }
   const now = context.clock.now()
   await session.transaction(async (tx) => {
-    await supersedeOtherPrices(tx, sold, now)
-    for (const price of sold) await recordPrice(tx, price, version.version, now)
+    const isAddOn = ({ planKey }: SoldPrice): boolean => addOnKeyOf(planKey) !== null
+    const plans = sold.filter((price) => !isAddOn(price))
+    await supersedeOtherPrices(tx, plans, now)
+    for (const price of plans) await recordPrice(tx, price, version.version, now)
+    await recordAddOnPrices(tx, sold.filter(isAddOn), version.version, now)
     await recordUsagePrices(tx, billed, version.version, now)
   })
 }
@@ -150,6 +154,23 @@ async function supersedeOtherPrices(tx: Queryable, sold: readonly SoldPrice[], n
   ])
 }
 
+async function recordAddOnPrices(tx: Queryable, sold: readonly SoldPrice[], catalogVersion: number, now: Instant): Promise<void> {
+  const priceIds = sold.map(({ priceId }) => priceId)
+  await tx.query('update add_on_prices set superseded_at = $2 where superseded_at is null and not stripe_price_id = any($1)', [
+    priceIds,
+    now,
+  ])
+  for (const { priceId, productId, planKey, interval, amountMinor, currency } of sold) {
+    await tx.query(
+      `insert into add_on_prices (stripe_price_id, stripe_product_id, add_on_key, price_key, catalog_version, amount_minor, currency,
+         created_at)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)
+       on conflict (stripe_price_id) do update set superseded_at = null`,
+      [priceId, productId, addOnKeyOf(planKey), interval, catalogVersion, amountMinor, currency, now],
+    )
+  }
+}
+
 async function recordPrice(tx: Queryable, price: SoldPrice, catalogVersion: number, now: Instant): Promise<void> {
   await tx.query(
     `insert into plan_prices (stripe_price_id, stripe_product_id, plan_key, price_key, catalog_version, amount_minor, currency,
@@ -167,21 +188,26 @@ export function describeStep(step: PushStep): string {
   if (isUsageStep(step)) return describeUsageStep(step)
   switch (step.kind) {
     case 'create_product':
-      return `+ product of plan ${step.planKey} (${step.name})`
+      return `+ product of ${nameOf(step)} (${step.name})`
     case 'update_product':
-      return `~ product ${step.productId} of plan ${step.planKey}: name or description`
+      return `~ product ${step.productId} of ${nameOf(step)}: name or description`
     case 'create_price':
       return step.replaces === null
-        ? `+ price of plan ${step.planKey}, ${step.interval}: ${amountOf(step)}`
-        : `+ price of plan ${step.planKey}, ${step.interval}: ${amountOf(step)} instead of ${amountOf({
+        ? `+ price of ${nameOf(step)}, ${step.interval}: ${amountOf(step)}`
+        : `+ price of ${nameOf(step)}, ${step.interval}: ${amountOf(step)} instead of ${amountOf({
             amountMinor: step.replaces.unitAmountMinor ?? 0,
             currency: step.replaces.currency,
           })}; who has ${step.replaces.id} keeps it`
     case 'use_price':
-      return `= price ${step.priceId} of plan ${step.planKey}, ${step.interval}: ${amountOf(step)}${
+      return `= price ${step.priceId} of ${nameOf(step)}, ${step.interval}: ${amountOf(step)}${
         step.variable === null ? '' : ` (from ${step.variable})`
       }`
   }
+}
+
+function nameOf({ planKey }: { planKey: string }): string {
+  const addOnKey = addOnKeyOf(planKey)
+  return addOnKey === null ? `plan ${planKey}` : `add-on ${addOnKey}`
 }
 
 function amountOf({ amountMinor, currency }: { amountMinor: number; currency: string }): string {

@@ -1,7 +1,7 @@
 import type { Queryable, Session, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
-import { lockAccount, readMirror, readPlansByPrice, upsertAccount } from './account-store.ts'
+import { lockAccount, readMirror, readPlansByPrice, refreshAddOns, upsertAccount } from './account-store.ts'
 import { describeChanges, type BillingEvent, type StateChange } from './changes.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { deriveAccount, type AccountAlert, type AccountDerivation, type DerivedAccount } from './derive-account.ts'
@@ -121,6 +121,7 @@ async function deriveAndStore(
     },
   })
   await upsertAccount(tx, organization.id, derived.account, context.clock.now())
+  await refreshAddOns(tx, organization.id)
   await context.onAccountDerived(tx, { organizationId: organization.id, now })
   const events = describeChanges({ ...known, after: derived.account, now })
   const recorded = await insertBillingEvents(tx, organization.id, events, context.clock.now())

@@ -115,7 +115,7 @@ function isDoneAlready(state: BillingState, request: PlanChangeRequest, finished
   )
 }
 
-function prorationTime(given: Instant | null, now: Instant): Instant {
+export function prorationTime(given: Instant | null, now: Instant): Instant {
   if (given === null) return now
   if (given > now || now.getTime() - given.getTime() > HOUR_MS) {
     throw new DomainError('invalid_request', 'proration_date must be the one of a preview that is at most an hour old.', {

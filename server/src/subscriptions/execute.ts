@@ -9,10 +9,10 @@ import { performIntent } from '../stripe/intents.ts'
 import { toUnix } from '../stripe/snapshots.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
-import { newItems, phaseItems, switchedItems } from './items.ts'
+import { laterAddOns, newItems, phaseItems, switchedItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './rules.ts'
 
-type Execution = {
+export type Execution = {
   readonly context: BillingContext
   readonly session: Session
   readonly organizationId: string
@@ -153,7 +153,7 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
  * Nothing is given that is not paid: a declined card leaves the plan as it was. Where the bank asks the customer, the change
  * waits for that, with its invoice's page; answers whether it has taken place.
  */
-async function payAndSwitch(execution: Execution, params: StripeMutations['update_subscription']): Promise<boolean> {
+export async function payAndSwitch(execution: Execution, params: StripeMutations['update_subscription']): Promise<boolean> {
   try {
     await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' })
     return true
@@ -173,11 +173,15 @@ async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Pro
   return perform(execution, 'schedule_switch', {
     scheduleId,
     current: {
-      items: phaseItems({ ...subscription, usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId) }),
+      items: phaseItems({
+        ...subscription,
+        usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
+        addOns: subscription.addOnItems,
+      }),
       startUnix: toUnix(subscription.currentPeriodStart),
     },
     switchAtUnix: toUnix(at),
-    next: phaseItems({ ...offer, quantity: to.quantity }),
+    next: phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) }),
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
 }

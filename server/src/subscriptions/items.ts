@@ -21,13 +21,37 @@ export function switchedItems(subscription: CurrentSubscription, offer: Offer, q
     { itemId: subscription.itemId, priceId: offer.priceId, quantity },
     ...gone.map(({ itemId, priceId }) => ({ itemId, priceId, quantity: null, removed: true as const })),
     ...come.map((priceId) => ({ itemId: null, priceId, quantity: null })),
+    ...(offer.interval === subscription.interval ? [] : movedAddOns(subscription, offer)),
   ]
 }
 
+/** All items of a subscription have one interval: add-ons go along, those that are not sold at the other one end. */
+function movedAddOns({ addOnItems }: CurrentSubscription, { addOnPriceIds }: Offer): SubscriptionItemParams[] {
+  return addOnItems.map(({ itemId, priceId, addOnKey, quantity }) => {
+    const moved = addOnPriceIds[addOnKey]
+    return moved === undefined ? { itemId, priceId, quantity, removed: true as const } : { itemId, priceId: moved, quantity }
+  })
+}
+
 /** What a phase of a schedule sells. The plan's price is the first: by it the phase is known. */
-export function phaseItems(sold: { priceId: string; quantity: number; usagePriceIds: readonly string[] }): PhaseItem[] {
+export function phaseItems(sold: {
+  priceId: string
+  quantity: number
+  usagePriceIds: readonly string[]
+  addOns: readonly { priceId: string; quantity: number }[]
+}): PhaseItem[] {
   return [
     { priceId: sold.priceId, quantity: sold.quantity },
     ...sold.usagePriceIds.map((priceId) => ({ priceId, quantity: null })),
+    ...sold.addOns.map(({ priceId, quantity }) => ({ priceId, quantity })),
   ]
+}
+
+/** The add-ons of the phase that an offer begins: at its interval, or no more where they are not sold at it. */
+export function laterAddOns(subscription: CurrentSubscription, offer: Offer): { priceId: string; quantity: number }[] {
+  if (offer.interval === subscription.interval) return [...subscription.addOnItems]
+  return subscription.addOnItems.flatMap(({ addOnKey, quantity }) => {
+    const priceId = offer.addOnPriceIds[addOnKey]
+    return priceId === undefined ? [] : [{ priceId, quantity }]
+  })
 }

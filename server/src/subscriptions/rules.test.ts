@@ -11,6 +11,7 @@ const offer = (planKey: string, interval: 'monthly' | 'yearly', amountMinor: num
   amountMinor,
   currency: 'usd',
   usagePriceIds: [],
+  addOnPriceIds: {},
 })
 const offers = [
   offer('starter', 'monthly', 900),
@@ -36,6 +37,7 @@ const subscription: CurrentSubscription = {
   scheduledAt: null,
   collectionPaused: false,
   usageItems: [],
+  addOnItems: [],
 }
 const nobody: BillingState = {
   subscription: null,

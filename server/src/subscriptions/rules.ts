@@ -14,6 +14,16 @@ export type Offer = {
   readonly currency: string
   /** Metered prices that bill the plan's overage, sold with it. */
   readonly usagePriceIds: readonly string[]
+  /** The prices of add-ons at the same interval, by their keys. */
+  readonly addOnPriceIds: Readonly<Record<string, string>>
+}
+
+/** An add-on on a subscription. */
+export type AddOnItem = {
+  readonly itemId: string
+  readonly priceId: string
+  readonly addOnKey: string
+  readonly quantity: number
 }
 
 /** The subscription that counts, while it has not ended. */
@@ -38,6 +48,7 @@ export type CurrentSubscription = {
   readonly collectionPaused: boolean
   /** Its metered items. */
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
+  readonly addOnItems: readonly AddOnItem[]
 }
 
 /** What a code takes off (KF-12). */
@@ -358,7 +369,8 @@ function computeResume(subscription: CurrentSubscription): PlanChange {
     : { kind: 'none', reason: 'The subscription is not paused.' }
 }
 
-function requireSubscription({ subscription }: BillingState): CurrentSubscription {
+/** @throws DomainError `subscription_missing` */
+export function requireSubscription({ subscription }: BillingState): CurrentSubscription {
   if (subscription === null) {
     throw new DomainError('subscription_missing', 'There is no subscription; start one with /subscribe or /checkout.')
   }

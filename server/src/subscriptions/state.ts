@@ -43,5 +43,6 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     scheduledAt: found.scheduledAt,
     collectionPaused: found.pauseBehavior !== null,
     usageItems: found.usageItems,
+    addOnItems: found.addOnItems,
   }
 }

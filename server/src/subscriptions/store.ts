@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import type { Offer } from './rules.ts'
+import type { AddOnItem, Offer } from './rules.ts'
 
 /** Prices that sell a plan now, of the plans named, each with the metered prices that are sold with it. */
 export async function listOffers(db: Queryable, planKeys: readonly string[]): Promise<Offer[]> {
@@ -14,7 +14,9 @@ export async function listOffers(db: Queryable, planKeys: readonly string[]): Pr
          select distinct on (usage.balance) usage.stripe_price_id from usage_prices usage
          where usage.superseded_at is null and (usage.plan_key = price.plan_key or usage.plan_key is null)
          order by usage.balance, usage.plan_key nulls last
-       ) as "usagePriceIds"
+       ) as "usagePriceIds",
+       (select coalesce(jsonb_object_agg(sold.add_on_key, sold.stripe_price_id), '{}') from add_on_prices sold
+        where sold.superseded_at is null and sold.price_key = price.price_key) as "addOnPriceIds"
      from plan_prices price where price.superseded_at is null and price.plan_key = any($1) order by plan_key, price_key`,
     [planKeys],
   )
@@ -46,6 +48,7 @@ export type AccountSubscription = {
   readonly currentPeriodStart: Instant
   readonly currentPeriodEnd: Instant
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
+  readonly addOnItems: readonly AddOnItem[]
 }
 
 export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
@@ -64,7 +67,11 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        item.current_period_end as "currentPeriodEnd",
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', metered.id, 'priceId', metered.price_id) order by metered.id), '[]')
         from stripe_subscription_items metered join usage_prices on usage_prices.stripe_price_id = metered.price_id
-        where metered.organization_id = account.organization_id and metered.subscription_id = subscription.id) as "usageItems"
+        where metered.organization_id = account.organization_id and metered.subscription_id = subscription.id) as "usageItems",
+       (select coalesce(jsonb_agg(jsonb_build_object('itemId', added.id, 'priceId', added.price_id, 'addOnKey', sold.add_on_key,
+          'quantity', coalesce(added.quantity, 1)) order by added.id), '[]')
+        from stripe_subscription_items added join add_on_prices sold on sold.stripe_price_id = added.price_id
+        where added.organization_id = account.organization_id and added.subscription_id = subscription.id) as "addOnItems"
      from accounts account
      join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id

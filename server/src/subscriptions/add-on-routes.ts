@@ -1,0 +1,123 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { App } from '../http/app.ts'
+import { quantityToJson } from '../lib/quantity.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { changeAddOn, previewAddOn } from './add-ons.ts'
+import { callerOf } from './routes.ts'
+import { organizationField } from './schemas.ts'
+import { findAccountSubscription } from './store.ts'
+
+const tags = ['Billing']
+const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+const changeSchema = z.object({
+  ...organizationField,
+  add_on: z.string().min(1).max(63),
+  quantity: z.int().min(0).max(1_000_000).meta({ description: 'How many there are to be; 0 ends it.' }),
+  proration_date: z.iso.datetime({ offset: true }).optional().meta({ description: 'From a preview: then its amounts hold.' }),
+})
+
+const addOnsSchema = z.object({
+  add_ons: z.array(
+    z.object({
+      add_on: z.string(),
+      name: z.string(),
+      quantity: z.int(),
+      max_quantity: z.int(),
+      prices: z.record(z.string(), z.int()).meta({ description: 'By interval, in minor units, for one.' }),
+      allowances: z.record(z.string(), z.union([z.number(), z.string()])).meta({ description: 'What one adds per period.' }),
+    }),
+  ),
+})
+
+const previewSchema = z
+  .object({
+    add_on: z.string(),
+    from: z.int(),
+    to: z.int(),
+    currency: z.string(),
+    amount_due_now_minor: z.int(),
+    credit_minor: z.int().meta({ description: 'Lowers the next invoice.' }),
+    proration_date: z.iso.datetime(),
+  })
+  .openapi('AddOnPreview')
+
+const PATH = '/api/v1/billing/add-ons'
+const body = { required: true, content: { 'application/json': { schema: changeSchema } } }
+
+const listRoute = createRoute({
+  method: 'get',
+  path: PATH,
+  tags,
+  summary: 'What can be had beside the plan, and what is',
+  request: { query: z.object(organizationField) },
+  responses: { 200: json('The add-ons.', addOnsSchema) },
+})
+const changeRoute = createRoute({
+  method: 'post',
+  path: PATH,
+  tags,
+  summary: 'Add, change or end an add-on',
+  description:
+    'More is paid now, for the rest of the period; less is credited on the next invoice. What it adds to allowances counts at once.',
+  request: { body },
+  responses: { 200: json('The add-ons.', addOnsSchema) },
+})
+const previewRoute = createRoute({
+  method: 'post',
+  path: `${PATH}/preview`,
+  tags,
+  summary: 'What a change of an add-on would mean',
+  description: 'The amounts are Stripe’s own. Changes nothing.',
+  request: { body },
+  responses: { 200: json('The amounts.', previewSchema) },
+})
+
+export function registerAddOnRoutes(app: App, context: BillingContext): void {
+  const show = async (organizationId: string): Promise<z.infer<typeof addOnsSchema>> => {
+    const found = await findAccountSubscription(context.db, organizationId)
+    const add_ons = [...context.catalogs.current.catalog.addOns.values()].map((addOn) => ({
+      add_on: addOn.key,
+      name: addOn.name,
+      quantity: found?.addOnItems.find(({ addOnKey }) => addOnKey === addOn.key)?.quantity ?? 0,
+      max_quantity: addOn.maxQuantity,
+      prices: Object.fromEntries([...addOn.prices].map(([interval, { amountMinor }]) => [interval, amountMinor])),
+      allowances: Object.fromEntries([...addOn.allowances].map(([key, amount]) => [key, quantityToJson(amount)])),
+    }))
+    return { add_ons }
+  }
+
+  app.openapi(listRoute, async (http) => {
+    const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
+    return http.json(await show(organizationId), 200)
+  })
+
+  app.openapi(changeRoute, async (http) => {
+    const { organization_id: named, add_on: addOnKey, quantity, proration_date: date } = http.req.valid('json')
+    const { organizationId, asker } = callerOf(http, 'admin', named)
+    const prorationAt = date === undefined ? null : new Date(date)
+    await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
+    return http.json(await show(organizationId), 200)
+  })
+
+  app.openapi(previewRoute, async (http) => {
+    const { organization_id: named, add_on: addOnKey, quantity } = http.req.valid('json')
+    const { organizationId } = callerOf(http, 'admin', named)
+    const preview = await previewAddOn(context, organizationId, { addOnKey, quantity })
+    return http.json(
+      {
+        add_on: addOnKey,
+        from: preview.change.from,
+        to: preview.change.to,
+        currency: preview.currency,
+        amount_due_now_minor: preview.dueNowMinor,
+        credit_minor: preview.creditMinor,
+        proration_date: preview.prorationAt.toISOString(),
+      },
+      200,
+    )
+  })
+}

@@ -1,0 +1,145 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { defineBilling } from '../catalog/define.ts'
+import { parseQuantity } from '../lib/quantity.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+
+const catalog = defineBilling({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2000 }, yearly: { amountMinor: 20_000 } },
+      allowances: { calls: { amount: 1000 } },
+    },
+    max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
+  },
+  addOns: {
+    more_calls: {
+      name: 'More calls',
+      prices: { monthly: { amountMinor: 500 }, yearly: { amountMinor: 5000 } },
+      allowances: { calls: 250 },
+      maxQuantity: 5,
+    },
+    support: { name: 'Support', prices: { monthly: { amountMinor: 3000 } } },
+  },
+  defaultPlan: 'free',
+})
+const billing = testBilling({ catalog })
+const ADD_ONS = '/api/v1/billing/add-ons'
+
+beforeAll(async () => {
+  const { lines } = await pushCatalog(billing.context, { variables: {} })
+  if (!lines.some((line) => line.includes('price of add-on more_calls, monthly: 5.00 usd'))) throw new Error(lines.join('\n'))
+})
+
+async function subscribed(id: string, more: object = {}): Promise<string> {
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  const subscription = { plan: 'pro', payment_method_id: 'pm_card_visa', ...more }
+  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  return id
+}
+
+async function granted(id: string): Promise<bigint> {
+  const { rows } = await billing.database.db.query<{ amount: bigint }>(
+    `select amount from grants where organization_id = $1 and kind = 'plan' and expires_at > now() order by starts_at desc limit 1`,
+    [id],
+  )
+  return rows[0]!.amount
+}
+
+const change = (id: string, body: object) => billing.call(id, 'POST', ADD_ONS, body)
+const quantities = async (id: string) => {
+  const { add_ons } = (await billing.call(`${id}:read`, 'GET', ADD_ONS)).body as {
+    add_ons: { add_on: string; quantity: number }[]
+  }
+  return Object.fromEntries(add_ons.map(({ add_on, quantity }) => [add_on, quantity]))
+}
+
+describe('an add-on', () => {
+  test('is paid at once, to the cent of its preview, and adds to the allowance of the period', async () => {
+    const id = await subscribed('growing')
+    expect(await granted(id)).toBe(parseQuantity(1000))
+    const preview = await billing.call(id, 'POST', `${ADD_ONS}/preview`, { add_on: 'more_calls', quantity: 2 })
+    expect(preview).toMatchObject({ status: 200, body: { from: 0, to: 2, currency: 'usd' } })
+    expect(await quantities(id)).toEqual({ more_calls: 0, support: 0 })
+    const { amount_due_now_minor: due, proration_date } = preview.body
+    expect(due).toBe(1000)
+    const changed = await change(id, { add_on: 'more_calls', quantity: 2, proration_date })
+    expect(changed.status, JSON.stringify(changed.body)).toBe(200)
+    expect(await quantities(id)).toEqual({ more_calls: 2, support: 0 })
+    expect(await granted(id)).toBe(parseQuantity(1500))
+    const invoices = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[]
+    expect(invoices.map(({ amount_paid }) => amount_paid).toSorted()).toEqual([10, 20])
+    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'pro', quantity: 1 })
+  })
+
+  test('is renewed with the plan, and its allowance opens anew', async () => {
+    const id = await subscribed('renewing')
+    await change(id, { add_on: 'support', quantity: 1 })
+    await change(id, { add_on: 'more_calls', quantity: 1 })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '32d' })
+    const [renewal] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[]
+    expect(renewal).toMatchObject({ status: 'paid', amount_paid: 55 })
+    expect(await quantities(id)).toEqual({ more_calls: 1, support: 1 })
+  })
+
+  test('goes along with another plan, and with another interval where it is sold at that', async () => {
+    const id = await subscribed('switching')
+    await change(id, { add_on: 'more_calls', quantity: 2 })
+    await change(id, { add_on: 'support', quantity: 1 })
+    expect((await billing.call(id, 'POST', '/api/v1/billing/upgrade', { plan: 'max' })).status).toBe(200)
+    expect(await quantities(id)).toEqual({ more_calls: 2, support: 1 })
+    expect(await granted(id)).toBe(parseQuantity(9500))
+    const yearly = await billing.call(id, 'POST', '/api/v1/billing/upgrade', { plan: 'pro', interval: 'yearly', at: 'now' })
+    expect(yearly.status, JSON.stringify(yearly.body)).toBe(200)
+    expect(await quantities(id)).toEqual({ more_calls: 2, support: 0 })
+  })
+
+  test('stays through a change that waits for the period’s end', async () => {
+    const id = await subscribed('waiting', { plan: 'max' })
+    await change(id, { add_on: 'more_calls', quantity: 1 })
+    await billing.call(id, 'POST', '/api/v1/billing/downgrade', { plan: 'pro', at: 'period_end' })
+    expect(await change(id, { add_on: 'more_calls', quantity: 2 })).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '32d' })
+    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'pro' })
+    expect(await quantities(id)).toEqual({ more_calls: 1, support: 0 })
+  })
+
+  test('ended, is credited on the next invoice, and its allowance goes', async () => {
+    const id = await subscribed('shrinking')
+    await change(id, { add_on: 'more_calls', quantity: 4 })
+    const preview = await billing.call(id, 'POST', `${ADD_ONS}/preview`, { add_on: 'more_calls', quantity: 0 })
+    expect(preview.body).toMatchObject({ from: 4, to: 0, amount_due_now_minor: 0, credit_minor: 2000 })
+    expect((await change(id, { add_on: 'more_calls', quantity: 0 })).status).toBe(200)
+    expect(await quantities(id)).toEqual({ more_calls: 0, support: 0 })
+    expect(await granted(id)).toBe(parseQuantity(1000))
+    await billing.call(id, 'POST', '/api/v1/billing/cancel', { immediate: true })
+    const { rows } = await billing.database.db.query('select add_ons from accounts where organization_id = $1', [id])
+    expect(rows).toEqual([{ add_ons: {} }])
+  })
+
+  test('whose payment is declined changes nothing', async () => {
+    const id = await subscribed('declined')
+    await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await change(id, { add_on: 'support', quantity: 1 })).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    expect(await quantities(id)).toEqual({ more_calls: 0, support: 0 })
+  })
+
+  test('is refused where it makes no sense, and says why', async () => {
+    const id = await subscribed('refused')
+    await billing.createOrganization('bare')
+    const codeOf = async (who: string, body: object) => (await change(who, body)).body['code']
+    expect(await codeOf(id, { add_on: 'nothing', quantity: 1 })).toBe('not_found')
+    expect(await codeOf(id, { add_on: 'more_calls', quantity: 6 })).toBe('invalid_request')
+    expect(await codeOf(id, { add_on: 'more_calls', quantity: 0 })).toBe('nothing_to_change')
+    expect(await codeOf('bare', { add_on: 'support', quantity: 1 })).toBe('subscription_missing')
+    expect((await change(`${id}:write`, { add_on: 'support', quantity: 1 })).status).toBe(403)
+    const yearly = await subscribed('yearly', { interval: 'yearly' })
+    expect(await codeOf(yearly, { add_on: 'support', quantity: 1 })).toBe('plan_not_offered')
+  })
+})

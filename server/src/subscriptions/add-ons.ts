@@ -1,0 +1,153 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import type { AddOn } from '../catalog/catalog.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import type { StripeMutations } from '../stripe/gateway.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { readOrganization, timeOf } from '../stripe/organizations.ts'
+import { toUnix } from '../stripe/snapshots.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { prorationTime, runExclusively, type Asker } from './actions.ts'
+import { payAndSwitch } from './execute.ts'
+import { requireSubscription, type AddOnItem, type BillingState, type CurrentSubscription } from './rules.ts'
+import { readBillingState } from './state.ts'
+
+export type AddOnRequest = {
+  readonly addOnKey: string
+  /** 0 ends it. */
+  readonly quantity: number
+}
+
+/** A change of an add-on, worked out but not carried out. */
+export type AddOnChange = {
+  readonly subscription: CurrentSubscription
+  readonly addOn: AddOn
+  readonly from: number
+  readonly to: number
+  readonly items: NonNullable<StripeMutations['update_subscription']['items']>
+  /** More is paid in this moment, the rest of the period only; less is credited on the next invoice. */
+  readonly invoiceNow: boolean
+}
+
+/**
+ * Works out what a request means. Pure.
+ * @throws DomainError `not_found`, `subscription_missing`, `invalid_request`, `plan_not_offered`, `conflict`, `nothing_to_change`
+ */
+export function computeAddOn(state: BillingState, addOn: AddOn | undefined, { addOnKey, quantity }: AddOnRequest): AddOnChange {
+  if (addOn === undefined) throw new DomainError('not_found', `There is no add-on "${addOnKey}".`, { add_on: addOnKey })
+  const subscription = requireSubscription(state)
+  if (quantity > addOn.maxQuantity) {
+    throw new DomainError('invalid_request', `At most ${addOn.maxQuantity} of it can be had.`, { field: 'quantity' })
+  }
+  if (!['active', 'trialing', 'past_due'].includes(subscription.status)) {
+    throw new DomainError('conflict', `A subscription that is ${subscription.status} takes no add-ons.`)
+  }
+  if (subscription.scheduleId !== null)
+    throw new DomainError('conflict', 'A change of the plan is scheduled; take it back first.')
+  const present = subscription.addOnItems.find((item) => item.addOnKey === addOnKey) ?? null
+  const from = present?.quantity ?? 0
+  if (from === quantity) throw new DomainError('nothing_to_change', `There are ${quantity} of it already.`)
+  const items = [itemOf(state, subscription, { present, addOnKey, quantity })]
+  return { subscription, addOn, from, to: quantity, items, invoiceNow: quantity > from && subscription.status !== 'trialing' }
+}
+
+type Wanted = { readonly present: AddOnItem | null; readonly addOnKey: string; readonly quantity: number }
+
+function itemOf(state: BillingState, { interval }: CurrentSubscription, { present, addOnKey, quantity }: Wanted) {
+  // Who has it keeps the price at which they bought it.
+  if (present !== null) {
+    const { itemId, priceId } = present
+    return quantity === 0 ? { itemId, priceId, quantity: null, removed: true as const } : { itemId, priceId, quantity }
+  }
+  const priceId = state.offers.find((offer) => offer.interval === interval)?.addOnPriceIds[addOnKey]
+  if (priceId === undefined) throw new DomainError('plan_not_offered', `The add-on "${addOnKey}" cannot be bought ${interval}.`)
+  return { itemId: null, priceId, quantity }
+}
+
+/** Adds, changes or ends an add-on, and answers when account and grants have followed. @throws those of `computeAddOn` and of Stripe */
+export async function changeAddOn(
+  context: BillingContext,
+  { organizationId, request, prorationAt }: { organizationId: string; request: AddOnRequest; prorationAt: Instant | null },
+  asker: Asker,
+): Promise<void> {
+  await runExclusively(context, organizationId, async (session) => {
+    const now = timeOf(await readOrganization(session, organizationId), context.clock)
+    const state = await readBillingState(context, session, organizationId)
+    const change = computeAddOn(state, context.catalogs.current.catalog.addOns.get(request.addOnKey), request)
+    const at = prorationTime(prorationAt, now)
+    const params = paramsOf(change, at)
+    if (change.invoiceNow) await payAndSwitch({ context, session, organizationId, prorationAt: at }, params)
+    else await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
+    await syncOrganization(context, session, organizationId, {
+      scope: RECENT_SCOPE,
+      priority: 'interactive',
+      alsoWrite: (tx) =>
+        insertAuditEntry(tx, {
+          organizationId,
+          ...asker,
+          action: 'add_on.changed',
+          target: request.addOnKey,
+          before: { quantity: change.from },
+          after: { quantity: change.to },
+          at: context.clock.now(),
+        }),
+    })
+  })
+}
+
+function paramsOf({ subscription, items, invoiceNow }: AddOnChange, at: Instant): StripeMutations['update_subscription'] {
+  return {
+    subscriptionId: subscription.id,
+    items,
+    prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
+    ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(at) }),
+  }
+}
+
+export type AddOnPreview = {
+  readonly change: AddOnChange
+  readonly currency: string
+  readonly dueNowMinor: number
+  readonly creditMinor: number
+  readonly prorationAt: Instant
+}
+
+/** What a change of an add-on would mean, with Stripe's own amounts. Changes nothing. */
+export async function previewAddOn(
+  context: BillingContext,
+  organizationId: string,
+  request: AddOnRequest,
+): Promise<AddOnPreview> {
+  const { reads } = requireGateway(context)
+  const organization = await readOrganization(context.db, organizationId)
+  const state = await readBillingState(context, context.db, organizationId)
+  const { catalog } = context.catalogs.current
+  const change = computeAddOn(state, catalog.addOns.get(request.addOnKey), request)
+  const now = timeOf(organization, context.clock)
+  const prorationAt = new Date(Math.floor(now.getTime() / 1000) * 1000)
+  if (change.subscription.status === 'trialing' || organization.customerId === null) {
+    return { change, currency: catalog.currency, dueNowMinor: 0, creditMinor: 0, prorationAt }
+  }
+  const invoice = await reads.previewInvoice({
+    customerId: organization.customerId,
+    subscriptionId: change.subscription.id,
+    items: change.items,
+    mode: 'next',
+    prorationBehavior: change.invoiceNow ? 'always_invoice' : 'create_prorations',
+    prorationAtUnix: toUnix(prorationAt),
+    trialEndUnix: null,
+    resetAnchor: false,
+    cancelNow: false,
+    discounts: [],
+  })
+  const prorations = invoice.lines.filter(({ proration }) => proration).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+  return {
+    change,
+    currency: invoice.currency,
+    dueNowMinor: change.invoiceNow ? invoice.amountDueMinor : 0,
+    creditMinor: change.invoiceNow ? 0 : Math.max(0, -prorations),
+    prorationAt,
+  }
+}
