@@ -61,6 +61,11 @@ export const variablesSchema = z.object({
   TOLLGATE_ROW_SECURITY: z.enum(['auto', 'required'], 'auto or required is expected').default('auto').meta({
     description: 'required: no start where the database login may not bring row-level security about; auto: a warning then.',
   }),
+  METRICS_TOKEN: z
+    .string()
+    .min(16, 'at least 16 characters are expected')
+    .optional()
+    .meta({ description: 'What Prometheus sends as a bearer token to read /metrics; an operator key opens it too.' }),
   STRIPE_SECRET_KEY: z
     .string()
     .regex(/^(sk|rk)_(test|live)_/, 'a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected')

@@ -106,6 +106,8 @@ async function startParts(
     stripe,
     operatorKey,
     log,
+    // Only this machine reaches it.
+    metrics: { token: config.METRICS_TOKEN, open: config.METRICS_TOKEN === undefined && LOOPBACK.has(config.TOLLGATE_HOST) },
   })
   parts.tollgate = tollgate
   await tollgate.start()
@@ -113,6 +115,8 @@ async function startParts(
   app = parts.host ?? tollgate
   return { tollgate, operatorKey, url: localUrl(config.TOLLGATE_HOST, server.port), sandboxUrl: parts.sandbox?.url ?? null }
 }
+
+const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '::1', 'localhost'])
 
 const starting: Host = {
   fetch: () => Response.json({ detail: 'The server is starting.' }, { status: 503, headers: { 'retry-after': '1' } }),

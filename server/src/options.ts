@@ -26,6 +26,8 @@ export type TollgateOptions = {
    * warns then.
    */
   readonly rowSecurity?: 'auto' | 'required'
+  /** Who reads `/metrics` besides operators: whoever sends the token, or everybody when it is open. */
+  readonly metrics?: { readonly token?: string | undefined; readonly open?: boolean }
   /** What a new organization's id begins with (KF-2); default `org_`. */
   readonly tenantPrefix?: string
   readonly policy?: PolicyOptions
@@ -82,13 +84,24 @@ export function optionsOfConfig(
   config: Config,
 ): Pick<
   TollgateOptions,
-  'reporting' | 'publicUrl' | 'secret' | 'rowSecurity' | 'tenantPrefix' | 'policy' | 'variables' | 'mailer' | 'identity' | 'sinks'
+  | 'reporting'
+  | 'publicUrl'
+  | 'secret'
+  | 'rowSecurity'
+  | 'metrics'
+  | 'tenantPrefix'
+  | 'policy'
+  | 'variables'
+  | 'mailer'
+  | 'identity'
+  | 'sinks'
 > {
   return {
     publicUrl: publicUrlOf(config),
     reporting: reportingOf(config),
     secret: config.TOLLGATE_SECRET,
     rowSecurity: config.TOLLGATE_ROW_SECURITY,
+    metrics: { token: config.METRICS_TOKEN },
     tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
     policy: {
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,

@@ -93,7 +93,9 @@ describe('a server', () => {
     await tollgate.api.usage.consume({ organizationId: id, meter: 'search', quantity: 2, idempotencyKey: 'two' })
     expect((await consume(tollgate, key, 'three')).body).toMatchObject({ allowed: false, code: 'quota_exceeded' })
     await consume(tollgate, key, 'one')
-    const metrics = await (await tollgate.fetch(new Request('http://localhost:3000/metrics'))).text()
+    const metrics = await (
+      await tollgate.fetch(new Request('http://localhost:3000/metrics', { headers: { 'x-api-key': OPERATOR_KEY } }))
+    ).text()
     expect(metrics).toContain(`credits_used_total{customer_id="${id}"} 3`)
     expect(metrics).toContain('quota_exceeded_total{tier="free"} 1')
   })

@@ -14,7 +14,7 @@ import { registerErrorsPage } from './http/errors-page.ts'
 import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
 import { registerLandingPages } from './http/landing-pages.ts'
 import { createLog } from './http/log.ts'
-import { createMetrics, registerMetricsRoute, type Metrics } from './http/metrics.ts'
+import { createMetrics, registerMetricsRoute, type Metrics, type MetricsReaders } from './http/metrics.ts'
 import { registerOpenApiRoute } from './http/openapi.ts'
 import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
@@ -152,7 +152,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
     openPrefix: `${AUTH_PATH}/`,
     register: [
       (app) => registerHealthRoutes(app, readinessChecks(services), isStopping),
-      (app) => registerMetricsRoute(app, metrics),
+      (app) => registerMetricsRoute(app, metrics, metricsReadersOf(options, services)),
       (app) => registerOpenApiRoute(app, { version: VERSION, serverUrl: options.publicUrl }),
       registerReferencePage,
       registerErrorsPage,
@@ -213,6 +213,10 @@ function readinessChecks({ db, isSecured }: Services): readonly ReadinessCheck[]
       check: async () => (isSecured ? 'on' : 'off: see tollgate doctor'),
     },
   ]
+}
+
+function metricsReadersOf({ metrics = {} }: TollgateOptions, { authenticate }: Services): MetricsReaders {
+  return metrics.open === true ? 'open' : { token: metrics.token ?? null, authenticate }
 }
 
 function refuse(stopping: boolean): Response {

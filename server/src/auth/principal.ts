@@ -69,10 +69,18 @@ export function dataScopeOf(principal: Principal | null): DataScope {
   return { kind: 'organizations', organizationIds: [...new Set([principal.organizationId, ...others])] }
 }
 
+/** Says whether nobody said who they are, or who they said they are cannot be true: the one who calls has to mend different things. */
+export function nobody(headers: { get(name: string): string | null }): DomainError {
+  if (headers.get('authorization') !== null || headers.get('x-api-key') !== null) {
+    return new DomainError('unauthenticated', 'This key or token opens nothing: it is wrong, revoked or expired.')
+  }
+  return new DomainError('unauthenticated', 'Sign in, or send an API key as Authorization: Bearer <key> or X-API-Key.')
+}
+
 /** @throws DomainError `unauthenticated` when nobody is calling */
 export function requireCaller(principal: Principal | null): Principal {
   if (principal !== null) return principal
-  throw new DomainError('unauthenticated', 'Sign in, or send an API key as Authorization: Bearer <key> or X-API-Key.')
+  throw nobody({ get: () => null })
 }
 
 /** @throws DomainError `unauthenticated`, or `forbidden` when the caller lacks the scope; `admin` includes `write` and `read`, `write` does not include `read` */

@@ -147,3 +147,33 @@ describe('callers', () => {
     expect(await (await get('/api/v1/mine?organization_id=org_2', 'operator')).json()).toEqual({ organization: 'org_2' })
   })
 })
+
+describe('what a caller can mend', () => {
+  it('a method that a path does not take is answered with those that it takes', async () => {
+    const asked = async (method: string, path: string) => {
+      const response = await app.request(path, { method, headers: { authorization: 'reader' } })
+      return [response.status, response.headers.get('allow')]
+    }
+    expect(await asked('GET', '/api/v1/things')).toEqual([405, 'POST'])
+    expect(await asked('PUT', '/api/things')).toEqual([405, 'POST'])
+    expect(await asked('POST', '/api/v1/things/1')).toEqual([405, 'DELETE'])
+    expect(await asked('DELETE', '/api/v1/mine')).toEqual([405, 'GET, HEAD'])
+    expect(await asked('POST', ERRORS_PAGE)).toEqual([405, 'GET, HEAD'])
+    expect(await asked('GET', '/api/v1/nowhere')).toEqual([404, null])
+    const problem = (await (
+      await app.request('/api/v1/mine', { method: 'PATCH', headers: { authorization: 'reader' } })
+    ).json()) as object
+    expect(problem).toMatchObject({ code: 'method_not_allowed', detail: '/api/v1/mine does not take PATCH, but GET, HEAD.' })
+    expect((await app.request('/api/v1/mine', { method: 'PATCH' })).status).toBe(401)
+  })
+
+  it('a wrong key is told apart from none', async () => {
+    const detail = async (headers: Record<string, string>) =>
+      ((await (await app.request('/api/v1/mine', { headers })).json()) as { detail: string }).detail
+    expect(await detail({})).toBe('Sign in, or send an API key as Authorization: Bearer <key> or X-API-Key.')
+    expect(await detail({ authorization: 'Bearer tg_wrong' })).toBe(
+      'This key or token opens nothing: it is wrong, revoked or expired.',
+    )
+    expect(await detail({ 'x-api-key': 'tg_wrong' })).toBe('This key or token opens nothing: it is wrong, revoked or expired.')
+  })
+})

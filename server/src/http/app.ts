@@ -2,7 +2,7 @@ import { OpenAPIHono } from '@hono/zod-openapi'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
-import { dataScopeOf, requireCaller, type Principal } from '../auth/principal.ts'
+import { dataScopeOf, nobody, type Principal } from '../auth/principal.ts'
 import { isConnectionError } from '../db/database.ts'
 import { runInScope } from '../db/scope.ts'
 import { maskCardNumbers } from '../lib/card-data.ts'
@@ -52,7 +52,9 @@ export function createApp(options: AppOptions): App {
     if (!path.startsWith('/api/') || openPaths.has(path)) return null
     const { openPrefix } = options
     if (openPrefix !== undefined && path.startsWith(openPrefix) && !closedPaths.has(path)) return null
-    return requireCaller(await options.authenticate(request))
+    const principal = await options.authenticate(request)
+    if (principal === null) throw nobody(request.headers)
+    return principal
   }
   if (onAnswered) {
     app.use(async (context, next) => {
@@ -85,8 +87,16 @@ export function createApp(options: AppOptions): App {
     return context.json(internalProblem(requestId), 500, { 'content-type': 'application/problem+json' })
   })
   app.notFound((context) => {
-    const problem = problemOf(new DomainError('not_found', `There is nothing at ${context.req.path}.`), context.get('requestId'))
-    return context.json(problem.body, 404, problem.headers)
+    const { method, path } = context.req
+    const methods = methodsOf(app, path)
+    // A route of this method may itself have found nothing.
+    const allow = methods.includes(method) ? '' : methods.join(', ')
+    const error =
+      allow === ''
+        ? new DomainError('not_found', `There is nothing at ${path}.`)
+        : new DomainError('method_not_allowed', `${path} does not take ${method}, but ${allow}.`)
+    const { status, body, headers } = problemOf(error, context.get('requestId'))
+    return context.json(body, status as ContentfulStatusCode, { ...headers, ...(allow === '' ? {} : { allow }) })
   })
   for (const register of options.register) register(app)
   for (const definition of app.openAPIRegistry.definitions) {
@@ -96,6 +106,14 @@ export function createApp(options: AppOptions): App {
     paths.add(definition.route.path)
   }
   return app
+}
+
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+/** The methods that a path takes; none for a path that nothing is at. */
+function methodsOf(app: App, path: string): readonly string[] {
+  const taken = METHODS.filter((method) => app.router.match(method, path)[0].some(([[, route]]) => route.method === method))
+  return taken.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
 }
 
 /** The caller's request id where it is one, else a new one. */

@@ -1,4 +1,8 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { keyOfRequest } from '../auth/api-keys.ts'
+import { requireOperator, type Principal } from '../auth/principal.ts'
+import { asSystem } from '../db/scope.ts'
 import type { App } from './app.ts'
 
 /** What the domains count (EM-13). The names are fixed by the systems that read them. */
@@ -150,9 +154,29 @@ export function createMetrics(options: MetricsOptions): Metrics {
   }
 }
 
+/** Who may read metrics: they name organizations. `open` is everybody, for a server that only this machine reaches. */
+export type MetricsReaders =
+  | 'open'
+  | {
+      /** What Prometheus sends as a bearer token; null when operators alone may read. */
+      readonly token: string | null
+      readonly authenticate: (request: Request) => Promise<Principal | null>
+    }
+
 /** `GET /metrics` in the text format of Prometheus. */
-export function registerMetricsRoute(app: App, metrics: Metrics): void {
-  app.get('/metrics', async (c) =>
-    c.text(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
-  )
+export function registerMetricsRoute(app: App, metrics: Metrics, readers: MetricsReaders): void {
+  app.get('/metrics', async (c) => {
+    if (readers !== 'open' && !carries(c.req.raw, readers.token)) requireOperator(await readers.authenticate(c.req.raw))
+    // They are sums over all organizations.
+    const text = await asSystem(() => metrics.registry.metrics())
+    return c.text(text, 200, { 'content-type': metrics.registry.contentType })
+  })
+}
+
+function carries(request: Request, token: string | null): boolean {
+  const sent = keyOfRequest(request.headers)
+  if (token === null || sent === null) return false
+  // Of one length, whatever was sent.
+  const [given, wanted] = [sent, token].map((text) => createHash('sha256').update(text).digest())
+  return timingSafeEqual(given!, wanted!)
 }

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { pino } from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Principal } from '../auth/principal.ts'
+import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { createApp, type App } from './app.ts'
 import { registerHealthRoutes } from './health.ts'
 import { createMetrics, registerMetricsRoute, type Metrics } from './metrics.ts'
@@ -33,7 +35,7 @@ beforeEach(() => {
     register: [
       (app) => app.openapi(thing, (c) => c.json({})),
       (app) => registerHealthRoutes(app, [{ name: 'database', check: () => database() }], () => stopping),
-      (app) => registerMetricsRoute(app, metrics),
+      (app) => registerMetricsRoute(app, metrics, 'open'),
       (app) => registerOpenApiRoute(app, { version: '1.2.3', serverUrl: 'http://localhost:3000' }),
       registerReferencePage,
     ],
@@ -121,4 +123,26 @@ describe('the reference', () => {
     }
     expect((await app.request('/docs/assets/..%2Fpackage.json')).status).toBe(404)
   })
+})
+
+it('metrics are read with the token or by an operator, and by nobody else', async () => {
+  const callers: Record<string, Principal> = {
+    operator: { kind: 'operator', name: 'test' },
+    tenant: { kind: 'api_key', keyId: 'key' as ApiKeyId, organizationId: 'acme' as OrganizationId, scopes: ['admin'] },
+  }
+  const authenticate = async (request: Request) => callers[request.headers.get('x-api-key') ?? ''] ?? null
+  const read = async (token: string | null, headers: Record<string, string>): Promise<number> => {
+    const guarded = createApp({
+      log: pino({ level: 'silent' }),
+      authenticate,
+      register: [(inner) => registerMetricsRoute(inner, createMetrics({ processMetrics: false }), { token, authenticate })],
+    })
+    return (await guarded.request('/metrics', { headers })).status
+  }
+  expect(await read('a token of this test', { authorization: 'Bearer a token of this test' })).toBe(200)
+  expect(await read('a token of this test', { 'x-api-key': 'operator' })).toBe(200)
+  expect(await read('a token of this test', {})).toBe(401)
+  expect(await read('a token of this test', { authorization: 'Bearer another' })).toBe(401)
+  expect(await read('a token of this test', { 'x-api-key': 'tenant' })).toBe(403)
+  expect(await read(null, { authorization: 'Bearer ' })).toBe(401)
 })

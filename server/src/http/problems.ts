@@ -29,6 +29,7 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   too_many_attempts: { status: 429, title: 'Too many attempts', retryAfterSeconds: 10 },
   payment_failed: { status: 402, title: 'The payment failed' },
   payment_method_missing: { status: 402, title: 'There is no payment method' },
+  method_not_allowed: { status: 405, title: 'The path does not take this method' },
   payload_too_large: { status: 413, title: 'The request is too large' },
   unsupported_media_type: { status: 415, title: 'The body is of a kind that is not read here' },
   invalid_signature: { status: 400, title: 'The signature is not valid' },

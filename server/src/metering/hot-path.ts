@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
-import type { Principal } from '../auth/principal.ts'
+import { nobody, type Principal } from '../auth/principal.ts'
 import { asDomainError, invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import type { PreHandler } from '../http/serve.ts'
@@ -127,7 +127,10 @@ async function answer(
 ): Promise<Reply> {
   try {
     const { headers } = request
-    const principal = answerer.admit(await authenticate({ headers: { get: (name) => singleHeader(headers[name]) } }))
+    const sent = { get: (name: string) => singleHeader(headers[name]) }
+    const caller = await authenticate({ headers: sent })
+    if (caller === null) throw nobody(sent)
+    const principal = answerer.admit(caller)
     return await answerer.answer(read(), { organizationOf: organizationsOf(principal), requestId })
   } catch (error) {
     const known = asDomainError(error)

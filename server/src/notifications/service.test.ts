@@ -177,7 +177,7 @@ it('what waits beyond its time is counted, and what is over is forgotten, but no
   const clock = new ManualClock(systemClock.now())
   const overdue = async () => Object.fromEntries(await countOverdue(db, clock.now()))
   await expect.poll(overdue, PATIENCE).toEqual({ events: 0, webhooks: 0, mails: 0 })
-  const metrics = await call(null, 'GET', '/metrics')
+  const metrics = await call(OPERATOR_KEY, 'GET', '/metrics')
   expect(metrics.text).toContain('notifications_overdue{queue="events"} 0')
   expect(metrics.text).toMatch(/webhook_deliveries_total\{outcome="delivered"\} \d/)
   await db.query(
