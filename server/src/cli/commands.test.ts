@@ -54,6 +54,15 @@ async function json<Answer = Record<string, unknown>>(...args: string[]): Promis
   return JSON.parse(out) as Answer
 }
 
+test('an operator is made, and unmade, by the address', async () => {
+  await post('/api/v1/auth/sign-up', { email: 'ada@example.com', password: 'correct horse battery staple', name: 'Ada' })
+  expect(await json('users', 'operator', 'ada@example.com')).toMatchObject({ email: 'ada@example.com', operator: true })
+  expect(await json('users', 'list', '--email', 'ada@example.com')).toMatchObject([{ operator: true }])
+  expect(await json('users', 'operator', 'ada@example.com', '--remove')).toMatchObject({ operator: false })
+  const unknown = await runCli(['users', 'operator', 'nobody@example.com'], env)
+  expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('There is no user with the address') })
+})
+
 describe('what a change would mean', () => {
   test('an upgrade and a cancellation are previewed and not made', async () => {
     expect(await json('preview', 'upgrade', 'acme', '--plan', 'enterprise')).toMatchObject({

@@ -40,6 +40,9 @@ export async function forwardAsIs(context: ForwardContext, c: Context<AppEnv>): 
 function forwardedHeaders({ clientAddressOf }: ForwardContext, c: Context<AppEnv>): Headers {
   const headers = new Headers(c.req.raw.headers)
   for (const name of NOT_FORWARDED) headers.delete(name)
+  // fetch of Node sends Sec-Fetch-Mode alone; a browser never does so without the site. Left in, better-auth takes the caller
+  // for a browser that hides its origin. With a cookie it asks for an origin all the same.
+  if (!headers.has('origin') && !headers.has('sec-fetch-site')) headers.delete('sec-fetch-mode')
   const address = clientAddressOf(c)
   if (address !== null) headers.set(CLIENT_ADDRESS_HEADER, address)
   return headers

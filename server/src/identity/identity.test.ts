@@ -81,6 +81,15 @@ describe('CB-10 sign-in', () => {
     ).toBe(401)
   })
 
+  it('is open to programs that are no browsers: fetch of Node tells of a mode, and of no origin', async () => {
+    await identity.signUp('program@example.com')
+    const signIn = { email: 'program@example.com', password: PASSWORD }
+    const answer = await identity.as(null, 'POST', '/api/v1/auth/sign-in', signIn, { 'sec-fetch-mode': 'cors' })
+    expect(answer.status).toBe(200)
+    const page = { 'sec-fetch-mode': 'navigate', 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'document' }
+    expect((await identity.as(null, 'POST', '/api/v1/auth/sign-in', signIn, page)).status).toBe(403)
+  })
+
   it('says the same of a wrong password and of an unknown address', async () => {
     await identity.signUp('known@example.com')
     const wrong = await identity
