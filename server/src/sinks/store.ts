@@ -28,7 +28,8 @@ export async function openCursor(db: Queryable, sink: string, now: Instant): Pro
 
 /**
  * Until when all events are committed: a margin behind now, and behind the oldest transaction that still runs, which may write
- * events that were recorded when it began.
+ * events that were recorded when it began. A role that may not see when other sessions' transactions began (it lacks
+ * pg_read_all_stats) has the margin alone; a write of use takes milliseconds of it.
  */
 export async function readHorizon(db: Queryable, now: Instant, marginMs: number): Promise<Instant> {
   const { rows } = await db.query<{ oldest: Instant | null }>(
