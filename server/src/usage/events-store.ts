@@ -3,6 +3,7 @@ import type { Statement } from '../db/row-stream.ts'
 import type { Instant } from '../lib/clock.ts'
 import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
+import { hourFrom } from './spans.ts'
 
 /** An event's place in the order in which events were recorded. */
 export type EventPlace = { readonly recordedAt: Instant; readonly id: string }
@@ -26,21 +27,20 @@ export type EventQuery = EventPage & {
   readonly uses: Readonly<Record<string, readonly string[]>> | null
 }
 
-/** The hour in which an event is summed up (`spansOfEvent` in metering/rollups.ts), in the zone $5. */
-const EVENT_HOUR = `cross join lateral (
-    select least(greatest(e.occurred_at, e.period_start), coalesce(e.period_end - interval '1 millisecond', 'infinity')) as at
-  ) as counts
-  cross join lateral (select date_trunc('day', counts.at, $5) as day) as days
-  cross join lateral (
-    select greatest(days.day + floor(extract(epoch from counts.at - days.day) / 3600) * interval '1 hour', e.period_start) as hour
-  ) as hours`
+// The moment at which an event counts (`countsAt` in metering/rollups.ts).
+const COUNTS_AT = `least(greatest(e.occurred_at, e.period_start), coalesce(e.period_end - interval '1 millisecond', 'infinity'))`
 
-/** The events that count in a span, refusals and holds too, in the order in which they were recorded. The rows are `EventRow`s. */
+/**
+ * The events that count in a span, refusals and holds too, in the order in which they were recorded. The rows are `EventRow`s.
+ * They are those whose hours (`spansOfEvent` in metering/rollups.ts) begin in it: an hour begins on the clock, or with its period.
+ * Told by the bounds of hours, which are the same for all events, so that the hour of each need not be worked out.
+ */
 export function eventsStatement(query: EventQuery): Statement {
   const { organizationId, meter, start, end, timeZone, recordedFrom, uses, after, limit } = query
   return {
-    text: `select ${EVENT_COLUMNS} from usage_events e ${EVENT_HOUR}
-      where e.organization_id = $1 and ($2::text is null or e.meter = $2) and hours.hour >= $3 and hours.hour < $4
+    text: `select ${EVENT_COLUMNS} from usage_events e
+      where e.organization_id = $1 and ($2::text is null or e.meter = $2)
+        and (${COUNTS_AT} >= $11 or e.period_start >= $3) and ${COUNTS_AT} < $5 and e.period_start < $4
         and ($6::timestamptz is null or e.recorded_at >= $6)
         and ($7::timestamptz is null or (e.recorded_at, e.id) > ($7, $8::uuid))
         and ($10::jsonb is null or e.refusal is null and e.verb <> 'reserve' and (e.corrects is not null
@@ -51,12 +51,13 @@ export function eventsStatement(query: EventQuery): Statement {
       meter,
       start,
       end,
-      timeZone,
+      hourFrom(timeZone, end),
       recordedFrom,
       after?.recordedAt ?? null,
       after?.id ?? null,
       limit,
       uses && JSON.stringify(uses),
+      hourFrom(timeZone, start),
     ],
   }
 }

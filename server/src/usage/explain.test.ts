@@ -240,7 +240,10 @@ describe('an explanation adds up to what it explains', () => {
           expect(sumOf(figure.events, (event) => event.credits_used)).toBe(figure['credits_used'])
           expect(sumOf(figure.events, (event) => event.overage)).toBe(figure['overage'])
           expect(figure.events.filter(({ verb }) => verb !== 'correct').length).toBe(figure['uses'])
-          const split = '2026-03-21T00:00:00Z'
+          // Within an hour, within the first hour of the cycle, and between.
+          const split = ['2026-03-10T12:20:30Z', '2026-04-05T07:08:09Z', '2026-04-05T07:05:00Z', '2026-03-21T00:00:00Z'][
+            commands.length % 4
+          ]!
           const halves = [await explain(id, { ...span, end: split }), await explain(id, { ...span, start: split })]
           expect(sumOf(halves, (half) => half['quantity'] as number)).toBe(figure['quantity'])
           for (const half of halves) expect(sumOf(half.events, (event) => event.counted)).toBe(half['quantity'])

@@ -61,6 +61,15 @@ export function spanOfRow(grain: Grain, calendar: Calendar, start: Instant, whol
   }
 }
 
+/** The first hour of the clock that begins at or after a moment. */
+export function hourFrom(timeZone: string, at: Instant): Instant {
+  const day = calendarPeriodOf('day', timeZone, at)
+  const intoHourMs = (at.getTime() - day.start.getTime()) % HOUR_MS
+  if (intoHourMs === 0) return at
+  const next = new Date(at.getTime() - intoHourMs + HOUR_MS)
+  return next > day.end ? day.end : next
+}
+
 /** Whether a span begins and ends with days: then sums by the day tell it as well as sums by the hour. */
 export function isMadeOfDays({ timeZone }: Calendar, { start, end }: Period): boolean {
   const begins = (at: Instant): boolean => calendarPeriodOf('day', timeZone, at).start.getTime() === at.getTime()
