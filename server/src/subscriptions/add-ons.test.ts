@@ -74,7 +74,7 @@ describe('an add-on', () => {
     expect(await quantities(id)).toEqual({ more_calls: 2, support: 0 })
     expect(await granted(id)).toBe(parseQuantity(1500))
     const invoices = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[]
-    expect(invoices.map(({ amount_paid }) => amount_paid).toSorted()).toEqual([10, 20])
+    expect(invoices.map(({ amount_paid }) => amount_paid).toSorted((a, b) => Number(a) - Number(b))).toEqual([10, 20])
     expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'pro', quantity: 1 })
   })
 
