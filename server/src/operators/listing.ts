@@ -72,8 +72,11 @@ export async function narrow(
 }
 
 export type List = {
-  /** What follows `from`. */
+  /** The table and the name by which conditions, sorts and columns call its rows. */
   readonly from: string
+  readonly alias: string
+  /** What is joined to the rows of a page, for its columns. */
+  readonly joins?: string
   readonly id: string
   readonly columns: string
   readonly sorts: Sorts
@@ -98,10 +101,12 @@ export async function readPage<Row extends object>(
       ? filter
       : filterBy(filter, `(${by}, ${list.id}) ${descending ? '<' : '>'} (?::${type}, ?)`, after.key, after.id)
   const direction = descending ? 'desc' : 'asc'
+  const order = `order by ${by} ${direction}, ${list.id} ${direction}`
   const limited = filterBy(paged, 'limit ? offset ?', limit + 1, offset)
   const { rows } = await db.query<Row & { readonly cursorKey: string; readonly cursorId: string }>(
-    `select ${list.columns}, (${by})::text as "cursorKey", ${list.id} as "cursorId" from ${list.from}
-     ${whereOf(paged)} order by ${by} ${direction}, ${list.id} ${direction} ${limited.conditions.at(-1)!}`,
+    `select ${list.columns}, (${by})::text as "cursorKey", ${list.id} as "cursorId" from (
+       select ${list.alias}.* from ${list.from} ${list.alias} ${whereOf(paged)} ${order} ${limited.conditions.at(-1)!}
+     ) ${list.alias} ${list.joins ?? ''} ${order}`,
     [...limited.parameters],
   )
   const shown = rows.slice(0, limit)
@@ -115,7 +120,7 @@ const COUNTED_AT_MOST = 250
 /** How many rows there are; 250 where there are more. */
 export async function countUpTo(db: Queryable, list: List, filter: Filter): Promise<{ total: number; capped: boolean }> {
   const { rows } = await db.query<{ count: number }>(
-    `select count(*)::int as count from (select from ${list.from} ${whereOf(filter)} limit ${COUNTED_AT_MOST + 1}) found`,
+    `select count(*)::int as count from (select from ${list.from} ${list.alias} ${whereOf(filter)} limit ${COUNTED_AT_MOST + 1}) found`,
     [...filter.parameters],
   )
   return countOf(rows[0]!.count, COUNTED_AT_MOST)

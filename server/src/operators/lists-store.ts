@@ -33,6 +33,8 @@ export type CommonFilter = {
   readonly createdTo: Instant | null
 }
 
+// Where a condition on each row is an `exists`, `offset 0` keeps the planner from turning it into a join over all that the other table finds.
+
 /** What a list is narrowed to, and how many rows that leaves where that is known already. */
 type Narrowed = { readonly filter: Filter; readonly known: { readonly total: number; readonly capped: boolean } | null }
 
@@ -136,7 +138,9 @@ const OVERRIDDEN = `(coalesce(account.override_plan_key, account.override_status
   or coalesce(account.override_trial_ends_at, account.override_expires_at) is not null)`
 
 const ORGANIZATIONS = {
-  from: `organizations organization left join accounts account on account.organization_id = organization.id
+  from: 'organizations',
+  alias: 'organization',
+  joins: `left join accounts account on account.organization_id = organization.id
     left join stripe_customers customer
       on customer.organization_id = organization.id and customer.id = organization.stripe_customer_id`,
   id: 'organization.id',
@@ -167,6 +171,7 @@ export async function listOrganizations(
     'organization.id',
     [
       ...(accounts.conditions.length === 0 ? [] : [narrowByAccount(accounts)]),
+      ...(query.currency === null ? [] : [narrowByCurrency(query.currency)]),
       ...(query.search === null ? [] : [searchOrganizations(query.search)]),
     ],
   )
@@ -176,15 +181,10 @@ export async function listOrganizations(
   return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
 }
 
-function filterAccounts({ plan, status, currency, delinquent, overridden }: OrganizationFilter): Filter {
+function filterAccounts({ plan, status, delinquent, overridden }: OrganizationFilter): Filter {
   let filter = filterIf(NO_FILTER, 'coalesce(account.override_plan_key, account.plan_key) = ?', plan)
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
-  filter = filterIf(
-    filter,
-    'account.organization_id in (select organization_id from stripe_customers where currency = ?)',
-    currency,
-  )
   if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
   if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not ${OVERRIDDEN}`)
   return filter
@@ -192,7 +192,20 @@ function filterAccounts({ plan, status, currency, delinquent, overridden }: Orga
 
 function narrowByAccount({ conditions, parameters }: Filter): Narrowing {
   const where = conditions.map((condition) => `(${condition.replaceAll(/\$\d+/g, '?')})`).join(' and ')
-  return { ids: `select account.organization_id from accounts account where ${where}`, each: where, values: parameters }
+  return {
+    ids: `select account.organization_id from accounts account where ${where}`,
+    each: `exists (select from accounts account where account.organization_id = organization.id and ${where} offset 0)`,
+    values: parameters,
+  }
+}
+
+function narrowByCurrency(currency: string): Narrowing {
+  return {
+    ids: 'select customer.organization_id from stripe_customers customer where customer.currency = ?',
+    each: `exists (select from stripe_customers customer
+      where customer.organization_id = organization.id and customer.currency = ? offset 0)`,
+    values: [currency],
+  }
 }
 
 export type ListedSubscription = {
@@ -218,7 +231,8 @@ export type SubscriptionFilter = CommonFilter & {
 const SORT_BY_TIME = { created: { by: 'object.created_at', type: 'timestamptz' } } as const
 
 const SUBSCRIPTIONS: List = {
-  from: 'stripe_subscriptions object',
+  from: 'stripe_subscriptions',
+  alias: 'object',
   id: 'object.id',
   sorts: SORT_BY_TIME,
   columns: `object.id, object.customer_id as "customerId", object.organization_id as "organizationId", object.status,
@@ -265,7 +279,6 @@ function narrowByPlan(plan: string): Narrowing {
   const sold = 'item.price_id = any(array(select stripe_price_id from plan_prices where plan_key = ?))'
   return {
     ids: `select item.subscription_id as id from stripe_subscription_items item where ${sold}`,
-    // offset 0 keeps the planner from turning it into a join over all subscriptions of the plan.
     each: `exists (select from stripe_subscription_items item where item.organization_id = object.organization_id
       and item.subscription_id = object.id and ${sold} offset 0)`,
     values: [plan],
@@ -288,7 +301,8 @@ export type ListedCharge = {
 export type ObjectFilter = CommonFilter & { readonly status: string | null; readonly currency: string | null }
 
 const CHARGES: List = {
-  from: 'stripe_charges object',
+  from: 'stripe_charges',
+  alias: 'object',
   id: 'object.id',
   sorts: SORT_BY_TIME,
   columns: `object.id, customer_id as "customerId", organization_id as "organizationId", amount_minor::float8 as "amountMinor", currency,
@@ -302,7 +316,8 @@ export async function listCharges(db: Queryable, query: ObjectFilter & PageQuery
 export type ListedInvoice = Invoice & { readonly organizationId: string }
 
 const INVOICES: List = {
-  from: 'stripe_invoices object',
+  from: 'stripe_invoices',
+  alias: 'object',
   id: 'object.id',
   sorts: SORT_BY_TIME,
   columns: `organization_id as "organizationId", ${INVOICE_COLUMNS}`,

@@ -13,7 +13,8 @@ export type ListedUser = {
 }
 
 const USERS: List = {
-  from: 'users person',
+  from: 'users',
+  alias: 'person',
   id: 'person.id',
   sorts: { created: { by: 'person.created_at', type: 'timestamptz' }, name: { by: 'lower(person.name)', type: 'text' } },
   columns: 'person.id, person.name, person.email, person.operator, person.created_at as "createdAt"',
