@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { findEvent, listEvents, type EventRow } from './store.ts'
 import { ALL_ORGANIZATIONS, EVENT_TYPES, eventTypes, isEventType } from './types.ts'
@@ -15,11 +16,6 @@ const eventSchema = z
     occurred_at: z.iso.datetime().meta({ description: 'In the organization’s time.' }),
   })
   .openapi('Event')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const list = createRoute({
   method: 'get',

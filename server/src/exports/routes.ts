@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import { actorOf, organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import { currentScope, runInScope } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readExport, readFile, requestExport, type ExportsContext } from './actions.ts'
 import { CONTENT_TYPES, EVERYBODY, EXPORT_KINDS, fileNameOf, type ExportKind } from './rules.ts'
@@ -47,11 +48,6 @@ const bodySchema = z.strictObject({
     .strictObject({ status: z.string().max(100).optional(), currency: z.string().max(3).optional() })
     .optional()
     .meta({ description: 'Of invoices, organizations and subscriptions; of movements, status is their kind.' }),
-})
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
 })
 
 const params = z.object({ export_id: z.string() })

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { giveGrant, readGrants, revokeGrant, type GivingContext, type GrantReading } from './giving.ts'
@@ -31,11 +32,6 @@ export const grantSchema = z
     created_at: z.iso.datetime(),
   })
   .openapi('Grant')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const timeZoneSchema = z.strictObject({
   time_zone: z.string().max(64).nullable().meta({ description: 'An IANA name such as Europe/Berlin; null is the catalog’s.' }),

@@ -7,6 +7,7 @@ import type { App, AppEnv } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { OrganizationId } from '../lib/ids.ts'
 import { acceptInvitation, readInvitation } from '../organizations/invitations.ts'
+import { body, json } from '../http/route-schemas.ts'
 import { AUTH_PATH } from './better-auth.ts'
 import { bodyOf, forward, forwardAsIs, passCookies } from './forward-calls.ts'
 import { ORGANIZATION_HEADER } from './authenticate.ts'
@@ -15,7 +16,6 @@ import { accessTokenOf, callerOf, requireSession, sessionOf, type IdentityContex
 import { membershipOf, type Session } from './sessions.ts'
 import { registerSecondFactorRoutes } from './second-factor-routes.ts'
 
-const { body, json } = schemas
 const tags = ['Identity']
 /** Routes that whoever has no session may call. */
 const open = { tags, security: [] }

@@ -6,15 +6,6 @@ import type { Session } from './sessions.ts'
 /** Where the link of the mail that confirms an address ends. */
 export const CONFIRMED_PAGE = '/account/confirmed'
 
-export const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-export const body = <Schema extends z.ZodType>(schema: Schema) => ({
-  required: true,
-  content: { 'application/json': { schema } },
-})
-
 const email = z.email().max(320)
 const password = z.string().min(8).max(128)
 const rememberMe = z.boolean().default(true).meta({ description: 'false ends the session with the browser.' })

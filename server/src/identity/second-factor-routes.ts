@@ -1,11 +1,11 @@
 import { createRoute } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
 import { AUTH_PATH } from './better-auth.ts'
 import { bodyOf, forward, passCookies } from './forward-calls.ts'
 import * as schemas from './schemas.ts'
 import { accessTokenOf, callerOf, requireSession, type IdentityContext } from './session-calls.ts'
 
-const { body, json } = schemas
 const tags = ['Identity']
 
 const enableRoute = createRoute({

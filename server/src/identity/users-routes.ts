@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { UserId } from '../lib/ids.ts'
 import { asker } from '../organizations/asker-routes.ts'
 import { setOperator, type UsersContext } from './users.ts'
@@ -17,11 +18,6 @@ const userSchema = z
     created_at: z.iso.datetime(),
   })
   .openapi('User')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const listRoute = createRoute({
   method: 'get',

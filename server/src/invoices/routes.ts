@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
@@ -10,11 +11,6 @@ import { listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } fr
 
 const tags = ['Invoices']
 const time = z.iso.datetime().nullable()
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 /** OC-2: amounts in major units; beside them the minor units, which are exact. */
 export const invoiceSchema = z

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { findMail, listMails, reopenMail, type MailRow } from './store.ts'
@@ -30,10 +31,6 @@ const fullMailSchema = mailSchema
   })
   .openapi('MailWithBody')
 
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 const params = z.object({ mail_id: z.string() })
 
 const listRoute = createRoute({

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
@@ -29,11 +30,6 @@ import { listBalances, readSummary, usageSummarySchema } from './summary.ts'
 import type { UsageRequest } from './usage.ts'
 
 const TAGS = ['Usage']
-const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 const answered = { 200: json('What was decided. A refusal is an answer too: `allowed` is false.', answerSchema) }
 
 const checkRoute = createRoute({

@@ -4,6 +4,7 @@ import { organizationFor, requireOperator, requireScope, type Principal } from '
 import { asSystem } from '../db/scope.ts'
 import { EVENT_TYPES, eventTypes, isEventType } from '../events/types.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { choose, readPreferences, readStopToken, type NotificationsContext } from './actions.ts'
 import { NOTIFICATION_KINDS, notificationKinds } from './kinds.ts'
@@ -27,10 +28,6 @@ const preferencesSchema = z
   })
   .openapi('NotificationPreferences')
 
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 const page = { description: 'A page.', content: { 'text/html': { schema: z.string() } } }
 
 const read = createRoute({

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
@@ -13,12 +14,6 @@ import { readChanged, readSubscription } from '../subscriptions/views.ts'
 import { findOfferByPrice, makeCustomer } from './tenants.ts'
 
 const time = z.iso.datetime().nullable()
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
 
 const customerSchema = z.object({ tenant_id: z.string(), customer_id: z.string(), email: z.string(), name: z.string() })
 

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { countRows, listTallies } from '../analytics/store.ts'
 import { invoiceSchema, toInvoiceView } from '../invoices/routes.ts'
 import { toMajorNumber } from '../lib/money.ts'
@@ -11,11 +12,6 @@ import { toStats } from './stats.ts'
 
 const tags = ['Operators']
 const created = z.iso.datetime()
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const adminRoute = <Query extends z.ZodRawShape, Answer extends z.ZodType>(
   path: string,

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { CustomerToken } from '../auth/customer-token-store.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { CustomerTokenId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
 import type { OrganizationsContext } from './actions.ts'
@@ -21,10 +22,6 @@ const newTokenSchema = tokenSchema
   .extend({ token: z.string().meta({ description: 'The token itself: shown here, and never again.' }) })
   .openapi('NewCustomerToken')
 
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 const params = z.object({ id: z.string().meta({ description: 'The organization.' }) })
 const tags = ['Customer tokens']
 

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
 import type { InvitationId, UserId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
 import type { OrganizationsContext } from './actions.ts'
@@ -32,11 +33,6 @@ const invitationSchema = z
   })
   .openapi('Invitation')
 
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
 const params = z.object({ id: z.string().meta({ description: 'The organization.' }) })
 const memberParams = params.extend({ user_id: z.string() })
 

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
 import {
@@ -47,11 +48,6 @@ export const keySchema = z
 const newKeySchema = keySchema
   .extend({ key: z.string().meta({ description: 'The key itself: shown here, and never again.' }) })
   .openapi('NewApiKey')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const organizationParams = z.object({ id: z.string().meta({ description: 'The organization.' }) })
 

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
@@ -8,11 +9,6 @@ import type { Move } from './rules.ts'
 import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
 
 const tags = ['Operators']
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 const filterFields = {
   plan: z.string().min(1).max(63).optional().meta({ description: 'Only customers of this plan.' }),
   from_version: z.int().min(1).optional().meta({ description: 'Only those who have the terms of this catalog version.' }),

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
@@ -11,10 +12,6 @@ import { readStatement, type Statement } from './statement.ts'
 import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
 
 const TAGS = ['Bills for use']
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 const figure = z.union([z.number(), z.string()])
 const time = z.iso.datetime()
 const period = z.object({ start: time, end: time })

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator, requireScope } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
 import { overrideStanding, type OverrideContext } from './overrides.ts'
@@ -37,11 +38,6 @@ const snapshotSchema = z
       .meta({ description: 'What an operator set by hand.' }),
   })
   .openapi('BillingSnapshot')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const listRoute = createRoute({
   method: 'get',

@@ -1,16 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
 import { listDrifts, readReconciliation, requestReconciliation } from './drift-store.ts'
 import { readOrganization } from './organizations.ts'
 import { reconcileOrganization } from './reconcile.ts'
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const driftFields = {
   object_type: z.string(),

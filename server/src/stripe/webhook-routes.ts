@@ -1,13 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { asSystem } from '../db/scope.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { BillingContext } from './context.ts'
 import { receiveWebhook } from './inbox.ts'
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 /** MR-3, KF-11, EM-6: three names of one webhook. */
 const WEBHOOK_PATHS = ['/api/v1/billing/webhook', '/api/v1/billing/webhooks', '/api/v1/webhooks/stripe']

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changeAddOn, previewAddOn } from './add-ons.ts'
@@ -8,11 +9,6 @@ import { organizationField } from './schemas.ts'
 import { findAccountSubscription } from './store.ts'
 
 const tags = ['Billing']
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 const changeSchema = z.object({
   ...organizationField,
   add_on: z.string().min(1).max(63),

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import type { DiscountRow } from './discount-store.ts'
 import { createDiscount, readDiscountUse } from './discounts.ts'
@@ -48,11 +49,6 @@ const bodySchema = z
     error: 'goes with the duration "repeating", and only with it',
     path: ['duration_in_months'],
   })
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const createRouteOf = createRoute({
   method: 'post',

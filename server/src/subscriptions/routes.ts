@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, organizationFor, requireScope, type Principal, type Scope } from '../auth/principal.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changePlan, previewChange, type Asker } from './actions.ts'
@@ -26,11 +27,6 @@ import {
 import { readChanged, readSubscription, toPreviewView } from './views.ts'
 
 const tags = ['Billing']
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
   path: string,

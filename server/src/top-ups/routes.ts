@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, organizationFor, requireScope, type Principal } from '../auth/principal.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -14,12 +15,6 @@ import { listPurchases, type Purchase } from './store.ts'
 
 const TAGS = ['Top-ups']
 const quantityOut = z.union([z.number(), z.string()])
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { 'application/json': { schema } } })
-
 const purchaseSchema = z
   .object({
     id: z.string(),

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import { actorOf, requireScope } from '../auth/principal.ts'
 import { ALL_ORGANIZATIONS, EVENT_TYPES } from '../events/types.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { json } from '../http/route-schemas.ts'
 import {
   changeEndpoint,
   createEndpoint,
@@ -39,11 +40,6 @@ const endpointSchema = z
 const withSecret = endpointSchema
   .extend({ secret: z.string().meta({ description: 'whsec_…, shown here and never again.' }) })
   .openapi('WebhookEndpointWithSecret')
-
-const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
 
 const query = z.object({
   organization_id: z.string().optional().meta({
