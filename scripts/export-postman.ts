@@ -26,7 +26,6 @@ type Operation = {
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> }
 }
 type Document = {
-  readonly info: { readonly title: string; readonly description?: string }
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
   readonly components?: { readonly schemas?: Readonly<Record<string, Schema>> }
 }
@@ -52,7 +51,7 @@ export function toCollection(document: Document, name: string): object {
     info: {
       _postman_id: createHash('sha256').update(name).digest('hex').slice(0, 32),
       name,
-      description: document.info.description ?? '',
+      description: 'Asking, ingesting and billing. Set baseUrl and apiKey.',
       schema: 'https://schema.getpostman.com/json/collection/v2.1.0/collection.json',
     },
     auth: { type: 'bearer', bearer: [{ key: 'token', value: '{{apiKey}}', type: 'string' }] },
