@@ -95,6 +95,21 @@ describe('overage', () => {
     await billing.advance(id, '32d')
     expect((await invoicesOf(id)).map(({ total }) => total)).toEqual([0, 1000, 1007])
   })
+
+  test('from before a subscription is free, also when it is told after it began', async () => {
+    const id = await billing.createOrganization('late')
+    await startTestClock(billing.context, id)
+    await billing.use(id, 'calls', 5)
+    const before = await billing.nowOf(id)
+    await billing.advance(id, '1d')
+    const body = { tier: 'starter', payment_method_id: 'pm_card_visa' }
+    expect((await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)).status).toBe(200)
+    expect(await billing.use(id, 'calls', 500, { occurredAt: before })).toMatchObject({ late: true })
+    await billing.use(id, 'calls', 110)
+    expect(await statementOf(id)).toMatchObject({ totalMinor: 1007 })
+    await billing.advance(id, '32d')
+    expect((await invoicesOf(id))[1]).toMatchObject({ total: 1007 })
+  })
 })
 
 describe('a plan that changes', () => {
@@ -160,6 +175,7 @@ describe('the end of a period', () => {
     await billing.use(id, 'calls', 10, { occurredAt: new Date(period.end.getTime() - 1) })
     const { usage } = await statementOf(id)
     expect(usage[0]).toMatchObject({ balanceKey: 'agents' })
+    expect(usage[1]).toMatchObject({ quantity: parseQuantity(10), lateQuantity: parseQuantity(10) })
     await billing.advance(id, '31d')
     expect((await invoicesOf(id)).slice(1).map(({ total }) => total)).toEqual([1007, 1007])
     const next = await statementOf(id, new Date(period.end.getTime() + 1))

@@ -107,7 +107,8 @@ const OLDEST_GRANT_MS = 70 * DAY_MS
 /**
  * What the grants of balances have counted of what is billed, and how much of that was taken into reports. `use` is all that was
  * drawn, from whatever grant; `overage` is what went beyond the plan's allowance. Late use reaches 35 days back, and a closed
- * period may be as long before it: older grants do not change any more.
+ * period may be as long before it: older grants do not change any more. Grants of a time in which nothing billed their balance
+ * (before a subscription, in a trial) are left out: what is told into them later is as free as what was told then.
  */
 export async function listCountedGrants(
   tx: Queryable,
@@ -124,6 +125,10 @@ export async function listCountedGrants(
        coalesce(r.counted, 0) as reported
      from grants g left join reported_grants r on r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = $3
      where g.organization_id = $1 and g.balance = any($2) and ($3 = 'use' or g.kind = 'plan') and g.expires_at > $4
+       and exists (
+         select from billing_spans span where span.organization_id = g.organization_id and span.kind = 'usage'
+           and span.balance = g.balance and span.starts_at < g.expires_at and span.ends_at > g.starts_at
+       )
      order by g.id`,
     [query.organizationId, query.balanceKeys, query.reports, new Date(query.now.getTime() - OLDEST_GRANT_MS)],
   )

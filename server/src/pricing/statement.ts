@@ -7,7 +7,7 @@ import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
 import { priceParts, type PricePart } from './rules.ts'
 import { listCountedGrants, listSpans } from './span-store.ts'
-import { assignCounts, type BillingSpan } from './spans.ts'
+import { assignCounts, type BillingSpan, type Report } from './spans.ts'
 import { listAdjustments, listLateUse, readIncluded, type Adjustment, type Included } from './statement-store.ts'
 
 /** What a period costs, as far as it is known. Amounts are whole minor units of `currency`. */
@@ -122,7 +122,8 @@ async function usageLines(
   return Promise.all(
     billing.map(async (span) => {
       const price = prices.get(span.priceId)!
-      const quantity = span.quantity + (waiting.get(span.id) ?? 0n)
+      const own = waiting.filter((report) => report.span.id === span.id)
+      const quantity = span.quantity + totalOf(own)
       const parts = priceParts(price.price, quantity)
       const period = { start: span.startsAt, end: span.endsAt }
       return {
@@ -132,7 +133,7 @@ async function usageLines(
         reports: price.reports,
         included: await readIncluded(db, { organizationId: place.organizationId, balanceKey: span.balanceKey!, period }),
         quantity,
-        lateQuantity: late.get(span.id) ?? 0n,
+        lateQuantity: (late.get(span.id) ?? 0n) + totalOf(own.filter((report) => report.late)),
         parts,
         amountMinor: parts.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
         period,
@@ -142,19 +143,22 @@ async function usageLines(
   )
 }
 
-/** What has been counted but is in no report yet, by span. */
+/** What has been counted but is in no report yet. */
 async function unreported(
   db: Queryable,
   { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
   billing: readonly BillingSpan[],
   prices: ReadonlyMap<string, UsagePriceRow>,
-): Promise<ReadonlyMap<string, Quantity>> {
-  const waiting = new Map<string, Quantity>()
+): Promise<readonly Report[]> {
+  const waiting: Report[] = []
   for (const reports of ['overage', 'use'] as const) {
     const own = billing.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
     const balanceKeys = own.map(({ balanceKey }) => balanceKey!)
-    const grants = await listCountedGrants(db, { organizationId, balanceKeys, reports, now })
-    for (const { span, quantity } of assignCounts(own, grants)) waiting.set(span.id, (waiting.get(span.id) ?? 0n) + quantity)
+    waiting.push(...assignCounts(own, await listCountedGrants(db, { organizationId, balanceKeys, reports, now })))
   }
   return waiting
+}
+
+function totalOf(reports: readonly Report[]): Quantity {
+  return reports.reduce((sum, { quantity }) => sum + quantity, 0n)
 }
