@@ -97,7 +97,7 @@ describe('what a change would mean', () => {
     }
     writeFileSync(file, `export default ${JSON.stringify({ ...definition, plans: { ...definition.plans, pro } })}`)
     const now = new Date().toISOString().slice(0, 7)
-    const simulation = await json('simulate', file, '--from', now)
+    const simulation = await json('simulate', file, '--from', now, '--organization', 'acme')
     expect(simulation).toMatchObject({
       present_minor: 2900,
       other_minor: 1100,
