@@ -1,4 +1,5 @@
-// `npm run example -- <name>`: starts a host application of examples/<name> with Tollgate mounted in its own process.
+// `npm run example -- <name>`: starts the host application of examples/<name> with Tollgate mounted in its own process; an example
+// that has none is the server alone with its catalog.
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -8,20 +9,22 @@ import { explain, output } from '../server/src/cli/terminal.ts'
 import { readConfig, readEnvironment } from '../server/src/config.ts'
 
 const examples = join(dirname(dirname(fileURLToPath(import.meta.url))), 'examples')
-const names = readdirSync(examples).filter((name) => existsSync(join(examples, name, 'host.ts')))
+const names = readdirSync(examples).filter((name) => existsSync(join(examples, name, 'billing.config.ts')))
 const name = process.argv[2] ?? ''
 
 if (names.includes(name)) {
-  const { createHost } = (await import(pathToFileURL(join(examples, name, 'host.ts')).href)) as {
-    createHost: NonNullable<DevelopmentOptions['createHost']>
-  }
   try {
     const config = readConfig(readEnvironment(process.cwd(), process.env))
-    await runDevelopment({ config, catalogPath: join(examples, name, 'billing.config.ts'), createHost }, output)
+    await runDevelopment({ config, catalogPath: join(examples, name, 'billing.config.ts'), ...(await hostOf(name)) }, output)
   } catch (error) {
     process.exitCode = explain(error, output)
   }
 } else {
   output.err(`Which example? One of: ${names.join(', ')}. For instance: npm run example -- ${names[0]}\n`)
   process.exitCode = 2
+}
+
+async function hostOf(example: string): Promise<Pick<DevelopmentOptions, 'createHost'>> {
+  const path = join(examples, example, 'host.ts')
+  return existsSync(path) ? ((await import(pathToFileURL(path).href)) as Required<Pick<DevelopmentOptions, 'createHost'>>) : {}
 }

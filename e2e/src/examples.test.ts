@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPlace, ROOT, startProgram, type Program } from './process.ts'
@@ -19,14 +19,7 @@ describe.each(names)('the README of %s', (name) => {
 
   beforeAll(async () => {
     place = await createPlace()
-    // A service of its own has a host; else it is the server alone with the example's catalog.
-    program = existsSync(join(ROOT, 'examples', name, 'host.ts'))
-      ? await startProgram({ ...place, program: { kind: 'example', name }, env: variables })
-      : await startProgram({
-          ...place,
-          program: { kind: 'dev' },
-          env: { TOLLGATE_CATALOG: `examples/${name}/billing.config.ts` },
-        })
+    program = await startProgram({ ...place, program: { kind: 'example', name }, env: variables })
   }, 90_000)
 
   afterAll(async () => {

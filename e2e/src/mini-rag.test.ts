@@ -37,8 +37,10 @@ describe('Mini-RAG', () => {
   it('MR-7 answers from the caller’s own workspace only', async () => {
     await call('POST', '/api/v1/billing/subscribe', { plan: 'team' })
     expect((await call('POST', '/api/v1/sources', { name: 'note', text: 'Otters sleep on their backs.' })).status).toBe(201)
-    const own = (await (await call('POST', '/api/v1/ask', { question: 'How do otters sleep?' })).json()) as { answer: string }
-    expect(own.answer).toBe('Otters sleep on their backs.')
+    for (const path of ['/api/v1/ask', '/api/ask']) {
+      const own = (await (await call('POST', path, { question: 'How do otters sleep?' })).json()) as { answer: string }
+      expect([path, own.answer]).toEqual([path, 'Otters sleep on their backs.'])
+    }
     await runCli(program, ['orgs', 'create', 'Other', 'o@example.com', '--id', 'other'])
     const other = await runCli<{ key: string }>(program, ['keys', 'create', 'other', 'app'])
     const foreign = await call('POST', '/api/v1/ask', { question: 'How do otters sleep?' }, other.key)
@@ -49,10 +51,13 @@ describe('Mini-RAG', () => {
     const reader = await runCli<{ key: string }>(program, ['keys', 'create', 'acme', 'reader', '--scopes', 'read'])
     for (const path of [
       '/api/v1/ingest/urls',
+      '/api/ingest/urls',
       '/api/ingest_urls',
       '/api/v1/ingest/files',
+      '/api/ingest/files',
       '/api/ingest_files',
       '/api/v1/sources',
+      '/api/sources',
     ]) {
       expect([path, (await call('POST', path, {}, reader.key)).status]).toEqual([path, 403])
       expect([path, (await call('POST', path, {}, 'tg_unknown')).status]).toEqual([path, 401])

@@ -53,12 +53,12 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
   })
   const asks = [workspace('read'), meterRoute({ client, meter: 'question' })] as const
 
-  app.post('/api/v1/ask', ...asks, async (context) => {
+  app.on('POST', ['/api/v1/ask', '/api/ask'], ...asks, async (context) => {
     const question = await readText(context, 'question')
     return context.json(index.ask(context.get('workspaceId'), question))
   })
 
-  app.on('POST', ['/api/v1/ingest/urls', '/api/ingest_urls'], workspace('write'), gate, async (context) => {
+  app.on('POST', ['/api/v1/ingest/urls', '/api/ingest/urls', '/api/ingest_urls'], workspace('write'), gate, async (context) => {
     const urls = await readTexts(context, 'urls')
     return ingest(
       context,
@@ -66,12 +66,18 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
     )
   })
 
-  app.on('POST', ['/api/v1/ingest/files', '/api/ingest_files'], workspace('write'), gate, async (context) => {
-    const body = await context.req.parseBody({ all: true })
-    const files = [body['files'] ?? body['file'] ?? []].flat().filter((file) => file instanceof File)
-    if (files.length === 0) throw refuse(400, 'The body is to be a form with the file "files".')
-    return ingest(context, await Promise.all(files.map(async (file) => ({ name: file.name, text: await file.text() }))))
-  })
+  app.on(
+    'POST',
+    ['/api/v1/ingest/files', '/api/ingest/files', '/api/ingest_files'],
+    workspace('write'),
+    gate,
+    async (context) => {
+      const body = await context.req.parseBody({ all: true })
+      const files = [body['files'] ?? body['file'] ?? []].flat().filter((file) => file instanceof File)
+      if (files.length === 0) throw refuse(400, 'The body is to be a form with the file "files".')
+      return ingest(context, await Promise.all(files.map(async (file) => ({ name: file.name, text: await file.text() }))))
+    },
+  )
 
   app.on('GET', ['/api/v1/sources', '/api/sources'], workspace('read'), async (context) =>
     context.json({ sources: index.list(context.get('workspaceId')).map(({ id, name }) => ({ id, name })) }),

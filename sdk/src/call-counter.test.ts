@@ -34,7 +34,7 @@ describe('the call counter', () => {
   beforeEach(() => void vi.useFakeTimers())
   afterEach(() => void vi.useRealTimers())
 
-  it('sends after a hundred calls, without waiting for the time', async () => {
+  it('KF-10 sends after a hundred calls, without waiting for the time', async () => {
     const peer = createPeer()
     const counter = createCallCounter({ client: peer })
     for (let i = 0; i < 99; i++) counter.count(call('/cases?tenant_id=a'))
@@ -46,7 +46,7 @@ describe('the call counter', () => {
     await counter.stop()
   })
 
-  it('sends a lone call after a second, so that none is lost on a quiet server', async () => {
+  it('KF-10 sends a lone call after a second, so that none is lost on a quiet server', async () => {
     const peer = createPeer()
     const counter = createCallCounter({ client: peer })
     counter.count(call('/cases', { 'x-tenant-id': 'a' }))
@@ -55,7 +55,7 @@ describe('the call counter', () => {
     await counter.stop()
   })
 
-  it('sends what is left when it stops', async () => {
+  it('KF-10 sends what is left when it stops', async () => {
     const peer = createPeer()
     const counter = createCallCounter({ client: peer })
     counter.count(call('/tenants/a/cases'))
@@ -80,7 +80,7 @@ describe('the call counter', () => {
     }
   })
 
-  it('leaves out health and docs, and what names no tenant', () => {
+  it('KF-10 leaves out health and docs, and what names no tenant', () => {
     const counter = createCallCounter({ client: createPeer() })
     for (const path of ['/health', '/healthz?tenant_id=a', '/docs/x?tenant_id=a', '/cases'])
       expect(counter.count(call(path))).toBe(false)

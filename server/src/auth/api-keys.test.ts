@@ -56,7 +56,7 @@ afterEach(async () => {
 })
 
 describe('API keys', () => {
-  it('are stored as a bcrypt hash of cost 12 behind a digest, and never as themselves', async () => {
+  it('EM-12 are stored as a bcrypt hash of cost 12 behind a digest, and never as themselves', async () => {
     const { key, id } = await makeKey()
     const stored = await database.db.query<{ bcrypt_hash: string }>('select * from api_keys where id = $1', [id])
     expect(stored.rows[0]!.bcrypt_hash).toMatch(/^\$2[aby]\$12\$/)
@@ -64,7 +64,7 @@ describe('API keys', () => {
     expect(JSON.stringify(await listApiKeys(database.db, organizationId))).not.toContain(key)
   })
 
-  it('ask bcrypt once in five minutes, however often they are used', async () => {
+  it('EM-12 ask bcrypt once in five minutes, however often they are used', async () => {
     const { key } = await makeKey()
     const { verifier, asked, clock } = await startProcess()
     await Promise.all(Array.from({ length: 20 }, () => verifier.verify(key)))

@@ -58,7 +58,7 @@ async function call(
 const acme = { id: 'acme', name: 'Acme', email: 'billing@example.com' }
 
 describe('organizations', () => {
-  it('get a prefixed id of their own, or keep the one they are given, once', async () => {
+  it('KF-2 get a prefixed id of their own, or keep the one they are given, once', async () => {
     const made = await call('operator', 'POST', '/api/v1/organizations', { name: 'Acme', email: 'billing@example.com' })
     expect(made.status).toBe(201)
     expect(made.body['id']).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
@@ -96,7 +96,7 @@ describe('organizations', () => {
 })
 
 describe('API keys', () => {
-  it('are shown at their creation and never again', async () => {
+  it('EM-12 are shown at their creation and never again', async () => {
     const made = await call('operator', 'POST', '/api/v1/organizations/acme/api-keys', { name: 'application', scopes: ['read'] })
     expect(made.status).toBe(201)
     expect(made.body['key']).toMatch(/^tg_[0-9A-Za-z]{43}$/)

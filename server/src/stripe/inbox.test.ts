@@ -148,7 +148,7 @@ describe('a webhook', () => {
     '/api/v1/webhooks/stripe',
     '/api/billing/webhook',
     '/api/webhooks/stripe',
-  ])('MR-3, KF-11, EM-6 is taken at %s, by its signature alone', async (path) => {
+  ])('MR-3, CB-8, KF-11, EM-6 is taken at %s, by its signature alone', async (path) => {
     const payload = JSON.stringify({
       id: `evt_at${path.replaceAll('/', '_')}`,
       object: 'event',

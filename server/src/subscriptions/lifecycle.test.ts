@@ -81,7 +81,7 @@ describe('subscribe', () => {
     expect(retried).toMatchObject({ status: 200, body: { status: 'active' } })
   })
 
-  test('a card that wants authentication waits as incomplete, with the page where the customer gives it', async () => {
+  test('KF-14 a card that wants authentication waits as incomplete, with the page where the customer gives it', async () => {
     const id = await onClock('authenticating')
     const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, {
       tier: 'pro',
@@ -237,7 +237,7 @@ describe('changes of plan', () => {
 })
 
 describe('checkout and portal', () => {
-  test('paid on the page, the webhooks bring the plan; a second subscription is not sold', async () => {
+  test('MR-2 paid on the page, the webhooks bring the plan; a second subscription is not sold', async () => {
     const id = await onClock('buying')
     const { url } = (await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })).body as { url: string }
     const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
