@@ -18,7 +18,9 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   if (!isAdditive(meter)) {
     throw new DomainError(
       'invalid_request',
-      `The meter "${meter.key}" does not add up its uses: tell what is right now instead.`,
+      meter.aggregation === 'latest'
+        ? `The meter "${meter.key}" keeps the latest value: tell what is right now instead.`
+        : `The meter "${meter.key}" does not add up its uses, so none can be corrected.`,
       {
         field: 'corrects',
       },

@@ -50,6 +50,12 @@ const consume = (over: Record<string, unknown> = {}) => ({
   ...over,
 })
 
+test('a path under /usage that nothing is at is unknown, whatever the method', async () => {
+  expect((await call('/api/v1/usage/nothing')).status).toBe(404)
+  expect((await call('/api/v1/usage/nothing', {})).status).toBe(404)
+  expect(await call('/api/v1/usage/consume')).toMatchObject({ status: 405, body: { code: 'method_not_allowed' } })
+})
+
 describe('POST /api/v1/usage/consume', () => {
   test('answers the fields of EM-3 and the headers of EM-5', async () => {
     const own = await fixture.newOrganization()

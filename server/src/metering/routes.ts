@@ -183,9 +183,12 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
     requireAsker(c.get('principal'))
     await next()
   })
-  app.on('POST', '/api/v1/usage/*', async (c, next) => {
-    if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
-    else requireWriter(c.get('principal'))
+  // For every method, so that it is no route: a path that nothing is at stays unknown.
+  app.use('/api/v1/usage/*', async (c, next) => {
+    if (c.req.method === 'POST') {
+      if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
+      else requireWriter(c.get('principal'))
+    }
     await next()
   })
   registerBodyFormats(app, context)
