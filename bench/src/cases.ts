@@ -14,6 +14,7 @@ import type { Case } from './figures.ts'
 import { batchOverHttp, checkOverHttp, consumeOverHttp, getBare, postBare } from './http-cases.ts'
 import { memoryCase } from './memory.ts'
 import { hasRedis, startRedis } from './redis-server.ts'
+import { webhookCases } from './webhook-cases.ts'
 import type { World } from './world.ts'
 
 const CROWD = 10_000
@@ -32,7 +33,14 @@ export type Cases = { readonly cases: readonly Case[]; close(): Promise<void> }
 export async function openCases(world: World, options: CaseOptions): Promise<Cases> {
   const inRedis = await redisCases(world, options)
   const cases = [...(await httpCases(world, options)), ...inRedis.cases, await crowdCase(world, options)]
-  return { cases: [...cases, await memoryCase(world, options.memorySeconds)], close: () => inRedis.close() }
+  const webhooks = webhookCases(world)
+  return {
+    cases: [...cases, ...webhooks.cases, await memoryCase(world, options.memorySeconds)],
+    async close() {
+      await webhooks.close()
+      await inRedis.close()
+    },
+  }
 }
 
 async function httpCases(world: World, { seconds }: CaseOptions): Promise<readonly Case[]> {

@@ -12,3 +12,13 @@ export const BENCH_CATALOG: CatalogDefinition = {
   },
   defaultPlan: 'free',
 }
+
+/** The same with something to buy. */
+export const SELLING_CATALOG: CatalogDefinition = {
+  ...BENCH_CATALOG,
+  currency: 'usd',
+  plans: {
+    ...BENCH_CATALOG.plans,
+    pro: { ...BENCH_CATALOG.plans['free']!, name: 'Pro', prices: { monthly: { amountMinor: 2900 } } },
+  },
+}

@@ -1,14 +1,15 @@
-/** The server under load, in a process of its own: the program as it is, with full durability, without Stripe. */
+/** The server under load, in a process of its own: the program as it is, with full durability; without Stripe unless a sandbox is named. */
 import { pino } from 'pino'
 import { serve } from '../../server/src/http/serve.ts'
+import { stripeAt } from '../../server/src/sandbox.ts'
 import { createTollgate } from '../../server/src/tollgate.ts'
-import { BENCH_CATALOG } from './catalog.ts'
+import { BENCH_CATALOG, SELLING_CATALOG } from './catalog.ts'
 
-const [databaseUrl = '', operatorKey = ''] = process.argv.slice(2)
+const [databaseUrl = '', operatorKey = '', sandboxUrl, webhookSecret = ''] = process.argv.slice(2)
 const tollgate = createTollgate({
   databaseUrl,
-  catalog: BENCH_CATALOG,
-  stripe: null,
+  catalog: sandboxUrl === undefined ? BENCH_CATALOG : SELLING_CATALOG,
+  stripe: sandboxUrl === undefined ? null : { ...stripeAt(sandboxUrl), webhookSecrets: [webhookSecret] },
   operatorKey,
   publicUrl: 'http://localhost',
   log: pino({ level: 'warn' }, pino.destination(2)),
