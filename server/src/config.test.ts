@@ -48,6 +48,15 @@ describe('readConfig', () => {
     ])
   })
 
+  it('STRIPE_ENABLED=false is as without a key, whatever key is set', () => {
+    const off = { STRIPE_ENABLED: 'false', STRIPE_SECRET_KEY: 'sk_live_1', STRIPE_ENVIRONMENT: 'test' }
+    expect(readConfig(off).STRIPE_SECRET_KEY).toBeUndefined()
+    expect(
+      readConfig({ ...off, STRIPE_ENABLED: 'true', STRIPE_ENVIRONMENT: 'live', STRIPE_WEBHOOK_SECRET: 'whsec_1' }),
+    ).toMatchObject({ STRIPE_SECRET_KEY: 'sk_live_1' })
+    expect(problemsOf({ STRIPE_ENABLED: 'no' })).toEqual(['STRIPE_ENABLED is wrong: true or false is expected.'])
+  })
+
   it('takes an empty variable as not set', () => {
     expect(readConfig({ PORT: '', STRIPE_SECRET_KEY: '' }).PORT).toBe(3000)
   })

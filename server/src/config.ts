@@ -71,6 +71,10 @@ export const variablesSchema = z.object({
     .regex(/^(sk|rk)_(test|live)_/, 'a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected')
     .optional()
     .meta({ description: 'A Stripe key: the server then talks to Stripe instead of the sandbox. STRIPE_API_KEY is the same.' }),
+  STRIPE_ENABLED: z
+    .enum(['true', 'false'], 'true or false is expected')
+    .default('true')
+    .meta({ description: 'false: the server works as without a Stripe key, whether one is set or not.' }),
   STRIPE_WEBHOOK_SECRET: z
     .string()
     .startsWith('whsec_', 'a secret that begins with whsec_ is expected')
@@ -159,7 +163,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')} is wrong: ${issue.message}.`))
   if (parsed.success) problems.push(...findContradictions(parsed.data))
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems)
-  return { ...parsed.data, variables }
+  return { ...parsed.data, STRIPE_SECRET_KEY: stripeKeyOf(parsed.data), variables }
 }
 
 function applyAliases(variables: Record<string, string | undefined>): string[] {
@@ -174,6 +178,10 @@ function applyAliases(variables: Record<string, string | undefined>): string[] {
   return problems
 }
 
+function stripeKeyOf(config: z.infer<typeof variablesSchema>): string | undefined {
+  return config.STRIPE_ENABLED === 'true' ? config.STRIPE_SECRET_KEY : undefined
+}
+
 function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   const problems: string[] = []
   if ((config.LAGO_API_URL === undefined) !== (config.LAGO_API_KEY === undefined)) {
@@ -186,7 +194,7 @@ function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
     problems.push('MAIL_FROM is missing: with SMTP_URL, mails need a sender.')
   }
   problems.push(...findIdentityContradictions(config))
-  const key = config.STRIPE_SECRET_KEY
+  const key = stripeKeyOf(config)
   if (key === undefined) return problems
   const mode = key.includes('_live_') ? 'live' : 'test'
   if (config.STRIPE_ENVIRONMENT !== undefined && config.STRIPE_ENVIRONMENT !== mode) {
