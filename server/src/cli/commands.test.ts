@@ -108,6 +108,18 @@ describe('what a change would mean', () => {
   })
 })
 
+describe('exports', () => {
+  test('are waited for and written to a file, over nothing', async () => {
+    const file = join(parent, 'invoices.csv')
+    expect(await json('export', 'invoices', '--organization', 'acme', '--out', file)).toMatchObject({ written: file })
+    const [head, ...rows] = readFileSync(file, 'utf8').trim().split(/\r?\n/)
+    expect(head).toContain('currency')
+    expect(rows).toHaveLength(1)
+    expect((await runCli(['export', 'invoices', '--out', file], env)).code).toBe(1)
+    expect((await runCli(['export', 'nothing', '--out', join(parent, 'no.csv')], env)).code).toBe(1)
+  })
+})
+
 describe('Stripe', () => {
   test('is compared with, one organization or all, and tells what differed', async () => {
     expect(await json('reconcile', 'acme')).toEqual([])

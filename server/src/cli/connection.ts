@@ -38,6 +38,8 @@ export type Connection = {
   readonly sandboxUrl: string | null
   /** Hands on the text of a file as it arrives. */
   download(path: string, write: (text: string) => void): Promise<void>
+  /** A file, whatever is in it. */
+  readFile(path: string): Promise<Buffer>
   call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer>
 }
 
@@ -56,6 +58,7 @@ export function connect(options: ConnectionOptions): Connection {
   return {
     url,
     sandboxUrl,
+    readFile: (path) => readFile({ url, key, path }),
     call: (method, path, body) => callServer({ url, key, method, path, body }),
     download: (path, write) => downloadFrom({ url, key, method: 'GET', path, body: undefined }, write),
   }
@@ -76,6 +79,12 @@ function isAlive(pid: number): boolean {
     // EPERM: it is there, and somebody else's.
     return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
+}
+
+async function readFile({ url, key, path }: { url: string; key: string; path: string }): Promise<Buffer> {
+  const response = await fetch(url + path, { headers: { authorization: `Bearer ${key}` } })
+  if (!response.ok) throw new CliError(`GET ${path} answered ${response.status}: ${await response.text()}`)
+  return Buffer.from(await response.arrayBuffer())
 }
 
 type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }

@@ -2,6 +2,7 @@ import { InvalidArgumentError, type Command } from 'commander'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import type { CatalogVariables } from '../catalog/define.ts'
 import { CliError } from './connection.ts'
+import { addExport } from './export.ts'
 import { path, type Kit } from './kit.ts'
 
 /** What operators do with the money: previews, the comparison with Stripe, other catalogs. */
@@ -11,6 +12,7 @@ export function addOperations(program: Command, kit: Kit, variables: CatalogVari
   addMigrations(program, kit)
   addSimulate(program, kit, variables)
   addTrigger(program, kit)
+  addExport(program, kit)
 }
 
 function addPreview(program: Command, { remote, server, answer }: Kit): void {

@@ -54,6 +54,11 @@ describe('KF-8 the summary', () => {
       total_cost_cents: 49_254,
       billed: false,
     })
+    const dated = await billing.ask(
+      'GET',
+      `/api/v1/billing/usage/tenant/${tenant}/summary?period_start=2000-01-01&period_end=2100-01-01`,
+    )
+    expect(dated.body).toMatchObject({ period_start: '2000-01-01T00:00:00.000Z', usage: { case: { quantity: 3 } } })
     const statement = await billing.ask('GET', `/api/v1/billing/statement?organization_id=${tenant}`)
     expect(statement.body).toMatchObject({ total_minor: 49_254, final: false })
 

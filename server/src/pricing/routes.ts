@@ -14,6 +14,7 @@ import { readUseOverview, readUseSummary, type PricingContext } from './summarie
 const TAGS = ['Bills for use']
 const figure = z.union([z.number(), z.string()])
 const time = z.iso.datetime()
+const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()])
 const period = z.object({ start: time, end: time })
 const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
 
@@ -157,8 +158,10 @@ const summaryRoute = createRoute({
   request: {
     params: z.object({ tenant_id: z.string() }),
     query: z.object({
-      period_start: time.optional().meta({ description: 'Default: the start of the running billing period.' }),
-      period_end: time.optional(),
+      period_start: moment
+        .optional()
+        .meta({ description: 'A time, or a date (UTC); default: the start of the running billing period.' }),
+      period_end: moment.optional(),
     }),
   },
   responses: { 200: json('The summary.', summarySchema) },
@@ -242,7 +245,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
   app.openapi(summaryRoute, async (c) => {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('param').tenant_id)
     const { period_start: start, period_end: end } = c.req.valid('query')
-    if (start !== undefined && end !== undefined && start >= end) {
+    if (start !== undefined && end !== undefined && new Date(start) >= new Date(end)) {
       throw new DomainError('invalid_request', 'period_end does not lie after period_start.', { field: 'period_end' })
     }
     const query = { organizationId, start: dateOf(start), end: dateOf(end) }

@@ -12,7 +12,7 @@ const text = expect.any(String) as string
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
   for (const id of ['payer', 'neighbour']) await billing.createOrganization(id)
-  await billing.call('payer', 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await billing.call('payer', 'POST', `${BILLING}/subscribe`, { tier: 'PRO', payment_method_id: 'pm_card_visa' })
 })
 
 test('OC-1 the subscription, its price in major units', async () => {

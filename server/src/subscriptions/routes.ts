@@ -230,5 +230,6 @@ export function callerOf(http: Context<AppEnv>, scope: Scope, named: string | un
 
 function requirePlan(planKey: string | undefined, field: string): string {
   if (planKey === undefined) throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
-  return planKey
+  // Plans are named in lower case; EM-1 writes them in capitals.
+  return planKey.toLowerCase()
 }
