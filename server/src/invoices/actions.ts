@@ -5,7 +5,7 @@ import { ensureCustomer } from '../stripe/customers.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { runExclusively, syncAudited, type Asker } from '../subscriptions/actions.ts'
 import { attachAsDefault } from '../subscriptions/execute.ts'
 import { findInvoice, findSubscriptionWithMethod, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
@@ -74,19 +74,12 @@ export async function replacePaymentMethod(
       const params = { subscriptionId, defaultPaymentMethodId: paymentMethodId }
       await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
     }
-    await syncOrganization(context, session, organizationId, {
-      scope: RECENT_SCOPE,
-      priority: 'interactive',
-      alsoWrite: (tx) =>
-        insertAuditEntry(tx, {
-          organizationId,
-          ...asker,
-          action: 'payment_method.replaced',
-          target: paymentMethodId,
-          before: null,
-          after: null,
-          at: context.clock.now(),
-        }),
+    await syncAudited(context, session, organizationId, {
+      ...asker,
+      action: 'payment_method.replaced',
+      target: paymentMethodId,
+      before: null,
+      after: null,
     })
     const method = (await listPaymentMethods(session, organizationId)).find(({ id }) => id === paymentMethodId)
     if (!method) throw new DomainError('conflict', 'The payment method was removed in the same moment.')
@@ -110,19 +103,12 @@ export async function removePaymentMethod(
     if (!method) throw new DomainError('not_found', 'There is no such payment method.')
     if (method.isDefault) throw new DomainError('conflict', 'This payment method is the one that is charged; replace it first.')
     await performIntent(context, session, { organizationId, kind: 'detach_payment_method', params: { paymentMethodId } })
-    await syncOrganization(context, session, organizationId, {
-      scope: RECENT_SCOPE,
-      priority: 'interactive',
-      alsoWrite: (tx) =>
-        insertAuditEntry(tx, {
-          organizationId,
-          ...asker,
-          action: 'payment_method.removed',
-          target: paymentMethodId,
-          before: null,
-          after: null,
-          at: context.clock.now(),
-        }),
+    await syncAudited(context, session, organizationId, {
+      ...asker,
+      action: 'payment_method.removed',
+      target: paymentMethodId,
+      before: null,
+      after: null,
     })
   })
 }

@@ -1,4 +1,4 @@
-import { insertAuditEntry } from '../audit/store.ts'
+import { insertAuditEntry, type AuditEntry } from '../audit/store.ts'
 import type { Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -68,19 +68,12 @@ export async function changePlanIn(
     const prorationAt = prorationTime(options.prorationAt, now)
     await executePlanChange({ context, session, organizationId, prorationAt }, change)
   }
-  await syncOrganization(context, session, organizationId, {
-    scope: RECENT_SCOPE,
-    priority: 'interactive',
-    alsoWrite: (tx) =>
-      insertAuditEntry(tx, {
-        organizationId,
-        ...asker,
-        action: AUDITED[change.kind],
-        target: before?.id ?? organizationId,
-        before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
-        after: describe(change),
-        at: context.clock.now(),
-      }),
+  await syncAudited(context, session, organizationId, {
+    ...asker,
+    action: AUDITED[change.kind],
+    target: before?.id ?? organizationId,
+    before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
+    after: describe(change),
   })
   return change
 }
@@ -102,6 +95,20 @@ export async function runExclusively<Result>(
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
     return work(session, finished)
+  })
+}
+
+/** Lets mirror, account and grants follow a change that somebody asked for, and tells of it in the audit log with them. */
+export async function syncAudited(
+  context: BillingContext,
+  session: Session,
+  organizationId: string,
+  told: Omit<AuditEntry, 'organizationId' | 'at'>,
+): Promise<void> {
+  await syncOrganization(context, session, organizationId, {
+    scope: RECENT_SCOPE,
+    priority: 'interactive',
+    alsoWrite: (tx) => insertAuditEntry(tx, { organizationId, ...told, at: context.clock.now() }),
   })
 }
 

@@ -1,15 +1,12 @@
-import { insertAuditEntry } from '../audit/store.ts'
 import type { AddOn } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import type { StripeMutations } from '../stripe/gateway.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { toUnix } from '../stripe/snapshots.ts'
-import { syncOrganization } from '../stripe/sync.ts'
-import { prorationTime, runExclusively, type Asker } from './actions.ts'
+import { prorationTime, runExclusively, syncAudited, type Asker } from './actions.ts'
 import { payAndSwitch } from './execute.ts'
 import { requireSubscription, type AddOnItem, type BillingState, type CurrentSubscription } from './rules.ts'
 import { readBillingState } from './state.ts'
@@ -80,19 +77,12 @@ export async function changeAddOn(
     const params = paramsOf(change, at)
     if (change.invoiceNow) await payAndSwitch({ context, session, organizationId, prorationAt: at }, params)
     else await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
-    await syncOrganization(context, session, organizationId, {
-      scope: RECENT_SCOPE,
-      priority: 'interactive',
-      alsoWrite: (tx) =>
-        insertAuditEntry(tx, {
-          organizationId,
-          ...asker,
-          action: 'add_on.changed',
-          target: request.addOnKey,
-          before: { quantity: change.from },
-          after: { quantity: change.to },
-          at: context.clock.now(),
-        }),
+    await syncAudited(context, session, organizationId, {
+      ...asker,
+      action: 'add_on.changed',
+      target: request.addOnKey,
+      before: { quantity: change.from },
+      after: { quantity: change.to },
     })
   })
 }
