@@ -22,8 +22,8 @@ export type Revenue = {
 }
 
 /**
- * What a customer would bring over whole months. Pure. Allowances are those of the plan: top-ups, promotions and rollover are left
- * out on both sides.
+ * What a customer would bring over whole months. Pure. Allowances are those of the plan: top-ups, promotions, rollover and
+ * add-ons are left out on both sides.
  * @param months every month counted, `YYYY-MM`
  * @returns null when the catalog has no such plan
  */
