@@ -99,6 +99,23 @@ export const variablesSchema = z.object({
     .string()
     .optional()
     .meta({ description: 'A metered price of one’s own, sold with every plan while metered billing is enabled.' }),
+  STRIPE_CALLS_PER_SECOND: z.coerce
+    .number()
+    .int('a whole number is expected')
+    .min(1, 'at least 1 is expected')
+    .max(1_000, 'at most 1000 is expected')
+    .optional()
+    .meta({
+      description:
+        'Calls that this server makes to Stripe in a second, on average; default 20 with a test key, 80 with a live one. Several servers share what Stripe allows one account: give each its part.',
+    }),
+  TOLLGATE_STRIPE_EVENT_DAYS: z.coerce
+    .number()
+    .int('a whole number of days is expected')
+    .min(30, 'at least 30 is expected: for so long Stripe lists its events')
+    .max(3650, 'at most 3650 is expected')
+    .default(35)
+    .meta({ description: 'Days for which a handled event of Stripe is kept; one that was not handled stays.' }),
   STRIPE_TRIAL_PERIOD_DAYS: days(730)
     .default(14)
     .meta({ description: 'The length of a trial, in days. BILLING_TRIAL_PERIOD_DAYS is the same.' }),

@@ -55,6 +55,8 @@ export type StripeOptions = {
   readonly webhookSecrets: readonly string[]
   /** Where the API is when it is not Stripe itself: the sandbox. */
   readonly endpoint?: { readonly host: string; readonly port: number; readonly protocol: 'http' | 'https' }
+  /** Calls a second that this server makes, on average; default 20 in test mode, 80 in live mode. */
+  readonly callsPerSecond?: number | undefined
   /** Whether the catalog is brought there at the start, as `tollgate push` does; default false. */
   readonly pushAtStart?: boolean
 }
@@ -66,6 +68,8 @@ export type PolicyOptions = {
   readonly graceDays?: number
   /** Days after a failed payment on which the customer is reminded (KF-13), beside the failure, a day before suspension, and suspension; default 1. */
   readonly dunningDays?: readonly number[]
+  /** Days for which a handled event of Stripe is kept, at least 30; default 35. */
+  readonly stripeEventDays?: number
   /** Defaults of checkout and portal (MR-1, MR-2); default: pages of this server. */
   readonly successUrl?: string | undefined
   readonly cancelUrl?: string | undefined
@@ -107,6 +111,7 @@ export function optionsOfConfig(
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,
       graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
       dunningDays: config.TOLLGATE_DUNNING_DAYS,
+      stripeEventDays: config.TOLLGATE_STRIPE_EVENT_DAYS,
       successUrl: config.STRIPE_SUCCESS_URL,
       cancelUrl: config.STRIPE_CANCEL_URL,
       portalReturnUrl: config.STRIPE_PORTAL_RETURN_URL,
@@ -145,6 +150,7 @@ export function stripeOfConfig(config: Config): StripeOptions | null {
   if (config.STRIPE_SECRET_KEY === undefined) return null
   return {
     secretKey: config.STRIPE_SECRET_KEY,
+    callsPerSecond: config.STRIPE_CALLS_PER_SECOND,
     webhookSecrets: config.STRIPE_WEBHOOK_SECRET === undefined ? [] : [config.STRIPE_WEBHOOK_SECRET],
   }
 }

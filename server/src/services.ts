@@ -29,7 +29,7 @@ import { openUsageConnections } from './metering/pipeline.ts'
 import { notificationJobs } from './notifications/jobs.ts'
 import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import { startNotifications, type Notifications } from './notifications/service.ts'
-import type { TollgateOptions } from './options.ts'
+import type { StripeOptions, TollgateOptions } from './options.ts'
 import { prepareDatabase } from './prepare-database.ts'
 import { openUsageReading, type UsageReading } from './usage/reading.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
@@ -38,6 +38,7 @@ import { pricingJobs } from './pricing/jobs.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
+import { STRIPE_EVENT_DAYS, stripeJobs } from './stripe/jobs.ts'
 import { planMigrationJobs } from './plan-migrations/jobs.ts'
 import { pushCatalog } from './stripe/push.ts'
 import { createSinks, startSinks } from './sinks/start.ts'
@@ -161,6 +162,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
       ...exportJobs(figures),
       ...pricingJobs(billing),
       ...notificationJobs({ db, clock }),
+      ...stripeJobs({ db, clock, eventDays: options.policy?.stripeEventDays ?? STRIPE_EVENT_DAYS }),
     ],
     onFailure: ({ name }, error) => log.warn({ err: error, job: name }, 'a job failed; it runs again at its next time'),
   })
@@ -254,7 +256,7 @@ function createBillingContext(
   const billing: BillingContext = {
     ...rest,
     variables: options.variables ?? {},
-    gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...endpointOf(stripe) }),
+    gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...callingOf(stripe) }),
     policy: {
       webhookSecrets: stripe?.webhookSecrets ?? [],
       trialDays: policy.trialDays ?? 14,
@@ -281,9 +283,10 @@ function createBillingContext(
   return billing
 }
 
-function endpointOf({ endpoint }: { endpoint?: { host: string; port: number; protocol: 'http' | 'https' } }) {
+function callingOf({ endpoint, callsPerSecond }: StripeOptions) {
   // The sandbox has no rate limit of its own unless it is told to, and a move of a clock makes many calls at once.
-  return endpoint === undefined ? {} : { endpoint, callsPerSecond: 1_000 }
+  const rate = callsPerSecond ?? (endpoint === undefined ? undefined : 1_000)
+  return { ...(endpoint === undefined ? {} : { endpoint }), ...(rate === undefined ? {} : { callsPerSecond: rate }) }
 }
 
 /** EM-13: payments. An invoice of nothing (a trial's) is no payment. */

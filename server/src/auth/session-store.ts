@@ -56,3 +56,15 @@ export async function endSessionsIn(
 export async function deleteExpiredSessions(db: Queryable): Promise<void> {
   await db.query(`delete from user_sessions where expires_at < now() - interval '1 day'`)
 }
+
+/** Counters of attempts to sign in that rest since an hour; better-auth counts within seconds, and keeps a row per address and path. */
+export async function deleteRestingRateLimits(db: Queryable): Promise<void> {
+  await db.query(
+    `delete from auth_rate_limits where last_request < (extract(epoch from now() - interval '1 hour') * 1000)::bigint`,
+  )
+}
+
+/** What was made for one use (a reset, a confirmation) and was never used; it ended a day ago. */
+export async function deleteExpiredVerifications(db: Queryable): Promise<void> {
+  await db.query(`delete from user_verifications where expires_at < now() - interval '1 day'`)
+}

@@ -2,7 +2,14 @@ import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { checkBalances, describeBalanceCheck, expireReservations, pruneKeys, type MeteringJobsContext } from './jobs.ts'
+import {
+  checkBalances,
+  describeBalanceCheck,
+  expireReservations,
+  pruneKeys,
+  pruneReservations,
+  type MeteringJobsContext,
+} from './jobs.ts'
 import { ensurePartitions } from './partitions.ts'
 import type { Imbalance } from './balance-store.ts'
 import type { UsageRequest } from './usage.ts'
@@ -60,6 +67,36 @@ test('keys are kept for 35 days and forgotten after 36', async () => {
   clock.set(new Date(before.getTime() + 37 * DAY_MS))
   await pruneKeys(context())
   expect((await fixture.metering().ask(track(organizationId, 'old'))).replayed).toBe(false)
+  clock.set(before)
+})
+
+test('a reservation is forgotten 36 days after it ended, an open one never', async () => {
+  const organizationId = await fixture.newOrganization()
+  const before = clock.now()
+  const reserve = (idempotencyKey: string) =>
+    fixture.metering().ask({
+      verb: 'reserve',
+      organizationId,
+      meter: 'episode_ingestion',
+      quantity: MICRO,
+      idempotencyKey,
+      properties: null,
+      ttlMs: 60_000,
+    })
+  const ended = await reserve('ended')
+  clock.set(new Date(before.getTime() + 61_000))
+  await expireReservations(context())
+  const open = await reserve('open')
+  const idsAfter = async (days: number) => {
+    clock.set(new Date(before.getTime() + days * DAY_MS))
+    await pruneReservations(context())
+    const { rows } = await database.db.query<{ id: string }>('select id from reservations where organization_id = $1', [
+      organizationId,
+    ])
+    return rows.map(({ id }) => id)
+  }
+  expect((await idsAfter(35)).toSorted()).toEqual([ended.reservation!.id, open.reservation!.id].toSorted())
+  expect(await idsAfter(37)).toEqual([open.reservation!.id])
   clock.set(before)
 })
 

@@ -5,7 +5,7 @@ import { commitUsage } from './commit.ts'
 import { ensurePartitions } from './partitions.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
-import { listOrganizationsWithOverdueReservations } from './reservations-store.ts'
+import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './reservations-store.ts'
 import { deleteKeysBefore } from './store.ts'
 
 export type MeteringJobsContext = GrantsContext & {
@@ -29,6 +29,7 @@ export function meteringJobs(context: MeteringJobsContext): readonly MeteringJob
     { name: 'usage.partitions', cron: '17 3 * * *', run: () => ensurePartitions(context.db, context.clock.now()) },
     { name: 'usage.reservations', cron: '* * * * *', run: () => expireReservations(context) },
     { name: 'usage.keys', cron: '37 * * * *', run: () => pruneKeys(context) },
+    { name: 'usage.ended_reservations', cron: '43 4 * * *', run: () => pruneReservations(context) },
     { name: 'usage.balances', cron: '7 * * * *', run: () => checkBalances(context) },
   ]
 }
@@ -46,6 +47,12 @@ export async function expireReservations(context: MeteringJobsContext): Promise<
 export async function pruneKeys(context: MeteringJobsContext): Promise<void> {
   const before = new Date(context.clock.now().getTime() - KEY_RETENTION_MS)
   while ((await deleteKeysBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
+}
+
+/** Forgets reservations that ended so long ago that no repeat of their keys is answered any more. */
+export async function pruneReservations(context: MeteringJobsContext): Promise<void> {
+  const before = new Date(context.clock.now().getTime() - KEY_RETENTION_MS)
+  while ((await deleteReservationsBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
 }
 
 /** Looks whether grants, hourly sums and reservations tell the same sums for every organization, and keeps what came of it. */

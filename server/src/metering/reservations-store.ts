@@ -102,3 +102,12 @@ export async function listOrganizationsWithOverdueReservations(
   )
   return found.rows.map((row) => row.id)
 }
+
+/** Forgets reservations that ended before a time, a part at a time; answers how many. */
+export async function deleteReservationsBefore(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const deleted = await db.query(
+    `delete from reservations where ctid = any (array(select ctid from reservations where status <> 'open' and closed_at < $1 limit $2))`,
+    [before, limit],
+  )
+  return deleted.rowCount ?? 0
+}

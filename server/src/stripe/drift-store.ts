@@ -36,6 +36,15 @@ export async function listDrifts(
   return rows
 }
 
+/** Deletes up to `limit` findings from before `before`; answers how many. */
+export async function deleteOldDrifts(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    'delete from stripe_drifts where ctid = any(array(select ctid from stripe_drifts where found_at < $1 order by found_at limit $2))',
+    [before, limit],
+  )
+  return rowCount ?? 0
+}
+
 export type Reconciliation = {
   /** Those that are at Stripe. */
   readonly organizations: number

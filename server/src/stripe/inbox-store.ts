@@ -119,3 +119,13 @@ export async function reopenEvent(db: Queryable, eventId: string, now: Instant):
   )
   return rowCount === 1
 }
+
+/** Deletes up to `limit` handled events that arrived before `before`, the oldest first; answers how many. */
+export async function deleteHandledEvents(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from stripe_events where ctid = any(array(
+       select ctid from stripe_events where handled_at is not null and received_at < $1 order by received_at limit $2))`,
+    [before, limit],
+  )
+  return rowCount ?? 0
+}

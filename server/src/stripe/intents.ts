@@ -155,3 +155,12 @@ export async function listResultsSince(
   )
   return rows.map(({ result }) => result)
 }
+
+/** Deletes up to `limit` intents that came to their end before `before`; answers how many. */
+export async function deleteFinishedIntents(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    'delete from stripe_intents where ctid = any(array(select ctid from stripe_intents where finished_at < $1 limit $2))',
+    [before, limit],
+  )
+  return rowCount ?? 0
+}

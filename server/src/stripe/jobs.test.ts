@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest'
+import { testDatabase } from '../../test/database.ts'
+import { pruneStripe } from './jobs.ts'
+
+const database = testDatabase()
+const NOW = new Date('2026-03-10T12:00:00Z')
+const clock = { now: () => NOW }
+
+const idsOf = async (statement: string) => {
+  const { rows } = await database.db.query<{ id: string }>(statement)
+  return rows.map(({ id }) => id)
+}
+
+test('handled events are forgotten after their days, in batches; what waits or was given up stays', async () => {
+  const { db } = database
+  await db.query(
+    `insert into stripe_events (event_id, type, object_type, livemode, payload, source, stripe_created_at, received_at, next_attempt_at,
+       handled_at, outcome, parked_at)
+     select 'evt_' || kind || '_' || n, 'customer.updated', 'customer', false, '{}', 'webhook', at, at, at,
+       case when kind in ('handled', 'recent') then at end, case when kind in ('handled', 'recent') then 'applied' end,
+       case when kind = 'failed' then at end
+     from (values ('handled', 2500, 36), ('recent', 1, 34), ('waiting', 1, 36), ('failed', 1, 36)) kinds (kind, many, days),
+     lateral (select $1::timestamptz - days * interval '1 day' as at) age, generate_series(1, many) n`,
+    [NOW],
+  )
+  await pruneStripe({ db, clock, eventDays: 35 })
+  expect(await idsOf('select event_id as id from stripe_events order by 1')).toEqual([
+    'evt_failed_1',
+    'evt_recent_1',
+    'evt_waiting_1',
+  ])
+})
+
+test('intents and drifts are history for 400 days; an intent whose end is not known stays', async () => {
+  const { db } = database
+  await db.query(`insert into organizations (id, name, email, created_at) values ('acme', 'Acme', 'a@example.com', now())`)
+  await db.query(
+    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, finished_at)
+     select 'acme', state || '_' || days, 'pay_invoice', '{}', state || days, state, at, case when state <> 'pending' then at end
+     from (values ('succeeded', 401), ('succeeded', 399), ('pending', 401)) kinds (state, days),
+     lateral (select $1::timestamptz - days * interval '1 day' as at) age`,
+    [NOW],
+  )
+  await db.query(
+    `insert into stripe_drifts (organization_id, object_type, object_id, field, found_at)
+     select 'acme', 'invoice', 'in_' || days, 'status', $1::timestamptz - days * interval '1 day' from unnest(array[401, 399]) days`,
+    [NOW],
+  )
+  await pruneStripe({ db, clock, eventDays: 35 })
+  expect(await idsOf('select id from stripe_intents order by 1')).toEqual(['pending_401', 'succeeded_399'])
+  expect(await idsOf('select object_id as id from stripe_drifts')).toEqual(['in_399'])
+})
