@@ -26,7 +26,7 @@ it('has the two alerts that EM-13 asks for, at its threshold and its duration', 
   const payments = /alert: TollgatePaymentFailureRateHigh[\s\S]*?(?=- alert)/.exec(rules)?.[0] ?? ''
   expect(payments).toMatch(/> 0\.05/)
   expect(payments).toContain('for: 10m')
-  expect(rules).toMatch(/alert: TollgateFreeTierHitsQuota[\s\S]*quota_exceeded_total\{tier="free"\}/)
+  expect(rules).toMatch(/alert: TollgateFreeTierHitsQuota[\s\S]*quota_exceeded_total\{tier=~"\(\?i:free\)"\}/)
 })
 
 it('alerts when nobody is being told, on metrics that the server has', async () => {

@@ -170,7 +170,7 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
     expect(await answer.json()).toMatchObject({
       error: 'quota_exceeded',
       message: 'Monthly quota exceeded. Used 97/100 credits.',
-      usage: { subscription_tier: 'free', credits_used: 97, monthly_limit: 100, quota_remaining: 3, usage_percentage: 97 },
+      usage: { subscription_tier: 'FREE', credits_used: 97, monthly_limit: 100, quota_remaining: 3, usage_percentage: 97 },
       upgrade_url: '/api/v1/billing/upgrade',
     })
     expect(answer.headers.get('x-credits-remaining')).toBe('3')

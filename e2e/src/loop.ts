@@ -67,7 +67,7 @@ export async function useFreeQuota(loop: Loop, { app }: Customer): Promise<void>
   assert.deepEqual(
     pick(usage.body, ['subscription_tier', 'credits_used', 'monthly_limit', 'quota_remaining', 'quota_exceeded']),
     {
-      subscription_tier: 'free',
+      subscription_tier: 'FREE',
       credits_used: 100,
       monthly_limit: 100,
       quota_remaining: 0,
@@ -103,7 +103,7 @@ export async function buyPro(loop: Loop, { app }: Customer): Promise<void> {
   await waitUntil(
     'the webhooks to make the plan PRO',
     10_000,
-    async () => (await app.get('/api/v1/usage')).body['subscription_tier'] === 'pro',
+    async () => (await app.get('/api/v1/usage')).body['subscription_tier'] === 'PRO',
   )
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['monthly_limit'], 100_000)
@@ -124,7 +124,7 @@ export async function renew(loop: Loop, customer: Customer): Promise<void> {
   assert.equal(paid.length, 2, 'the renewal is a second paid invoice of $29')
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['credits_used'], 0)
-  assert.equal(usage.body['subscription_tier'], 'pro')
+  assert.equal(usage.body['subscription_tier'], 'PRO')
   loop.tell(`32 days later: renewal paid ($29.00), use ${String(used)} → ${String(usage.body['credits_used'])}.`)
 }
 
@@ -134,20 +134,21 @@ export async function failAndRecover(loop: Loop, customer: Customer): Promise<vo
   await replaceCard(app, 'pm_card_visa_chargeDeclinedInsufficientFunds')
   await advance(loop, customer, '32d')
   const grace = await app.get('/api/v1/usage')
-  assert.equal(grace.body['status'], 'grace')
+  assert.equal(grace.body['status'], 'GRACE')
   const used = await consume(app, 'episode_ingestion', 500)
   assert.equal(used.body['allowed'], true, 'use goes on in the days of grace')
   loop.tell(`The next renewal fails (card …9995): status ${text(grace.body, 'status')}, use is still allowed.`)
   await advance(loop, customer, '3d')
   const refused = await consume(app, 'episode_ingestion', 1)
   assert.equal(refused.body['code'], 'suspended')
+  assert.equal((await app.get('/api/v1/usage')).body['status'], 'SUSPENDED')
   loop.tell('Three days later: suspended; metered calls are refused.')
   await meetSuspension(loop, customer)
   await replaceCard(app, 'pm_card_visa')
   const open = (await invoicesOf(app)).find((invoice) => invoice['status'] === 'open')
   assert.ok(open, 'the failed renewal is an open invoice')
   expectStatus(await app.post(`/api/v1/billing/invoices/${text(open, 'id')}/pay`), 200)
-  await waitUntil('the payment to reactivate', 10_000, async () => (await app.get('/api/v1/usage')).body['status'] === 'active')
+  await waitUntil('the payment to reactivate', 10_000, async () => (await app.get('/api/v1/usage')).body['status'] === 'ACTIVE')
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['credits_used'], 500, 'paying for a cycle does not hand its quota out again')
   loop.tell(
@@ -170,8 +171,8 @@ export async function changePlans(loop: Loop, customer: Customer): Promise<void>
   loop.tell(`Preview of the upgrade to enterprise: ${describePreview(up.body)}`)
   const upgraded = await app.post('/api/v1/billing/upgrade', { new_tier: 'enterprise' })
   expectStatus(upgraded, 200)
-  assert.equal(upgraded.body['tier'], 'enterprise')
-  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'enterprise')
+  assert.equal(upgraded.body['tier'], 'ENTERPRISE')
+  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'ENTERPRISE')
   const down = await app.post('/api/v1/billing/downgrade/preview', { new_tier: 'starter' })
   expectStatus(down, 200)
   loop.tell(`Preview of the downgrade to starter: ${describePreview(down.body)}`)
@@ -183,7 +184,7 @@ export async function changePlans(loop: Loop, customer: Customer): Promise<void>
   assert.equal(cancelled.body['status'], 'cancelled')
   loop.tell(`Cancelled at the period's end: ${text(cancelled.body, 'cancel_at')}.`)
   await advance(loop, customer, '32d')
-  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'free')
+  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'FREE')
   loop.tell('After the period: FREE again.')
 }
 
@@ -202,10 +203,10 @@ export async function subscribeWithTrial(loop: Loop, customer: Customer): Promis
   await advance(loop, customer, '15d')
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['in_trial'], false)
-  assert.equal(usage.body['status'], 'active')
+  assert.equal(usage.body['status'], 'ACTIVE')
   const cancelled = await app.post('/api/v1/billing/cancel', { immediate: true })
   expectStatus(cancelled, 200)
-  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'free')
+  assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'FREE')
   loop.tell('The trial became paid; cancelled at once: FREE.')
 }
 
@@ -223,7 +224,7 @@ async function readMetrics(loop: Loop, { organizationId }: Customer): Promise<vo
   // Checkout, renewal, the recovered renewal, the upgrade; the trial's first month was paid by the credit of the downgrade.
   assert.equal(valueOf('stripe_payments_succeeded_total'), 4)
   assert.ok(valueOf('stripe_payments_failed_total') >= 1, text)
-  assert.ok(valueOf('quota_exceeded_total{tier="free"}') >= 151, text)
+  assert.ok(valueOf('quota_exceeded_total{tier="FREE"}') >= 151, text)
   assert.equal(valueOf(`credits_used_total{customer_id="${organizationId}"}`), 100 + 1234 + 500)
   loop.tell(
     `Metrics: ${valueOf('stripe_payments_succeeded_total')} payments succeeded, ${valueOf('stripe_payments_failed_total')} failed.`,

@@ -123,7 +123,7 @@ describe.each(Object.keys(hosts))('CB-1 a host on %s', (name) => {
     expect(id).toMatch(/^user_/)
     const usage = await call('POST', '/api/v1/usage/consume', { meter: 'episode_search', idempotency_key: name }, { cookie })
     expect(usage.body).toMatchObject({ allowed: true, credits_used: 0.1 })
-    expect((await call('GET', '/api/billing/subscription', undefined, { cookie })).body).toMatchObject({ tier: 'free' })
+    expect((await call('GET', '/api/billing/subscription', undefined, { cookie })).body).toMatchObject({ tier: 'FREE' })
     expect((await call('GET', '/api/v1/auth/providers')).body).toEqual({ providers: [] })
     // better-auth's own surface is there too.
     expect((await call('GET', '/api/v1/auth/get-session', undefined, { cookie })).body).toMatchObject({ user: { id } })

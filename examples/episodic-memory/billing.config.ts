@@ -18,20 +18,24 @@ export default defineBilling({
   plans: {
     free: {
       name: 'Free',
+      tier: 'FREE',
       allowances: { credits: { amount: 100, period: 'calendar_month' } },
     },
     starter: {
       name: 'Starter',
+      tier: 'STARTER',
       prices: { monthly: { amountMinor: 900, priceVariable: 'STRIPE_PRICE_ID_STARTER' } },
       allowances: { credits: { amount: 10_000 } },
     },
     pro: {
       name: 'Pro',
+      tier: 'PRO',
       prices: { monthly: { amountMinor: 2900, priceVariable: 'STRIPE_PRICE_ID_PRO' } },
       allowances: { credits: { amount: 100_000 } },
     },
     enterprise: {
       name: 'Enterprise',
+      tier: 'ENTERPRISE',
       prices: { monthly: { amountMinor: 19_900, priceVariable: 'STRIPE_PRICE_ID_ENTERPRISE' } },
       allowances: { credits: { amount: 'unlimited' } },
     },

@@ -6,7 +6,9 @@ import { rateTableOf } from './analytics/rates.ts'
 import { createKeyVerifier } from './auth/api-keys.ts'
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
+import type { Catalog } from './catalog/catalog.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
+import { tierOf } from './catalog/tiers.ts'
 import { openDatabase, type Db } from './db/database.ts'
 import { openIdentity, type Identity } from './identity.ts'
 import { identityJobs } from './identity/jobs.ts'
@@ -128,7 +130,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     connections,
     onFault: (error) => log.error({ err: error }, 'a usage request failed'),
     onAnswers: (outcomes) => {
-      countAnswers(metrics, outcomes)
+      countAnswers(metrics, catalogs.current.catalog, outcomes)
       reading.tellDecided(outcomes)
     },
   })
@@ -298,11 +300,11 @@ function countPayments(metrics: Metrics, events: readonly BillingEvent[]): void 
 }
 
 /** EM-13: credits by customer, refusals by tier. A repeat was counted when it was first answered. */
-function countAnswers(metrics: Metrics, outcomes: readonly Outcome[]): void {
+function countAnswers(metrics: Metrics, catalog: Catalog, outcomes: readonly Outcome[]): void {
   for (const outcome of outcomes) {
     if (outcome.kind === 'error' || outcome.answer.replayed) continue
     const { allowed, code, drawn, verb, organizationId, balance } = outcome.answer
-    if (code === 'quota_exceeded') metrics.quotaExceeded.inc({ tier: balance.planKey })
+    if (code === 'quota_exceeded') metrics.quotaExceeded.inc({ tier: tierOf(catalog, balance.planKey) })
     if (allowed && drawn > 0n && verb !== 'reserve' && verb !== 'check') {
       metrics.creditsUsed.inc({ customer_id: organizationId }, Number(drawn) / 1_000_000)
     }

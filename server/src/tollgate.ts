@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { registerAuditRoutes } from './audit/routes.ts'
 import { registerAnalyticsRoutes } from './analytics/routes.ts'
 import { countSubscriptionsByPlan, readRevenue } from './analytics/store.ts'
+import { byTier, tierOf } from './catalog/tiers.ts'
 import { isMigrated, readMigrations } from './db/migrate.ts'
 import { asSystem } from './db/scope.ts'
 import { registerExportRoutes } from './exports/routes.ts'
@@ -103,12 +104,16 @@ export function createTollgate(options: TollgateOptions): Tollgate {
       return { usage: running.services.usageApi }
     },
     async start() {
+      const catalog = () => services.catalogs.current.catalog
       const metrics: Metrics = createMetrics({
         processMetrics: options.processMetrics ?? true,
-        countSubscriptions: () => asSystem(() => countSubscriptionsByPlan(services.db)),
+        countSubscriptions: async () => byTier(catalog(), await asSystem(() => countSubscriptionsByPlan(services.db))),
         countOverdue: () => asSystem(() => services.notifications.countOverdue()),
         readFollowing: () => asSystem(() => readFollowing(services.db, services.billing.clock.now())),
-        readRevenue: () => asSystem(() => readRevenue(services.db)),
+        readRevenue: async () => {
+          const rows = await asSystem(() => readRevenue(services.db))
+          return rows.map((row) => ({ ...row, tier: tierOf(catalog(), row.tier) }))
+        },
       })
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }

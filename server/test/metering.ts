@@ -12,9 +12,9 @@ export const CATALOG: CatalogDefinition = {
   meters: { episode_ingestion: {}, episode_search: {}, tokens: {} },
   credits: { credits: { unit: 'credit', costs: { episode_ingestion: 1, episode_search: '0.1' } } },
   plans: {
-    free: { name: 'Free', allowances: { credits: { amount: 100, period: 'calendar_month' } } },
-    starter: { name: 'Starter', allowances: { credits: { amount: 1000 } } },
-    pro: { name: 'Pro', allowances: { credits: { amount: 5000 }, tokens: { amount: 10 } } },
+    free: { name: 'Free', tier: 'FREE', allowances: { credits: { amount: 100, period: 'calendar_month' } } },
+    starter: { name: 'Starter', tier: 'STARTER', allowances: { credits: { amount: 1000 } } },
+    pro: { name: 'Pro', tier: 'PRO', allowances: { credits: { amount: 5000 }, tokens: { amount: 10 } } },
   },
   defaultPlan: 'free',
 }

@@ -37,6 +37,8 @@ export type Balance = { readonly key: string; readonly name: string; readonly un
 export type Plan = {
   readonly key: string
   readonly name: string
+  /** How answers call it. */
+  readonly tier: string
   readonly description: string
   readonly purchasable: boolean
   readonly prices: ReadonlyMap<PriceInterval, PlanPrice>

@@ -88,6 +88,8 @@ export type PriceDefinition = {
 
 export type PlanDefinition<Meter extends string, Balance extends string> = {
   readonly name: string
+  /** How answers call it in `tier` and `subscription_tier`, e.g. `PRO`; default its key. */
+  readonly tier?: string
   readonly description?: string
   readonly prices?: { readonly [I in PriceInterval]?: PriceDefinition }
   /** Whether checkout, subscribe and upgrade offer it; default true when it has a price. */

@@ -119,6 +119,7 @@ function normalizePlan(
   return {
     key: planKey,
     name: plan.name,
+    tier: plan.tier ?? planKey,
     description: plan.description ?? '',
     purchasable: plan.purchasable ?? prices.size > 0,
     prices,

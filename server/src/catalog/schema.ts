@@ -40,6 +40,10 @@ const meterSchema = z.strictObject({
 
 const planSchema = z.strictObject({
   name: z.string().min(1),
+  tier: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9_ -]{0,62}$/, 'a tier is a word')
+    .optional(),
   description: z.string().optional(),
   prices: pricesSchema.optional(),
   purchasable: z.boolean().optional(),

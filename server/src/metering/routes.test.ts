@@ -178,16 +178,37 @@ describe('reading', () => {
     await call('/api/v1/usage/track', consume({ quantity: 25 }), `${own} write`)
     expect((await call('/api/v1/usage', undefined, `${own} read`)).body).toEqual({
       customer_id: own,
-      subscription_tier: 'free',
+      subscription_tier: 'FREE',
       credits_used: 25,
       monthly_limit: 100,
       quota_remaining: 75,
       usage_percentage: 25,
       quota_exceeded: false,
-      status: 'active',
+      status: 'ACTIVE',
       in_trial: false,
       trial_end_date: null,
     })
+  })
+
+  test('EM-8 writes tier and status as EM-1 and EM-7 do', async () => {
+    const own = await fixture.newOrganization()
+    await call('/api/v1/usage/track', consume(), `${own} write`)
+    const states = [
+      ['free', null, null, 'FREE', 'ACTIVE'],
+      ['pro', 'active', null, 'PRO', 'ACTIVE'],
+      ['starter', 'trialing', null, 'STARTER', 'TRIALING'],
+      ['pro', 'past_due', 1, 'PRO', 'GRACE'],
+      ['pro', 'past_due', 4, 'PRO', 'SUSPENDED'],
+      ['pro', 'paused', null, 'PRO', 'PAUSED'],
+    ] as const
+    for (const [plan, stripe, failedDays, tier, status] of states) {
+      await fixture.database.db.query(
+        `update accounts set plan_key = $2, subscription_status = $3, payment_failed_at = $4::timestamptz - make_interval(days => $5)
+         where organization_id = $1`,
+        [own, plan, stripe, fixture.clock.now(), failedDays],
+      )
+      expect((await call('/api/v1/usage', undefined, `${own} read`)).body).toMatchObject({ subscription_tier: tier, status })
+    }
   })
 
   test('GET /api/v1/balances answers the balances of the plan, before anything was used', async () => {

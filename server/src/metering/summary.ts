@@ -1,8 +1,10 @@
 import { z } from '@hono/zod-openapi'
+import { tierOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
+import type { StandingState } from '../standing/rules.ts'
 import { balanceBody, isUsedUp, totalUsed, type BalanceBody, type UnitOf } from './bodies.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from './reads.ts'
 
@@ -15,7 +17,7 @@ export const usageSummarySchema = z
     quota_remaining: z.union([z.number(), z.string()]).nullable(),
     usage_percentage: z.number(),
     quota_exceeded: z.boolean(),
-    status: z.enum(['active', 'trialing', 'grace', 'suspended', 'paused']),
+    status: z.enum(['ACTIVE', 'TRIALING', 'GRACE', 'SUSPENDED', 'PAUSED']).meta({ description: 'As EM-7 writes it.' }),
     in_trial: z.boolean(),
     trial_end_date: z.iso.datetime().nullable(),
   })
@@ -47,20 +49,29 @@ function chooseBalance({ balances, terms }: OrganizationReading, balanceKey: str
   throw new DomainError('not_found', 'The organization has no such balance.', { balance: balanceKey ?? null })
 }
 
+/** A customer of the free plan is an active one. */
+const STATUS = {
+  free: 'ACTIVE',
+  active: 'ACTIVE',
+  trialing: 'TRIALING',
+  grace: 'GRACE',
+  suspended: 'SUSPENDED',
+  paused: 'PAUSED',
+} as const satisfies Readonly<Record<StandingState, UsageSummary['status']>>
+
 function summaryOf({ account, terms }: OrganizationReading, balance: BalanceReading): UsageSummary {
   const { standing } = terms
   const trialEndsAt = account.overrideTrialEndsAt ?? account.trialEndsAt
   const inTrial = standing.state === 'trialing'
   return {
     customer_id: account.organizationId,
-    subscription_tier: standing.planKey,
+    subscription_tier: tierOf(terms.catalog, standing.planKey),
     credits_used: quantityToJson(totalUsed(balance)),
     monthly_limit: balance.amount === null ? null : quantityToJson(balance.amount),
     quota_remaining: balance.remaining === null ? null : quantityToJson(balance.remaining),
     usage_percentage: percentageOf(balance),
     quota_exceeded: isUsedUp(balance),
-    // A customer of the free plan is an active one.
-    status: standing.state === 'free' ? 'active' : standing.state,
+    status: STATUS[standing.state],
     in_trial: inTrial,
     trial_end_date: inTrial ? (trialEndsAt?.toISOString() ?? null) : null,
   }

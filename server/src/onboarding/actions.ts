@@ -1,4 +1,5 @@
 import { insertAuditEntry } from '../audit/store.ts'
+import { planKeyOf } from '../catalog/tiers.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, newOrganizationId } from '../lib/ids.ts'
@@ -85,7 +86,7 @@ export async function onboardPlan(
 ): Promise<OnboardingSession> {
   const session = await requireStep(context.db, sessionId, 'select_plan')
   const offer = await findOfferByPrice(context, choice.priceId)
-  if (offer.planKey !== choice.planKey) {
+  if (offer.planKey !== planKeyOf(context.catalogs.current.catalog, choice.planKey)) {
     throw new DomainError('unknown_price', `The price "${choice.priceId}" does not sell the plan "${choice.planKey}".`, {
       field: 'price_id',
     })

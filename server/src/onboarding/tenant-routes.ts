@@ -155,7 +155,7 @@ async function readStarted(context: BillingContext, organizationId: string): Pro
     customer_id: customerId,
     subscription_id: changed.subscription_id,
     status: changed.status,
-    plan_id: changed.tier,
+    plan_id: changed.plan,
     trial_ends_at: changed.trial_end,
     current_period_end: changed.billing_cycle_end,
   }

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
+import { planKeyOf, tierOf } from '../catalog/tiers.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { countRows, listTallies } from '../analytics/store.ts'
@@ -143,32 +144,38 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
   app.openapi(statsRoute, async (http) => {
     requireOperator(http.get('principal'))
     const [tallies, customers] = await Promise.all([listTallies(db, 'mrr_accounts'), countRows(db, 'organizations')])
-    return http.json(toStats(tallies, customers, catalog().currency), 200)
+    const named = tallies.map((tally) => ({ ...tally, planKey: tierOf(catalog(), tally.planKey) }))
+    return http.json(toStats(named, customers, catalog().currency), 200)
   })
   app.openapi(customersRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const filter = { ...toRange(query), ...toOrganizationFilter(query) }
+    const filter = { ...toRange(query), ...toOrganizationFilter(query, catalog()) }
     const listed = await listOrganizations(db, { ...pageOf(query), ...filter }, catalog().defaultPlanKey)
     const customers = listed.rows.map(({ id, email, name, createdAt, organizationId, tier }) => ({
       id,
       email,
       name,
       created: createdAt.toISOString(),
-      metadata: { user_id: organizationId, tier },
+      metadata: { user_id: organizationId, tier: tierOf(catalog(), tier) },
     }))
     return http.json({ customers, ...moreOf(listed) }, 200)
   })
   app.openapi(subscriptionsRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const filter = { ...toRange(query), status: statusOf(query), plan: query.plan ?? null, currency: query.currency ?? null }
+    const filter = {
+      ...toRange(query),
+      status: statusOf(query),
+      plan: query.plan === undefined ? null : planKeyOf(catalog(), query.plan),
+      currency: query.currency ?? null,
+    }
     const listed = await listSubscriptions(db, { ...pageOf(query), ...filter })
     const subscriptions = listed.rows.map((row) => ({
       id: row.id,
       customer: row.customerId,
       organization_id: row.organizationId,
-      tier: row.tier,
+      tier: row.tier === null ? null : tierOf(catalog(), row.tier),
       status: row.status,
       amount: toMajorNumber(row),
       currency: row.currency,

@@ -1,4 +1,6 @@
 import { z } from '@hono/zod-openapi'
+import type { Catalog } from '../catalog/catalog.ts'
+import { planKeyOf } from '../catalog/tiers.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { PageQuery } from './listing.ts'
 import type { CommonFilter, Listed, OrganizationFilter } from './lists-store.ts'
@@ -67,10 +69,10 @@ type OrganizationQuery = {
   readonly has_override?: 'true' | 'false' | undefined
 }
 
-export function toOrganizationFilter(query: OrganizationQuery): Omit<OrganizationFilter, keyof CommonFilter> {
+export function toOrganizationFilter(query: OrganizationQuery, catalog: Catalog): Omit<OrganizationFilter, keyof CommonFilter> {
   const flag = (value: 'true' | 'false' | undefined) => (value === undefined ? null : value === 'true')
   return {
-    plan: query.plan ?? null,
+    plan: query.plan === undefined ? null : planKeyOf(catalog, query.plan),
     status: query.status === undefined || query.status === 'all' ? null : query.status,
     currency: query.currency ?? null,
     delinquent: flag(query.delinquent),

@@ -125,7 +125,7 @@ describe('the other lists', () => {
     const page = await read<Subscriptions>(path)
     const next = await read<Subscriptions>(`${path}&cursor=${page.next_cursor}`)
     const tiers = [...page.subscriptions, ...next.subscriptions].map(({ tier }) => tier)
-    expect(tiers).toEqual(['pro', 'pro', 'pro', 'pro'])
+    expect(tiers).toEqual(['PRO', 'PRO', 'PRO', 'PRO'])
     expect(new Set([...page.subscriptions, ...next.subscriptions].map(({ id }) => id)).size).toBe(4)
   })
 })

@@ -40,7 +40,7 @@ export function registerOperatorOrganizationRoutes(app: App, context: BillingCon
   app.openapi(listRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const filter = { ...pageOf(query), ...toRange(query), ...toOrganizationFilter(query) }
+    const filter = { ...pageOf(query), ...toRange(query), ...toOrganizationFilter(query, context.catalogs.current.catalog) }
     const listed = await listOrganizations(context.db, filter, context.catalogs.current.catalog.defaultPlanKey)
     const organizations = listed.rows.map((row) => ({
       id: row.organizationId,

@@ -1,4 +1,5 @@
 import type { UsagePrice } from '../catalog/catalog.ts'
+import { tierOf } from '../catalog/tiers.ts'
 import type { Instant } from '../lib/clock.ts'
 import { minorDigits, toMajorNumber } from '../lib/money.ts'
 import { calendarPeriodOf, type Period } from '../lib/period.ts'
@@ -58,7 +59,7 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
     figuresOf(calendarPeriodOf('day', zone, now)),
     figuresOf(calendarPeriodOf('month', zone, now)),
   ])
-  const tier = terms.standing.planKey
+  const tier = tierOf(terms.catalog, terms.standing.planKey)
   const pool = balances.find(({ balanceKey }) => !terms.catalog.meters.has(balanceKey)) ?? balances[0]
   const priceOfBalance = (key: string): UsagePrice | null => priceIn(reading, key)
   const { currency } = terms.catalog

@@ -216,7 +216,7 @@ describe('while Stripe is away', () => {
       discount: null,
     }
     await changePlan(billing.context, { organizationId: 'reading', request, prorationAt: null }, asker)
-    expect(await readSubscription(away, away.db, 'reading')).toMatchObject({ tier: 'pro', standing: { may_use: true } })
+    expect(await readSubscription(away, away.db, 'reading')).toMatchObject({ tier: 'PRO', standing: { may_use: true } })
     expect(await listInvoices(away.db, { organizationId: 'reading', status: null, limit: 10, before: null })).toMatchObject([
       { status: 'paid' },
     ])
@@ -225,13 +225,13 @@ describe('while Stripe is away', () => {
     await expect(change).rejects.toMatchObject({ code: 'stripe_unavailable' })
     // Back again, the wish that was left open is settled first, and asking again is answered.
     await changePlan(billing.context, { organizationId: 'reading', request: upgrade, prorationAt: null }, asker)
-    expect(await readSubscription(billing.context, billing.context.db, 'reading')).toMatchObject({ tier: 'enterprise' })
+    expect(await readSubscription(billing.context, billing.context.db, 'reading')).toMatchObject({ tier: 'ENTERPRISE' })
   })
 
   test('OC-10 without any Stripe key, reads answer the default plan and empty lists', async () => {
     await billing.createOrganization('keyless')
     const none = billing.with({ gateway: null })
-    expect(await readSubscription(none, none.db, 'keyless')).toMatchObject({ tier: 'free', status: 'none', amount: 0 })
+    expect(await readSubscription(none, none.db, 'keyless')).toMatchObject({ tier: 'FREE', status: 'none', amount: 0 })
     const buy = { kind: 'cancel', immediate: true } as const
     const change = changePlan(none, { organizationId: 'keyless', request: buy, prorationAt: null }, asker)
     await expect(change).rejects.toMatchObject({ code: 'billing_not_configured' })

@@ -44,7 +44,7 @@ describe('what is done in Stripe’s own dashboard', () => {
     await expect
       .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.unknown_price'), PATIENCE)
       .toBe(true)
-    expect(await subscriptionOf('odd_price')).toMatchObject({ tier: 'pro', status: 'active', stripe_customer_id: customer })
+    expect(await subscriptionOf('odd_price')).toMatchObject({ tier: 'PRO', status: 'active', stripe_customer_id: customer })
     expect(billing.logged.find(({ fields }) => fields['event'] === 'billing.unknown_price')).toMatchObject({
       level: 'error',
       fields: { organization_id: 'odd_price', subscriptionId: subscription, priceIds: [price.id] },
@@ -57,7 +57,7 @@ describe('what is done in Stripe’s own dashboard', () => {
     await expect
       .poll(() => subscriptionOf('deleted'), PATIENCE)
       .toMatchObject({
-        tier: 'free',
+        tier: 'FREE',
         status: 'canceled',
         stripe_customer_id: null,
       })
@@ -65,7 +65,7 @@ describe('what is done in Stripe’s own dashboard', () => {
       tier: 'starter',
       payment_method_id: 'pm_card_visa',
     })
-    expect(again).toMatchObject({ status: 200, body: { status: 'active', tier: 'starter' } })
+    expect(again).toMatchObject({ status: 200, body: { status: 'active', tier: 'STARTER' } })
     expect((await subscriptionOf('deleted'))['stripe_customer_id']).not.toBe(customer)
   })
 
@@ -120,7 +120,7 @@ describe('what is done in Stripe’s own dashboard', () => {
     await expect
       .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.several_subscriptions'), PATIENCE)
       .toBe(true)
-    expect(await subscriptionOf('twice')).toMatchObject({ tier: 'pro', status: 'active', subscription_id: subscription })
+    expect(await subscriptionOf('twice')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
   })
 })
 

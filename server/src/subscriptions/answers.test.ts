@@ -17,7 +17,7 @@ beforeAll(async () => {
 
 test('OC-1 the subscription, its price in major units', async () => {
   expect((await billing.call('payer', 'GET', `${BILLING}/subscription`)).body).toMatchObject({
-    tier: 'pro',
+    tier: 'PRO',
     status: 'active',
     current_period_start: time,
     current_period_end: time,

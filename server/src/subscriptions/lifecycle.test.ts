@@ -32,9 +32,9 @@ describe('subscribe', () => {
     })
     expect(preview.body).toMatchObject({ kind: 'start', amount_due_now_minor: 2900, currency: 'usd' })
     const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
-    expect(answer).toMatchObject({ status: 200, body: { status: 'active', tier: 'pro', trial_end: null } })
+    expect(answer).toMatchObject({ status: 200, body: { status: 'active', tier: 'PRO', trial_end: null } })
     expect(await subscriptionOf(id)).toMatchObject({
-      tier: 'pro',
+      tier: 'PRO',
       status: 'active',
       amount: 29,
       currency: 'usd',
@@ -53,12 +53,12 @@ describe('subscribe', () => {
   test('EM-9 without a payment method begins a trial; without a card at its end, the plan falls to FREE', async () => {
     const id = await onClock('trying')
     const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'starter' })
-    expect(answer).toMatchObject({ status: 200, body: { status: 'trialing', tier: 'starter' } })
+    expect(answer).toMatchObject({ status: 200, body: { status: 'trialing', tier: 'STARTER' } })
     const { trial_end: end, billing_cycle_end: cycleEnd } = answer.body
     expect(end).toBe(cycleEnd)
     expect(await subscriptionOf(id)).toMatchObject({ in_trial: true, standing: { state: 'trialing', until: end } })
     await advance(id, '15d')
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'free', status: 'canceled', in_trial: false })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'FREE', status: 'canceled', in_trial: false })
     const { rows } = await billing.database.db.query(
       `select kind from billing_events where organization_id = $1 order by recorded_at, kind`,
       [id],
@@ -76,7 +76,7 @@ describe('subscribe', () => {
     })
     expect(answer).toMatchObject({ status: 402, body: { code: 'payment_failed', decline_code: 'insufficient_funds' } })
     expect(JSON.stringify(answer.body)).not.toMatch(/stripe\.com|pi_|cus_|doc_url/)
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'free', standing: { state: 'free' } })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'FREE', standing: { state: 'free' } })
     const retried = await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
     expect(retried).toMatchObject({ status: 200, body: { status: 'active' } })
   })
@@ -89,7 +89,7 @@ describe('subscribe', () => {
     })
     expect(answer).toMatchObject({ status: 200, body: { status: 'incomplete', requires_action: true } })
     expect(answer.body['payment_url']).toMatch(/^http/)
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'free', standing: { state: 'free', reason: 'payment_pending' } })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'FREE', standing: { state: 'free', reason: 'payment_pending' } })
   })
 
   test('two at the same time start one subscription', async () => {
@@ -129,7 +129,7 @@ describe('renewal, failure, recovery', () => {
     await advance(id, '31d')
     const grace = await subscriptionOf(id)
     expect(grace).toMatchObject({
-      tier: 'pro',
+      tier: 'PRO',
       status: 'past_due',
       payment_failed: true,
       standing: { state: 'grace', may_use: true },
@@ -156,7 +156,7 @@ describe('changes of plan', () => {
     const preview = await billing.call(id, 'POST', `${BILLING}/upgrade/preview`, { new_tier: 'pro' })
     expect(preview).toMatchObject({
       status: 200,
-      body: { kind: 'switch_now', direction: 'upgrade', from: { tier: 'starter' }, to: { tier: 'pro' } },
+      body: { kind: 'switch_now', direction: 'upgrade', from: { tier: 'STARTER' }, to: { tier: 'PRO' } },
     })
     const due = preview.body['amount_due_now_minor'] as number
     expect(due).toBeGreaterThan(0)
@@ -165,7 +165,7 @@ describe('changes of plan', () => {
       new_tier: 'pro',
       proration_date: preview.body['proration_date'],
     })
-    expect(changed).toMatchObject({ status: 200, body: { tier: 'pro', status: 'active' } })
+    expect(changed).toMatchObject({ status: 200, body: { tier: 'PRO', status: 'active' } })
     const [newest] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
     expect(newest).toMatchObject({ status: 'paid', billing_reason: 'subscription_update', amount_paid_minor: due })
     const same = await billing.call(id, 'POST', `${BILLING}/upgrade`, { new_tier: 'pro' })
@@ -178,7 +178,7 @@ describe('changes of plan', () => {
     await billing.call(id, 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_chargeCustomerFail' })
     const refused = await billing.call(id, 'POST', `${BILLING}/upgrade`, { new_tier: 'enterprise' })
     expect(refused).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'starter', status: 'active', payment_failed: false })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'STARTER', status: 'active', payment_failed: false })
   })
 
   test('an upgrade for which the bank asks the customer waits for them, with the page where they answer', async () => {
@@ -186,13 +186,13 @@ describe('changes of plan', () => {
     await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'starter', payment_method_id: 'pm_card_visa' })
     await billing.call(id, 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_authenticationRequired' })
     const waiting = await billing.call(id, 'POST', `${BILLING}/upgrade`, { new_tier: 'pro' })
-    expect(waiting).toMatchObject({ status: 200, body: { tier: 'starter', requires_action: true } })
+    expect(waiting).toMatchObject({ status: 200, body: { tier: 'STARTER', requires_action: true } })
     expect(waiting.body['payment_url']).toMatch(/^http/)
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'starter', payment_failed: false, standing: { state: 'active' } })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'STARTER', payment_failed: false, standing: { state: 'active' } })
     const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
     const paid = await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`, { payment_method_id: 'pm_card_visa' })
     expect(paid.status, JSON.stringify(paid.body)).toBe(200)
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'pro', standing: { state: 'active' } })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'PRO', standing: { state: 'active' } })
   })
 
   test('EM-10 down happens now, and its credit lowers the next invoice as previewed', async () => {
@@ -207,7 +207,7 @@ describe('changes of plan', () => {
       new_tier: 'starter',
       proration_date: preview.body['proration_date'],
     })
-    expect(changed).toMatchObject({ status: 200, body: { tier: 'starter' } })
+    expect(changed).toMatchObject({ status: 200, body: { tier: 'STARTER' } })
     await advance(id, '25d')
     const [renewal] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
     expect(renewal).toMatchObject({ status: 'paid', billing_reason: 'subscription_cycle', amount_due_minor: next.amount_minor })
@@ -220,17 +220,17 @@ describe('changes of plan', () => {
     const preview = await billing.call(id, 'POST', `${BILLING}/cancel/preview`, { immediate: false })
     expect(preview.body).toMatchObject({ kind: 'cancel_at_period_end', cancel_at: end, amount_due_now_minor: 0 })
     const cancelled = await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: false })
-    expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled', cancel_at: end, tier: 'pro' } })
-    expect(await subscriptionOf(id)).toMatchObject({ cancel_at_period_end: true, next_invoice_date: null, tier: 'pro' })
+    expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled', cancel_at: end, tier: 'PRO' } })
+    expect(await subscriptionOf(id)).toMatchObject({ cancel_at_period_end: true, next_invoice_date: null, tier: 'PRO' })
     const undone = await billing.call(id, 'POST', `${BILLING}/cancel/undo`)
     expect(undone).toMatchObject({ status: 200, body: { cancel_at: null, status: 'active' } })
     await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: false })
     await advance(id, '32d')
-    expect(await subscriptionOf(id)).toMatchObject({ tier: 'free', status: 'canceled' })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'FREE', status: 'canceled' })
 
     await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'starter', payment_method_id: 'pm_card_visa' })
     const now = await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: true })
-    expect(now).toMatchObject({ status: 200, body: { status: 'cancelled', tier: 'free' } })
+    expect(now).toMatchObject({ status: 200, body: { status: 'cancelled', tier: 'FREE' } })
     expect(now.body['cancel_at']).not.toBeNull()
     expect((await billing.call(id, 'POST', `${BILLING}/cancel`)).body['code']).toBe('subscription_missing')
   })
@@ -246,7 +246,7 @@ describe('checkout and portal', () => {
     // In this very moment, whether the webhooks have come or not.
     const hasty = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'pro' })
     expect(hasty).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ tier: 'pro', status: 'active' })
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ tier: 'PRO', status: 'active' })
     const again = await billing.call(id, 'POST', `${BILLING}/checkout`, { plan: 'starter' })
     expect(again).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
     const portal = await billing.call(id, 'POST', `${BILLING}/portal`)
@@ -300,7 +300,7 @@ describe('who may do what', () => {
     expect((await billing.call('stranger', 'POST', `${BILLING}/invoices/${invoice!.id}/pay`)).status).toBe(404)
     expect((await billing.call('stranger', 'GET', `${BILLING}/subscription?organization_id=${id}`)).status).toBe(404)
     expect((await billing.call('stranger', 'POST', `${BILLING}/cancel`, { organization_id: id })).status).toBe(404)
-    expect((await billing.call('operator', 'GET', `${BILLING}/subscription?organization_id=${id}`)).body['tier']).toBe('pro')
+    expect((await billing.call('operator', 'GET', `${BILLING}/subscription?organization_id=${id}`)).body['tier']).toBe('PRO')
     expect((await billing.call(id, 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '1d' })).status).toBe(403)
   })
 })

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, organizationFor, requireScope, type Principal, type Scope } from '../auth/principal.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { planKeyOf } from '../catalog/tiers.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -84,9 +86,10 @@ function registerHostedPages(app: App, context: BillingContext): void {
   app.openapi(checkout, async (http) => {
     const body = http.req.valid('json')
     const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
+    const named = body.plan ?? body.tier
     const page = await openCheckout(context, {
       organizationId,
-      planKey: body.plan ?? body.tier ?? null,
+      planKey: named === undefined ? null : planKeyOf(catalogOf(context), named),
       interval: body.interval ?? null,
       priceId: body.price_id ?? null,
       quantity: body.quantity ?? 1,
@@ -108,7 +111,7 @@ function registerHostedPages(app: App, context: BillingContext): void {
 function registerSubscribe(app: App, context: BillingContext): void {
   const toRequest = async (body: z.infer<typeof subscribeSchema>, principal: Principal): Promise<PlanChangeRequest> => ({
     kind: 'subscribe',
-    planKey: requirePlan(body.tier ?? body.plan, 'tier'),
+    planKey: requirePlan(catalogOf(context), body.tier ?? body.plan, 'tier'),
     interval: body.interval ?? null,
     quantity: body.quantity ?? 1,
     paymentMethodId: body.payment_method_id ?? null,
@@ -132,7 +135,7 @@ function registerSubscribe(app: App, context: BillingContext): void {
     const body = http.req.valid('json')
     const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
     const preview = await previewChange(context, { organizationId, request: await toRequest(body, principal), prorationAt: null })
-    return http.json(toPreviewView(preview), 200)
+    return http.json(toPreviewView(catalogOf(context), preview), 200)
   })
 }
 
@@ -141,7 +144,7 @@ function registerSwitches(app: App, context: BillingContext): void {
   const toOptions = (body: z.infer<typeof switchSchema>) => ({
     request: {
       kind: 'switch',
-      planKey: requirePlan(body.new_tier ?? body.tier ?? body.plan, 'new_tier'),
+      planKey: requirePlan(catalogOf(context), body.new_tier ?? body.tier ?? body.plan, 'new_tier'),
       interval: body.interval ?? null,
       quantity: body.quantity ?? null,
       at: body.at ?? null,
@@ -164,7 +167,10 @@ function registerSwitches(app: App, context: BillingContext): void {
     app.openapi(previewRoute(path, switchSchema), async (http) => {
       const body = http.req.valid('json')
       const { organizationId } = callerOf(http, 'admin', body.organization_id)
-      return http.json(toPreviewView(await previewChange(context, { organizationId, ...toOptions(body) })), 200)
+      return http.json(
+        toPreviewView(catalogOf(context), await previewChange(context, { organizationId, ...toOptions(body) })),
+        200,
+      )
     })
   }
 }
@@ -187,7 +193,7 @@ function registerCancel(app: App, context: BillingContext): void {
     const { immediate, named } = readCancel(http.req.valid('json'))
     const { organizationId } = callerOf(http, 'admin', named)
     const preview = await previewChange(context, { organizationId, request: { kind: 'cancel', immediate }, prorationAt: null })
-    return http.json(toPreviewView(preview), 200)
+    return http.json(toPreviewView(catalogOf(context), preview), 200)
   })
 }
 
@@ -214,7 +220,7 @@ function registerPlainChanges(app: App, context: BillingContext): void {
     app.openapi(previewRoute(path, plainSchema), async (http) => {
       const { organizationId } = callerOf(http, 'admin', http.req.valid('json').organization_id)
       const preview = await previewChange(context, { organizationId, request: { kind }, prorationAt: null })
-      return http.json(toPreviewView(preview), 200)
+      return http.json(toPreviewView(catalogOf(context), preview), 200)
     })
   }
 }
@@ -228,8 +234,11 @@ export function callerOf(http: Context<AppEnv>, scope: Scope, named: string | un
   return { organizationId, principal, asker: { actor: actorOf(principal), requestId: http.get('requestId') } }
 }
 
-function requirePlan(planKey: string | undefined, field: string): string {
-  if (planKey === undefined) throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
-  // Plans are named in lower case; EM-1 writes them in capitals.
-  return planKey.toLowerCase()
+function catalogOf({ catalogs }: BillingContext): Catalog {
+  return catalogs.current.catalog
+}
+
+function requirePlan(catalog: Catalog, named: string | undefined, field: string): string {
+  if (named === undefined) throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
+  return planKeyOf(catalog, named)
 }

@@ -103,6 +103,7 @@ export const changedSchema = z
     subscription_id: z.string().nullable(),
     status: z.string(),
     tier: z.string(),
+    plan: z.string().meta({ description: 'The key of the plan in the catalog.' }),
     interval: interval.nullable(),
     quantity: z.number().int().nullable(),
     trial_end: time,

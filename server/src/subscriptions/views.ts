@@ -1,4 +1,6 @@
 import type { z } from '@hono/zod-openapi'
+import type { Catalog } from '../catalog/catalog.ts'
+import { tierOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -32,10 +34,11 @@ export async function readSubscription(
   const current = found === null || found.status === 'canceled' || found.status === 'incomplete_expired' ? null : found
   const facts = await findBillingFacts(db, organizationId)
   const amountMinor = current === null ? 0 : current.amountMinor * current.quantity
-  const currency = current?.currency ?? context.catalogs.current.catalog.currency
+  const { catalog } = context.catalogs.current
+  const currency = current?.currency ?? catalog.currency
   return {
     organization_id: organizationId,
-    tier: standing.planKey,
+    tier: tierOf(catalog, standing.planKey),
     plan: standing.planKey,
     status: account.subscriptionStatus ?? 'none',
     billing_status: account.overrideStatus ?? account.subscriptionStatus ?? 'none',
@@ -64,7 +67,7 @@ export async function readSubscription(
     payment_failed_at: iso(account.paymentFailedAt),
     payment_method_id: facts.paymentMethodId,
     next_invoice_date: iso(facts.nextInvoiceAt),
-    scheduled_change: scheduledChange(current),
+    scheduled_change: scheduledChange(catalog, current),
     synced_at: iso(facts.syncedAt),
   }
 }
@@ -75,12 +78,14 @@ export async function readChanged(context: BillingContext, db: Queryable, organi
   const found = await findAccountSubscription(db, organizationId)
   const facts = await findBillingFacts(db, organizationId)
   const incomplete = found?.status === 'incomplete'
+  // While the first payment waits for the bank, the plan that was asked for is the one that is answered.
+  const plan = incomplete ? found.planKey : subscription.plan
   const waits = incomplete || (found !== null && found.pendingUpdateExpiresAt !== null)
   return {
     subscription_id: found?.subscriptionId ?? null,
     status: subscription.status,
-    // While the first payment waits for the bank, the plan that was asked for is the one that is answered.
-    tier: incomplete ? found.planKey : subscription.tier,
+    tier: tierOf(context.catalogs.current.catalog, plan),
+    plan,
     interval: found?.interval ?? null,
     quantity: found?.quantity ?? null,
     trial_end: subscription.trial_end,
@@ -93,18 +98,22 @@ export async function readChanged(context: BillingContext, db: Queryable, organi
   }
 }
 
-function scheduledChange(found: AccountSubscription | null): SubscriptionView['scheduled_change'] {
+function scheduledChange(catalog: Catalog, found: AccountSubscription | null): SubscriptionView['scheduled_change'] {
   if (found === null || found.scheduledAt === null || found.scheduledPlanKey === null) return null
-  return { tier: found.scheduledPlanKey, interval: found.scheduledInterval ?? 'monthly', at: found.scheduledAt.toISOString() }
+  return {
+    tier: tierOf(catalog, found.scheduledPlanKey),
+    interval: found.scheduledInterval ?? 'monthly',
+    at: found.scheduledAt.toISOString(),
+  }
 }
 
-export function toPreviewView(preview: PlanChangePreview): PreviewView {
+export function toPreviewView(catalog: Catalog, preview: PlanChangePreview): PreviewView {
   return {
     kind: preview.kind,
     direction: preview.direction,
     reason: preview.reason,
-    from: termsView(preview.from),
-    to: termsView(preview.to),
+    from: termsView(catalog, preview.from),
+    to: termsView(catalog, preview.to),
     effective_at: iso(preview.effectiveAt),
     currency: preview.currency,
     amount_due_now_minor: preview.dueNowMinor,
@@ -126,8 +135,8 @@ export function toPreviewView(preview: PlanChangePreview): PreviewView {
   }
 }
 
-function termsView(terms: Terms | null): PreviewView['from'] {
-  return terms === null ? null : { tier: terms.planKey, interval: terms.interval, quantity: terms.quantity }
+function termsView(catalog: Catalog, terms: Terms | null): PreviewView['from'] {
+  return terms === null ? null : { tier: tierOf(catalog, terms.planKey), interval: terms.interval, quantity: terms.quantity }
 }
 
 function iso(at: Instant | null | undefined): string | null {
