@@ -1,4 +1,4 @@
-import type { CopiedRows, PacketClient } from './packet.ts'
+import type { CopiedRows, PacketClient } from '../db/packet.ts'
 
 export type CopyValue = string | bigint | boolean | Date | null
 export type CopyRow = readonly CopyValue[]

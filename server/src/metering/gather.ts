@@ -1,4 +1,4 @@
-import type { PacketClient } from './packet.ts'
+import type { PacketClient } from '../db/packet.ts'
 import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, timeOf, type GrantsContext } from '../grants/actions.ts'
 import { rolloverIdOf } from '../grants/rollover.ts'

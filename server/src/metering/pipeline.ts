@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
-import { packetClient, type PacketClient, type TypeParserOf } from './packet.ts'
+import { packetClient, type PacketClient, type TypeParserOf } from '../db/packet.ts'
 import { readTimestamp } from './timestamps.ts'
 
 /** What a transaction is going to write, and what it answers once that is committed. */

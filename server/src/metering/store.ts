@@ -3,7 +3,7 @@ import { planGrantId, type Draw, type Grant, type GrantChange } from '../grants/
 import { ACTIVE_GRANTS, ADD_TO_GRANTS, GRANT_COLUMNS, grantChangesJson, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { copyRows, type CopyRow, type CopyTarget } from './copy.ts'
-import type { PacketClient } from './packet.ts'
+import type { PacketClient } from '../db/packet.ts'
 import type { HourlyChange } from './rollups.ts'
 import type { BalanceSnapshot, Reservation, UsageEvent } from './usage.ts'
 

@@ -1,5 +1,5 @@
 import pg, { type ClientBase, type QueryConfig, type QueryResult } from 'pg'
-import type { Queryable } from '../db/database.ts'
+import type { Queryable } from './database.ts'
 
 /** A statement on its way: a named one is prepared once per connection. */
 type Statement = {
