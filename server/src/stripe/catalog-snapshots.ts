@@ -1,5 +1,5 @@
 import type { CouponSnapshot, MeterFault, PriceSnapshot } from './gateway.ts'
-import { idOf } from './snapshots.ts'
+import { idOf } from './wire.ts'
 
 /** A decimal of the SDK's own, or its text. */
 type WireDecimal = { toString(): string } | string

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Stripe } from 'stripe'
 import { DomainError } from '../lib/errors.ts'
+import { toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
 import { isMeterFault, toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError } from './errors.ts'
@@ -9,7 +10,6 @@ import type {
   MutationKind,
   MutationResult,
   MeterEvent,
-  ScheduleSnapshot,
   StripeGateway,
   StripeMutations,
   StripeReads,
@@ -18,17 +18,11 @@ import type {
 import { createRateLimiter, type CallPriority, type RateLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
 import { orNull, readPages } from './pages.ts'
+import { toScheduleSnapshot } from './schedule-snapshots.ts'
 import * as request from './requests.ts'
-import {
-  fromUnix,
-  idOf,
-  toChargeSnapshot,
-  toCustomerSnapshot,
-  toInvoiceSnapshot,
-  toPaymentMethodSnapshot,
-  toSubscriptionSnapshot,
-  toUnix,
-} from './snapshots.ts'
+import { toChargeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
+import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot } from './snapshots.ts'
+import { fromUnix, idOf, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
   readonly apiKey: string
@@ -47,8 +41,8 @@ const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
 const PAGE = 100
 /** Thin events that tell of reports which Stripe took and then found wrong. */
 const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
-/** What a subscription's discounts take off: analytics counts it. */
-const DISCOUNTS = ['data.discounts.source.coupon']
+/** What a subscription's discounts take off, which analytics counts, and what it is scheduled to become. */
+const OF_SUBSCRIPTIONS = ['data.discounts.source.coupon', 'data.schedule']
 
 /** Makes the gateway that speaks to Stripe, or to the sandbox, through the official package. */
 export function createStripeClient(options: StripeClientOptions): StripeGateway {
@@ -143,7 +137,22 @@ function verify(stripe: Stripe, rawBody: string, signature: string, secrets: rea
   throw new DomainError('invalid_signature', 'invalid signature')
 }
 
+function accountPagers({ subscriptions, invoices, charges, refunds, disputes, customers }: Stripe): AccountPagers {
+  return {
+    subscriptions: (params) => subscriptions.list({ ...params, status: 'all', expand: OF_SUBSCRIPTIONS }),
+    invoices: (params) => invoices.list(params),
+    draft_invoices: (params) => invoices.list({ ...params, status: 'draft' }),
+    open_invoices: (params) => invoices.list({ ...params, status: 'open' }),
+    uncollectible_invoices: (params) => invoices.list({ ...params, status: 'uncollectible' }),
+    charges: (params) => charges.list(params),
+    refunds: (params) => refunds.list({ ...params, expand: ['data.charge'] }),
+    disputes: (params) => disputes.list({ ...params, expand: ['data.charge'] }),
+    customers: (params) => customers.list(params),
+  }
+}
+
 function createReads(stripe: Stripe, call: Caller): StripeReads {
+  const pagers = accountPagers(stripe)
   return {
     retrieveCustomer: (id) =>
       orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
@@ -159,7 +168,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       readPages(
         (after) =>
           call('list_subscriptions', () =>
-            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: DISCOUNTS, ...after }),
+            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: OF_SUBSCRIPTIONS, ...after }),
           ),
         toSubscriptionSnapshot,
       ),
@@ -228,12 +237,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         events: page.data.map((event) => ({ envelope: readEnvelope(event), payload: JSON.stringify(event) })),
       }
     },
-    listCustomers: async (startingAfter) => {
-      const page = await call('list_customers', () =>
-        stripe.customers.list({ limit: PAGE, ...(startingAfter === null ? {} : { starting_after: startingAfter }) }),
-      )
-      return { customers: page.data.map(toCustomerSnapshot), hasMore: page.has_more }
-    },
+    listPage: async (list, query) => toAccountPage(list, await call(`list_${list}`, () => pagers[list](toPageParams(query)))),
   }
 }
 
@@ -338,18 +342,6 @@ type WireResult = {
 
 function result(wire: WireResult): MutationResult {
   return { id: wire.id, status: wire.status ?? null, url: wire.url ?? null, clientSecret: wire.client_secret ?? null }
-}
-
-function toScheduleSnapshot(schedule: Stripe.SubscriptionSchedule): ScheduleSnapshot {
-  return {
-    id: schedule.id,
-    status: schedule.status,
-    phases: schedule.phases.map((phase) => ({
-      startsAt: fromUnix(phase.start_date),
-      endsAt: fromUnix(phase.end_date),
-      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? null })),
-    })),
-  }
 }
 
 function toTestClock(clock: Stripe.TestHelpers.TestClock): TestClockSnapshot {

@@ -1,5 +1,5 @@
 import type { StripeState } from './fetch.ts'
-import type { StripeObject } from './snapshots.ts'
+import type { StripeObject } from './wire.ts'
 
 export type MirroredRow = { readonly objectType: string; readonly id: string; readonly data: StripeObject }
 

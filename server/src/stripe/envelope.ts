@@ -1,5 +1,5 @@
 import type { WebhookEnvelope } from './gateway.ts'
-import { fromUnix } from './snapshots.ts'
+import { fromUnix } from './wire.ts'
 
 type WireEvent = {
   readonly id: string

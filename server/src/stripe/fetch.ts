@@ -1,13 +1,7 @@
 import type { StripeReads } from './gateway.ts'
 import { StripeCallError, isMissingAtStripe } from './errors.ts'
-import type { MirroredSchedule } from './mirror-store.ts'
-import type {
-  ChargeSnapshot,
-  CustomerSnapshot,
-  InvoiceSnapshot,
-  PaymentMethodSnapshot,
-  SubscriptionSnapshot,
-} from './snapshots.ts'
+import type { ChargeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
+import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
 
 /** What of a customer is refetched. Subscriptions and recent invoices always are: the standing hangs on both. */
 export type SyncScope = {
@@ -39,7 +33,6 @@ export type StripeState = {
   readonly customer: CustomerSnapshot | null
   readonly customerGone: boolean
   readonly subscriptions: readonly SubscriptionSnapshot[]
-  readonly schedules: ReadonlyMap<string, MirroredSchedule>
   readonly invoices: readonly InvoiceSnapshot[]
   readonly goneInvoiceIds: readonly string[]
   readonly paymentMethods: readonly PaymentMethodSnapshot[] | null
@@ -66,8 +59,7 @@ export async function fetchState(
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
       scope.charges ? fetchCharges(reads, { customerId, limit, named: scope.chargeIds }) : [],
     ])
-    const schedules = await fetchSchedules(reads, subscriptions)
-    return { customerId, customer, customerGone: false, subscriptions, schedules, ...invoices, paymentMethods, charges }
+    return { customerId, customer, customerGone: false, subscriptions, ...invoices, paymentMethods, charges }
   } catch (error) {
     // Lists of a customer that was deleted a moment ago are refused; the customer itself then says so.
     if (!(error instanceof StripeCallError) || !isMissingAtStripe(error)) throw error
@@ -83,7 +75,6 @@ function goneState(customerId: string, customer: CustomerSnapshot | null): Strip
     customer,
     customerGone: true,
     subscriptions: [],
-    schedules: new Map(),
     invoices: [],
     goneInvoiceIds: [],
     paymentMethods: [],
@@ -111,21 +102,4 @@ async function fetchCharges(reads: StripeReads, { customerId, limit, named }: Li
   return [...newest, ...older.filter((charge) => charge !== null && charge.customerId === customerId)].filter(
     (charge) => charge !== null,
   )
-}
-
-/** What each schedule switches its subscription to next. */
-async function fetchSchedules(
-  reads: StripeReads,
-  subscriptions: readonly SubscriptionSnapshot[],
-): Promise<ReadonlyMap<string, MirroredSchedule>> {
-  const next = new Map<string, MirroredSchedule>()
-  for (const subscription of subscriptions) {
-    if (subscription.scheduleId === null) continue
-    const schedule = await reads.retrieveSchedule(subscription.scheduleId)
-    const from = subscription.items[0]?.currentPeriodEnd
-    const phase = schedule?.phases.find(({ startsAt }) => from !== undefined && startsAt >= from)
-    const priceId = phase?.items[0]?.priceId
-    if (phase !== undefined && priceId !== undefined) next.set(subscription.id, { priceId, at: phase.startsAt })
-  }
-  return next
 }

@@ -3,11 +3,12 @@ import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
 import { StripeCallError } from './errors.ts'
-import type { MutationKind, MutationResult, StripeObject } from './gateway.ts'
+import type { MutationKind, MutationResult } from './gateway.ts'
 import { carryOut, INTENT_METADATA, KEY_LIFE_MS, listPendingIntents, settleIntent, type Intent } from './intents.ts'
 import type { CallPriority } from './limiter.ts'
 import { tryOrganizationLock } from './lock.ts'
 import { linkCustomer, readOrganization } from './organizations.ts'
+import type { StripeObject } from './wire.ts'
 
 /** An intent whose end became known only now. */
 export type FinishedIntent = { readonly intent: Intent; readonly result: MutationResult }

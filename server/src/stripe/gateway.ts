@@ -1,13 +1,8 @@
+import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { CallPriority } from './limiter.ts'
-import type {
-  ChargeSnapshot,
-  CustomerSnapshot,
-  InvoiceSnapshot,
-  PaymentMethodSnapshot,
-  StripeObject,
-  SubscriptionSnapshot,
-} from './snapshots.ts'
+import type { ChargeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
+import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
 
 /**
  * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same
@@ -66,8 +61,8 @@ export type StripeReads = {
   retrievePrice(priceId: string): Promise<PriceSnapshot | null>
   /** Events of the last 30 days at most, newest first, one page at a time. */
   listEvents(query: { since: Instant; startingAfter: string | null }): Promise<EventPage>
-  /** One page of customers, newest first. */
-  listCustomers(startingAfter: string | null): Promise<{ readonly customers: CustomerSnapshot[]; readonly hasMore: boolean }>
+  /** A page of at most a hundred of one of the account's lists, newest first. */
+  listPage(list: AccountList, query: AccountQuery): Promise<AccountPage>
 }
 
 export type WebhookEnvelope = {
@@ -362,4 +357,3 @@ export type MutationResult = {
   readonly clientSecret: string | null
 }
 
-export type { StripeObject }

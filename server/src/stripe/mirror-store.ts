@@ -1,12 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import type {
-  ChargeSnapshot,
-  CustomerSnapshot,
-  InvoiceSnapshot,
-  PaymentMethodSnapshot,
-  SubscriptionSnapshot,
-} from './snapshots.ts'
+import type { ChargeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
+import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
 
 /** Whose rows, and when they were fetched. */
 export type MirrorWrite = { readonly organizationId: string; readonly refreshedAt: Instant }
@@ -37,20 +32,17 @@ export async function upsertCustomer(tx: Queryable, { organizationId, refreshedA
   )
 }
 
-export type MirroredSchedule = { readonly priceId: string; readonly at: Instant }
-
 /** Upserts subscriptions with their items; items that a subscription no longer has are removed. */
 export async function upsertSubscriptions(
   tx: Queryable,
   { organizationId, refreshedAt }: MirrorWrite,
   subscriptions: readonly SubscriptionSnapshot[],
-  schedules: ReadonlyMap<string, MirroredSchedule>,
 ): Promise<void> {
   if (subscriptions.length === 0) return
   const rows = subscriptions.map((subscription) => ({
     ...subscription,
-    scheduledPriceId: schedules.get(subscription.id)?.priceId ?? null,
-    scheduledAt: schedules.get(subscription.id)?.at ?? null,
+    scheduledPriceId: subscription.scheduled?.priceId ?? null,
+    scheduledAt: subscription.scheduled?.at ?? null,
   }))
   await tx.query(
     `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at,

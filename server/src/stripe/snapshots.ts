@@ -1,12 +1,21 @@
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import { nextPhaseOf, toScheduleSnapshot, type NextPhase, type WireSchedule } from './schedule-snapshots.ts'
+import {
+  fromUnix,
+  fromUnixOrNull,
+  idOf,
+  requiredId,
+  toPlainObject,
+  type Metadata,
+  type Reference,
+  type StripeObject,
+} from './wire.ts'
 
 /**
  * Stripe's objects as the rest of Tollgate sees them: the fields it reads, in its own types, and the whole object beside them.
  * The `Wire…` types name what is read of an answer; `client.ts` passes the SDK's objects, so the compiler checks that they fit.
  */
-export type StripeObject = Readonly<Record<string, unknown>>
-
 export type CustomerSnapshot = {
   readonly id: string
   readonly deleted: boolean
@@ -39,6 +48,8 @@ export type SubscriptionSnapshot = {
   readonly defaultPaymentMethodId: string | null
   readonly latestInvoiceId: string | null
   readonly scheduleId: string | null
+  /** What its schedule switches it to next. */
+  readonly scheduled: NextPhase | null
   /** Until when a change waits for its payment; null when none does. */
   readonly pendingUpdateExpiresAt: Instant | null
   readonly metadata: Readonly<Record<string, string>>
@@ -91,40 +102,6 @@ export type InvoiceSnapshot = {
   readonly data: StripeObject
 }
 
-export type PaymentMethodSnapshot = {
-  readonly id: string
-  readonly customerId: string | null
-  readonly type: string
-  readonly card: {
-    readonly brand: string
-    readonly last4: string
-    readonly expMonth: number
-    readonly expYear: number
-  } | null
-  readonly createdAt: Instant
-  readonly data: StripeObject
-}
-
-export type ChargeSnapshot = {
-  readonly id: string
-  readonly customerId: string | null
-  readonly paymentIntentId: string | null
-  readonly amountMinor: number
-  readonly amountRefundedMinor: number
-  readonly currency: string
-  readonly status: string
-  readonly paid: boolean
-  readonly refunded: boolean
-  readonly disputed: boolean
-  readonly description: string | null
-  readonly failureCode: string | null
-  readonly createdAt: Instant
-  readonly data: StripeObject
-}
-
-type Reference = string | { readonly id: string }
-type Metadata = Readonly<Record<string, string>>
-
 export type WireCustomer = {
   readonly id: string
   readonly deleted?: boolean | void
@@ -154,7 +131,8 @@ export type WireSubscription = {
   readonly pause_collection: { readonly behavior: string } | null
   readonly default_payment_method: Reference | null
   readonly latest_invoice: Reference | null
-  readonly schedule: Reference | null
+  /** Expanded by whoever reads a subscription. */
+  readonly schedule: string | WireSchedule | null
   readonly pending_update: { readonly expires_at: number } | null
   readonly metadata: Metadata
   readonly created: number
@@ -201,35 +179,6 @@ export type WireInvoice = {
   readonly created: number
 }
 
-export type WirePaymentMethod = {
-  readonly id: string
-  readonly customer: Reference | null
-  readonly type: string
-  readonly card?: {
-    readonly brand: string
-    readonly last4: string
-    readonly exp_month: number
-    readonly exp_year: number
-  }
-  readonly created: number
-}
-
-export type WireCharge = {
-  readonly id: string
-  readonly customer: Reference | null
-  readonly payment_intent: Reference | null
-  readonly amount: number
-  readonly amount_refunded: number
-  readonly currency: string
-  readonly status: string
-  readonly paid: boolean
-  readonly refunded: boolean
-  readonly disputed: boolean
-  readonly description: string | null
-  readonly failure_code: string | null
-  readonly created: number
-}
-
 export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
   return {
     id: wire.id,
@@ -248,6 +197,9 @@ export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
 }
 
 export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnapshot {
+  const items = wire.items.data.map(toItemSnapshot)
+  const { schedule } = wire
+  const periodEnd = items[0]?.currentPeriodEnd ?? null
   return {
     id: wire.id,
     customerId: requiredId(wire.customer),
@@ -264,11 +216,12 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     pauseBehavior: wire.pause_collection?.behavior ?? null,
     defaultPaymentMethodId: idOf(wire.default_payment_method),
     latestInvoiceId: idOf(wire.latest_invoice),
-    scheduleId: idOf(wire.schedule),
+    scheduleId: idOf(schedule),
+    scheduled: typeof schedule === 'object' && schedule !== null ? nextPhaseOf(toScheduleSnapshot(schedule), periodEnd) : null,
     pendingUpdateExpiresAt: fromUnixOrNull(wire.pending_update?.expires_at),
     metadata: wire.metadata,
     createdAt: fromUnix(wire.created),
-    items: wire.items.data.map(toItemSnapshot),
+    items,
     data: toPlainObject(wire),
   }
 }
@@ -317,65 +270,4 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     createdAt: fromUnix(wire.created),
     data: toPlainObject(wire),
   }
-}
-
-export function toPaymentMethodSnapshot(wire: WirePaymentMethod): PaymentMethodSnapshot {
-  const { card } = wire
-  return {
-    id: wire.id,
-    customerId: idOf(wire.customer),
-    type: wire.type,
-    card: card ? { brand: card.brand, last4: card.last4, expMonth: card.exp_month, expYear: card.exp_year } : null,
-    createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
-  }
-}
-
-export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
-  return {
-    id: wire.id,
-    customerId: idOf(wire.customer),
-    paymentIntentId: idOf(wire.payment_intent),
-    amountMinor: wire.amount,
-    amountRefundedMinor: wire.amount_refunded,
-    currency: wire.currency,
-    status: wire.status,
-    paid: wire.paid,
-    refunded: wire.refunded,
-    disputed: wire.disputed,
-    description: wire.description,
-    failureCode: wire.failure_code,
-    createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
-  }
-}
-
-/** Stripe's time (whole seconds) as an instant. */
-export function fromUnix(seconds: number): Instant {
-  return new Date(seconds * 1000)
-}
-
-export function fromUnixOrNull(seconds: number | null | undefined): Instant | null {
-  return seconds === null || seconds === undefined ? null : fromUnix(seconds)
-}
-
-/** An instant as Stripe's time: whole seconds, rounded down. */
-export function toUnix(at: Instant): number {
-  return Math.floor(at.getTime() / 1000)
-}
-
-export function idOf(reference: Reference | null | undefined): string | null {
-  if (reference === null || reference === undefined) return null
-  return typeof reference === 'string' ? reference : reference.id
-}
-
-function requiredId(reference: Reference | null): string {
-  const id = idOf(reference)
-  if (id === null) throw new TypeError('Stripe answered an object without the customer or product it belongs to.')
-  return id
-}
-
-/** The object as JSON holds it: the SDK's decimals become strings again, its hidden response fields are left out. */
-function toPlainObject(wire: object): StripeObject {
-  return JSON.parse(JSON.stringify(wire)) as StripeObject
 }

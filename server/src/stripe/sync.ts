@@ -87,7 +87,7 @@ async function writeMirror(tx: Transaction, write: MirrorWrite, state: StripeSta
     await endSubscriptionsOfCustomer(tx, write, state.customerId)
     await unlinkCustomer(tx, { organizationId: write.organizationId, customerId: state.customerId })
   }
-  await upsertSubscriptions(tx, write, state.subscriptions, state.schedules)
+  await upsertSubscriptions(tx, write, state.subscriptions)
   if (state.paymentMethods !== null) await replacePaymentMethods(tx, write, state.customerId, state.paymentMethods)
   await upsertCharges(tx, write, state.charges)
   await upsertInvoices(tx, write, state.invoices)

@@ -13,7 +13,7 @@ import { markCovered } from './inbox-store.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
 import { readOrganization, setTestClock, type BilledOrganization } from './organizations.ts'
-import { toUnix } from './snapshots.ts'
+import { toUnix } from './wire.ts'
 import { syncOrganization } from './sync.ts'
 
 /** How far a clock is to move: by a duration (`31d`) or to a time. */

@@ -1,7 +1,7 @@
 import type { Instant } from '../lib/clock.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from '../stripe/gateway.ts'
-import { toUnix } from '../stripe/snapshots.ts'
+import { toUnix } from '../stripe/wire.ts'
 import { newItems, switchedItems } from './items.ts'
 import { discounted, trialEndOf, type CurrentSubscription, type PlanChange, type Terms } from './rules.ts'
 

@@ -1,0 +1,34 @@
+import type { Instant } from '../lib/clock.ts'
+import type { ScheduleSnapshot } from './gateway.ts'
+import { fromUnix, idOf } from './wire.ts'
+
+export type WireSchedule = {
+  readonly id: string
+  readonly status: string
+  readonly phases: readonly {
+    readonly start_date: number
+    readonly end_date: number
+    readonly items: readonly { readonly price: string | { readonly id: string }; readonly quantity?: number }[]
+  }[]
+}
+
+export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
+  return {
+    id: schedule.id,
+    status: schedule.status,
+    phases: schedule.phases.map((phase) => ({
+      startsAt: fromUnix(phase.start_date),
+      endsAt: fromUnix(phase.end_date),
+      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? null })),
+    })),
+  }
+}
+
+/** What a schedule sells after the running period, and from when. */
+export type NextPhase = { readonly priceId: string; readonly at: Instant }
+
+export function nextPhaseOf(schedule: ScheduleSnapshot, periodEnd: Instant | null): NextPhase | null {
+  const phase = schedule.phases.find(({ startsAt }) => periodEnd !== null && startsAt >= periodEnd)
+  const priceId = phase?.items[0]?.priceId
+  return phase === undefined || priceId === undefined ? null : { priceId, at: phase.startsAt }
+}
