@@ -128,7 +128,7 @@ describe('dependencies point one way', () => {
 
   it('lets only routes, and the places that put programs together, know of HTTP', () => {
     const strays = source
-      .filter((path) => DOMAINS.includes(domainOf(path)) && !/(routes|calls|hot-path|empty-body)\.ts$/.test(path))
+      .filter((path) => DOMAINS.includes(domainOf(path)) && !/(routes|calls|hot-path)\.ts$/.test(path))
       .flatMap((path) =>
         importsOf(path)
           .filter((target) => target.startsWith('server/src/http/'))

@@ -165,4 +165,27 @@ describe('every route', () => {
     const managing = routes().filter((route) => !isOpen(route) && !onlyReads(route) && !records(route))
     expect(strays(await askAll(keys.writer, managing), [403])).toEqual({})
   })
+
+  it('that a key may call refuses a query parameter that it does not know', async () => {
+    const closed = routes().filter((route) => !isOpen(route))
+    const answers: Record<string, string> = {}
+    for (const route of closed) {
+      const { method, path, body } = requestTo(route)
+      const answer = await ask(method, `${path}${path.includes('?') ? '&' : '?'}no_such=1`, OPERATOR_KEY, body)
+      answers[`${method} ${route.path}`] = `${answer.status} ${((await answer.json()) as { detail?: string }).detail ?? ''}`
+    }
+    const others = Object.entries(answers).filter(([, text]) => !text.startsWith('400 "no_such" is no parameter'))
+    expect(others).toEqual([])
+  })
+
+  it('takes an empty body that is said to be JSON for none', async () => {
+    const taking = routes().filter((route) => !isOpen(route) && route.operation.requestBody !== undefined)
+    expect(taking.length).toBeGreaterThan(30)
+    for (const route of taking) {
+      const { method, path } = requestTo(route)
+      const answer = await ask(method, path, OPERATOR_KEY)
+      expect(await answer.text(), `${method} ${path}`).not.toContain('Malformed JSON')
+      expect(answer.status, `${method} ${path}`).toBeLessThan(500)
+    }
+  })
 })

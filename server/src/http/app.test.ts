@@ -30,7 +30,7 @@ function registerThings(app: App): void {
   const route = createRoute({
     method: 'post',
     path: '/api/v1/things',
-    request: { body },
+    request: { body, query: z.object({ x: z.string().optional() }) },
     responses: { 200: { description: 'The thing.' } },
   })
   app.openapi(route, (context) => context.json(context.req.valid('json')))

@@ -10,6 +10,7 @@ import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { limitBody } from './body-limit.ts'
 import { refuseCards } from './card-data.ts'
+import { keepToDeclared, readDeclared, type DeclaredRoutes } from './declared.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
 
@@ -46,6 +47,7 @@ export function createApp(options: AppOptions): App {
   const { onAnswered } = options
   const openPaths = new Set<string>()
   const closedPaths = new Set<string>()
+  const declared: DeclaredRoutes = new Map()
   /** Who is calling. Under /api that has to be somebody, before anything is said about the request itself. */
   async function admit(request: Request, path: string): Promise<Principal | null> {
     // Health, metrics and pages answer whoever asks, also while keys cannot be looked up.
@@ -75,6 +77,7 @@ export function createApp(options: AppOptions): App {
   })
   app.use(limitBody(MAX_BODY_BYTES))
   app.use(refuseCards())
+  app.use(keepToDeclared(declared))
   app.onError((error, context) => {
     const requestId = context.get('requestId')
     const known = asDomainError(error)
@@ -99,6 +102,7 @@ export function createApp(options: AppOptions): App {
     return context.json(body, status as ContentfulStatusCode, { ...headers, ...(allow === '' ? {} : { allow }) })
   })
   for (const register of options.register) register(app)
+  readDeclared(app, declared)
   for (const definition of app.openAPIRegistry.definitions) {
     if (definition.type !== 'route') continue
     // Routes that say that they need nobody: webhooks, which are signed, and signing in.

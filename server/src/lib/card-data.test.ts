@@ -89,4 +89,21 @@ describe('what a caller sends', () => {
     expect(refused({ brand: 'visa', last4: '4242', exp_month: 12, cvc_check: 'pass' })).toBe('')
     for (const card of CARDS) expect(refused([card])).not.toContain(card)
   })
+
+  it('is refused too when its JSON writes a character as an escape', () => {
+    const refusesJson = (text: string): boolean => {
+      try {
+        refuseCardData(JSON.parse(text), text)
+      } catch {
+        return true
+      }
+      return false
+    }
+    expect(refusesJson('{"note": "4242424242424242"}')).toBe(true)
+    expect(refusesJson('{"note": "\\u0034242424242424242"}')).toBe(true)
+    expect(refusesJson('{"note": "4242\\u00204242 4242 4242"}')).toBe(true)
+    expect(refusesJson('{"card": {"\\u0063vc": "123"}}')).toBe(true)
+    expect(refusesJson('{"note": "sk\\u005Flive_xxxxxxxxxxxxxxxx"}')).toBe(true)
+    expect(refusesJson('{"note": "caf\\u00e9 \\n \\u2026"}')).toBe(false)
+  })
 })

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
+import { DomainError } from '../lib/errors.ts'
 import { quantity, properties, storableText } from './requests.ts'
 
 const LONGEST_KEY = 255
@@ -30,6 +31,47 @@ export const cloudEventSchema = z
   .openapi('UsageCloudEvent')
 
 export type UsageCloudEvent = z.output<typeof cloudEventSchema>
+
+const BINARY_PREFIX = 'ce-'
+/** What every CloudEvent has, and nothing else has: any of them says that a request is one in binary mode. */
+const BINARY_MARKS = ['ce-specversion', 'ce-id', 'ce-source', 'ce-type'] as const
+const READ_ATTRIBUTES = ['specversion', 'id', 'source', 'type', 'subject', 'time'] as const
+
+/** Whether headers are those of a CloudEvent in binary content mode. */
+export function isBinaryCloudEvent(header: (name: string) => string | null | undefined): boolean {
+  return BINARY_MARKS.some((name) => (header(name) ?? null) !== null)
+}
+
+/**
+ * A CloudEvent in binary content mode: its attributes are headers, its data the body (HTTP Protocol Binding 1.0.2, section 3.1).
+ * @throws DomainError `invalid_request` for a required header that is missing, or one that is not percent-encoded UTF-8
+ */
+export function binaryCloudEvent(header: (name: string) => string | null | undefined, data: unknown): Record<string, unknown> {
+  const missing = BINARY_MARKS.filter((name) => (header(name) ?? null) === null)
+  if (missing.length > 0) {
+    const errors = missing.map((field) => ({ field, message: 'the header is missing' }))
+    throw new DomainError('invalid_request', `A CloudEvent in binary mode has the header ${missing[0]!} too.`, { errors })
+  }
+  const event: Record<string, unknown> = {}
+  for (const attribute of READ_ATTRIBUTES) {
+    const value = header(`${BINARY_PREFIX}${attribute}`) ?? null
+    if (value !== null) event[attribute] = decodeAttribute(attribute, value)
+  }
+  return data === undefined ? event : { ...event, data }
+}
+
+/** Section 3.1.3.2: a quoted string is unquoted, then what is percent-encoded is decoded, once. */
+function decodeAttribute(attribute: string, value: string): string {
+  const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(value)?.[1]
+  try {
+    return decodeURIComponent(quoted === undefined ? value : quoted.replaceAll(/\\(.)/g, '$1'))
+  } catch {
+    const field = `${BINARY_PREFIX}${attribute}`
+    throw new DomainError('invalid_request', `${field}: what follows a % is no encoded UTF-8; a % itself is sent as %25.`, {
+      field,
+    })
+  }
+}
 
 /** The item of a batch that a CloudEvent stands for: a use that has happened. */
 export function itemOfCloudEvent(event: UsageCloudEvent): Record<string, unknown> {

@@ -9,11 +9,12 @@ import { DomainError } from '../lib/errors.ts'
 import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
 import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireWriter } from './calls.ts'
-import { cloudEventSchema, itemOfCloudEvent } from './cloud-events.ts'
+import { binaryCloudEvent, cloudEventSchema, isBinaryCloudEvent, itemOfCloudEvent } from './cloud-events.ts'
 import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem } from './requests.ts'
 
 const NDJSON = /^application\/(x-ndjson|ndjson|jsonl)\s*(;|$)/i
 const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
+const JSON_DATA = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
 
 /** What a line or an event stands for: an item of a batch, or what is wrong with it. */
@@ -54,14 +55,30 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
       if (!Array.isArray(events)) throw new DomainError('invalid_request', 'A batch of CloudEvents is a JSON array.')
       return answerResults(c, await decideItems(c, events.map(readCloudEvent)))
     }
-    if (!CLOUD_EVENT.test(type)) return next()
-    const given = readCloudEvent(readJson(await c.req.text()))
+    const event = await singleEvent(c, type)
+    if (event === null) return next()
+    const given = readCloudEvent(event)
     if ('problem' in given) throw given.problem
     const parsed = batchItemSchema.safeParse(given.item)
     if (!parsed.success) throw invalidRequest(parsed.error.issues)
     const answer = await usage.metering.ask(requestOfItem(parsed.data, organizationsOf(requireWriter(c.get('principal')))))
     return c.json(answerBody(answer, unitOf), 200, headersOf(answer))
   })
+}
+
+/** A CloudEvent by itself, in structured or in binary mode (the type tells first, section 3 of the binding); null for something else. */
+async function singleEvent(c: Context<AppEnv>, type: string): Promise<unknown> {
+  if (CLOUD_EVENT.test(type)) return readJson(await c.req.text())
+  const header = (name: string) => c.req.raw.headers.get(name)
+  if (!isBinaryCloudEvent(header)) return null
+  const text = await c.req.text()
+  if (text !== '' && !JSON_DATA.test(type)) {
+    throw new DomainError('unsupported_media_type', 'The data of a CloudEvent is read as JSON, with that content-type.')
+  }
+  const event = binaryCloudEvent(header, text === '' ? undefined : readJson(text))
+  // Encoded, a header could not be looked through before.
+  refuseCardData(event)
+  return event
 }
 
 /** The results as one JSON object, or one a line for who accepts that. */

@@ -123,7 +123,7 @@ describe('a packed body', () => {
 
   it('that unpacks to more than a body may have is refused, and so is what is no gzip or another encoding', async () => {
     organizationId = await fixture.newOrganization()
-    const bomb = gzipSync(Buffer.alloc(100 * MAX_BODY_BYTES, 0x20))
+    const bomb = gzipSync(Buffer.alloc(30 * MAX_BODY_BYTES, 0x20))
     expect(bomb.length).toBeLessThan(MAX_BODY_BYTES)
     const before = process.memoryUsage().arrayBuffers
     const headers = { 'content-encoding': 'gzip' }
@@ -226,6 +226,66 @@ describe('a CloudEvent', () => {
     expect(await send('track', 'text/plain', 'oops')).toMatchObject({ status: 415 })
     expect(await send('track', single, JSON.stringify(event()), { as: `${organizationId} read` })).toMatchObject({ status: 403 })
     expect(await countedOf(organizationId)).toEqual({ events: 0, quantity: 0 })
+  })
+
+  describe('in binary mode', () => {
+    const headers = {
+      'ce-specversion': '1.0',
+      'ce-id': 'A234-1234-1234',
+      'ce-source': 'https://app.example.com/chat',
+      'ce-type': 'episode_ingestion',
+      'ce-time': '2026-03-10T11:30:00Z',
+      'ce-traceparent': 'an extension attribute',
+    }
+    const data = JSON.stringify({ quantity: '1.5', properties: { model: 'large' } })
+    const json = 'application/json; charset=utf-8'
+
+    it('is the same event as in structured mode', async () => {
+      organizationId = await fixture.newOrganization()
+      const binary = await send('track', json, data, { headers })
+      expect(binary.json()).toMatchObject({ allowed: true, meter: 'episode_ingestion', quantity: 1.5 })
+      const structured = await send('track', single, JSON.stringify(event()))
+      expect(structured.json()).toEqual(binary.json())
+      expect(await countedOf(organizationId)).toEqual({ events: 1, quantity: 1.5 })
+    })
+
+    it('may be packed, or have no data, which counts one', async () => {
+      organizationId = await fixture.newOrganization()
+      await send('track', json, gzipSync(data), { headers: { ...headers, 'content-encoding': 'gzip' } })
+      await send('track', json, '', { headers: { ...headers, 'ce-id': 'empty' } })
+      expect(await countedOf(organizationId)).toEqual({ events: 2, quantity: 2.5 })
+    })
+
+    it('reads headers percent-encoded or quoted, and its type of body first', async () => {
+      organizationId = await fixture.newOrganization()
+      await send('track', json, data, { headers: { ...headers, 'ce-id': 'Euro%20%e2%82%AC%20%F0%9F%98%80' } })
+      await send('track', json, data, { headers: { ...headers, 'ce-id': '"a \\"b\\" %63"' } })
+      await send('track', single, JSON.stringify(event({ id: 'structured' })), { headers: { ...headers, 'ce-id': 'other' } })
+      const { rows } = await fixture.database.db.query<{ key: string }>(
+        `select idempotency_key as key from usage_events where organization_id = $1 order by recorded_at, id`,
+        [organizationId],
+      )
+      const source = headers['ce-source']
+      expect(new Set(rows.map(({ key }) => key))).toEqual(
+        new Set([`${source} Euro \u20ac \u{1f600}`, `${source} a "b" c`, `${source} structured`]),
+      )
+    })
+
+    it('is refused without an attribute that it needs, with bytes that are no UTF-8, other data, or card data', async () => {
+      organizationId = await fixture.newOrganization()
+      for (const name of ['specversion', 'id', 'source', 'type']) {
+        const { [`ce-${name}`]: _left, ...others } = headers as Record<string, string>
+        const answer = await send('track', json, data, { headers: others })
+        expect(answer.json(), name).toMatchObject({ status: 400, errors: [{ field: `ce-${name}` }] })
+      }
+      const wrong = (over: Record<string, string>, type = json) => send('track', type, data, { headers: { ...headers, ...over } })
+      expect((await wrong({ 'ce-id': '%C0%A0' })).json()).toMatchObject({ status: 400, field: 'ce-id' })
+      expect((await wrong({ 'ce-id': '100%' })).json()).toMatchObject({ status: 400, field: 'ce-id' })
+      expect((await wrong({ 'ce-specversion': '0.3' })).json()).toMatchObject({ status: 400 })
+      expect((await wrong({}, 'text/plain')).json()).toMatchObject({ status: 415 })
+      expect((await wrong({ 'ce-id': '%34242424242424242' })).json()).toMatchObject({ status: 400, field: 'id' })
+      expect(await countedOf(organizationId)).toEqual({ events: 0, quantity: 0 })
+    })
   })
 
   it('has a key of bounded length, and another one for another event', () => {

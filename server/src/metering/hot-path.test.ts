@@ -103,7 +103,7 @@ describe('the hot path answers as the app does', () => {
   const body = fc.oneof(
     { arbitrary: use.map((value) => JSON.stringify(value)), weight: 6 },
     { arbitrary: fc.array(item, { maxLength: 6 }).map((items) => JSON.stringify({ items })), weight: 4 },
-    { arbitrary: fc.constantFrom('', '{', 'null', '[]', '7', '{"items":7}', '{"items":[null]}'), weight: 1 },
+    { arbitrary: fc.constantFrom('', ' \n', '{', 'null', '[]', '7', '{"items":7}', '{"items":[null]}'), weight: 1 },
   )
 
   test('for any body, to any of its routes', async () => {
@@ -169,6 +169,15 @@ describe('the hot path answers as the app does', () => {
     const answer = await post(server, '/api/v1/usage/consume', '{}', { 'x-api-key': 'org_1', 'x-request-id': 'mine-1' })
     expect([answer.headers.get('x-request-id'), (answer.body as { request_id: string }).request_id]).toEqual(['mine-1', 'mine-1'])
   })
+})
+
+test('leaves a CloudEvent in binary mode to the app, which alone reads its headers', async () => {
+  const organizationId = await fixture.newOrganization()
+  const event = { 'ce-specversion': '1.0', 'ce-id': '1', 'ce-source': '/here', 'ce-type': 'episode_ingestion' }
+  const before = hotRoutes.length
+  const answer = await post(server, '/api/v1/usage/track', '{"quantity":3}', { 'x-api-key': organizationId, ...event })
+  expect(answer.body).toMatchObject({ allowed: true, meter: 'episode_ingestion', quantity: 3 })
+  expect(hotRoutes.length).toBe(before)
 })
 
 test('leaves everything else to the app', async () => {

@@ -9,6 +9,7 @@ import { DomainError } from '../lib/errors.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerText } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
+import { isBinaryCloudEvent } from './cloud-events.ts'
 import { readPlainCheck, readPlainQuery, readPlainRecord } from './fast-bodies.ts'
 import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
@@ -60,6 +61,7 @@ export function createHotPath(options: HotPathOptions): PreHandler {
     }
     const verb = method === 'POST' ? POSTED.get(url) : undefined
     if (verb === undefined || !isPlainJson(request)) return false
+    if (verb === 'track' && isBinaryCloudEvent((name) => singleHeader(request.headers[name]))) return false
     readBody(request, (body) => answerWith({ request, read: () => parseJson(body) }, response, verb))
     return true
   }
@@ -168,6 +170,8 @@ function parseJson(body: Buffer | null): unknown {
   try {
     value = JSON.parse(text)
   } catch {
+    // As of every route: an empty body is an empty object (http/declared.ts).
+    if (text.trim() === '') return {}
     throw new DomainError('invalid_request', 'Malformed JSON in request body')
   }
   refuseCardData(value, text)

@@ -10,7 +10,6 @@ import type { BillingContext } from '../stripe/context.ts'
 import { changePlan, previewChange, type Asker } from './actions.ts'
 import { openCheckout, openPortal } from './checkout.ts'
 import { readDiscount } from './discounts.ts'
-import { emptyBodyIsEmptyObject } from './empty-body.ts'
 import type { PlanChangeRequest } from './rules.ts'
 import {
   cancelledSchema,
@@ -64,7 +63,6 @@ const subscriptionRoute = createRoute({
 
 /** Routes of checkout, portal and plan changes: MR-1, MR-2, EM-9 to EM-11, OC-1, CB-6. */
 export function registerSubscriptionRoutes(app: App, context: BillingContext): void {
-  app.use('/api/v1/billing/*', emptyBodyIsEmptyObject)
   registerHostedPages(app, context)
   registerSubscribe(app, context)
   registerSwitches(app, context)
