@@ -34,10 +34,10 @@ export type Metering = {
   stop(): Promise<void>
 }
 
-// Groups of about 500 carry the most per second. An organization belongs to one lane, so that groups of different lanes never
-// wait for each other's locks, in this process or another; the second group of a lane is sent while the first is committed.
+// Groups of about 500 carry the most per second. A second one is sent while the first is committed, once as much waits again.
+// All organizations share them: in two lanes of their own (so that groups of different lanes never wait for each other's locks) groups
+// were a quarter as large, and over 10,000 organizations a use cost this process 48 µs instead of 37, PostgreSQL 65 instead of 52.
 const GROUP_SIZE = 500
-const LANES = 2
 const FLUSHES = 2
 const READS = 2
 const QUEUE_SIZE = 10_000
@@ -58,19 +58,16 @@ export function createMetering(options: MeteringOptions): Metering {
     onFailure: planFailure,
     answerFailure: (error: unknown): Outcome => ({ kind: 'error', error: faultOf(error, options.onFault) }),
   }
-  const lanes = Array.from({ length: LANES }, () =>
-    createBatcher<UsageRequest, Outcome>({
-      ...shared,
-      queueSize: Math.ceil(queueSize / LANES),
-      flushes: FLUSHES,
-      async flush(requests) {
-        // A group spans organizations, whoever's request began it.
-        const outcomes = await asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests)))
-        options.onAnswers?.(outcomes)
-        return outcomes
-      },
-    }),
-  )
+  const uses = createBatcher<UsageRequest, Outcome>({
+    ...shared,
+    flushes: FLUSHES,
+    async flush(requests) {
+      // A group spans organizations, whoever's request began it.
+      const outcomes = await asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests)))
+      options.onAnswers?.(outcomes)
+      return outcomes
+    },
+  })
   const checks = createBatcher<CheckRequest, Outcome>({
     ...shared,
     flushes: READS,
@@ -79,26 +76,7 @@ export function createMetering(options: MeteringOptions): Metering {
 
   function submit(requests: readonly UsageRequest[]): Promise<readonly Outcome[]> {
     if (requests.length === 0) return Promise.resolve([])
-    if (requests.every(isCheck)) return checks.submit(requests)
-    const lane = laneOf(requests[0]!.organizationId)
-    return requests.every(({ organizationId }) => laneOf(organizationId) === lane)
-      ? lanes[lane]!.submit(requests)
-      : submitApart(requests)
-  }
-
-  /** Requests of several lanes, as an operator's batch may hold them: each lane takes its own, in order. */
-  async function submitApart(requests: readonly UsageRequest[]): Promise<readonly Outcome[]> {
-    const outcomes = await Promise.all(
-      lanes.map((lane, index) => {
-        const own = requests.filter(({ organizationId }) => laneOf(organizationId) === index)
-        return own.length === 0 ? Promise.resolve([]) : lane.submit(own)
-      }),
-    )
-    const next = lanes.map(() => 0)
-    return requests.map(({ organizationId }) => {
-      const lane = laneOf(organizationId)
-      return outcomes[lane]![next[lane]!++]!
-    })
+    return requests.every(isCheck) ? checks.submit(requests) : uses.submit(requests)
   }
 
   return {
@@ -108,19 +86,11 @@ export function createMetering(options: MeteringOptions): Metering {
       if (outcome!.kind === 'error') throw outcome!.error
       return outcome!.answer
     },
-    pending: () => lanes.reduce((sum, lane) => sum + lane.pending(), checks.pending()),
+    pending: () => uses.pending() + checks.pending(),
     async stop() {
-      await Promise.all([...lanes, checks].map((batcher) => batcher.stop()))
+      await Promise.all([uses.stop(), checks.stop()])
     },
   }
-}
-
-/** The lane of an organization, the same in every process. */
-function laneOf(organizationId: string): number {
-  let hash = 0
-  for (let index = 0; index < organizationId.length; index += 1)
-    hash = (Math.imul(hash, 31) + organizationId.charCodeAt(index)) | 0
-  return Math.abs(hash) % LANES
 }
 
 function isCheck(request: UsageRequest): request is CheckRequest {
