@@ -1,5 +1,6 @@
 import pg, { type ClientBase, type Pool, type PoolClient } from 'pg'
 import { DomainError } from '../lib/errors.ts'
+import { packetClient } from './packet.ts'
 import { scopeStatement, TENANT_ROLE } from './row-security.ts'
 import { currentScope, type Scope } from './scope.ts'
 
@@ -10,7 +11,14 @@ export type Queryable = Pick<Pool | ClientBase, 'query'>
 export type Transaction = PoolClient
 
 /** One lent connection: single statements, and transactions on it. */
-export type Session = Queryable & { transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> }
+export type Session = Queryable & {
+  transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>
+  /**
+   * A transaction whose statements travel in packets (packet.ts) and are prepared once per connection: for what runs often and asks
+   * for much at once. A statement that fails fails those of its packet too, and the connection is not used again.
+   */
+  packets<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>
+}
 
 /** PostgreSQL as the domains see it. */
 export type Db = Queryable & {
@@ -73,7 +81,11 @@ export function openDatabase(options: DatabaseOptions): Db {
     },
     session: (work) =>
       inScope((client) =>
-        work({ query: client.query.bind(client), transaction: (inner) => runTransaction(client, inner, null) }),
+        work({
+          query: client.query.bind(client),
+          transaction: (inner) => runTransaction(client, inner, null),
+          packets: (inner) => runPackets(client, inner),
+        }),
       ),
     close: () => pool.end(),
   }
@@ -146,6 +158,56 @@ async function runTransaction<Result>(
     await client.query('rollback').catch(() => unusable.add(client))
     throw error
   }
+}
+
+const BEGIN = { name: 'packet_begin', text: 'begin' }
+const COMMIT = { name: 'packet_commit', text: 'commit' }
+// A prepared statement keeps its plan. One made while a table was small would scan it, and be kept while it grows.
+const KEEP_PLANS = {
+  name: 'packet_keep_plans',
+  text: `select set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`,
+}
+
+type StatementConfig = { readonly text: string; readonly values?: unknown[] }
+
+async function runPackets<Result>(client: PoolClient, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+  const packets = packetClient(client, (id) => types.getTypeParser(id, 'text'))
+  let isOver = false
+  const query = (asked: string | StatementConfig, values?: unknown[]): Promise<pg.QueryResult> => {
+    // Work that was begun together ends together: what goes on after a failure must not run outside of the transaction.
+    if (isOver) return Promise.reject(new Error('The transaction is over.'))
+    const { text, values: named = values ?? [] } = typeof asked === 'string' ? { text: asked } : asked
+    // Names of its own: what `pg` has prepared on this connection by a name is not known to packets.
+    return packets.query({ name: preparedName(text), text, values: named })
+  }
+  try {
+    // Whoever fails first is thrown below; the others must not be left unheard.
+    for (const statement of [BEGIN, KEEP_PLANS]) packets.query(statement).catch(() => {})
+    const result = await work({ query } as Transaction)
+    isOver = true
+    const { command } = await packets.query(COMMIT)
+    if (command !== 'COMMIT') throw new Error(`The transaction ended with ${command}.`)
+    return result
+  } catch (error) {
+    isOver = true
+    unusable.add(client)
+    await packets.query('rollback').catch(() => undefined)
+    throw error
+  }
+}
+
+const preparedNames = new Map<string, string>()
+/** What is written in code is less; a text that was put together anew each time must not fill the memory of PostgreSQL. */
+const MOST_PREPARED = 500
+
+/** The name under which a statement is prepared; none when there are too many. */
+function preparedName(text: string): string {
+  const known = preparedNames.get(text)
+  if (known !== undefined) return known
+  if (preparedNames.size >= MOST_PREPARED) return ''
+  const name = `packet_${preparedNames.size}`
+  preparedNames.set(text, name)
+  return name
 }
 
 /** Begin and scope in one round trip; the scope ends with the transaction. */

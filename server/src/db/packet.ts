@@ -75,12 +75,16 @@ class Packet extends pg.Query {
   #send(connection: WireConnection): void {
     this.#prepared = preparedOn.get(connection) ?? this.#prepared
     preparedOn.set(connection, this.#prepared)
+    const parsed = new Set<string>()
     connection.stream.cork()
     try {
       for (const { name, text, values, copied } of this.#statements) {
         const fields = name === '' ? undefined : this.#prepared.get(name)
-        if (fields === null) connection.close({ type: 'S', name })
-        if (!fields) connection.parse({ name, text })
+        // The same statement may be asked for several times in one packet: it is prepared once.
+        const isParsed = Boolean(fields) || parsed.has(name)
+        if (fields === null && !isParsed) connection.close({ type: 'S', name })
+        if (!isParsed) connection.parse({ name, text })
+        if (name !== '') parsed.add(name)
         connection.bind({ statement: name, values })
         if (!fields) connection.describe({ type: 'P' })
         connection.execute(null)

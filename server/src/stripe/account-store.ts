@@ -9,59 +9,97 @@ export type MirrorState = {
   readonly customerPaymentMethodId: string | null
 }
 
-export async function readMirror(tx: Queryable, organizationId: string): Promise<MirrorState> {
-  const customer = await tx.query<{ default_payment_method_id: string | null }>(
-    `select customer.default_payment_method_id from organizations organization
-     join stripe_customers customer
-       on customer.organization_id = organization.id and customer.id = organization.stripe_customer_id
-     where organization.id = $1 and not customer.deleted`,
-    [organizationId],
+/** By organization, for each of those asked for. */
+export async function readMirror(tx: Queryable, organizationIds: readonly string[]): Promise<ReadonlyMap<string, MirrorState>> {
+  const [customers, subscriptions, invoices] = await Promise.all([
+    tx.query<{ organizationId: string; paymentMethodId: string | null }>(
+      `select organization.id as "organizationId", customer.default_payment_method_id as "paymentMethodId"
+       from organizations organization
+       join stripe_customers customer
+         on customer.organization_id = organization.id and customer.id = organization.stripe_customer_id
+       where organization.id = any($1) and not customer.deleted`,
+      [organizationIds],
+    ),
+    listMirroredSubscriptions(tx, organizationIds),
+    listUnsettledInvoices(tx, organizationIds),
+  ])
+  const methods = new Map(customers.rows.map(({ organizationId, paymentMethodId }) => [organizationId, paymentMethodId]))
+  return new Map(
+    organizationIds.map((id) => [
+      id,
+      {
+        subscriptions: subscriptions.get(id) ?? [],
+        invoices: invoices.get(id) ?? [],
+        customerPaymentMethodId: methods.get(id) ?? null,
+      },
+    ]),
   )
-  return {
-    subscriptions: await listMirroredSubscriptions(tx, organizationId),
-    invoices: await listUnsettledInvoices(tx, organizationId),
-    customerPaymentMethodId: customer.rows[0]?.default_payment_method_id ?? null,
-  }
 }
 
+type Owned = { readonly organizationId: string }
 type SubscriptionRow = Omit<MirroredSubscription, 'items' | 'scheduled'> & {
   readonly scheduledPriceId: string | null
   readonly scheduledAt: Instant | null
 }
 type ItemRow = Omit<MirroredItem, 'quantity'> & { readonly subscriptionId: string; readonly quantity: bigint | null }
 
-async function listMirroredSubscriptions(tx: Queryable, organizationId: string): Promise<MirroredSubscription[]> {
-  const subscriptions = await tx.query<SubscriptionRow>(
-    `select id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd", trial_end as "trialEnd",
-       default_payment_method_id as "defaultPaymentMethodId", created_at as "createdAt",
-       scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
-       case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
-     from stripe_subscriptions where organization_id = $1`,
-    [organizationId],
-  )
-  const items = await tx.query<ItemRow>(
-    `select subscription_id as "subscriptionId", id, price_id as "priceId", quantity,
-       current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd"
-     from stripe_subscription_items where organization_id = $1`,
-    [organizationId],
-  )
-  return subscriptions.rows.map(({ scheduledPriceId, scheduledAt, ...subscription }) => ({
+async function listMirroredSubscriptions(
+  tx: Queryable,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, MirroredSubscription[]>> {
+  const [subscriptions, items] = await Promise.all([
+    tx.query<SubscriptionRow & Owned>(
+      `select organization_id as "organizationId", id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd",
+         trial_end as "trialEnd", default_payment_method_id as "defaultPaymentMethodId", created_at as "createdAt",
+         scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
+         case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
+       from stripe_subscriptions where organization_id = any($1)`,
+      [organizationIds],
+    ),
+    tx.query<ItemRow>(
+      `select subscription_id as "subscriptionId", id, price_id as "priceId", quantity,
+         current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd"
+       from stripe_subscription_items where organization_id = any($1)`,
+      [organizationIds],
+    ),
+  ])
+  const itemsOf = Map.groupBy(items.rows, ({ subscriptionId }) => subscriptionId)
+  return ownedBy(subscriptions.rows, ({ scheduledPriceId, scheduledAt, ...subscription }) => ({
     ...subscription,
     scheduled: scheduledPriceId === null || scheduledAt === null ? null : { priceId: scheduledPriceId, at: scheduledAt },
-    items: items.rows
-      .filter(({ subscriptionId }) => subscriptionId === subscription.id)
-      .map((item) => ({ ...item, quantity: item.quantity === null ? null : Number(item.quantity) })),
+    items: (itemsOf.get(subscription.id) ?? []).map((item) => ({
+      ...item,
+      quantity: item.quantity === null ? null : Number(item.quantity),
+    })),
   }))
 }
 
-async function listUnsettledInvoices(tx: Queryable, organizationId: string): Promise<MirroredInvoice[]> {
-  const { rows } = await tx.query<Omit<MirroredInvoice, 'amountRemainingMinor'> & { amountRemainingMinor: bigint }>(
-    `select id, subscription_id as "subscriptionId", status, collection_method as "collectionMethod", attempted,
-       amount_remaining_minor as "amountRemainingMinor", finalized_at as "finalizedAt", created_at as "createdAt"
-     from stripe_invoices where organization_id = $1 and status in ('draft', 'open')`,
-    [organizationId],
+async function listUnsettledInvoices(
+  tx: Queryable,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, MirroredInvoice[]>> {
+  const { rows } = await tx.query<Omit<MirroredInvoice, 'amountRemainingMinor'> & { amountRemainingMinor: bigint } & Owned>(
+    `select organization_id as "organizationId", id, subscription_id as "subscriptionId", status,
+       collection_method as "collectionMethod", attempted, amount_remaining_minor as "amountRemainingMinor",
+       finalized_at as "finalizedAt", created_at as "createdAt"
+     from stripe_invoices where organization_id = any($1) and status in ('draft', 'open')`,
+    [organizationIds],
   )
-  return rows.map((row) => ({ ...row, amountRemainingMinor: Number(row.amountRemainingMinor) }))
+  return ownedBy(rows, (row) => ({ ...row, amountRemainingMinor: Number(row.amountRemainingMinor) }))
+}
+
+/** Rows by their organization, without naming it again. */
+function ownedBy<Row extends Owned, Mirrored>(
+  rows: readonly Row[],
+  map: (row: Omit<Row, 'organizationId'>) => Mirrored,
+): ReadonlyMap<string, Mirrored[]> {
+  const owned = new Map<string, Mirrored[]>()
+  for (const { organizationId, ...row } of rows) {
+    const own = owned.get(organizationId)
+    if (own === undefined) owned.set(organizationId, [map(row)])
+    else own.push(map(row))
+  }
+  return owned
 }
 
 export async function readPlansByPrice(tx: Queryable, priceIds: readonly string[]): Promise<ReadonlyMap<string, SoldPlan>> {
@@ -73,44 +111,69 @@ export async function readPlansByPrice(tx: Queryable, priceIds: readonly string[
   return new Map(rows.map(({ priceId, ...sold }) => [priceId, sold]))
 }
 
-/** Locks the account for the rest of the transaction; null when the organization has none yet. */
-export async function lockAccount(tx: Queryable, organizationId: string): Promise<DerivedAccount | null> {
-  const { rows } = await tx.query<Omit<DerivedAccount, 'quantity'> & { quantity: bigint | null }>(
-    `select plan_key as "planKey", catalog_version as "catalogVersion", subscription_id as "subscriptionId",
-       subscription_status as "subscriptionStatus", current_period_start as "currentPeriodStart",
-       current_period_end as "currentPeriodEnd", trial_ends_at as "trialEndsAt", cancel_at as "cancelAt",
-       payment_failed_at as "paymentFailedAt", stripe_price_id as "stripePriceId", price_key as "priceKey", quantity,
-       payment_method_id as "paymentMethodId", next_invoice_at as "nextInvoiceAt", scheduled_plan_key as "scheduledPlanKey",
-       scheduled_price_key as "scheduledPriceKey", scheduled_at as "scheduledAt"
-     from accounts where organization_id = $1 for update`,
-    [organizationId],
+/**
+ * Locks accounts for the rest of the transaction, in the order in which everybody locks them, and answers what they hold; an organization
+ * that has none yet is left out.
+ */
+export async function lockAccounts(
+  tx: Queryable,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, DerivedAccount>> {
+  const { rows } = await tx.query<Omit<DerivedAccount, 'quantity'> & { quantity: bigint | null } & Owned>(
+    `select organization_id as "organizationId", plan_key as "planKey", catalog_version as "catalogVersion",
+       subscription_id as "subscriptionId", subscription_status as "subscriptionStatus",
+       current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd", trial_ends_at as "trialEndsAt",
+       cancel_at as "cancelAt", payment_failed_at as "paymentFailedAt", stripe_price_id as "stripePriceId",
+       price_key as "priceKey", quantity, payment_method_id as "paymentMethodId", next_invoice_at as "nextInvoiceAt",
+       scheduled_plan_key as "scheduledPlanKey", scheduled_price_key as "scheduledPriceKey", scheduled_at as "scheduledAt"
+     from unnest($1::text[]) as asked (id)
+     cross join lateral (select * from accounts where organization_id = asked.id for update) as account`,
+    [organizationIds.toSorted()],
   )
-  const row = rows[0]
-  return row ? { ...row, quantity: row.quantity === null ? null : Number(row.quantity) } : null
+  return new Map(
+    rows.map(({ organizationId, quantity, ...account }) => [
+      organizationId,
+      { ...account, quantity: quantity === null ? null : Number(quantity) },
+    ]),
+  )
 }
 
-/** Counts the add-ons of the subscription on which the account stands; one that has ended has none. */
-export async function refreshAddOns(tx: Queryable, organizationId: string): Promise<void> {
+/** Counts the add-ons of the subscriptions on which the accounts stand; one that has ended has none. */
+export async function refreshAddOns(tx: Queryable, organizationIds: readonly string[]): Promise<void> {
+  if (organizationIds.length === 0) return
   await tx.query(
-    `update accounts account set add_ons = coalesce((
-       select jsonb_object_agg(add_on_key, quantity) from (
+    `update accounts account set add_ons = counted.add_ons
+     from unnest($1::text[]) as own (id)
+     join accounts held on held.organization_id = own.id
+     cross join lateral (
+       select coalesce(jsonb_object_agg(add_on_key, quantity), '{}') as add_ons from (
          select sold.add_on_key, sum(coalesce(item.quantity, 1)) as quantity
          from stripe_subscription_items item join add_on_prices sold on sold.stripe_price_id = item.price_id
-         where item.organization_id = account.organization_id and item.subscription_id = account.subscription_id
-         group by sold.add_on_key) as counted
-       where account.subscription_status in ('active', 'trialing', 'past_due', 'unpaid', 'paused')), '{}')
-     where account.organization_id = $1`,
-    [organizationId],
+         where item.organization_id = held.organization_id and item.subscription_id = held.subscription_id
+           and held.subscription_status in ('active', 'trialing', 'past_due', 'unpaid', 'paused')
+         group by sold.add_on_key) as sums) as counted
+     where account.organization_id = own.id and account.add_ons is distinct from counted.add_ons`,
+    [organizationIds],
   )
 }
 
+export type OwnAccount = DerivedAccount & { readonly organizationId: string }
+
 /** Writes what is derived; what operators set stays. */
-export async function upsertAccount(tx: Queryable, organizationId: string, account: DerivedAccount, now: Instant): Promise<void> {
+export async function upsertAccounts(tx: Queryable, accounts: readonly OwnAccount[], now: Instant): Promise<void> {
+  if (accounts.length === 0) return
   await tx.query(
     `insert into accounts (organization_id, plan_key, catalog_version, subscription_id, subscription_status,
        current_period_start, current_period_end, trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key,
        quantity, payment_method_id, next_invoice_at, scheduled_plan_key, scheduled_price_key, scheduled_at, updated_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+     select "organizationId", "planKey", "catalogVersion", "subscriptionId", "subscriptionStatus", "currentPeriodStart",
+       "currentPeriodEnd", "trialEndsAt", "cancelAt", "paymentFailedAt", "stripePriceId", "priceKey", quantity, "paymentMethodId",
+       "nextInvoiceAt", "scheduledPlanKey", "scheduledPriceKey", "scheduledAt", $2
+     from jsonb_to_recordset($1) as row ("organizationId" text, "planKey" text, "catalogVersion" integer, "subscriptionId" text,
+       "subscriptionStatus" text, "currentPeriodStart" timestamptz, "currentPeriodEnd" timestamptz, "trialEndsAt" timestamptz,
+       "cancelAt" timestamptz, "paymentFailedAt" timestamptz, "stripePriceId" text, "priceKey" text, quantity bigint,
+       "paymentMethodId" text, "nextInvoiceAt" timestamptz, "scheduledPlanKey" text, "scheduledPriceKey" text,
+       "scheduledAt" timestamptz)
      on conflict (organization_id) do update set
        (plan_key, catalog_version, subscription_id, subscription_status, current_period_start, current_period_end,
         trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key, quantity, payment_method_id, next_invoice_at,
@@ -120,26 +183,6 @@ export async function upsertAccount(tx: Queryable, organizationId: string, accou
         excluded.payment_failed_at, excluded.stripe_price_id, excluded.price_key, excluded.quantity,
         excluded.payment_method_id, excluded.next_invoice_at, excluded.scheduled_plan_key, excluded.scheduled_price_key,
         excluded.scheduled_at, excluded.updated_at)`,
-    [
-      organizationId,
-      account.planKey,
-      account.catalogVersion,
-      account.subscriptionId,
-      account.subscriptionStatus,
-      account.currentPeriodStart,
-      account.currentPeriodEnd,
-      account.trialEndsAt,
-      account.cancelAt,
-      account.paymentFailedAt,
-      account.stripePriceId,
-      account.priceKey,
-      account.quantity,
-      account.paymentMethodId,
-      account.nextInvoiceAt,
-      account.scheduledPlanKey,
-      account.scheduledPriceKey,
-      account.scheduledAt,
-      now,
-    ],
+    [JSON.stringify(accounts), now],
   )
 }

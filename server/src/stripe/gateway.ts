@@ -356,4 +356,3 @@ export type MutationResult = {
   /** For the browser that asked; never stored. */
   readonly clientSecret: string | null
 }
-

@@ -25,6 +25,15 @@ export async function findOrganization(db: Queryable, id: string): Promise<Bille
   return rows[0] ?? null
 }
 
+export async function findOrganizations(db: Queryable, ids: readonly string[]): Promise<ReadonlyMap<string, BilledOrganization>> {
+  const { rows } = await db.query<BilledOrganization>({
+    name: 'find_organizations',
+    text: `select ${COLUMNS} from organizations where id = any($1)`,
+    values: [ids],
+  })
+  return new Map(rows.map((row) => [row.id, row]))
+}
+
 /** @throws DomainError `not_found` */
 export async function readOrganization(db: Queryable, id: string): Promise<BilledOrganization> {
   const organization = await findOrganization(db, id)

@@ -1,26 +1,17 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Queryable, Session, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
-import { lockAccount, readMirror, readPlansByPrice, refreshAddOns, upsertAccount } from './account-store.ts'
-import { describeChanges, type BillingEvent, type StateChange } from './changes.ts'
+import { DomainError } from '../lib/errors.ts'
+import { lockAccounts, readMirror, readPlansByPrice, refreshAddOns, upsertAccounts, type MirrorState } from './account-store.ts'
+import { describeChanges, type BillingEvent } from './changes.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { deriveAccount, type AccountAlert, type AccountDerivation, type DerivedAccount } from './derive-account.ts'
 import { fetchState, type StripeState, type SyncScope } from './fetch.ts'
 import type { CallPriority } from './limiter.ts'
-import {
-  deleteInvoices,
-  endSubscriptionsOfCustomer,
-  recordSync,
-  replacePaymentMethods,
-  upsertCharges,
-  upsertCustomer,
-  upsertInvoices,
-  upsertSubscriptions,
-  type MirrorWrite,
-} from './mirror-store.ts'
+import { writeMirror, type MirrorOutcome, type MirrorWrite } from './mirror-store.ts'
 import { publishedEvents } from './published.ts'
-import type { InvoiceSnapshot } from './snapshots.ts'
-import { readOrganization, timeOf, unlinkCustomer, type BilledOrganization } from './organizations.ts'
+import { findOrganizations, timeOf, unlinkCustomer, type BilledOrganization } from './organizations.ts'
 
 export type SyncOptions = {
   readonly scope: SyncScope
@@ -40,126 +31,191 @@ export async function syncOrganization(
   organizationId: string,
   options: SyncOptions,
 ): Promise<DerivedAccount> {
-  const organization = await readOrganization(session, organizationId)
-  // The time before the fetch: what is fetched is at least this fresh.
-  const refreshedAt = context.clock.now()
-  const fetched = await fetchOrganization(context, session, organization, options)
-  const derived = await session.transaction(async (tx) => {
-    const before = await lockAccount(tx, organizationId)
-    // What happened is told from what the mirror held, so that is read before it is overwritten.
-    const invoices = fetched?.invoices ?? []
-    const invoicesBefore = await readInvoiceStates(tx, organizationId, invoices)
-    if (fetched !== null) await writeMirror(tx, { organizationId, refreshedAt }, fetched, options.scope.complete)
-    const derivation = await deriveAndStore(context, tx, organization, { before, invoicesBefore, invoices })
-    await options.alsoWrite?.(tx, fetched)
-    return derivation
-  })
-  // After the commit: what is counted has happened.
-  if (derived.recorded.length > 0) context.onBillingEvents?.(derived.recorded)
-  for (const alert of derived.alerts) report(context, organizationId, alert)
-  return derived.account
+  const [fetched] = await fetchOrganizations(context, session, [{ organizationId, ...options }])
+  const [account] = await applyFetched(context, session, [await fetched!])
+  return account!
 }
 
-async function fetchOrganization(
+export type SyncTask = SyncOptions & { readonly organizationId: string }
+
+/** What Stripe said of an organization, to be applied. */
+export type Fetched = {
+  readonly task: SyncTask
+  readonly organization: BilledOrganization
+  /** The time before the fetch: what is fetched is at least this fresh. */
+  readonly refreshedAt: Instant
+  /** null where the organization has no customer at Stripe. */
+  readonly state: StripeState | null
+}
+
+/**
+ * Begins to read organizations from Stripe, each by calls of its own; answers one promise for each of `tasks`, in their order.
+ * The caller holds their locks on `session` until what was fetched is applied.
+ */
+export async function fetchOrganizations(
   context: BillingContext,
   session: Session,
-  organization: BilledOrganization,
-  { scope, priority }: SyncOptions,
-): Promise<StripeState | null> {
-  if (organization.customerId === null) return null
-  const gateway = requireGateway(context)
-  const { rows } = await session.query<{ id: string }>(
-    `select id from stripe_invoices where organization_id = $1 and customer_id = $2 and status in ('draft', 'open')`,
-    [organization.id, organization.customerId],
-  )
-  const reads = priority === 'interactive' ? gateway.reads : gateway.backgroundReads
-  return fetchState(
-    reads,
-    organization.customerId,
-    scope,
-    rows.map(({ id }) => id),
-  )
+  tasks: readonly SyncTask[],
+): Promise<readonly Promise<Fetched>[]> {
+  const ids = tasks.map(({ organizationId }) => organizationId)
+  const organizations = await findOrganizations(session, ids)
+  const unsettled = await listUnsettledIds(session, ids)
+  const refreshedAt = context.clock.now()
+  return tasks.map(async (task) => {
+    const organization = organizations.get(task.organizationId)
+    if (organization === undefined) throw new DomainError('not_found', 'There is no such organization.')
+    const { customerId } = organization
+    if (customerId === null) return { task, organization, refreshedAt, state: null }
+    const gateway = requireGateway(context)
+    const reads = task.priority === 'interactive' ? gateway.reads : gateway.backgroundReads
+    const named = unsettled.filter((invoice) => invoice.customerId === customerId && invoice.organizationId === organization.id)
+    const state = await fetchState(
+      reads,
+      customerId,
+      task.scope,
+      named.map(({ id }) => id),
+    )
+    return { task, organization, refreshedAt, state }
+  })
 }
 
-async function writeMirror(tx: Transaction, write: MirrorWrite, state: StripeState, complete: boolean): Promise<void> {
-  if (state.customer !== null) await upsertCustomer(tx, write, state.customer)
-  if (state.customerGone) {
-    await endSubscriptionsOfCustomer(tx, write, state.customerId)
-    await unlinkCustomer(tx, { organizationId: write.organizationId, customerId: state.customerId })
+/**
+ * Applies what was fetched of organizations, each of them once, in one transaction: all of it or nothing. The statements of different
+ * organizations travel together. Answers their accounts, in order.
+ */
+export async function applyFetched(
+  context: BillingContext,
+  session: Session,
+  fetched: readonly Fetched[],
+): Promise<readonly DerivedAccount[]> {
+  const applied = await session.packets(async (tx) => {
+    const ids = fetched.map(({ organization }) => organization.id)
+    // What happened is told from what the mirror held, which is read before it is overwritten.
+    const mirrored = await writeMirror(tx, fetched.flatMap(toMirrorWrite))
+    const before = await lockAccounts(tx, ids)
+    await unlinkGone(tx, fetched)
+    const derivations = await deriveAndStore(context, tx, fetched, { before, mirrored })
+    await Promise.all(fetched.map(async ({ task, state }) => task.alsoWrite?.(tx, state)))
+    return derivations
+  })
+  // After the commit: what is counted has happened.
+  const recorded = applied.flatMap((derivation) => derivation.recorded)
+  if (recorded.length > 0) context.onBillingEvents?.(recorded)
+  applied.forEach(({ alerts }, index) => {
+    for (const alert of alerts) report(context, fetched[index]!.organization.id, alert)
+  })
+  return applied.map(({ account }) => account)
+}
+
+function toMirrorWrite({ task, organization, refreshedAt, state }: Fetched): MirrorWrite[] {
+  return state === null ? [] : [{ organizationId: organization.id, refreshedAt, isComplete: task.scope.complete, state }]
+}
+
+async function unlinkGone(tx: Transaction, fetched: readonly Fetched[]): Promise<void> {
+  for (const { organization, state } of fetched) {
+    if (state?.customerGone === true) await unlinkCustomer(tx, { organizationId: organization.id, customerId: state.customerId })
   }
-  await upsertSubscriptions(tx, write, state.subscriptions)
-  if (state.paymentMethods !== null) await replacePaymentMethods(tx, write, state.customerId, state.paymentMethods)
-  await upsertCharges(tx, write, state.charges)
-  await upsertInvoices(tx, write, state.invoices)
-  await deleteInvoices(tx, write.organizationId, state.goneInvoiceIds)
-  await recordSync(tx, write, complete)
 }
 
-type Known = Pick<StateChange, 'before' | 'invoicesBefore' | 'invoices'>
+type Known = { readonly before: ReadonlyMap<string, DerivedAccount>; readonly mirrored: MirrorOutcome }
+type Derivation = AccountDerivation & { readonly recorded: readonly BillingEvent[] }
 
 async function deriveAndStore(
   context: BillingContext,
   tx: Transaction,
-  organization: BilledOrganization,
-  known: Known,
-): Promise<AccountDerivation & { readonly recorded: readonly BillingEvent[] }> {
-  const now = timeOf(organization, context.clock)
-  const mirror = await readMirror(tx, organization.id)
-  const priceIds = mirror.subscriptions.flatMap(({ items, scheduled }) => [
+  fetched: readonly Fetched[],
+  { before, mirrored }: Known,
+): Promise<readonly Derivation[]> {
+  const ids = fetched.map(({ organization }) => organization.id)
+  const mirror = await readMirror(tx, ids)
+  const plansByPrice = await readPlansByPrice(tx, [...mirror.values()].flatMap(priceIdsOf))
+  const { current } = context.catalogs
+  const terms = {
+    catalogVersion: current.version,
+    defaultPlanKey: current.catalog.defaultPlanKey,
+    planKeys: new Set(current.catalog.plans.keys()),
+  }
+  const derived = fetched.map(({ organization, task }) => {
+    const previous = before.get(organization.id) ?? null
+    const derivation = deriveAccount({ ...mirror.get(organization.id)!, plansByPrice, previous, current: terms })
+    // Where neither the mirror nor the account has changed, nothing follows; a complete refetch makes sure of it.
+    const isNews =
+      task.scope.complete || mirrored.changed.has(organization.id) || !isDeepStrictEqual(previous, derivation.account)
+    return { organization, previous, derivation, isNews }
+  })
+  const news = derived.filter(({ isNews }) => isNews)
+  await upsertAccounts(
+    tx,
+    news.map(({ organization, derivation }) => ({ ...derivation.account, organizationId: organization.id })),
+    context.clock.now(),
+  )
+  await refreshAddOns(
+    tx,
+    news.map(({ organization }) => organization.id),
+  )
+  await Promise.all(
+    news.map(({ organization }) =>
+      context.onAccountDerived(tx, { organizationId: organization.id, now: timeOf(organization, context.clock) }),
+    ),
+  )
+  const happened = derived.flatMap(({ organization, previous, derivation }, index) =>
+    describeChanges({
+      before: previous,
+      after: derivation.account,
+      invoicesBefore: mirrored.invoicesBefore,
+      invoices: fetched[index]!.state?.invoices ?? [],
+      now: timeOf(organization, context.clock),
+    }).map((event) => ({ ...event, organizationId: organization.id })),
+  )
+  const recorded = await insertBillingEvents(tx, happened, context.clock.now())
+  await publishEvents(
+    tx,
+    ids.flatMap((id) => publishedEvents(id, recorded.get(id) ?? [])),
+  )
+  return derived.map(({ organization, derivation }) => ({ ...derivation, recorded: recorded.get(organization.id) ?? [] }))
+}
+
+function priceIdsOf({ subscriptions }: MirrorState): readonly string[] {
+  return subscriptions.flatMap(({ items, scheduled }) => [
     ...items.map(({ priceId }) => priceId),
     ...(scheduled === null ? [] : [scheduled.priceId]),
   ])
-  const { current } = context.catalogs
-  const derived = deriveAccount({
-    ...mirror,
-    plansByPrice: await readPlansByPrice(tx, priceIds),
-    previous: known.before,
-    current: {
-      catalogVersion: current.version,
-      defaultPlanKey: current.catalog.defaultPlanKey,
-      planKeys: new Set(current.catalog.plans.keys()),
-    },
-  })
-  await upsertAccount(tx, organization.id, derived.account, context.clock.now())
-  await refreshAddOns(tx, organization.id)
-  await context.onAccountDerived(tx, { organizationId: organization.id, now })
-  const events = describeChanges({ ...known, after: derived.account, now })
-  const recorded = await insertBillingEvents(tx, organization.id, events, context.clock.now())
-  await publishEvents(tx, publishedEvents(organization.id, recorded))
-  return { ...derived, recorded }
 }
 
-type InvoiceState = { readonly status: string; readonly attemptCount: number }
+type OwnEvent = BillingEvent & { readonly organizationId: string }
 
-async function readInvoiceStates(
-  tx: Queryable,
-  organizationId: string,
-  invoices: readonly InvoiceSnapshot[],
-): Promise<ReadonlyMap<string, InvoiceState>> {
-  const { rows } = await tx.query<InvoiceState & { id: string }>(
-    `select id, status, attempt_count as "attemptCount" from stripe_invoices where organization_id = $1 and id = any($2)`,
-    [organizationId, invoices.map(({ id }) => id)],
-  )
-  return new Map(rows.map(({ id, ...state }) => [id, state]))
-}
-
-/** Answers those that were new. */
+/** Answers those that were new, by their organizations. */
 async function insertBillingEvents(
   tx: Queryable,
-  organizationId: string,
-  events: readonly BillingEvent[],
+  events: readonly OwnEvent[],
   recordedAt: Instant,
-): Promise<readonly BillingEvent[]> {
-  if (events.length === 0) return []
-  const { rows } = await tx.query<{ key: string }>(
+): Promise<ReadonlyMap<string, readonly BillingEvent[]>> {
+  if (events.length === 0) return new Map()
+  const { rows } = await tx.query<{ organizationId: string; key: string }>(
     `insert into billing_events (organization_id, key, kind, data, occurred_at, recorded_at)
-     select $1, key, kind, data, "occurredAt", $3
-     from jsonb_to_recordset($2) as row (key text, kind text, data jsonb, "occurredAt" timestamptz)
-     on conflict do nothing returning key`,
-    [organizationId, JSON.stringify(events), recordedAt],
+     select "organizationId", key, kind, data, "occurredAt", $2
+     from jsonb_to_recordset($1) as row ("organizationId" text, key text, kind text, data jsonb, "occurredAt" timestamptz)
+     on conflict do nothing returning organization_id as "organizationId", key`,
+    [JSON.stringify(events), recordedAt],
   )
-  const recorded = new Set(rows.map(({ key }) => key))
-  return events.filter(({ key }) => recorded.has(key))
+  const names = new Set(rows.map(({ organizationId, key }) => `${organizationId}\n${key}`))
+  const recorded = new Map<string, BillingEvent[]>()
+  for (const { organizationId, ...event } of events) {
+    if (!names.has(`${organizationId}\n${event.key}`)) continue
+    recorded.set(organizationId, [...(recorded.get(organizationId) ?? []), event])
+  }
+  return recorded
+}
+
+/** Invoices that the mirror still holds as draft or open: they are looked at again, however old. */
+async function listUnsettledIds(session: Session, organizationIds: readonly string[]) {
+  const { rows } = await session.query<{ organizationId: string; customerId: string; id: string }>({
+    name: 'list_unsettled_ids',
+    text: `select organization_id as "organizationId", customer_id as "customerId", id from stripe_invoices
+      where organization_id = any($1) and status in ('draft', 'open')`,
+    values: [organizationIds],
+  })
+  return rows
 }
 
 function report(context: BillingContext, organizationId: string, alert: AccountAlert): void {
