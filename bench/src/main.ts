@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { openCases } from './cases.ts'
+import { runExports } from './exports.ts'
 import { lineOf, measureCase, withTable, type Figure, type Run } from './figures.ts'
 import { runReport } from './report.ts'
 import { runScale } from './scale.ts'
@@ -17,6 +18,9 @@ const REPORT_ROUNDS = 50
 const MEMORY_SECONDS = 300
 const RESULTS = new URL('../results/', import.meta.url)
 const README = new URL('../README.md', import.meta.url)
+
+/** What is no figure of counting; `report` measures exports too. */
+const OTHERS = ['scale', 'report', 'export']
 
 const print = (line: string): void => console.log(line)
 
@@ -62,11 +66,12 @@ async function main(): Promise<void> {
   }
   const world = await openWorld()
   try {
-    const counts = only === undefined || only.some((name) => name !== 'scale' && name !== 'report')
+    const counts = only === undefined || only.some((name) => !OTHERS.includes(name))
     const rows = counts ? await measureAll(world, options) : []
     const scale = options.wants('scale') ? await runScale(world, { requests: SCALE_REQUESTS, print }) : []
-    const report = options.wants('report') ? await runReport(world, { rounds: REPORT_ROUNDS, print }) : null
-    const run = { at: new Date().toISOString(), node: process.version, machine: machineOf(), rows, scale, report }
+    const report = options.wants('report') ? await runReport(world, { rounds: REPORT_ROUNDS, print }) : []
+    const exports = options.wants('report') || options.wants('export') ? await runExports(world, print) : []
+    const run = { at: new Date().toISOString(), node: process.version, machine: machineOf(), rows, scale, report, exports }
     keep('latest.json', run)
     if (!values.keep) return
     if (only !== undefined) throw new Error('Only a whole run is kept.')

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import type { Customer, World } from './world.ts'
 
 /** One reading, of a customer with ten million events in the month and of one with ten thousand. */
@@ -10,25 +9,13 @@ export type ReportRow = {
   readonly holds: boolean
 }
 
-export type ExportRow = {
-  readonly format: string
-  readonly rows: number
-  readonly seconds: number
-  /** What the server's resident memory grew by at most, in MiB, beyond what streaming fewer rows had taken. */
-  readonly grewMb: number
-  readonly holds: boolean
-}
-
 const LARGE = 10_000_000
 const SMALL = 10_000
-const EXPORTED = 1_000_000
-const WARM_UPS = 20
 const WANTED_RATIO = 1.5
-const WANTED_MB = 100
-const MONTH = '2026-01-01T00:00:00Z'
+export const MONTH = '2026-01-01T00:00:00Z'
 const HOURS = 31 * 24
 
-const SPAN = `period=calendar_month&at=${MONTH}`
+export const SPAN = `period=calendar_month&at=${MONTH}`
 const PATHS = [
   `report?${SPAN}`,
   `report?${SPAN}&grain=day`,
@@ -41,31 +28,23 @@ const PATHS = [
 
 type Reporting = { readonly rounds: number; readonly print: (line: string) => void }
 
-/** Asks for a month's use of a large and a small customer in turns, then streams a million events and watches the server's memory. */
-export async function runReport(
-  world: World,
-  { rounds, print }: Reporting,
-): Promise<{ readonly reports: readonly ReportRow[]; readonly exports: readonly ExportRow[] }> {
-  const [large, small, exported] = [await world.newCustomer(), await world.newCustomer(), await world.newCustomer()]
+/** Asks for a month's use of a large and a small customer in turns. */
+export async function runReport(world: World, { rounds, print }: Reporting): Promise<readonly ReportRow[]> {
+  const [large, small] = [await world.newCustomer(), await world.newCustomer()]
   await seedMonth(world, large, LARGE)
   await seedMonth(world, small, SMALL)
-  await seedMonth(world, exported, EXPORTED)
   await world.db.query('vacuum analyze')
   await world.db.query('checkpoint')
   const reports: ReportRow[] = []
   for (const path of PATHS) reports.push(await compare(world, { path, large, small, rounds, print }))
-  const exports: ExportRow[] = []
-  // V8 widens its heap with the first rows that stream by (some 150 MiB, most of it free again), be it these or others.
-  for (let run = 0; run < WARM_UPS; run += 1) await countExported(world, { customer: small, format: 'csv' })
-  for (const format of ['csv', 'ndjson']) exports.push(await measureExport(world, { customer: exported, format, print }))
-  return { reports, exports }
+  return reports
 }
 
 /**
  * Events all through a month, of twelve combinations of two properties, and the sums of them that the program keeps. Written by
  * SQL, since what is measured is reading.
  */
-async function seedMonth({ db }: World, { organizationId }: Customer, events: number): Promise<void> {
+export async function seedMonth({ db }: World, { organizationId }: Customer, events: number): Promise<void> {
   await db.query(
     `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties,
        counted, drawn, overage, balance, plan_key, period, period_start, period_end, after_used, after_overage, after_reserved)
@@ -138,37 +117,4 @@ async function timeOf(world: World, customer: Customer, path: string): Promise<n
   const took = performance.now() - began
   if (!response.ok || !text.includes('"tokens"')) throw new Error(`${path} answered ${response.status}: ${text}`)
   return took
-}
-
-type Exporting = { readonly customer: Customer; readonly format: string; readonly print: (line: string) => void }
-
-async function measureExport(world: World, { customer, format, print }: Exporting): Promise<ExportRow> {
-  const before = memoryOf(world)
-  let most = before
-  const watching = setInterval(() => {
-    most = Math.max(most, memoryOf(world))
-  }, 250)
-  const began = performance.now()
-  const lines = await countExported(world, { customer, format })
-  const seconds = Number(((performance.now() - began) / 1_000).toFixed(1))
-  clearInterval(watching)
-  if (lines !== EXPORTED) throw new Error(`${lines} events were exported, ${EXPORTED} are stored.`)
-  const grewMb = Math.round(most - before)
-  const holds = grewMb < WANTED_MB
-  print(
-    `export of ${lines.toLocaleString('en-US')} events as ${format}: ${seconds} s, memory of the server + ${grewMb} MiB${holds ? '' : '   ABOVE'}`,
-  )
-  return { format, rows: lines, seconds, grewMb, holds }
-}
-
-async function countExported(world: World, { customer, format }: Pick<Exporting, 'customer' | 'format'>): Promise<number> {
-  const response = await ask(world, customer, `events/export?${SPAN}&format=${format}`)
-  let lines = format === 'csv' ? -1 : 0
-  for await (const chunk of response.body!) for (const byte of chunk) if (byte === 10) lines += 1
-  return lines
-}
-
-/** The server's resident memory in MiB. */
-function memoryOf({ tollgate }: World): number {
-  return Number(execFileSync('ps', ['-o', 'rss=', '-p', String(tollgate.pid)], { encoding: 'utf8' })) / 1_024
 }

@@ -20,13 +20,18 @@ export type Customer = { readonly organizationId: string; readonly apiKey: strin
 
 export const OPERATOR_KEY = 'operator-key-of-the-benchmarks'
 
+/** Another server on a database of a world. */
+export function startTollgate(databaseUrl: string): Promise<ServerProcess> {
+  return startServer('./tollgate-server.ts', [databaseUrl, OPERATOR_KEY])
+}
+
 export async function openWorld(): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-bench-'))
   // As root, PostgreSQL runs under nobody, which passes through here.
   chmodSync(directory, 0o711)
   const postgres = await startEmbeddedPostgres({ directory: join(directory, 'postgres') })
   const db = openDatabase({ connectionString: postgres.url })
-  const tollgate = await startServer('./tollgate-server.ts', [postgres.url, OPERATOR_KEY])
+  const tollgate = await startTollgate(postgres.url)
   const bare = await startServer('./bare-server.ts')
   let customers = 0
 

@@ -124,7 +124,7 @@ export function registerAuditRoutes(app: App, context: AuditContext): void {
     const stream = await context.exports.open<AuditRow>({
       statement: exportStatement(filterOf(c.get('principal'), query)),
       head,
-      textOf: (rows) => rows.map((row) => lineOf(showChained(row))).join(''),
+      textOf: (row) => lineOf(showChained(row)),
     })
     return c.body(stream, 200, {
       'content-type': contentType,

@@ -92,7 +92,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
     const stream = await context.exports.open<EventRow>({
       statement: plan.statement,
       head,
-      textOf: (rows) => rows.map((row) => lineOf(eventBody(eventOf(row)))).join(''),
+      textOf: (row) => lineOf(eventBody(eventOf(row))),
     })
     return c.body(stream, 200, fileHeaders(fileNameOf('events', plan, query.format), query.format))
   })
@@ -112,8 +112,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
     const stream = await context.exports.open<ReportRow>({
       statement: plan.statement,
       head,
-      textOf: (rows) =>
-        rows.map((row) => lineOf(showReportRow({ ...row, ...spanOfRow(grain, plan.calendar, row.start, plan) }))).join(''),
+      textOf: (row) => lineOf(showReportRow({ ...row, ...spanOfRow(grain, plan.calendar, row.start, plan) })),
     })
     return c.body(stream, 200, fileHeaders(fileNameOf('report', plan, query.format), query.format))
   })

@@ -193,7 +193,7 @@ describe('an export', () => {
     const stream = await own.open({
       statement: { text: 'select * from usage_events where organization_id = $1', values: [id] },
       head: 'head',
-      textOf: (rows) => `${rows.length}`,
+      textOf: () => 'x',
     })
     const reader = stream.getReader()
     await reader.read()
