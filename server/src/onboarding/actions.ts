@@ -18,12 +18,15 @@ import {
   findNewestPaymentMethod,
   findSession,
   insertSession,
+  lockSession,
   updateSession,
   type OnboardingSession,
   type Progress,
 } from './store.ts'
 import { findOfferByPrice, makeCustomer } from './tenants.ts'
+import { readBillingState } from '../subscriptions/state.ts'
 import { findAccountSubscription } from '../subscriptions/store.ts'
+import { readChanged } from '../subscriptions/views.ts'
 
 export type OnboardingStart = {
   readonly email: string
@@ -49,7 +52,7 @@ export async function startOnboarding(
   return readSession(context.db, sessionId)
 }
 
-/** Step 2: makes the customer at Stripe. */
+/** Step 2: makes the customer at Stripe, or answers the one there is. */
 export async function onboardCustomer(
   context: BillingContext,
   sessionId: string,
@@ -59,7 +62,7 @@ export async function onboardCustomer(
   return { session: await advance(context, session, 'create_customer', {}), customerId }
 }
 
-/** Step 3: a setup intent that the browser confirms. May be repeated until a plan is chosen: the secret is not kept. */
+/** Step 3: a setup intent that the browser confirms. Taken again, it makes another: the secret is not kept. */
 export async function onboardPayment(
   context: BillingContext,
   sessionId: string,
@@ -103,6 +106,9 @@ export async function onboardPlan(
 export async function onboardSubscription(context: BillingContext, sessionId: string, asker: Asker): Promise<OnboardingSession> {
   const session = await requireStep(context.db, sessionId, 'create_subscription')
   const { organizationId, priceId, discountCode } = session
+  const { subscription } = await readBillingState(context, context.db, organizationId)
+  // Taken again: the subscription that it made stands, or waits for the bank.
+  if (session.step === 'complete' && subscription?.id === session.subscriptionId) return session
   const offer = await findOfferByPrice(context, priceId ?? '')
   await runExclusively(context, organizationId, (lent) => takeNewestMethod(context, lent, organizationId))
   const request = {
@@ -122,23 +128,39 @@ export async function onboardSubscription(context: BillingContext, sessionId: st
     if (!(error instanceof DomainError) || error.code !== 'subscription_exists') throw error
   }
   const found = await findAccountSubscription(context.db, organizationId)
-  return advance(context, session, 'create_subscription', { subscriptionId: found?.subscriptionId ?? null })
+  // What was bought, whatever was chosen while it was being bought.
+  const bought = found === null ? {} : { planKey: found.planKey, priceId: found.priceId, subscriptionId: found.subscriptionId }
+  return advance(context, session, 'create_subscription', { ...bought, discountCode })
 }
 
-/** Step 6: the end. */
+/**
+ * Step 6: the end, once. Taken again, it answers the same.
+ * @throws DomainError `conflict` while the bank still asks the customer about the first payment
+ */
 export async function completeOnboarding(context: BillingContext, sessionId: string, asker: Asker): Promise<OnboardingSession> {
   const session = await requireStep(context.db, sessionId, 'complete')
-  const completed = await advance(context, session, 'complete', { completedAt: context.clock.now() })
-  await insertAuditEntry(context.db, {
-    organizationId: session.organizationId,
-    ...asker,
-    action: 'onboarding.completed',
-    target: sessionId,
-    before: null,
-    after: { subscription_id: session.subscriptionId },
-    at: context.clock.now(),
+  if (session.step === 'completed') return session
+  const changed = await readChanged(context, context.db, session.organizationId)
+  if (changed.requires_action) {
+    const { payment_url } = changed
+    throw new DomainError('conflict', 'The first payment waits for the customer.', { next_step: 'complete', payment_url })
+  }
+  const now = context.clock.now()
+  return context.db.transaction(async (tx) => {
+    const before = await readSession(tx, sessionId, { lock: true })
+    if (before.step === 'completed') return before
+    await updateSession(tx, { id: sessionId, taken: 'complete', due: 'completed', completedAt: now }, now)
+    await insertAuditEntry(tx, {
+      organizationId: session.organizationId,
+      ...asker,
+      action: 'onboarding.completed',
+      target: sessionId,
+      before: null,
+      after: { subscription_id: session.subscriptionId },
+      at: now,
+    })
+    return readSession(tx, sessionId)
   })
-  return completed
 }
 
 /** A payment method that was set up in the browser is attached, but not yet the one that is charged. */
@@ -155,8 +177,8 @@ async function takeNewestMethod(context: BillingContext, session: Session, organ
   await performIntent(context, session, { organizationId, kind: 'update_customer', params })
 }
 
-async function readSession(db: Queryable, sessionId: string): Promise<OnboardingSession> {
-  const session = await findSession(db, sessionId)
+async function readSession(db: Queryable, sessionId: string, { lock = false } = {}): Promise<OnboardingSession> {
+  const session = lock ? await lockSession(db, sessionId) : await findSession(db, sessionId)
   if (session === null) throw new DomainError('not_found', 'There is no such onboarding session.')
   return session
 }
@@ -164,21 +186,25 @@ async function readSession(db: Queryable, sessionId: string): Promise<Onboarding
 /** @throws DomainError `conflict` that names the step that is due */
 async function requireStep(db: Queryable, sessionId: string, step: OnboardingStep): Promise<OnboardingSession> {
   const session = await readSession(db, sessionId)
-  if (!mayTake(step, session.step)) {
-    throw new DomainError('conflict', `The step "${step}" is not the one that is due: "${session.step}" is.`, {
-      next_step: session.step,
-    })
-  }
+  if (!mayTake(step, session.step)) throw outOfOrder(step, session.step)
   return session
 }
 
-/** Writes what a step made, and which one is due now. */
+function outOfOrder(step: OnboardingStep, due: OnboardingStep): DomainError {
+  const words = due === 'completed' ? 'the onboarding is completed' : `"${due}" is`
+  return new DomainError('conflict', `The step "${step}" is not the one that is due: ${words}.`, { next_step: due })
+}
+
+/** Writes what a step made, and which one is due now. @throws DomainError `conflict` when another request has gone further meanwhile */
 async function advance(
   context: BillingContext,
   session: OnboardingSession,
   step: OnboardingStep,
   progress: Progress,
 ): Promise<OnboardingSession> {
-  await updateSession(context.db, { id: session.id, step: nextStep(step), ...progress }, context.clock.now())
-  return readSession(context.db, session.id)
+  const written = { id: session.id, taken: step, due: nextStep(step), ...progress }
+  const isWritten = await updateSession(context.db, written, context.clock.now())
+  const after = await readSession(context.db, session.id)
+  if (!isWritten) throw outOfOrder(step, after.step)
+  return after
 }

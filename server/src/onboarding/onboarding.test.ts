@@ -87,12 +87,85 @@ describe('KF-4 onboarding', () => {
     const early = await step('step/create-subscription', { session_id })
     expect(early).toMatchObject({ status: 409, body: { code: 'conflict', next_step: 'create_customer' } })
     await step('step/create-customer', { session_id })
-    expect(await step('step/create-customer', { session_id })).toMatchObject({
-      status: 409,
-      body: { next_step: 'setup_payment' },
-    })
     expect(await step('complete', { session_id })).toMatchObject({ status: 409, body: { next_step: 'setup_payment' } })
     expect((await step('complete', { session_id: 'onb_nowhere' })).status).toBe(404)
+  })
+
+  test('a step whose answer was lost answers the same again, and nothing is made twice', async () => {
+    const { session_id, tenant_id } = (await start('Lost')).data
+    const twice = async (path: string, body: Record<string, unknown> = {}) => {
+      const first = await step(path, { session_id, ...body })
+      expect(first.status, JSON.stringify(first.body)).toBe(200)
+      return [first.data, (await step(path, { session_id, ...body })).data] as const
+    }
+    const same = async (path: string, body?: Record<string, unknown>) => {
+      const [first, second] = await twice(path, body)
+      expect(second).toEqual(first)
+    }
+    await same('step/create-customer')
+    const [form, again] = await twice('step/setup-payment')
+    expect(again['client_secret']).not.toBe(form['client_secret'])
+    await same('step/select-plan', { plan_id: 'PRO', price_id: priceId })
+    await same('step/create-subscription')
+    await same('complete')
+    for (const earlier of ['step/create-customer', 'step/setup-payment', 'step/create-subscription']) {
+      expect(await step(earlier, { session_id })).toMatchObject({ status: 409, body: { next_step: 'completed' } })
+    }
+    const made = (kind: string) =>
+      billing.sandbox.all(kind as 'customer').filter(({ metadata }) => metadata['tollgate_organization'] === tenant_id)
+    expect([made('customer').length, made('subscription').length]).toEqual([1, 1])
+    const audited = await billing.database.db.query(
+      `select 1 from audit_log where organization_id = $1 and action = 'onboarding.completed'`,
+      [tenant_id],
+    )
+    expect(audited.rows).toHaveLength(1)
+  })
+
+  test('several at the same time complete it once', async () => {
+    const { session_id, tenant_id } = (await start('Crowd')).data
+    await step('step/create-customer', { session_id })
+    await step('step/setup-payment', { session_id })
+    await step('step/select-plan', { session_id, plan_id: 'pro', price_id: priceId })
+    const made = await Promise.all([1, 2, 3].map(() => step('step/create-subscription', { session_id })))
+    expect(new Set(made.map(({ data }) => data['subscription_id'])).size, JSON.stringify(made)).toBe(1)
+    const completed = await Promise.all([1, 2, 3].map(() => step('complete', { session_id })))
+    expect(completed.map(({ status }) => status)).toEqual([200, 200, 200])
+    const audited = await billing.database.db.query(
+      `select 1 from audit_log where organization_id = $1 and action = 'onboarding.completed'`,
+      [tenant_id],
+    )
+    expect(audited.rows).toHaveLength(1)
+  })
+
+  test('is not complete while the bank asks the customer about the first payment', async () => {
+    const { session_id, tenant_id } = (await start('Asked')).data
+    await step('step/create-customer', { session_id })
+    await step('step/setup-payment', { session_id })
+    await billing.call('operator', 'POST', `/api/v1/billing/payment-methods`, {
+      organization_id: tenant_id,
+      payment_method_id: 'pm_card_authenticationRequired',
+    })
+    await billing.database.db.query(
+      // The trial of this tenant is behind it.
+      `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at_period_end,
+         trial_end, ended_at, created_at, data, refreshed_at)
+       select id, 'sub_before', stripe_customer_id, 'canceled', 'usd', 'charge_automatically', false,
+         now() - interval '1 day', now() - interval '1 day', now() - interval '20 days', '{}', now() from organizations where id = $1`,
+      [tenant_id],
+    )
+    await step('step/select-plan', { session_id, plan_id: 'pro', price_id: priceId })
+    const waiting = await step('step/create-subscription', { session_id })
+    expect(waiting.data, JSON.stringify(waiting.body)).toMatchObject({
+      status: 'incomplete',
+      requires_action: true,
+      plan_id: 'pro',
+    })
+    expect(waiting.data['payment_url']).toMatch(/^http/)
+    expect(await step('complete', { session_id })).toMatchObject({
+      status: 409,
+      body: { next_step: 'complete', payment_url: waiting.data['payment_url'] },
+    })
+    expect((await step('step/create-subscription', { session_id })).data).toEqual(waiting.data)
   })
 
   test('refuses a price that does not sell the plan, and leads nobody elsewhere', async () => {
@@ -115,19 +188,22 @@ describe('KF-4 onboarding', () => {
     expect((await billing.call('somebody', 'POST', '/api/v1/onboarding/start', body)).status).toBe(403)
   })
 
-  test('only the two steps of which nothing has come may be taken again', () => {
+  test('only the step taken last may be taken again', () => {
     const steps: OnboardingStep[] = ['create_customer', 'setup_payment', 'select_plan', 'create_subscription', 'complete']
     const allowed = steps.flatMap((taken) =>
       [...steps, 'completed' as const].filter((due) => mayTake(taken, due)).map((due) => `${taken} while ${due}`),
     )
     expect(allowed).toEqual([
       'create_customer while create_customer',
+      'create_customer while setup_payment',
       'setup_payment while setup_payment',
       'setup_payment while select_plan',
       'select_plan while select_plan',
       'select_plan while create_subscription',
       'create_subscription while create_subscription',
+      'create_subscription while complete',
       'complete while complete',
+      'complete while completed',
     ])
   })
 })

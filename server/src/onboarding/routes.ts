@@ -30,7 +30,8 @@ const stepRoute = <Body extends z.ZodRawShape, Data extends z.ZodRawShape>(
     path: `/api/v1/onboarding/${path}`,
     tags: ['Onboarding'],
     summary,
-    description: 'For operators. A step out of order is refused with the step that is due (next_step).',
+    description:
+      'For operators. A step out of order is refused with the step that is due (next_step); the last one taken may be repeated.',
     request: { body: { required: true, content: { 'application/json': { schema: z.object(body) } } } },
     responses: {
       200: {
@@ -110,7 +111,14 @@ function registerLastSteps(app: App, context: BillingContext): void {
     }
     return http.json({ success: true as const, data }, 200)
   })
-  const subscribed = { subscription_id: z.string().nullable(), status: z.string(), trial_ends_at: z.iso.datetime().nullable() }
+  const subscribed = {
+    subscription_id: z.string().nullable(),
+    status: z.string(),
+    plan_id: z.string(),
+    trial_ends_at: z.iso.datetime().nullable(),
+    requires_action: z.boolean().meta({ description: 'The bank asks the customer: send them to payment_url, then complete.' }),
+    payment_url: z.string().nullable(),
+  }
   app.openapi(stepRoute('step/create-subscription', 'Step 5: subscribe', session, subscribed), async (http) => {
     const after = await onboardSubscription(context, http.req.valid('json').session_id, askerOf(http))
     const changed = await readChanged(context, context.db, after.organizationId)
@@ -120,7 +128,10 @@ function registerLastSteps(app: App, context: BillingContext): void {
       next_step: after.step,
       subscription_id: changed.subscription_id,
       status: changed.status,
+      plan_id: changed.plan,
       trial_ends_at: changed.trial_end,
+      requires_action: changed.requires_action,
+      payment_url: changed.payment_url,
     }
     return http.json({ success: true as const, data }, 200)
   })

@@ -16,12 +16,12 @@ const ORDER: readonly OnboardingStep[] = [
   'completed',
 ]
 
-/** Steps that may be taken again while only the next one is due: nothing has come of them yet that cannot be changed. */
-const REPEATABLE: ReadonlySet<OnboardingStep> = new Set(['setup_payment', 'select_plan'])
-
-/** Whether a step may be taken when another (or the same) is due. Pure. */
+/**
+ * Whether a step may be taken when another (or the same) is due. Pure. The step taken last may be taken again until the next one
+ * is: its answer may have been lost. It then answers what is there, or, for payment and plan, takes the new choice.
+ */
 export function mayTake(step: OnboardingStep, due: OnboardingStep): boolean {
-  return step === due || (REPEATABLE.has(step) && nextStep(step) === due)
+  return step === due || nextStep(step) === due
 }
 
 /** The step that is due after one. */
