@@ -10,6 +10,7 @@ import { registerGateRoutes } from './standing/gate-routes.ts'
 import { registerStandingRoutes } from './standing/routes.ts'
 import { registerWorkspaceAdminRoute } from './standing/workspace-routes.ts'
 import { registerAddOnRoutes } from './subscriptions/add-on-routes.ts'
+import { registerBillingConfigRoute } from './subscriptions/config-routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
 import { registerTenantRoutes } from './onboarding/tenant-routes.ts'
@@ -37,6 +38,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)
+  registerBillingConfigRoute(app, context)
   registerAddOnRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)

@@ -48,6 +48,16 @@ describe('readConfig', () => {
     ])
   })
 
+  it('CB KF EM: STRIPE_PUBLISHABLE_KEY is what it says, and of the mode of the secret key', () => {
+    const live = { STRIPE_SECRET_KEY: 'sk_live_1', STRIPE_WEBHOOK_SECRET: 'whsec_1' }
+    expect(readConfig({ ...live, STRIPE_PUBLISHABLE_KEY: 'pk_live_1' }).STRIPE_PUBLISHABLE_KEY).toBe('pk_live_1')
+    expect(problemsOf({ ...live, STRIPE_PUBLISHABLE_KEY: 'pk_test_1' })).toEqual([
+      'STRIPE_PUBLISHABLE_KEY is a key of the other mode than STRIPE_SECRET_KEY, which is a live key.',
+    ])
+    const [problem] = problemsOf({ STRIPE_PUBLISHABLE_KEY: 'sk_test_by_mistake' })
+    expect(problem).toBe('STRIPE_PUBLISHABLE_KEY is wrong: a key that begins with pk_test_ or pk_live_ is expected.')
+  })
+
   it('STRIPE_ENABLED=false is as without a key, whatever key is set', () => {
     const off = { STRIPE_ENABLED: 'false', STRIPE_SECRET_KEY: 'sk_live_1', STRIPE_ENVIRONMENT: 'test' }
     expect(readConfig(off).STRIPE_SECRET_KEY).toBeUndefined()

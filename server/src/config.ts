@@ -71,6 +71,11 @@ export const variablesSchema = z.object({
     .regex(/^(sk|rk)_(test|live)_/, 'a key that begins with sk_test_, sk_live_, rk_test_ or rk_live_ is expected')
     .optional()
     .meta({ description: 'A Stripe key: the server then talks to Stripe instead of the sandbox. STRIPE_API_KEY is the same.' }),
+  STRIPE_PUBLISHABLE_KEY: z
+    .string()
+    .regex(/^pk_(test|live)_/, 'a key that begins with pk_test_ or pk_live_ is expected')
+    .optional()
+    .meta({ description: 'The key with which Stripe.js takes cards in the browser; pages read it from /api/v1/billing/config.' }),
   STRIPE_ENABLED: z
     .enum(['true', 'false'], 'true or false is expected')
     .default('true')
@@ -216,6 +221,9 @@ function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   const mode = key.includes('_live_') ? 'live' : 'test'
   if (config.STRIPE_ENVIRONMENT !== undefined && config.STRIPE_ENVIRONMENT !== mode) {
     problems.push(`STRIPE_ENVIRONMENT is ${config.STRIPE_ENVIRONMENT}, but STRIPE_SECRET_KEY is a ${mode} key.`)
+  }
+  if (config.STRIPE_PUBLISHABLE_KEY !== undefined && !config.STRIPE_PUBLISHABLE_KEY.startsWith(`pk_${mode}_`)) {
+    problems.push(`STRIPE_PUBLISHABLE_KEY is a key of the other mode than STRIPE_SECRET_KEY, which is a ${mode} key.`)
   }
   if (config.STRIPE_WEBHOOK_SECRET === undefined) {
     problems.push('STRIPE_WEBHOOK_SECRET is missing: with a Stripe key, webhooks must be verified.')

@@ -51,6 +51,8 @@ export type TollgateOptions = {
 
 export type StripeOptions = {
   readonly secretKey: string
+  /** With which Stripe.js takes cards in the browser. */
+  readonly publishableKey?: string | undefined
   /** Signing secrets of the webhook endpoint; several while one is rolled. */
   readonly webhookSecrets: readonly string[]
   /** Where the API is when it is not Stripe itself: the sandbox. */
@@ -150,6 +152,7 @@ export function stripeOfConfig(config: Config): StripeOptions | null {
   if (config.STRIPE_SECRET_KEY === undefined) return null
   return {
     secretKey: config.STRIPE_SECRET_KEY,
+    publishableKey: config.STRIPE_PUBLISHABLE_KEY,
     callsPerSecond: config.STRIPE_CALLS_PER_SECOND,
     webhookSecrets: config.STRIPE_WEBHOOK_SECRET === undefined ? [] : [config.STRIPE_WEBHOOK_SECRET],
   }

@@ -261,6 +261,7 @@ function createBillingContext(
     gateway: stripe === null ? null : createStripeClient({ apiKey: stripe.secretKey, log: parts.log, ...callingOf(stripe) }),
     policy: {
       webhookSecrets: stripe?.webhookSecrets ?? [],
+      publishableKey: stripe?.publishableKey ?? null,
       trialDays: policy.trialDays ?? 14,
       graceDays: grants.graceDays,
       trialEndBehavior: 'cancel',

@@ -62,6 +62,7 @@ const EPISODIC_MEMORY = 'examples/episodic-memory/billing.config.ts'
 export const TEST_POLICY: BillingPolicy = {
   graceDays: 3,
   webhookSecrets: ['whsec_test'],
+  publishableKey: 'pk_test_tollgate',
   trialDays: 14,
   trialEndBehavior: 'cancel',
   downgradeAt: 'now',

@@ -8,7 +8,7 @@ export const CUSTOMER_TOKEN_PREFIX = 'tgc_'
 
 /** What a page that shows a customer's bills reads. */
 const READS = [
-  /^\/api\/v1\/billing\/(subscription|quota|usage|invoices|payment-methods|top-ups|add-ons)$/,
+  /^\/api\/v1\/billing\/(config|subscription|quota|usage|invoices|payment-methods|top-ups|add-ons)$/,
   /^\/api\/v1\/usage(\/(report|events|stream))?$/,
   /^\/api\/v1\/(balances|grants)$/,
 ]

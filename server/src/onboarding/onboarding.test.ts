@@ -48,6 +48,7 @@ describe('KF-4 onboarding', () => {
     const payment = await step('step/setup-payment', { session_id, return_url: 'http://localhost:3000/done' })
     expect(payment.data).toMatchObject({ next_step: 'select_plan', setup_intent_id: expect.stringMatching(/^seti_/) as string })
     expect(payment.data['client_secret']).toContain(payment.data['setup_intent_id'])
+    expect(payment.data['publishable_key']).toBe('pk_test_tollgate')
     // What Stripe's form does in the browser.
     await stripe.setupIntents.confirm(payment.data['setup_intent_id']!, {
       payment_method: 'pm_card_visa',

@@ -76,7 +76,11 @@ function registerFirstSteps(app: App, context: BillingContext, organizations: Or
     const data = { session_id: after.id, tenant_id: after.organizationId, next_step: after.step, customer_id: customerId }
     return http.json({ success: true as const, data }, 200)
   })
-  const paymentData = { client_secret: z.string(), setup_intent_id: z.string() }
+  const paymentData = {
+    client_secret: z.string(),
+    setup_intent_id: z.string(),
+    publishable_key: z.string().nullable().meta({ description: 'With which Stripe’s form confirms it in the browser.' }),
+  }
   const paymentBody = { ...session, return_url: z.string().optional() }
   const payment = stepRoute('step/setup-payment', 'Step 3: a form for the payment method', paymentBody, paymentData)
   app.openapi(payment, async (http) => {
@@ -89,6 +93,7 @@ function registerFirstSteps(app: App, context: BillingContext, organizations: Or
       next_step: after.step,
       client_secret: clientSecret,
       setup_intent_id: setupIntentId,
+      publishable_key: context.policy.publishableKey,
     }
     return http.json({ success: true as const, data }, 200)
   })

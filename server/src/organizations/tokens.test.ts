@@ -66,6 +66,10 @@ describe('a customer token', () => {
     const subscription = await identity.as(token, 'GET', '/api/billing/subscription')
     expect(subscription).toMatchObject({ status: 200, body: { tier: 'free' } })
     expect(await status(token, '/api/v1/usage')).toBe(200)
+    expect(await identity.as(token, 'GET', '/api/v1/billing/config')).toMatchObject({
+      status: 200,
+      body: { stripe_enabled: false, publishable_key: null, environment: null },
+    })
     expect((await identity.as(token, 'GET', '/api/v1/auth/me')).status).toBe(403)
     // Stripe is not configured here: the answer says that the caller was let in.
     expect((await identity.as(token, 'POST', '/api/v1/billing/portal', {})).status).toBe(503)

@@ -33,6 +33,8 @@ export type BillingPolicy = {
   readonly graceDays: number
   /** Signing secrets of the webhook endpoint; several while one is rolled. */
   readonly webhookSecrets: readonly string[]
+  /** With which Stripe.js takes cards in the browser; null where none is set. */
+  readonly publishableKey: string | null
   /** Days of a trial (EM, STRIPE_TRIAL_PERIOD_DAYS). */
   readonly trialDays: number
   readonly trialEndBehavior: TrialEndBehavior

@@ -80,3 +80,18 @@ test.each([
   const id = await billing.createOrganization(`card_${card}`)
   expect(await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: card })).toMatchObject(answer)
 })
+
+test('CB KF EM: pages learn the publishable key, and whether Stripe is there', async () => {
+  const read = async (caller: string) => billing.call(caller, 'GET', `${BILLING}/config`)
+  expect(await read('payer:read')).toMatchObject({
+    status: 200,
+    body: {
+      stripe_enabled: true,
+      publishable_key: 'pk_test_tollgate',
+      environment: 'test',
+      currency: 'usd',
+      trial_period_days: 14,
+    },
+  })
+  expect((await read('nobody')).status).toBe(401)
+})
