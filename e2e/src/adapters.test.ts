@@ -155,7 +155,7 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
     const refused = await call('/gated', { 'x-api-key': key })
     const detail = "Workspace billing status 'none' does not permit ingestion."
     expect([refused.status, await refused.json()]).toEqual([402, { detail }])
-    await operate(`/api/v1/admin/billing/${id}`, { billing_status: 'active' }, 'PATCH')
+    await operate(`/api/v1/admin/billing/${id}`, { billing_status: 'active', reason: 'for this test' }, 'PATCH')
     const allowed = await call('/gated', { 'x-api-key': key })
     expect([allowed.status, await allowed.json()]).toEqual([200, { done: true }])
     expect((await call('/gated', {})).status).toBe(401)

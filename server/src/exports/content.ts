@@ -22,6 +22,7 @@ import {
   readSubscriptions,
   type ExportedInvoice,
 } from './sources-store.ts'
+import { shownPlan } from '../standing/rules.ts'
 import type { Export } from './store.ts'
 
 /** A piece of a file, and how many rows or documents are in it up to here. */
@@ -58,7 +59,7 @@ export async function contentOf(context: ExportContext, made: Export): Promise<C
     case 'organizations':
       return {
         planned: await countTable(db, 'organizations', wanted),
-        pieces: csvOf(ORGANIZATION_COLUMNS, readOrganizations(db, wanted)),
+        pieces: csvOf(organizationColumns(context.clock.now()), readOrganizations(db, wanted)),
       }
     case 'subscriptions':
       return {
@@ -119,15 +120,15 @@ const INVOICE_COLUMNS: Columns<ExportedInvoice> = {
   url: (row) => row.hostedInvoiceUrl,
 }
 
-const ORGANIZATION_COLUMNS: Columns<RowOf<ReturnType<typeof readOrganizations>>> = {
+const organizationColumns = (now: Instant): Columns<RowOf<ReturnType<typeof readOrganizations>>> => ({
   id: (row) => row.id,
   name: (row) => row.name,
   email: (row) => row.email,
   stripe_customer_id: (row) => row.customerId,
-  plan: (row) => row.plan,
+  plan: (row) => shownPlan(row, now),
   status: (row) => row.status ?? 'none',
   created: (row) => iso(row.createdAt),
-}
+})
 
 const SUBSCRIPTION_COLUMNS: Columns<RowOf<ReturnType<typeof readSubscriptions>>> = {
   id: (row) => row.id,

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import type { OverriddenPlan } from '../standing/rules.ts'
 import type { Export } from './store.ts'
 
 /** Rows are read in batches, by key, so that memory does not grow with a file. */
@@ -124,17 +125,17 @@ export type ExportedOrganization = {
   readonly name: string
   readonly email: string
   readonly customerId: string | null
-  readonly plan: string | null
   readonly status: string | null
   readonly createdAt: Instant
-}
+} & OverriddenPlan
 
 export function readOrganizations(db: Queryable, wanted: Wanted): AsyncGenerator<readonly ExportedOrganization[]> {
   return readAll(
     db,
     `select * from (
        select ${PLACE('created_at')}, organization.id, organization.id as organization_id, name, email,
-         stripe_customer_id as "customerId", coalesce(override_plan_key, plan_key) as plan, subscription_status as status,
+         stripe_customer_id as "customerId", plan_key as "planKey", override_plan_key as "overridePlanKey",
+         override_ends_at as "overrideEndsAt", test_clock_now as "testClockNow", subscription_status as status,
          (select min(currency) from mrr_accounts brought where brought.organization_id = organization.id) as currency,
          created_at, created_at as "createdAt"
        from organizations organization left join accounts on accounts.organization_id = organization.id

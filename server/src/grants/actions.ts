@@ -4,7 +4,7 @@ import type { Queryable, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { NewEvent } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
-import { deriveStanding } from '../standing/rules.ts'
+import { deriveStanding, overrideAt, type StandingOverride } from '../standing/rules.ts'
 import { thresholdsReached } from './thresholds.ts'
 import { moveOn, type MovedOn } from './rollover.ts'
 import {
@@ -40,27 +40,30 @@ export function timeOf(account: Pick<AccountRow, 'testClockNow'>, now: Instant):
   return account.testClockNow ?? now
 }
 
+/** What an operator set by hand (MR-6) that counts at this server's time `now`; null when there is nothing, or no more. */
+export function overrideOf(account: AccountRow, now: Instant): StandingOverride | null {
+  const override = {
+    planKey: account.overridePlanKey,
+    status: account.overrideStatus,
+    trialEndsAt: account.overrideTrialEndsAt,
+    expiresAt: account.overrideExpiresAt,
+    endsAt: account.overrideEndsAt,
+  }
+  return overrideAt(override, timeOf(account, now))
+}
+
 /** What decides an organization's plan allowances, from its account and the catalog whose terms it has. Pure. */
 export function planTermsOf(
   account: AccountRow,
   { catalog, current, graceDays, now }: { catalog: Catalog; current: Catalog; graceDays: number; now: Instant },
 ): PlanTerms {
-  const overridden = account.overridePlanKey ?? account.overrideStatus ?? account.overrideTrialEndsAt ?? account.overrideExpiresAt
   const facts = {
     planKey: account.planKey,
     subscriptionStatus: account.subscriptionStatus,
     trialEndsAt: account.trialEndsAt,
     currentPeriodEnd: account.currentPeriodEnd,
     paymentFailedAt: account.paymentFailedAt,
-    override:
-      overridden === null
-        ? null
-        : {
-            planKey: account.overridePlanKey,
-            status: account.overrideStatus,
-            trialEndsAt: account.overrideTrialEndsAt,
-            expiresAt: account.overrideExpiresAt,
-          },
+    override: overrideOf(account, now),
   }
   return {
     standing: deriveStanding(facts, { defaultPlanKey: catalog.defaultPlanKey, graceDays }, timeOf(account, now)),

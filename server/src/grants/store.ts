@@ -21,6 +21,7 @@ export type AccountRow = {
   readonly overrideStatus: SubscriptionStatus | null
   readonly overrideTrialEndsAt: Instant | null
   readonly overrideExpiresAt: Instant | null
+  readonly overrideEndsAt: Instant | null
   /** How many of each add-on the subscription has; null where there is no account yet. */
   readonly addOns: Readonly<Record<string, number>> | null
   /** By balance: less than this many millionths left is told (top-ups). */
@@ -34,7 +35,8 @@ const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationC
   o.time_zone as "timeZone",   a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
   a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
   a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
-  a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt", a.low_marks as "lowMarks",
+  a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt",
+  a.override_ends_at as "overrideEndsAt", a.low_marks as "lowMarks",
   a.add_ons as "addOns"`
 
 // Statements of the write path look their rows up one by one: `lateral` leaves the planner no other way, where a join of 250

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { tierOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
-import type { GrantsContext } from '../grants/actions.ts'
+import { overrideOf, type GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { StandingState } from '../standing/rules.ts'
@@ -59,9 +59,9 @@ const STATUS = {
   paused: 'PAUSED',
 } as const satisfies Readonly<Record<StandingState, UsageSummary['status']>>
 
-function summaryOf({ account, terms }: OrganizationReading, balance: BalanceReading): UsageSummary {
+function summaryOf({ account, terms, now }: OrganizationReading, balance: BalanceReading): UsageSummary {
   const { standing } = terms
-  const trialEndsAt = account.overrideTrialEndsAt ?? account.trialEndsAt
+  const trialEndsAt = overrideOf(account, now)?.trialEndsAt ?? account.trialEndsAt
   const inTrial = standing.state === 'trialing'
   return {
     customer_id: account.organizationId,

@@ -105,6 +105,7 @@ describe('a trial', () => {
       plan: 'pro',
       billing_status: 'trialing',
       trial_ends_at: '2026-05-20T00:00:00Z',
+      reason: 'a demonstration',
     })
     await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
     clock.set(new Date('2026-05-16T23:59:59Z'))

@@ -56,7 +56,10 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     planKey: standing.planKey,
     changes: (before?.changes ?? 0) + (changed ? 1 : 0),
     dunningSince: owedSince(seen),
-    lookAt: account.testClockNow === null ? nextLook([standing.until, ...found.flatMap(({ times }) => times)], seen.now) : null,
+    lookAt:
+      account.testClockNow === null
+        ? nextLook([standing.until, account.overrideEndsAt, ...found.flatMap(({ times }) => times)], seen.now)
+        : null,
   }
   // Most looks find nothing new, and leave the row alone.
   if (changed || !isDeepStrictEqual(before, watch)) await upsertWatch(tx, organizationId, watch)

@@ -151,7 +151,14 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
     const filter = { ...toRange(query), ...toOrganizationFilter(query, catalog()) }
-    const listed = await listOrganizations(db, { ...pageOf(query), ...filter }, catalog().defaultPlanKey)
+    const listed = await listOrganizations(
+      db,
+      { ...pageOf(query), ...filter },
+      {
+        defaultPlanKey: catalog().defaultPlanKey,
+        now: context.clock.now(),
+      },
+    )
     const customers = listed.rows.map(({ id, email, name, createdAt, organizationId, tier }) => ({
       id,
       email,

@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { countRows, type TallySubject } from '../analytics/store.ts'
 import { INVOICE_COLUMNS, toInvoice, type Invoice, type InvoiceRow } from '../invoices/store.ts'
 import type { Instant } from '../lib/clock.ts'
+import { shownPlan, type OverriddenPlan } from '../standing/rules.ts'
 import {
   countOf,
   countUpTo,
@@ -133,6 +134,10 @@ export type OrganizationFilter = CommonFilter & {
   readonly overridden: boolean | null
 }
 
+/** Whether an override that has an end still counts; few have one. */
+const COUNTS = `(account.override_ends_at is null or account.override_ends_at >
+  coalesce((select clocked.test_clock_now from organizations clocked where clocked.id = account.organization_id), ?))`
+
 /** As the index `accounts_overridden` says it. */
 const OVERRIDDEN = `(coalesce(account.override_plan_key, account.override_status) is not null
   or coalesce(account.override_trial_ends_at, account.override_expires_at) is not null)`
@@ -151,9 +156,9 @@ const ORGANIZATIONS = {
 } as const
 
 const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organization.id) as id, organization.id as "organizationId",
-  organization.email, organization.name, coalesce(account.override_plan_key, account.plan_key) as tier,
-  account.subscription_status as status, customer.currency, coalesce(account.payment_failed_at is not null, false) as delinquent,
-  coalesce(${OVERRIDDEN}, false) as overridden, organization.created_at as "createdAt"`
+  organization.email, organization.name, account.plan_key as "planKey", account.override_plan_key as "overridePlanKey",
+  account.override_ends_at as "overrideEndsAt", organization.test_clock_now as "testClockNow", account.subscription_status as status, customer.currency, coalesce(account.payment_failed_at is not null, false) as delinquent,
+  coalesce(${OVERRIDDEN}, false) as "hasOverride", organization.created_at as "createdAt"`
 
 /**
  * Organizations by what they have: each has its account from its creation on.
@@ -162,9 +167,9 @@ const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organiza
 export async function listOrganizations(
   db: Queryable,
   query: OrganizationFilter & PageQuery,
-  defaultPlanKey: string,
+  { defaultPlanKey, now }: { readonly defaultPlanKey: string; readonly now: Instant },
 ): Promise<Listed<ListedOrganization>> {
-  const accounts = filterAccounts(query)
+  const accounts = filterAccounts(query, now)
   const narrowed = await narrowBy(
     db,
     filterByTime(NO_FILTER, 'organization.created_at', { from: query.createdFrom, to: query.createdTo }),
@@ -177,16 +182,29 @@ export async function listOrganizations(
   )
   const tally = narrowed.filter.conditions.length === 0 ? { subject: 'organizations' as const, status: null } : null
   const list = { ...ORGANIZATIONS, columns: ORGANIZATION_COLUMNS }
-  const listed = await readListed<ListedOrganization & { tier: string | null }>(db, list, { narrowed, page: query, tally })
-  return { ...listed, rows: listed.rows.map((row) => ({ ...row, tier: row.tier ?? defaultPlanKey })) }
+  const listed = await readListed<OrganizationRow>(db, list, { narrowed, page: query, tally })
+  const rows = listed.rows.map((row) => {
+    const counts = row.overrideEndsAt === null || row.overrideEndsAt > (row.testClockNow ?? now)
+    return { ...row, tier: shownPlan(row, now) ?? defaultPlanKey, overridden: row.hasOverride && counts }
+  })
+  return { ...listed, rows }
 }
 
-function filterAccounts({ plan, status, delinquent, overridden }: OrganizationFilter): Filter {
-  let filter = filterIf(NO_FILTER, 'coalesce(account.override_plan_key, account.plan_key) = ?', plan)
+type OrganizationRow = Omit<ListedOrganization, 'tier' | 'overridden'> & OverriddenPlan & { readonly hasOverride: boolean }
+
+function filterAccounts({ plan, status, delinquent, overridden }: OrganizationFilter, now: Instant): Filter {
+  let filter = NO_FILTER
+  if (plan !== null) {
+    // The first half by the index of shown plans, the second by that of the few overrides that end.
+    const shown = `coalesce(account.override_plan_key, account.plan_key) = ? and ${COUNTS}`
+    const ended = `account.override_ends_at is not null and account.plan_key = ? and not ${COUNTS}`
+    filter = filterBy(filter, `(${shown} or ${ended})`, plan, now, plan, now)
+  }
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
   if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
-  if (overridden !== null) filter = filterBy(filter, overridden ? OVERRIDDEN : `not ${OVERRIDDEN}`)
+  if (overridden === true) filter = filterBy(filter, `${OVERRIDDEN} and ${COUNTS}`, now)
+  if (overridden === false) filter = filterBy(filter, `not (${OVERRIDDEN} and ${COUNTS})`, now)
   return filter
 }
 

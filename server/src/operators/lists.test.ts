@@ -20,7 +20,7 @@ beforeAll(async () => {
   await seedCustomers(billing.database.db, { organizations: 1_200, invoicesEach: 3, catalogVersion: version })
   await billing.createOrganization('Percent_100%')
   await billing.createOrganization('given')
-  await billing.call('operator', 'PATCH', '/api/v1/admin/billing/given', { plan: 'pro' })
+  await billing.call('operator', 'PATCH', '/api/v1/admin/billing/given', { plan: 'pro', reason: 'a partner' })
 })
 
 describe('organizations', () => {

@@ -41,7 +41,10 @@ export function registerOperatorOrganizationRoutes(app: App, context: BillingCon
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
     const filter = { ...pageOf(query), ...toRange(query), ...toOrganizationFilter(query, context.catalogs.current.catalog) }
-    const listed = await listOrganizations(context.db, filter, context.catalogs.current.catalog.defaultPlanKey)
+    const listed = await listOrganizations(context.db, filter, {
+      defaultPlanKey: context.catalogs.current.catalog.defaultPlanKey,
+      now: context.clock.now(),
+    })
     const organizations = listed.rows.map((row) => ({
       id: row.organizationId,
       name: row.name,

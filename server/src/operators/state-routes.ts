@@ -3,6 +3,7 @@ import { listMrrAccounts } from '../analytics/ledger-store.ts'
 import { requireOperator } from '../auth/principal.ts'
 import { listApiKeys } from '../auth/store.ts'
 import { listEvents } from '../events/store.ts'
+import { overrideOf } from '../grants/actions.ts'
 import { readGrants } from '../grants/giving.ts'
 import { grantSchema, showGrant } from '../grants/routes.ts'
 import type { App } from '../http/app.ts'
@@ -18,11 +19,13 @@ import { readBalances } from '../metering/reads.ts'
 import { listMembers } from '../organizations/members-store.ts'
 import { keySchema, showKey } from '../organizations/routes.ts'
 import { findOrganization } from '../organizations/store.ts'
+import { toOverrideView } from '../standing/routes.ts'
+import { findOverrideNotes } from '../standing/store.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { listDrifts } from '../stripe/drift-store.ts'
 import { subscriptionSchema } from '../subscriptions/schemas.ts'
 import { readSubscription } from '../subscriptions/views.ts'
-import { findLastOverride, findSyncTimes, listReceivedEvents, sumInvoices } from './state-store.ts'
+import { findSyncTimes, listReceivedEvents, sumInvoices } from './state-store.ts'
 import { readTimeline, summarize } from './timeline.ts'
 import { TIMELINE_KINDS, type TimelineKind } from './timeline-store.ts'
 import { describeStanding } from './words.ts'
@@ -48,6 +51,7 @@ const stateSchema = z
         billing_status: z.string().nullable(),
         trial_ends_at: time,
         subscription_expires_at: time,
+        override_expires_at: time,
         set_by: z.string().nullable(),
         set_at: time,
         reason: z.string().nullable(),
@@ -208,7 +212,7 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
     },
     explanation: describeStanding(reading.terms.standing),
     subscription: await readSubscription(context, db, id),
-    override: await readOverride(context, id, reading.account),
+    override: toOverrideView(overrideOf(reading.account, reading.now), (await findOverrideNotes(db, [id])).get(id)),
     revenue: (await listMrrAccounts(db, id)).map(({ currency, mrr, firstPaidAt }) => ({
       currency,
       mrr_minor: Number(roundHalfUp(mrr, MICRO)),
@@ -231,25 +235,6 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
     stripe: await readStripe(context, id),
     notifications: await readNotifications(context, id),
   }
-}
-
-type Overridden = {
-  readonly overridePlanKey: string | null
-  readonly overrideStatus: string | null
-  readonly overrideTrialEndsAt: Instant | null
-  readonly overrideExpiresAt: Instant | null
-}
-
-async function readOverride({ db }: BillingContext, id: OrganizationId, account: Overridden) {
-  const set = {
-    plan: account.overridePlanKey,
-    billing_status: account.overrideStatus,
-    trial_ends_at: iso(account.overrideTrialEndsAt),
-    subscription_expires_at: iso(account.overrideExpiresAt),
-  }
-  if (Object.values(set).every((value) => value === null)) return null
-  const last = await findLastOverride(db, id)
-  return { ...set, set_by: last?.actor ?? null, set_at: iso(last?.at ?? null), reason: last?.reason ?? null }
 }
 
 async function readMoney({ db }: BillingContext, id: OrganizationId) {

@@ -49,15 +49,3 @@ export async function findSyncTimes(db: Queryable, organizationId: string): Prom
   )
   return rows[0] ?? { syncedAt: null, reconciledAt: null }
 }
-
-export type LastOverride = { readonly actor: string; readonly at: Instant; readonly reason: string | null }
-
-/** Who last set something by hand, and why. */
-export async function findLastOverride(db: Queryable, organizationId: string): Promise<LastOverride | null> {
-  const { rows } = await db.query<LastOverride>(
-    `select actor, at, after ->> 'reason' as reason from audit_log
-     where organization_id = $1 and action = 'standing.overridden' order by id desc limit 1`,
-    [organizationId],
-  )
-  return rows[0] ?? null
-}

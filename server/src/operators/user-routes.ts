@@ -3,6 +3,7 @@ import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { calendarMonthOf } from '../lib/period.ts'
 import { quantityToJson } from '../lib/quantity.ts'
+import { shownPlan } from '../standing/rules.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { listFields, moreFields, moreOf, pageOf, toRange } from './list-queries.ts'
 import { listOrganizationsOfUsers, listUsers, sumUseSince } from './users-store.ts'
@@ -70,11 +71,11 @@ export function registerUserListRoute(app: App, { db, clock }: BillingContext): 
       created: user.createdAt.toISOString(),
       organizations: organizations
         .filter(({ userId }) => userId === user.id)
-        .map(({ organizationId, name, role, plan, status }) => ({
+        .map(({ organizationId, name, role, status, ...plans }) => ({
           id: organizationId,
           name,
           role,
-          plan,
+          plan: shownPlan(plans, clock.now()),
           subscription_status: status ?? 'none',
           usage: usageOf(organizationId),
         })),

@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import type { OverriddenPlan } from '../standing/rules.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { filterByTime, NO_FILTER, prefixPattern, type List, type Narrowing, type PageQuery } from './listing.ts'
 import { narrowBy, readListed, type CommonFilter, type Listed } from './lists-store.ts'
@@ -43,15 +44,15 @@ export type UserOrganization = {
   readonly organizationId: string
   readonly name: string
   readonly role: string
-  readonly plan: string | null
   readonly status: string | null
-}
+} & OverriddenPlan
 
 /** The organizations of people, in the order in which they joined. */
 export async function listOrganizationsOfUsers(db: Queryable, userIds: readonly string[]): Promise<UserOrganization[]> {
   const { rows } = await db.query<UserOrganization>(
     `select member.user_id as "userId", organization.id as "organizationId", organization.name, member.role,
-       coalesce(account.override_plan_key, account.plan_key) as plan, account.subscription_status as status
+       account.plan_key as "planKey", account.override_plan_key as "overridePlanKey", account.override_ends_at as "overrideEndsAt",
+       organization.test_clock_now as "testClockNow", account.subscription_status as status
      from organization_members member join organizations organization on organization.id = member.organization_id
      left join accounts account on account.organization_id = organization.id
      where member.user_id = any($1) order by member.created_at, organization.id`,

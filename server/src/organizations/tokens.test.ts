@@ -151,4 +151,23 @@ describe('MR-4 workspaces', () => {
     const { key: reader } = await organization(['read', 'write'])
     expect((await identity.as(reader, 'GET', '/api/v1/admin/workspaces')).status).toBe(403)
   })
+
+  it('of an organization that has made none is the organization itself: nobody is missing, page by page', async () => {
+    const { id, key } = await organization()
+    const own = async () => (await identity.as(key, 'GET', '/api/v1/admin/workspaces')).body['workspaces']
+    const itself = expect.objectContaining({ id, organization_id: id, billing_status: 'none', may_use: true }) as unknown
+    expect(await own()).toEqual([itself])
+    const organizations = await identity.database.db.query<{ id: string }>('select id from organizations')
+    const seen = new Set<string>()
+    for (let after = ''; ;) {
+      const page = await identity.as(OPERATOR_KEY, 'GET', `/api/v1/admin/workspaces?limit=2&starting_after=${after}`)
+      const rows = page.body['workspaces'] as { id: string; organization_id: string }[]
+      for (const row of rows) seen.add(row.organization_id)
+      if (page.body['has_more'] !== true) break
+      after = rows.at(-1)!.id
+    }
+    expect([...seen].sort()).toEqual(organizations.rows.map((row) => row.id).sort())
+    const made = await identity.as(key, 'POST', `/api/v1/organizations/${id}/workspaces`, { name: 'Research' })
+    expect(await own()).toEqual([expect.objectContaining({ id: made.body['id'], name: 'Research', organization_id: id })])
+  })
 })

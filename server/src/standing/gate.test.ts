@@ -71,7 +71,8 @@ describe('MR-13 ingestion is permitted', () => {
   test('until the minute that an operator named (MR-6)', async () => {
     await billing.createOrganization('guest')
     const now = billing.context.clock.now().getTime()
-    const override = async (fields: object) => billing.call('operator', 'PATCH', '/api/v1/admin/billing/guest', fields)
+    const override = async (fields: object) =>
+      billing.call('operator', 'PATCH', '/api/v1/admin/billing/guest', { ...fields, reason: 'a guest' })
     const at = (ms: number) => new Date(now + ms).toISOString()
     await override({ billing_status: 'active', subscription_expires_at: at(3_600_000) })
     expect(await gate('guest')).toMatchObject({ allowed: true, billing_status: 'active' })

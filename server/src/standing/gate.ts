@@ -39,7 +39,7 @@ export async function passGate(context: GateContext, request: GateRequest): Prom
   const found = await readStanding(context.db, context, request.organizationId)
   if (found === null) throw new DomainError('not_found', 'There is no such organization.')
   const now = timeOf(found.account, context.clock.now())
-  const billingStatus = found.account.overrideStatus ?? found.account.subscriptionStatus ?? 'none'
+  const { billingStatus } = found
   if (mayPass(found, context.graceDays, now)) return { allowed: true, billingStatus, detail: null, until: found.standing.until }
   const detail = `Workspace billing status '${billingStatus}' does not permit ${request.activity}.`
   context.log.warn(
@@ -62,10 +62,10 @@ export async function passGate(context: GateContext, request: GateRequest): Prom
  * A trial ends on the minute. A paid period that our clock has seen end while Stripe still says `active` is most likely renewed
  * and not yet heard of: it counts for as long as a failed payment would be waited for, unless an operator named the end.
  */
-function mayPass({ account, standing }: AccountStanding, graceDays: number, now: Instant): boolean {
+function mayPass({ standing, override }: AccountStanding, graceDays: number, now: Instant): boolean {
   const { state, until } = standing
   if (state === 'trialing') return until === null || now < until
   if (state !== 'active') return false
-  if (until === null || account.overrideExpiresAt !== null) return until === null || now < until
+  if (until === null || (override?.expiresAt ?? null) !== null) return until === null || now < until
   return now.getTime() < until.getTime() + graceDays * DAY_MS
 }

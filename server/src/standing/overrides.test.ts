@@ -1,9 +1,28 @@
 import { describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { ManualClock } from '../lib/clock.ts'
+import { readBalances } from '../metering/reads.ts'
+import { listOrganizations } from '../operators/lists-store.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+import { readStanding } from './actions.ts'
+import { overrideStanding } from './overrides.ts'
 
 const billing = testBilling({ webhooks: false })
 const override = (id: string, body: Record<string, unknown>, caller = 'operator') =>
-  billing.call(caller, 'PATCH', `/api/v1/admin/billing/${id}`, body)
+  billing.call(caller, 'PATCH', `/api/v1/admin/billing/${id}`, { reason: 'a test', ...body })
+const inDays = (days: number) => new Date(billing.context.clock.now().getTime() + days * DAY_MS).toISOString()
+
+const NO_FILTER = {
+  search: null,
+  createdFrom: null,
+  createdTo: null,
+  plan: null,
+  status: null,
+  currency: null,
+  delinquent: null,
+  overridden: null,
+}
 
 describe('MR-6 an operator overrides', () => {
   test('the plan, which counts at once, for its grants too, and can be taken back', async () => {
@@ -42,10 +61,79 @@ describe('MR-6 an operator overrides', () => {
       {
         actor: 'operator:test',
         action: 'standing.overridden',
-        before: { planKey: null, status: null, trialEndsAt: null, expiresAt: null },
-        after: { planKey: 'pro', status: null, trialEndsAt: null, expiresAt: null, reason: 'goodwill' },
+        before: { planKey: null, status: null, trialEndsAt: null, expiresAt: null, endsAt: null },
+        after: { planKey: 'pro', status: null, trialEndsAt: null, expiresAt: null, endsAt: null, reason: 'goodwill' },
       },
     ])
+  })
+
+  test('with a reason, which is shown with who and until when', async () => {
+    const id = await billing.createOrganization('explained')
+    for (const reason of [undefined, null, '', '  ']) {
+      expect(await override(id, { plan: 'pro', reason })).toMatchObject({ status: 400 })
+    }
+    expect((await billing.call(id, 'GET', '/api/v1/admin/billing')).body).toMatchObject({ organizations: [{ override: null }] })
+    const until = inDays(3)
+    const lent = { plan: 'pro', reason: 'trying PRO', override_expires_at: until, set_by: 'operator:test' }
+    expect((await override(id, { plan: 'PRO', reason: 'trying PRO', override_expires_at: until })).body).toMatchObject({
+      plan: 'pro',
+      override: lent,
+    })
+    expect((await billing.call(id, 'GET', '/api/v1/admin/billing')).body).toMatchObject({ organizations: [{ override: lent }] })
+    const state = await billing.call('operator', 'GET', `/api/v1/admin/organizations/${id}`)
+    expect(state.body).toMatchObject({ override: lent })
+    expect((await override(id, { plan: null })).body['override']).toBeNull()
+    for (const past of [inDays(-1), billing.context.clock.now().toISOString()]) {
+      expect((await override(id, { plan: 'pro', override_expires_at: past })).body).toMatchObject({
+        field: 'override_expires_at',
+      })
+    }
+  })
+
+  test('until it expires, by the clock alone: for standing, gate, grants, lists and the next override', async () => {
+    const id = await billing.createOrganization('lent')
+    await override(id, { plan: 'enterprise', billing_status: 'active', override_expires_at: inDays(2) })
+    const clock = new ManualClock(new Date(inDays(1)))
+    const { db } = billing.context
+    const later = billing.with({ clock })
+    const grants = { ...later, graceDays: later.policy.graceDays }
+    const stands = async () => (await readStanding(db, grants, id))!
+    const amount = async () => (await readBalances(db, grants, id)).balances[0]!.amount
+    const listed = async (filter: object) => {
+      const asked = { ...NO_FILTER, ...filter, sort: '-created', offset: 0, cursor: null, limit: 50 } as const
+      const { rows } = await listOrganizations(db, asked, { defaultPlanKey: 'free', now: clock.now() })
+      return rows.find((row) => row.organizationId === id)
+    }
+    expect(await stands()).toMatchObject({ billingStatus: 'active', standing: { state: 'active', planKey: 'enterprise' } })
+    expect(await amount()).toBeNull()
+    expect(await listed({ plan: 'enterprise' })).toMatchObject({ tier: 'enterprise', overridden: true })
+    expect(await listed({ overridden: true })).toBeDefined()
+    expect(await listed({ plan: 'free' })).toBeUndefined()
+    clock.set(new Date(inDays(2)))
+    expect(await stands()).toMatchObject({ billingStatus: 'none', override: null, standing: { state: 'free', planKey: 'free' } })
+    expect(await amount()).toBe(100_000_000n)
+    expect(await listed({ plan: 'free' })).toMatchObject({ tier: 'free', overridden: false })
+    expect(await listed({ overridden: false })).toBeDefined()
+    expect(await listed({ plan: 'enterprise' })).toBeUndefined()
+    expect(await listed({ overridden: true })).toBeUndefined()
+    // What has ended is not taken up again by the next one.
+    const request = { organizationId: id, change: { status: 'past_due' as const }, reason: 'another' }
+    const set = await overrideStanding(grants, request, { actor: 'operator:test', requestId: 'req_1' })
+    expect(set).toEqual({ planKey: null, status: 'past_due', trialEndsAt: null, expiresAt: null, endsAt: null })
+  })
+
+  test('on the clock of an organization that has one', async () => {
+    const id = await billing.createOrganization('clocked')
+    await startTestClock(billing.context, id)
+    await override(id, { billing_status: 'past_due', override_expires_at: inDays(5) })
+    const state = async () => {
+      const answer = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+      return (answer.body['standing'] as { state: string }).state
+    }
+    expect(await state()).toBe('suspended')
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '6d' })
+    expect(await state()).toBe('free')
+    expect((await override(id, { plan: 'pro', override_expires_at: inDays(5) })).status).toBe(400)
   })
 
   test('nothing that does not exist, and nobody else may', async () => {

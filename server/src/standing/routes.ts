@@ -6,7 +6,8 @@ import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
 import { overrideStanding, type OverrideContext } from './overrides.ts'
-import { findSubscriptionIds, listBilledNames, type BilledName } from './store.ts'
+import type { StandingOverride } from './rules.ts'
+import { findOverrideNotes, findSubscriptionIds, listBilledNames, type BilledName, type OverrideNote } from './store.ts'
 
 const time = z.iso.datetime().nullable()
 const status = z.enum(['incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'canceled', 'paused'])
@@ -33,9 +34,13 @@ const snapshotSchema = z
         billing_status: status.nullable(),
         trial_ends_at: time,
         subscription_expires_at: time,
+        override_expires_at: time.meta({ description: 'From then on, all is as if nothing had been set; null is never.' }),
+        reason: z.string().nullable(),
+        set_by: z.string().nullable(),
+        set_at: time,
       })
       .nullable()
-      .meta({ description: 'What an operator set by hand.' }),
+      .meta({ description: 'What an operator set by hand, while it counts.' }),
   })
   .openapi('BillingSnapshot')
 
@@ -61,7 +66,8 @@ const overrideRoute = createRoute({
   path: '/api/v1/admin/billing/{org_id}',
   tags: ['Operators'],
   summary: 'Override plan, status, end of trial or expiry',
-  description: 'For operators; audited. A field that is left out stays as it is, null takes the override back.',
+  description:
+    'For operators; audited with its reason. A field that is left out stays as it is, null takes it back. With `override_expires_at` all of it counts until then.',
   request: {
     params: z.object({ org_id: z.string() }),
     body: {
@@ -73,7 +79,8 @@ const overrideRoute = createRoute({
             billing_status: status.nullish(),
             trial_ends_at: moment,
             subscription_expires_at: moment,
-            reason: z.string().max(1000).optional().meta({ description: 'For the audit log.' }),
+            override_expires_at: moment.meta({ description: 'Until when the override counts; it may be left out.' }),
+            reason: z.string().trim().min(1, 'say why').max(1000).meta({ description: 'Why; it is kept in the audit log.' }),
           }),
         },
       },
@@ -101,9 +108,10 @@ export function registerStandingRoutes(app: App, context: OverrideContext): void
       status: body.billing_status,
       trialEndsAt: toInstant(body.trial_ends_at),
       expiresAt: toInstant(body.subscription_expires_at),
+      endsAt: toInstant(body.override_expires_at),
     }
     const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
-    await overrideStanding(context, { organizationId, change, reason: body.reason ?? null }, asker)
+    await overrideStanding(context, { organizationId, change, reason: body.reason }, asker)
     const names = await listBilledNames(context.db, { only: organizationId, after: '', limit: 1 })
     const [snapshot] = await readSnapshots(context, context.db, names)
     return http.json(snapshot!, 200)
@@ -118,33 +126,49 @@ async function readSnapshots(context: OverrideContext, db: Queryable, names: rea
   const ids = names.map(({ id }) => id)
   const standings = await readStandings(db, context, ids)
   const subscriptions = await findSubscriptionIds(db, ids)
+  const notes = await findOverrideNotes(db, ids)
   return names.flatMap((name) => {
     const read = standings.get(name.id)
-    return read === undefined ? [] : [toSnapshot(name, read, subscriptions.get(name.id) ?? null)]
+    if (read === undefined) return []
+    return [
+      {
+        ...toSnapshot(name, read, subscriptions.get(name.id) ?? null),
+        override: toOverrideView(read.override, notes.get(name.id)),
+      },
+    ]
   })
+}
+
+/** What an operator set, as answers show it; null when nothing counts. */
+export function toOverrideView(override: StandingOverride | null, note: OverrideNote | undefined) {
+  if (override === null) return null
+  return {
+    plan: override.planKey,
+    billing_status: override.status,
+    trial_ends_at: iso(override.trialEndsAt),
+    subscription_expires_at: iso(override.expiresAt),
+    override_expires_at: iso(override.endsAt),
+    reason: note?.reason ?? null,
+    set_by: note?.setBy ?? null,
+    set_at: iso(note?.setAt ?? null),
+  }
 }
 
 function toSnapshot(
   name: BilledName,
-  { account, standing }: AccountStanding,
+  { account, standing, billingStatus, trialEndsAt, expiresAt }: AccountStanding,
   subscriptionId: string | null,
-): z.infer<typeof snapshotSchema> {
-  const override = {
-    plan: account.overridePlanKey,
-    billing_status: account.overrideStatus,
-    trial_ends_at: iso(account.overrideTrialEndsAt),
-    subscription_expires_at: iso(account.overrideExpiresAt),
-  }
+): Omit<z.infer<typeof snapshotSchema>, 'override'> {
   return {
     organization_id: name.id,
     name: name.name,
     email: name.email,
     plan: standing.planKey,
-    billing_status: account.overrideStatus ?? account.subscriptionStatus ?? 'none',
+    billing_status: billingStatus,
     stripe_customer_id: name.customerId,
     stripe_subscription_id: subscriptionId,
-    trial_ends_at: iso(account.overrideTrialEndsAt ?? account.trialEndsAt),
-    subscription_expires_at: iso(account.overrideExpiresAt ?? account.currentPeriodEnd),
+    trial_ends_at: iso(trialEndsAt),
+    subscription_expires_at: iso(expiresAt),
     payment_failed_at: iso(account.paymentFailedAt),
     standing: {
       state: standing.state,
@@ -153,7 +177,6 @@ function toSnapshot(
       since: iso(standing.since),
       until: iso(standing.until),
     },
-    override: Object.values(override).every((value) => value === null) ? null : override,
   }
 }
 

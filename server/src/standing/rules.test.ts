@@ -15,7 +15,7 @@ const subscribed: StandingFacts = {
   paymentFailedAt: null,
   override: null,
 }
-const noOverride: StandingOverride = { planKey: null, status: null, trialEndsAt: null, expiresAt: null }
+const noOverride: StandingOverride = { planKey: null, status: null, trialEndsAt: null, expiresAt: null, endsAt: null }
 
 describe('without an override', () => {
   test('an organization without a subscription is on the default plan', () => {
@@ -109,12 +109,29 @@ describe('MR-6 an operator overrides', () => {
   })
 
   test('an expiry ends everything that was given by hand', () => {
-    const override = { planKey: 'pro', status: 'active' as const, trialEndsAt: null, expiresAt: now }
+    const override = { ...noOverride, planKey: 'pro', status: 'active' as const, expiresAt: now }
     expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
       state: 'free',
       planKey: 'free',
       reason: 'subscription_ended',
     })
+  })
+
+  test('MR-6 one that has ended is as if it had not been, and until then says when it ends', () => {
+    const override = { ...noOverride, status: 'past_due' as const, endsAt: now }
+    const before = new Date(now.getTime() - 1)
+    expect(deriveStanding({ ...subscribed, override }, policy, before)).toMatchObject({ state: 'suspended', until: now })
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toEqual(deriveStanding(subscribed, policy, now))
+  })
+
+  test('MR-6 a plan lent for a time ends nothing but itself', () => {
+    const override = { ...noOverride, planKey: 'enterprise', endsAt: daysFromNow(1) }
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({
+      state: 'active',
+      planKey: 'enterprise',
+      until: subscribed.currentPeriodEnd,
+    })
+    expect(deriveStanding({ ...subscribed, override }, policy, daysFromNow(1)).planKey).toBe('pro')
   })
 
   test('an expiry set on a paying customer does not hide a failed payment before it', () => {
@@ -148,6 +165,7 @@ const facts: fc.Arbitrary<StandingFacts> = fc.record({
       status: fc.constantFrom(...statuses),
       trialEndsAt: maybeInstant,
       expiresAt: maybeInstant,
+      endsAt: maybeInstant,
     }),
   ),
 })
@@ -169,8 +187,21 @@ describe('for all facts and times', () => {
         if (standing.until === null || standing.until <= at || !['grace', 'override'].includes(reasonKind(standing.reason)))
           return
         const before = deriveStanding(given, policy, new Date(standing.until.getTime() - 1))
-        expect(before).toEqual(standing)
+        // While an override ends, plan and reason may change within a state.
+        const { state, mayUse, until } = standing
+        expect(before).toMatchObject((given.override?.endsAt ?? null) === null ? standing : { state, mayUse, until })
         expect(deriveStanding(given, policy, standing.until).state).not.toBe(standing.state)
+      }),
+    )
+  })
+
+  test('MR-6 an override counts for nothing from its end on', () => {
+    fc.assert(
+      fc.property(facts, instant, (given, at) => {
+        const override = { ...noOverride, ...given.override, endsAt: at }
+        expect(deriveStanding({ ...given, override }, policy, at)).toEqual(
+          deriveStanding({ ...given, override: null }, policy, at),
+        )
       }),
     )
   })
@@ -184,7 +215,7 @@ describe('for all facts and times', () => {
       trialEndsAt: null,
       currentPeriodEnd: null,
       paymentFailedAt: failed,
-      override: { planKey: null, status: null, trialEndsAt: null, expiresAt: expires },
+      override: { ...noOverride, expiresAt: expires },
     } as const
     expect(deriveStanding(given, policy, failed)).toMatchObject({ state: 'grace', until: expires })
     expect(deriveStanding(given, policy, expires)).toMatchObject({ state: 'free', reason: 'subscription_ended' })

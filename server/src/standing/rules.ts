@@ -28,7 +28,34 @@ export type StandingOverride = {
   readonly planKey: string | null
   readonly status: SubscriptionStatus | null
   readonly trialEndsAt: Instant | null
+  /** When what was subscribed to ends. */
   readonly expiresAt: Instant | null
+  /** When the override itself ends: from then on, all is as if it had not been. */
+  readonly endsAt: Instant | null
+}
+
+/** A row that tells the plan of a subscription, or of none, and an operator's beside it. */
+export type OverriddenPlan = {
+  readonly planKey: string | null
+  readonly overridePlanKey: string | null
+  readonly overrideEndsAt: Instant | null
+  readonly testClockNow: Instant | null
+}
+
+/** The plan that lists show: an operator's while it counts, else the subscription's. Pure. */
+export function shownPlan(
+  { planKey, overridePlanKey, overrideEndsAt, testClockNow }: OverriddenPlan,
+  now: Instant,
+): string | null {
+  const counts = overrideEndsAt === null || overrideEndsAt > (testClockNow ?? now)
+  return (counts ? overridePlanKey : null) ?? planKey
+}
+
+/** An override that stands at a time; null when it sets nothing, or has ended. Pure. */
+export function overrideAt(override: StandingOverride | null, now: Instant): StandingOverride | null {
+  if (override === null || (override.endsAt !== null && override.endsAt <= now)) return null
+  const { planKey, status, trialEndsAt, expiresAt } = override
+  return (planKey ?? status ?? trialEndsAt ?? expiresAt) === null ? null : override
 }
 
 export type StandingPolicy = {
@@ -73,10 +100,21 @@ export type Standing = {
  * until Stripe says what came of it, so that an outage of Stripe shuts nobody out. What an operator set by hand ends on the minute.
  */
 export function deriveStanding(facts: StandingFacts, policy: StandingPolicy, now: Instant): Standing {
-  const { override } = facts
-  if (override !== null && overridesStanding(override)) return deriveOverridden(facts, override, policy, now)
-  const planKey = override?.planKey ?? facts.planKey
-  return deriveFromStripe(facts, { planKey, freePlanKey: override?.planKey ?? policy.defaultPlanKey }, policy, now)
+  const override = overrideAt(facts.override, now)
+  if (override === null)
+    return deriveFromStripe(facts, { planKey: facts.planKey, freePlanKey: policy.defaultPlanKey }, policy, now)
+  const standing = deriveBeside(facts, override, policy, now)
+  const { endsAt } = override
+  if (endsAt === null || (standing.until !== null && standing.until <= endsAt)) return standing
+  const after = deriveStanding({ ...facts, override: null }, policy, endsAt)
+  // Where the same state goes on without the override, it ends when that does.
+  return { ...standing, until: after.state === standing.state ? after.until : endsAt }
+}
+
+function deriveBeside(facts: StandingFacts, override: StandingOverride, policy: StandingPolicy, now: Instant): Standing {
+  if (overridesStanding(override)) return deriveOverridden(facts, override, policy, now)
+  const planKey = override.planKey ?? facts.planKey
+  return deriveFromStripe(facts, { planKey, freePlanKey: override.planKey ?? policy.defaultPlanKey }, policy, now)
 }
 
 /** Whether the operator said more than which plan it is. */
@@ -117,9 +155,9 @@ function deriveOverridden(facts: StandingFacts, override: StandingOverride, poli
     case 'unpaid':
       return override.status === null
         ? endingAt(override.expiresAt, derivePaid(facts, planKey, policy, now))
-        : { state: 'suspended', mayUse: false, reason: 'override', planKey, since: null, until: null }
+        : { state: 'suspended', mayUse: false, reason: 'override', planKey, since: null, until: override.expiresAt }
     case 'paused':
-      return { state: 'paused', mayUse: false, reason: 'override', planKey, since: null, until: null }
+      return { state: 'paused', mayUse: false, reason: 'override', planKey, since: null, until: override.expiresAt }
   }
 }
 

@@ -6,24 +6,42 @@ import type { StandingOverride } from './rules.ts'
 export async function lockOverride(tx: Queryable, organizationId: string): Promise<StandingOverride | null> {
   const { rows } = await tx.query<StandingOverride>(
     `select override_plan_key as "planKey", override_status as "status", override_trial_ends_at as "trialEndsAt",
-       override_expires_at as "expiresAt"
+       override_expires_at as "expiresAt", override_ends_at as "endsAt"
      from accounts where organization_id = $1 for update`,
     [organizationId],
   )
   return rows[0] ?? null
 }
 
+/** Why an override was set, by whom and when. */
+export type OverrideNote = { readonly reason: string | null; readonly setBy: string | null; readonly setAt: Instant | null }
+
 export async function updateOverride(
   tx: Queryable,
   organizationId: string,
-  override: StandingOverride,
+  override: StandingOverride & OverrideNote,
   now: Instant,
 ): Promise<void> {
+  const { planKey, status, trialEndsAt, expiresAt, endsAt, reason, setBy, setAt } = override
   await tx.query(
     `update accounts set override_plan_key = $2, override_status = $3, override_trial_ends_at = $4, override_expires_at = $5,
-       updated_at = $6 where organization_id = $1`,
-    [organizationId, override.planKey, override.status, override.trialEndsAt, override.expiresAt, now],
+       override_ends_at = $6, override_reason = $7, override_set_by = $8, override_set_at = $9, updated_at = $10
+     where organization_id = $1`,
+    [organizationId, planKey, status, trialEndsAt, expiresAt, endsAt, reason, setBy, setAt, now],
   )
+}
+
+/** The notes of overrides, by organization. */
+export async function findOverrideNotes(
+  db: Queryable,
+  organizationIds: readonly string[],
+): Promise<ReadonlyMap<string, OverrideNote>> {
+  const { rows } = await db.query<OverrideNote & { id: string }>(
+    `select organization_id as id, override_reason as reason, override_set_by as "setBy", override_set_at as "setAt" from accounts
+     where organization_id = any($1) and override_set_at is not null`,
+    [organizationIds],
+  )
+  return new Map(rows.map(({ id, ...note }) => [id, note]))
 }
 
 export type BilledName = {

@@ -29,7 +29,8 @@ const listRoute = createRoute({
   path: '/api/v1/admin/workspaces',
   tags: ['Operators'],
   summary: 'Workspaces with the billing status of their organization',
-  description: 'Operators see all, or those of one organization; an admin sees their own.',
+  description:
+    'Operators see all, or those of one organization; an admin sees their own. An organization that has made none is one workspace, under its own id.',
   request: {
     query: z.object({
       organization_id: z.string().optional(),
@@ -60,7 +61,7 @@ export function registerWorkspaceAdminRoute(app: App, context: GrantsContext & {
     const workspaces = page.flatMap((workspace) => {
       const read = standings.get(workspace.organizationId)
       if (read === undefined) return []
-      const { account, standing } = read
+      const { standing } = read
       return {
         id: workspace.id,
         name: workspace.name,
@@ -68,9 +69,9 @@ export function registerWorkspaceAdminRoute(app: App, context: GrantsContext & {
         created_at: workspace.createdAt.toISOString(),
         archived_at: workspace.archivedAt?.toISOString() ?? null,
         plan: standing.planKey,
-        billing_status: account.overrideStatus ?? account.subscriptionStatus ?? 'none',
-        trial_ends_at: (account.overrideTrialEndsAt ?? account.trialEndsAt)?.toISOString() ?? null,
-        subscription_expires_at: (account.overrideExpiresAt ?? account.currentPeriodEnd)?.toISOString() ?? null,
+        billing_status: read.billingStatus,
+        trial_ends_at: read.trialEndsAt?.toISOString() ?? null,
+        subscription_expires_at: read.expiresAt?.toISOString() ?? null,
         may_use: standing.mayUse,
       }
     })

@@ -41,7 +41,7 @@ export async function readSubscription(
     tier: tierOf(catalog, standing.planKey),
     plan: standing.planKey,
     status: account.subscriptionStatus ?? 'none',
-    billing_status: account.overrideStatus ?? account.subscriptionStatus ?? 'none',
+    billing_status: read.billingStatus,
     standing: {
       state: standing.state,
       may_use: standing.mayUse,
@@ -62,7 +62,7 @@ export async function readSubscription(
     interval: current === null ? null : current.interval === 'yearly' ? 'year' : 'month',
     quantity: current?.quantity ?? null,
     in_trial: standing.state === 'trialing',
-    trial_end: iso(account.overrideTrialEndsAt ?? account.trialEndsAt),
+    trial_end: iso(read.trialEndsAt),
     payment_failed: account.paymentFailedAt !== null,
     payment_failed_at: iso(account.paymentFailedAt),
     payment_method_id: facts.paymentMethodId,
