@@ -92,9 +92,9 @@ export async function consumeInRedis(redis: RedisServer, seconds: number): Promi
   return perSecondOf(results)
 }
 
-/** The table into which the reference inserts: usage events without partitions, with the same index. */
+/** The table into which the reference inserts: blocks of usage events without partitions, each of one event, with the same indexes. */
 export async function makeRawTable(world: World): Promise<void> {
-  await world.db.query('create table if not exists bench_events (like usage_events including all)')
+  await world.db.query('create table if not exists bench_events (like usage_event_blocks including all)')
 }
 
 export async function insertRaw(world: World, organizationId: string, seconds: number): Promise<Measured> {

@@ -46,7 +46,7 @@ export async function runReport(world: World, { rounds, print }: Reporting): Pro
  */
 export async function seedMonth({ db }: World, { organizationId }: Customer, events: number): Promise<void> {
   await db.query(
-    `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties,
+    `insert into usage_event_blocks (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties,
        counted, drawn, overage, balance, plan_key, period, period_start, period_end, after_used, after_overage, after_reserved)
      select $1, t, gen_random_uuid(), 'track', 'seed ' || n, 'tokens', q, t, false,
        jsonb_build_object('model', 'model_' || n % 4, 'endpoint', '/endpoint_' || n % 3), q, q, 0, 'tokens', 'free', 'calendar_month', $3,

@@ -16,8 +16,8 @@ let tables: readonly string[]
 beforeAll(async () => {
   scoped = openDatabase({ connectionString: database.url, poolSize: 2, scopeOutside: 'nobody' })
   const { rows } = await database.db.query<{ name: string }>(
-    `select table_name as name from information_schema.columns
-     where table_schema = 'public' and column_name = 'organization_id' order by 1`,
+    `select table_name as name from information_schema.columns join information_schema.tables using (table_schema, table_name)
+     where table_schema = 'public' and column_name = 'organization_id' and table_type = 'BASE TABLE' order by 1`,
   )
   tables = rows.map(({ name }) => name)
   for (const table of ['organizations', ...tables]) await insertRows(table, ['acme', 'globex'])
@@ -106,11 +106,30 @@ describe('in the scope of an organization', () => {
   })
 
   it('its own rows are there, in tables and in partitioned ones', async () => {
-    for (const table of ['accounts', 'grants', 'usage_events']) {
+    for (const table of ['accounts', 'grants', 'usage_event_blocks', 'usage_events']) {
       expect(await asOrganization('acme', () => attempt(scoped, `select from ${table}`)), table).toBeGreaterThan(0)
     }
     expect(await asOrganization('acme', () => attempt(scoped, 'select from organizations'))).toBe(1)
     expect(await asOrganization('initech', () => attempt(scoped, 'select from organizations'))).toBe(0)
+  })
+
+  it('a view shows its own rows alone, and writes nothing', async () => {
+    const { rows: views } = await database.db.query<{ name: string }>(
+      `select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'v' order by 1`,
+    )
+    expect(views.map(({ name }) => name)).toEqual(['usage_events'])
+    for (const { name } of views) {
+      expect(await attempt(database.db, `select from ${name} where organization_id = 'globex'`), name).toBeGreaterThan(0)
+      await asOrganization('acme', async () => {
+        expect(await attempt(scoped, `select from ${name} where organization_id = 'acme'`), name).toBeGreaterThan(0)
+        expect(await attempt(scoped, `select from ${name} where organization_id <> 'acme'`), name).toBe(0)
+      })
+      expect(await asNobody(() => attempt(scoped, `select from ${name}`)), name).toBe(0)
+      await expect(
+        asSystem(() => attempt(scoped, `delete from ${name}`)),
+        name,
+      ).rejects.toMatchObject({ code: '55000' })
+    }
   })
 
   it('closes the tables that belong to nobody, but those of the catalog', async () => {
@@ -243,7 +262,7 @@ describe('the roles of the server', () => {
        from pg_class where relkind in ('r', 'p') and pg_get_userbyid(relowner) like 'tollgate\\_%' order by 2`,
     )
     expect(rows).toEqual([
-      { owner: 'tollgate_system', root: 'usage_events' },
+      { owner: 'tollgate_system', root: 'usage_event_blocks' },
       { owner: 'tollgate_system', root: 'usage_keys' },
     ])
   })

@@ -48,7 +48,7 @@ function belongsTo(column: string): string {
  * The tables that metering writes by COPY. PostgreSQL refuses COPY to whom row-level security applies, and it applies to
  * everybody but a table's owner: so the system's role owns these, and their partitions.
  */
-const COPIED_TABLES: ReadonlySet<string> = new Set(['usage_events', 'usage_keys'])
+const COPIED_TABLES: ReadonlySet<string> = new Set(['usage_event_blocks', 'usage_keys'])
 
 /** The statement that brings a connection into a scope, for the session or, when `local`, for the open transaction. */
 export function scopeStatement(scope: Scope, { local }: { local: boolean }): { text: string; values: string[] } {
@@ -106,6 +106,8 @@ type Table = {
   readonly name: string
   readonly columns: readonly string[]
   readonly isPartition: boolean
+  /** A view shows what its reader may see of its tables, and writes nothing. */
+  readonly isView: boolean
   /** Itself, or of a partition the table that it is a part of. */
   readonly root: string
   readonly secured: boolean
@@ -121,13 +123,13 @@ const privilegesOf = (role: string): string =>
 
 async function listTables(db: Queryable): Promise<readonly Table[]> {
   const { rows } = await db.query<Table>(`
-    select c.relname as name, c.relispartition as "isPartition", c.relrowsecurity as secured,
+    select c.relname as name, c.relispartition as "isPartition", c.relkind = 'v' as "isView", c.relrowsecurity as secured,
       coalesce(pg_partition_root(c.oid)::regclass::text, c.relname) as root, pg_get_userbyid(c.relowner)::text as owner,
       array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
       array(select polname::text from pg_policy where polrelid = c.oid) as policies,
       ${privilegesOf(TENANT_ROLE)} as tenant, ${privilegesOf(SYSTEM_ROLE)} as system
     from pg_class c
-    where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p')
+    where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p', 'v')
     order by c.relname`)
   return rows
 }
@@ -148,6 +150,9 @@ async function missingStatements(tx: Queryable): Promise<readonly string[]> {
 
 function statementsFor(table: Table): readonly string[] {
   const name = `"${table.name}"`
+  if (table.isView) {
+    return [...grantsFor(name, TENANT_ROLE, table.tenant, ['SELECT']), ...grantsFor(name, SYSTEM_ROLE, table.system, ['SELECT'])]
+  }
   const condition = conditionOf(table)
   const statements: string[] = []
   if (condition !== null) {

@@ -7,12 +7,13 @@ import { decide } from './decide.ts'
 import { eventKey, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
 import { gather, Gathering, openAccounts, readOverdue } from './gather.ts'
 import type { PacketClient } from '../db/packet.ts'
+import { insertEvents } from './event-blocks.ts'
 import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
 import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import { closeReservations, insertReservations } from './reservations-store.ts'
-import { addUse, findEventsOfKeys, findGrantsAndKnownKeys, insertEvents, insertKeys, type EventKey } from './store.ts'
+import { addUse, findEventsOfKeys, findGrantsAndKnownKeys, insertKeys, type EventKey } from './store.ts'
 import type { UsageRequest } from './usage.ts'
 import { upsertRateWindows } from './windows-store.ts'
 
@@ -73,10 +74,10 @@ function keysOf(requests: readonly UsageRequest[]): readonly EventKey[] {
 
 function write(tx: PacketClient, decision: Decision): readonly Promise<unknown>[] {
   const writes: Promise<unknown>[] = []
-  if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
   // A settlement is found by its reservation.
   const keyed = decision.events.filter((event) => event.verb !== 'settle')
   if (keyed.length > 0) writes.push(insertKeys(tx, keyed))
+  if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
     writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
   }

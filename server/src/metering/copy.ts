@@ -1,8 +1,10 @@
 import type { CopiedRows, PacketClient } from '../db/packet.ts'
 
-export type CopyValue = string | bigint | boolean | Date | null
+type Scalar = string | bigint | boolean | Date | null
+export type CopyValue = Scalar | readonly Scalar[]
 export type CopyRow = readonly CopyValue[]
-export type CopyType = 'text' | 'uuid' | 'bigint' | 'boolean' | 'timestamptz' | 'jsonb'
+type ScalarType = 'text' | 'uuid' | 'bigint' | 'boolean' | 'timestamptz' | 'jsonb'
+export type CopyType = ScalarType | `${ScalarType}[]`
 
 /** A table with the columns that are copied into it, in the order of the values. */
 export type CopyTarget = { readonly table: string; readonly columns: Readonly<Record<string, CopyType>> }
@@ -23,6 +25,15 @@ const TRAILER = -1
 const NULL_LENGTH = -1
 const JSONB_VERSION = 1
 const POSTGRES_EPOCH_MS = 946_684_800_000
+// The elements of an array and their types' numbers, which an array names: https://www.postgresql.org/docs/current/catalog-pg-type.html
+const ELEMENTS: Readonly<Record<`${ScalarType}[]`, { readonly type: ScalarType; readonly oid: number }>> = {
+  'text[]': { type: 'text', oid: 25 },
+  'uuid[]': { type: 'uuid', oid: 2950 },
+  'bigint[]': { type: 'bigint', oid: 20 },
+  'boolean[]': { type: 'boolean', oid: 16 },
+  'timestamptz[]': { type: 'timestamptz', oid: 1184 },
+  'jsonb[]': { type: 'jsonb', oid: 3802 },
+}
 
 function encodeRows(types: readonly CopyType[], rows: readonly CopyRow[]): CopiedRows {
   const writer = new RowWriter(spare.pop() ?? Buffer.allocUnsafe(FIRST_BYTES))
@@ -79,7 +90,8 @@ class RowWriter {
       this.#length(1)
       this.bytes[this.#at++] = value ? 1 : 0
     } else if (typeof value === 'object') {
-      this.#moment(value)
+      if (value instanceof Date) this.#moment(value)
+      else this.#array(type as `${ScalarType}[]`, value as readonly Scalar[])
     } else if (type === 'uuid') {
       this.#reserve(20)
       this.#length(16)
@@ -100,6 +112,21 @@ class RowWriter {
   #length(length: number): void {
     this.#view.setInt32(this.#at, length)
     this.#at += 4
+  }
+
+  /** Dimensions, whether there are nulls, type, length, index of the first; then the elements (`array_recv` in PostgreSQL). */
+  #array(type: `${ScalarType}[]`, values: readonly Scalar[]): void {
+    const element = ELEMENTS[type]
+    this.#reserve(24)
+    const lengthAt = this.#at
+    this.#at += 4
+    this.#length(1)
+    this.#length(values.includes(null) ? 1 : 0)
+    this.#length(element.oid)
+    this.#length(values.length)
+    this.#length(1)
+    for (const value of values) this.value(element.type, value)
+    this.#view.setInt32(lengthAt, this.#at - lengthAt - 4)
   }
 
   /** Microseconds since 2000, as two words: safe integers hold them until the year 2285, and dividing is cheaper than a bigint. */

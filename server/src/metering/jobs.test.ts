@@ -105,13 +105,13 @@ test('partitions are made once, take what the default partition caught, and repe
   const first = await fixture.metering().ask(track(organizationId, 'early'))
   await Promise.all([ensurePartitions(database.db, clock.now()), ensurePartitions(database.db, clock.now())])
   const { rows } = await database.db.query(
-    `select tableoid::regclass::text as partition, count(*)::int as events from usage_events where organization_id = $1 group by 1`,
+    `select tableoid::regclass::text as partition, count(*)::int as events from usage_event_blocks where organization_id = $1 group by 1`,
     [organizationId],
   )
   expect(rows).toEqual([{ partition: 'usage_events_2026_03', events: 1 }])
   expect(await fixture.metering().ask(track(organizationId, 'early'))).toEqual({ ...first, replayed: true })
   const names = await database.db.query(
-    `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'usage_events'::regclass order by 1`,
+    `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'usage_event_blocks'::regclass order by 1`,
   )
   expect(names.rows.map((row) => row.name)).toEqual([
     'usage_events_2026_02',

@@ -242,8 +242,8 @@ describe('when something is wrong', () => {
     const organizationId = await newOrganization()
     await database.db.query(
       `create function poison() returns trigger language plpgsql as $$ begin
-         if new.quantity = 666000000 then raise exception 'poisoned'; end if; return new; end $$;
-       create trigger poison before insert on usage_events for each row execute function poison()`,
+         if 666000000 = any (new.quantities || new.quantity) then raise exception 'poisoned'; end if; return new; end $$;
+       create trigger poison before insert on usage_event_blocks for each row execute function poison()`,
     )
     const batch = fixture
       .metering()
@@ -251,7 +251,7 @@ describe('when something is wrong', () => {
     const single = ask(use('track', organizationId, 1))
     expect((await batch).map((outcome) => outcome.kind)).toEqual(['answer', 'error', 'answer'])
     expect((await single).allowed).toBe(true)
-    await database.db.query('drop trigger poison on usage_events')
+    await database.db.query('drop trigger poison on usage_event_blocks')
     expect((await creditsOf(organizationId)).used).toBe(3n * MICRO)
   })
 

@@ -23,13 +23,13 @@ async function ensurePartition(tx: Transaction, { start, end }: Period): Promise
   const found = await tx.query<{ present: boolean }>('select to_regclass($1) is not null as present', [name])
   if (found.rows[0]?.present) return
   const range = `from ('${start.toISOString()}') to ('${end.toISOString()}')`
-  await tx.query(`create table ${name} (like usage_events including all)`)
-  // Reached through usage_events, under its policies; by its own name it is closed.
+  await tx.query(`create table ${name} (like usage_event_blocks including all)`)
+  // Reached through usage_event_blocks, under its policies; by its own name it is closed.
   await tx.query(`alter table ${name} enable row level security`)
   await tx.query(
     `with moved as (delete from usage_events_other where recorded_at >= $1 and recorded_at < $2 returning *)
      insert into ${name} select * from moved`,
     [start, end],
   )
-  await tx.query(`alter table usage_events attach partition ${name} for values ${range}`)
+  await tx.query(`alter table usage_event_blocks attach partition ${name} for values ${range}`)
 }

@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { planGrantId, type Draw, type Grant, type GrantChange } from '../grants/rules.ts'
 import { ACTIVE_GRANTS, ADD_TO_GRANTS, GRANT_COLUMNS, grantChangesJson, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
-import { copyRows, type CopyRow, type CopyTarget } from './copy.ts'
+import { copyRows, type CopyTarget } from './copy.ts'
 import type { PacketClient } from '../db/packet.ts'
 import type { HourlyChange } from './rollups.ts'
 import type { BalanceSnapshot, Reservation, UsageEvent } from './usage.ts'
@@ -51,18 +51,18 @@ export async function findGrantsAndKnownKeys(
   }
 }
 
+const KEY_TARGET: CopyTarget = {
+  table: 'usage_keys',
+  columns: { organization_id: 'text', idempotency_key: 'text', recorded_at: 'timestamptz' },
+}
+
 /** Keeps the keys of new events; the caller has looked whether they were used before. */
-export async function insertKeys(tx: Queryable, events: readonly UsageEvent[]): Promise<void> {
-  await tx.query({
-    name: 'insert_keys',
-    text: `insert into usage_keys (organization_id, idempotency_key, recorded_at, event_id)
-      select o, k, $2, e from json_to_recordset($1) as c (o text, k text, e uuid)`,
-    // Names of one letter: they are sent once per row.
-    values: [
-      JSON.stringify(events.map(({ organizationId, idempotencyKey, id }) => ({ o: organizationId, k: idempotencyKey, e: id }))),
-      events[0]!.recordedAt,
-    ],
-  })
+export function insertKeys(tx: PacketClient, events: readonly UsageEvent[]): Promise<void> {
+  return copyRows(
+    tx,
+    KEY_TARGET,
+    events.map(({ organizationId, idempotencyKey, recordedAt }) => [organizationId, idempotencyKey, recordedAt]),
+  )
 }
 
 /** `[grant, amount, overage]` as jsonb. */
@@ -87,33 +87,35 @@ export const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.rec
 
 export type EventKey = { readonly organizationId: string; readonly idempotencyKey: string }
 
+// Each block is taken apart once, however many of its events are asked for: a batch of 500 that is sent again names 500 keys of one block.
+// A settlement is not found by its key: that is a reservation's id, which may be somebody's key as well.
+const EVENTS_OF_KEYS = `with key as (
+    select k.organization_id, k.recorded_at, k.idempotency_key from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
+    join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
+  )
+  select ${EVENT_COLUMNS} from (select distinct organization_id, recorded_at from key) as t
+  join usage_events e on e.organization_id = t.organization_id and e.recorded_at = t.recorded_at and e.verb <> 'settle'
+  join key on key.organization_id = e.organization_id and key.recorded_at = e.recorded_at and key.idempotency_key = e.idempotency_key`
+
 /** The events of keys. */
 export async function findEventsOfKeys(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
-  const found = await tx.query<EventRow>(
-    `select ${EVENT_COLUMNS} from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
-     join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
-     join usage_events e on e.organization_id = k.organization_id and e.recorded_at = k.recorded_at and e.id = k.event_id`,
-    [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
-  )
+  const found = await tx.query<EventRow>(EVENTS_OF_KEYS, columnsOf(keys))
   return found.rows.map(eventOf)
 }
 
 /** The events of keys, and the settlements of reservations whose id is given as a key. */
 export async function findEventsByKey(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
-  const found = await tx.query<EventRow>(
-    `select ${EVENT_COLUMNS}
-     from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
-     cross join lateral (
-       select k.recorded_at, k.event_id from usage_keys k
-       where k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
-       union all
-       select r.settled_recorded_at, r.settled_event_id from reservations r
-       where r.organization_id = c.organization_id and r.id = c.idempotency_key and r.settled_event_id is not null
-     ) as k
-     join usage_events e on e.organization_id = c.organization_id and e.recorded_at = k.recorded_at and e.id = k.event_id`,
-    [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
+  const settlements = await tx.query<EventRow>(
+    `select ${EVENT_COLUMNS} from unnest($1::text[], $2::text[]) as c (organization_id, idempotency_key)
+     join reservations r on r.organization_id = c.organization_id and r.id = c.idempotency_key
+     join usage_events e on e.organization_id = r.organization_id and e.recorded_at = r.settled_recorded_at and e.id = r.settled_event_id`,
+    columnsOf(keys),
   )
-  return found.rows.map(eventOf)
+  return [...(await findEventsOfKeys(tx, keys)), ...settlements.rows.map(eventOf)]
+}
+
+function columnsOf(keys: readonly EventKey[]): [string[], string[]] {
+  return [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)]
 }
 
 /** The events that settled reservations. */
@@ -168,15 +170,19 @@ export function eventOf(row: EventRow): UsageEvent {
 }
 
 /** The plan's allowance that a period names by its start; in another time zone than UTC it has a name of its own. */
-const usualPlanGrantId = ({ balanceKey, period, periodStart }: Pick<BalanceSnapshot, 'balanceKey' | 'period' | 'periodStart'>) =>
-  planGrantId(balanceKey, period, periodStart)
+export const usualPlanGrantId = ({
+  balanceKey,
+  period,
+  periodStart,
+}: Pick<BalanceSnapshot, 'balanceKey' | 'period' | 'periodStart'>) => planGrantId(balanceKey, period, periodStart)
 
 /** The draws of an event that took everything from the plan's allowance, which is most of them. */
 function planDraws({ drawn, overage }: EventRow, grantId: string): Draw[] {
   return drawn === 0n ? [] : [{ grantId, amount: drawn - overage, overage }]
 }
 
-function isPlanDrawAlone({ draws, after }: UsageEvent): boolean {
+/** Whether its draws follow from what it took (`planDraws`). */
+export function isPlanDrawAlone({ draws, after }: UsageEvent): boolean {
   const [only] = draws
   return draws.length === 0 || (draws.length === 1 && only?.grantId === after.planGrantId)
 }
@@ -189,84 +195,6 @@ export function drawsOf(stored: readonly StoredDraw[]): readonly Draw[] {
 /** Draws as they are stored. */
 export function storedDraws(draws: readonly Draw[]): readonly StoredDraw[] {
   return draws.map(({ grantId, amount, overage }) => [grantId, amount.toString(), overage.toString()])
-}
-
-const EVENT_TARGET: CopyTarget = {
-  table: 'usage_events',
-  columns: {
-    organization_id: 'text',
-    recorded_at: 'timestamptz',
-    id: 'uuid',
-    verb: 'text',
-    idempotency_key: 'text',
-    meter: 'text',
-    quantity: 'bigint',
-    occurred_at: 'timestamptz',
-    dated: 'boolean',
-    late: 'boolean',
-    properties: 'jsonb',
-    counted: 'bigint',
-    drawn: 'bigint',
-    overage: 'bigint',
-    draws: 'jsonb',
-    refusal: 'text',
-    reservation_id: 'text',
-    held_until: 'timestamptz',
-    corrects: 'text',
-    balance: 'text',
-    plan_key: 'text',
-    period: 'text',
-    period_start: 'timestamptz',
-    period_end: 'timestamptz',
-    plan_grant: 'text',
-    after_amount: 'bigint',
-    after_used: 'bigint',
-    after_overage: 'bigint',
-    after_reserved: 'bigint',
-  },
-}
-
-/**
- * Stores what was decided. `copy` costs PostgreSQL half of what an `insert … select from json_to_recordset` costs
- * (10 µs against 20 µs a row of this width, docs/decisions/0011-group-commit.md).
- */
-export function insertEvents(tx: PacketClient, events: readonly UsageEvent[]): Promise<void> {
-  return copyRows(tx, EVENT_TARGET, events.map(toCopiedEvent))
-}
-
-function toCopiedEvent(event: UsageEvent): CopyRow {
-  const { after } = event
-  return [
-    event.organizationId,
-    event.recordedAt,
-    event.id,
-    event.verb,
-    event.idempotencyKey,
-    event.meter,
-    event.quantity,
-    event.occurredAt,
-    event.dated,
-    event.late,
-    event.properties && JSON.stringify(event.properties),
-    event.counted,
-    event.drawn,
-    event.overage,
-    isPlanDrawAlone(event) ? null : JSON.stringify(storedDraws(event.draws)),
-    event.refusal,
-    event.reservationId,
-    event.heldUntil,
-    event.corrects,
-    after.balanceKey,
-    after.planKey,
-    after.period,
-    after.periodStart,
-    after.periodEnd,
-    after.planGrantId === usualPlanGrantId(after) ? null : after.planGrantId,
-    after.amount,
-    after.used,
-    after.overage,
-    after.reserved,
-  ]
 }
 
 /**

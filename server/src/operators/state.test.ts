@@ -21,7 +21,7 @@ beforeAll(async () => {
 
   await billing.call('operator', 'PATCH', '/api/v1/admin/billing/told', { plan: 'enterprise', reason: 'goodwill' })
   await billing.database.db.query(
-    `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, counted, drawn,
+    `insert into usage_event_blocks (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, counted, drawn,
        overage, refusal, balance, plan_key, period, period_start, after_used, after_overage, after_reserved)
      select 'told', now(), gen_random_uuid(), 'consume', 'k' || n, 'episode_search', 1, now(), false, 0, 0, 0,
        case when n <= 3 then 'quota_exceeded' end, 'credits', 'pro', 'calendar_month', now(), 0, 0, 0 from generate_series(1, 5) n`,

@@ -42,7 +42,7 @@ export function eventsStatement(query: EventQuery): Statement {
       where e.organization_id = $1 and ($2::text is null or e.meter = $2)
         and (${COUNTS_AT} >= $11 or e.period_start >= $3) and ${COUNTS_AT} < $5 and e.period_start < $4
         and ($6::timestamptz is null or e.recorded_at >= $6)
-        and ($7::timestamptz is null or (e.recorded_at, e.id) > ($7, $8::uuid))
+        and ($7::timestamptz is null or e.recorded_at >= $7 and (e.recorded_at, e.id) > ($7, $8::uuid))
         and ($10::jsonb is null or e.refusal is null and e.verb <> 'reserve' and (e.corrects is not null
           or not exists (select from jsonb_each($10) as f where not coalesce(f.value ? (e.properties ->> f.key), false))))
       order by e.recorded_at, e.id limit $9`,

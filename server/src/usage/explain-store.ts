@@ -54,7 +54,7 @@ export async function listDrawnEvents(db: Queryable, query: DrawnQuery): Promise
        and case when e.draws is null then e.drawn <> 0 and ${PLAN_GRANT} = any ($3)
          else exists (select from jsonb_array_elements(e.draws) as draw where draw ->> 0 = any ($3)) end
        and ($4::timestamptz is null or e.recorded_at >= $4)
-       and ($5::timestamptz is null or (e.recorded_at, e.id) > ($5, $6::uuid))
+       and ($5::timestamptz is null or e.recorded_at >= $5 and (e.recorded_at, e.id) > ($5, $6::uuid))
      order by e.recorded_at, e.id limit $7`,
     [organizationId, balanceKey, grantIds, recordedFrom, after?.recordedAt ?? null, after?.id ?? null, limit],
   )

@@ -51,7 +51,7 @@ function get(path: string, organizationId: string): Promise<Response> {
 /** Rows written into the tables that the program writes, so that there are many in a moment. */
 async function seed(organizationId: string, count: number): Promise<void> {
   await fixture.database.db.query(
-    `insert into usage_events (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties,
+    `insert into usage_event_blocks (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, properties,
        counted, drawn, overage, balance, plan_key, period, period_start, after_used, after_overage, after_reserved)
      select $1, t, gen_random_uuid(), 'track', 'seed ' || n, 'tokens', 1000000, t, false, '{"model": "large"}', 1000000, 1000000, 0, 'tokens',
        'free', 'lifetime', '2026-01-01', 0, 0, 0
@@ -145,9 +145,10 @@ describe('an export', () => {
     const reader = response.body!.getReader()
     let text = new TextDecoder().decode((await reader.read()).value)
     await seed(id, 1_000)
-    await fixture.database.db.query(`delete from usage_events where organization_id = $1 and idempotency_key = 'seed 50000'`, [
-      id,
-    ])
+    await fixture.database.db.query(
+      `delete from usage_event_blocks where organization_id = $1 and idempotency_key = 'seed 50000'`,
+      [id],
+    )
     for (;;) {
       const { done, value } = await reader.read()
       if (done) break
