@@ -1,6 +1,6 @@
 import type { Allowance, Catalog, Meter, RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
-import type { Instant } from '../lib/clock.ts'
+import { isoTextOf, type Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { Standing } from '../standing/rules.ts'
@@ -176,10 +176,9 @@ export function includedBalances({ catalog, standing, addOns = {} }: PlanTerms):
 
 /** What the add-ons of a subscription add to the allowance of each period. */
 function addedByAddOns({ catalog, addOns = {} }: PlanTerms, balanceKey: string): Quantity {
-  return Object.entries(addOns).reduce(
-    (sum, [key, quantity]) => sum + (catalog.addOns.get(key)?.allowances.get(balanceKey) ?? 0n) * BigInt(quantity),
-    0n,
-  )
+  let sum = 0n
+  for (const key in addOns) sum += (catalog.addOns.get(key)?.allowances.get(balanceKey) ?? 0n) * BigInt(addOns[key]!)
+  return sum
 }
 
 /**
@@ -204,12 +203,13 @@ export function planGrantOn(plan: PlanGrant, span: AllowanceSpan): PlanGrant {
 
 /** The id of a plan's allowance: balance, kind of period, name of its span. */
 export function planGrantId(balanceKey: string, period: AllowancePeriod, name: Instant): string {
-  return `plan:${balanceKey}:${period}:${name.toISOString()}`
+  return `plan:${balanceKey}:${period}:${isoTextOf(name)}`
 }
 
 /** The kind of period in the name of a plan's allowance. */
 export function periodOfPlanGrant(id: string): AllowancePeriod {
-  return id.split(':')[2] as AllowancePeriod
+  const from = id.indexOf(':', 'plan:'.length) + 1
+  return id.slice(from, id.indexOf(':', from)) as AllowancePeriod
 }
 
 /** What the periods of an organization follow. */

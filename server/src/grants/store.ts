@@ -102,7 +102,28 @@ export type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant 
 
 /** A grant as it was read; pg reads 'infinity' as the number Infinity. */
 export function grantOf(row: GrantRow): Grant {
-  return { ...row, expiresAt: row.expiresAt instanceof Date ? row.expiresAt : null }
+  // Written out: a copy by `...` costs a microsecond for each of the grants that every use reads.
+  return {
+    organizationId: row.organizationId,
+    id: row.id,
+    balanceKey: row.balanceKey,
+    kind: row.kind,
+    planKey: row.planKey,
+    catalogVersion: row.catalogVersion,
+    amount: row.amount,
+    limit: row.limit,
+    used: row.used,
+    overage: row.overage,
+    reserved: row.reserved,
+    heldOverage: row.heldOverage,
+    revoked: row.revoked,
+    priority: row.priority,
+    meters: row.meters,
+    startsAt: row.startsAt,
+    expiresAt: row.expiresAt instanceof Date ? row.expiresAt : null,
+    reason: row.reason,
+    createdAt: row.createdAt,
+  }
 }
 
 /**

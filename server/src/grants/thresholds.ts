@@ -12,7 +12,7 @@ export type UseChange = { readonly grant: Grant; readonly plan: PlanGrant; reado
  */
 export function thresholdsReached({ grant, plan, before, after }: UseChange, occurredAt: Instant): NewEvent[] {
   const { amount, allowance, span } = plan
-  if (amount === null || amount === 0n || after <= before) return []
+  if (amount === null || amount === 0n || after <= before || allowance.thresholds.length === 0) return []
   const reached = allowance.thresholds.filter(
     (percent) => isReached(percent, amount, after) && !isReached(percent, amount, before),
   )

@@ -65,9 +65,10 @@ export function newIdempotencyKey(): string {
   return randomUUID()
 }
 
-// The events of a group commit share their time: its digits are made once.
+// The events of a group commit share their time and their chance, and are told apart by a count: both are made once.
 let headTime = Number.NaN
 let head = ''
+let tail = ''
 let made = 0
 
 /**
@@ -80,13 +81,23 @@ export function newUsageEventId(recordedAt: Instant): UsageEventId {
   if (time !== headTime) {
     const hex = time.toString(16).padStart(12, '0')
     head = `${hex.slice(0, 8)}-${hex.slice(8)}-7`
+    tail = newTail()
     headTime = time
     made = 0
-  } else if (made < 0xfff) {
+  } else if (made < LAST_COUNT) {
     made += 1
+  } else {
+    tail = newTail()
   }
-  // Of version 4 the first 48 bits, the version and what follows it are replaced; what remains is chance, and the variant is the same.
-  return (head + made.toString(16).padStart(3, '0') + randomUUID().slice(18)) as UsageEventId
+  return (head + COUNTS[made]! + tail) as UsageEventId
+}
+
+const LAST_COUNT = 0xfff
+const COUNTS = Array.from({ length: LAST_COUNT + 1 }, (_, count) => count.toString(16).padStart(3, '0'))
+
+/** Of version 4 the first 48 bits, the version and what follows it are replaced; what remains is chance, and the variant is the same. */
+function newTail(): string {
+  return randomUUID().slice(18)
 }
 
 /** When the event of an id was recorded; null for what is no such id. */

@@ -59,6 +59,8 @@ export function quantityToJson(quantity: Quantity): number | string {
 
 /** `quantity × factor`, both exact decimals; throws when the product needs more than six places. */
 export function multiplyQuantities(quantity: Quantity, factor: Quantity): Quantity {
+  // Most meters cost one of their balance for each unit.
+  if (factor === MICRO) return quantity
   const product = quantity * factor
   if (product % MICRO !== 0n) {
     throw new DomainError(

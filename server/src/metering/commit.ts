@@ -63,13 +63,9 @@ export async function commitUsage(
   return { send: () => write(tx, decision), result: decision.outcomes }
 }
 
-/** The keys that a batch names, each once. */
+/** The keys that a batch names; one that is named twice is looked up twice. */
 function keysOf(requests: readonly UsageRequest[]): readonly EventKey[] {
-  const keys = new Map<string, EventKey>()
-  for (const request of requests) {
-    if ('idempotencyKey' in request) keys.set(eventKey(request.organizationId, request.idempotencyKey), request)
-  }
-  return [...keys.values()]
+  return requests.filter((request) => 'idempotencyKey' in request)
 }
 
 function write(tx: PacketClient, decision: Decision): readonly Promise<unknown>[] {

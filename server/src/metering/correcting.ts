@@ -1,7 +1,7 @@
 import { DomainError } from '../lib/errors.ts'
 import { eventKey } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
-import { mergeDraws, sumsOf } from './rules.ts'
+import { mergeDraws } from './rules.ts'
 import { costOf, giveBack, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
@@ -35,14 +35,17 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   const book = ledger.bookOf(event)
   const draws = cost < 0n ? giveBack(ledger, target.draws, -cost) : book.draw(meter.key, cost)
   session.keepCorrection({ event, counted, draws: mergeDraws([...target.draws, ...draws]) })
-  return session.store({
-    ...session.eventBase({ ...request, verb: 'correct', properties: request.properties ?? event.properties }, meter, book),
-    occurredAt: event.occurredAt,
-    late: book !== ledger.currentBook(meter.balanceKey),
-    counted: request.quantity,
-    ...sumsOf(draws),
-    corrects: request.corrects,
-  })
+  const asked = { ...request, properties: request.properties ?? event.properties }
+  return session.store(
+    { asked, meter, book },
+    {
+      occurredAt: event.occurredAt,
+      late: book !== ledger.currentBook(meter.balanceKey),
+      counted: request.quantity,
+      draws,
+      corrects: request.corrects,
+    },
+  )
 }
 
 /** What is to be corrected, as it counts now: as it was recorded, less what was corrected of it before. */

@@ -12,6 +12,7 @@ import {
   type Draw,
   type Grant,
   type GrantName,
+  type PlanGrant,
   type PlanTerms,
   type WantedGrant,
 } from '../grants/rules.ts'
@@ -57,12 +58,16 @@ export async function openAccounts(tx: PacketClient, context: GrantsContext, rea
   return { ...read, accounts: [...read.accounts, ...accounts], grants: [...kept, ...grants] }
 }
 
+const NO_PLANS: ReadonlyMap<string, PlanGrant> = new Map()
+
 /** What one transaction has read, by organization. */
 export class Gathering {
   readonly accounts: Accounts
   readonly terms: ReadonlyMap<string, PlanTerms>
   readonly times: ReadonlyMap<string, Instant>
   readonly grants = new Map<string, Map<string, Grant>>()
+  /** The allowances that stand now by organization and balance, as far as they are asked for. */
+  readonly plans = new Map<string, Map<string, PlanGrant>>()
 
   constructor(accounts: Accounts, terms: ReadonlyMap<string, PlanTerms>) {
     this.accounts = accounts
@@ -92,7 +97,9 @@ export class Gathering {
     for (const { organizationId, lowMarks } of this.accounts.accounts) {
       const now = this.times.get(organizationId)!
       const terms = this.terms.get(organizationId)!
-      states.set(organizationId, { organizationId, now, terms, lowMarks, grants: [...this.grants.get(organizationId)!.values()] })
+      const grants = [...this.grants.get(organizationId)!.values()]
+      const plans = this.plans.get(organizationId) ?? NO_PLANS
+      states.set(organizationId, { organizationId, now, terms, lowMarks, grants, plans })
     }
     return states
   }
@@ -218,7 +225,7 @@ async function keepPast(tx: PacketClient, gathered: Gathering, moments: readonly
   )
 }
 
-function wantedGrants({ terms, times }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {
+function wantedGrants({ terms, times, plans }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {
   const meters = new Map<string, Set<string>>()
   const want = (organizationId: string, meter: string): void => {
     const names = meters.get(organizationId)
@@ -232,7 +239,9 @@ function wantedGrants({ terms, times }: Gathering, { requests, reservations, cor
     const own = terms.get(organizationId)
     const now = times.get(organizationId)
     if (!own || !now) return []
-    return planGrantsNeeded(own, now, names).map((plan) => ({ organizationId, terms: own, plan, now }))
+    const needed = planGrantsNeeded(own, now, names)
+    plans.set(organizationId, new Map(needed.map((plan) => [plan.balanceKey, plan])))
+    return needed.map((plan) => ({ organizationId, terms: own, plan, now }))
   })
 }
 
@@ -277,11 +286,12 @@ export async function readWindows(
   terms: ReadonlyMap<string, PlanTerms>,
   requests: readonly UsageRequest[],
 ): Promise<readonly RateWindow[]> {
-  const meters = requests.flatMap((request): MeterName[] => {
+  const meters: MeterName[] = []
+  for (const request of requests) {
     const own = terms.get(request.organizationId)
-    if (!own || !('meter' in request) || rateLimitOf(own, request.meter) === null) return []
-    return [{ organizationId: request.organizationId, meter: request.meter }]
-  })
+    if (!own || !('meter' in request) || rateLimitOf(own, request.meter) === null) continue
+    meters.push({ organizationId: request.organizationId, meter: request.meter })
+  }
   return meters.length === 0 ? [] : findRateWindows(client, meters)
 }
 

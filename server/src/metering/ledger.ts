@@ -24,6 +24,8 @@ export type OrganizationState = {
   readonly grants: readonly Grant[]
   /** By balance: less than this many millionths left is told. */
   readonly lowMarks?: AccountRow['lowMarks']
+  /** By balance: the plan's allowances that stand now, where they are worked out already. */
+  readonly plans?: ReadonlyMap<string, PlanGrant>
 }
 
 /** A balance of which less is left than its mark. */
@@ -45,7 +47,7 @@ export class OrganizationLedger {
   planGrant(balanceKey: string): PlanGrant {
     let plan = this.#plans.get(balanceKey)
     if (!plan) {
-      plan = planGrantOf(this.state.terms, balanceKey, this.state.now)
+      plan = this.state.plans?.get(balanceKey) ?? planGrantOf(this.state.terms, balanceKey, this.state.now)
       this.#plans.set(balanceKey, plan)
     }
     return plan
@@ -107,10 +109,12 @@ export class OrganizationLedger {
 
   /** The standing allowances of plans that this decision changed. */
   changedPlans(): { readonly line: GrantLine; readonly plan: PlanGrant }[] {
-    return [...this.#plans.values()].flatMap((plan) => {
+    const changed: { readonly line: GrantLine; readonly plan: PlanGrant }[] = []
+    for (const plan of this.#plans.values()) {
       const line = this.#lines.get(plan.id)
-      return line?.changed === true ? [{ line, plan }] : []
-    })
+      if (line?.changed === true) changed.push({ line, plan })
+    }
+    return changed
   }
 
   /** The balances that this decision used, and of which less is left now than their marks. */
@@ -154,11 +158,16 @@ function latestPlanAt(lines: Iterable<GrantLine>, balanceKey: string, at: Instan
 /** The balance as an answer shows it to a meter; null shows all of it. */
 export function snapshotOf(book: BalanceBook, meter: string | null): BalanceSnapshot {
   const { grant } = book.plan
+  const { amount, used, overage, reserved, remaining } = book.totalsFor(meter)
   return {
     balanceKey: grant.balanceKey,
     planGrantId: grant.id,
     planKey: grant.planKey ?? '',
-    ...book.totalsFor(meter),
+    amount,
+    used,
+    overage,
+    reserved,
+    remaining,
     period: periodOfPlanGrant(grant.id),
     periodStart: grant.startsAt,
     periodEnd: grant.expiresAt,

@@ -2,7 +2,7 @@ import { DomainError } from '../lib/errors.ts'
 import { answerOf, unstoredAnswer } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
-import { occurredAtOf, refusalOf, sumsOf } from './rules.ts'
+import { occurredAtOf, refusalOf } from './rules.ts'
 import { costOf, giveBack, type DecisionSession } from './session.ts'
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
@@ -71,13 +71,15 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
     weight.remember(draws)
     if (paced) session.windows.add(paced, tracked ? occurredAt : ledger.state.now)
   }
-  return session.store({
-    ...session.eventBase(request, meter, book),
-    occurredAt,
-    dated: request.occurredAt !== null,
-    late: told && book !== ledger.currentBook(meter.balanceKey),
-    counted: refusal ? 0n : weight.counted,
-    ...sumsOf(draws),
-    refusal,
-  })
+  return session.store(
+    { asked: request, meter, book },
+    {
+      occurredAt,
+      dated: request.occurredAt !== null,
+      late: told && book !== ledger.currentBook(meter.balanceKey),
+      counted: refusal ? 0n : weight.counted,
+      draws,
+      refusal,
+    },
+  )
 }

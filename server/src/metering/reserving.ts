@@ -5,17 +5,9 @@ import { answerOf, unstoredAnswer } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { keyConflict, paceOf } from './recording.ts'
-import { mergeDraws, refusalOf, sumsOf, takeFrom } from './rules.ts'
+import { mergeDraws, refusalOf, takeFrom } from './rules.ts'
 import { costOf, type DecisionSession } from './session.ts'
-import type {
-  ReleaseRequest,
-  Reservation,
-  ReserveRequest,
-  SettleRequest,
-  UsageAnswer,
-  UsageEvent,
-  UsageProperties,
-} from './usage.ts'
+import type { ReleaseRequest, Reservation, ReserveRequest, SettleRequest, UsageAnswer, UsageProperties } from './usage.ts'
 
 /** What is held or settled of a meter that adds up. */
 function additiveQuantity(meter: Meter, quantity: Quantity, properties: UsageProperties | null): Quantity {
@@ -36,12 +28,12 @@ export function reserve(session: DecisionSession, request: ReserveRequest): Usag
   const cost = costOf(meter, quantity)
   const book = ledger.currentBook(meter.balanceKey)
   const refusal = refusalOf(ledger, book, meter, cost)
-  if (refusal) return session.store({ ...session.eventBase(request, meter, book), ...sumsOf([]), refusal })
+  const { now } = ledger.state
+  if (refusal) return session.store({ asked: request, meter, book }, { occurredAt: now, draws: [], refusal })
   const paced = session.pacedUse(ledger, meter, quantity)
   const pace = paceOf(session, paced)
   if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
-  if (paced) session.windows.add(paced, ledger.state.now)
-  const { now } = ledger.state
+  if (paced) session.windows.add(paced, now)
   const reservationId = session.input.newReservationId()
   const heldUntil = new Date(now.getTime() + request.ttlMs)
   const holds = book.hold(meter.key, cost)
@@ -60,7 +52,7 @@ export function reserve(session: DecisionSession, request: ReserveRequest): Usag
     settledEventId: null,
     settledRecordedAt: null,
   })
-  return session.store({ ...session.eventBase(request, meter, book), ...sumsOf(holds), reservationId, heldUntil })
+  return session.store({ asked: request, meter, book }, { occurredAt: now, draws: holds, reservationId, heldUntil })
 }
 
 /** Records what reserved work came to. The work is done, so nothing is refused here: more than was held goes on like `track`. */
@@ -84,14 +76,11 @@ export function settle(session: DecisionSession, request: SettleRequest): UsageA
   const left = cost - fromHolds.reduce((sum, draw) => sum + draw.amount, 0n)
   const draws = mergeDraws([...fromHolds, ...(left > 0n ? book.draw(meter.key, left) : [])])
   const asked = { organizationId, quantity, idempotencyKey: reservation.id, properties: reservation.properties }
-  const event: UsageEvent = {
-    ...session.eventBase({ ...asked, verb: 'settle' }, meter, book),
-    counted,
-    ...sumsOf(draws),
-    reservationId: reservation.id,
-  }
-  session.closeReservation(reservation, { status: 'settled', settledEventId: event.id, settledRecordedAt: event.recordedAt })
-  return session.store(event)
+  const subject = { asked: { ...asked, verb: 'settle' as const }, meter, book }
+  const answer = session.store(subject, { occurredAt: ledger.state.now, draws, counted, reservationId: reservation.id })
+  const settlement = { settledEventId: answer.eventId, settledRecordedAt: session.input.recordedAt }
+  session.closeReservation(reservation, { status: 'settled', ...settlement })
+  return answer
 }
 
 /** Gives back what is held. Releasing again, or what has ended by itself, changes nothing. */

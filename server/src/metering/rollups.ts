@@ -70,24 +70,47 @@ export function isUse({ refusal, verb }: Pick<UsageEvent, 'refusal' | 'verb'>): 
 
 /** Sums up events by organization, meter and hour, and by what their meters are split by. */
 export function rollupsOf(events: readonly UsageEvent[], terms: RollupTerms): Rollups {
-  const hourly = new Map<string, HourlyChange>()
-  const grouped = new Map<string, GroupedChange>()
+  const hourly = new Map<string, Summing<HourlyChange>>()
+  const grouped = new Map<string, Summing<GroupedChange>>()
+  const spansOf = lastingSpans()
   for (const event of events) {
     const { organizationId, meter: meterKey } = event
     const meter = terms.meterOf(event)
     if (!isUse(event) || !isCounted(meter, terms.propertiesOf(event))) continue
-    const { hour, day } = spansOfEvent(event, terms.timeZoneOf(organizationId))
+    const { hour, day } = spansOf(event, terms.timeZoneOf(organizationId))
     const name = `${organizationId}\n${meterKey}\n${hour.getTime()}`
-    hourly.set(name, { organizationId, meter: meterKey, hour, ...added(hourly.get(name), event) })
+    let sums = hourly.get(name)
+    if (!sums) hourly.set(name, (sums = { organizationId, meter: meterKey, hour, ...NOTHING }))
+    add(sums, event)
     if (meter.groupBy.length === 0) continue
     const labels = labelsOf(meter, terms.propertiesOf(event))
     for (const [span, startsAt] of [['hour', hour] as const, ['day', day] as const]) {
       const own = `${organizationId}\n${meterKey}\n${span}\n${startsAt.getTime()}\n${labels}`
-      const sums = added(grouped.get(own), event)
-      grouped.set(own, { organizationId, meter: meterKey, span, startsAt, labels, ...sums })
+      let parts = grouped.get(own)
+      if (!parts) grouped.set(own, (parts = { organizationId, meter: meterKey, span, startsAt, labels, ...NOTHING }))
+      add(parts, event)
     }
   }
   return { hourly: [...hourly.values()], grouped: [...grouped.values()] }
+}
+
+type Spans = { readonly hour: Instant; readonly day: Instant }
+
+/** The uses of a group happen at one time, and most of them in one period: their hour and day are worked out once. */
+function lastingSpans(): (event: UsageEvent, timeZone: string) => Spans {
+  let last:
+    | (Pick<UsageEvent, 'occurredAt'> & { readonly start: number; readonly end: number; readonly timeZone: string })
+    | undefined
+  let spans: Spans | undefined
+  return (event, timeZone) => {
+    const { occurredAt, after } = event
+    const start = after.periodStart.getTime()
+    const end = after.periodEnd?.getTime() ?? Number.POSITIVE_INFINITY
+    const isSame = last?.occurredAt === occurredAt && last.start === start && last.end === end && last.timeZone === timeZone
+    if (spans && isSame) return spans
+    last = { occurredAt, start, end, timeZone }
+    return (spans = spansOfEvent(event, timeZone))
+  }
 }
 
 function labelsOf({ groupBy }: Meter, properties: UsageProperties | null): string {
@@ -104,12 +127,14 @@ function cut(value: string): string {
   return value.length <= LONGEST_VALUE ? value : value.slice(0, LONGEST_VALUE).replace(/[\uD800-\uDBFF]$/, '')
 }
 
-function added(sums: UsageSums | undefined, event: UsageEvent): UsageSums {
-  return {
-    // A correction is not a use more or less, it changes what one counts.
-    events: (sums?.events ?? 0) + (event.verb === 'correct' ? 0 : 1),
-    quantity: (sums?.quantity ?? 0n) + event.counted,
-    drawn: (sums?.drawn ?? 0n) + event.drawn,
-    overage: (sums?.overage ?? 0n) + event.overage,
-  }
+type Summing<Change extends UsageSums> = Omit<Change, keyof UsageSums> & { -readonly [Sum in keyof UsageSums]: UsageSums[Sum] }
+
+const NOTHING: UsageSums = { events: 0, quantity: 0n, drawn: 0n, overage: 0n }
+
+function add(sums: Summing<UsageSums>, event: UsageEvent): void {
+  // A correction is not a use more or less, it changes what one counts.
+  if (event.verb !== 'correct') sums.events += 1
+  sums.quantity += event.counted
+  sums.drawn += event.drawn
+  sums.overage += event.overage
 }

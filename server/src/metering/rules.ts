@@ -47,14 +47,14 @@ export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant 
   return occurredAt
 }
 
-export function sumsOf(draws: readonly Draw[]): Pick<UsageEvent, 'drawn' | 'overage' | 'draws'> {
+export function sumsOf(draws: readonly Draw[]): Pick<UsageEvent, 'drawn' | 'overage'> {
   let drawn = 0n
   let overage = 0n
   for (const draw of draws) {
     drawn += draw.amount + draw.overage
     overage += draw.overage
   }
-  return { drawn, overage, draws }
+  return { drawn, overage }
 }
 
 /** Takes what was held, in the order in which it was held. */

@@ -10,12 +10,21 @@ import { eventKey, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
-import type { HeldLine } from './rules.ts'
+import { sumsOf, type HeldLine } from './rules.ts'
 import { RateWindows, type PacedUse } from './windows.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
 
-/** An event before what it took is known. */
-export type EventBase = Omit<UsageEvent, 'drawn' | 'overage' | 'draws'>
+/** What an event is about. */
+export type EventSubject = {
+  readonly asked: Pick<UsageEvent, 'organizationId' | 'verb' | 'idempotencyKey' | 'quantity' | 'properties'>
+  readonly meter: Meter
+  /** The balance as it is once the event is counted. */
+  readonly book: BalanceBook
+}
+
+/** What was decided of it: what it draws, and what is not as it usually is. */
+export type EventFacts = Pick<UsageEvent, 'occurredAt' | 'draws'> &
+  Partial<Pick<UsageEvent, 'dated' | 'late' | 'counted' | 'refusal' | 'reservationId' | 'heldUntil' | 'corrects'>>
 
 /** What the requests of one decision share while it is made: the books, what was decided so far, what is to be written. */
 export class DecisionSession {
@@ -26,7 +35,8 @@ export class DecisionSession {
   readonly corrected: Map<string, CorrectedEvent>
   readonly corrections = new Map<string, CorrectedEvent>()
   readonly #ledgers = new Map<string, OrganizationLedger>()
-  readonly #seen: Map<string, UsageEvent>
+  /** The events of this decision by organization and key: names made of both would cost as much as the look-up itself. */
+  readonly #stored = new Map<string, Map<string, UsageEvent>>()
   readonly #reservations = new Map<string, Reservation>()
   readonly #made: string[] = []
   readonly #closed = new Set<string>()
@@ -36,7 +46,6 @@ export class DecisionSession {
     this.readings = new Readings(input.readings, input.values)
     this.windows = new RateWindows(input.windows)
     this.corrected = new Map(input.corrected)
-    this.#seen = new Map(input.known)
     for (const reservation of input.reservations) this.#reservations.set(reservation.id, reservation)
   }
 
@@ -69,7 +78,9 @@ export class DecisionSession {
 
   /** The event that a key was used for, before or earlier in this decision. */
   eventOf(organizationId: string, idempotencyKey: string): UsageEvent | undefined {
-    return this.#seen.get(eventKey(organizationId, idempotencyKey))
+    const stored = this.#stored.get(organizationId)?.get(idempotencyKey)
+    if (stored || this.input.known.size === 0) return stored
+    return this.input.known.get(eventKey(organizationId, idempotencyKey))
   }
 
   /** @throws DomainError `not_found`, also for a reservation of another organization */
@@ -96,37 +107,42 @@ export class DecisionSession {
     return reservation.holds.map((hold) => ({ line: ledger.giveBackHold(hold), amount: hold.amount }))
   }
 
-  eventBase(
-    request: Pick<UsageEvent, 'organizationId' | 'verb' | 'idempotencyKey' | 'quantity' | 'properties'>,
-    meter: Meter,
-    book: BalanceBook,
-  ): EventBase {
-    return {
-      organizationId: request.organizationId,
-      id: this.input.newEventId(),
-      recordedAt: this.input.recordedAt,
-      verb: request.verb,
-      idempotencyKey: request.idempotencyKey,
-      meter: meter.key,
-      quantity: request.quantity,
-      occurredAt: this.ledgerOf(request.organizationId).state.now,
-      dated: false,
-      late: false,
-      properties: request.properties,
-      counted: 0n,
-      refusal: null,
-      reservationId: null,
-      heldUntil: null,
-      corrects: null,
-      after: snapshotOf(book, meter.key),
-    }
-  }
-
   /** Keeps an event to be written, and answers as it will be answered again. */
-  store(event: UsageEvent): UsageAnswer {
-    this.#seen.set(eventKey(event.organizationId, event.idempotencyKey), event)
+  store(subject: EventSubject, facts: EventFacts): UsageAnswer {
+    const event = this.newEvent(subject, facts)
+    const { organizationId, idempotencyKey } = event
+    const stored = this.#stored.get(organizationId)
+    if (stored) stored.set(idempotencyKey, event)
+    else this.#stored.set(organizationId, new Map([[idempotencyKey, event]]))
     this.events.push(event)
     return answerOf(event, false)
+  }
+
+  /** Written out as one object: put together from parts, it cost half a microsecond more for each use. */
+  newEvent({ asked, meter, book }: EventSubject, facts: EventFacts): UsageEvent {
+    const { drawn, overage } = sumsOf(facts.draws)
+    return {
+      organizationId: asked.organizationId,
+      id: this.input.newEventId(),
+      recordedAt: this.input.recordedAt,
+      verb: asked.verb,
+      idempotencyKey: asked.idempotencyKey,
+      meter: meter.key,
+      quantity: asked.quantity,
+      occurredAt: facts.occurredAt,
+      dated: facts.dated ?? false,
+      late: facts.late ?? false,
+      properties: asked.properties,
+      counted: facts.counted ?? 0n,
+      drawn,
+      overage,
+      draws: facts.draws,
+      refusal: facts.refusal ?? null,
+      reservationId: facts.reservationId ?? null,
+      heldUntil: facts.heldUntil ?? null,
+      corrects: facts.corrects ?? null,
+      after: snapshotOf(book, meter.key),
+    }
   }
 
   keepCorrection(correction: CorrectedEvent): void {
@@ -147,17 +163,23 @@ export class DecisionSession {
 
   /** What use has reached that somebody wants to know. */
   get notices(): NewEvent[] {
-    return [...this.#ledgers.values()].flatMap((ledger) =>
-      ledger.changedPlans().flatMap(({ line, plan }) => {
+    const notices: NewEvent[] = []
+    for (const ledger of this.#ledgers.values()) {
+      for (const { line, plan } of ledger.changedPlans()) {
         const { grant } = line
         const change = { grant, plan, before: grant.used + grant.overage, after: line.used + line.overage }
-        return thresholdsReached(change, ledger.state.now)
-      }),
-    )
+        for (const notice of thresholdsReached(change, ledger.state.now)) notices.push(notice)
+      }
+    }
+    return notices
   }
 
   get lowBalances(): LowBalance[] {
-    return [...this.#ledgers.values()].flatMap((ledger) => ledger.lowBalances())
+    const balances: LowBalance[] = []
+    for (const ledger of this.#ledgers.values()) {
+      if (ledger.state.lowMarks) balances.push(...ledger.lowBalances())
+    }
+    return balances
   }
 
   get newReservations(): Reservation[] {

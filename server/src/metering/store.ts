@@ -47,7 +47,7 @@ export async function findGrantsAndKnownKeys(
   return {
     known: found.rows[0]!.known,
     // Without any grant there is one row that says only how many were known.
-    grants: found.rows.flatMap(({ known: _known, ...row }) => (row.id === null ? [] : [grantOf(row)])),
+    grants: found.rows.filter(({ id }) => id !== null).map(grantOf),
   }
 }
 
