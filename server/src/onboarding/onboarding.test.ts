@@ -122,6 +122,38 @@ describe('KF-4 onboarding', () => {
     expect(audited.rows).toHaveLength(1)
   })
 
+  test('takes no subscription for its own that it did not make', async () => {
+    const { session_id, tenant_id } = (await start('Taken')).data
+    await step('step/create-customer', { session_id })
+    await step('step/setup-payment', { session_id })
+    await step('step/select-plan', { session_id, plan_id: 'pro', price_id: priceId, discount_code: 'welcome' })
+    const other = { tenant_id, price_id: priceId, trial_period_days: 30 }
+    expect((await billing.call('operator', 'POST', '/api/v1/billing/subscriptions', other)).status).toBe(200)
+    expect(await step('step/create-subscription', { session_id })).toMatchObject({
+      status: 409,
+      body: { code: 'subscription_exists' },
+    })
+    expect(await step('complete', { session_id })).toMatchObject({ status: 409, body: { next_step: 'create_subscription' } })
+  })
+
+  test('of a choice and its purchase at once, what was bought is what was chosen then', async () => {
+    const starter = await billing.database.db.query<{ id: string }>(
+      `select stripe_price_id as id from plan_prices where plan_key = 'starter'`,
+    )
+    const { session_id } = (await start('Undecided')).data
+    await step('step/create-customer', { session_id })
+    await step('step/setup-payment', { session_id })
+    const choose = (plan: string, price: string) => step('step/select-plan', { session_id, plan_id: plan, price_id: price })
+    await choose('pro', priceId)
+    const [chosen, bought] = await Promise.all([
+      choose('starter', starter.rows[0]!.id),
+      step('step/create-subscription', { session_id }),
+    ])
+    expect(bought.status).toBe(200)
+    expect([200, 409]).toContain(chosen.status)
+    expect(bought.data['plan_id']).toBe(chosen.status === 200 ? 'starter' : 'pro')
+  })
+
   test('several at the same time complete it once', async () => {
     const { session_id, tenant_id } = (await start('Crowd')).data
     await step('step/create-customer', { session_id })
@@ -216,6 +248,15 @@ describe('tenants', () => {
     expect(made).toMatchObject({ status: 200, body: { success: true, tenant_id: 'Jeturing_1' } })
     const again = await billing.call('operator', 'POST', '/api/v1/billing/customers', body)
     expect(again.body['customer_id']).toBe(made.body['customer_id'])
+    const other = await billing.call('operator', 'POST', '/api/v1/billing/customers', {
+      ...body,
+      email: 'x@y.example',
+      name: 'X',
+    })
+    expect(other.body).toMatchObject({ email: 'kf@example.com', name: 'KF', data: { name: 'KF' } })
+    expect((await billing.call('operator', 'POST', '/api/v1/billing/customers', { ...body, tenant_id: 'a b/c' })).status).toBe(
+      400,
+    )
     expect(
       (await billing.call('somebody', 'POST', '/api/v1/billing/customers', { ...body, tenant_id: 'Jeturing_2' })).status,
     ).toBe(404)

@@ -31,17 +31,14 @@ export async function insertSession(db: Queryable, session: NewSession, now: Ins
   )
 }
 
-const SESSION = `select id, organization_id as "organizationId", step, setup_intent_id as "setupIntentId", plan_key as "planKey",
-    price_id as "priceId", discount_code as "discountCode", subscription_id as "subscriptionId"
-  from onboarding_sessions where id = $1`
-
 export async function findSession(db: Queryable, id: string): Promise<OnboardingSession | null> {
-  return (await db.query<OnboardingSession>(SESSION, [id])).rows[0] ?? null
-}
-
-/** The same, held until the transaction ends. */
-export async function lockSession(tx: Queryable, id: string): Promise<OnboardingSession | null> {
-  return (await tx.query<OnboardingSession>(`${SESSION} for update`, [id])).rows[0] ?? null
+  const { rows } = await db.query<OnboardingSession>(
+    `select id, organization_id as "organizationId", step, setup_intent_id as "setupIntentId", plan_key as "planKey",
+       price_id as "priceId", discount_code as "discountCode", subscription_id as "subscriptionId"
+     from onboarding_sessions where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
 }
 
 /** What a step made; a field that it does not name stays as it is. */
@@ -54,21 +51,20 @@ export type Progress = {
   readonly completedAt?: Instant
 }
 
-/** Writes what a step made, unless another request has gone further meanwhile: then false. */
 export async function updateSession(
   db: Queryable,
-  session: Progress & { readonly id: string; readonly taken: OnboardingStep; readonly due: OnboardingStep },
+  session: Progress & { readonly id: string; readonly step: OnboardingStep },
   now: Instant,
-): Promise<boolean> {
-  const { rowCount } = await db.query(
+): Promise<void> {
+  await db.query(
     `update onboarding_sessions set step = $2, updated_at = $3, setup_intent_id = coalesce($4, setup_intent_id),
        plan_key = coalesce($5, plan_key), price_id = coalesce($6, price_id),
        discount_code = case when $7 then $8 else discount_code end, subscription_id = coalesce($9, subscription_id),
-       completed_at = coalesce(completed_at, $10)
-     where id = $1 and step in ($11, $2)`,
+       completed_at = coalesce($10, completed_at)
+     where id = $1`,
     [
       session.id,
-      session.due,
+      session.step,
       now,
       session.setupIntentId ?? null,
       session.planKey ?? null,
@@ -77,10 +73,8 @@ export async function updateSession(
       session.discountCode ?? null,
       session.subscriptionId ?? null,
       session.completedAt ?? null,
-      session.taken,
     ],
   )
-  return rowCount === 1
 }
 
 export async function findNewestPaymentMethod(db: Queryable, organizationId: string): Promise<string | null> {

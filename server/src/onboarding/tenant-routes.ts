@@ -4,6 +4,7 @@ import type { App } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
+import { idSchema } from '../organizations/routes.ts'
 import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changePlan } from '../subscriptions/actions.ts'
@@ -22,9 +23,10 @@ const customerRoute = createRoute({
   path: '/api/v1/billing/customers',
   tags: ['Tenants'],
   summary: 'Make a tenant’s customer at Stripe',
-  description: 'Makes the tenant too where there is none of that id. Repeating it answers the same customer.',
+  description:
+    'Makes the tenant too where there is none of that id. Repeating it answers the same customer, with the e-mail and name that it has.',
   request: {
-    body: body(z.object({ tenant_id: z.string().min(1).max(100), email: z.email(), name: z.string().min(1).max(200) })),
+    body: body(z.object({ tenant_id: idSchema, email: z.email(), name: z.string().min(1).max(200) })),
   },
   responses: {
     200: json('The customer.', customerSchema.extend({ success: z.literal(true), data: customerSchema })),
@@ -97,7 +99,8 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
       await createOrganization(organizations, { id: tenantId, email, name, testClock: false }, asker)
     }
     const customerId = await makeCustomer(context, tenantId)
-    const data = { tenant_id: tenantId, customer_id: customerId, email, name }
+    const tenant = await readOrganization(context.db, tenantId)
+    const data = { tenant_id: tenantId, customer_id: customerId, email: tenant.email, name: tenant.name }
     return http.json({ success: true as const, data, ...data }, 200)
   })
   app.openapi(subscriptionRoute, async (http) => {
@@ -116,7 +119,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
       paymentMethodId: null,
       trialDays: given.trial_period_days ?? null,
       byOperator: principal.kind === 'operator',
-      discount: given.discount_code === undefined ? null : await readDiscount(context.db, given.discount_code),
+      discount: given.discount_code === undefined ? null : await readDiscount(context.db, given.discount_code, offer),
     }
     await changePlan(context, { organizationId, request, prorationAt: null }, asker)
     const data = await readStarted(context, organizationId)

@@ -1,3 +1,4 @@
+import type { Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
@@ -10,11 +11,14 @@ import { listOffers } from '../subscriptions/store.ts'
 
 /** The customer of a tenant at Stripe, with its mirror. */
 export function makeCustomer(context: BillingContext, organizationId: string): Promise<string> {
-  return runExclusively(context, organizationId, async (session) => {
-    const customerId = await ensureCustomer(context, session, organizationId)
-    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
-    return customerId
-  })
+  return runExclusively(context, organizationId, (session) => makeCustomerIn(context, session, organizationId))
+}
+
+/** The same for a caller who holds the organization's lock. */
+export async function makeCustomerIn(context: BillingContext, session: Session, organizationId: string): Promise<string> {
+  const customerId = await ensureCustomer(context, session, organizationId)
+  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  return customerId
 }
 
 /** @throws DomainError `unknown_price` */

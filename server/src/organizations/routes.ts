@@ -16,7 +16,10 @@ import {
 } from './actions.ts'
 import { listOrganizations, type Organization } from './store.ts'
 
-const idSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits and . _ : - are expected, at most 100')
+/** What the id of an organization may be. */
+export const idSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits and . _ : - are expected, at most 100')
 
 const organizationSchema = z
   .object({

@@ -5,13 +5,13 @@ import { importCatalogDefinition } from '../catalog/registry.ts'
 const billing = testUse(await importCatalogDefinition('examples/episodic-memory/billing.config.ts'))
 
 test.each([
-  ['free', 100, 0],
-  ['starter', 10_000, 9],
-  ['pro', 100_000, 29],
-  ['enterprise', null, 199],
+  ['FREE', 100, 0],
+  ['STARTER', 10_000, 9],
+  ['PRO', 100_000, 29],
+  ['ENTERPRISE', null, 199],
 ])('EM-1 the tier %s has %s credits and costs $%s a month', async (tier, credits, price) => {
   // Free is what an organization has that bought nothing.
-  const id = tier === 'free' ? await billing.createOrganization('free') : await billing.customer(tier)
+  const id = tier === 'FREE' ? await billing.createOrganization('free') : await billing.customer(tier)
   expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier, amount: price })
   expect((await billing.ask('GET', `/api/v1/billing/usage?organization_id=${id}`)).body).toMatchObject({
     credits: { tier, included_credits: credits },

@@ -164,3 +164,17 @@ export async function deleteFinishedIntents(db: Queryable, before: Instant, limi
   )
   return rowCount ?? 0
 }
+
+/** With what an object was made by us; null when it was not, or when that is forgotten. */
+export async function findParamsThatMade<Kind extends MutationKind>(
+  db: Queryable,
+  { organizationId, kind, resultId }: { readonly organizationId: string; readonly kind: Kind; readonly resultId: string },
+): Promise<StripeMutations[Kind] | null> {
+  const { rows } = await db.query<{ params: StripeMutations[Kind] }>(
+    `select params from stripe_intents
+     where organization_id = $1 and kind = $2 and state = 'succeeded' and result ->> 'id' = $3
+     order by created_at desc limit 1`,
+    [organizationId, kind, resultId],
+  )
+  return rows[0]?.params ?? null
+}

@@ -51,6 +51,14 @@ describe('KF-12 a discount', () => {
     expect(invoices.body).toMatchObject([{ amount_paid_minor: 2400 }])
   })
 
+  test('of another currency is refused before anything is made, also by the preview', async () => {
+    await make({ code: 'EUROS', amount_off: 500, currency: 'eur', duration: 'once' })
+    expect(await buy('abroad', 'EUROS')).toMatchObject({ status: 400, body: { field: 'discount_code' } })
+    const body = { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: 'EUROS' }
+    const preview = await billing.call('abroad', 'POST', '/api/v1/billing/subscribe/preview', body)
+    expect(preview).toMatchObject({ status: 400, body: { field: 'discount_code' } })
+  })
+
   test('is redeemed as often as it may be, and not once more, however many ask at once', async () => {
     await make({ code: 'RACE', percent_off: 50, duration: 'once', max_redemptions: 2 })
     const answers = await Promise.all([1, 2, 3, 4, 5].map((index) => buy(`racer_${index}`, 'RACE')))

@@ -85,12 +85,17 @@ export async function readDiscountUse(context: BillingContext, code: string): Pr
 }
 
 /**
- * The discount of a code that somebody wants to redeem. Whether it still can be is for Stripe to say, in the moment of the purchase.
- * @throws DomainError `invalid_request`
+ * The discount of a code that somebody wants to redeem on what is sold in a currency. Whether it still can be is for Stripe to say, in
+ * the moment of the purchase.
+ * @throws DomainError `invalid_request` when there is none, or when it takes off an amount of another currency
  */
-export async function readDiscount(db: Queryable, code: string): Promise<Discount> {
+export async function readDiscount(db: Queryable, code: string, { currency }: { readonly currency: string }): Promise<Discount> {
   const row = await findDiscount(db, normalizeCode(code))
   if (row === null) throw new DomainError('invalid_request', 'There is no such discount.', { field: 'discount_code' })
+  if (row.currency !== null && row.currency !== currency) {
+    const words = `The discount takes off an amount in ${row.currency}; what is bought is sold in ${currency}.`
+    throw new DomainError('invalid_request', words, { field: 'discount_code' })
+  }
   return {
     code: row.code,
     couponId: row.couponId,

@@ -115,7 +115,7 @@ function registerSubscribe(app: App, context: BillingContext): void {
     paymentMethodId: body.payment_method_id ?? null,
     trialDays: body.trial_period_days ?? null,
     byOperator: principal.kind === 'operator',
-    discount: body.discount_code === undefined ? null : await readDiscount(context.db, body.discount_code),
+    discount: body.discount_code === undefined ? null : await readDiscount(context.db, body.discount_code, catalogOf(context)),
   })
   const subscribe = postRoute('subscribe', {
     summary: 'Subscribe to a plan',
