@@ -69,9 +69,12 @@ const ROWS: readonly { readonly title: string; readonly panels: readonly Panel[]
         queries: [query('max by (state) (stripe_events_waiting)', '{{state}}')],
       },
       {
-        title: 'Since Stripe was last asked for missed events',
-        description: 'Every five minutes while the server can reach Stripe.',
-        queries: [query('max(stripe_reconciliation_age_seconds)', 'age')],
+        title: 'Since Stripe was last asked and compared with',
+        description: 'For missed events every five minutes while the server can reach Stripe; everything once a day.',
+        queries: [
+          query('max(stripe_reconciliation_age_seconds)', 'missed events'),
+          query('max(stripe_comparison_age_seconds)', 'everything'),
+        ],
         unit: 's',
       },
     ],

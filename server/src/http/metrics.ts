@@ -26,10 +26,12 @@ export type Metrics = {
   readonly mails: Counter<'outcome'>
   /** `notifications_overdue{queue}`: what waits though its time had come five minutes ago; read when asked for. */
   readonly notificationsOverdue: Gauge<'queue'>
-  /** `stripe_events_waiting{state}`: read when asked for, as the next two. */
+  /** `stripe_events_waiting{state}`: read when asked for, as the next three. */
   readonly eventsWaiting: Gauge<'state'>
   /** `stripe_reconciliation_age_seconds` */
   readonly lookAge: Gauge
+  /** `stripe_comparison_age_seconds` */
+  readonly comparisonAge: Gauge
   /** `mrr_minor_units{currency,tier}` */
   readonly monthlyRevenue: Gauge<'currency' | 'tier'>
   readonly requestSeconds: Histogram<'method' | 'route' | 'status'>
@@ -41,7 +43,12 @@ export type MetricsOptions = {
   /** Reads how much of what should have been told waits, by queue, each time metrics are asked for. */
   readonly countOverdue?: () => Promise<ReadonlyMap<string, number>>
   /** How well Stripe is followed. */
-  readonly readFollowing?: () => Promise<{ eventsOverdue: number; eventsFailed: number; lookAgeSeconds: number | null }>
+  readonly readFollowing?: () => Promise<{
+    eventsOverdue: number
+    eventsFailed: number
+    lookAgeSeconds: number | null
+    comparisonAgeSeconds: number | null
+  }>
   /** Monthly recurring revenue. */
   readonly readRevenue?: () => Promise<readonly { currency: string; tier: string; minor: number }[]>
   /** Whether memory, event loop and garbage collection are measured too; once in a process. */
@@ -130,6 +137,15 @@ export function createMetrics(options: MetricsOptions): Metrics {
       registers,
       async collect() {
         const age = (await readFollowing?.())?.lookAgeSeconds ?? null
+        if (age !== null) this.set(age)
+      },
+    }),
+    comparisonAge: new Gauge({
+      name: 'stripe_comparison_age_seconds',
+      help: 'Since the last comparison of everything with Stripe began that came to its end.',
+      registers,
+      async collect() {
+        const age = (await readFollowing?.())?.comparisonAgeSeconds ?? null
         if (age !== null) this.set(age)
       },
     }),

@@ -58,6 +58,11 @@ type WireCharge = { readonly id: string; readonly customer: Reference }
 
 const PAGE = 100
 
+/** The name of the call: lists that differ in a filter only are one endpoint of Stripe, with one limit. */
+export function endpointOf(list: AccountList): string {
+  return list.endsWith('invoices') ? 'list_invoices' : `list_${list}`
+}
+
 export function toPageParams({ since, until, startingAfter }: AccountQuery): PageParams {
   const created = { ...(since === null ? {} : { gte: toUnix(since) }), ...(until === null ? {} : { lte: toUnix(until) }) }
   return {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Stripe } from 'stripe'
 import { DomainError } from '../lib/errors.ts'
-import { toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
+import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
 import { isMeterFault, toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError } from './errors.ts'
@@ -15,7 +15,7 @@ import type {
   StripeReads,
   TestClockSnapshot,
 } from './gateway.ts'
-import { createRateLimiter, type CallPriority, type RateLimiter } from './limiter.ts'
+import { createStripeLimiter, type CallPriority, type StripeLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
 import { orNull, readPages } from './pages.ts'
 import { toScheduleSnapshot } from './schedule-snapshots.ts'
@@ -30,7 +30,7 @@ export type StripeClientOptions = {
   readonly endpoint?: { readonly host: string; readonly port: number; readonly protocol: 'http' | 'https' }
   /** Milliseconds for one attempt of a call; default 20,000. */
   readonly timeoutMs?: number
-  /** Calls a second that this process may make; default 20 in test mode, 80 in live mode. */
+  /** Calls a second that this process may make on average; default 20 in test mode, 80 in live mode. */
   readonly callsPerSecond?: number
   readonly log: Log
 }
@@ -55,9 +55,7 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
     appInfo: { name: 'Tollgate' },
     ...options.endpoint,
   })
-  const perSecond = options.callsPerSecond ?? (mode === 'live' ? 80 : 20)
-  const limiter = createRateLimiter({ perSecond, burst: perSecond })
-  const call = createCaller(limiter, options.log)
+  const call = createCaller(createStripeLimiter(mode, options.callsPerSecond), options.log)
   const changes = mutationTable(stripe)
 
   return {
@@ -77,15 +75,16 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
 type Caller = <T>(name: string, make: () => Promise<T>) => Promise<T>
 
 /** Waits for its turn, waits longer when Stripe throttles, and turns the SDK's errors into ours; their words go to the log only. */
-function createCaller(limiter: RateLimiter, log: Log) {
+function createCaller(limiter: StripeLimiter, log: Log) {
   return async function call<T>(name: string, priority: CallPriority, make: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
-      await limiter.take(priority)
+      await limiter.take(name, priority)
       try {
         return await make()
       } catch (error) {
         const waitMs = THROTTLE_WAITS_MS[attempt]
         if (error instanceof Stripe.errors.StripeRateLimitError && waitMs !== undefined) {
+          log.warn({ event: 'stripe.throttled', call: name, wait_ms: waitMs }, 'Stripe asks for fewer calls')
           await delay(waitMs)
           continue
         }
@@ -237,7 +236,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         events: page.data.map((event) => ({ envelope: readEnvelope(event), payload: JSON.stringify(event) })),
       }
     },
-    listPage: async (list, query) => toAccountPage(list, await call(`list_${list}`, () => pagers[list](toPageParams(query)))),
+    listPage: async (list, query) => toAccountPage(list, await call(endpointOf(list), () => pagers[list](toPageParams(query)))),
   }
 }
 

@@ -36,6 +36,15 @@ export async function listDrifts(
   return rows
 }
 
+/** Deletes up to `limit` comparisons that ended before `before`; answers how many. */
+export async function deleteOldReconciliations(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    'delete from stripe_reconciliations where id = any(array(select id from stripe_reconciliations where finished_at < $1 limit $2))',
+    [before, limit],
+  )
+  return rowCount ?? 0
+}
+
 /** Deletes up to `limit` findings from before `before`; answers how many. */
 export async function deleteOldDrifts(db: Queryable, before: Instant, limit: number): Promise<number> {
   const { rowCount } = await db.query(
@@ -45,42 +54,47 @@ export async function deleteOldDrifts(db: Queryable, before: Instant, limit: num
   return rowCount ?? 0
 }
 
-export type Reconciliation = {
+/** How far the comparison with Stripe is. */
+export type ReconciliationState = {
   /** Those that are at Stripe. */
   readonly organizations: number
+  /** Not compared within the last day, or seen to differ and not refetched yet. */
   readonly due: number
   readonly oldestComparison: Instant | null
   readonly eventsListedUntil: Instant | null
   readonly driftsOfLastDay: number
+  /** The comparison of everything that is under way, else the last one; null before the first. */
+  readonly run: ReconciliationRun | null
 }
 
-export async function readReconciliation(db: Queryable, now: Instant): Promise<Reconciliation> {
-  const { rows } = await db.query<{
-    organizations: bigint
-    due: bigint
-    oldestComparison: Instant | null
-    eventsListedUntil: string | null
-    drifts: bigint
-  }>(
-    `select count(*) as organizations, count(*) filter (where sync.reconciled_at is null or sync.reconciled_at < $1) as due,
+export type ReconciliationRun = {
+  readonly startedAt: Instant
+  readonly finishedAt: Instant | null
+  readonly list: string
+  readonly pages: number
+  readonly objects: number
+  readonly suspected: number
+}
+
+export async function readReconciliation(db: Queryable, now: Instant): Promise<ReconciliationState> {
+  const { rows } = await db.query<Omit<ReconciliationState, 'eventsListedUntil' | 'run'> & { eventsListedUntil: string | null }>(
+    `select count(*)::float8 as organizations,
+       count(*) filter (where sync.reconciled_at is null or sync.reconciled_at < $1 or sync.suspected_at is not null)::float8 as due,
        min(sync.reconciled_at) as "oldestComparison",
-       (select value from settings where name = $3) as "eventsListedUntil",
-       (select count(*) from stripe_drifts where found_at >= $2) as drifts
+       (select value from settings where name = $2) as "eventsListedUntil",
+       (select count(*) from stripe_drifts where found_at >= $1)::float8 as "driftsOfLastDay"
      from organizations organization left join stripe_syncs sync on sync.organization_id = organization.id
      where organization.stripe_customer_id is not null`,
-    [new Date(now.getTime() - RECONCILE_EVERY_MS), new Date(now.getTime() - DAY_MS), EVENTS_LISTED_UNTIL],
+    [new Date(now.getTime() - RECONCILE_EVERY_MS), EVENTS_LISTED_UNTIL],
   )
-  const row = rows[0]!
+  const runs = await db.query<ReconciliationRun>(
+    `select started_at as "startedAt", finished_at as "finishedAt", list, pages::float8, objects::float8, suspected::float8
+     from stripe_reconciliations order by id desc limit 1`,
+  )
+  const { eventsListedUntil, ...state } = rows[0]!
   return {
-    organizations: Number(row.organizations),
-    due: Number(row.due),
-    oldestComparison: row.oldestComparison,
-    eventsListedUntil: row.eventsListedUntil === null ? null : new Date(row.eventsListedUntil),
-    driftsOfLastDay: Number(row.drifts),
+    ...state,
+    eventsListedUntil: eventsListedUntil === null ? null : new Date(eventsListedUntil),
+    run: runs.rows[0] ?? null,
   }
-}
-
-/** Makes every organization due; the worker does the rest. */
-export async function requestReconciliation(db: Queryable): Promise<void> {
-  await db.query('update stripe_syncs set reconciled_at = null where reconciled_at is not null')
 }

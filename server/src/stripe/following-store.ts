@@ -10,13 +10,17 @@ export type Following = {
   readonly eventsFailed: number
   /** Seconds since Stripe was last asked for events that no webhook brought; null before the first time. */
   readonly lookAgeSeconds: number | null
+  /** Seconds since the last comparison of everything began that came to its end, else since the first began; null before that. */
+  readonly comparisonAgeSeconds: number | null
 }
 
 export async function readFollowing(db: Queryable, now: Instant): Promise<Following> {
   const { rows } = await db.query<Following>(
     `select count(*) filter (where parked_at is null and next_attempt_at < $1::timestamptz - interval '5 minutes')::float8 as "eventsOverdue",
        count(*) filter (where parked_at is not null)::float8 as "eventsFailed",
-       (select extract(epoch from $1 - value::timestamptz)::float8 from settings where name = $2) as "lookAgeSeconds"
+       (select extract(epoch from $1 - value::timestamptz)::float8 from settings where name = $2) as "lookAgeSeconds",
+       (select extract(epoch from $1 - coalesce(max(started_at) filter (where finished_at is not null), min(started_at)))::float8
+        from stripe_reconciliations) as "comparisonAgeSeconds"
      from stripe_events where handled_at is null`,
     [now, EVENTS_LISTED_UNTIL],
   )

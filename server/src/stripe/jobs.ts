@@ -2,7 +2,7 @@ import type { Db } from '../db/database.ts'
 import type { Job } from '../jobs/scheduler.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { deleteOldDrifts } from './drift-store.ts'
+import { deleteOldDrifts, deleteOldReconciliations } from './drift-store.ts'
 import { deleteHandledEvents } from './inbox-store.ts'
 import { deleteFinishedIntents } from './intents.ts'
 
@@ -24,5 +24,6 @@ export async function pruneStripe({ db, clock, eventDays }: Retention): Promise<
   const before = (days: number): Date => new Date(clock.now().getTime() - days * DAY_MS)
   while ((await deleteHandledEvents(db, before(eventDays), AT_ONCE)) === AT_ONCE);
   while ((await deleteFinishedIntents(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);
+  while ((await deleteOldReconciliations(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);
   while ((await deleteOldDrifts(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);
 }

@@ -8,10 +8,36 @@ export type RateLimiter = {
 
 export type CallPriority = 'interactive' | 'background'
 
+/** Stripe's limits: over all calls, and for each endpoint. */
+export type StripeLimiter = {
+  take(endpoint: string, priority: CallPriority): Promise<void>
+}
+
 /**
- * A token bucket: `perSecond` calls on average, `burst` at once. Stripe allows 25 calls a second in a sandbox account and
- * 100 in live mode (https://docs.stripe.com/rate-limits); several servers share one account, so each takes its part.
+ * Keeps one process within what Stripe allows: 100 calls a second in live mode, 25 in a sandbox, and 25 of one endpoint
+ * (https://docs.stripe.com/rate-limits). By default four fifths of that on average, and never more than all of it within any second.
+ * Several servers share one account: each is told its part (`STRIPE_CALLS_PER_SECOND`).
  */
+export function createStripeLimiter(mode: 'live' | 'test', callsPerSecond = mode === 'live' ? 80 : 20): StripeLimiter {
+  const all = createRateLimiter(bucketOf(callsPerSecond))
+  const endpoints = new Map<string, RateLimiter>()
+  return {
+    async take(endpoint, priority) {
+      const known = endpoints.get(endpoint)
+      const own = known ?? createRateLimiter(bucketOf(mode === 'live' ? callsPerSecond / 4 : callsPerSecond))
+      if (known === undefined) endpoints.set(endpoint, own)
+      await own.take(priority)
+      await all.take(priority)
+    },
+  }
+}
+
+/** What may pass at once and what follows within a second are a quarter more than the average. */
+function bucketOf(perSecond: number) {
+  return { perSecond, burst: Math.max(1, Math.floor(perSecond / 4)) }
+}
+
+/** A token bucket: `perSecond` calls on average, `burst` at once. */
 export function createRateLimiter({ perSecond, burst }: { perSecond: number; burst: number }): RateLimiter {
   let tokens = burst
   let refilling = false

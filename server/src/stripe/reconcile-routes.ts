@@ -4,8 +4,9 @@ import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
-import { listDrifts, readReconciliation, requestReconciliation } from './drift-store.ts'
+import { listDrifts, readReconciliation } from './drift-store.ts'
 import { readOrganization } from './organizations.ts'
+import { beginReconciliation } from './reconcile-account.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
 const driftFields = {
@@ -28,10 +29,21 @@ const organizationRoute = createRoute({
 const stateSchema = z
   .object({
     organizations: z.int().meta({ description: 'Those that are at Stripe.' }),
-    due: z.int().meta({ description: 'Not compared within the last day.' }),
+    due: z.int().meta({ description: 'Not compared within the last day, or seen to differ and not refetched yet.' }),
     oldest_comparison: z.iso.datetime().nullable(),
     events_listed_until: z.iso.datetime().nullable().meta({ description: 'Up to then no lost webhook is missing.' }),
     drifts_of_last_day: z.int(),
+    run: z
+      .object({
+        started_at: z.iso.datetime(),
+        finished_at: z.iso.datetime().nullable().meta({ description: 'null while it is under way.' }),
+        list: z.string().meta({ description: 'Which of Stripe’s lists is read.' }),
+        pages: z.int(),
+        objects: z.int(),
+        suspected: z.int().meta({ description: 'Organizations that were seen to differ, and are refetched whole.' }),
+      })
+      .nullable()
+      .meta({ description: 'The comparison of everything that is under way, else the last one.' }),
   })
   .openapi('Reconciliation')
 
@@ -47,7 +59,7 @@ const requestRoute = createRoute({
   method: 'post',
   path: '/api/v1/admin/reconciliation',
   tags: ['Operators'],
-  summary: 'Compare every organization anew',
+  summary: 'Compare everything with Stripe anew',
   description: 'Begins in the background, within Stripe’s limits, and goes on after a crash where it had come to.',
   responses: { 202: json('It begins.', stateSchema) },
 })
@@ -104,7 +116,7 @@ export function registerReconcileRoutes(app: App, context: BillingContext): void
 
   app.openapi(requestRoute, async (http) => {
     requireOperator(http.get('principal'))
-    await requestReconciliation(context.db)
+    await beginReconciliation(context.db, context.clock.now())
     return http.json(await showState(context), 202)
   })
 
@@ -138,5 +150,13 @@ async function showState({ db, clock }: BillingContext): Promise<z.infer<typeof 
     oldest_comparison: state.oldestComparison?.toISOString() ?? null,
     events_listed_until: state.eventsListedUntil?.toISOString() ?? null,
     drifts_of_last_day: state.driftsOfLastDay,
+    run: state.run && {
+      started_at: state.run.startedAt.toISOString(),
+      finished_at: state.run.finishedAt?.toISOString() ?? null,
+      list: state.run.list,
+      pages: state.run.pages,
+      objects: state.run.objects,
+      suspected: state.run.suspected,
+    },
   }
 }

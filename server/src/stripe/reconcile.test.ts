@@ -1,15 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import type { Transaction } from '../db/database.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { requireGateway } from './context.ts'
 import { handleDueEvents } from './inbox.ts'
 import { pushCatalog } from './push.ts'
-import { reconcileOrganization, reconcileSome, recoverMissedEvents } from './reconcile.ts'
+import { recoverMissedEvents } from './missed-events.ts'
+import { reconcileOrganization } from './reconcile.ts'
 
 const billing = testBilling({ webhooks: false })
 const asker = { actor: 'operator:test', requestId: 'req_test' }
-const DAY_MS = 86_400_000
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
@@ -49,8 +48,6 @@ async function planOf(id: string): Promise<string> {
   return rows[0]!.plan_key
 }
 
-const later = (ms: number) => billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + ms) } })
-
 describe('reconciliation', () => {
   test('finds what no webhook told of, repairs it, and says what it was', async () => {
     const subscriptionId = await subscribed('drifted')
@@ -76,36 +73,6 @@ describe('reconciliation', () => {
   test('finds nothing where nothing is wrong', async () => {
     await subscribed('sound')
     expect(await reconcileOrganization(billing.context, 'sound')).toEqual([])
-  })
-
-  test('takes those first whose last comparison is the longest ago, each once a day', async () => {
-    await subscribed('daily')
-    while ((await reconcileSome(billing.context)) > 0);
-    expect(await reconcileSome(later(DAY_MS - 60_000))).toBe(0)
-    expect(await reconcileSome(later(DAY_MS + 60_000))).toBeGreaterThan(0)
-  })
-
-  test('goes on past an organization that cannot be compared, and comes back to it in an hour', async () => {
-    await subscribed('broken')
-    await subscribed('after')
-    await billing.database.db.query(`update stripe_syncs set reconciled_at = null where organization_id in ('broken', 'after')`)
-    const failing = (context: typeof billing.context) => ({
-      ...context,
-      onAccountDerived: async (tx: Transaction, derived: { organizationId: string; now: Date }) => {
-        if (derived.organizationId === 'broken') throw new Error('cannot be derived')
-        await context.onAccountDerived(tx, derived)
-      },
-    })
-    while ((await reconcileSome(failing(billing.context))) > 0);
-    const { rows } = await billing.database.db.query<{ id: string; age: number }>(
-      `select organization_id as id, extract(epoch from now() - reconciled_at)::int / 3600 as age from stripe_syncs
-       where organization_id in ('broken', 'after') order by organization_id`,
-    )
-    expect(rows).toEqual([
-      { id: 'after', age: 0 },
-      { id: 'broken', age: 23 },
-    ])
-    expect(billing.logged.some(({ fields }) => fields['event'] === 'stripe.reconcile_failed')).toBe(true)
   })
 
   test('by route is for operators', async () => {

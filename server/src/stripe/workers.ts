@@ -3,7 +3,8 @@ import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { finishStrandedIntents } from './finish-intents.ts'
 import { handleDueEvents } from './inbox.ts'
-import { reconcileSome, recoverMissedEvents } from './reconcile.ts'
+import { recoverMissedEvents } from './missed-events.ts'
+import { reconcileSome } from './reconcile.ts'
 
 /** What works in the background on what comes from Stripe. */
 export type StripeWorkers = {
