@@ -72,7 +72,7 @@ export type Services = {
 }
 
 const USAGE_CONNECTIONS = 4
-const AUTO_TOP_UP_POLL_MS = 2_000
+const AUTO_TOP_UP_POLL_MS = 1_000
 
 /** Opens everything: prepares the database, stores the catalog, starts listening for revocations. */
 export async function openServices(options: TollgateOptions, log: Logger, metrics: Metrics): Promise<Services> {

@@ -68,39 +68,51 @@ export async function stopAutoTopUp(
   )
 }
 
-export type AutoTopUpRequest = BalanceName & { readonly requestedAt: Instant }
+/** Word of a balance under its mark, as it was taken. */
+export type AutoTopUpRequest = BalanceName & { readonly lookedAt: Instant }
 
-/** Takes the requests that were looked at longest ago, and notes that they are being looked at. */
+/**
+ * Takes requests that nobody has looked at, and notes that they are being looked at; those whose taker has said nothing more since
+ * `abandonedBefore` too. What waits is left alone.
+ */
 export async function takeRequests(
   db: Queryable,
-  now: Instant,
-  notSince: Instant,
-  limit: number,
+  { now, abandonedBefore, limit }: { readonly now: Instant; readonly abandonedBefore: Instant; readonly limit: number },
 ): Promise<readonly AutoTopUpRequest[]> {
   const { rows } = await db.query<AutoTopUpRequest>(
-    `update auto_top_up_requests r set looked_at = $1
-     from (select organization_id, balance from auto_top_up_requests where looked_at is null or looked_at < $2
+    `update auto_top_up_requests r set looked_at = $1, wait_until = null
+     from (select organization_id, balance from auto_top_up_requests
+       where (looked_at is null or looked_at < $2) and (wait_until is null or wait_until <= $1)
        order by looked_at nulls first limit $3 for update skip locked) as due
      where r.organization_id = due.organization_id and r.balance = due.balance
-     returning r.organization_id as "organizationId", r.balance as "balanceKey", r.requested_at as "requestedAt"`,
-    [now, notSince, limit],
+     returning r.organization_id as "organizationId", r.balance as "balanceKey", r.looked_at as "lookedAt"`,
+    [now, abandonedBefore, limit],
   )
   return rows
 }
 
+/** Asks for a look at once, whatever it waited for. */
 export async function insertRequest(tx: Queryable, { organizationId, balanceKey }: BalanceName, now: Instant): Promise<void> {
   await tx.query(
     `insert into auto_top_up_requests (organization_id, balance, requested_at) values ($1, $2, $3)
-     on conflict (organization_id, balance) do update set looked_at = null`,
+     on conflict (organization_id, balance) do update set looked_at = null, wait_until = null`,
     [organizationId, balanceKey, now],
   )
 }
 
-/** Takes a request away, unless a use has made it anew since it was read. */
-export async function deleteRequest(db: Queryable, { organizationId, balanceKey, requestedAt }: AutoTopUpRequest): Promise<void> {
-  await db.query('delete from auto_top_up_requests where organization_id = $1 and balance = $2 and requested_at <= $3', [
+/** Leaves a request for a look later on; uses in the meantime do not hasten it. */
+export async function postponeRequest(db: Queryable, { organizationId, balanceKey }: BalanceName, until: Instant): Promise<void> {
+  await db.query(
+    'update auto_top_up_requests set looked_at = null, wait_until = $3 where organization_id = $1 and balance = $2',
+    [organizationId, balanceKey, until],
+  )
+}
+
+/** Takes a request away, unless a use has made it anew since it was taken. */
+export async function deleteRequest(db: Queryable, { organizationId, balanceKey, lookedAt }: AutoTopUpRequest): Promise<void> {
+  await db.query('delete from auto_top_up_requests where organization_id = $1 and balance = $2 and looked_at = $3', [
     organizationId,
     balanceKey,
-    requestedAt,
+    lookedAt,
   ])
 }

@@ -17,6 +17,7 @@ import {
   deleteRequest,
   insertRequest,
   listAutoTopUps,
+  postponeRequest,
   refreshLowMarks,
   stopAutoTopUp,
   takeRequests,
@@ -86,18 +87,31 @@ export async function removeAutoTopUp(
 }
 
 const AT_ONCE = 20
+/** After so long, whoever took a request is gone. */
+const ABANDONED_MS = MINUTE_MS
+/** What only the next month or another payment method ends. */
+const WAIT_MS = MINUTE_MS
+/** A payment whose outcome is not known yet, and whatever failed. */
+const UNSETTLED_MS = 10_000
 
-/** Buys what has fallen under its mark. What has to wait is looked at again every minute. Answers how much was looked at. */
+/** Buys what has fallen under its mark. Answers how much was looked at. */
 export async function runAutoTopUps(context: BillingContext): Promise<number> {
   if (context.gateway === null) return 0
   const now = context.clock.now()
-  const requests = await takeRequests(context.db, now, new Date(now.getTime() - MINUTE_MS), AT_ONCE)
+  const later = (ms: number): Date => new Date(now.getTime() + ms)
+  const requests = await takeRequests(context.db, { now, abandonedBefore: later(-ABANDONED_MS), limit: AT_ONCE })
   for (const request of requests) {
+    const { organizationId } = request
     try {
-      await runExclusively(context, request.organizationId, (session) => topUp(context, session, request))
+      const outcome = await runExclusively(context, organizationId, (session) => topUp(context, session, request))
+      if (outcome === 'enough') await deleteRequest(context.db, request)
+      // With what was bought it may be enough, and may not: the next look, at once, tells.
+      else if (outcome === 'bought') await insertRequest(context.db, request, now)
+      else await postponeRequest(context.db, request, later(outcome === 'waits' ? WAIT_MS : UNSETTLED_MS))
     } catch (error) {
+      await postponeRequest(context.db, request, later(UNSETTLED_MS))
       context.log.warn(
-        { event: 'top_up.automatic_failed', organization_id: request.organizationId, err: error },
+        { event: 'top_up.automatic_failed', organization_id: organizationId, err: error },
         'buying by itself failed',
       )
     }
@@ -105,11 +119,13 @@ export async function runAutoTopUps(context: BillingContext): Promise<number> {
   return requests.length
 }
 
+type Outcome = 'enough' | 'bought' | 'waits' | 'unsettled'
+
 /** One look at one balance; the caller holds the organization's lock, so there is one purchase at a time. */
-async function topUp(context: BillingContext, session: Session, request: AutoTopUpRequest): Promise<void> {
+async function topUp(context: BillingContext, session: Session, request: AutoTopUpRequest): Promise<Outcome> {
   const { organizationId, balanceKey } = request
   const auto = (await listAutoTopUps(session, organizationId)).find((each) => each.balanceKey === balanceKey)
-  if (!auto) return deleteRequest(session, request)
+  if (!auto) return 'enough'
   const now = timeOf(await readOrganization(session, organizationId), context.clock)
   const since = calendarMonthOf(now).start
   const { bought, pending } = await findAutomatic(session, { organizationId, balanceKey, since })
@@ -125,9 +141,9 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
     stopped: auto.stoppedAt === null ? null : { method: auto.stoppedMethod },
     method: await findSavedMethod(session, organizationId),
   })
-  if (decision === 'enough') return deleteRequest(session, request)
+  if (decision === 'enough') return 'enough'
   await tellLow(session, auto, { remaining: remaining ?? 0n, since, now })
-  if (decision === 'wait') return
+  if (decision === 'wait') return 'waits'
   return finish(context, session, auto, async () => {
     const { topUpKey, quantity } = auto
     const asked = { organizationId, topUpKey, quantity, idempotencyKey: newIdempotencyKey(), automatic: true }
@@ -137,23 +153,30 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
 }
 
 /** A payment that failed stops buying until another method is there, or somebody sets it anew. */
-async function finish(context: BillingContext, session: Session, auto: AutoTopUp, buy: () => Promise<Purchase>): Promise<void> {
-  const stop = async (code: string): Promise<void> => {
+async function finish(
+  context: BillingContext,
+  session: Session,
+  auto: AutoTopUp,
+  buy: () => Promise<Purchase>,
+): Promise<Outcome> {
+  const stop = async (code: string): Promise<Outcome> => {
     const { organizationId, balanceKey, topUpKey } = auto
     const at = context.clock.now()
     await stopAutoTopUp(session, auto, { at, code, method: await findSavedMethod(session, organizationId) })
     const data = { balance: balanceKey, top_up: topUpKey, code }
     const key = `auto_top_up.stopped:${balanceKey}:${at.toISOString()}`
     await publishEvent(session, { organizationId, type: 'auto_top_up.stopped', key, data, occurredAt: at })
+    return 'waits'
   }
   try {
     const purchase = await buy()
-    if (purchase.status === 'failed') await stop(purchase.failureCode ?? 'payment_failed')
+    if (purchase.status === 'failed') return await stop(purchase.failureCode ?? 'payment_failed')
+    return purchase.status === 'paid' ? 'bought' : 'unsettled'
   } catch (error) {
     const final = error instanceof DomainError && (!(error instanceof StripeCallError) || error.outcome === 'refused')
     // When it is unknown what came of the payment, the purchase is pending, and looked at again.
     if (!final || error.code === 'stripe_unavailable') throw error
-    await stop(error.code)
+    return stop(error.code)
   }
 }
 

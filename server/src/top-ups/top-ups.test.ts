@@ -5,6 +5,7 @@ import { listGrants } from '../grants/store.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import { createMetering, type Metering } from '../metering/metering.ts'
 import { openUsageConnections } from '../metering/pipeline.ts'
+import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { buyTopUp } from './actions.ts'
 import { runAutoTopUps } from './auto.ts'
@@ -42,6 +43,21 @@ beforeEach(async () => {
 async function saveCard(card = 'pm_card_visa'): Promise<void> {
   const answer = await billing.call(organization, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: card })
   expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300)
+}
+
+/** A context that pays, and never hears that it has. */
+function losingPayments(): BillingContext {
+  const gateway = billing.context.gateway!
+  return billing.with({
+    gateway: {
+      ...gateway,
+      async perform(kind, params, callOptions) {
+        const result = await gateway.perform(kind, params, callOptions)
+        if (kind === 'create_payment') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+        return result
+      },
+    },
+  })
 }
 
 const buy = (body: Record<string, unknown>): Promise<Answer> => billing.call(organization, 'POST', PATH, body)
@@ -126,17 +142,6 @@ describe('a package', () => {
 
   test('whose payment’s answer was lost is paid once: asked for again, it is found', async () => {
     await saveCard()
-    const gateway = billing.context.gateway!
-    const losing = billing.with({
-      gateway: {
-        ...gateway,
-        async perform(kind, params, callOptions) {
-          const result = await gateway.perform(kind, params, callOptions)
-          if (kind === 'create_payment') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
-          return result
-        },
-      },
-    })
     const request = {
       organizationId: organization,
       topUpKey: 'small',
@@ -146,7 +151,7 @@ describe('a package', () => {
       successUrl: undefined,
       cancelUrl: undefined,
     }
-    await expect(buyTopUp(losing, request, { actor: 'test', requestId: 'req' })).rejects.toThrow('lost')
+    await expect(buyTopUp(losingPayments(), request, { actor: 'test', requestId: 'req' })).rejects.toThrow('lost')
     expect(await buy({ top_up: 'small', idempotency_key: 'lost' })).toMatchObject({ status: 201, body: { status: 'paid' } })
     expect(charges()).toHaveLength(1)
     expect(await topUps()).toEqual([['500', '0', '0']])
@@ -192,7 +197,8 @@ describe('buying by itself', () => {
   const set = (body: Record<string, unknown>) =>
     billing.call(organization, 'PUT', '/api/v1/billing/auto-top-up', { top_up: 'small', below: 50, ...body })
   const run = () => runAutoTopUps(billing.context)
-  const again = () => billing.database.db.query('update auto_top_up_requests set looked_at = null')
+  /** As if what waits had waited long enough. */
+  const again = () => billing.database.db.query('update auto_top_up_requests set looked_at = null, wait_until = null')
 
   test('happens when a use brings the balance under its mark, and not before', async () => {
     await saveCard()
@@ -204,10 +210,54 @@ describe('buying by itself', () => {
     expect(await run()).toBe(1)
     expect(await topUps()).toEqual([['500', '0', '0']])
     expect(await purchases()).toMatchObject([{ automatic: true, status: 'paid' }])
+    // It looks once more, sees enough, and rests.
+    expect([await run(), await run()]).toEqual([1, 0])
+    expect(await topUps()).toHaveLength(1)
+  })
+
+  test('happens again as soon as a use brings the balance under its mark again, in the same moment if need be', async () => {
+    await saveCard()
+    await set({})
+    await use(80)
+    await run()
+    await use(500)
+    await run()
+    expect(await topUps()).toHaveLength(2)
+    // Twice what a package grants is missing: two are bought, one after the other.
+    await billing.call(organization, 'PUT', '/api/v1/billing/auto-top-up', { top_up: 'small', below: 1_200, most_per_month: 9 })
+    expect([await run(), await run(), await run(), await run()]).toEqual([1, 1, 1, 0])
+    expect(await topUps()).toHaveLength(4)
+  })
+
+  test('looks at what has to wait only after a while, however much is used', async () => {
+    await saveCard()
+    await set({ most_per_month: 1 })
+    await use(80)
+    await run()
+    await use(500)
+    expect(await run()).toBe(1)
+    await use(1)
+    expect(await run()).toBe(0)
+    const { rows } = await billing.database.db.query<{ seconds: number }>(
+      `select extract(epoch from wait_until - $1)::int as seconds from auto_top_up_requests where organization_id = $2`,
+      [billing.context.clock.now(), organization],
+    )
+    expect(rows[0]!.seconds).toBeGreaterThan(50)
+    expect(await topUps()).toHaveLength(1)
+  })
+
+  test('does not pay twice when it is not known what came of a payment', async () => {
+    await saveCard()
+    await set({})
+    await use(80)
+    await runAutoTopUps(losingPayments())
+    expect(charges()).toHaveLength(1)
+    await use(1)
+    expect(await run()).toBe(0)
     await again()
     await run()
-    expect(await run()).toBe(0)
-    expect(await topUps()).toHaveLength(1)
+    expect(await topUps()).toEqual([['500', '0', '0']])
+    expect(await purchases()).toMatchObject([{ status: 'paid' }])
   })
 
   test('happens once at a time, however many servers look, and at most so often in a month', async () => {
@@ -251,10 +301,10 @@ describe('buying by itself', () => {
   test('is not forgotten when a use brings the balance under its mark while enough was seen of it', async () => {
     await saveCard()
     await set({})
-    const [request] = await takeRequests(billing.database.db, new Date(), new Date(), 10)
+    const now = billing.context.clock.now()
+    const [request] = await takeRequests(billing.database.db, { now, abandonedBefore: now, limit: 10 })
     await use(80)
     await deleteRequest(billing.database.db, request!)
-    await again()
     await run()
     expect(await topUps()).toEqual([['500', '0', '0']])
   })
