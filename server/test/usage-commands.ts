@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
+import type { PastTerms } from '../src/grants/history.ts'
 import { openedGrant, partsOf, planGrantOf, type Grant } from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'
 import type { Quantity } from '../src/lib/quantity.ts'
 import type { Outcome } from '../src/metering/decision.ts'
 import type { UsageAnswer, UsageRequest } from '../src/metering/usage.ts'
-import { PLANS, spansOf, START, termsOf, type Facts } from './usage-facts.ts'
+import { catalog, PLANS, recordTerms, spansOf, START, termsOf, type Facts } from './usage-facts.ts'
 import { UsageModel, type ModelAnswer } from './usage-model.ts'
 
 // A search costs a tenth of a credit: the model counts in tenths, the real thing in millionths.
@@ -15,6 +16,8 @@ const TENTH = 100_000n
 /** What is put to the test: metering with one organization. */
 export type System = {
   ask(facts: Facts, request: UsageRequest): Promise<Outcome>
+  /** Told of terms that begin. */
+  change(facts: Facts, terms: PastTerms): Promise<void>
   give(facts: Facts, grant: Grant): Promise<void>
   grants(facts: Facts): Promise<readonly Grant[]>
 }
@@ -40,7 +43,7 @@ function shown(answer: UsageAnswer): ModelAnswer {
     overage: tenths(overage),
     reserved: tenths(reserved),
     remaining: remaining === null ? null : tenths(remaining),
-    late: answer.late,
+    late: answer.late !== null,
   }
 }
 
@@ -225,6 +228,8 @@ class Change implements Command {
   }
   async run(model: UsageModel, real: Real): Promise<void> {
     this.change(real.facts, model)
+    const terms = recordTerms(real.facts)
+    if (terms !== null) await real.system.change(real.facts, terms)
     model.now = real.facts.now
     model.plan = PLANS.find((plan) => plan.key === real.facts.planKey)!
     model.standing = real.facts.suspended ? 'suspended' : 'active'
@@ -327,6 +332,7 @@ export function startOf(organizationId: string, system: System): { model: UsageM
     suspended: false,
     cycleStart: START - 3 * DAY_MS,
     cycleEnd: START + 27 * DAY_MS,
+    history: [{ since: new Date(0), planKey: 'free', catalogVersion: 1, catalog, cycle: null, addOns: {} }],
   }
   return {
     model: new UsageModel(START, PLANS[0]!, spansOf(facts)),

@@ -1,6 +1,7 @@
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { spanBefore } from '../src/grants/periods.ts'
+import { nextTerms, planGrantAt, type History } from '../src/grants/history.ts'
 import { billingCycleOf, planGrantOf, planGrantOn, type PlanGrant, type PlanTerms } from '../src/grants/rules.ts'
 import type { Standing } from '../src/standing/rules.ts'
 import type { ModelPlan, ModelSpan, ModelSpans } from './usage-model.ts'
@@ -42,6 +43,17 @@ export type Facts = {
   suspended: boolean
   cycleStart: number
   cycleEnd: number
+  /** What it had before, as the server keeps it. */
+  history: History
+}
+
+/** Keeps what the organization has from now on; answers it where it is something else than before. */
+export function recordTerms(facts: Facts): History[number] | null {
+  const next = nextTerms(termsOf(facts), facts.history.at(-1) ?? null, new Date(facts.now))
+  if (next === null) return null
+  const entry = { ...next, catalog }
+  facts.history = [...facts.history.filter(({ since }) => since < entry.since), entry]
+  return entry
 }
 
 export function termsOf(facts: Facts): PlanTerms {
@@ -63,6 +75,7 @@ export function termsOf(facts: Facts): PlanTerms {
     currentPeriodStart: new Date(facts.cycleStart),
     currentPeriodEnd: new Date(facts.cycleEnd),
     timeZone: 'UTC',
+    since: facts.history.at(-1)?.since ?? null,
   }
 }
 
@@ -77,6 +90,10 @@ export function spansOf(facts: Facts): ModelSpans {
       const own = { name: new Date(span.start), start: new Date(span.start), end: new Date(span.end) }
       const earlier = spanBefore(plan.period, billingCycleOf(termsOf(facts)), own)
       return earlier && shown(planGrantOn(plan, earlier))
+    },
+    then(time) {
+      const plan = planGrantAt(termsOf(facts), facts.history, 'credits', new Date(time))
+      return { ...shown(plan), plan: PLANS.find(({ key }) => key === plan.planKey)! }
     },
     createdAt: START,
   }

@@ -45,6 +45,8 @@ export type ModelSpan = { readonly id: string; readonly start: number; readonly 
 export type ModelSpans = {
   readonly at: (time: number) => ModelSpan
   readonly before: (span: ModelSpan) => ModelSpan | null
+  /** The period of a moment of the past, by the plan of that time. */
+  readonly then: (time: number) => ModelSpan & { readonly plan: ModelPlan }
   readonly createdAt: number
 }
 
@@ -99,12 +101,12 @@ export class UsageModel {
     return grant
   }
 
-  #open({ id, start, end }: ModelSpan): ModelGrant {
+  #open({ id, start, end }: ModelSpan, plan = this.plan): ModelGrant {
     const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0 }
     const grant = {
       id,
       isPlan: true,
-      amount: this.plan.amount,
+      amount: plan.amount,
       ...counters,
       priority: 50,
       startsAt: start,
@@ -112,7 +114,7 @@ export class UsageModel {
       createdAt: this.now,
     }
     this.grants.push(grant)
-    this.#terms.set(grant, this.plan)
+    this.#terms.set(grant, plan)
     return grant
   }
 
@@ -173,11 +175,10 @@ export class UsageModel {
 
   #bookAt(at: number): Book {
     const current = this.book()
-    if (at >= current.plan.startsAt) return current
-    const [plan] = this.grants
-      .filter((grant) => grant.isPlan && grant.startsAt <= at && at < grant.expiresAt)
-      .toSorted((a, b) => b.startsAt - a.startsAt)
-    return plan ? this.#bookOf(plan, at) : current
+    if (at >= this.now) return current
+    const span = this.spans.then(at)
+    if (span.id === current.plan.id) return current
+    return this.#bookOf(this.grants.find(({ id }) => id === span.id) ?? this.#open(span, span.plan), at)
   }
 
   /** What every request does first: holds whose time is over end, and the period of now has begun. */

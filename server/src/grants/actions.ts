@@ -4,8 +4,11 @@ import type { Queryable, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { NewEvent } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
 import { deriveStanding, overrideAt, type StandingOverride } from '../standing/rules.ts'
 import { thresholdsReached } from './thresholds.ts'
+import { nextTerms, type PastTerms } from './history.ts'
+import { findLastTerms, insertTerms } from './history-store.ts'
 import { moveOn, type MovedOn } from './rollover.ts'
 import {
   hasTermsOf,
@@ -75,6 +78,7 @@ export function planTermsOf(
     currentPeriodEnd: account.currentPeriodEnd,
     timeZone: account.timeZone ?? catalog.timeZone,
     addOns: account.addOns ?? {},
+    since: account.termsSince,
   }
 }
 
@@ -202,6 +206,7 @@ export async function reconcilePlanGrants(
   if (!account) return []
   const terms = (await termsOfAccounts(context, accounts, machineNow)).get(organizationId)!
   const now = timeOf(account, machineNow)
+  await recordTerms(tx, context, { organizationId, terms, now })
   const standing = (await findActiveGrants(tx, [organizationId], machineNow)).filter((grant) => grant.kind === 'plan')
   // A balance that the plan no longer names still has the old plan's allowance, which has to end.
   const balanceKeys = new Set([...includedBalances(terms), ...standing.map((grant) => grant.balanceKey)])
@@ -212,4 +217,29 @@ export async function reconcilePlanGrants(
     now,
   }))
   return ensurePlanGrants(tx, wanted, standing)
+}
+
+/** Longer than use may be told back (35 days), with the allowance of a month before it. */
+const HISTORY_MS = 70 * DAY_MS
+
+/** Keeps what the organization has from now on, where that is something else than before. */
+async function recordTerms(
+  tx: Transaction,
+  { catalogs }: GrantsContext,
+  { organizationId, terms, now }: { readonly organizationId: string; readonly terms: PlanTerms; readonly now: Instant },
+): Promise<void> {
+  const { version, catalog } = catalogs.current
+  // Before anything was heard of an organization it had the default plan, ever since.
+  const first: PastTerms = {
+    since: new Date(0),
+    planKey: catalog.defaultPlanKey,
+    catalogVersion: version,
+    cycle: null,
+    addOns: {},
+  }
+  const known = await findLastTerms(tx, organizationId)
+  const next = nextTerms(terms, known ?? first, now)
+  if (next === null) return
+  const forgetBefore = new Date(now.getTime() - HISTORY_MS)
+  for (const entry of known === null ? [first, next] : [next]) await insertTerms(tx, organizationId, entry, { forgetBefore })
 }

@@ -10,6 +10,8 @@ export class GrantLine {
   overage: Quantity
   reserved: Quantity
   heldOverage: Quantity
+  freeUsed: Quantity
+  freeOverage: Quantity
 
   constructor(grant: Grant, most: Quantity | null = grant.amount) {
     this.grant = grant
@@ -18,6 +20,8 @@ export class GrantLine {
     this.overage = grant.overage
     this.reserved = grant.reserved
     this.heldOverage = grant.heldOverage
+    this.freeUsed = grant.freeUsed
+    this.freeOverage = grant.freeOverage
   }
 
   /** null is unlimited. */
@@ -43,10 +47,32 @@ export class GrantLine {
     return this.used + this.reserved + this.grant.revoked
   }
 
+  /**
+   * Gives back a part of what was drawn: overage before what was included, and of it first what is billed; of use in a time that
+   * nothing billed (`isFree`) first what is not. What was overage when it was drawn may be included since (`regrant`), and is given
+   * back as what it is now. Answers how much of it was overage.
+   */
+  giveBack(quantity: Quantity, isFree: boolean): Quantity {
+    const fromFree = isFree ? least(quantity, this.freeOverage) : 0n
+    const fromBilled = least(quantity - fromFree, this.overage - this.freeOverage)
+    const fromUsed = least(quantity - fromFree - fromBilled, this.used)
+    const rest = quantity - fromFree - fromBilled - fromUsed
+    this.freeOverage -= fromFree + rest
+    this.overage -= fromFree + fromBilled + rest
+    this.used -= fromUsed
+    const freeUsed = isFree ? this.freeUsed - fromUsed : this.freeUsed
+    this.freeUsed = freeUsed < 0n ? 0n : least(freeUsed, this.used)
+    return fromFree + fromBilled + rest
+  }
+
   get changed(): boolean {
     const { used, overage, reserved, heldOverage } = this.grant
     return this.used !== used || this.overage !== overage || this.reserved !== reserved || this.heldOverage !== heldOverage
   }
+}
+
+function least(a: Quantity, b: Quantity): Quantity {
+  return a < b ? a : b
 }
 
 /** The sums of a book. `amount` and `remaining` are null when something in it is unlimited. */

@@ -224,6 +224,8 @@ function grantOf(input: GrantInput, now: Instant): Grant {
     overage: 0n,
     reserved: 0n,
     heldOverage: 0n,
+    freeUsed: 0n,
+    freeOverage: 0n,
     revoked: 0n,
     priority: input.priority ?? DEFAULT_PRIORITY[input.kind],
     meters: input.meters ?? null,

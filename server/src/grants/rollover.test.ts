@@ -169,7 +169,7 @@ describe('after the turn', () => {
     const late = (quantity: number) => use('track', 'tokens', quantity, { occurred_at: '2026-03-31T23:00:00Z' })
     // 10 were beyond the cap, 18 of the 30 that moved on are not used yet.
     const first = await late(15)
-    expect(first.body['late']).toBe(true)
+    expect(first.body['late']).toMatchObject({ invoice: 'none' })
     expect(first.body['balance']).toMatchObject({
       used: 87,
       overage: 0,

@@ -90,6 +90,8 @@ function rolloverGrant(from: Grant, { amount, expiresAt, now }: { amount: Quanti
     overage: 0n,
     reserved: 0n,
     heldOverage: 0n,
+    freeUsed: 0n,
+    freeOverage: 0n,
     revoked: 0n,
     priority: DEFAULT_PRIORITY.rollover,
     startsAt: from.expiresAt!,

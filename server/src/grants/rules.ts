@@ -30,6 +30,9 @@ export type Grant = {
   readonly reserved: Quantity
   /** What open reservations will make of overage when they are settled as held; only a plan's allowance carries it. */
   readonly heldOverage: Quantity
+  /** Of `used` and of `overage`: what was used in a time in which nothing billed the balance. It is never billed. */
+  readonly freeUsed: Quantity
+  readonly freeOverage: Quantity
   readonly revoked: Quantity
   /** Lower is drawn first. */
   readonly priority: number
@@ -129,6 +132,8 @@ export type PlanTerms = {
   readonly timeZone: string
   /** How many of each add-on go with the plan. */
   readonly addOns?: Readonly<Record<string, number>>
+  /** Since when all of this stands (`history.ts`); null is ever since. */
+  readonly since?: Instant | null
 }
 
 const NOTHING_INCLUDED: Omit<Allowance, 'balanceKey'> = {
@@ -240,6 +245,8 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     overage: 0n,
     reserved: 0n,
     heldOverage: 0n,
+    freeUsed: 0n,
+    freeOverage: 0n,
     revoked: 0n,
     priority: DEFAULT_PRIORITY.plan,
     meters: null,
@@ -285,6 +292,8 @@ export function regrant(grant: Grant, plan: PlanGrant): Grant {
   const room = amount === null ? grant.overage : amount - grant.used - grant.reserved - grant.revoked
   const absorbable = isOfPlan(grant, plan) || grant.limit === 'soft' ? 0n : grant.overage
   const absorbed = absorbable < room ? absorbable : room
+  const overage = grant.overage - absorbed
+  const freeOverage = grant.freeOverage < overage ? grant.freeOverage : overage
   return {
     ...grant,
     planKey: plan.planKey,
@@ -294,7 +303,9 @@ export function regrant(grant: Grant, plan: PlanGrant): Grant {
     expiresAt: plan.span.end,
     amount,
     used: grant.used + absorbed,
-    overage: grant.overage - absorbed,
+    overage,
+    freeUsed: grant.freeUsed + grant.freeOverage - freeOverage,
+    freeOverage,
   }
 }
 
@@ -319,6 +330,8 @@ export type GrantChange = GrantName & {
   readonly overage: Quantity
   readonly reserved: Quantity
   readonly heldOverage: Quantity
+  readonly freeUsed: Quantity
+  readonly freeOverage: Quantity
   /**
    * What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released.
    */
@@ -326,13 +339,15 @@ export type GrantChange = GrantName & {
 }
 
 /** The grant after a change. */
-export function changedGrant(grant: Grant, { used, overage, reserved, heldOverage, amount }: GrantChange): Grant {
+export function changedGrant(grant: Grant, change: GrantChange): Grant {
   return {
     ...grant,
-    amount: grant.amount === null ? null : grant.amount + amount,
-    used: grant.used + used,
-    overage: grant.overage + overage,
-    reserved: grant.reserved + reserved,
-    heldOverage: grant.heldOverage + heldOverage,
+    amount: grant.amount === null ? null : grant.amount + change.amount,
+    used: grant.used + change.used,
+    overage: grant.overage + change.overage,
+    reserved: grant.reserved + change.reserved,
+    heldOverage: grant.heldOverage + change.heldOverage,
+    freeUsed: grant.freeUsed + change.freeUsed,
+    freeOverage: grant.freeOverage + change.freeOverage,
   }
 }

@@ -26,6 +26,8 @@ export type AccountRow = {
   readonly addOns: Readonly<Record<string, number>> | null
   /** By balance: less than this many millionths left is told (top-ups). */
   readonly lowMarks: Readonly<Record<string, string>> | null
+  /** Since when plan and cycle are as they are (`history.ts`); null is ever since. */
+  readonly termsSince: Instant | null
 }
 
 /** What an organization has that nobody opened an account for yet. */
@@ -37,7 +39,7 @@ const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationC
   a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
   a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt",
   a.override_ends_at as "overrideEndsAt", a.low_marks as "lowMarks",
-  a.add_ons as "addOns"`
+  a.add_ons as "addOns", a.terms_since as "termsSince"`
 
 // Statements of the write path look their rows up one by one: `lateral` leaves the planner no other way, where a join of 250
 // wanted rows with a table of 10,000 was planned as a scan of all of it (measured: 200 µs of PostgreSQL per use, now 40).
@@ -95,10 +97,14 @@ export async function updateTimeZone(tx: Queryable, organizationId: string, time
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
   g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved,
-  g.held_overage as "heldOverage", g.revoked, g.priority,
+  g.held_overage as "heldOverage", g.free_used as "freeUsed", g.free_overage as "freeOverage", g.revoked, g.priority,
   g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.reason, g.created_at as "createdAt"`
 
-export type GrantRow = Omit<Grant, 'expiresAt'> & { readonly expiresAt: Instant | number }
+export type GrantRow = Omit<Grant, 'expiresAt' | 'freeUsed' | 'freeOverage'> & {
+  readonly expiresAt: Instant | number
+  readonly freeUsed: bigint | null
+  readonly freeOverage: bigint | null
+}
 
 /** A grant as it was read; pg reads 'infinity' as the number Infinity. */
 export function grantOf(row: GrantRow): Grant {
@@ -116,6 +122,8 @@ export function grantOf(row: GrantRow): Grant {
     overage: row.overage,
     reserved: row.reserved,
     heldOverage: row.heldOverage,
+    freeUsed: row.freeUsed ?? 0n,
+    freeOverage: row.freeOverage ?? 0n,
     revoked: row.revoked,
     priority: row.priority,
     meters: row.meters,
@@ -223,9 +231,11 @@ export async function updateGrants(tx: Queryable, grants: readonly Grant[]): Pro
   await tx.query(
     `update grants g set plan_key = n.plan_key, catalog_version = n.catalog_version, amount = n.amount, limit_kind = n.limit_kind,
        used = n.used, overage = n.overage, revoked = n.revoked, starts_at = n.starts_at,
-       expires_at = coalesce(n.expires_at, 'infinity')
+       expires_at = coalesce(n.expires_at, 'infinity'),
+       free_used = nullif(n.free_used, 0), free_overage = nullif(n.free_overage, 0)
      from json_to_recordset($1) as n (organization_id text, id text, plan_key text, catalog_version integer, amount bigint,
-       limit_kind text, used bigint, overage bigint, revoked bigint, starts_at timestamptz, expires_at timestamptz)
+       limit_kind text, used bigint, overage bigint, revoked bigint, starts_at timestamptz, expires_at timestamptz,
+       free_used bigint, free_overage bigint)
      where g.organization_id = n.organization_id and g.id = n.id`,
     [JSON.stringify(grants.map(toRow))],
   )
@@ -244,6 +254,8 @@ function toRow(grant: Grant): Record<string, unknown> {
     used: grant.used.toString(),
     overage: grant.overage.toString(),
     reserved: grant.reserved.toString(),
+    free_used: grant.freeUsed.toString(),
+    free_overage: grant.freeOverage.toString(),
     revoked: grant.revoked.toString(),
     priority: grant.priority,
     meters: grant.meters,
@@ -264,6 +276,22 @@ export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overag
     cross join lateral (select g.ctid from grants g where g.organization_id = c.o and g.id = c.i offset 0) as row
   ) as f
   where g.ctid = f.ctid`
+
+/** Adds to what is free of grants: only late use and corrections of what was free change it. */
+export async function addFreeUse(tx: Queryable, changes: readonly GrantChange[]): Promise<void> {
+  await tx.query(
+    `update grants g set free_used = nullif(coalesce(g.free_used, 0) + c.used, 0),
+       free_overage = nullif(coalesce(g.free_overage, 0) + c.overage, 0)
+     from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) as c (organization_id, id, used, overage)
+     where g.organization_id = c.organization_id and g.id = c.id`,
+    [
+      changes.map(({ organizationId }) => organizationId),
+      changes.map(({ id }) => id),
+      changes.map(({ freeUsed }) => freeUsed),
+      changes.map(({ freeOverage }) => freeOverage),
+    ],
+  )
+}
 
 export function grantChangesJson(changes: readonly GrantChange[]): string {
   return JSON.stringify(

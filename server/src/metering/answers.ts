@@ -41,7 +41,7 @@ export function unstoredAnswer(
     drawn: 0n,
     balance,
     reservation: null,
-    late: false,
+    late: null,
     retryAfterMs,
     replayed: false,
   }

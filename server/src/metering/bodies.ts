@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Instant } from '../lib/clock.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot, UsageAnswer } from './usage.ts'
+import type { BalanceSnapshot, LateUse, UsageAnswer } from './usage.ts'
 
 const quantity = z.union([z.number(), z.string()]).meta({
   description: 'A JSON number where a double holds it exactly, else a decimal string.',
@@ -23,6 +23,21 @@ export const balanceSchema = z
   })
   .openapi('Balance')
 
+/** Of use that was told when what bills its time was over. */
+export const lateSchema = z
+  .object({
+    period_start: z.iso.datetime().meta({ description: 'The period in which it counts: `balance` is that period’s.' }),
+    period_end: z.iso.datetime().nullable(),
+    invoice: z.enum(['open', 'closed', 'none']).meta({
+      description:
+        'The invoice that bills its time, when the use was told. `none`: nothing billed the balance at that time (before a subscription, in a trial, under a plan without a price for it).',
+    }),
+    billed_on: z.enum(['own_invoice', 'next_invoice']).nullable().meta({
+      description: 'Where what is not included is billed; null: nowhere, it is free.',
+    }),
+  })
+  .openapi('LateUse')
+
 export const answerSchema = z
   .object({
     allowed: z.boolean(),
@@ -42,9 +57,7 @@ export const answerSchema = z
     total_credits_used: quantity,
     quota_remaining: quantity.nullable(),
     quota_exceeded: z.boolean(),
-    late: z.literal(true).optional().meta({
-      description: 'It counts in a period that was over when it was told: `balance` is that period’s.',
-    }),
+    late: lateSchema.optional(),
     retry_after: z.int().optional().meta({ description: 'Of a use that came too fast: seconds until it would be allowed.' }),
     reservation_id: z.string().optional(),
     expires_at: z.iso.datetime().optional(),
@@ -57,6 +70,7 @@ export const problemItemSchema = z
   .openapi('UsageProblem')
 
 export type BalanceBody = z.infer<typeof balanceSchema>
+export type LateBody = z.infer<typeof lateSchema>
 export type AnswerBody = z.infer<typeof answerSchema>
 
 /** What a balance is counted in, by its name. */
@@ -95,13 +109,24 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
   }
   if (answer.code !== null) body.code = answer.code
   if (answer.reason !== null) body.reason = answer.reason
-  if (answer.late) body.late = true
+  if (answer.late !== null) body.late = lateBody(answer.late, answer.balance)
   if (answer.retryAfterMs !== null) body.retry_after = retryAfterOf(answer.retryAfterMs)
   if (answer.reservation !== null) {
     body.reservation_id = answer.reservation.id
     if (answer.reservation.expiresAt) body.expires_at = answer.reservation.expiresAt.toISOString()
   }
   return body
+}
+
+const LATE_BODIES: Readonly<Record<LateUse, Pick<LateBody, 'invoice' | 'billed_on'>>> = {
+  open: { invoice: 'open', billed_on: 'own_invoice' },
+  closed: { invoice: 'closed', billed_on: 'next_invoice' },
+  ended: { invoice: 'closed', billed_on: null },
+  free: { invoice: 'none', billed_on: null },
+}
+
+export function lateBody(late: LateUse, { periodStart, periodEnd }: BalanceSnapshot): LateBody {
+  return { period_start: isoText(periodStart), period_end: periodEnd && isoText(periodEnd), ...LATE_BODIES[late] }
 }
 
 // Printable ASCII but for quote and backslash, which JSON escapes: such a name is written as it is.
@@ -134,7 +159,7 @@ export function answerText(answer: UsageAnswer, unitOf: UnitOf): string {
   text += `,"quota_remaining":${remaining},"quota_exceeded":${isQuotaExceeded(answer)}`
   if (answer.code !== null) text += `,"code":"${answer.code}"`
   if (answer.reason !== null) text += `,"reason":${jsonText(answer.reason)}`
-  if (answer.late) text += ',"late":true'
+  if (answer.late !== null) text += `,"late":${JSON.stringify(lateBody(answer.late, answer.balance))}`
   if (answer.retryAfterMs !== null) text += `,"retry_after":${retryAfterOf(answer.retryAfterMs)}`
   if (answer.reservation !== null) {
     text += `,"reservation_id":${jsonText(answer.reservation.id)}`

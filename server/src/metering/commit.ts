@@ -1,6 +1,6 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
-import { lockAccounts } from '../grants/store.ts'
+import { addFreeUse, lockAccounts } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
@@ -55,7 +55,7 @@ export async function commitUsage(
     await Promise.all(write(tx, ended))
     gathered.apply(ended)
   }
-  const past = await gather(tx, gathered, requests)
+  const past = await gather(tx, context, gathered, requests)
   const known = new Map(
     [...repeated, ...past.settlements].map((event) => [eventKey(event.organizationId, event.idempotencyKey), event]),
   )
@@ -77,6 +77,8 @@ function write(tx: PacketClient, decision: Decision): readonly Promise<unknown>[
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
     writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
   }
+  const free = decision.grantChanges.filter(({ freeUsed, freeOverage }) => freeUsed !== 0n || freeOverage !== 0n)
+  if (free.length > 0) writes.push(addFreeUse(tx, free))
   if (decision.groupedChanges.length > 0) writes.push(addGroupedUse(tx, decision.groupedChanges))
   if (decision.newReservations.length > 0) writes.push(insertReservations(tx, decision.newReservations))
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))

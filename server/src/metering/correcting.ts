@@ -2,7 +2,7 @@ import { DomainError } from '../lib/errors.ts'
 import { eventKey } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { mergeDraws } from './rules.ts'
-import { costOf, giveBack, type DecisionSession } from './session.ts'
+import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
 /**
@@ -33,14 +33,15 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   }
   const cost = costOf(meter, request.quantity)
   const book = ledger.bookOf(event)
-  const draws = cost < 0n ? giveBack(ledger, target.draws, -cost) : book.draw(meter.key, cost)
+  const isFree = ledger.isFreeAt(meter.balanceKey, event.occurredAt)
+  const draws = drawOrGiveBack(ledger, { book, meter, cost, drawn: target.draws, isFree })
   session.keepCorrection({ event, counted, draws: mergeDraws([...target.draws, ...draws]) })
   const asked = { ...request, properties: request.properties ?? event.properties }
   return session.store(
     { asked, meter, book },
     {
       occurredAt: event.occurredAt,
-      late: book !== ledger.currentBook(meter.balanceKey),
+      late: ledger.lateUseAt(book, event.occurredAt),
       counted: request.quantity,
       draws,
       corrects: request.corrects,

@@ -127,7 +127,7 @@ describe('track', () => {
   test('use that is told late counts in the period in which it happened', () => {
     const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
     const past = openedGrant('org', february, now)
-    const state = stateOf(termsOf('free'), { others: [past] })
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [] } }
     const decision = run(state, [
       use('track', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z')),
       use('consume', 'episode_ingestion', 1, 'b'),

@@ -72,7 +72,7 @@ const BLOCK_TARGET: CopyTarget = {
     quantity: 'bigint',
     occurred_at: 'timestamptz',
     dated: 'boolean',
-    late: 'boolean',
+    late: 'text',
     properties: 'jsonb',
     counted: 'bigint',
     drawn: 'bigint',

@@ -16,19 +16,12 @@ import {
   type PlanTerms,
   type WantedGrant,
 } from '../grants/rules.ts'
-import {
-  findActiveGrants,
-  findGrantsAt,
-  findGrantsById,
-  insertMissingAccounts,
-  lockAccounts,
-  type AccountRow,
-  type Moment,
-} from '../grants/store.ts'
+import { findActiveGrants, findGrantsById, insertMissingAccounts, lockAccounts, type AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { planGrantsNeeded } from './decide.ts'
 import { eventKey, type Decision, type DecisionInput } from './decision.ts'
-import type { OrganizationState } from './ledger.ts'
+import type { KnownPast, OrganizationState } from './ledger.ts'
+import { keepPast } from './past.ts'
 import { findCorrections, findReadings, findValues, type MeterName } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
 import { findOverdueReservations, findReservations } from './reservations-store.ts'
@@ -68,6 +61,7 @@ export class Gathering {
   readonly grants = new Map<string, Map<string, Grant>>()
   /** The allowances that stand now by organization and balance, as far as they are asked for. */
   readonly plans = new Map<string, Map<string, PlanGrant>>()
+  readonly pasts = new Map<string, KnownPast>()
 
   constructor(accounts: Accounts, terms: ReadonlyMap<string, PlanTerms>) {
     this.accounts = accounts
@@ -99,7 +93,8 @@ export class Gathering {
       const terms = this.terms.get(organizationId)!
       const grants = [...this.grants.get(organizationId)!.values()]
       const plans = this.plans.get(organizationId) ?? NO_PLANS
-      states.set(organizationId, { organizationId, now, terms, lowMarks, grants, plans })
+      const past = this.pasts.get(organizationId)
+      states.set(organizationId, { organizationId, now, terms, lowMarks, grants, plans, ...(past && { past }) })
     }
     return states
   }
@@ -143,7 +138,12 @@ type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'val
  * Reads what the requests refer to (reservations, events to be corrected, what meters have come to), and opens the plan
  * allowances that they draw from.
  */
-export async function gather(tx: PacketClient, gathered: Gathering, requests: readonly UsageRequest[]): Promise<Past> {
+export async function gather(
+  tx: PacketClient,
+  context: GrantsContext,
+  gathered: Gathering,
+  requests: readonly UsageRequest[],
+): Promise<Past> {
   const reservations = await readNamed(tx, requests)
   const corrected = await readCorrected(tx, requests)
   const settlements = await findSettlements(tx, reservations)
@@ -153,6 +153,8 @@ export async function gather(tx: PacketClient, gathered: Gathering, requests: re
     ...corrected.map(({ event, draws }) => ({ organizationId: event.organizationId, draws: [...draws, ...periodOf(event)] })),
   ])
   await openPlans(tx, gathered, { requests, reservations, corrected })
+  // What is opened of the past afterwards hands nothing on into the present.
+  await keepPast(tx, context, gathered, { requests, corrected })
   const { readings, values } = await readReadings(tx, gathered.terms, requests)
   await gathered.keepDrawn(tx, readings)
   const names = corrected.map((target): [string, CorrectedEvent] => [
@@ -199,10 +201,8 @@ type Referred = {
   readonly corrected: readonly CorrectedEvent[]
 }
 
-/** Opens the plan allowances that are drawn from here, and reads those of the past that late use belongs to. */
+/** Opens the plan allowances that are drawn from here. */
 async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referred): Promise<void> {
-  const moments = pastMoments(gathered, referred.requests)
-  if (moments.length > 0) await keepPast(tx, gathered, moments)
   const lacking = wantedGrants(gathered, referred).filter(({ organizationId, plan }) => {
     const grant = gathered.grants.get(organizationId)!.get(plan.id)
     return !grant || !hasTermsOf(grant, plan)
@@ -212,17 +212,6 @@ async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referr
     [...grants.values()].filter((grant) => isActiveAt(grant, gathered.times.get(organizationId)!)),
   )
   gathered.keep(await ensurePlanGrants(tx, lacking, standing))
-}
-
-/** The grants of past moments, and what has moved on from them since. */
-async function keepPast(tx: PacketClient, gathered: Gathering, moments: readonly Moment[]): Promise<void> {
-  const past = await findGrantsAt(tx, moments)
-  gathered.keep(past)
-  const plans = past.filter((grant) => grant.kind === 'plan')
-  await gathered.keepDrawn(
-    tx,
-    plans.map(({ organizationId, id }) => ({ organizationId, draws: [{ grantId: rolloverIdOf(id), amount: 0n, overage: 0n }] })),
-  )
 }
 
 function wantedGrants({ terms, times, plans }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {
@@ -242,15 +231,6 @@ function wantedGrants({ terms, times, plans }: Gathering, { requests, reservatio
     const needed = planGrantsNeeded(own, now, names)
     plans.set(organizationId, new Map(needed.map((plan) => [plan.balanceKey, plan])))
     return needed.map((plan) => ({ organizationId, terms: own, plan, now }))
-  })
-}
-
-/** Use that is told late may belong to a period that is over. */
-function pastMoments({ times }: Gathering, requests: readonly UsageRequest[]): readonly Moment[] {
-  return requests.flatMap((request): Moment[] => {
-    const now = times.get(request.organizationId)
-    if (request.verb !== 'track' || request.occurredAt === null || !now || request.occurredAt >= now) return []
-    return [{ organizationId: request.organizationId, at: request.occurredAt }]
   })
 }
 

@@ -37,7 +37,10 @@ describe('use that is told after its period', () => {
     await track(10)
     clock.set(new Date('2026-04-02T00:00:00Z'))
     const late = await track(5, '2026-03-31T23:59:59Z', 'late')
-    expect(late.body).toMatchObject({ late: true, balance: { period_start: MARCH, period_end: APRIL, used: 15 } })
+    expect(late.body).toMatchObject({
+      late: { period_start: MARCH, period_end: APRIL, invoice: 'none', billed_on: null },
+      balance: { used: 15 },
+    })
     const now = await track(1)
     expect(now.body).not.toHaveProperty('late')
     expect(now.body['balance']).toMatchObject({ period_start: APRIL, used: 1 })
@@ -63,7 +66,10 @@ describe('use that is told after its period', () => {
     await track(95)
     clock.set(turn)
     await fixture.subscribe(organization, 'soft', { start: turn, end: new Date('2026-05-05T00:00:00Z') })
-    expect((await track(10, '2026-04-04T00:00:00Z')).body).toMatchObject({ late: true, balance: { used: 100, overage: 5 } })
+    expect((await track(10, '2026-04-04T00:00:00Z')).body).toMatchObject({
+      late: { invoice: 'none' },
+      balance: { used: 100, overage: 5 },
+    })
     expect((await track(0)).body['balance']).toMatchObject({ used: 0, overage: 0 })
   })
 
@@ -73,7 +79,10 @@ describe('use that is told after its period', () => {
       post('corrections', { corrects: 'first', quantity: -1, idempotency_key: `${organization} ${key}` })
     expect((await correct('in time')).body).not.toHaveProperty('late')
     clock.set(new Date('2026-04-02T00:00:00Z'))
-    expect((await correct('late')).body).toMatchObject({ late: true, balance: { period_start: MARCH, used: 8 } })
+    expect((await correct('late')).body).toMatchObject({
+      late: { period_start: MARCH },
+      balance: { period_start: MARCH, used: 8 },
+    })
   })
 })
 

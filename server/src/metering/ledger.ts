@@ -1,4 +1,5 @@
 import { BalanceBook, GrantLine } from '../grants/book.ts'
+import { planGrantAt, type History } from '../grants/history.ts'
 import { rolloverIdOf } from '../grants/rollover.ts'
 import {
   isActiveAt,
@@ -13,7 +14,8 @@ import type { AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot, UsageEvent } from './usage.ts'
+import { isBilledAt, lateUseOf, type BilledTime } from './late.ts'
+import type { BalanceSnapshot, LateUse, UsageEvent } from './usage.ts'
 
 /** What a decision knows of one organization, all read under its lock. */
 export type OrganizationState = {
@@ -26,7 +28,12 @@ export type OrganizationState = {
   readonly lowMarks?: AccountRow['lowMarks']
   /** By balance: the plan's allowances that stand now, where they are worked out already. */
   readonly plans?: ReadonlyMap<string, PlanGrant>
+  /** Read where something is told or corrected that may not belong to the present period. */
+  readonly past?: KnownPast
 }
+
+/** What an organization had, and when its use was billed. */
+export type KnownPast = { readonly history: History; readonly billed: readonly BilledTime[] }
 
 /** A balance of which less is left than its mark. */
 export type LowBalance = { readonly organizationId: string; readonly balanceKey: string; readonly at: Instant }
@@ -69,15 +76,44 @@ export class OrganizationLedger {
     return this.#openBook(balanceKey, balanceKey, plan, this.state.now)
   }
 
-  /**
-   * The grants that counted when something happened: those of its own period where that is still known, else the current
-   * ones. Use that is told late so lands in the period it belongs to.
-   */
+  /** The grants that counted when something happened: use that is told late lands in the period it belongs to. */
   bookAt(balanceKey: string, at: Instant): BalanceBook {
+    const { terms, past } = this.state
     const current = this.currentBook(balanceKey)
-    if (at >= current.plan.grant.startsAt) return current
-    const plan = latestPlanAt(this.#lines.values(), balanceKey, at)
-    return plan ? this.#pastBook(plan, at) : current
+    if (past === undefined || isPresent(terms, this.planGrant(balanceKey), at)) return current
+    const { id } = planGrantAt(terms, past.history, balanceKey, at)
+    return id === current.plan.grant.id ? current : this.#pastBook(this.lineOf(id), at)
+  }
+
+  /** What becomes of use of a moment that is told or corrected now; null for use of the present. */
+  lateUseAt(book: BalanceBook, at: Instant): LateUse | null {
+    const { grant } = book.plan
+    if (this.isFreeAt(grant.balanceKey, at)) return 'free'
+    if (book === this.currentBook(grant.balanceKey)) return null
+    return lateUseOf(this.#billedTimes(grant.balanceKey), grant, at)
+  }
+
+  /**
+   * Whether use of a moment has to be told apart as free: nothing billed the balance then, but something did before or since. Where
+   * nothing ever billed it, what has been counted becomes free when that begins (pricing's `forgiveUnbilled`).
+   */
+  isFreeAt(balanceKey: string, at: Instant): boolean {
+    if (isPresent(this.state.terms, this.planGrant(balanceKey), at)) return false
+    const times = this.#billedTimes(balanceKey)
+    return times.length > 0 && !isBilledAt(times, at)
+  }
+
+  #billedTimes(balanceKey: string): readonly BilledTime[] {
+    return this.state.past?.billed.filter((time) => time.balanceKey === balanceKey) ?? []
+  }
+
+  /** What was drawn in a time that nothing billed stays free. */
+  addFree(draws: readonly Draw[]): void {
+    for (const { grantId, amount, overage } of draws) {
+      const line = this.lineOf(grantId)
+      line.freeUsed += amount
+      line.freeOverage += overage
+    }
   }
 
   /** The grants among which an event was drawn: those of its own period. */
@@ -145,14 +181,9 @@ export class OrganizationLedger {
   }
 }
 
-function latestPlanAt(lines: Iterable<GrantLine>, balanceKey: string, at: Instant): GrantLine | undefined {
-  let latest: GrantLine | undefined
-  for (const line of lines) {
-    const { grant } = line
-    if (grant.kind !== 'plan' || grant.balanceKey !== balanceKey || !isActiveAt(grant, at)) continue
-    if (!latest || grant.startsAt > latest.grant.startsAt) latest = line
-  }
-  return latest
+/** Whether a moment belongs to the period and the terms that stand now: for such nothing of the past is looked up. */
+export function isPresent({ since }: PlanTerms, { span }: PlanGrant, at: Instant): boolean {
+  return at >= span.start && (since == null || at >= since)
 }
 
 /** The balance as an answer shows it to a meter; null shows all of it. */

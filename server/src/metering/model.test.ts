@@ -3,6 +3,8 @@ import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { commands, startOf, type System } from '../../test/usage-commands.ts'
 import { definition, termsOf, type Facts } from '../../test/usage-facts.ts'
+import { planGrantAt } from '../grants/history.ts'
+import { insertTerms } from '../grants/history-store.ts'
 import { changedGrant, hasTermsOf, isActiveAt, openedGrant, regrant, type Grant, type WantedGrant } from '../grants/rules.ts'
 import { moveOn } from '../grants/rollover.ts'
 import { insertGrants, listGrants } from '../grants/store.ts'
@@ -44,11 +46,17 @@ function memorySystem(): System {
       grants.set(to.id, to)
     }
   }
+  function openPast(facts: Facts, request: UsageRequest): void {
+    if (request.verb !== 'track' || request.occurredAt === null) return
+    const plan = planGrantAt(termsOf(facts), facts.history, 'credits', request.occurredAt)
+    if (!grants.has(plan.id)) grants.set(plan.id, openedGrant(facts.organizationId, plan, new Date(facts.now)))
+  }
   const stateOf = (facts: Facts): OrganizationState => ({
     organizationId: facts.organizationId,
     now: new Date(facts.now),
     terms: termsOf(facts),
     grants: [...grants.values()],
+    past: { history: facts.history, billed: [] },
   })
   function keep(decision: Decision): void {
     for (const change of decision.grantChanges) grants.set(change.id, changedGrant(grants.get(change.id)!, change))
@@ -75,10 +83,12 @@ function memorySystem(): System {
         })
       keep(decideNow([]))
       ensure(facts)
+      openPast(facts, request)
       const decision = decideNow([request])
       keep(decision)
       return decision.outcomes[0]!
     },
+    async change() {},
     async give(_facts, grant) {
       grants.set(grant.id, grant)
     },
@@ -99,6 +109,8 @@ test('the rules do what the model says, for any sequence of uses, holds, gifts, 
 }, 120_000)
 
 const fixture = testMetering(definition)
+const version = (): number => fixture.catalogs().current.version
+const NEVER = { forgetBefore: new Date(0) }
 
 test('the server does what the model says on a real database', async () => {
   const system: System = {
@@ -121,6 +133,8 @@ test('the server does what the model says on a real database', async () => {
       )
       return (await fixture.metering().submit([request]))[0]!
     },
+    change: async ({ organizationId }, terms) =>
+      void (await insertTerms(fixture.database.db, organizationId, { ...terms, catalogVersion: version() }, NEVER)),
     give: async (_facts, grant) => void (await insertGrants(fixture.database.db, [grant])),
     grants: (facts) => listGrants(fixture.database.db, facts.organizationId),
   }
@@ -129,9 +143,10 @@ test('the server does what the model says on a real database', async () => {
       const organizationId = await fixture.newOrganization()
       await fixture.database.db.query(
         `insert into accounts (organization_id, plan_key, catalog_version, updated_at) values ($1, 'free', $2, now())`,
-        [organizationId, fixture.catalogs().current.version],
+        [organizationId, version()],
       )
       const started = startOf(organizationId, system)
+      for (const terms of started.real.facts.history) await system.change(started.real.facts, terms)
       await fc.asyncModelRun(() => started, sequence)
     }),
     { numRuns: 100 },

@@ -3,7 +3,7 @@ import { answerOf, unstoredAnswer } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf } from './rules.ts'
-import { costOf, giveBack, type DecisionSession } from './session.ts'
+import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
 
@@ -66,7 +66,8 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const paced = session.pacedUse(ledger, meter, weight.counted)
   const pace = paceOf(session, tracked || refusal !== null ? null : paced)
   if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
-  const draws = refusal ? [] : cost < 0n ? giveBack(ledger, weight.drawn, -cost) : book.draw(meter.key, cost)
+  const isFree = told && ledger.isFreeAt(meter.balanceKey, occurredAt)
+  const draws = refusal ? [] : drawOrGiveBack(ledger, { book, meter, cost, drawn: weight.drawn, isFree })
   if (!refusal) {
     weight.remember(draws)
     if (paced) session.windows.add(paced, tracked ? occurredAt : ledger.state.now)
@@ -76,7 +77,7 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
     {
       occurredAt,
       dated: request.occurredAt !== null,
-      late: told && book !== ledger.currentBook(meter.balanceKey),
+      late: told ? ledger.lateUseAt(book, occurredAt) : null,
       counted: refusal ? 0n : weight.counted,
       draws,
       refusal,

@@ -131,7 +131,7 @@ export class DecisionSession {
       quantity: asked.quantity,
       occurredAt: facts.occurredAt,
       dated: facts.dated ?? false,
-      late: facts.late ?? false,
+      late: facts.late ?? null,
       properties: asked.properties,
       counted: facts.counted ?? 0n,
       drawn,
@@ -194,7 +194,7 @@ export class DecisionSession {
   get grantChanges(): GrantChange[] {
     const changes: GrantChange[] = []
     for (const [organizationId, ledger] of this.#ledgers) {
-      for (const { grant, amount, used, overage, reserved, heldOverage } of ledger.changedLines()) {
+      for (const { grant, amount, used, overage, reserved, heldOverage, freeUsed, freeOverage } of ledger.changedLines()) {
         changes.push({
           organizationId,
           id: grant.id,
@@ -202,6 +202,8 @@ export class DecisionSession {
           overage: overage - grant.overage,
           reserved: reserved - grant.reserved,
           heldOverage: heldOverage - grant.heldOverage,
+          freeUsed: freeUsed - grant.freeUsed,
+          freeOverage: freeOverage - grant.freeOverage,
           amount: amount === null || grant.amount === null ? 0n : amount - grant.amount,
         })
       }
@@ -223,21 +225,37 @@ export function costOf(meter: Meter, counted: Quantity): Quantity {
   return cost
 }
 
-/**
- * Gives back a part of what was drawn: the last first, and overage before what was included. Answers draws below zero.
- * What was overage when it was drawn may be included since (`regrant`), and is given back as what it is now.
- */
-export function giveBack(ledger: OrganizationLedger, drawn: readonly Draw[], cost: Quantity): Draw[] {
+type Drawing = {
+  readonly book: BalanceBook
+  readonly meter: Meter
+  /** Below zero it is given back. */
+  readonly cost: Quantity
+  /** What it may be given back to. */
+  readonly drawn: readonly Draw[]
+  /** Whether it is use of a time that nothing billed. */
+  readonly isFree: boolean
+}
+
+/** Takes what a use costs, or gives it back where a level has fallen or a use is corrected. */
+export function drawOrGiveBack(ledger: OrganizationLedger, { book, meter, cost, drawn, isFree }: Drawing): Draw[] {
+  if (cost < 0n) return giveBack(ledger, { drawn, cost: -cost, isFree })
+  const draws = book.draw(meter.key, cost)
+  if (isFree) ledger.addFree(draws)
+  return draws
+}
+
+/** What is given back, and whether it was used in a time that nothing billed. */
+type GivingBack = { readonly drawn: readonly Draw[]; readonly cost: Quantity; readonly isFree: boolean }
+
+/** Gives back a part of what was drawn, the last first. Answers draws below zero. */
+function giveBack(ledger: OrganizationLedger, { drawn, cost, isFree }: GivingBack): Draw[] {
   let left = cost
   const given: Draw[] = []
   for (const { grantId, amount, overage } of drawn.toReversed()) {
     const most = amount + overage
     const back = left < most ? left : most
     if (back <= 0n) continue
-    const line = ledger.lineOf(grantId)
-    const fromOverage = back < line.overage ? back : line.overage
-    line.overage -= fromOverage
-    line.used -= back - fromOverage
+    const fromOverage = ledger.lineOf(grantId).giveBack(back, isFree)
     left -= back
     given.push({ grantId, amount: fromOverage - back, overage: -fromOverage })
   }

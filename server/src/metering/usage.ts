@@ -80,6 +80,12 @@ export type BalanceSnapshot = {
 }
 
 /**
+ * What becomes of use that is told late. `open`: the invoice of its period is not closed, and takes it. `closed`: it is, and the next
+ * one takes it. `ended`: it is, and there is none after it. `free`: nothing billed the balance at that time.
+ */
+export type LateUse = 'open' | 'closed' | 'ended' | 'free'
+
+/**
  * A use that was decided, as it is stored: what was asked, what came of it, and the balance after. Nothing else is needed
  * to answer again exactly as the first time. Refusals are stored too.
  */
@@ -97,8 +103,8 @@ export type UsageEvent = {
   readonly occurredAt: Instant
   /** Whether the caller named `occurredAt`. */
   readonly dated: boolean
-  /** Whether it belongs to a period that was over when it was told. */
-  readonly late: boolean
+  /** Told when what bills its time was over: what becomes of it; null is not late. */
+  readonly late: LateUse | null
   readonly properties: UsageProperties | null
   /** What it adds to the meter's quantity of the period; nothing for a refusal or a hold. */
   readonly counted: Quantity
@@ -131,8 +137,8 @@ export type UsageAnswer = {
   readonly drawn: Quantity
   readonly balance: BalanceSnapshot
   readonly reservation: { readonly id: string; readonly expiresAt: Instant | null } | null
-  /** Whether it counts in a period that was over when it was told; `balance` is that period's then. */
-  readonly late: boolean
+  /** Of use that was told when what bills its time was over: what becomes of it. `balance` is that of its own period then. */
+  readonly late: LateUse | null
   /** Of a use that came too fast: in how many milliseconds it would be allowed. */
   readonly retryAfterMs: number | null
   /** True when the same key was answered before and this is that answer. */

@@ -104,7 +104,7 @@ describe('overage', () => {
     await billing.advance(id, '1d')
     const body = { tier: 'starter', payment_method_id: 'pm_card_visa' }
     expect((await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)).status).toBe(200)
-    expect(await billing.use(id, 'calls', 500, { occurredAt: before })).toMatchObject({ late: true })
+    expect(await billing.use(id, 'calls', 500, { occurredAt: before })).toMatchObject({ late: 'free' })
     await billing.use(id, 'calls', 110)
     expect(await statementOf(id)).toMatchObject({ totalMinor: 1007 })
     await billing.advance(id, '32d')

@@ -4,9 +4,10 @@ import type { Instant } from '../lib/clock.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
 import { readOrganization, timeOf, type BilledOrganization } from '../stripe/organizations.ts'
-import { insertMeterEvent, moveEvent, takeUnsentOfClosedSpans } from './event-store.ts'
+import { insertMeterEvent, moveEvent, moveReported, takeUnsentOfClosedSpans } from './event-store.ts'
 import {
   closeSettledSpans,
+  freeCounted,
   linkInvoices,
   listBillingItems,
   listCountedGrants,
@@ -96,7 +97,8 @@ async function collect(tx: Transaction, collecting: Collecting): Promise<readonl
       if (at === null) continue
       const price = prices.get(before.priceId)!
       current.set(before.id, await storeReport(tx, collecting, { ...report, span: before, at, price }))
-      await markReported(tx, { organizationId: organization.id, reports }, report.grants)
+      const { late } = report
+      await markReported(tx, { organizationId: organization.id, reports, spanId: before.id, late }, report.grants)
     }
   }
   const collected = [...current.values()]
@@ -112,7 +114,7 @@ async function collect(tx: Transaction, collecting: Collecting): Promise<readonl
 async function storeReport(
   tx: Transaction,
   { context, organization }: Collecting,
-  { span, quantity, late, at, price }: Report & { readonly at: Instant; readonly price: UsagePriceRow },
+  { span, quantity, late, grants, at, price }: Report & { readonly at: Instant; readonly price: UsagePriceRow },
 ): Promise<BillingSpan> {
   if (quantity === 0n) return span
   const { eventName, formula } = price
@@ -130,6 +132,7 @@ async function storeReport(
       value: formula === 'last' ? reported.quantity : quantity,
       at,
       late,
+      parts: grants.map(({ grantId, counted, reported: before }) => [grantId, (counted - before).toString()]),
     },
     context.clock.now(),
   )
@@ -143,7 +146,7 @@ function identifierOf(organizationId: string, { id, reports }: BillingSpan): str
 
 /**
  * What was counted while nothing billed it (before a subscription, in a trial, under a plan without a price for it) is free: when
- * the first span of a balance begins, its count begins too.
+ * the first span of a balance begins, its count begins too. What was taken back of what an earlier span had billed is forgotten.
  */
 async function forgiveUnbilled(
   tx: Transaction,
@@ -161,8 +164,18 @@ async function forgiveUnbilled(
     const own = fresh.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
     if (own.length === 0) continue
     const query = { organizationId: organization.id, balanceKeys: balancesOf(own), reports, now }
-    const counted = (await listCountedGrants(tx, query)).filter((grant) => grant.counted !== grant.reported)
-    if (counted.length > 0) await markReported(tx, { organizationId: organization.id, reports }, counted)
+    const counted = await listCountedGrants(tx, query)
+    const place = { organizationId: organization.id, reports }
+    await freeCounted(
+      tx,
+      place,
+      counted.filter((grant) => grant.counted > grant.reported),
+    )
+    await markReported(
+      tx,
+      { ...place, spanId: '', late: false },
+      counted.filter((grant) => grant.counted < grant.reported),
+    )
   }
 }
 
@@ -181,6 +194,7 @@ async function carryOver(tx: Transaction, { context, organization, now }: Collec
     const at = reportTime(next, now) ?? next.startsAt
     const moved = { ...next, quantity: next.quantity + event.quantity, lastReportAt: at }
     spans.set(next.id, moved)
+    await moveReported(tx, event, next.id)
     await moveEvent(tx, { ...event, spanId: next.id, value: event.formula === 'last' ? moved.quantity : event.quantity, at })
     await tx.query('update billing_spans set quantity = quantity - $3 where organization_id = $1 and id = $2', [
       organization.id,

@@ -16,13 +16,15 @@ export type StoredEvent = {
   readonly value: Quantity
   readonly at: Instant
   readonly late: boolean
+  /** What it holds of each grant. */
+  readonly parts: readonly (readonly [grantId: string, quantity: string])[]
   readonly attempts: number
   readonly firstAttemptAt: Instant | null
 }
 
 const COLUMNS = `event.organization_id as "organizationId", event.identifier, event.span_id as "spanId",
   event.event_name as "eventName", event.formula, event.customer_id as "customerId", event.quantity, event.value, event.at,
-  event.late, event.attempts, event.first_attempt_at as "firstAttemptAt"`
+  event.late, event.parts, event.attempts, event.first_attempt_at as "firstAttemptAt"`
 
 export async function insertMeterEvent(
   tx: Queryable,
@@ -31,8 +33,8 @@ export async function insertMeterEvent(
 ): Promise<void> {
   await tx.query(
     `insert into meter_events (organization_id, identifier, span_id, event_name, formula, customer_id, quantity, value, at, late,
-       state, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', $11)`,
+       parts, state, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, 'pending', $11)`,
     [
       event.organizationId,
       event.identifier,
@@ -45,6 +47,7 @@ export async function insertMeterEvent(
       event.at,
       event.late,
       now,
+      JSON.stringify(event.parts),
     ],
   )
 }
@@ -121,6 +124,29 @@ export async function moveEvent(
   await tx.query(
     `update meter_events set span_id = $3, value = $4, at = $5, late = true where organization_id = $1 and identifier = $2`,
     [event.organizationId, event.identifier, event.spanId, event.value, event.at],
+  )
+}
+
+/** Moves what a report holds of grants to the span that bills it now, as late. */
+export async function moveReported(
+  tx: Queryable,
+  { organizationId, identifier, spanId, late }: Pick<StoredEvent, 'organizationId' | 'identifier' | 'spanId' | 'late'>,
+  toSpanId: string,
+): Promise<void> {
+  await tx.query(
+    `with part as (
+       select r.grant_id, r.reports, (part ->> 1)::bigint as counted
+       from meter_events event cross join lateral jsonb_array_elements(event.parts) as part
+       join reported_grants r on r.organization_id = event.organization_id and r.grant_id = part ->> 0 and r.span_id = $3 and r.late = $4
+       where event.organization_id = $1 and event.identifier = $2
+     ), taken as (
+       update reported_grants r set counted = r.counted - part.counted from part
+       where r.organization_id = $1 and r.grant_id = part.grant_id and r.reports = part.reports and r.span_id = $3 and r.late = $4
+     )
+     insert into reported_grants as r (organization_id, grant_id, reports, span_id, late, counted)
+     select $1, grant_id, reports, $5, true, counted from part
+     on conflict (organization_id, grant_id, reports, span_id, late) do update set counted = r.counted + excluded.counted`,
+    [organizationId, identifier, spanId, late, toSpanId],
   )
 }
 

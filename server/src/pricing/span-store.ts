@@ -106,7 +106,7 @@ const OLDEST_GRANT_MS = 70 * DAY_MS
 
 /**
  * What the grants of balances have counted of what is billed, and how much of that was taken into reports. `use` is all that was
- * drawn, from whatever grant; `overage` is what went beyond the plan's allowance. Late use reaches 35 days back, and a closed
+ * drawn, from whatever grant; `overage` is what went beyond the plan's allowance; neither holds what is free. Late use reaches 35 days back, and a closed
  * period may be as long before it: older grants do not change any more. Grants of a time in which nothing billed their balance
  * (before a subscription, in a trial) are left out: what is told into them later is as free as what was told then.
  */
@@ -121,9 +121,13 @@ export async function listCountedGrants(
 ): Promise<readonly CountedGrant[]> {
   const { rows } = await tx.query<CountedGrant>(
     `select g.id as "grantId", g.balance as "balanceKey", g.starts_at as "startsAt",
-       nullif(g.expires_at, 'infinity') as "expiresAt", case $3 when 'use' then g.used + g.overage else g.overage end as counted,
-       coalesce(r.counted, 0) as reported
-     from grants g left join reported_grants r on r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = $3
+       nullif(g.expires_at, 'infinity') as "expiresAt",
+       case $3 when 'use' then g.used - coalesce(g.free_used, 0) else 0 end + g.overage - coalesce(g.free_overage, 0) as counted,
+       coalesce(r.counted, 0)::bigint as reported
+     from grants g cross join lateral (
+       select sum(counted) as counted from reported_grants r
+       where r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = $3
+     ) as r
      where g.organization_id = $1 and g.balance = any($2) and ($3 = 'use' or g.kind = 'plan') and g.expires_at > $4
        and exists (
          select from billing_spans span where span.organization_id = g.organization_id and span.kind = 'usage'
@@ -135,17 +139,52 @@ export async function listCountedGrants(
   return rows
 }
 
-/** Writes down that what grants have counted is reported, or is free. */
+/** Where what grants have counted was reported. */
+export type ReportedIn = {
+  readonly organizationId: string
+  readonly reports: 'overage' | 'use'
+  readonly spanId: string
+  readonly late: boolean
+}
+
+/** Writes down that what grants have counted is reported. */
 export async function markReported(
   tx: Queryable,
-  { organizationId, reports }: { readonly organizationId: string; readonly reports: 'overage' | 'use' },
+  { organizationId, reports, spanId, late }: ReportedIn,
   grants: readonly CountedGrant[],
 ): Promise<void> {
   await tx.query(
-    `insert into reported_grants (organization_id, grant_id, reports, counted)
-     select $1, grant_id, $2, counted from unnest($3::text[], $4::bigint[]) as g (grant_id, counted)
-     on conflict (organization_id, grant_id, reports) do update set counted = excluded.counted`,
-    [organizationId, reports, grants.map(({ grantId }) => grantId), grants.map(({ counted }) => counted)],
+    `insert into reported_grants as r (organization_id, grant_id, reports, span_id, late, counted)
+     select $1, grant_id, $2, $3, $4, counted from unnest($5::text[], $6::bigint[]) as g (grant_id, counted)
+     on conflict (organization_id, grant_id, reports, span_id, late) do update set counted = r.counted + excluded.counted`,
+    [
+      organizationId,
+      reports,
+      spanId,
+      late,
+      grants.map(({ grantId }) => grantId),
+      grants.map(({ counted, reported }) => counted - reported),
+    ],
+  )
+}
+
+/** Makes free what grants have counted and nothing has billed. */
+export async function freeCounted(
+  tx: Queryable,
+  { organizationId, reports }: Pick<ReportedIn, 'organizationId' | 'reports'>,
+  grants: readonly CountedGrant[],
+): Promise<void> {
+  await tx.query(
+    `update grants g
+     set free_used = nullif(coalesce(g.free_used, 0) + part.used, 0),
+       free_overage = nullif(coalesce(g.free_overage, 0) + c.counted - part.used, 0)
+     from unnest($3::text[], $4::bigint[]) as c (grant_id, counted)
+     join grants own on own.organization_id = $1 and own.id = c.grant_id
+     cross join lateral (
+       select case $2 when 'use' then least(c.counted, own.used - coalesce(own.free_used, 0)) else 0 end as used
+     ) as part
+     where g.organization_id = $1 and g.id = c.grant_id`,
+    [organizationId, reports, grants.map(({ grantId }) => grantId), grants.map(({ counted, reported }) => counted - reported)],
   )
 }
 

@@ -1,5 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { billingTimeOf } from '../metering/late.ts'
 
 /** An item of a subscription that bills now, as the mirror has it. */
 export type BillingItem = {
@@ -171,10 +172,7 @@ export type Report = {
   readonly grants: readonly CountedGrant[]
 }
 
-/**
- * Which span bills what grants have counted since the last report. Pure. Of the spans that still take reports, the latest that
- * the grant's time touches; where there is none any more, the first after it (late); before any has begun, it waits.
- */
+/** Which span bills what grants have counted since the last report (`billingTimeOf`); before any has begun, it waits. Pure. */
 export function assignCounts(spans: readonly BillingSpan[], grants: readonly CountedGrant[]): readonly Report[] {
   const reportable = spans
     .filter(({ kind, state }) => kind === 'usage' && state !== 'closed')
@@ -183,12 +181,9 @@ export function assignCounts(spans: readonly BillingSpan[], grants: readonly Cou
   for (const grant of grants) {
     if (grant.counted === grant.reported) continue
     const own = reportable.filter(({ balanceKey }) => balanceKey === grant.balanceKey)
-    const touched = own.findLast(
-      ({ startsAt, endsAt }) => grant.startsAt < endsAt && (grant.expiresAt === null || startsAt < grant.expiresAt),
-    )
-    const span = touched ?? own.find(({ startsAt }) => grant.expiresAt !== null && startsAt >= grant.expiresAt)
-    if (span === undefined) continue
-    const late = touched === undefined
+    const billing = billingTimeOf(own, grant)
+    if (billing === null) continue
+    const { time: span, isLate: late } = billing
     const name = `${span.id}\n${late}`
     const known = reports.get(name) ?? { span, late, quantity: 0n, grants: [] }
     reports.set(name, {

@@ -231,7 +231,8 @@ describe('a report', () => {
   it('has a billing cycle to the second, and the cycles before it', async () => {
     const id = await newOrganization(null)
     const at = (text: string) => track(id, 'calls', { occurredAt: new Date(text) })
-    await fixture.database.db.query('delete from grants where organization_id = $1', [id])
+    for (const table of ['grants', 'account_terms'])
+      await fixture.database.db.query(`delete from ${table} where organization_id = $1`, [id])
     await fixture.subscribe(id, 'pro', { start: new Date('2026-02-10T12:34:56Z'), end: CYCLE.start })
     fixture.clock.set(new Date('2026-03-10T12:34:00Z'))
     await fixture.metering().submit([at('2026-03-10T12:33:00Z'), at('2026-03-01T00:00:00Z')])
