@@ -34,6 +34,17 @@ export type BalanceAnswer = {
   readonly period_end: string | null
 }
 
+/** Use that was told when what bills its time was over. */
+export type LateUse = {
+  /** The period in which it counts. */
+  readonly period_start: string
+  readonly period_end: string | null
+  /** The invoice that bills its time, when it was told; `none`: nothing billed the balance at that time. */
+  readonly invoice: 'open' | 'closed' | 'none'
+  /** Where what is not included is billed; null: nowhere, it is free. */
+  readonly billed_on: 'own_invoice' | 'next_invoice' | null
+}
+
 /** A refusal is an answer: `allowed: false` with a code and a sentence. */
 export type UsageAnswer = {
   readonly allowed: boolean
@@ -41,6 +52,7 @@ export type UsageAnswer = {
   readonly reason?: string
   /** Of a use that came too fast: seconds until it would be allowed. */
   readonly retry_after?: number
+  readonly late?: LateUse
   readonly balance: BalanceAnswer | null
   /** EM-3: what this item cost, and where the period stands after it. */
   readonly credits_used: QuantityInput

@@ -91,7 +91,7 @@ export function spansOf(facts: Facts): ModelSpans {
       const earlier = spanBefore(plan.period, billingCycleOf(termsOf(facts)), own)
       return earlier && shown(planGrantOn(plan, earlier))
     },
-    then(time) {
+    past(time) {
       const plan = planGrantAt(termsOf(facts), facts.history, 'credits', new Date(time))
       return { ...shown(plan), plan: PLANS.find(({ key }) => key === plan.planKey)! }
     },

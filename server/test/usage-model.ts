@@ -46,7 +46,7 @@ export type ModelSpans = {
   readonly at: (time: number) => ModelSpan
   readonly before: (span: ModelSpan) => ModelSpan | null
   /** The period of a moment of the past, by the plan of that time. */
-  readonly then: (time: number) => ModelSpan & { readonly plan: ModelPlan }
+  readonly past: (time: number) => ModelSpan & { readonly plan: ModelPlan }
   readonly createdAt: number
 }
 
@@ -176,7 +176,7 @@ export class UsageModel {
   #bookAt(at: number): Book {
     const current = this.book()
     if (at >= this.now) return current
-    const span = this.spans.then(at)
+    const span = this.spans.past(at)
     if (span.id === current.plan.id) return current
     return this.#bookOf(this.grants.find(({ id }) => id === span.id) ?? this.#open(span, span.plan), at)
   }
