@@ -55,7 +55,7 @@ function live(changes: readonly { plan: string; hours: number; renewed: boolean 
   let now = ANCHOR
   let facts: Facts = { plan: 'free', cycle: null }
   let history: History = [FIRST]
-  const then: { readonly from: Date; readonly facts: Facts }[] = [{ from: now, facts }]
+  const stages: { readonly from: Date; readonly facts: Facts }[] = [{ from: now, facts }]
   for (const { plan, hours, renewed } of changes) {
     now = new Date(now.getTime() + hours * HOUR_MS)
     const isNew = plan !== 'free' && (renewed || facts.cycle === null)
@@ -63,18 +63,18 @@ function live(changes: readonly { plan: string; hours: number; renewed: boolean 
     facts = { plan, cycle }
     const next = nextTerms(termsOf(facts), history.at(-1)!, now)
     if (next) history = [...history, { ...next, catalog }]
-    then.push({ from: now, facts })
+    stages.push({ from: now, facts })
   }
-  return { history, then, terms: termsOf(facts, history.at(-1)!.since), now: new Date(now.getTime() + HOUR_MS) }
+  return { history, stages, terms: termsOf(facts, history.at(-1)!.since), now: new Date(now.getTime() + HOUR_MS) }
 }
 
 describe('the allowance of a moment of the past', () => {
   test('is the one that use told in time drew from, whatever has changed since', () => {
     fc.assert(
       fc.property(lives, fc.constantFrom('calls', 'seats'), fc.nat(1_000), (changes, balance, part) => {
-        const { history, then, terms, now } = live(changes)
+        const { history, stages, terms, now } = live(changes)
         const at = new Date(ANCHOR.getTime() + Math.floor(((now.getTime() - ANCHOR.getTime()) * part) / 1_001))
-        const own = then.findLast(({ from }) => from <= at)!
+        const own = stages.findLast(({ from }) => from <= at)!
         const inTime = planGrantOf(termsOf(own.facts), balance, at)
         const late = planGrantAt(terms, history, balance, at)
         expect([late.id, late.planKey, late.amount]).toEqual([inTime.id, inTime.planKey, inTime.amount])
