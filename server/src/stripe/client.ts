@@ -60,6 +60,7 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
 
   return {
     mode,
+    callsPerSecond: perSecond,
     reads: createReads(stripe, (name, make) => call(name, 'interactive', make)),
     backgroundReads: createReads(stripe, (name, make) => call(name, 'background', make)),
     perform(kind, params, { idempotencyKey, priority = 'interactive' }) {

@@ -14,6 +14,8 @@ import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './
 export type StripeGateway = {
   /** `live` or `test`, read off the key. */
   readonly mode: 'live' | 'test'
+  /** How many calls this process makes at most. */
+  readonly callsPerSecond: number
   readonly reads: StripeReads
   /** The same reads behind the calls that people wait for. */
   readonly backgroundReads: StripeReads

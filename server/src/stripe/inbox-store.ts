@@ -10,26 +10,38 @@ export type ReceivedEvent = {
 }
 
 /** Stores an event; false when it is known already (MR-11). */
-export async function insertEvent(db: Queryable, { envelope, payload, source }: ReceivedEvent, now: Instant): Promise<boolean> {
-  const { rowCount } = await db.query(
-    `insert into stripe_events (event_id, type, object_type, object_id, customer_id, livemode, payload, source,
-       stripe_created_at, received_at, next_attempt_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
-     on conflict do nothing`,
-    [
-      envelope.id,
-      envelope.type,
-      envelope.objectType,
-      envelope.objectId,
-      envelope.customerId,
-      envelope.livemode,
-      payload,
-      source,
-      envelope.createdAt,
+export async function insertEvent(db: Queryable, event: ReceivedEvent, now: Instant): Promise<boolean> {
+  return (await insertEvents(db, [event], now)).has(event.envelope.id)
+}
+
+/** Stores any number of events in one statement; answers the ids of those that were new. */
+export async function insertEvents(
+  db: Queryable,
+  events: readonly ReceivedEvent[],
+  now: Instant,
+): Promise<ReadonlySet<string>> {
+  const column = <Value>(read: (event: ReceivedEvent) => Value): Value[] => events.map(read)
+  const { rows } = await db.query<{ id: string }>({
+    name: 'insert_stripe_events',
+    text: `insert into stripe_events (event_id, type, object_type, object_id, customer_id, livemode, payload, source,
+        stripe_created_at, received_at, next_attempt_at)
+      select event.*, $10, $10 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
+        $8::text[], $9::timestamptz[]) as event
+      on conflict do nothing returning event_id as id`,
+    values: [
+      column(({ envelope }) => envelope.id),
+      column(({ envelope }) => envelope.type),
+      column(({ envelope }) => envelope.objectType),
+      column(({ envelope }) => envelope.objectId),
+      column(({ envelope }) => envelope.customerId),
+      column(({ envelope }) => envelope.livemode),
+      column(({ payload }) => payload),
+      column(({ source }) => source),
+      column(({ envelope }) => envelope.createdAt),
       now,
     ],
-  )
-  return rowCount === 1
+  })
+  return new Set(rows.map(({ id }) => id))
 }
 
 /** An event that waits to be handled. */
@@ -41,26 +53,47 @@ export type OpenEvent = EventSignal & {
 
 const OPEN_EVENT = `event_id as "eventId", type, object_type as "objectType", object_id as "objectId", customer_id as "customerId", attempts`
 
-/** Whose events are due, the longest waiting first: a customer's are handled together, one without a customer alone. */
-export async function listDueLanes(db: Queryable, now: Instant, limit: number): Promise<string[]> {
-  const { rows } = await db.query<{ lane: string }>(
-    `select lane from (
-       select coalesce(customer_id, event_id) as lane, next_attempt_at from stripe_events
-       where handled_at is null and parked_at is null and next_attempt_at <= $1
-       order by next_attempt_at limit 500
-     ) due group by lane order by min(next_attempt_at) limit $2`,
-    [now, limit],
-  )
+/** How long a customer has to be quiet before its events are handled, and for how long at most that is waited for. */
+export type Quiet = { readonly quietMs: number; readonly mostMs: number }
+
+/**
+ * Whose events are due, the longest waiting first: a customer's are handled together, one without a customer alone. With `quiet`, while
+ * more keep arriving they wait to be handled with those, but none for longer than `mostMs`.
+ */
+export async function listDueLanes(
+  db: Queryable,
+  now: Instant,
+  { limit, quietMs, mostMs }: Quiet & { readonly limit: number },
+): Promise<string[]> {
+  const before = (ms: number) => new Date(now.getTime() - ms)
+  const { rows } = await db.query<{ lane: string }>({
+    name: 'list_due_lanes',
+    text: `select lane from (
+        select coalesce(customer_id, event_id) as lane, next_attempt_at, received_at from stripe_events
+        where handled_at is null and parked_at is null and next_attempt_at <= $1
+        order by next_attempt_at limit 2000
+      ) due group by lane having max(received_at) <= $3 or min(received_at) <= $4
+      order by min(next_attempt_at) limit $2`,
+    values: [now, limit, before(quietMs), before(mostMs)],
+  })
   return rows.map(({ lane }) => lane)
 }
 
-export async function listOpenEvents(db: Queryable, lane: string): Promise<OpenEvent[]> {
-  const { rows } = await db.query<OpenEvent>(
-    `select ${OPEN_EVENT} from stripe_events
-     where handled_at is null and parked_at is null and (customer_id = $1 or (customer_id is null and event_id = $1))
-     order by received_at`,
-    [lane],
-  )
+/** The lane in which an event waits. */
+export function laneOf({ customerId, eventId }: OpenEvent): string {
+  return customerId ?? eventId
+}
+
+/** All that waits in these lanes, whether due or not. */
+export async function listOpenEvents(db: Queryable, lanes: readonly string[]): Promise<OpenEvent[]> {
+  const { rows } = await db.query<OpenEvent>({
+    name: 'list_open_events',
+    text: `select ${OPEN_EVENT} from stripe_events where handled_at is null and parked_at is null and customer_id = any($1)
+      union all
+      select ${OPEN_EVENT} from stripe_events
+      where handled_at is null and parked_at is null and customer_id is null and event_id = any($1)`,
+    values: [lanes],
+  })
   return rows
 }
 
@@ -70,11 +103,21 @@ export type Handling = {
   readonly outcome: 'applied' | 'ignored'
 }
 
-export async function markHandled(db: Queryable, { eventIds, organizationId, outcome }: Handling, now: Instant): Promise<void> {
+/** In one statement, whosever they are. */
+export async function markHandled(db: Queryable, handlings: readonly Handling[], now: Instant): Promise<void> {
+  const rows = handlings.flatMap(({ eventIds, ...handling }) => eventIds.map((eventId) => ({ eventId, ...handling })))
+  if (rows.length === 0) return
   await db.query(
-    `update stripe_events set handled_at = $4, outcome = $3, organization_id = $2, attempts = attempts + 1, last_error = null
-     where event_id = any($1) and handled_at is null`,
-    [eventIds, organizationId, outcome, now],
+    `update stripe_events event set handled_at = $4, outcome = handling.outcome, organization_id = handling.organization_id,
+       attempts = attempts + 1, last_error = null
+     from unnest($1::text[], $2::text[], $3::text[]) as handling (event_id, organization_id, outcome)
+     where event.event_id = handling.event_id and event.handled_at is null`,
+    [
+      rows.map(({ eventId }) => eventId),
+      rows.map(({ organizationId }) => organizationId),
+      rows.map(({ outcome }) => outcome),
+      now,
+    ],
   )
 }
 

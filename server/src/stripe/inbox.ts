@@ -1,9 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { isConnectionError, type Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MINUTE_MS, SECOND_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import {
   insertEvent,
+  laneOf,
   listDueLanes,
   listOpenEvents,
   markFailed,
@@ -11,17 +14,18 @@ import {
   postpone,
   reopenEvent,
   type OpenEvent,
+  type Quiet,
 } from './inbox-store.ts'
-import { tryOrganizationLock } from './lock.ts'
+import { tryOrganizationLocks, type HeldLocks } from './lock.ts'
 import {
   findOrganization,
-  findOrganizationIdByCustomer,
   findOrganizationIdByObject,
   findOrganizationIdByTestClock,
+  findOrganizationIdsByCustomers,
   linkCustomer,
 } from './organizations.ts'
 import { isRelevant, scopeOf } from './scope.ts'
-import { syncOrganization } from './sync.ts'
+import { applyFetched, fetchOrganizations, type Fetched, type SyncTask } from './sync.ts'
 
 /** The metadata by which a customer at Stripe names its organization. */
 export const ORGANIZATION_METADATA = 'tollgate_organization'
@@ -42,21 +46,27 @@ export async function receiveWebhook(context: BillingContext, rawBody: string, s
   return insertEvent(context.db, { envelope, payload: rawBody, source: 'webhook' }, context.clock.now())
 }
 
+/** How the worker takes events up; without `quiet` whatever is due is taken up at once. */
+export type Handling = { readonly limit?: number; readonly quiet?: Quiet }
+
 /**
  * Handles what is due and answers how many lanes (customers) were taken up; 0 when nothing was due. Safe to run in any number of
  * processes: an organization's lock is held by one of them, and the events are marked in the transaction that applied them.
  */
-export async function handleDueEvents(context: BillingContext, limit = 50): Promise<number> {
-  if (context.gateway === null) return 0
-  const lanes = await listDueLanes(context.db, context.clock.now(), limit)
+export async function handleDueEvents(context: BillingContext, { limit = 100, quiet = AT_ONCE }: Handling = {}): Promise<number> {
+  const { gateway } = context
+  if (gateway === null) return 0
+  const lanes = await listDueLanes(context.db, context.clock.now(), { ...quiet, limit })
+  const size = groupSize(gateway.callsPerSecond)
+  const groups = Array.from({ length: Math.ceil(lanes.length / size) }, (_, index) => lanes.slice(index * size, (index + 1) * size))
   let next = 0
-  // A few at a time: Stripe's rate limit is what bounds this, not our processor.
+  // While one group is read from Stripe, another is written here.
   await Promise.all(
-    Array.from({ length: Math.min(LANES_AT_ONCE, lanes.length) }, async () => {
-      while (next < lanes.length) {
-        const lane = lanes[next]!
+    Array.from({ length: Math.min(GROUPS_AT_ONCE, groups.length) }, async () => {
+      while (next < groups.length) {
+        const group = groups[next]!
         next += 1
-        await handleLane(context, lane)
+        await handleLanes(context, group)
       }
     }),
   )
@@ -73,57 +83,182 @@ export async function replayEvent(context: BillingContext, eventId: string): Pro
   }
 }
 
-const LANES_AT_ONCE = 4
+const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
+const GROUPS_AT_ONCE = 2
+const MOST_LANES = 16
+const CALLS_OF_A_LANE = 4
 const BUSY_WAIT_MS = 200
 /** After this many failures that are not Stripe's absence, an event waits for a replay. */
 const MOST_ATTEMPTS = 20
 
+/**
+ * How many customers are refetched together: as many as Stripe's rate limit lets through in half a second, since people who change
+ * something wait for the locks that are held meanwhile. Their transaction holds their accounts, on which use is counted: so not more.
+ */
+function groupSize(callsPerSecond: number): number {
+  return Math.min(MOST_LANES, Math.max(2, Math.floor(callsPerSecond / 2 / CALLS_OF_A_LANE / GROUPS_AT_ONCE)))
+}
+
 /** One refetch for all that waits of a customer. A failure is written to the events, not thrown. */
-async function handleLane(context: BillingContext, lane: string): Promise<void> {
-  const events = await listOpenEvents(context.db, lane)
+async function handleLanes(context: BillingContext, lanes: readonly string[]): Promise<void> {
+  const events = await listOpenEvents(context.db, lanes)
   try {
     const relevant = events.filter(({ type }) => isRelevant(type))
-    const ignored = events.filter(({ type }) => !isRelevant(type))
-    await ignore(context, ignored)
-    const [first] = relevant
-    if (first === undefined) return
-    const organizationId = await findOrganizationOf(context, first)
-    if (organizationId === null) return await ignore(context, relevant)
-    const done = await tryOrganizationLock(context, organizationId, async (session) => {
-      // Under the lock the list may have grown; all of it is covered by the refetch that follows.
-      const open = (await listOpenEvents(session, lane)).filter(({ type }) => isRelevant(type))
-      if (open.length === 0) return true
-      await syncOrganization(context, session, organizationId, {
-        scope: first.customerId === null ? COMPLETE_SCOPE : scopeOf(open),
-        priority: 'background',
-        alsoWrite: (tx) =>
-          markHandled(
-            tx,
-            { eventIds: open.map(({ eventId }) => eventId), organizationId, outcome: 'applied' },
-            context.clock.now(),
-          ),
-      })
-      return true
+    await ignore(
+      context,
+      events.filter(({ type }) => !isRelevant(type)),
+    )
+    const owned = await findOwners(context, relevant)
+    if (owned.size === 0) return
+    const held = new Set<string>()
+    await tryOrganizationLocks(context, [...owned.keys()], async (locks) => {
+      for (const id of locks.organizationIds) held.add(id)
+      await refetch(context, locks, owned)
     })
-    if (done === null) await postpone(context.db, eventIdsOf(relevant), later(context, BUSY_WAIT_MS))
+    const busy = [...owned].flatMap(([id, waiting]) => (held.has(id) ? [] : waiting))
+    if (busy.length > 0) await postpone(context.db, eventIdsOf(busy), later(context, BUSY_WAIT_MS))
   } catch (error) {
     await recordFailure(context, events, error)
   }
 }
 
 async function ignore(context: BillingContext, events: readonly OpenEvent[]): Promise<void> {
-  if (events.length === 0) return
-  await markHandled(context.db, { eventIds: eventIdsOf(events), organizationId: null, outcome: 'ignored' }, context.clock.now())
+  const ignored = { eventIds: eventIdsOf(events), organizationId: null, outcome: 'ignored' as const }
+  await markHandled(context.db, [ignored], context.clock.now())
+}
+
+/** Events by the organization that they are about; those that are about nobody of ours are put aside. */
+async function findOwners(context: BillingContext, events: readonly OpenEvent[]): Promise<ReadonlyMap<string, OpenEvent[]>> {
+  const customers = events.flatMap(({ customerId, type }) => (customerId === null || isOfTestClock(type) ? [] : [customerId]))
+  const known = await findOrganizationIdsByCustomers(context.db, [...new Set(customers)])
+  const owned = new Map<string, OpenEvent[]>()
+  for (const [, waiting] of Map.groupBy(events, laneOf)) {
+    const [first] = waiting
+    try {
+      const organizationId = known.get(first!.customerId ?? '') ?? (await findOrganizationOf(context, first!))
+      if (organizationId === null) await ignore(context, waiting)
+      else owned.set(organizationId, [...(owned.get(organizationId) ?? []), ...waiting])
+    } catch (error) {
+      await recordFailure(context, waiting, error)
+    }
+  }
+  return owned
+}
+
+/** Reads organizations from Stripe, and applies them together as they come: one that takes long keeps nobody else waiting. */
+async function refetch(
+  context: BillingContext,
+  { session, organizationIds, release }: HeldLocks,
+  owned: ReadonlyMap<string, readonly OpenEvent[]>,
+): Promise<void> {
+  // Under the locks there may be more by now; all of it is covered by the refetch that follows.
+  const lanes = new Set(organizationIds.flatMap((id) => owned.get(id)!.map(laneOf)))
+  const open = Map.groupBy(await listOpenEvents(session, [...lanes]), laneOf)
+  const works = organizationIds.flatMap((organizationId): Work[] => {
+    const own = new Set(owned.get(organizationId)!.map(laneOf))
+    const events = [...own].flatMap((lane) => open.get(lane) ?? []).filter(({ type }) => isRelevant(type))
+    // Somebody else was faster.
+    return events.length === 0 ? [] : [{ organizationId, events }]
+  })
+  const fetching = await fetchOrganizations(context, session, works.map(toTask))
+  const results = fetching.map(async (fetched, index) => ({ ...works[index]!, result: await settled(fetched) }))
+  for await (const done of together(results, PATIENCE_MS)) {
+    await apply(context, session, done)
+    await release(done.map(({ organizationId }) => organizationId))
+  }
+}
+
+/** What of a refetch is not there by then is applied with the next. */
+const PATIENCE_MS = 200
+
+type Work = { readonly organizationId: string; readonly events: readonly OpenEvent[] }
+type Done = Work & { readonly result: { readonly fetched: Fetched } | { readonly error: unknown } }
+
+function toTask({ organizationId, events }: Work): SyncTask {
+  const isOfCustomer = events.every(({ customerId, type }) => customerId !== null && !isOfTestClock(type))
+  return { organizationId, scope: isOfCustomer ? scopeOf(events) : COMPLETE_SCOPE, priority: 'background' }
+}
+
+async function settled(fetching: Promise<Fetched>): Promise<Done['result']> {
+  try {
+    return { fetched: await fetching }
+  } catch (error) {
+    return { error }
+  }
+}
+
+/** Applies what was fetched in one transaction; when that fails, each by itself, so that the one at fault fails alone. */
+async function apply(context: BillingContext, session: Session, done: readonly Done[]): Promise<void> {
+  for (const { events, result } of done) {
+    if ('error' in result) await recordFailure(context, events, result.error)
+  }
+  const works = done.flatMap(({ result, ...work }) => ('fetched' in result ? [{ ...work, fetched: result.fetched }] : []))
+  try {
+    await applyAll(context, session, works)
+  } catch (error) {
+    // A connection that is lost has lost the locks with it.
+    if (isConnectionError(error)) throw error
+    if (works.length > 1) context.log.warn({ event: 'stripe.group_failed', err: error }, 'refetched organizations are applied one by one')
+    for (const work of works) {
+      const failure = works.length === 1 ? error : await failureOf(applyAll(context, session, [work]))
+      if (failure !== null) await recordFailure(context, work.events, failure)
+    }
+  }
+}
+
+async function applyAll(
+  context: BillingContext,
+  session: Session,
+  works: readonly (Work & { readonly fetched: Fetched })[],
+): Promise<void> {
+  if (works.length === 0) return
+  await applyFetched(
+    context,
+    session,
+    works.map(({ fetched }) => fetched),
+    (tx) =>
+      markHandled(
+        tx,
+        works.map(({ organizationId, events }) => ({ eventIds: eventIdsOf(events), organizationId, outcome: 'applied' as const })),
+        context.clock.now(),
+      ),
+  )
+}
+
+async function failureOf(applying: Promise<void>): Promise<unknown> {
+  try {
+    await applying
+    return null
+  } catch (error) {
+    if (isConnectionError(error)) throw error
+    return error
+  }
+}
+
+/** Answers what has come of promises that never fail: all of them, or what is there after `patienceMs`, and then the rest likewise. */
+async function* together<Result>(promises: readonly Promise<Result>[], patienceMs: number): AsyncGenerator<readonly Result[]> {
+  const arrived: Result[] = []
+  const all = Promise.all(promises.map(async (promise) => arrived.push(await promise)))
+  let given = 0
+  while (given < promises.length) {
+    const patience = new AbortController()
+    await Promise.race([all, delay(patienceMs, undefined, { signal: patience.signal }).catch(() => undefined)])
+    patience.abort()
+    const group = arrived.splice(0)
+    given += group.length
+    if (group.length > 0) yield group
+  }
+}
+
+function isOfTestClock(type: string): boolean {
+  return type.startsWith('test_helpers.')
 }
 
 /** Whom an event is about; null when it is nobody of ours (several products may share a Stripe account). */
 async function findOrganizationOf(context: BillingContext, event: OpenEvent): Promise<string | null> {
   const { db } = context
-  if (event.type.startsWith('test_helpers.'))
-    return event.objectId === null ? null : findOrganizationIdByTestClock(db, event.objectId)
+  if (isOfTestClock(event.type)) return event.objectId === null ? null : findOrganizationIdByTestClock(db, event.objectId)
   if (event.customerId === null) return event.objectId === null ? null : findOrganizationIdByObject(db, event.objectId)
-  const known = await findOrganizationIdByCustomer(db, event.customerId)
-  if (known !== null) return known
   // A customer whose creation we did not live to record: it names its organization itself.
   const customer = await requireGateway(context).backgroundReads.retrieveCustomer(event.customerId)
   const named = customer?.metadata[ORGANIZATION_METADATA]

@@ -54,6 +54,48 @@ export async function tryOrganizationLock<Result>(
   }
 }
 
+/** The locks of several organizations on one session; each may be let go before the others. */
+export type HeldLocks = {
+  readonly session: Session
+  readonly organizationIds: readonly string[]
+  release(organizationIds: readonly string[]): Promise<void>
+}
+
+/**
+ * Locks as many of the organizations as nobody else holds, without waiting, and runs `work` with those; what it has not released
+ * by its end is released then. Answers null where `work` could not begin.
+ */
+export async function tryOrganizationLocks<Result>(
+  context: Pick<BillingContext, 'db'>,
+  organizationIds: readonly string[],
+  work: (held: HeldLocks) => Promise<Result>,
+): Promise<Result | null> {
+  const entered = gateOf(context.db).tryEnterAll(organizationIds)
+  if (entered === null) return null
+  try {
+    return await context.db.session(async (session) => {
+      const { rows } = await session.query<{ id: string }>(
+        'select id from unnest($2::text[]) as id where pg_try_advisory_lock($1, hashtext(id))',
+        [LOCK_SPACE, entered.keys],
+      )
+      const held = new Set(rows.map(({ id }) => id))
+      const releaseAll = async (ids: readonly string[]): Promise<void> => {
+        const own = ids.filter((id) => held.delete(id))
+        if (own.length === 0) return
+        await session.query('select pg_advisory_unlock($1, hashtext(id)) from unnest($2::text[]) as id', [LOCK_SPACE, own])
+        own.forEach(entered.leave)
+      }
+      try {
+        return await work({ session, organizationIds: [...held], release: releaseAll })
+      } finally {
+        await releaseAll([...held])
+      }
+    })
+  } finally {
+    entered.keys.forEach(entered.leave)
+  }
+}
+
 const gates = new WeakMap<Db, LockGate>()
 
 function gateOf(db: Db): LockGate {

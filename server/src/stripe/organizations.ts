@@ -51,6 +51,20 @@ export async function findOrganizationIdByCustomer(db: Queryable, customerId: st
   return rows[0]?.id ?? null
 }
 
+/** The same for many: organizations by their customers. */
+export async function findOrganizationIdsByCustomers(
+  db: Queryable,
+  customerIds: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const { rows } = await db.query<{ customerId: string; id: string }>({
+    name: 'find_organizations_by_customers',
+    text: `select id as "customerId", organization_id as id from stripe_customers where id = any($1)
+      union all select stripe_customer_id, id from organizations where stripe_customer_id = any($1)`,
+    values: [customerIds],
+  })
+  return new Map(rows.map(({ customerId, id }) => [customerId, id]))
+}
+
 export async function findOrganizationIdByTestClock(db: Queryable, testClockId: string): Promise<string | null> {
   const { rows } = await db.query<{ id: string }>('select id from organizations where stripe_test_clock_id = $1', [testClockId])
   return rows[0]?.id ?? null

@@ -31,12 +31,13 @@ export async function syncOrganization(
   organizationId: string,
   options: SyncOptions,
 ): Promise<DerivedAccount> {
-  const [fetched] = await fetchOrganizations(context, session, [{ organizationId, ...options }])
-  const [account] = await applyFetched(context, session, [await fetched!])
+  const [fetching] = await fetchOrganizations(context, session, [{ organizationId, ...options }])
+  const fetched = await fetching!
+  const [account] = await applyFetched(context, session, [fetched], async (tx) => options.alsoWrite?.(tx, fetched.state))
   return account!
 }
 
-export type SyncTask = SyncOptions & { readonly organizationId: string }
+export type SyncTask = Pick<SyncOptions, 'scope' | 'priority'> & { readonly organizationId: string }
 
 /** What Stripe said of an organization, to be applied. */
 export type Fetched = {
@@ -87,6 +88,7 @@ export async function applyFetched(
   context: BillingContext,
   session: Session,
   fetched: readonly Fetched[],
+  alsoWrite: (tx: Transaction) => Promise<void>,
 ): Promise<readonly DerivedAccount[]> {
   const applied = await session.packets(async (tx) => {
     const ids = fetched.map(({ organization }) => organization.id)
@@ -95,7 +97,7 @@ export async function applyFetched(
     const before = await lockAccounts(tx, ids)
     await unlinkGone(tx, fetched)
     const derivations = await deriveAndStore(context, tx, fetched, { before, mirrored })
-    await Promise.all(fetched.map(async ({ task, state }) => task.alsoWrite?.(tx, state)))
+    await alsoWrite(tx)
     return derivations
   })
   // After the commit: what is counted has happened.

@@ -15,6 +15,8 @@ export type StripeWorkers = {
 }
 
 const POLL_MS = 500
+/** Stripe tells of one purchase or renewal in about ten events: they are handled together, by one refetch. */
+const QUIET = { quietMs: 50, mostMs: 250 }
 const AFTER_FAILURE_MS = 2_000
 const HOUSEKEEPING_MS = MINUTE_MS
 
@@ -27,6 +29,7 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   if (context.gateway === null) return { kick: () => undefined, stop: async () => undefined }
   let wake: (() => void) | null = null
   let kicked = false
+  let kickedAt = -Infinity
 
   /** Until a kick, the next poll, or the end. */
   async function pause(ms: number): Promise<void> {
@@ -44,9 +47,12 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   async function handleInbox(): Promise<void> {
     while (!stopping.signal.aborted) {
       kicked = false
-      const handled = await guarded(context, 'inbox', () => handleDueEvents(context))
+      const handled = await guarded(context, 'inbox', () => handleDueEvents(context, { quiet: QUIET }))
       if (handled === null) await pause(AFTER_FAILURE_MS)
-      else if (handled === 0) await pause(POLL_MS)
+      if (handled !== 0) continue
+      // What came a moment ago is due when its customer has been quiet.
+      await pause(performance.now() - kickedAt < QUIET.mostMs ? QUIET.quietMs : POLL_MS)
+      if (kicked) await delay(QUIET.quietMs, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
 
@@ -70,6 +76,7 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   return {
     kick() {
       kicked = true
+      kickedAt = performance.now()
       wake?.()
     },
     async stop() {
