@@ -42,6 +42,7 @@ import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { registerNotificationRoutes } from './notifications/routes.ts'
 import { openServices, type Services } from './services.ts'
 import { readFollowing } from './stripe/following-store.ts'
+import { createWebhookHotPath } from './stripe/webhook-hot-path.ts'
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
 export { mountAuth, mountBilling, type Host } from './mount.ts'
@@ -77,6 +78,7 @@ type Running = {
   readonly services: Services
   readonly app: App
   readonly hotPath: PreHandler
+  readonly webhooks: PreHandler
   readonly groupOf: Tollgate['groupOf']
 }
 
@@ -98,7 +100,8 @@ export function createTollgate(options: TollgateOptions): Tollgate {
       return running === null ? refuse(stopping) : running.app.fetch(request, connection)
     },
     groupOf: (url) => running?.groupOf(url) ?? null,
-    preHandler: (request, response) => running?.hotPath(request, response) ?? false,
+    preHandler: (request, response) =>
+      running !== null && (running.hotPath(request, response) || running.webhooks(request, response)),
     get api() {
       if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
       return { usage: running.services.usageApi }
@@ -124,6 +127,12 @@ export function createTollgate(options: TollgateOptions): Tollgate {
         app,
         groupOf: createPathGroups(app.routes.flatMap(({ path }) => (path.includes('*') ? [] : [path]))),
         hotPath: createHotPath({ usage, authenticate, log, onAnswered: parts.onAnswered }),
+        webhooks: createWebhookHotPath({
+          context: services.billing,
+          kick: () => services.stripeWorkers.kick(),
+          log,
+          onAnswered: parts.onAnswered,
+        }),
       }
     },
     endStreams() {

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { nobody, type Principal } from '../auth/principal.ts'
-import { asDomainError, invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
-import { internalProblem, problemOf } from '../http/problems.ts'
+import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
+import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -44,7 +44,7 @@ export function createHotPath(options: HotPathOptions): PreHandler {
     const { method = '' } = call.request
     const requestId = requestIdOf(call.request.headers['x-request-id'])
     void answer(options, { ...call, requestId }, answerers[verb]).then((reply) => {
-      send(response, requestId, reply)
+      sendReply(response, requestId, reply)
       const seconds = (performance.now() - began) / 1_000
       options.onAnswered?.({ method, route: `/api/v1/usage/${verb}`, status: reply.status, seconds })
     })
@@ -67,7 +67,6 @@ export function createHotPath(options: HotPathOptions): PreHandler {
   }
 }
 
-type Reply = { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: string }
 type Answerer = {
   /** Refuses who may not ask, before the body is looked at. */
   readonly admit: (principal: Principal | null) => Principal
@@ -135,18 +134,7 @@ async function answer(
     const principal = answerer.admit(caller)
     return await answerer.answer(read(), { organizationOf: organizationsOf(principal), requestId })
   } catch (error) {
-    const known = asDomainError(error)
-    if (known) {
-      const problem = problemOf(known, requestId)
-      if (problem.status >= 500) log.warn({ err: error, requestId, path: request.url }, 'request refused')
-      return { status: problem.status, headers: problem.headers, body: JSON.stringify(problem.body) }
-    }
-    log.error({ err: error, requestId, path: request.url }, 'request failed')
-    return {
-      status: 500,
-      headers: { 'content-type': 'application/problem+json' },
-      body: JSON.stringify(internalProblem(requestId)),
-    }
+    return replyOfError(error, { log, requestId, path: request.url })
   }
 }
 
@@ -186,33 +174,4 @@ function isPlainJson({ headers }: IncomingMessage): boolean {
 
 function singleHeader(value: string | string[] | undefined): string | null {
   return typeof value === 'string' ? value : null
-}
-
-/** Collects a body; null when it is larger than a body may be. What follows is read and dropped, so that the answer arrives. */
-function readBody(request: IncomingMessage, done: (body: Buffer | null) => void): void {
-  const chunks: Buffer[] = []
-  let size = 0
-  request.on('data', (chunk: Buffer) => {
-    size += chunk.length
-    if (size <= MAX_BODY_BYTES) chunks.push(chunk)
-    else chunks.length = 0
-  })
-  request.on('end', () => {
-    const [first] = chunks
-    if (size > MAX_BODY_BYTES) done(null)
-    else done(chunks.length === 1 && first ? first : Buffer.concat(chunks))
-  })
-  // A caller that hangs up before its body is whole gets no answer, and nothing is counted.
-  request.on('error', () => {})
-}
-
-function send(response: ServerResponse, requestId: string, { status, headers, body }: Reply): void {
-  const length = Buffer.byteLength(body)
-  // A flat list is written as it stands; an object would be taken apart and checked first.
-  const lines = ['x-request-id', requestId, 'content-length', String(length)]
-  if (!('content-type' in headers)) lines.push('content-type', 'application/json')
-  for (const name in headers) lines.push(name, headers[name]!)
-  response.writeHead(status, lines)
-  // As many bytes as characters: ASCII, which need not be encoded.
-  response.end(body, length === body.length ? 'latin1' : 'utf8')
 }

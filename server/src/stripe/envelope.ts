@@ -1,3 +1,4 @@
+import { DomainError } from '../lib/errors.ts'
 import type { WebhookEnvelope } from './gateway.ts'
 import { fromUnix } from './wire.ts'
 
@@ -28,6 +29,37 @@ export function readEnvelope(event: WireEvent): WebhookEnvelope {
     customerId:
       objectType === 'customer' ? text(object['id']) : (reference(object['customer']) ?? reference(previous['customer'])),
   }
+}
+
+/**
+ * The same of a body that Stripe has signed.
+ * @throws DomainError `invalid_request` where it is not an event, or lacks what every event has
+ */
+export function readSignedEnvelope(rawBody: string | Buffer): WebhookEnvelope {
+  const event = parse(rawBody.toString())
+  if (!isWireEvent(event)) {
+    throw new DomainError('invalid_request', 'The body is not an event of Stripe that this server reads.')
+  }
+  return readEnvelope(event)
+}
+
+function parse(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    return null
+  }
+}
+
+function isWireEvent(value: unknown): value is WireEvent {
+  if (typeof value !== 'object' || value === null) return false
+  const { id, type, livemode, created, data } = value as Readonly<Record<string, unknown>>
+  if (text(id) === null || text(type) === null || typeof livemode !== 'boolean' || !Number.isSafeInteger(created)) return false
+  return isObject(data) && isObject((data as { object?: unknown }).object)
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
 }
 
 function reference(value: unknown): string | null {

@@ -28,9 +28,9 @@ export type StripeGateway = {
   sendMeterEvent(event: MeterEvent): Promise<'accepted' | 'duplicate'>
   /**
    * Checks the signature over the raw body and reads the event's envelope.
-   * @throws DomainError `invalid_signature`
+   * @throws DomainError `invalid_signature`, `invalid_request` for a signed body that is no event
    */
-  verifyWebhook(rawBody: string, signature: string, secrets: readonly string[]): WebhookEnvelope
+  verifyWebhook(rawBody: string | Buffer, signature: string, secrets: readonly string[]): WebhookEnvelope
 }
 
 export type StripeReads = {

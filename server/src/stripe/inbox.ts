@@ -5,7 +5,6 @@ import { MINUTE_MS, SECOND_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import {
-  insertEvent,
   laneOf,
   listDueLanes,
   listOpenEvents,
@@ -29,22 +28,6 @@ import { applyFetched, fetchOrganizations, type Fetched, type SyncTask } from '.
 
 /** The metadata by which a customer at Stripe names its organization. */
 export const ORGANIZATION_METADATA = 'tollgate_organization'
-
-/**
- * Takes a webhook in: signature, then one insert, and that is all before the answer. An event that came before changes nothing.
- * Answers whether it was new.
- * @throws DomainError `invalid_signature`, `billing_not_configured`
- */
-export async function receiveWebhook(context: BillingContext, rawBody: string, signature: string | undefined): Promise<boolean> {
-  const gateway = requireGateway(context)
-  const secrets = context.policy.webhookSecrets
-  if (secrets.length === 0) {
-    throw new DomainError('billing_not_configured', 'No signing secret of the webhook endpoint is set.')
-  }
-  if (signature === undefined) throw new DomainError('invalid_signature', 'invalid signature')
-  const envelope = gateway.verifyWebhook(rawBody, signature, secrets)
-  return insertEvent(context.db, { envelope, payload: rawBody, source: 'webhook' }, context.clock.now())
-}
 
 /** How the worker takes events up; without `quiet` whatever is due is taken up at once. */
 export type Handling = { readonly limit?: number; readonly quiet?: Quiet }

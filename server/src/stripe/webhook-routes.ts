@@ -1,12 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { asSystem } from '../db/scope.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import type { BillingContext } from './context.ts'
-import { receiveWebhook } from './inbox.ts'
-
-/** MR-3, KF-11, EM-6: three names of one webhook. */
-const WEBHOOK_PATHS = ['/api/v1/billing/webhook', '/api/v1/billing/webhooks', '/api/v1/webhooks/stripe']
+import { receiveWebhook } from './intake.ts'
+import { WEBHOOK_PATHS } from './webhook-paths.ts'
 
 const webhookRoute = (path: string) =>
   createRoute({
@@ -34,9 +31,8 @@ function registerWebhook(app: App, context: BillingContext, path: string, kick: 
   app.openAPIRegistry.registerPath(route)
   // Not through the validating handler: the signature is over the body byte for byte, whatever its type says it is.
   app.post(path, async (http) => {
-    const rawBody = await http.req.text()
-    // Whose event it is will be known when it is handled; the signature says that it is Stripe's.
-    if (await asSystem(() => receiveWebhook(context, rawBody, http.req.header('stripe-signature')))) kick()
+    const rawBody = Buffer.from(await http.req.arrayBuffer())
+    if (await receiveWebhook(context, rawBody, http.req.header('stripe-signature'))) kick()
     return http.json({ received: true as const }, 200)
   })
 }
