@@ -57,12 +57,13 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
     appInfo: { name: 'Tollgate' },
     ...options.endpoint,
   })
-  const call = createCaller(createStripeLimiter(mode, options.callsPerSecond), options.log)
+  const limiter = createStripeLimiter(mode, options.callsPerSecond)
+  const call = createCaller(limiter, options.log)
   const changes = mutationTable(stripe)
 
   return {
     mode,
-    callsPerSecond: perSecond,
+    callsPerSecond: limiter.callsPerSecond,
     reads: createReads(stripe, (name, make) => call(name, 'interactive', make)),
     backgroundReads: createReads(stripe, (name, make) => call(name, 'background', make)),
     perform(kind, params, { idempotencyKey, priority = 'interactive' }) {

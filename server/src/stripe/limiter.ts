@@ -10,6 +10,8 @@ export type CallPriority = 'interactive' | 'background'
 
 /** Stripe's limits: over all calls, and for each endpoint. */
 export type StripeLimiter = {
+  /** All calls together, on average. */
+  readonly callsPerSecond: number
   take(endpoint: string, priority: CallPriority): Promise<void>
 }
 
@@ -22,6 +24,7 @@ export function createStripeLimiter(mode: 'live' | 'test', callsPerSecond = mode
   const all = createRateLimiter(bucketOf(callsPerSecond))
   const endpoints = new Map<string, RateLimiter>()
   return {
+    callsPerSecond,
     async take(endpoint, priority) {
       const known = endpoints.get(endpoint)
       const own = known ?? createRateLimiter(bucketOf(mode === 'live' ? callsPerSecond / 4 : callsPerSecond))

@@ -5,7 +5,7 @@ alter table stripe_invoices add column digest text;
 alter table stripe_payment_methods add column digest text;
 alter table stripe_charges add column digest text;
 
--- Payloads and whole objects are kilobytes of JSON: PostgreSQL's own compression took most of the time of storing a webhook.
+-- Payloads and whole objects are kilobytes of JSON, written often and hardly ever read: compressed the cheaper way where there is one.
 do $$
 begin
   alter table stripe_events alter column payload set compression lz4;
