@@ -72,7 +72,8 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
     sendMeterEvent: (event) => call('send_meter_event', 'background', () => sendMeterEvent(stripe, event)),
     verifyWebhook(rawBody, signature, secrets) {
       // How old a signature is, the machine's time says: Stripe and the sandbox sign by theirs.
-      if (!isSigned(rawBody, signature, secrets, systemClock.now())) throw new DomainError('invalid_signature', 'invalid signature')
+      if (!isSigned(rawBody, signature, secrets, systemClock.now()))
+        throw new DomainError('invalid_signature', 'invalid signature')
       return readSignedEnvelope(rawBody)
     },
   }

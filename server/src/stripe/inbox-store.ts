@@ -15,11 +15,7 @@ export async function insertEvent(db: Queryable, event: ReceivedEvent, now: Inst
 }
 
 /** Stores any number of events in one statement; answers the ids of those that were new. */
-export async function insertEvents(
-  db: Queryable,
-  events: readonly ReceivedEvent[],
-  now: Instant,
-): Promise<ReadonlySet<string>> {
+export async function insertEvents(db: Queryable, events: readonly ReceivedEvent[], now: Instant): Promise<ReadonlySet<string>> {
   const column = <Value>(read: (event: ReceivedEvent) => Value): Value[] => events.map(read)
   const { rows } = await db.query<{ id: string }>({
     name: 'insert_stripe_events',

@@ -244,7 +244,7 @@ describe('the events of a subscription', () => {
       }),
       { numRuns: 12 },
     )
-  })
+  }, 60_000)
 })
 
 describe('the worker', () => {

@@ -41,7 +41,9 @@ export async function handleDueEvents(context: BillingContext, { limit = 100, qu
   if (gateway === null) return 0
   const lanes = await listDueLanes(context.db, context.clock.now(), { ...quiet, limit })
   const size = groupSize(gateway.callsPerSecond)
-  const groups = Array.from({ length: Math.ceil(lanes.length / size) }, (_, index) => lanes.slice(index * size, (index + 1) * size))
+  const groups = Array.from({ length: Math.ceil(lanes.length / size) }, (_, index) =>
+    lanes.slice(index * size, (index + 1) * size),
+  )
   let next = 0
   // While one group is read from Stripe, another is written here.
   await Promise.all(
@@ -181,7 +183,8 @@ async function apply(context: BillingContext, session: Session, done: readonly D
   } catch (error) {
     // A connection that is lost has lost the locks with it.
     if (isConnectionError(error)) throw error
-    if (works.length > 1) context.log.warn({ event: 'stripe.group_failed', err: error }, 'refetched organizations are applied one by one')
+    if (works.length > 1)
+      context.log.warn({ event: 'stripe.group_failed', err: error }, 'refetched organizations are applied one by one')
     for (const work of works) {
       const failure = works.length === 1 ? error : await failureOf(applyAll(context, session, [work]))
       if (failure !== null) await recordFailure(context, work.events, failure)
@@ -202,7 +205,11 @@ async function applyAll(
     (tx) =>
       markHandled(
         tx,
-        works.map(({ organizationId, events }) => ({ eventIds: eventIdsOf(events), organizationId, outcome: 'applied' as const })),
+        works.map(({ organizationId, events }) => ({
+          eventIds: eventIdsOf(events),
+          organizationId,
+          outcome: 'applied' as const,
+        })),
         context.clock.now(),
       ),
   )

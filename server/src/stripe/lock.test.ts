@@ -3,7 +3,7 @@ import { testDatabase } from '../../test/database.ts'
 import { openDatabase } from '../db/database.ts'
 import { createLockGate } from './lock-gate.ts'
 import { createRateLimiter } from './limiter.ts'
-import { tryOrganizationLock, withOrganizationLock } from './lock.ts'
+import { tryOrganizationLock, tryOrganizationLocks, withOrganizationLock } from './lock.ts'
 
 const database = testDatabase()
 
@@ -76,6 +76,39 @@ describe('the gate within a process', () => {
     leaveA()
     await second
     expect(order).toEqual(['c', 'a again'])
+  })
+})
+
+describe('the locks of several organizations', () => {
+  test('are those that nobody holds, on one connection, and each may be let go before the others', async () => {
+    const other = { db: openDatabase({ connectionString: database.url }) }
+    const isFree = async (id: string) => (await tryOrganizationLock(other, id, async () => 'in')) !== null
+    await withOrganizationLock(other, 'taken', async () => {
+      const held = await tryOrganizationLocks(database, ['one', 'taken', 'two'], async ({ organizationIds, release }) => {
+        expect([await isFree('one'), await isFree('two')]).toEqual([false, false])
+        await release(['one'])
+        expect([await isFree('one'), await isFree('two')]).toEqual([true, false])
+        return organizationIds
+      })
+      expect(held).toEqual(['one', 'two'])
+    })
+    expect([await isFree('one'), await isFree('two'), await isFree('taken')]).toEqual([true, true, true])
+    await other.db.close()
+  })
+
+  test('take one place of the gate, until the last is let go', async () => {
+    const places = createLockGate(1)
+    const entered = places.tryEnterAll(['a', 'b'])!
+    expect(entered.keys).toEqual(['a', 'b'])
+    expect(places.tryEnterAll(['c'])).toBeNull()
+    const waiting = places.enter('a')
+    entered.leave('a')
+    expect(places.tryEnter('a')).toBeNull()
+    entered.leave('b')
+    const leave = await waiting
+    expect(places.tryEnter('b')).toBeNull()
+    leave()
+    expect(places.tryEnter('b')).not.toBeNull()
   })
 })
 

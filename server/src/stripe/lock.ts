@@ -58,7 +58,7 @@ export async function tryOrganizationLock<Result>(
 export type HeldLocks = {
   readonly session: Session
   readonly organizationIds: readonly string[]
-  release(organizationIds: readonly string[]): Promise<void>
+  release(this: void, organizationIds: readonly string[]): Promise<void>
 }
 
 /**
@@ -83,7 +83,7 @@ export async function tryOrganizationLocks<Result>(
         const own = ids.filter((id) => held.delete(id))
         if (own.length === 0) return
         await session.query('select pg_advisory_unlock($1, hashtext(id)) from unnest($2::text[]) as id', [LOCK_SPACE, own])
-        own.forEach(entered.leave)
+        for (const id of own) entered.leave(id)
       }
       try {
         return await work({ session, organizationIds: [...held], release: releaseAll })
@@ -92,7 +92,7 @@ export async function tryOrganizationLocks<Result>(
       }
     })
   } finally {
-    entered.keys.forEach(entered.leave)
+    for (const id of entered.keys) entered.leave(id)
   }
 }
 

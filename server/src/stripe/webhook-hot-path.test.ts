@@ -1,0 +1,110 @@
+import { createHmac } from 'node:crypto'
+import { pino } from 'pino'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { createApp } from '../http/app.ts'
+import { serve, type HttpServer } from '../http/serve.ts'
+import { createWebhookHotPath } from './webhook-hot-path.ts'
+import { registerWebhookRoutes } from './webhook-routes.ts'
+
+const billing = testBilling({ webhooks: false })
+const log = pino({ level: 'silent' })
+let bare: HttpServer
+let routed: HttpServer
+let kicks = 0
+const answered: string[] = []
+
+beforeAll(async () => {
+  const { context } = billing
+  const kick = () => void (kicks += 1)
+  const app = createApp({
+    log,
+    authenticate: async () => null,
+    register: [(it) => registerWebhookRoutes(it, context, kick)],
+  })
+  const fetch = (request: Request) => app.fetch(request)
+  const preHandler = createWebhookHotPath({ context, kick, log, onAnswered: ({ route }) => void answered.push(route) })
+  bare = await serve({ fetch, preHandler, host: '127.0.0.1', port: 0 })
+  routed = await serve({ fetch, host: '127.0.0.1', port: 0 })
+})
+afterAll(() => Promise.all([bare.stop(), routed.stop()]))
+
+const eventOf = (id: string, parts: object = {}) =>
+  JSON.stringify({
+    id,
+    object: 'event',
+    type: 'customer.updated',
+    created: 1_700_000_000,
+    livemode: false,
+    data: { object: { object: 'customer', id: 'cus_ünknown' } },
+    ...parts,
+  })
+
+function signed(body: string): string {
+  const t = Math.floor(Date.now() / 1000)
+  return `t=${t},v1=${createHmac('sha256', 'whsec_test').update(`${t}.${body}`).digest('hex')}`
+}
+
+async function post(server: HttpServer, path: string, body: string, headers: Record<string, string>) {
+  const response = await fetch(`http://127.0.0.1:${server.port}${path}`, {
+    method: 'POST',
+    body,
+    headers: { ...headers, 'x-request-id': 'same' },
+  })
+  return { status: response.status, type: response.headers.get('content-type'), body: await response.text() }
+}
+
+test.each([
+  ['a new event', eventOf('evt_new'), 200],
+  ['one that came before', eventOf('evt_new'), 200],
+  ['a body that is no JSON', 'nonsense', 400],
+  ['JSON that is no event', '[]', 400],
+  ['an event without livemode', eventOf('evt_f', { livemode: undefined }), 400],
+  ['an event without an object', eventOf('evt_f', { data: {} }), 400],
+  [
+    'a thin event',
+    JSON.stringify({ id: 'evt_t', object: 'v2.core.event', type: 'v1.billing.meter.error', livemode: false }),
+    400,
+  ],
+  ['a body that is too large', eventOf('evt_large', { padding: 'x'.repeat(5 * 1024 * 1024) }), 413],
+])('%s is answered as by the route', async (_what, body, status) => {
+  const headers = { 'stripe-signature': signed(body), 'content-type': 'application/json; charset=utf-8' }
+  const answer = await post(bare, '/api/v1/billing/webhook', body, headers)
+  expect(answer.status).toBe(status)
+  const wanted = await post(routed, '/api/v1/billing/webhook', body, headers)
+  expect({ ...answer, type: answer.type?.split(';')[0] }).toEqual({ ...wanted, type: wanted.type?.split(';')[0] })
+})
+
+test('MR-14 a signature of another body is refused with the same words', async () => {
+  for (const headers of [{ 'stripe-signature': signed('{}') }, { 'stripe-signature': '' }, {}]) {
+    const answer = await post(bare, '/api/v1/billing/webhook', eventOf('evt_forged'), headers)
+    expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('invalid signature') as string })
+  }
+})
+
+test('MR-3, KF-11, EM-6 each path takes it, wakes the worker for what is new, and is counted as its route', async () => {
+  answered.length = 0
+  const before = kicks
+  const paths = ['/api/v1/billing/webhook', '/api/billing/webhooks', '/api/webhooks/stripe']
+  for (const [index, path] of paths.entries()) {
+    const body = eventOf(`evt_path_${index}`)
+    const deliver = () => post(bare, path, body, { 'stripe-signature': signed(body) })
+    const answers = [await deliver(), await deliver()]
+    expect(answers).toEqual(answers.map(() => expect.objectContaining({ status: 200, body: '{"received":true}' }) as unknown))
+  }
+  expect(kicks - before).toBe(paths.length)
+  expect(new Set(answered)).toEqual(new Set(['/api/v1/billing/webhook', '/api/v1/billing/webhooks', '/api/v1/webhooks/stripe']))
+  const { rows } = await billing.database.db.query(`select 1 from stripe_events where event_id like 'evt_path_%'`)
+  expect(rows).toHaveLength(paths.length)
+})
+
+test('those that come together are stored together, and one that cannot be stored fails alone', async () => {
+  const ids = Array.from({ length: 20 }, (_, index) => `evt_together_${index % 15}`)
+  const bodies = [...ids.map((id) => eventOf(id)), eventOf('evt_\u0000')]
+  const answers = await Promise.all(
+    bodies.map((body) => post(bare, '/api/v1/billing/webhook', body, { 'stripe-signature': signed(body) })),
+  )
+  expect(answers.map(({ status }) => status)).toEqual([...ids.map(() => 200), 500])
+  const { rows } = await billing.database.db.query(`select payload from stripe_events where event_id like 'evt_together_%'`)
+  expect(rows).toHaveLength(15)
+})
