@@ -44,6 +44,7 @@ import { STRIPE_EVENT_DAYS, stripeJobs } from './stripe/jobs.ts'
 import { planMigrationJobs } from './plan-migrations/jobs.ts'
 import { pushCatalog } from './stripe/push.ts'
 import { createSinks, startSinks } from './sinks/start.ts'
+import { subscriptionJobs } from './subscriptions/jobs.ts'
 import { startTestClock } from './stripe/test-clock.ts'
 import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 import { runAutoTopUps } from './top-ups/auto.ts'
@@ -159,6 +160,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     jobs: [
       ...meteringJobs({ ...grants, db, connections, onImbalance }),
       ...planMigrationJobs(billing),
+      ...subscriptionJobs(billing),
       ...identityJobs({ db, clock }),
       ...analyticsJobs({ db, clock }),
       ...exportJobs(figures),

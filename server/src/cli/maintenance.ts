@@ -13,6 +13,7 @@ import { openSandbox, stripeAt } from '../sandbox.ts'
 import { openServices } from '../services.ts'
 import { createStripeClient } from '../stripe/client.ts'
 import { pushCatalog, type PushReport } from '../stripe/push.ts'
+import { listMeteredGaps } from '../subscriptions/metered-items.ts'
 import { readRuntime } from './connection.ts'
 import { guardLive } from './live-guard.ts'
 import { catalogOfStripe, type Pulled } from './pull.ts'
@@ -49,12 +50,24 @@ export async function runPush(
       }
       const services = await openServices(options, log, createMetrics({ processMetrics: false }))
       try {
-        return await asSystem(() => pushCatalog(services.billing, { variables: config.variables, dryRun, print }))
+        return await asSystem(async () => {
+          const report = await pushCatalog(services.billing, { variables: config.variables, dryRun, print })
+          const gaps = await listMeteredGaps(services.billing, GAPS_COUNTED)
+          if (gaps.length > 0) print(describeGaps(gaps.length))
+          return report
+        })
       } finally {
         await services.close()
       }
     }),
   )
+}
+
+const GAPS_COUNTED = 1_000
+
+function describeGaps(count: number): string {
+  const how = count < GAPS_COUNTED ? String(count) : `${count} or more`
+  return `~ ${how} subscriptions do not bill use that their plan prices: the server adds the prices within five minutes`
 }
 
 /** `tollgate pull`: the products and prices at Stripe as the text of a billing.config.ts. */

@@ -15,6 +15,7 @@ import {
   allowanceChanges,
   isMove,
   moveOf,
+  newlyBilled,
   yearlyTotals,
   type AllowanceChange,
   type Move,
@@ -50,6 +51,8 @@ export type MigrationGroup = {
   readonly fromVersion: number
   readonly organizations: number
   readonly allowances: readonly AllowanceChange[]
+  /** Balances whose use beyond the allowance begins to be billed. */
+  readonly newlyBilled: readonly string[]
 }
 
 export type MigrationPreview = {
@@ -76,8 +79,12 @@ async function groupsOf({ catalogs }: BillingContext, moves: readonly Move[], pr
   return Promise.all(
     groups.map(async (group) => {
       const { planKey, catalogVersion: fromVersion } = group![0]!
-      const allowances = allowanceChanges(planKey, await catalogs.get(fromVersion), present)
-      return { planKey, fromVersion, organizations: group!.length, allowances }
+      const before = await catalogs.get(fromVersion)
+      const changes = {
+        allowances: allowanceChanges(planKey, before, present),
+        newlyBilled: newlyBilled(planKey, before, present),
+      }
+      return { planKey, fromVersion, organizations: group!.length, ...changes }
     }),
   )
 }

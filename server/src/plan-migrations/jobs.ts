@@ -1,5 +1,6 @@
 import type { Job } from '../jobs/scheduler.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { closeMeteredGaps } from '../subscriptions/metered-items.ts'
 import { runDueMoves } from './actions.ts'
 
 /** Carries out the moves of migrations; each run ends when nothing is due. */
@@ -9,7 +10,10 @@ export function planMigrationJobs(context: BillingContext): readonly Job[] {
       name: 'plans.migrations',
       cron: '* * * * *',
       async run() {
-        while ((await runDueMoves(context)) > 0);
+        let moved = 0
+        for (let done = 1; done > 0; moved += done) done = await runDueMoves(context)
+        // Terms that price use which the old ones did not.
+        if (moved > 0) await closeMeteredGaps(context)
       },
     },
   ]

@@ -120,6 +120,7 @@ describe('customers stay on their terms until they are moved', () => {
       plan: 'pro',
       from_version: 1,
       organizations: 7,
+      newly_billed: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
     // Monthly: six customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.

@@ -4,6 +4,7 @@ import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { listMeteredGaps } from '../subscriptions/metered-items.ts'
 import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
 import type { Move } from './rules.ts'
 import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
@@ -46,6 +47,7 @@ const previewSchema = z
         from_version: z.int(),
         organizations: z.int(),
         allowances: z.array(z.object({ balance: z.string(), from: amount, to: amount })),
+        newly_billed: z.array(z.string()).meta({ description: 'Balances whose use beyond the allowance begins to be billed.' }),
       }),
     ),
     yearly: z.array(z.object({ currency: z.string(), before_minor: z.int(), after_minor: z.int() })),
@@ -127,9 +129,45 @@ const movesRoute = createRoute({
   responses: { 200: json('By organization.', movesSchema) },
 })
 
+const gapsRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/admin/catalog/metered-gaps',
+  tags,
+  summary: 'Subscriptions that do not bill use which their plan prices',
+  description:
+    'Begun before the plan had a price of use, or made elsewhere. The server adds the missing prices within five minutes; what was used before stays free.',
+  request: { query: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) },
+  responses: {
+    200: json(
+      'Who they are, and what they will bill.',
+      z.object({
+        subscriptions: z.array(
+          z.object({
+            organization_id: z.string(),
+            plan: z.string(),
+            prices: z.array(z.object({ price_id: z.string(), balance: z.string(), reports: z.enum(['overage', 'use']) })),
+          }),
+        ),
+        has_more: z.boolean(),
+      }),
+    ),
+  },
+})
+
 const MOVES_SHOWN = 1000
 
 export function registerPlanMigrationRoutes(app: App, context: BillingContext): void {
+  app.openapi(gapsRoute, async (http) => {
+    requireOperator(http.get('principal'))
+    const { limit } = http.req.valid('query')
+    const gaps = await listMeteredGaps(context, limit + 1)
+    const subscriptions = gaps.slice(0, limit).map(({ organizationId, planKey, prices }) => ({
+      organization_id: organizationId,
+      plan: planKey,
+      prices: prices.map(({ priceId, balanceKey, reports }) => ({ price_id: priceId, balance: balanceKey, reports })),
+    }))
+    return http.json({ subscriptions, has_more: gaps.length > limit }, 200)
+  })
   app.openapi(previewRoute, async (http) => {
     requireOperator(http.get('principal'))
     const preview = await previewMigration(context, toFilter(http.req.valid('json')))
@@ -137,10 +175,11 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
       {
         to_version: preview.toVersion,
         organizations: preview.moves.length,
-        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances }) => ({
+        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled }) => ({
           plan: planKey,
           from_version: fromVersion,
           organizations,
+          newly_billed: [...newlyBilled],
           allowances: allowances.map(({ balanceKey, from, to }) => ({ balance: balanceKey, from: show(from), to: show(to) })),
         })),
         yearly: preview.yearly.map(({ currency, beforeMinor, afterMinor }) => ({

@@ -68,6 +68,15 @@ export function allowanceChanges(planKey: string, before: Catalog, after: Catalo
   })
 }
 
+/** Balances whose use beyond the allowance a plan begins to bill. Pure. */
+export function newlyBilled(planKey: string, before: Catalog, after: Catalog): string[] {
+  const old = before.plans.get(planKey)?.allowances
+  const present = [...(after.plans.get(planKey)?.allowances.values() ?? [])]
+  return present
+    .filter(({ balanceKey, overage }) => overage !== null && old?.get(balanceKey)?.overage == null)
+    .map(({ balanceKey }) => balanceKey)
+}
+
 /** Sums of moves in one currency, as minor units of a year: a monthly price counts twelve times. */
 export type YearlyTotal = { readonly currency: string; readonly beforeMinor: number; readonly afterMinor: number }
 

@@ -92,6 +92,14 @@ export async function listUsageOffers(db: Queryable): Promise<readonly UsagePric
   return rows.map(toRow)
 }
 
+/** All metered prices there ever were, the newest first. */
+export async function listAllUsagePrices(db: Queryable): Promise<readonly (UsagePriceRow & { readonly isOffered: boolean })[]> {
+  const { rows } = await db.query<StoredRow & { isOffered: boolean }>(
+    `select ${COLUMNS}, superseded_at is null as "isOffered" from usage_prices order by superseded_at is null desc, created_at desc, stripe_price_id`,
+  )
+  return rows.map(({ isOffered, ...row }) => ({ ...toRow(row), isOffered }))
+}
+
 /** Metered prices by their ids, those that are superseded too. */
 export async function findUsagePrices(db: Queryable, priceIds: readonly string[]): Promise<ReadonlyMap<string, UsagePriceRow>> {
   const { rows } = await db.query<StoredRow>(`select ${COLUMNS} from usage_prices where stripe_price_id = any($1)`, [priceIds])

@@ -1,0 +1,160 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Plan } from '../catalog/catalog.ts'
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Queryable, Session } from '../db/database.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { listAllUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { runExclusively } from './actions.ts'
+import { listLackingItems, listTermsInUse, type TermsInUse } from './metered-items-store.ts'
+import { findAccountSubscription } from './store.ts'
+
+/** A subscription that does not bill use which its terms price, and the metered prices that it lacks. */
+export type MeteredGap = { readonly organizationId: string; readonly planKey: string; readonly prices: readonly UsagePriceRow[] }
+
+type KnownPrice = UsagePriceRow & { readonly isOffered: boolean }
+
+/**
+ * The metered prices that a plan's subscriptions have, by balance: of each allowance whose overage has a price the one made of those
+ * very terms, whether it sells now or not; else the one that is sold with every plan (EM-3). Pure.
+ */
+export function meteredPricesOf(
+  plan: Pick<Plan, 'key' | 'allowances'> | undefined,
+  prices: readonly KnownPrice[],
+  currency: string,
+): readonly UsagePriceRow[] {
+  const own = [...(plan?.allowances.values() ?? [])].flatMap(({ balanceKey, overage }) => {
+    const made = prices.filter((price) => price.planKey === plan?.key && price.balanceKey === balanceKey)
+    const found =
+      overage === null ? undefined : made.find((price) => price.currency === currency && isDeepStrictEqual(price.price, overage))
+    return found === undefined ? [] : [found]
+  })
+  const common = prices.filter((price) => price.planKey === null && price.isOffered && price.currency === currency)
+  return [...own, ...common.filter(({ balanceKey }) => !own.some((price) => price.balanceKey === balanceKey))]
+}
+
+const PAGE = 500
+
+/**
+ * Who uses what nobody bills: subscriptions from before their plan had a price of use, or made elsewhere. Changes nothing.
+ * @param limit the most that are answered
+ */
+export async function listMeteredGaps(context: BillingContext, limit: number): Promise<readonly MeteredGap[]> {
+  const { db, catalogs } = context
+  const known = await listAllUsagePrices(db)
+  const gaps: MeteredGap[] = []
+  if (known.length === 0) return gaps
+  for (const terms of await listTermsInUse(db)) {
+    const catalog = await catalogs.get(terms.catalogVersion)
+    const wanted = meteredPricesOf(catalog.plans.get(terms.planKey), known, terms.currency)
+    if (wanted.length > 0) gaps.push(...(await listGapsOf(db, terms, wanted, limit - gaps.length)))
+    if (gaps.length >= limit) break
+  }
+  return gaps
+}
+
+async function listGapsOf(
+  db: Queryable,
+  terms: TermsInUse,
+  wanted: readonly UsagePriceRow[],
+  limit: number,
+): Promise<readonly MeteredGap[]> {
+  const balances = wanted.map(({ balanceKey }) => balanceKey)
+  const gaps: MeteredGap[] = []
+  for (let after = ''; gaps.length < limit;) {
+    const rows = await listLackingItems(db, terms, { balances, after, limit: Math.min(PAGE, limit - gaps.length) })
+    for (const { organizationId, balances: billed } of rows) {
+      const prices = wanted.filter(({ balanceKey }) => !billed.includes(balanceKey))
+      gaps.push({ organizationId, planKey: terms.planKey, prices })
+    }
+    const last = rows.at(-1)
+    if (last === undefined) break
+    after = last.organizationId
+  }
+  return gaps
+}
+
+/**
+ * Puts a subscription's missing metered prices onto it. What was used before stays free: nobody is charged for what was not billed when
+ * they used it. The caller holds the organization's lock. Answers the prices that came.
+ */
+export async function addMissingItems(
+  context: BillingContext,
+  session: Session,
+  organizationId: string,
+): Promise<readonly string[]> {
+  const found = await findAccountSubscription(session, organizationId)
+  if (found === null || !BILLING.has(found.status) || found.scheduleId !== null || found.pendingUpdateExpiresAt !== null)
+    return []
+  const { rows } = await session.query<{ version: number }>(
+    'select catalog_version as version from accounts where organization_id = $1',
+    [organizationId],
+  )
+  const catalog = await context.catalogs.get(rows[0]!.version)
+  const known = await listAllUsagePrices(session)
+  const billed = new Set(
+    known.filter(({ priceId }) => found.usageItems.some((item) => item.priceId === priceId)).map(({ balanceKey }) => balanceKey),
+  )
+  const lacking = meteredPricesOf(catalog.plans.get(found.planKey), known, found.currency).filter(
+    ({ balanceKey }) => !billed.has(balanceKey),
+  )
+  if (lacking.length === 0) return []
+  const priceIds = lacking.map(({ priceId }) => priceId)
+  await performIntent(context, session, {
+    organizationId,
+    kind: 'update_subscription',
+    params: {
+      subscriptionId: found.subscriptionId,
+      items: priceIds.map((priceId) => ({ itemId: null, priceId, quantity: null })),
+      prorationBehavior: 'none',
+    },
+    priority: 'background',
+  })
+  await syncOrganization(context, session, organizationId, {
+    scope: RECENT_SCOPE,
+    priority: 'background',
+    alsoWrite: (tx) =>
+      insertAuditEntry(tx, {
+        organizationId,
+        actor: 'system:metered_items',
+        requestId: null,
+        action: 'subscription.metered_prices_added',
+        target: found.subscriptionId,
+        before: null,
+        after: { prices: priceIds, balances: lacking.map(({ balanceKey }) => balanceKey) },
+        at: context.clock.now(),
+      }),
+  })
+  return priceIds
+}
+
+const BILLING: ReadonlySet<string> = new Set(['active', 'trialing', 'past_due', 'unpaid'])
+const AT_ONCE = 1_000
+const TRANSIENT: ReadonlySet<string> = new Set(['stripe_unavailable', 'database_unavailable', 'overloaded'])
+
+/** Adds what is missing everywhere; answers how many subscriptions got something. One that Stripe refuses is told in the log. */
+export async function closeMeteredGaps(context: BillingContext): Promise<number> {
+  if (context.gateway === null) return 0
+  let closed = 0
+  for (const { organizationId, prices } of await listMeteredGaps(context, AT_ONCE)) {
+    try {
+      const added = await runExclusively(context, organizationId, (session) => addMissingItems(context, session, organizationId))
+      if (added.length > 0) closed += 1
+    } catch (error) {
+      if (!(error instanceof DomainError) || TRANSIENT.has(error.code)) throw error
+      context.log.error(
+        {
+          event: 'billing.use_not_billed',
+          organization_id: organizationId,
+          prices: prices.map(({ priceId }) => priceId),
+          err: error,
+        },
+        'a subscription does not bill use that its plan prices, and Stripe refuses to add the price',
+      )
+    }
+  }
+  return closed
+}
