@@ -41,14 +41,23 @@ export function pauseSubscription(ctx: Ctx, id: string, params: PauseParams): St
   else if (usage) keepUsage(ctx, subscription, now)
   const current = ctx.require('subscription', id)
   const before = ctx.present(current)
+  const items = current._.items.map((item) => pausedItem(ctx, item, usage ? now : null))
   const paused = ctx.update('subscription', id, {
     status: 'paused',
     status_details: { paused: { subscription: { type: 'pause_requested' }, transitioned_at: now, type: 'subscription' } },
-    _: { ...current._, items: current._.items.map((item) => ({ ...item, _: { ...item._, debits: [] } })) },
+    _: { ...current._, items },
   })
   ctx.emit('customer.subscription.updated', paused, { before })
   ctx.emit('customer.subscription.paused', paused)
   return paused
+}
+
+type Item = StoredSubscription['_']['items'][number]
+
+/** Nothing of a paused item is owed any more; its usage counts from where it was billed last. */
+function pausedItem(ctx: Ctx, item: Item, billedUntil: number | null): Item {
+  const isBilled = billedUntil !== null && isMetered(ctx.require('price', item.price))
+  return { ...item, _: { ...item._, debits: [], ...(isBilled ? { usageFrom: billedUntil } : {}) } }
 }
 
 /** Credits from an instant on, or (null) for the whole of each item's period. */

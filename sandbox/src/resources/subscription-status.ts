@@ -105,7 +105,14 @@ function markUncollectibleAfterRetries(ctx: Ctx, id: string): void {
  */
 export function followWaivedInvoice(ctx: Ctx, invoice: StoredInvoice): void {
   const subscription = subscriptionOf(ctx, invoice)
-  if (subscription === undefined || latestFinalized(ctx, subscription) !== invoice.id) return
+  if (subscription === undefined) return
+  if (subscription._.pendingUpdate?.invoice === invoice.id) {
+    // A change that waits for its invoice is called off with it. Source: docs.stripe.com/billing/subscriptions/pending-updates.
+    const dropped = ctx.update('subscription', subscription.id, { _: { ...subscription._, pendingUpdate: null } })
+    ctx.emit('customer.subscription.pending_update_expired', dropped)
+    return
+  }
+  if (latestFinalized(ctx, subscription) !== invoice.id) return
   if (subscription.status === 'incomplete') expireSubscription(ctx, subscription.id)
   if (subscription.status === 'past_due') {
     ctx.change('subscription', subscription.id, { status: 'active' }, 'customer.subscription.updated')

@@ -5,7 +5,7 @@ import { ensureCustomer } from '../stripe/customers.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { runExclusively } from '../subscriptions/actions.ts'
-import type { Offer } from '../subscriptions/rules.ts'
+import type { Offer } from '../subscriptions/plan-change.ts'
 import { purchasablePlans } from '../subscriptions/state.ts'
 import { listOffers } from '../subscriptions/store.ts'
 

@@ -292,9 +292,20 @@ function mutationTable(stripe: Stripe): MutationTable {
     schedule_switch: async (params, options) =>
       result(await schedules.update(params.scheduleId, request.toScheduleSwitch(params), options)),
     release_schedule: async ({ scheduleId }, options) => result(await schedules.release(scheduleId, {}, options)),
-    pause_subscription: async ({ subscriptionId }, options) => result(await subscriptions.pause(subscriptionId, {}, options)),
-    resume_subscription: async ({ subscriptionId }, options) =>
-      result(await subscriptions.resume(subscriptionId, { billing_cycle_anchor: { type: 'now' } }, options)),
+    pause_subscription: async ({ subscriptionId }, options) => {
+      const billFor = { unused_time_from: { type: 'none' }, outstanding_usage_through: { type: 'now' } } as const
+      return result(await subscriptions.pause(subscriptionId, { bill_for: billFor }, options))
+    },
+    resume_subscription: async ({ subscriptionId, keepsPeriod }, options) =>
+      result(
+        await subscriptions.resume(
+          subscriptionId,
+          keepsPeriod === true
+            ? { billing_cycle_anchor: { type: 'unchanged' }, proration_behavior: 'none' }
+            : { billing_cycle_anchor: { type: 'now' } },
+          options,
+        ),
+      ),
     pay_invoice: async ({ invoiceId, paymentMethodId }, options) =>
       result(await invoices.pay(invoiceId, paymentMethodId === null ? {} : { payment_method: paymentMethodId }, options)),
     void_invoice: async ({ invoiceId }, options) => result(await invoices.voidInvoice(invoiceId, {}, options)),

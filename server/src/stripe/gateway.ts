@@ -292,8 +292,10 @@ export type StripeMutations = {
     readonly metadata: Readonly<Record<string, string>>
   }
   readonly release_schedule: { readonly scheduleId: string }
+  /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
   readonly pause_subscription: { readonly subscriptionId: string }
-  readonly resume_subscription: { readonly subscriptionId: string }
+  /** Goes on with the period that is paid for, or begins a new one. */
+  readonly resume_subscription: { readonly subscriptionId: string; readonly keepsPeriod?: boolean }
   readonly pay_invoice: { readonly invoiceId: string; readonly paymentMethodId: string | null }
   readonly void_invoice: { readonly invoiceId: string }
   readonly create_test_clock: { readonly name: string; readonly nowUnix: number }

@@ -11,7 +11,8 @@ import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { executePlanChange } from './execute.ts'
 import { previewPlanChange, type PlanChangePreview } from './preview.ts'
-import { computePlanChange, findOffer, type BillingState, type PlanChange, type PlanChangeRequest } from './rules.ts'
+import type { BillingState, PlanChange, PlanChangeRequest } from './plan-change.ts'
+import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
 
 /** Who asks, for the audit log. */

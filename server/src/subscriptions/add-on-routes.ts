@@ -6,7 +6,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { changeAddOn, previewAddOn } from './add-ons.ts'
 import { callerOf } from './routes.ts'
 import { organizationField } from './schemas.ts'
-import { findAccountSubscription } from './store.ts'
+import { findAccountSubscription, type AccountSubscription } from './store.ts'
 
 const tags = ['Billing']
 const changeSchema = z.object({
@@ -27,6 +27,11 @@ const addOnsSchema = z.object({
       allowances: z.record(z.string(), z.union([z.number(), z.string()])).meta({ description: 'What one adds per period.' }),
     }),
   ),
+})
+
+const changedSchema = addOnsSchema.extend({
+  requires_action: z.boolean().meta({ description: 'The bank asks the customer: the change waits for that.' }),
+  payment_url: z.string().nullable().meta({ description: 'Where they answer.' }),
 })
 
 const previewSchema = z
@@ -60,7 +65,7 @@ const changeRoute = createRoute({
   description:
     'More is paid now, for the rest of the period; less is credited on the next invoice. What it adds to allowances counts at once.',
   request: { body },
-  responses: { 200: json('The add-ons.', addOnsSchema) },
+  responses: { 200: json('The add-ons as they now are.', changedSchema) },
 })
 const previewRoute = createRoute({
   method: 'post',
@@ -73,8 +78,7 @@ const previewRoute = createRoute({
 })
 
 export function registerAddOnRoutes(app: App, context: BillingContext): void {
-  const show = async (organizationId: string): Promise<z.infer<typeof addOnsSchema>> => {
-    const found = await findAccountSubscription(context.db, organizationId)
+  const show = (found: AccountSubscription | null): z.infer<typeof addOnsSchema> => {
     const add_ons = [...context.catalogs.current.catalog.addOns.values()].map((addOn) => ({
       add_on: addOn.key,
       name: addOn.name,
@@ -88,7 +92,7 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
 
   app.openapi(listRoute, async (http) => {
     const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
-    return http.json(await show(organizationId), 200)
+    return http.json(show(await findAccountSubscription(context.db, organizationId)), 200)
   })
 
   app.openapi(changeRoute, async (http) => {
@@ -96,7 +100,9 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
     const { organizationId, asker } = callerOf(http, 'admin', named)
     const prorationAt = date === undefined ? null : new Date(date)
     await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
-    return http.json(await show(organizationId), 200)
+    const found = await findAccountSubscription(context.db, organizationId)
+    const paymentUrl = found?.waitingInvoiceUrl ?? null
+    return http.json({ ...show(found), requires_action: paymentUrl !== null, payment_url: paymentUrl }, 200)
   })
 
   app.openapi(previewRoute, async (http) => {

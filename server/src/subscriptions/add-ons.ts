@@ -7,8 +7,9 @@ import { performIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { prorationTime, runExclusively, syncAudited, type Asker } from './actions.ts'
-import { payAndSwitch } from './execute.ts'
-import { requireSubscription, type AddOnItem, type BillingState, type CurrentSubscription } from './rules.ts'
+import { callOff, payAndSwitch } from './execute.ts'
+import type { AddOnItem, BillingState, CurrentSubscription } from './plan-change.ts'
+import { requireSubscription } from './rules.ts'
 import { readBillingState } from './state.ts'
 
 export type AddOnRequest = {
@@ -75,7 +76,9 @@ export async function changeAddOn(
     const change = computeAddOn(state, context.catalogs.current.catalog.addOns.get(request.addOnKey), request)
     const at = prorationTime(prorationAt, now)
     const params = paramsOf(change, at)
-    if (change.invoiceNow) await payAndSwitch({ context, session, organizationId, prorationAt: at }, params)
+    const execution = { context, session, organizationId, prorationAt: at }
+    await callOff(execution, change.subscription)
+    if (change.invoiceNow) await payAndSwitch(execution, params)
     else await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
     await syncAudited(context, session, organizationId, {
       ...asker,

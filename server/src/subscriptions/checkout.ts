@@ -1,17 +1,16 @@
 import type { PriceInterval } from '../catalog/define.ts'
-import type { Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
-import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
-import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { listResultsSince, performIntent } from '../stripe/intents.ts'
+import { performIntent } from '../stripe/intents.ts'
 import { runExclusively } from './actions.ts'
+import { closeOpenPages } from './open-pages.ts'
 import { checkRedirect } from './redirects.ts'
-import { computePlanChange, findOffer, type BillingState, type Offer } from './rules.ts'
+import type { BillingState, Offer } from './plan-change.ts'
+import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
 
 export type CheckoutRequest = {
@@ -40,7 +39,7 @@ export async function openCheckout(context: BillingContext, request: CheckoutReq
     const offer = findCheckoutOffer(state, request, policy.defaultPriceId)
     const trialDays = checkStart(context, state, request, offer)
     const customerId = await ensureCustomer(context, session, organizationId)
-    if (!(await closeEarlierPages(context, session, organizationId))) {
+    if (!(await closeOpenPages(context, session, organizationId))) {
       // One of them was paid, perhaps a moment ago: then there is a subscription that the mirror has not heard of yet.
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
       checkStart(context, await readBillingState(context, session, organizationId), request, offer)
@@ -75,27 +74,6 @@ function findCheckoutOffer(state: BillingState, request: CheckoutRequest, defaul
   const offer = state.offers.find((each) => each.priceId === priceId)
   if (!offer) throw new DomainError('unknown_price', `No plan can be bought at the price "${priceId}".`, { price_id: priceId })
   return offer
-}
-
-/**
- * A page that is still open could be paid as well as the new one, and would start a second subscription. Pages live for a day.
- * Answers false when one could not be closed: it was paid, or closed already.
- */
-async function closeEarlierPages(context: BillingContext, session: Session, organizationId: string): Promise<boolean> {
-  const since = new Date(context.clock.now().getTime() - DAY_MS)
-  const opened = await listResultsSince(session, { organizationId, kind: 'create_checkout_session', since })
-  const closed = await listResultsSince(session, { organizationId, kind: 'expire_checkout_session', since })
-  let allClosed = true
-  for (const { id } of opened) {
-    if (closed.some((each) => each.id === id)) continue
-    try {
-      await performIntent(context, session, { organizationId, kind: 'expire_checkout_session', params: { sessionId: id } })
-    } catch (error) {
-      if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
-      allClosed = false
-    }
-  }
-  return allClosed
 }
 
 /** The rules of a purchase are the same on the page as without it; only the payment method is asked for there. */

@@ -8,7 +8,7 @@ import { performIntent } from '../stripe/intents.ts'
 import { withOrganizationLock } from '../stripe/lock.ts'
 import type { Asker } from './actions.ts'
 import { findDiscount, insertDiscount, updateDiscountUse, type DiscountRow, type DiscountTerms } from './discount-store.ts'
-import type { Discount } from './rules.ts'
+import type { Discount } from './plan-change.ts'
 
 /**
  * Makes a discount (KF-12): a coupon at Stripe, which enforces its limits whoever redeems it where, and a code to type in.

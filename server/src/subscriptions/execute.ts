@@ -3,14 +3,18 @@ import { reportNow } from '../pricing/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { StripeCallError } from '../stripe/errors.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { performIntent } from '../stripe/intents.ts'
+import { syncOrganization } from '../stripe/sync.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
 import { laterAddOns, newItems, phaseItems, switchedItems } from './items.ts'
-import type { CurrentSubscription, PlanChange } from './rules.ts'
+import { closeOpenPages } from './open-pages.ts'
+import type { CurrentSubscription, PlanChange } from './plan-change.ts'
+import { listLiveSubscriptionIds } from './store.ts'
 
 export type Execution = {
   readonly context: BillingContext
@@ -23,11 +27,30 @@ export type Execution = {
 /**
  * Carries a plan change out at Stripe, step by step, each step an intent. The mirror follows by the refetch after it.
  * The caller holds the organization's lock.
- * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), and those of Stripe
+ * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), `conflict`, and those of Stripe
  */
 export async function executePlanChange(execution: Execution, change: PlanChange): Promise<void> {
   if (endsUse(change)) await reportNow(execution.context, execution.organizationId)
+  if ('subscription' in change) await callOff(execution, change.subscription)
   await carryOut(execution, change)
+}
+
+/**
+ * Voids the invoice that an earlier change waits for, and with it that change: paid after this one, it would take its place.
+ * @throws DomainError `conflict` when it was paid in this moment
+ */
+export async function callOff(execution: Execution, { waitingInvoiceId }: CurrentSubscription): Promise<void> {
+  if (waitingInvoiceId === null) return
+  try {
+    await perform(execution, 'void_invoice', { invoiceId: waitingInvoiceId })
+  } catch (error) {
+    if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
+    await syncOrganization(execution.context, execution.session, execution.organizationId, {
+      scope: RECENT_SCOPE,
+      priority: 'interactive',
+    })
+    throw new DomainError('conflict', 'The change before this one was settled just now: look at the plan, and ask again.')
+  }
 }
 
 /** Whether metered prices go in this moment: what was used is at Stripe before that, since it bills it then. */
@@ -44,24 +67,25 @@ async function carryOut(execution: Execution, change: PlanChange): Promise<unkno
       return switchNow(execution, change)
     case 'switch_at_period_end':
       return switchAtPeriodEnd(execution, change)
-    case 'cancel_now': {
-      await release(execution, change.releasesScheduleId)
-      // Use that was reported is billed, as it would have been at the period's end.
-      const invoiceNow = change.subscription.usageItems.length > 0
-      const params = { subscriptionId: change.subscription.id, prorate: false, invoiceNow }
-      return perform(execution, 'cancel_subscription', params)
-    }
+    case 'cancel_now':
+      return cancelNow(execution, change)
     case 'cancel_at_period_end':
       await release(execution, change.releasesScheduleId)
-      return update(execution, { subscriptionId: change.subscription.id, cancelAtPeriodEnd: true })
+      for (const subscriptionId of [change.subscription.id, ...change.otherSubscriptionIds]) {
+        await update(execution, { subscriptionId, cancelAtPeriodEnd: true })
+      }
+      return
     case 'undo_cancel':
       return undoCancel(execution, change.subscription)
     case 'undo_switch':
       return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
     case 'pause':
+      await release(execution, change.releasesScheduleId)
       return perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id })
-    case 'resume':
-      return perform(execution, 'resume_subscription', { subscriptionId: change.subscription.id })
+    case 'resume': {
+      const { subscription, keepsPeriod } = change
+      return perform(execution, 'resume_subscription', { subscriptionId: subscription.id, keepsPeriod })
+    }
     case 'none':
       throw new DomainError('nothing_to_change', change.reason)
   }
@@ -79,18 +103,48 @@ function update(execution: Execution, params: StripeMutations['update_subscripti
   return perform(execution, 'update_subscription', params)
 }
 
+/** Whoever leaves, leaves whole: a second subscription that should not be there ends as well. */
+async function cancelNow(execution: Execution, change: Extract<PlanChange, { kind: 'cancel_now' }>): Promise<void> {
+  const { subscription, otherSubscriptionIds, releasesScheduleId } = change
+  await release(execution, releasesScheduleId)
+  // An invoice that was voided has ended what was never paid.
+  const isEnded = subscription.status === 'incomplete' && subscription.waitingInvoiceId !== null
+  // Use that was reported is billed, as it would have been at the period's end.
+  const invoiceNow = subscription.usageItems.length > 0
+  for (const subscriptionId of isEnded ? otherSubscriptionIds : [subscription.id, ...otherSubscriptionIds]) {
+    await perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow })
+  }
+}
+
 type Start = Extract<PlanChange, { kind: 'start' }>
 
+/** @throws DomainError `subscription_exists` when the page of a checkout was paid just now */
 async function start(execution: Execution, change: Start): Promise<MutationResult> {
   const { context, session, organizationId } = execution
+  if (!(await closeOpenPages(context, session, organizationId))) {
+    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+    const live = await listLiveSubscriptionIds(session, organizationId)
+    const other = live.find((id) => id !== change.replaces?.id)
+    if (other !== undefined) {
+      throw new DomainError('subscription_exists', 'A checkout was paid just now: there is a subscription already.', {
+        subscription_id: other,
+      })
+    }
+  }
   const customerId = await ensureCustomer(context, session, organizationId)
   const paymentMethodId =
     change.paymentMethodId === null
       ? null
       : await attachAsDefault(execution, { customerId, paymentMethodId: change.paymentMethodId })
-  if (change.replacesSubscriptionId !== null) {
-    const params = { subscriptionId: change.replacesSubscriptionId, prorate: false, invoiceNow: false }
-    await perform(execution, 'cancel_subscription', params)
+  if (change.replaces !== null) {
+    await callOff(execution, change.replaces)
+    const cancel = {
+      kind: 'cancel_now',
+      subscription: change.replaces,
+      otherSubscriptionIds: [],
+      releasesScheduleId: null,
+    } as const
+    await cancelNow(execution, cancel)
   }
   const params: StripeMutations['create_subscription'] = {
     customerId,

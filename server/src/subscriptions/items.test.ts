@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { newItems, switchedItems } from './items.ts'
-import type { CurrentSubscription, Offer } from './rules.ts'
+import type { CurrentSubscription, Offer } from './plan-change.ts'
 
 const offer = { priceId: 'price_pro', usagePriceIds: ['price_tokens', 'price_calls'] } as unknown as Offer
 const subscription = {

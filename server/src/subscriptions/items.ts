@@ -1,5 +1,5 @@
 import type { SubscriptionItemParams, PhaseItem } from '../stripe/gateway.ts'
-import type { CurrentSubscription, Offer } from './rules.ts'
+import type { CurrentSubscription, Offer } from './plan-change.ts'
 
 /** The items of a new subscription: the plan's price, and a metered one for each balance whose use it bills. */
 export function newItems(offer: Offer, quantity: number): SubscriptionItemParams[] {

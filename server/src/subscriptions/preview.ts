@@ -3,7 +3,8 @@ import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { newItems, switchedItems } from './items.ts'
-import { discounted, trialEndOf, type CurrentSubscription, type PlanChange, type Terms } from './rules.ts'
+import type { CurrentSubscription, PlanChange, Terms } from './plan-change.ts'
+import { discounted, trialEndOf } from './rules.ts'
 
 /** What a plan change would mean, before it is made. Amounts are minor units of `currency`. */
 export type PlanChangePreview = {
@@ -190,9 +191,10 @@ function previewLaterSwitch(previewing: Previewing, change: SwitchLater): PlanCh
 
 type Resume = Extract<PlanChange, { kind: 'resume' }>
 
-/** A resumed subscription begins a new period, paid at once. */
+/** Within the period that is paid for nothing is due; otherwise a new one begins, paid at once. */
 function previewResume(previewing: Previewing, change: Resume): PlanChangePreview {
   const { subscription } = change
+  if (change.keepsPeriod) return { ...quiet(previewing, change), ...renewal(subscription) }
   return { ...quiet(previewing, change), dueNowMinor: subscription.amountMinor * subscription.quantity }
 }
 

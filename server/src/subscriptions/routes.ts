@@ -10,7 +10,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { changePlan, previewChange, type Asker } from './actions.ts'
 import { openCheckout, openPortal } from './checkout.ts'
 import { readDiscount } from './discounts.ts'
-import type { PlanChangeRequest } from './rules.ts'
+import type { PlanChangeRequest } from './plan-change.ts'
 import {
   cancelledSchema,
   cancelSchema,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { computePlanChange, type BillingState, type CurrentSubscription, type Offer, type PlanChangeRequest } from './rules.ts'
+import type { BillingState, CurrentSubscription, Offer, PlanChangeRequest } from './plan-change.ts'
+import { computePlanChange } from './rules.ts'
 
 const at = (day: number) => new Date(Date.UTC(2026, 2, day))
 const now = at(10)
@@ -35,12 +36,15 @@ const subscription: CurrentSubscription = {
   cancelAtPeriodEnd: false,
   scheduleId: null,
   scheduledAt: null,
+  waitingInvoiceId: null,
   collectionPaused: false,
   usageItems: [],
   addOnItems: [],
 }
 const nobody: BillingState = {
   subscription: null,
+  otherSubscriptionIds: [],
+  debt: null,
   offers,
   planKeys: new Set(['free', 'starter', 'pro', 'enterprise', 'partner']),
   defaultPlanKey: 'free',
@@ -102,7 +106,7 @@ describe('subscribe (EM-9)', () => {
   test('is refused while a subscription stands, and takes the place of one that never came to life', () => {
     expect(() => compute(subscribed, subscribe)).toThrow(coded('subscription_exists'))
     const incomplete = { ...subscribed, subscription: { ...subscription, status: 'incomplete' as const } }
-    expect(compute(incomplete, { ...subscribe, paymentMethodId: 'pm_1' })).toMatchObject({ replacesSubscriptionId: 'sub_1' })
+    expect(compute(incomplete, { ...subscribe, paymentMethodId: 'pm_1' })).toMatchObject({ replaces: { id: 'sub_1' } })
   })
 
   test.each([

@@ -2,168 +2,22 @@ import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS } from '../lib/period.ts'
-import type { SubscriptionStatus } from '../standing/rules.ts'
-
-/** A price at which a plan can be bought now. */
-export type Offer = {
-  readonly planKey: string
-  readonly interval: PriceInterval
-  readonly priceId: string
-  /** Minor units for one, per interval. */
-  readonly amountMinor: number
-  readonly currency: string
-  /** Metered prices that bill the plan's overage, sold with it. */
-  readonly usagePriceIds: readonly string[]
-  /** The prices of add-ons at the same interval, by their keys. */
-  readonly addOnPriceIds: Readonly<Record<string, string>>
-}
-
-/** An add-on on a subscription. */
-export type AddOnItem = {
-  readonly itemId: string
-  readonly priceId: string
-  readonly addOnKey: string
-  readonly quantity: number
-}
-
-/** The subscription that counts, while it has not ended. */
-export type CurrentSubscription = {
-  readonly id: string
-  readonly itemId: string
-  readonly status: SubscriptionStatus
-  readonly planKey: string
-  readonly interval: PriceInterval
-  readonly priceId: string
-  readonly amountMinor: number
-  readonly quantity: number
-  readonly currentPeriodStart: Instant
-  readonly currentPeriodEnd: Instant
-  readonly trialEndsAt: Instant | null
-  readonly cancelAt: Instant | null
-  /** How Stripe was told of the cancellation: to the period's end, or at a date. */
-  readonly cancelAtPeriodEnd: boolean
-  readonly scheduleId: string | null
-  readonly scheduledAt: Instant | null
-  /** Whether invoices are made but not collected for now. */
-  readonly collectionPaused: boolean
-  /** Its metered items. */
-  readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
-  readonly addOnItems: readonly AddOnItem[]
-}
-
-/** What a code takes off (KF-12). */
-export type Discount = {
-  readonly code: string
-  readonly couponId: string
-  /** Hundredths of a percent: 1250 is 12.5 %. */
-  readonly basisPointsOff: number | null
-  readonly amountOffMinor: number | null
-}
-
-/** Everything that a plan change depends on. */
-export type BillingState = {
-  readonly subscription: CurrentSubscription | null
-  readonly offers: readonly Offer[]
-  /** Plans of the catalog, to tell one that is not offered from one that is not known. */
-  readonly planKeys: ReadonlySet<string>
-  readonly defaultPlanKey: string
-  readonly hasPaymentMethod: boolean
-  readonly hadSubscription: boolean
-  readonly hadTrial: boolean
-}
-
-export type PlanChangePolicy = {
-  /** Days of a trial where none are named; 0 gives none. Also the most that a customer may ask for. */
-  readonly trialDays: number
-  readonly downgradeAt: 'now' | 'period_end'
-}
-
-export type PlanChangeRequest =
-  | {
-      readonly kind: 'subscribe'
-      readonly planKey: string
-      readonly interval: PriceInterval | null
-      readonly quantity: number
-      readonly paymentMethodId: string | null
-      /** null: none is asked for; without a payment method the policy's is given. */
-      readonly trialDays: number | null
-      /** Operators may give any trial, again and again. */
-      readonly byOperator: boolean
-      readonly discount: Discount | null
-    }
-  | {
-      readonly kind: 'switch'
-      readonly planKey: string
-      readonly interval: PriceInterval | null
-      readonly quantity: number | null
-      readonly at: 'now' | 'period_end' | null
-    }
-  /** The plan as it is sold today: the same plan, interval and quantity at the present price. */
-  | { readonly kind: 'reprice'; readonly at: 'now' | 'period_end' }
-  | { readonly kind: 'cancel'; readonly immediate: boolean }
-  | { readonly kind: 'undo_cancel' }
-  | { readonly kind: 'undo_switch' }
-  | { readonly kind: 'pause' }
-  | { readonly kind: 'resume' }
-
-/** What a subscription sells. */
-export type Terms = { readonly planKey: string; readonly interval: PriceInterval; readonly quantity: number }
-
-export type SwitchDirection = 'upgrade' | 'downgrade' | 'interval'
-
-/** A plan change, worked out but not carried out. */
-export type PlanChange =
-  | {
-      readonly kind: 'start'
-      readonly offer: Offer
-      readonly quantity: number
-      readonly trialDays: number | null
-      readonly paymentMethodId: string | null
-      readonly discount: Discount | null
-      /** A subscription that never came to life, or is paused after its trial, makes room. */
-      readonly replacesSubscriptionId: string | null
-    }
-  | {
-      readonly kind: 'switch_now'
-      readonly subscription: CurrentSubscription
-      readonly direction: SwitchDirection
-      readonly from: Terms
-      readonly to: Terms
-      readonly offer: Offer
-      /** Whether the difference is invoiced and paid in this moment; otherwise it goes onto the next invoice. */
-      readonly invoiceNow: boolean
-      /** A change of plan is a wish to stay. */
-      readonly undoesCancel: boolean
-      readonly releasesScheduleId: string | null
-    }
-  | {
-      readonly kind: 'switch_at_period_end'
-      readonly subscription: CurrentSubscription
-      readonly direction: SwitchDirection
-      readonly from: Terms
-      readonly to: Terms
-      readonly offer: Offer
-      readonly at: Instant
-      readonly undoesCancel: boolean
-      readonly scheduleId: string | null
-    }
-  | { readonly kind: 'cancel_now'; readonly subscription: CurrentSubscription; readonly releasesScheduleId: string | null }
-  | {
-      readonly kind: 'cancel_at_period_end'
-      readonly subscription: CurrentSubscription
-      readonly at: Instant
-      readonly releasesScheduleId: string | null
-    }
-  | { readonly kind: 'undo_cancel'; readonly subscription: CurrentSubscription }
-  | { readonly kind: 'undo_switch'; readonly subscription: CurrentSubscription; readonly scheduleId: string }
-  | { readonly kind: 'pause'; readonly subscription: CurrentSubscription }
-  | { readonly kind: 'resume'; readonly subscription: CurrentSubscription }
-  | { readonly kind: 'none'; readonly reason: string }
+import type {
+  BillingState,
+  CurrentSubscription,
+  Discount,
+  Offer,
+  PlanChange,
+  PlanChangePolicy,
+  PlanChangeRequest,
+  SwitchDirection,
+  Terms,
+} from './plan-change.ts'
 
 /**
  * Works out what a request means for an organization. Pure: the preview shows it, the execution carries it out.
  * @throws DomainError `unknown_plan`, `plan_not_offered`, `subscription_exists`, `subscription_missing`,
- * `payment_method_missing`, `conflict`
+ * `payment_method_missing`, `payment_failed`, `conflict`
  */
 export function computePlanChange(
   state: BillingState,
@@ -179,7 +33,7 @@ export function computePlanChange(
     case 'reprice':
       return computeReprice(state, request.at, now)
     case 'cancel':
-      return computeCancel(requireSubscription(state), request.immediate)
+      return computeCancel(state, request.immediate)
     case 'undo_cancel':
       return computeUndoCancel(requireSubscription(state))
     case 'undo_switch':
@@ -187,7 +41,7 @@ export function computePlanChange(
     case 'pause':
       return computePause(requireSubscription(state))
     case 'resume':
-      return computeResume(requireSubscription(state))
+      return computeResume(requireSubscription(state), now)
   }
 }
 
@@ -221,6 +75,13 @@ function computeStart(state: BillingState, request: SubscribeRequest, policy: Pl
       tier: subscription.planKey,
     })
   }
+  if (state.debt !== null && !request.byOperator) {
+    const { invoiceId, paymentUrl } = state.debt
+    throw new DomainError('payment_failed', 'An invoice of an earlier subscription is still open: pay it first.', {
+      invoice_id: invoiceId,
+      payment_url: paymentUrl,
+    })
+  }
   const trialDays = trialFor(state, request, policy)
   if (trialDays === null && request.paymentMethodId === null && !state.hasPaymentMethod) {
     throw new DomainError('payment_method_missing', 'There is no payment method to charge; name one, or use /checkout.')
@@ -232,7 +93,7 @@ function computeStart(state: BillingState, request: SubscribeRequest, policy: Pl
     trialDays,
     paymentMethodId: request.paymentMethodId,
     discount: request.discount,
-    replacesSubscriptionId: subscription?.id ?? null,
+    replaces: subscription,
   }
 }
 
@@ -265,7 +126,7 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   }
   if (request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
     // Down to what costs nothing is a cancellation.
-    return computeCancel(subscription, request.at === 'now')
+    return computeCancel(state, request.at === 'now')
   }
   const offer = findOffer(state, request.planKey, request.interval, subscription.interval)
   const from: Terms = { planKey: subscription.planKey, interval: subscription.interval, quantity: subscription.quantity }
@@ -335,12 +196,17 @@ function yearlyAmount(interval: PriceInterval, amountMinor: number): number {
   return interval === 'monthly' ? amountMinor * 12 : amountMinor
 }
 
-function computeCancel(subscription: CurrentSubscription, immediate: boolean): PlanChange {
-  const releasesScheduleId = subscription.scheduleId
+function computeCancel(state: BillingState, immediate: boolean): PlanChange {
+  const subscription = requireSubscription(state)
+  const { scheduleId: releasesScheduleId } = subscription
+  const { otherSubscriptionIds } = state
   // What was never paid has no period that could run out.
-  if (immediate || subscription.status === 'incomplete') return { kind: 'cancel_now', subscription, releasesScheduleId }
+  if (immediate || subscription.status === 'incomplete') {
+    return { kind: 'cancel_now', subscription, otherSubscriptionIds, releasesScheduleId }
+  }
   if (subscription.cancelAt !== null) return { kind: 'none', reason: 'The subscription is cancelled already.' }
-  return { kind: 'cancel_at_period_end', subscription, at: subscription.currentPeriodEnd, releasesScheduleId }
+  const at = subscription.currentPeriodEnd
+  return { kind: 'cancel_at_period_end', subscription, otherSubscriptionIds, at, releasesScheduleId }
 }
 
 function computeUndoCancel(subscription: CurrentSubscription): PlanChange {
@@ -360,12 +226,12 @@ function computePause(subscription: CurrentSubscription): PlanChange {
   if (subscription.status !== 'active') {
     throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be paused.`)
   }
-  return { kind: 'pause', subscription }
+  return { kind: 'pause', subscription, releasesScheduleId: subscription.scheduleId }
 }
 
-function computeResume(subscription: CurrentSubscription): PlanChange {
+function computeResume(subscription: CurrentSubscription, now: Instant): PlanChange {
   return subscription.status === 'paused'
-    ? { kind: 'resume', subscription }
+    ? { kind: 'resume', subscription, keepsPeriod: now < subscription.currentPeriodEnd }
     : { kind: 'none', reason: 'The subscription is not paused.' }
 }
 

@@ -1,15 +1,26 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Queryable } from '../db/database.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import type { BillingState, CurrentSubscription } from './rules.ts'
-import { findAccountSubscription, listOffers, readHistory, type AccountSubscription } from './store.ts'
+import type { BillingState, CurrentSubscription } from './plan-change.ts'
+import {
+  findAccountSubscription,
+  findDebt,
+  listLiveSubscriptionIds,
+  listOffers,
+  readHistory,
+  type AccountSubscription,
+} from './store.ts'
 
 /** Everything that a plan change of an organization depends on, from the mirror. */
 export async function readBillingState(context: BillingContext, db: Queryable, organizationId: string): Promise<BillingState> {
   const { catalog } = context.catalogs.current
   const found = await findAccountSubscription(db, organizationId)
+  const subscription = found === null || ENDED.has(found.status) ? null : toCurrent(found)
+  const live = await listLiveSubscriptionIds(db, organizationId)
   return {
-    subscription: found === null || ENDED.has(found.status) ? null : toCurrent(found),
+    subscription,
+    otherSubscriptionIds: live.filter((id) => id !== subscription?.id),
+    debt: await findDebt(db, organizationId),
     offers: await listOffers(db, purchasablePlans(catalog)),
     planKeys: new Set(catalog.plans.keys()),
     defaultPlanKey: catalog.defaultPlanKey,
@@ -41,6 +52,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     cancelAtPeriodEnd: found.cancelAtPeriodEnd,
     scheduleId: found.scheduleId,
     scheduledAt: found.scheduledAt,
+    waitingInvoiceId: found.waitingInvoiceId,
     collectionPaused: found.pauseBehavior !== null,
     usageItems: found.usageItems,
     addOnItems: found.addOnItems,

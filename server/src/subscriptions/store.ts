@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import type { AddOnItem, Offer } from './rules.ts'
+import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
 /** Prices that sell a plan now, of the plans named, each with the metered prices that are sold with it. */
 export async function listOffers(db: Queryable, planKeys: readonly string[]): Promise<Offer[]> {
@@ -39,6 +39,9 @@ export type AccountSubscription = {
   readonly scheduleId: string | null
   readonly pauseBehavior: string | null
   readonly pendingUpdateExpiresAt: Instant | null
+  /** The open invoice that its first payment, or a change of it, waits for. */
+  readonly waitingInvoiceId: string | null
+  readonly waitingInvoiceUrl: string | null
   readonly paymentMethodId: string | null
   readonly itemId: string
   readonly priceId: string
@@ -61,7 +64,9 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        account.trial_ends_at as "trialEndsAt", account.scheduled_at as "scheduledAt",
        account.scheduled_plan_key as "scheduledPlanKey", account.scheduled_price_key as "scheduledInterval",
        subscription.schedule_id as "scheduleId",
-       subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt", account.payment_method_id as "paymentMethodId", item.id as "itemId",
+       subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt",
+       waiting.id as "waitingInvoiceId", waiting.hosted_invoice_url as "waitingInvoiceUrl",
+       account.payment_method_id as "paymentMethodId", item.id as "itemId",
        item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
        coalesce(item.quantity, 1) as quantity, item.current_period_start as "currentPeriodStart",
        item.current_period_end as "currentPeriodEnd",
@@ -77,12 +82,39 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
      join stripe_subscription_items item
        on item.organization_id = account.organization_id and item.subscription_id = subscription.id
+     left join stripe_invoices waiting
+       on waiting.organization_id = account.organization_id and waiting.id = subscription.latest_invoice_id and waiting.status = 'open'
+         and (subscription.status = 'incomplete' or subscription.pending_update_expires_at is not null)
      where account.organization_id = $1
      order by item.price_id = account.stripe_price_id desc nulls last, item.id limit 1`,
     [organizationId],
   )
   const row = rows[0]
   return row ? { ...row, amountMinor: Number(row.amountMinor), quantity: Number(row.quantity) } : null
+}
+
+/** The subscriptions that have not ended. */
+export async function listLiveSubscriptionIds(db: Queryable, organizationId: string): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from stripe_subscriptions
+     where organization_id = $1 and status not in ('canceled', 'incomplete_expired') order by created_at, id`,
+    [organizationId],
+  )
+  return rows.map(({ id }) => id)
+}
+
+/** The oldest open invoice of an ended subscription whose payment was tried: what a customer leaves behind by cancelling. */
+export async function findDebt(db: Queryable, organizationId: string): Promise<Debt | null> {
+  const { rows } = await db.query<Debt>(
+    `select invoice.id as "invoiceId", invoice.hosted_invoice_url as "paymentUrl"
+     from stripe_invoices invoice join stripe_subscriptions subscription
+       on subscription.organization_id = invoice.organization_id and subscription.id = invoice.subscription_id
+     where invoice.organization_id = $1 and invoice.status = 'open' and invoice.attempted and invoice.amount_remaining_minor > 0
+       and subscription.status = 'canceled'
+     order by invoice.created_at, invoice.id limit 1`,
+    [organizationId],
+  )
+  return rows[0] ?? null
 }
 
 export type PaymentHistory = { readonly hadSubscription: boolean; readonly hadTrial: boolean; readonly hasPaymentMethod: boolean }
@@ -104,24 +136,20 @@ export type BillingFacts = {
   readonly paymentMethodId: string | null
   readonly nextInvoiceAt: Instant | null
   readonly syncedAt: Instant | null
-  /** Stripe's page of the newest open invoice, where it can be paid. */
-  readonly openInvoiceUrl: string | null
 }
 
 /** What else is known of an organization's billing (EM-15). */
 export async function findBillingFacts(db: Queryable, organizationId: string): Promise<BillingFacts> {
   const { rows } = await db.query<BillingFacts>(
     `select account.payment_method_id as "paymentMethodId", account.next_invoice_at as "nextInvoiceAt",
-       sync.synced_at as "syncedAt",
-       (select hosted_invoice_url from stripe_invoices
-        where organization_id = $1 and status = 'open' order by created_at desc limit 1) as "openInvoiceUrl"
+       sync.synced_at as "syncedAt"
      from organizations organization
      left join accounts account on account.organization_id = organization.id
      left join stripe_syncs sync on sync.organization_id = organization.id
      where organization.id = $1`,
     [organizationId],
   )
-  return rows[0] ?? { paymentMethodId: null, nextInvoiceAt: null, syncedAt: null, openInvoiceUrl: null }
+  return rows[0] ?? { paymentMethodId: null, nextInvoiceAt: null, syncedAt: null }
 }
 
 /** What is owed on open invoices, in minor units. */

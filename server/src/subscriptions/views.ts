@@ -9,7 +9,7 @@ import { readStanding } from '../standing/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { PlanChangePreview } from './preview.ts'
-import type { Terms } from './rules.ts'
+import type { Terms } from './plan-change.ts'
 import type { changedSchema, previewSchema, subscriptionSchema } from './schemas.ts'
 import { findAccountSubscription, findBillingFacts, type AccountSubscription } from './store.ts'
 
@@ -76,7 +76,6 @@ export async function readSubscription(
 export async function readChanged(context: BillingContext, db: Queryable, organizationId: string): Promise<ChangedView> {
   const subscription = await readSubscription(context, db, organizationId)
   const found = await findAccountSubscription(db, organizationId)
-  const facts = await findBillingFacts(db, organizationId)
   const incomplete = found?.status === 'incomplete'
   // While the first payment waits for the bank, the plan that was asked for is the one that is answered.
   const plan = incomplete ? found.planKey : subscription.plan
@@ -94,7 +93,7 @@ export async function readChanged(context: BillingContext, db: Queryable, organi
     cancel_at: subscription.cancel_at,
     scheduled_change: subscription.scheduled_change,
     requires_action: waits,
-    payment_url: waits ? facts.openInvoiceUrl : null,
+    payment_url: waits ? found.waitingInvoiceUrl : null,
   }
 }
 

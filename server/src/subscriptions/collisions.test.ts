@@ -1,0 +1,169 @@
+import Stripe from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+
+// What happens when a customer asks for something else before what they asked for first is settled.
+
+const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
+const billing = testBilling({
+  catalog: {
+    meters: { call: {} },
+    plans: {
+      free: { name: 'Free', allowances: { call: { amount: 10 } } },
+      starter: { name: 'Starter', prices: price(900), allowances: { call: { amount: 100 } } },
+      pro: { name: 'Pro', prices: price(2900), allowances: { call: { amount: 1000 } } },
+      enterprise: { name: 'Enterprise', prices: price(19_900), allowances: { call: { amount: 10_000 } } },
+    },
+    addOns: { seats: { name: 'Seats', prices: { monthly: { amountMinor: 500 } }, allowances: { call: 50 } } },
+    defaultPlan: 'free',
+  },
+})
+const BILLING = '/api/v1/billing'
+const ASKS = { payment_method_id: 'pm_card_authenticationRequired' }
+const GOOD = { payment_method_id: 'pm_card_visa' }
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
+const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+const invoicesOf = async (id: string, query = '') =>
+  (await billing.call(id, 'GET', `${BILLING}/invoices${query}`)).body as unknown as Record<string, unknown>[]
+const liveOf = (id: string) =>
+  billing.context.db
+    .query<{ id: string }>(
+      `select id from stripe_subscriptions where organization_id = $1 and status not in ('canceled', 'incomplete_expired')`,
+      [id],
+    )
+    .then(({ rows }) => rows.map((row) => row.id))
+
+async function onClock(id: string): Promise<string> {
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  return id
+}
+
+async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
+  await onClock(id)
+  const answer = await post(id, 'subscribe', { ...GOOD, ...body })
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  return id
+}
+
+async function advance(id: string, by: string): Promise<void> {
+  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
+}
+
+async function pay(url: string): Promise<number> {
+  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
+  return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
+}
+
+describe('a change while another waits for the bank', () => {
+  test('calls the first off: only the later one can be paid, and nothing is owed for the first', async () => {
+    const id = await subscribed('twice_asked', { tier: 'starter' })
+    await post(id, 'payment-methods', ASKS)
+    const first = await post(id, 'upgrade', { new_tier: 'pro' })
+    const [waiting] = await invoicesOf(id, '?status=open')
+    const second = await post(id, 'upgrade', { new_tier: 'enterprise' })
+    expect(second.body).toMatchObject({ requires_action: true })
+    expect(second.body['payment_url']).not.toBe(first.body['payment_url'])
+    expect(await invoicesOf(id, '?status=open')).toHaveLength(1)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', standing: { state: 'active' }, payment_failed: false })
+    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
+    await advance(id, '4d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', standing: { state: 'active', may_use: true } })
+  })
+
+  test('that is paid at once stands, and does not fall back', async () => {
+    const id = await subscribed('paid_second', { tier: 'starter' })
+    await post(id, 'payment-methods', ASKS)
+    await post(id, 'upgrade', { new_tier: 'pro' })
+    await post(id, 'payment-methods', GOOD)
+    const changed = await post(id, 'upgrade', { new_tier: 'enterprise' })
+    expect(changed.body).toMatchObject({ plan: 'enterprise', requires_action: false, payment_url: null })
+    expect(await invoicesOf(id, '?status=open')).toEqual([])
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', standing: { state: 'active' } })
+  })
+
+  test('that is a cancellation leaves nothing to pay', async () => {
+    const id = await subscribed('leaving_asked', { tier: 'starter' })
+    await post(id, 'payment-methods', ASKS)
+    await post(id, 'upgrade', { new_tier: 'pro' })
+    expect((await post(id, 'cancel', { immediate: true })).status).toBe(200)
+    expect(await invoicesOf(id, '?status=open')).toEqual([])
+  })
+
+  test('of an add-on says so, and a second one takes its place', async () => {
+    const id = await subscribed('seats_asked', { tier: 'starter' })
+    await post(id, 'payment-methods', ASKS)
+    const first = await post(id, 'add-ons', { add_on: 'seats', quantity: 5 })
+    expect(first).toMatchObject({ status: 200, body: { requires_action: true, add_ons: [{ quantity: 0 }] } })
+    expect(first.body['payment_url']).toMatch(/^http/)
+    await post(id, 'add-ons', { add_on: 'seats', quantity: 4 })
+    const [open, ...more] = await invoicesOf(id, '?status=open')
+    expect(more).toEqual([])
+    await advance(id, '4h')
+    expect((await subscriptionOf(id))['standing']).toMatchObject({ state: 'active' })
+    expect((await post(id, `invoices/${String(open!['id'])}/pay`, GOOD)).status).toBe(200)
+    expect((await billing.call(id, 'GET', `${BILLING}/add-ons`)).body).toMatchObject({ add_ons: [{ quantity: 4 }] })
+  })
+})
+
+describe('a purchase', () => {
+  test('in place of one that was never paid leaves nothing of it to pay', async () => {
+    const id = await onClock('second_try')
+    expect((await post(id, 'subscribe', { tier: 'starter', ...ASKS })).body).toMatchObject({ status: 'incomplete' })
+    expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).body).toMatchObject({ status: 'active' })
+    expect(await invoicesOf(id, '?status=open')).toEqual([])
+    expect(await liveOf(id)).toHaveLength(1)
+  })
+
+  test('closes the page of a checkout that was opened before it', async () => {
+    const id = await onClock('page_left_open')
+    const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
+    expect((await post(id, 'subscribe', { tier: 'starter', ...GOOD })).status).toBe(200)
+    expect(await pay(url)).not.toBe(303)
+    expect(await liveOf(id)).toHaveLength(1)
+  })
+
+  test('is refused when the page was paid in this very moment', async () => {
+    const id = await onClock('page_just_paid')
+    const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
+    expect(await pay(url)).toBe(303)
+    const answer = await post(id, 'subscribe', { tier: 'pro', ...GOOD })
+    expect(answer).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+  })
+
+  test('waits until what an ended subscription owes is paid', async () => {
+    const id = await subscribed('in_debt', { tier: 'pro' })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await advance(id, '36d')
+    expect((await subscriptionOf(id))['standing']).toMatchObject({ state: 'suspended' })
+    await post(id, 'cancel', { immediate: true })
+    const again = await post(id, 'subscribe', { tier: 'pro', ...GOOD })
+    const [open] = await invoicesOf(id, '?status=open')
+    expect(again).toMatchObject({ status: 402, body: { code: 'payment_failed', invoice_id: open!['id'] } })
+    expect((await post(id, `invoices/${String(open!['id'])}/pay`, GOOD)).status).toBe(200)
+    expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).status).toBe(200)
+  })
+})
+
+describe('a second live subscription', () => {
+  test('ends with the first', async () => {
+    const id = await subscribed('doubled', { tier: 'starter' })
+    const first = (await subscriptionOf(id))['subscription_id'] as string
+    const { host, port, protocol } = billing.sandbox
+    const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+    const { customer, items } = await stripe.subscriptions.retrieve(first)
+    await stripe.subscriptions.create({ customer: String(customer), items: [{ price: items.data[0]!.price.id }] })
+    await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(2)
+    expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
+    expect(await liveOf(id)).toEqual([])
+  })
+})

@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+
+const billing = testUse({
+  meters: { call: {} },
+  plans: {
+    free: { name: 'Free', allowances: { call: { amount: 10 } } },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2900 }, yearly: { amountMinor: 29_000 } },
+      allowances: { call: { amount: 1000, period: 'billing_cycle' } },
+    },
+    enterprise: {
+      name: 'Enterprise',
+      prices: { monthly: { amountMinor: 19_900 } },
+      allowances: { call: { amount: 10_000, period: 'billing_cycle' } },
+    },
+  },
+  defaultPlan: 'free',
+})
+const BILLING = '/api/v1/billing'
+const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
+const invoicesOf = async (id: string) =>
+  (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+/** What is left of 1,000 calls, in millionths. */
+const remaining = async (id: string) => (await billing.use(id, 'call', 0)).balance.remaining
+
+describe('a paused subscription', () => {
+  test('resumed within the period that is paid goes on with it: no new quota, no charge, no credit', async () => {
+    const id = await billing.customer('pro')
+    const { current_period_end: end } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+    await billing.use(id, 'call', 1000)
+    for (let round = 0; round < 2; round += 1) {
+      await post(id, 'pause')
+      await billing.advance(id, '2d')
+      expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 0, next_invoice: { at: end } })
+      expect((await post(id, 'resume')).body).toMatchObject({ status: 'active', billing_cycle_end: end })
+      expect(await remaining(id)).toBe(0n)
+    }
+    expect(await invoicesOf(id)).toHaveLength(1)
+    await billing.advance(id, '30d')
+    expect(await remaining(id)).toBe(1_000_000_000n)
+    expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 2900 })
+  })
+
+  test('resumed after it begins a new one, paid whole', async () => {
+    const id = await billing.customer('pro')
+    await billing.use(id, 'call', 1000)
+    await post(id, 'pause')
+    await billing.advance(id, '40d')
+    expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 2900 })
+    await post(id, 'resume')
+    expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 2900 })
+    expect(await remaining(id)).toBe(1_000_000_000n)
+  })
+
+  test('has no change of plan ahead', async () => {
+    const id = await billing.customer('enterprise')
+    await post(id, 'downgrade', { new_tier: 'pro', at: 'period_end' })
+    expect(await post(id, 'pause')).toMatchObject({ status: 200, body: { status: 'paused', scheduled_change: null } })
+  })
+})
+
+describe('to and fro between intervals', () => {
+  test('hands out no quota that was not paid', async () => {
+    const id = await billing.customer('pro')
+    await billing.use(id, 'call', 900)
+    await billing.advance(id, '15d')
+    expect((await post(id, 'upgrade', { new_tier: 'pro', interval: 'yearly' })).status).toBe(200)
+    expect(await remaining(id)).toBe(100_000_000n)
+    expect((await post(id, 'upgrade', { new_tier: 'pro', interval: 'monthly' })).status).toBe(200)
+    expect(await remaining(id)).toBe(100_000_000n)
+    await billing.advance(id, '20d')
+    expect(await remaining(id)).toBe(1_000_000_000n)
+  })
+})
