@@ -1,4 +1,4 @@
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push.ts'
@@ -160,8 +160,9 @@ describe('a second live subscription', () => {
     const first = (await subscriptionOf(id))['subscription_id'] as string
     const { host, port, protocol } = billing.sandbox
     const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-    const { customer, items } = await stripe.subscriptions.retrieve(first)
-    await stripe.subscriptions.create({ customer: String(customer), items: [{ price: items.data[0]!.price.id }] })
+    const { items } = await stripe.subscriptions.retrieve(first)
+    const customer = (await subscriptionOf(id))['stripe_customer_id'] as string
+    await stripe.subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
     await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(2)
     expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
     expect(await liveOf(id)).toEqual([])
