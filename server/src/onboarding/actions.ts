@@ -13,7 +13,7 @@ import { readOrganization } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
-import type { CurrentSubscription, Discount, Offer } from '../subscriptions/rules.ts'
+import type { CurrentSubscription, Discount, Offer } from '../subscriptions/plan-change.ts'
 import { mayTake, nextStep, type OnboardingStep } from './rules.ts'
 import { checkRedirect } from '../subscriptions/redirects.ts'
 import {
