@@ -1,8 +1,8 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Db } from '../db/database.ts'
-import { monthsBetween, simulate, type Revenue } from './rules.ts'
-import { listDaysOfUse, listSimulatedCustomers, type SimulatedCustomer } from './store.ts'
+import { monthsBetween, sellAgain, simulate, type Recorded, type Revenue } from './rules.ts'
+import { listBoughtTopUps, listDaysOfUse, listGivenGrants, listSimulatedCustomers, type SimulatedCustomer } from './store.ts'
 
 export type SimulationContext = { readonly db: Db; readonly catalogs: CatalogRegistry }
 
@@ -60,22 +60,26 @@ async function simulatePage(
 ): Promise<SimulatedRevenue[]> {
   const organizationIds = page.map(({ organizationId }) => organizationId)
   const { timeZone } = catalogs.current.catalog
-  const days = await listDaysOfUse(db, { organizationIds, from, to, timeZone })
+  const replayed = { organizationIds, from, to, timeZone }
+  const days = await listDaysOfUse(db, replayed)
+  const grants = await listGivenGrants(db, replayed)
+  const topUps = await listBoughtTopUps(db, replayed)
   return Promise.all(
     page.map(async (customer) => {
-      const use = days.get(customer.organizationId) ?? []
+      const { organizationId: id, planKey } = customer
+      const recorded: Recorded = { days: days.get(id) ?? [], grants: grants.get(id) ?? [], topUps: topUps.get(id) ?? [] }
       const own = await catalogs.get(customer.catalogVersion)
-      const present = simulate(own, customer, months, use) ?? NOTHING
-      const planKey = planNames[customer.planKey] ?? customer.planKey
-      return { customer, present, other: simulate(other, { ...customer, planKey }, months, use) }
+      const present = simulate(own, customer, months, recorded) ?? NOTHING
+      const sold = { ...recorded, topUps: sellAgain(other, recorded.topUps) }
+      return { customer, present, other: simulate(other, { ...customer, planKey: planNames[planKey] ?? planKey }, months, sold) }
     }),
   )
 }
 
-const NOTHING: Revenue = { baseMinor: 0, usageMinor: 0, refused: new Map() }
+const NOTHING: Revenue = { baseMinor: 0, addOnsMinor: 0, usageMinor: 0, topUpsMinor: 0, refused: new Map() }
 
-export function totalOf({ baseMinor, usageMinor }: Revenue): number {
-  return baseMinor + usageMinor
+export function totalOf({ baseMinor, addOnsMinor, usageMinor, topUpsMinor }: Revenue): number {
+  return baseMinor + addOnsMinor + usageMinor + topUpsMinor
 }
 
 function differenceOf({ present, other }: SimulatedRevenue): number {

@@ -15,8 +15,10 @@ const month = z
 
 const revenueSchema = z.object({
   total_minor: z.int(),
-  base_minor: z.int(),
+  base_minor: z.int().meta({ description: 'The plan, with its seats.' }),
+  add_ons_minor: z.int(),
   usage_minor: z.int(),
+  top_ups_minor: z.int(),
   refused: z
     .record(z.string(), z.union([z.number(), z.string()]))
     .meta({ description: 'By balance: what limits would have refused.' }),
@@ -153,7 +155,9 @@ function show(revenue: Revenue): z.infer<typeof revenueSchema> {
   return {
     total_minor: totalOf(revenue),
     base_minor: revenue.baseMinor,
+    add_ons_minor: revenue.addOnsMinor,
     usage_minor: revenue.usageMinor,
+    top_ups_minor: revenue.topUpsMinor,
     refused: Object.fromEntries([...revenue.refused].map(([balanceKey, quantity]) => [balanceKey, quantityToJson(quantity)])),
   }
 }

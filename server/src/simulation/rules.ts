@@ -1,29 +1,59 @@
-import type { Allowance, Catalog, Plan } from '../catalog/catalog.ts'
+import type { Allowance, Catalog, Plan, PlanPrice } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
+import { DEFAULT_PRIORITY } from '../grants/rules.ts'
 import { multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { priceOf } from '../pricing/rules.ts'
+import { addDays, beyondByPeriod, type Drawn, type Pool, type Terms } from './replay.ts'
 
 /** What was used of a meter on one day, `YYYY-MM-DD`. */
-export type DayOfUse = { readonly meter: string; readonly day: string; readonly quantity: Quantity }
+export type DayOfUse = Drawn
 
 export type Subscriber = {
   readonly planKey: string
   /** null where nothing is paid. */
   readonly interval: PriceInterval | null
   readonly seats: number
+  /** How many of each add-on. */
+  readonly addOns: Readonly<Record<string, number>>
+}
+
+/** What was given to a customer by hand, or bought before the months that are replayed: what was left of it then. */
+export type GivenGrant = Pool & { readonly balanceKey: string }
+
+/** A package that was bought within the months, less what was refunded and taken back. */
+export type BoughtTopUp = {
+  readonly topUpKey: string
+  readonly balanceKey: string
+  readonly quantity: number
+  readonly amount: Quantity
+  readonly paidMinor: number
+  /** Of what was paid at first, the part that was not refunded: 0 to 1,000,000. */
+  readonly keptMillionths: number
+  /** Days, the last exclusive; null never ends. */
+  readonly from: string
+  readonly until: string | null
+}
+
+/** What a customer did and has, whatever the catalog. */
+export type Recorded = {
+  readonly days: readonly DayOfUse[]
+  readonly grants: readonly GivenGrant[]
+  readonly topUps: readonly BoughtTopUp[]
 }
 
 /** What a customer brings under one catalog. */
 export type Revenue = {
   readonly baseMinor: number
+  readonly addOnsMinor: number
   readonly usageMinor: number
+  readonly topUpsMinor: number
   /** What could not have been used, by balance: it goes beyond a hard limit or a spend limit. */
   readonly refused: ReadonlyMap<string, Quantity>
 }
 
 /**
- * What a customer would bring over whole months. Pure. Allowances are those of the plan: top-ups, promotions, rollover and
- * add-ons are left out on both sides.
+ * What a customer would bring over whole months: plan, add-ons, what goes beyond, and the packages bought. What pays for use is the
+ * plan's allowance with that of the add-ons, what rolled over within the months, and what was given or bought. Pure.
  * @param months every month counted, `YYYY-MM`
  * @returns null when the catalog has no such plan
  */
@@ -31,60 +61,75 @@ export function simulate(
   catalog: Catalog,
   subscriber: Subscriber,
   months: readonly string[],
-  days: readonly DayOfUse[],
+  { days, grants, topUps }: Recorded,
 ): Revenue | null {
   const plan = catalog.plans.get(subscriber.planKey)
   if (plan === undefined) return null
   const refused = new Map<string, Quantity>()
   let usageMinor = 0
-  for (const [balanceKey, use] of drawnByBalance(catalog, days)) {
+  for (const [balanceKey, drawn] of drawnByBalance(catalog, days)) {
     const allowance = plan.allowances.get(balanceKey)
+    const pools = [...grants, ...topUps.map(poolOf)].filter((pool) => pool.balanceKey === balanceKey)
     let beyond = 0n
-    for (const used of sumsByPeriod(allowance?.period ?? 'billing_cycle', use).values()) {
-      const part = priceOfPeriod(allowance, used)
+    for (const more of beyondByPeriod(termsOf(catalog, subscriber, allowance, balanceKey), months, drawn, pools)) {
+      const part = priceBeyond(allowance, more)
       usageMinor += part.amountMinor
       beyond += part.refused
     }
     if (beyond > 0n) refused.set(balanceKey, beyond)
   }
-  return { baseMinor: basePrice(plan, subscriber, months.length), usageMinor, refused }
+  const topUpsMinor = topUps.reduce((sum, { paidMinor }) => sum + paidMinor, 0)
+  const addOnsMinor = addOnsPrice(catalog, subscriber, months.length)
+  return { baseMinor: basePrice(plan, subscriber, months.length), addOnsMinor, usageMinor, topUpsMinor, refused }
 }
 
-/** By balance and day, what the meters draw at this catalog's costs; a meter that the catalog does not have draws nothing. */
-function drawnByBalance(catalog: Catalog, days: readonly DayOfUse[]): Map<string, Map<string, Quantity>> {
-  const drawn = new Map<string, Map<string, Quantity>>()
+/**
+ * The same packages as another catalog would have sold them: at its price and amount, with the same share refunded. One that it
+ * does not sell for the balance was not bought.
+ */
+export function sellAgain(catalog: Catalog, topUps: readonly BoughtTopUp[]): BoughtTopUp[] {
+  return topUps.flatMap((bought) => {
+    const topUp = catalog.topUps.get(bought.topUpKey)
+    if (topUp?.balanceKey !== bought.balanceKey) return []
+    const { quantity, keptMillionths, from } = bought
+    return {
+      ...bought,
+      amount: (topUp.amount * BigInt(quantity) * BigInt(keptMillionths)) / 1_000_000n,
+      paidMinor: Math.round((topUp.priceMinor * quantity * keptMillionths) / 1_000_000),
+      until: topUp.expiresAfterDays === null ? null : addDays(from, topUp.expiresAfterDays),
+    }
+  })
+}
+
+function poolOf({ balanceKey, amount, from, until }: BoughtTopUp): GivenGrant {
+  return { balanceKey, amount, from, until, priority: DEFAULT_PRIORITY.top_up, meters: null }
+}
+
+function termsOf(catalog: Catalog, { addOns }: Subscriber, allowance: Allowance | undefined, balanceKey: string): Terms {
+  let added = 0n
+  for (const [key, quantity] of Object.entries(addOns)) {
+    added += (catalog.addOns.get(key)?.allowances.get(balanceKey) ?? 0n) * BigInt(quantity)
+  }
+  if (allowance === undefined) return { amount: added, period: 'billing_cycle', rollover: null }
+  const { amount, period, rollover } = allowance
+  return { amount: amount === null ? null : amount + added, period, rollover }
+}
+
+/** By balance, what the meters draw at this catalog's costs; a meter that the catalog does not have draws nothing. */
+function drawnByBalance(catalog: Catalog, days: readonly DayOfUse[]): Map<string, Drawn[]> {
+  const drawn = new Map<string, Drawn[]>()
   for (const { meter: meterKey, day, quantity } of days) {
     const meter = catalog.meters.get(meterKey)
     if (meter === undefined) continue
-    const byDay = drawn.get(meter.balanceKey) ?? new Map<string, Quantity>()
-    byDay.set(day, (byDay.get(day) ?? 0n) + multiplyQuantities(quantity, meter.cost))
-    drawn.set(meter.balanceKey, byDay)
+    const own = drawn.get(meter.balanceKey) ?? []
+    own.push({ meter: meterKey, day, quantity: multiplyQuantities(quantity, meter.cost) })
+    drawn.set(meter.balanceKey, own)
   }
   return drawn
 }
 
-const PERIOD_LENGTH: Readonly<Record<Allowance['period'], number>> = {
-  day: 'YYYY-MM-DD'.length,
-  calendar_month: 'YYYY-MM'.length,
-  // A cycle is taken for the calendar's month: when each customer's begins does not change what a month's use costs on average.
-  billing_cycle: 'YYYY-MM'.length,
-  year: 'YYYY'.length,
-  lifetime: 0,
-}
-
-function sumsByPeriod(period: Allowance['period'], byDay: ReadonlyMap<string, Quantity>): Map<string, Quantity> {
-  const sums = new Map<string, Quantity>()
-  for (const [day, quantity] of byDay) {
-    const key = day.slice(0, PERIOD_LENGTH[period])
-    sums.set(key, (sums.get(key) ?? 0n) + quantity)
-  }
-  return sums
-}
-
-function priceOfPeriod(allowance: Allowance | undefined, used: Quantity): { amountMinor: number; refused: Quantity } {
-  const included = allowance === undefined ? 0n : allowance.amount
-  if (included === null || used <= included) return { amountMinor: 0, refused: 0n }
-  const beyond = used - included
+function priceBeyond(allowance: Allowance | undefined, beyond: Quantity): { amountMinor: number; refused: Quantity } {
+  if (beyond === 0n) return { amountMinor: 0, refused: 0n }
   if (allowance?.limit !== 'soft') return { amountMinor: 0, refused: beyond }
   if (allowance.overage === null) return { amountMinor: 0, refused: 0n }
   const { overage, spendLimitMinor } = allowance
@@ -108,10 +153,27 @@ function mostWithin(limitMinor: number, most: Quantity, price: (quantity: Quanti
 }
 
 function basePrice(plan: Plan, { interval, seats }: Subscriber, months: number): number {
+  return interval === null ? 0 : priceOver(plan.prices, interval, seats, months)
+}
+
+function addOnsPrice(catalog: Catalog, { interval, addOns }: Subscriber, months: number): number {
   if (interval === null) return 0
-  const price = plan.prices.get(interval) ?? [...plan.prices.values()][0]
+  return Object.entries(addOns).reduce((sum, [key, quantity]) => {
+    const prices = catalog.addOns.get(key)?.prices
+    return prices === undefined ? sum : sum + priceOver(prices, interval, quantity, months)
+  }, 0)
+}
+
+/** Of so many over so many months; of a year's price a twelfth a month. What is not sold at the interval counts at its other one. */
+function priceOver(
+  prices: ReadonlyMap<PriceInterval, PlanPrice>,
+  interval: PriceInterval,
+  count: number,
+  months: number,
+): number {
+  const price = prices.get(interval) ?? [...prices.values()][0]
   if (price === undefined) return 0
-  const amountMinor = price.amountMinor * seats * months
+  const amountMinor = price.amountMinor * count * months
   return price.interval === 'monthly' ? amountMinor : Math.round(amountMinor / 12)
 }
 

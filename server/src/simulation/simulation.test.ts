@@ -9,6 +9,7 @@ import { parseQuantity } from '../lib/quantity.ts'
 import { priceOf } from '../pricing/rules.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { registerSimulationRoutes } from './routes.ts'
+import { beyondByPeriod } from './replay.ts'
 import { monthsBetween, simulate } from './rules.ts'
 
 const present = defineBilling({
@@ -21,6 +22,8 @@ const present = defineBilling({
       allowances: { calls: { amount: 1000, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '0.5' } } },
     },
   },
+  addOns: { extra: { name: 'Extra', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 200 }, maxQuantity: 9 } },
+  topUps: { pack: { name: 'Pack', balance: 'calls', amount: 300, priceMinor: 700 } },
   defaultPlan: 'free',
 })
 const other = {
@@ -35,6 +38,8 @@ const other = {
       },
     },
   },
+  addOns: { extra: { name: 'Extra', prices: { monthly: { amountMinor: 400 } }, allowances: { calls: 100 } } },
+  topUps: { pack: { name: 'Pack', balance: 'calls', amount: 200, priceMinor: 600 } },
   defaultPlan: 'free',
 } as const
 
@@ -50,11 +55,6 @@ beforeAll(async () => {
     payment_method_id: 'pm_card_visa',
   })
   if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
-  const used = async (id: string, hour: string, quantity: number) =>
-    billing.database.db.query(
-      `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage) values ($1, 'calls', $2, 1, $3, $3, 0)`,
-      [id, hour, parseQuantity(quantity)],
-    )
   await used('pro_one', '2026-01-31T23:00:00Z', 1200)
   await used('pro_one', '2026-02-01T00:00:00Z', 1900)
   await used('pro_one', '2026-02-28T23:00:00Z', 100)
@@ -66,6 +66,13 @@ beforeAll(async () => {
     register: [(registered) => registerSimulationRoutes(registered, billing.context)],
   })
 })
+
+async function used(id: string, hour: string, quantity: number): Promise<void> {
+  await billing.database.db.query(
+    `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage) values ($1, 'calls', $2, 1, $3, $3, 0)`,
+    [id, hour, parseQuantity(quantity)],
+  )
+}
 
 async function simulateOverHttp(body: object, caller = 'operator') {
   const headers = { 'content-type': 'application/json', 'x-caller': caller }
@@ -120,6 +127,97 @@ describe('recorded use under another catalog', () => {
   })
 })
 
+describe('add-ons, grants and top-ups', () => {
+  /** A promotion of 100 calls that began in the month before, when 25 of it were used. */
+  async function promote(id: string, month: string): Promise<void> {
+    await billing.database.db.query(
+      `insert into grants (organization_id, id, balance, kind, amount, limit_kind, used, priority, starts_at, created_at)
+       values ($1, 'promo', 'calls', 'promotion', 100000000, 'hard', 60000000, 30, $2::timestamptz - interval '5 days', $2)`,
+      [id, `${month}-01T00:00:00Z`],
+    )
+    await billing.database.db.query(
+      `insert into usage_event_blocks (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, counted,
+         drawn, overage, draws, balance, plan_key, period, period_start, period_end, after_used, after_overage, after_reserved)
+       select $1, at, gen_random_uuid(), verb, verb, 'calls', 25000000, at, false, 25000000, 25000000, 0,
+         '[["promo", "25000000", "0"]]', 'calls', 'pro', 'billing_cycle', at, at + interval '1 month', 0, 0, 0
+       from (values ('consume', $2::timestamptz - interval '1 day'), ('reserve', $2::timestamptz - interval '1 day'),
+         ('track', $2::timestamptz + interval '1 hour')) as uses (verb, at)`,
+      [id, `${month}-01T00:00:00Z`],
+    )
+  }
+
+  test('pay for use and bring money on both sides, each as its catalog has them', async () => {
+    await billing.createOrganization('rich_one')
+    const post = async (path: string, body: object) => {
+      const answer = await billing.call('rich_one', 'POST', `/api/v1/billing/${path}`, body)
+      if (answer.status >= 300) throw new Error(JSON.stringify(answer.body))
+    }
+    await post('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await post('add-ons', { add_on: 'extra', quantity: 2 })
+    await post('top-ups', { top_up: 'pack' })
+    const month = billing.context.clock.now().toISOString().slice(0, 7)
+    await promote('rich_one', month)
+    const now = billing.context.clock.now().toISOString()
+    await used('rich_one', `${now.slice(0, 13)}:00:00Z`, 2_025)
+    const { body } = await simulateOverHttp({ catalog: other, from: month, to: month, organization_id: 'rich_one' })
+    // Present: 1,000 of the plan, 400 of the add-ons, 75 left of the promotion, 300 bought; 250 beyond at 0.5 cents.
+    // Other: 500, 200, 75 and 200; of 1,050 beyond the spend limit allows ten packages of 100.
+    expect(body['customers']).toMatchObject([
+      {
+        present: { base_minor: 2000, add_ons_minor: 1000, usage_minor: 125, top_ups_minor: 700, total_minor: 3825, refused: {} },
+        other: { base_minor: 1000, add_ons_minor: 800, usage_minor: 900, top_ups_minor: 600, total_minor: 3300 },
+      },
+    ])
+    expect(body['customers']).toMatchObject([{ other: { refused: { calls: 50 } } }])
+    const { topUps: _topUps, addOns: _addOns, ...bare } = other
+    const without = await simulateOverHttp({ catalog: bare, from: month, to: month, organization_id: 'rich_one' })
+    expect(without.body['customers']).toMatchObject([{ other: { add_ons_minor: 0, top_ups_minor: 0, refused: { calls: 450 } } }])
+  })
+})
+
+describe('what pays for use', () => {
+  const use = (day: string, quantity: number, meter = 'calls') => ({ meter, day, quantity: parseQuantity(quantity) })
+  const terms = { amount: parseQuantity(100), period: 'calendar_month', rollover: null } as const
+  const months = monthsBetween('2026-01', '2026-04')
+  const beyond = (...given: Parameters<typeof beyondByPeriod>) => beyondByPeriod(...given).map((each) => Number(each) / 1_000_000)
+
+  test('rolls over what is left, capped, and for as long as it lasts', () => {
+    const rolling = { ...terms, rollover: { max: parseQuantity(50), periods: 1 } }
+    const drawn = [use('2026-01-20', 20), use('2026-02-10', 160), use('2026-04-01', 160)]
+    // January leaves 50 for February, which needs 10 more; March leaves 50 for April.
+    expect(beyond(rolling, months, drawn, [])).toEqual([0, 10, 0, 10])
+    expect(beyond({ ...rolling, rollover: { max: null, periods: 2 } }, months, drawn, [])).toEqual([0, 0, 0, 0])
+    expect(beyond(terms, months, drawn, [])).toEqual([0, 60, 60])
+    expect(beyond({ ...rolling, period: 'day' }, ['2026-02'], [use('2026-02-02', 160)], []).reduce((a, b) => a + b)).toBe(10)
+  })
+
+  test('is drawn in its order, within its days and for its meters, and a correction gives back', () => {
+    const pool = { amount: parseQuantity(30), priority: 70, meters: null, from: '2026-01-10', until: '2026-01-20' }
+    expect(beyond(terms, months, [use('2026-01-09', 110), use('2026-01-10', 20), use('2026-01-20', 5)], [pool])).toEqual([15])
+    expect(beyond(terms, months, [use('2026-01-10', 120, 'tokens')], [{ ...pool, meters: ['calls'] }])).toEqual([20])
+    // Given away is drawn first: the plan has 20 left for the last day, when the gift has ended.
+    const gift = { ...pool, priority: 30 }
+    expect(beyond(terms, months, [use('2026-01-10', 110), use('2026-01-20', 20)], [gift])).toEqual([0])
+    expect(beyond(terms, months, [use('2026-01-01', 120), use('2026-01-02', -30), use('2026-01-03', 15)], [])).toEqual([5])
+    expect(beyond(terms, months, [use('2026-01-10', 999)], [{ ...pool, amount: null }])).toEqual([0])
+  })
+
+  test('and what goes beyond it are together all that was used', () => {
+    const amount = fc.bigInt({ min: 0n, max: parseQuantity(200) })
+    const pool = amount.map((each) => ({ amount: each, priority: 30, meters: null, from: '2026-01-01', until: null }))
+    const day = fc.constantFrom('2026-01-01', '2026-01-15', '2026-01-31')
+    const drawn = fc.array(fc.record({ meter: fc.constant('calls'), day, quantity: amount }))
+    fc.assert(
+      fc.property(fc.array(pool, { maxLength: 3 }), drawn, (pools, uses) => {
+        const used = uses.reduce((sum, { quantity }) => sum + quantity, 0n)
+        const paid = pools.reduce((sum, each) => sum + each.amount, terms.amount)
+        const expected = used > paid ? used - paid : 0n
+        expect(beyondByPeriod(terms, ['2026-01'], uses, pools)).toEqual(uses.length === 0 ? [] : [expected])
+      }),
+    )
+  })
+})
+
 describe('the rule', () => {
   const days = fc.array(
     fc.record({
@@ -129,13 +227,15 @@ describe('the rule', () => {
     }),
   )
   const months = monthsBetween('2026-01', '2026-02')
+  const subscriber = { planKey: 'pro', addOns: {} }
+  const nothing = { days: [], grants: [], topUps: [] }
 
   test('bills and refuses together what goes beyond, never within a spend limit', () => {
     const catalog = normalizeCatalog(other)
     const overage = catalog.plans.get('pro')!.allowances.get('calls')!.overage!
     fc.assert(
       fc.property(days, (use) => {
-        const revenue = simulate(catalog, { planKey: 'pro', interval: 'monthly', seats: 1 }, months, use)!
+        const revenue = simulate(catalog, { ...subscriber, interval: 'monthly', seats: 1 }, months, { ...nothing, days: use })!
         const expected = months.map((month) => {
           const used = use.filter((each) => each.meter === 'calls' && each.day.startsWith(month))
           const beyond = used.reduce((sum, { quantity }) => sum + quantity, 0n) - parseQuantity(500)
@@ -149,7 +249,7 @@ describe('the rule', () => {
 
   test('a year counts a twelfth a month, and seats count each', () => {
     const catalog = normalizeCatalog(present)
-    expect(simulate(catalog, { planKey: 'pro', interval: 'yearly', seats: 3 }, months, [])?.baseMinor).toBe(10_000)
+    expect(simulate(catalog, { ...subscriber, interval: 'yearly', seats: 3 }, months, nothing)?.baseMinor).toBe(10_000)
     expect(monthsBetween('2025-11', '2026-02')).toEqual(['2025-11', '2025-12', '2026-01', '2026-02'])
   })
 })

@@ -1,6 +1,6 @@
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Queryable } from '../db/database.ts'
-import type { DayOfUse } from './rules.ts'
+import type { BoughtTopUp, DayOfUse, GivenGrant } from './rules.ts'
 
 export type SimulatedCustomer = {
   readonly organizationId: string
@@ -9,6 +9,7 @@ export type SimulatedCustomer = {
   readonly catalogVersion: number
   readonly interval: PriceInterval | null
   readonly seats: number
+  readonly addOns: Readonly<Record<string, number>>
 }
 
 /** Customers by id, after one of them: a page of those whose use is replayed. */
@@ -18,7 +19,7 @@ export async function listSimulatedCustomers(
 ): Promise<SimulatedCustomer[]> {
   const { rows } = await db.query<Omit<SimulatedCustomer, 'seats'> & { seats: bigint }>(
     `select organization.id as "organizationId", organization.name, account.plan_key as "planKey",
-       account.catalog_version as "catalogVersion", coalesce(item.quantity, 1) as seats,
+       account.catalog_version as "catalogVersion", account.add_ons as "addOns", coalesce(item.quantity, 1) as seats,
        case item.billing_interval when 'year' then 'yearly' when 'month' then 'monthly' end as "interval"
      from accounts account
      join organizations organization on organization.id = account.organization_id
@@ -32,22 +33,76 @@ export async function listSimulatedCustomers(
   return rows.map((row) => ({ ...row, seats: Number(row.seats) }))
 }
 
-/** Use by meter and day of a time zone, of months named `YYYY-MM`, both inclusive. */
-export async function listDaysOfUse(
-  db: Queryable,
-  { organizationIds, from, to, timeZone }: { organizationIds: readonly string[]; from: string; to: string; timeZone: string },
-): Promise<Map<string, DayOfUse[]>> {
-  const { rows } = await db.query<DayOfUse & { readonly organizationId: string }>(
-    `select organization_id as "organizationId", meter, to_char(hour at time zone $2, 'YYYY-MM-DD') as day,
-       sum(quantity)::bigint as quantity
-     from usage_hourly
-     where organization_id = any($1)
-       and hour >= ($3 || '-01')::timestamp at time zone $2
-       and hour < (($4 || '-01')::timestamp + interval '1 month') at time zone $2
-     group by 1, 2, 3`,
-    [organizationIds, timeZone, from, to],
+export type ReplayedUse = {
+  readonly organizationIds: readonly string[]
+  /** `YYYY-MM`, both inclusive. */
+  readonly from: string
+  readonly to: string
+  readonly timeZone: string
+}
+
+// $1 organizations, $2 time zone, $3 first month, $4 last month
+const BEGIN = `(($3 || '-01')::timestamp at time zone $2)`
+const END = `((($4 || '-01')::timestamp + interval '1 month') at time zone $2)`
+const dayOf = (moment: string) => `to_char(${moment} at time zone $2, 'YYYY-MM-DD')`
+
+/** Use by meter and day of the time zone. */
+export async function listDaysOfUse(db: Queryable, use: ReplayedUse): Promise<Map<string, DayOfUse[]>> {
+  return listByOrganization<DayOfUse>(
+    db,
+    use,
+    `select organization_id as "organizationId", meter, ${dayOf('hour')} as day, sum(quantity)::bigint as quantity
+     from usage_hourly where organization_id = any($1) and hour >= ${BEGIN} and hour < ${END} group by 1, 2, 3`,
   )
-  const days = new Map<string, DayOfUse[]>()
-  for (const { organizationId, ...day } of rows) days.set(organizationId, [...(days.get(organizationId) ?? []), day])
-  return days
+}
+
+/**
+ * What was given by hand or bought before, with what was left of it when the months began: the events until then say what they
+ * took, as long as they are kept.
+ */
+export async function listGivenGrants(db: Queryable, use: ReplayedUse): Promise<Map<string, GivenGrant[]>> {
+  return listByOrganization<GivenGrant>(
+    db,
+    use,
+    `select g.organization_id as "organizationId", g.balance as "balanceKey", g.priority, g.meters,
+       case when g.amount is not null then greatest(g.amount - g.revoked - coalesce(before.used, 0), 0) end as amount,
+       ${dayOf('g.starts_at')} as "from", ${dayOf(`nullif(g.expires_at, 'infinity')`)} as until
+     from grants g
+     left join lateral (
+       select sum((draw ->> 1)::bigint)::bigint as used
+       from usage_events e cross join lateral jsonb_array_elements(e.draws) as draw
+       where g.used > 0 and g.starts_at < ${BEGIN} and e.organization_id = g.organization_id
+         and e.recorded_at >= g.starts_at and e.recorded_at < ${BEGIN}
+         and e.draws is not null and e.refusal is null and e.verb <> 'reserve' and draw ->> 0 = g.id
+     ) as before on true
+     where g.organization_id = any($1) and g.kind in ('promotion', 'manual', 'top_up')
+       and g.expires_at > ${BEGIN} and g.starts_at < ${END}
+       and not exists (select from top_up_purchases p
+         where p.organization_id = g.organization_id and 'top_up:' || p.id = g.id and p.paid_at >= ${BEGIN})`,
+  )
+}
+
+/** Packages that were paid within the months. */
+export async function listBoughtTopUps(db: Queryable, use: ReplayedUse): Promise<Map<string, BoughtTopUp[]>> {
+  return listByOrganization<BoughtTopUp>(
+    db,
+    use,
+    `select organization_id as "organizationId", top_up as "topUpKey", balance as "balanceKey", quantity, amount - taken_back as amount,
+       (price_minor - kept.refunded)::float8 as "paidMinor",
+       case when price_minor = 0 then 1000000 else floor((price_minor - kept.refunded) * 1000000.0 / price_minor) end::float8
+         as "keptMillionths",
+       ${dayOf('paid_at')} as "from", ${dayOf(`(paid_at + expires_after_days * interval '1 day')`)} as until
+     from top_up_purchases
+     cross join lateral (select case when disputed then price_minor else least(refunded_minor, price_minor) end as refunded) as kept
+     where organization_id = any($1) and status = 'paid' and paid_at >= ${BEGIN} and paid_at < ${END}`,
+  )
+}
+
+async function listByOrganization<Row>(
+  db: Queryable,
+  { organizationIds, timeZone, from, to }: ReplayedUse,
+  text: string,
+): Promise<Map<string, Row[]>> {
+  const { rows } = await db.query<Row & { readonly organizationId: string }>(text, [organizationIds, timeZone, from, to])
+  return Map.groupBy(rows, ({ organizationId }) => organizationId)
 }
