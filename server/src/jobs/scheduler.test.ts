@@ -72,5 +72,15 @@ it('is due once an hour, or once a day, in exactly its minute', () => {
       expect(isDue('* * * * *', now)).toBe(true)
     }),
   )
-  expect(() => isDue('*/5 * * * *', new Date(0))).toThrow(/a minute and an hour/)
+  expect(['11:00', '11:05', '11:07'].map((time) => isDue('*/5 * * * *', new Date(`2026-03-04T${time}:00Z`)))).toEqual([
+    true,
+    true,
+    false,
+  ])
+  expect(() => isDue('1-5 * * * *', new Date(0))).toThrow(/a minute and an hour/)
+})
+
+it('refuses a job whose cron cannot be read at the start, not in a timer', () => {
+  const jobs = [{ name: 'wrong', cron: '1-5 * * * *', run: () => Promise.resolve() }]
+  expect(() => start(jobs)).toThrow(/a minute and an hour/)
 })

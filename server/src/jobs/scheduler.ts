@@ -25,8 +25,10 @@ export type SchedulerOptions = {
 /** The first of two keys; the second is the job's name. */
 const LOCK_SPACE = 7_865_434
 
-/** Runs every job once now, one after the other, and then whenever its minute comes. */
+/** Runs every job once now, one after the other, and then whenever its minute comes. @throws Error for a cron that cannot be read */
 export function startScheduler(options: SchedulerOptions): Scheduler {
+  // Here, where whoever starts the server sees it, and not in a timer, where it would end the process.
+  for (const { cron } of options.jobs) isDue(cron, options.clock.now())
   let stopped = false
   let running = runAll(options, options.jobs, () => stopped)
   let timer = setTimeout(tick, untilNextMinute(options.clock))
