@@ -33,20 +33,18 @@ export async function payInvoice(
         ? null
         : await attachAsDefault({ context, session, organizationId }, { customerId, paymentMethodId: request.paymentMethodId })
     const params = { invoiceId, paymentMethodId }
-    await performIntent(context, session, { organizationId, kind: 'pay_invoice', params })
+    const audit = {
+      ...asker,
+      action: 'invoice.paid',
+      target: invoiceId,
+      before: { status: invoice.status },
+      after: { amount_minor: invoice.amountRemainingMinor, currency: invoice.currency },
+    }
+    await performIntent(context, session, { organizationId, kind: 'pay_invoice', params, audit })
     await syncOrganization(context, session, organizationId, {
       scope: { ...RECENT_SCOPE, invoiceIds: [invoiceId] },
       priority: 'interactive',
-      alsoWrite: (tx) =>
-        insertAuditEntry(tx, {
-          organizationId,
-          ...asker,
-          action: 'invoice.paid',
-          target: invoiceId,
-          before: { status: invoice.status },
-          after: { amount_minor: invoice.amountRemainingMinor, currency: invoice.currency },
-          at: context.clock.now(),
-        }),
+      alsoWrite: (tx) => insertAuditEntry(tx, { ...audit, organizationId, at: context.clock.now() }),
     })
     return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
   })
@@ -97,18 +95,14 @@ export async function removePaymentMethod(
   asker: Asker,
 ): Promise<void> {
   const { organizationId, paymentMethodId } = request
-  await runExclusively(context, organizationId, async (session) => {
+  await runExclusively(context, organizationId, async (session, finished) => {
+    if (finished.some(({ intent, result }) => intent.kind === 'detach_payment_method' && result.id === paymentMethodId)) return
     const methods = await listPaymentMethods(session, organizationId)
     const method = methods.find(({ id }) => id === paymentMethodId)
     if (!method) throw new DomainError('not_found', 'There is no such payment method.')
     if (method.isDefault) throw new DomainError('conflict', 'This payment method is the one that is charged; replace it first.')
-    await performIntent(context, session, { organizationId, kind: 'detach_payment_method', params: { paymentMethodId } })
-    await syncAudited(context, session, organizationId, {
-      ...asker,
-      action: 'payment_method.removed',
-      target: paymentMethodId,
-      before: null,
-      after: null,
-    })
+    const audit = { ...asker, action: 'payment_method.removed', target: paymentMethodId, before: null, after: null }
+    await performIntent(context, session, { organizationId, kind: 'detach_payment_method', params: { paymentMethodId }, audit })
+    await syncAudited(context, session, organizationId, audit)
   })
 }

@@ -1,4 +1,6 @@
+import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
@@ -56,15 +58,17 @@ export async function finishStrandedIntents(context: BillingContext, limit = 50)
 /** null when it was refused, or was never done and is not wanted any more. */
 async function finishIntent(
   context: BillingContext,
-  db: Queryable,
+  db: Pick<Session, 'query' | 'transaction'>,
   intent: Intent,
   priority: CallPriority,
 ): Promise<MutationResult | null> {
+  const finish = (result: MutationResult) =>
+    db.transaction((tx) => settleFinished(tx, { intent, result, now: context.clock.now() }))
   const ageMs = context.clock.now().getTime() - intent.createdAt.getTime()
   if (ageMs < KEY_LIFE_MS && intent.attempts < MOST_REPEATS) {
     try {
       const result = await carryOut(context, db, intent, priority)
-      await applyResult(db, intent, result)
+      await finish(result)
       return result
     } catch (error) {
       if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') return null
@@ -73,9 +77,8 @@ async function finishIntent(
   }
   // The key may be forgotten: asking again could do it twice. Look for what it made; if there is nothing, leave it at that.
   const found = await findResult(context, db, intent)
-  const now = context.clock.now()
-  await settleIntent(db, intent.id, found === null ? { state: 'abandoned' } : { state: 'succeeded', result: found }, now)
-  if (found !== null) await applyResult(db, intent, found)
+  if (found === null) await settleIntent(db, intent.id, { state: 'abandoned' }, context.clock.now())
+  else await finish(found)
   context.log.warn(
     { event: 'stripe.intent_looked_up', intent_id: intent.id, kind: intent.kind, found: found !== null },
     'the end of a call to Stripe was looked up',
@@ -83,10 +86,14 @@ async function finishIntent(
   return found
 }
 
-/** What follows from a result beside the mirror. */
-async function applyResult(db: Queryable, intent: Intent, result: MutationResult): Promise<void> {
-  if (intent.kind !== 'create_customer' || intent.organizationId === null) return
-  await linkCustomer(db, { organizationId: intent.organizationId, customerId: result.id })
+/** What follows from a result beside the mirror, and what the request that wished it could not tell the audit log any more. */
+async function settleFinished(tx: Queryable, { intent, result, now }: FinishedIntent & { now: Instant }): Promise<void> {
+  const { organizationId, audit } = intent
+  await settleIntent(tx, intent.id, { state: 'succeeded', result }, now)
+  if (intent.kind === 'create_customer' && organizationId !== null) {
+    await linkCustomer(tx, { organizationId, customerId: result.id })
+  }
+  if (audit !== null) await insertAuditEntry(tx, { ...audit, organizationId, at: now })
 }
 
 async function findResult(context: BillingContext, db: Queryable, intent: Intent): Promise<MutationResult | null> {
@@ -98,9 +105,12 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
     return toResult(customers.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
   }
   if (is('create_subscription', intent) && intent.organizationId !== null) {
-    const { customerId } = await readOrganization(db, intent.organizationId)
-    const subscriptions = customerId === null ? [] : await reads.listSubscriptions(customerId)
+    const subscriptions = await listSubscriptions(context, db, intent.organizationId)
     return toResult(subscriptions.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
+  }
+  if (is('cancel_subscription', intent) && intent.organizationId !== null) {
+    const subscriptions = await listSubscriptions(context, db, intent.organizationId)
+    return toResult(subscriptions.find(({ id, status }) => id === intent.params.subscriptionId && status === 'canceled'))
   }
   if (is('create_payment', intent)) {
     // A charge carries the metadata of its payment.
@@ -108,9 +118,14 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
     const made = charges.find(({ data }) => metadataOf(data)[INTENT_METADATA] === intent.id)
     return toResult(made && { id: made.paymentIntentId ?? made.id, status: made.status })
   }
-  // What else there is either shows in the mirror after a refetch (a plan change, a cancellation, a payment) or is worthless
+  // What else there is either shows in the mirror after a refetch (a plan change, a payment) or is worthless
   // by now (a checkout session, a portal session).
   return null
+}
+
+async function listSubscriptions(context: BillingContext, db: Queryable, organizationId: string) {
+  const { customerId } = await readOrganization(db, organizationId)
+  return customerId === null ? [] : requireGateway(context).backgroundReads.listSubscriptions(customerId)
 }
 
 function metadataOf({ metadata }: StripeObject): Readonly<Record<string, unknown>> {

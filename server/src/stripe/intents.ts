@@ -1,9 +1,10 @@
+import type { AuditEntry } from '../audit/store.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { newId, newIdempotencyKey } from '../lib/ids.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
-import { StripeCallError } from './errors.ts'
+import { isMissingAtStripe, StripeCallError } from './errors.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './gateway.ts'
 import type { CallPriority } from './limiter.ts'
 
@@ -19,7 +20,11 @@ export type Intent<Kind extends MutationKind = MutationKind> = {
   readonly idempotencyKey: string
   readonly attempts: number
   readonly createdAt: Instant
+  readonly audit: IntentAudit | null
 }
+
+/** What the audit log says when an intent is done, in case that the request which made it does not live to say it. */
+export type IntentAudit = Omit<AuditEntry, 'organizationId' | 'at'>
 
 /** The metadata by which an object at Stripe names the intent that made it. */
 export const INTENT_METADATA = 'tollgate_intent'
@@ -33,6 +38,7 @@ export type IntentRequest<Kind extends MutationKind> = {
   readonly kind: Kind
   readonly params: StripeMutations[Kind]
   readonly priority?: CallPriority
+  readonly audit?: IntentAudit | null
 }
 
 /**
@@ -54,12 +60,15 @@ export async function performIntent<Kind extends MutationKind>(
     idempotencyKey: newIdempotencyKey(),
     attempts: 0,
     createdAt: context.clock.now(),
+    audit: request.audit ?? null,
   }
   await insertIntent(db, intent)
-  return carryOut(context, db, intent, request.priority ?? 'interactive')
+  const result = await carryOut(context, db, intent, request.priority ?? 'interactive')
+  await settleIntent(db, intent.id, { state: 'succeeded', result }, context.clock.now())
+  return result
 }
 
-/** Makes (or repeats) the call of an intent and writes down what came of it. */
+/** Makes (or repeats) the call of an intent. Writes down that it failed; that it succeeded is written by the caller. */
 export async function carryOut<Kind extends MutationKind>(
   context: BillingContext,
   db: Queryable,
@@ -69,10 +78,10 @@ export async function carryOut<Kind extends MutationKind>(
   const gateway = requireGateway(context)
   const params = withIntentMetadata(intent)
   try {
-    const result = await gateway.perform(intent.kind, params, { idempotencyKey: intent.idempotencyKey, priority })
-    await settleIntent(db, intent.id, { state: 'succeeded', result }, context.clock.now())
-    return result
+    return await gateway.perform(intent.kind, params, { idempotencyKey: intent.idempotencyKey, priority })
   } catch (error) {
+    const ended = endedAlready(intent, error)
+    if (ended !== null) return ended
     if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') {
       await settleIntent(db, intent.id, { state: 'failed', errorCode: error.code }, context.clock.now())
     } else {
@@ -80,6 +89,15 @@ export async function carryOut<Kind extends MutationKind>(
     }
     throw error
   }
+}
+
+/**
+ * A cancellation is a DELETE, of which Stripe keeps no key: the repeat of one whose answer was lost finds nothing there, as does
+ * one of a subscription that was cancelled elsewhere. Either way what was wished is so.
+ */
+function endedAlready({ kind, params }: Intent, error: unknown): MutationResult | null {
+  if (kind !== 'cancel_subscription' || !('subscriptionId' in params) || !isMissingAtStripe(error)) return null
+  return { id: params.subscriptionId, status: 'canceled', url: null, clientSecret: null }
 }
 
 /** What carries metadata names its intent, so that it can be found at Stripe after the key has expired. */
@@ -91,9 +109,17 @@ function withIntentMetadata<Kind extends MutationKind>(intent: Intent<Kind>): St
 
 async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
   await db.query(
-    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at)
-     values ($1, $2, $3, $4, $5, 'pending', $6)`,
-    [intent.organizationId, intent.id, intent.kind, JSON.stringify(intent.params), intent.idempotencyKey, intent.createdAt],
+    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, audit)
+     values ($1, $2, $3, $4, $5, 'pending', $6, $7)`,
+    [
+      intent.organizationId,
+      intent.id,
+      intent.kind,
+      JSON.stringify(intent.params),
+      intent.idempotencyKey,
+      intent.createdAt,
+      intent.audit === null ? null : JSON.stringify(intent.audit),
+    ],
   )
 }
 
@@ -128,7 +154,7 @@ export async function listPendingIntents(
   query: { organizationId: string } | { until: Instant; limit: number },
 ): Promise<Intent[]> {
   const columns = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
-    created_at as "createdAt"`
+    created_at as "createdAt", audit`
   const { rows } =
     'organizationId' in query
       ? await db.query<Intent>(

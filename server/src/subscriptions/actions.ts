@@ -9,7 +9,7 @@ import { finishPendingIntents, type FinishedIntent } from '../stripe/finish-inte
 import { withOrganizationLock } from '../stripe/lock.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { executePlanChange } from './execute.ts'
+import { DECISIVE_STEP, executePlanChange } from './execute.ts'
 import { previewPlanChange, type PlanChangePreview } from './preview.ts'
 import type { BillingState, PlanChange, PlanChangeRequest } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
@@ -65,17 +65,19 @@ export async function changePlanIn(
   const change = isDoneAlready(state, request, finished)
     ? ({ kind: 'none', reason: 'An earlier request has done it.' } as const)
     : computePlanChange(state, request, context.policy, now)
-  if (change.kind !== 'none' || finished.length === 0) {
-    const prorationAt = prorationTime(options.prorationAt, now)
-    await executePlanChange({ context, session, organizationId, prorationAt }, change)
-  }
-  await syncAudited(context, session, organizationId, {
+  const audit = {
     ...asker,
     action: AUDITED[change.kind],
     target: before?.id ?? organizationId,
     before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
     after: describe(change),
-  })
+  }
+  if (change.kind !== 'none' || finished.length === 0) {
+    const prorationAt = prorationTime(options.prorationAt, now)
+    const told = change.kind === 'none' ? null : { told: { step: DECISIVE_STEP[change.kind], audit } }
+    await executePlanChange({ context, session, organizationId, prorationAt, ...told }, change)
+  }
+  await syncAudited(context, session, organizationId, audit)
   return change
 }
 
@@ -113,8 +115,11 @@ export async function syncAudited(
   })
 }
 
-/** A purchase whose answer was lost and that is asked for again is answered, not refused as a second one. */
+/** A purchase or an end whose answer was lost and that is asked for again is answered, not refused as a second one. */
 function isDoneAlready(state: BillingState, request: PlanChangeRequest, finished: readonly FinishedIntent[]): boolean {
+  if (request.kind === 'cancel') {
+    return state.subscription === null && finished.some(({ intent }) => intent.kind === 'cancel_subscription')
+  }
   if (request.kind !== 'subscribe' || state.subscription === null) return false
   const { priceId } = findOffer(state, request.planKey, request.interval)
   return finished.some(

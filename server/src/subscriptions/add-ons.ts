@@ -3,6 +3,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import type { StripeMutations } from '../stripe/gateway.ts'
+import type { FinishedIntent } from '../stripe/finish-intents.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { toUnix } from '../stripe/wire.ts'
@@ -70,24 +71,36 @@ export async function changeAddOn(
   { organizationId, request, prorationAt }: { organizationId: string; request: AddOnRequest; prorationAt: Instant | null },
   asker: Asker,
 ): Promise<void> {
-  await runExclusively(context, organizationId, async (session) => {
+  await runExclusively(context, organizationId, async (session, finished) => {
     const now = timeOf(await readOrganization(session, organizationId), context.clock)
     const state = await readBillingState(context, session, organizationId)
+    if (isDoneAlready(state, request, finished)) return
     const change = computeAddOn(state, context.catalogs.current.catalog.addOns.get(request.addOnKey), request)
     const at = prorationTime(prorationAt, now)
     const params = paramsOf(change, at)
-    const execution = { context, session, organizationId, prorationAt: at }
-    await callOff(execution, change.subscription)
-    if (change.invoiceNow) await payAndSwitch(execution, params)
-    else await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
-    await syncAudited(context, session, organizationId, {
+    const audit = {
       ...asker,
       action: 'add_on.changed',
       target: request.addOnKey,
       before: { quantity: change.from },
       after: { quantity: change.to },
-    })
+    }
+    const told = { step: 'update_subscription', audit } as const
+    const execution = { context, session, organizationId, prorationAt: at, told }
+    await callOff(execution, change.subscription)
+    if (change.invoiceNow) await payAndSwitch(execution, params)
+    else await performIntent(context, session, { organizationId, kind: told.step, params, audit })
+    await syncAudited(context, session, organizationId, audit)
   })
+}
+
+/** Whether the very change was asked for before and its answer was lost. */
+function isDoneAlready(state: BillingState, { addOnKey, quantity }: AddOnRequest, finished: readonly FinishedIntent[]): boolean {
+  const present = state.subscription?.addOnItems.find((item) => item.addOnKey === addOnKey)?.quantity ?? 0
+  return (
+    present === quantity &&
+    finished.some(({ intent: { audit } }) => audit?.action === 'add_on.changed' && audit.target === addOnKey)
+  )
 }
 
 function paramsOf({ subscription, items, invoiceNow }: AddOnChange, at: Instant): StripeMutations['update_subscription'] {

@@ -6,7 +6,7 @@ import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
-import { performIntent } from '../stripe/intents.ts'
+import { performIntent, type IntentAudit } from '../stripe/intents.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -22,7 +22,22 @@ export type Execution = {
   readonly organizationId: string
   /** From when a difference counts: the time of the preview that the customer saw, or now. */
   readonly prorationAt: Instant
+  /** What is told of it once `step` is done, also when only a later request hears that it is. */
+  readonly told?: { readonly step: MutationKind; readonly audit: IntentAudit }
 }
+
+/** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
+export const DECISIVE_STEP = {
+  start: 'create_subscription',
+  switch_now: 'update_subscription',
+  switch_at_period_end: 'schedule_switch',
+  cancel_now: 'cancel_subscription',
+  cancel_at_period_end: 'update_subscription',
+  undo_cancel: 'update_subscription',
+  undo_switch: 'release_schedule',
+  pause: 'pause_subscription',
+  resume: 'resume_subscription',
+} as const satisfies Record<Exclude<PlanChange['kind'], 'none'>, MutationKind>
 
 /**
  * Carries a plan change out at Stripe, step by step, each step an intent. The mirror follows by the refetch after it.
@@ -92,11 +107,12 @@ async function carryOut(execution: Execution, change: PlanChange): Promise<unkno
 }
 
 function perform<Kind extends MutationKind>(
-  { context, session, organizationId }: Execution,
+  { context, session, organizationId, told }: Execution,
   kind: Kind,
   params: StripeMutations[Kind],
 ): Promise<MutationResult> {
-  return performIntent(context, session, { organizationId, kind, params })
+  const audit = told?.step === kind ? told.audit : null
+  return performIntent(context, session, { organizationId, kind, params, audit })
 }
 
 function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {

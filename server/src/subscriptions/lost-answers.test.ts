@@ -1,0 +1,117 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { defineBilling } from '../catalog/define.ts'
+import { finishStrandedIntents } from '../stripe/finish-intents.ts'
+import { pushCatalog } from '../stripe/push.ts'
+
+const catalog = defineBilling({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    pro: { name: 'Pro', prices: { monthly: { amountMinor: 2000 } }, allowances: { calls: { amount: 1000 } } },
+    max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
+  },
+  addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 3000 } }, maxQuantity: 5 } },
+  defaultPlan: 'free',
+})
+// Without webhooks, so that nothing but the repeat tells what became of the first request.
+const billing = testBilling({ catalog, webhooks: false })
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+const post = (id: string, path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+
+async function subscribed(id: string): Promise<string> {
+  await billing.createOrganization(id)
+  expect(await post(id, 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })).toMatchObject({ status: 200 })
+  return id
+}
+
+/** The answer of one route of Stripe's is lost after it has done what was asked. */
+async function losing(route: string, work: () => Promise<{ status: number }>): Promise<void> {
+  billing.sandbox.setChaos({ api: [{ route, lostResponse: 1 }] })
+  expect((await work()).status).toBe(503)
+  billing.sandbox.setChaos({})
+}
+
+async function told(id: string): Promise<object[]> {
+  const { rows } = await billing.database.db.query<{ action: string; before: unknown; after: unknown }>(
+    `select action, before, after from audit_log where organization_id = $1 and action <> 'subscription.started' order by id`,
+    [id],
+  )
+  return rows
+}
+
+const CANCELED = {
+  action: 'subscription.canceled',
+  before: { plan: 'pro', interval: 'monthly', quantity: 1 },
+  after: { kind: 'cancel_now' },
+}
+
+describe('a change whose answer was lost', () => {
+  test('EM-11 is a success when a cancellation is repeated, and the audit log tells what was cancelled', async () => {
+    const id = await subscribed('leaving')
+    await losing('DELETE /v1/subscriptions/*', () => post(id, 'cancel', { immediate: true }))
+    const repeated = await post(id, 'cancel', { immediate: true })
+    expect(repeated).toMatchObject({ status: 200, body: { status: 'cancelled', tier: 'free' } })
+    expect(await told(id)).toEqual([CANCELED, expect.objectContaining({ action: 'subscription.confirmed' })])
+    expect(await post(id, 'cancel', { immediate: true })).toMatchObject({ status: 409, body: { code: 'subscription_missing' } })
+  })
+
+  test('is told in the audit log also when nobody comes back for it', async () => {
+    const id = await subscribed('gone')
+    await losing('DELETE /v1/subscriptions/*', () => post(id, 'cancel', { immediate: true }))
+    const later = new Date(billing.context.clock.now().getTime() + 2 * 60_000)
+    await finishStrandedIntents(billing.with({ clock: { now: () => later } }))
+    expect(await told(id)).toEqual([CANCELED])
+  })
+
+  test('a subscription that was cancelled elsewhere in the meantime is cancelled', async () => {
+    const id = await subscribed('elsewhere')
+    const { subscription_id } = (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+    await billing.context.gateway!.perform(
+      'cancel_subscription',
+      { subscriptionId: String(subscription_id), prorate: false, invoiceNow: false },
+      { idempotencyKey: 'by hand', priority: 'interactive' },
+    )
+    expect(await post(id, 'cancel', { immediate: true })).toMatchObject({ status: 200, body: { tier: 'free' } })
+    expect(await told(id)).toEqual([CANCELED])
+  })
+
+  test('of plan: the repeat answers 200, and the audit log tells from what to what', async () => {
+    const id = await subscribed('growing')
+    await losing('POST /v1/subscriptions/*', () => post(id, 'upgrade', { new_tier: 'max' }))
+    expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 200, body: { tier: 'max' } })
+    expect(await told(id)).toMatchObject([
+      { action: 'subscription.switched', before: { plan: 'pro' }, after: { plan: 'max', quantity: 1 } },
+      { action: 'subscription.confirmed' },
+    ])
+  })
+
+  test('of an add-on: the repeat answers 200, once it is told, and it is paid once', async () => {
+    const id = await subscribed('helped')
+    await losing('POST /v1/subscriptions/*', () => post(id, 'add-ons', { add_on: 'support', quantity: 2 }))
+    expect(await post(id, 'add-ons', { add_on: 'support', quantity: 2 })).toMatchObject({
+      status: 200,
+      body: { add_ons: [{ add_on: 'support', quantity: 2 }] },
+    })
+    expect(await told(id)).toEqual([{ action: 'add_on.changed', before: { quantity: 0 }, after: { quantity: 2 } }])
+    expect(await post(id, 'add-ons', { add_on: 'support', quantity: 2 })).toMatchObject({ status: 409 })
+  })
+
+  test('of a payment method that was removed: the repeat answers the same', async () => {
+    const id = await subscribed('tidy')
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select id from stripe_payment_methods where organization_id = $1`,
+      [id],
+    )
+    expect(await post(id, 'payment-methods', { payment_method_id: 'pm_card_mastercard' })).toMatchObject({ status: 200 })
+    const remove = () => billing.call(id, 'DELETE', `/api/v1/billing/payment-methods/${rows[0]!.id}`)
+    await losing('POST /v1/payment_methods/*', remove)
+    expect((await remove()).status).toBeLessThan(300)
+    expect(await told(id)).toContainEqual(expect.objectContaining({ action: 'payment_method.removed' }))
+    expect((await remove()).status).toBe(404)
+  })
+})
