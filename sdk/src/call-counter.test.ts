@@ -1,13 +1,31 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createCallCounter } from './call-counter.ts'
-import type { BatchItem } from './usage.ts'
+import type { BatchItem, BatchResult, UsageAnswer } from './usage.ts'
+
+const fine: UsageAnswer = {
+  allowed: true,
+  balance: null,
+  credits_used: 1,
+  total_credits_used: 1,
+  quota_remaining: null,
+  quota_exceeded: false,
+}
 
 /** A server that remembers each key once, and can be away. */
 function createPeer() {
   const counted = new Map<string, BatchItem>()
   const sent: number[] = []
   let away: 'no' | 'before' | 'after' = 'no'
+  /** By tenant: the status that its items get instead of being counted. */
+  const refused = new Map<string, number>()
+  const resultOf = (item: BatchItem): BatchResult => {
+    const status = refused.get(item.organizationId!)
+    if (status !== undefined) return { allowed: false, error: { title: 'refused', code: 'refused', status } }
+    counted.set(item.idempotencyKey!, item)
+    return fine
+  }
   return {
+    refused,
     counted,
     sent,
     setAway: (how: typeof away) => void (away = how),
@@ -18,9 +36,9 @@ function createPeer() {
     batch: async (items: readonly BatchItem[]) => {
       sent.push(items.length)
       if (away === 'before') throw new Error('away')
-      for (const item of items) counted.set(item.idempotencyKey!, item)
+      const results = items.map(resultOf)
       if (away === 'after') throw new Error('the answer was lost')
-      return []
+      return results
     },
   }
 }
@@ -61,6 +79,21 @@ describe('the call counter', () => {
     counter.count(call('/tenants/a/cases'))
     await counter.stop()
     expect(peer.total('a')).toBe(1)
+  })
+
+  it('KF-10 keeps what the server could not take for the moment, and tells what it never will', async () => {
+    const peer = createPeer()
+    const errors: unknown[] = []
+    const counter = createCallCounter({ client: peer, onError: (error) => errors.push(error) })
+    peer.refused.set('busy', 503).set('nobody', 404)
+    for (const tenant of ['busy', 'nobody', 'fine', 'busy']) counter.count(call(`/cases?tenant_id=${tenant}`))
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect([peer.total('busy'), peer.total('nobody'), peer.total('fine')]).toEqual([0, 0, 1])
+    expect(errors).toMatchObject([{ status: 503 }, { status: 404 }])
+    peer.refused.clear()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect([peer.total('busy'), peer.total('nobody'), peer.total('fine')]).toEqual([2, 0, 1])
+    await counter.stop()
   })
 
   it('counts once what had to be sent twice, whether or not the first attempt arrived', async () => {

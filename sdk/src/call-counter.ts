@@ -1,3 +1,4 @@
+import { isAway, statusOf, TollgateError, type Problem } from './errors.ts'
 import type { BatchItem, UsageClient } from './usage.ts'
 
 export type CallCounterOptions = {
@@ -13,7 +14,7 @@ export type CallCounterOptions = {
   readonly excludedPaths?: readonly string[]
   /** Where the tenant is found; default the query `tenant_id`, the header `X-Tenant-ID`, the path `/tenants/<id>` or `/tenant/<id>`. */
   readonly tenant?: (request: CountedRequest) => string | null
-  /** Told when counts could not be sent; they are kept and sent with the next ones. */
+  /** Told when counts could not be sent, which are kept and sent with the next ones, and of counts that the server refuses for good. */
   readonly onError?: (error: unknown) => void
 }
 
@@ -65,15 +66,30 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
     gatherUp()
     while (unsent.length > 0) {
       const items = unsent.slice(0, MAX_ITEMS)
-      try {
-        await client.batch(items)
-      } catch (error) {
-        options.onError?.(error)
+      const open = await sendItems(items)
+      unsent = [...open, ...unsent.slice(items.length)]
+      if (open.length > 0) {
         // Tried again with the next calls, or after the interval.
         timer ??= setTimeout(() => void flush(), intervalMs)
         return
       }
-      unsent = unsent.slice(items.length)
+    }
+  }
+
+  /** Answers which items are still to be counted, under their keys. What is wrong in itself is told, and given up. */
+  async function sendItems(items: readonly BatchItem[]): Promise<BatchItem[]> {
+    try {
+      const results = await client.batch(items)
+      return items.filter((_item, index) => {
+        const result = results[index]
+        if (result !== undefined && !('error' in result)) return false
+        const error = result === undefined ? new Error('The server left an item out.') : errorOf(result.error)
+        options.onError?.(error)
+        return result === undefined || isAway(error)
+      })
+    } catch (error) {
+      options.onError?.(error)
+      return [...items]
     }
   }
 
@@ -101,6 +117,8 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
     },
   }
 }
+
+const errorOf = (problem: Problem): TollgateError => new TollgateError(statusOf(problem), problem)
 
 /** The tenant of a request by KF-10's three places: query, header, path. */
 function findTenant({ url, headers }: CountedRequest): string | null {

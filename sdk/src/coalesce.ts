@@ -1,4 +1,4 @@
-import { TollgateError, type Problem } from './errors.ts'
+import { statusOf, TollgateError } from './errors.ts'
 import type { BatchItem, BatchResult, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
 export type CoalesceOptions = {
@@ -65,8 +65,4 @@ function deliver(
   if (result === undefined) reject(new Error('The server answered fewer results than there were items.'))
   else if ('error' in result) reject(new TollgateError(statusOf(result.error), result.error))
   else resolve(result)
-}
-
-function statusOf(problem: Problem): number {
-  return typeof problem['status'] === 'number' ? problem['status'] : 422
 }

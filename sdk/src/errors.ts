@@ -31,3 +31,19 @@ export class TollgateUnreachableError extends Error {
     this.name = 'TollgateUnreachableError'
   }
 }
+
+/** Whether Tollgate is away: no answer came, or one that says "not now". The same may be asked again, under the same key. */
+export function isAway(error: unknown): boolean {
+  if (error instanceof TollgateUnreachableError) return true
+  return error instanceof TollgateError && isPassing(error.status)
+}
+
+/** Statuses that say nothing of what was asked: too much at once, or a failure of the server or of what stands before it. */
+export function isPassing(status: number): boolean {
+  return status === 408 || status === 429 || status >= 500
+}
+
+/** The status of an item's problem; of one that names none, that of a request that is wrong in itself. */
+export function statusOf(problem: Problem): number {
+  return typeof problem['status'] === 'number' ? problem['status'] : 422
+}

@@ -1,4 +1,4 @@
-import { TollgateError } from './errors.ts'
+import { isAway, TollgateError } from './errors.ts'
 import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
 import type { QuantityInput, UsageClient } from './usage.ts'
 
@@ -48,11 +48,12 @@ function passOn(error: unknown): MeteredCall | null {
 
 /** A refusal of the server's own, as an answer of the host; null for what is the host's failure. */
 export function refusalOf(error: unknown): (Pick<MeteredCall, 'headers'> & { readonly refusal: CallRefusal }) | null {
-  if (!(error instanceof TollgateError)) return null
-  const { status, code, message } = error
-  if (status !== 401 && status !== 403 && status !== 503) return null
-  const headers = status === 503 ? { 'Retry-After': '1' } : {}
-  return { headers, refusal: { status, body: { error: code, message } } }
+  if (isAway(error)) {
+    const body = { error: 'tollgate_unreachable', message: 'Use cannot be counted at the moment; try again shortly.' }
+    return { headers: { 'Retry-After': '1' }, refusal: { status: 503, body } }
+  }
+  if (!(error instanceof TollgateError) || (error.status !== 401 && error.status !== 403)) return null
+  return { headers: {}, refusal: { status: error.status, body: { error: error.code, message: error.message } } }
 }
 
 async function holdCost(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {

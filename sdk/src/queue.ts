@@ -1,7 +1,13 @@
 import type { UsageInput } from './usage.ts'
 
 /** A use that was let through while the server was away. */
-export type QueuedUse = UsageInput & { readonly idempotencyKey: string; readonly occurredAt?: Date | string }
+export type QueuedUse = UsageInput & {
+  readonly idempotencyKey: string
+  /** When it happened. */
+  readonly occurredAt?: Date | string
+  /** How it was sent at first, to an answer that never came; left out where it was not sent. */
+  readonly sentAs?: { readonly verb: 'consume' | 'track'; readonly occurredAt?: Date | string }
+}
 
 /** Where such uses wait. `append` resolves when the use is as safe as this queue can make it. */
 export type LocalQueue = {

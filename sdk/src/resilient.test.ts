@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, appendFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { TollgateUnreachableError } from './errors.ts'
+import { TollgateError, TollgateUnreachableError } from './errors.ts'
 import { createFileQueue } from './file-queue.ts'
 import { createMemoryQueue } from './queue.ts'
 import { createResilientClient } from './resilient.ts'
@@ -20,25 +20,38 @@ const answer = (allowed: boolean): UsageAnswer => ({
   quota_exceeded: !allowed,
 })
 
-/** A server with a quota, whose line can be cut before or after a request arrives. */
+type Line = 'up' | 'cut before' | 'cut after' | { readonly status: number }
+
+const problem = (status: number, code: string, field?: string) => new TollgateError(status, { title: code, code, status, field })
+
+/** A server with a quota, which knows keys, and whose line can be cut before or after a request arrives. */
 function createPeer(quota: number) {
   const counted = new Map<string, UsageInput>()
-  const first = new Map<string, UsageAnswer>()
-  let line: 'up' | 'cut before' | 'cut after' = 'up'
-  function call(input: UsageInput, tracked: boolean): Promise<UsageAnswer> {
-    if (line === 'cut before') return Promise.reject(new TollgateUnreachableError('no answer'))
+  const first = new Map<string, { readonly verb: string; readonly input: UsageInput; readonly answer: UsageAnswer }>()
+  let line: Line = 'up'
+  async function call(input: UsageInput, verb: 'track' | 'consume' | 'check'): Promise<UsageAnswer> {
+    if (line === 'cut before') throw new TollgateUnreachableError('no answer')
+    if (typeof line === 'object') throw problem(line.status, 'refused')
+    if (input.meter === 'unknown') throw problem(422, 'unknown_meter')
+    if (input.meter === 'poison') throw problem(500, 'internal_error')
     const key = input.idempotencyKey!
-    const decided = first.get(key) ?? answer(tracked || counted.size < quota)
-    first.set(key, decided)
-    if (decided.allowed) counted.set(key, input)
-    return line === 'cut after' ? Promise.reject(new TollgateUnreachableError('no answer')) : Promise.resolve(decided)
+    const known = first.get(key)
+    if (known !== undefined && known.verb !== verb) throw problem(409, 'idempotency_conflict', 'verb')
+    if (known !== undefined && known.input.occurredAt !== input.occurredAt) {
+      throw problem(409, 'idempotency_conflict', 'occurred_at')
+    }
+    const decided = known?.answer ?? answer(verb === 'track' || counted.size < quota)
+    first.set(key, { verb, input, answer: decided })
+    if (decided.allowed && !counted.has(key)) counted.set(key, input)
+    if (line === 'cut after') throw new TollgateUnreachableError('no answer')
+    return decided
   }
   const refuse = () => Promise.reject(new Error('not part of this peer'))
   const client: UsageClient = {
-    check: (input) => call({ ...input, idempotencyKey: 'check' }, false),
-    consume: (input) => call(input, false),
-    track: (input) => call(input, true),
-    reserve: (input) => call(input, false),
+    check: (input) => call({ ...input, idempotencyKey: 'check' }, 'check'),
+    consume: (input) => call(input, 'consume'),
+    track: (input) => call(input, 'track'),
+    reserve: (input) => call(input, 'consume'),
     settle: refuse,
     release: refuse,
     batch: refuse,
@@ -46,7 +59,7 @@ function createPeer(quota: number) {
     usage: refuse,
     gate: refuse,
   }
-  return { client, counted, setLine: (next: typeof line) => void (line = next) }
+  return { client, counted, setLine: (next: Line) => void (line = next) }
 }
 
 describe('a meter declared open', () => {
@@ -84,6 +97,93 @@ describe('a meter declared open', () => {
     await client.release(dropped.reservation_id!)
     await client.replay()
     expect([...peer.counted.values()].map((use) => use.quantity)).toEqual([3])
+  })
+})
+
+describe('what was let through', () => {
+  const at = (hour: number) => new Date(Date.UTC(2026, 2, 10, hour))
+
+  it('is kept while the server answers that it cannot, or does not know the key', async () => {
+    for (const status of [408, 429, 500, 502, 503, 504, 401, 403]) {
+      const peer = createPeer(10)
+      const errors: unknown[] = []
+      const queue = createMemoryQueue()
+      const client = createResilientClient(peer.client, {
+        whenUnreachable: 'open',
+        queue,
+        onError: (error) => errors.push(error),
+      })
+      peer.setLine('cut before')
+      await client.consume({ meter: 'search' })
+      await client.track({ meter: 'search' })
+      peer.setLine({ status })
+      expect(await client.replay(), String(status)).toBe(2)
+      expect(await queue.list()).toHaveLength(2)
+      expect(errors.length).toBeGreaterThan(0)
+      peer.setLine('up')
+      expect(await client.replay()).toBe(0)
+      expect(peer.counted.size).toBe(2)
+    }
+  })
+
+  it('is queued too when the server says at first that it cannot; a wrong key opens nothing, but loses no use either', async () => {
+    const peer = createPeer(10)
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+    peer.setLine({ status: 503 })
+    expect(await client.consume({ meter: 'search' })).toMatchObject({ allowed: true, code: 'tollgate_unreachable' })
+    peer.setLine({ status: 401 })
+    await expect(client.consume({ meter: 'search' })).rejects.toMatchObject({ status: 401 })
+    expect(await client.track({ meter: 'search' })).toMatchObject({ allowed: true })
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    expect(peer.counted.size).toBe(2)
+  })
+
+  it('is given up only where it is wrong in itself, and does not keep what is behind it', async () => {
+    const peer = createPeer(10)
+    const queue = createMemoryQueue()
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue })
+    peer.setLine('cut before')
+    for (const meter of ['unknown', 'poison', 'search']) await client.consume({ meter })
+    peer.setLine('up')
+    expect(await client.replay()).toBe(1)
+    expect((await queue.list()).map(({ meter }) => meter)).toEqual(['poison'])
+    expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
+  })
+
+  it('counts at the time when it happened, whichever way it was sent at first', async () => {
+    const peer = createPeer(10)
+    let hour = 9
+    const client = createResilientClient(peer.client, {
+      whenUnreachable: 'open',
+      queue: createMemoryQueue(),
+      now: () => at(hour),
+    })
+    peer.setLine('cut before')
+    await client.consume({ meter: 'search' })
+    hour = 10
+    await client.track({ meter: 'search' })
+    await client.track({ meter: 'search', occurredAt: '2026-03-09T00:00:00Z' })
+    peer.setLine('up')
+    hour = 23
+    expect(await client.replay()).toBe(0)
+    const times = [...peer.counted.values()].map(({ occurredAt }) => occurredAt)
+    expect(times).toEqual([at(9).toISOString(), at(10).toISOString(), '2026-03-09T00:00:00Z'])
+  })
+
+  it('counts once when it had arrived, with or without a time of the caller’s own', async () => {
+    for (const occurredAt of [undefined, '2026-03-09T00:00:00Z']) {
+      const peer = createPeer(1)
+      const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+      peer.setLine('cut after')
+      const dated = occurredAt === undefined ? {} : { occurredAt }
+      for (const verb of ['consume', 'track'] as const) await client[verb]({ meter: 'search', ...dated })
+      // Refused, as its answer would have said: it was let through all the same.
+      await client.consume({ meter: 'search', ...dated })
+      peer.setLine('up')
+      expect(await client.replay()).toBe(0)
+      expect(peer.counted.size).toBe(3)
+    }
   })
 })
 

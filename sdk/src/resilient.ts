@@ -1,5 +1,5 @@
 import { machineTime } from './clock.ts'
-import { TollgateUnreachableError } from './errors.ts'
+import { isAway, TollgateError } from './errors.ts'
 import type { LocalQueue, QueuedUse } from './queue.ts'
 import type { QuantityInput, ReservationAnswer, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
@@ -38,33 +38,34 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
     idempotencyKey: input.idempotencyKey ?? crypto.randomUUID(),
   })
 
-  async function queue(input: UsageInput & { idempotencyKey: string }): Promise<void> {
-    await options.queue.append({ ...input, occurredAt: input.occurredAt ?? now().toISOString() })
-  }
-
-  async function record(input: UsageInput, send: (input: UsageInput) => Promise<UsageAnswer>): Promise<UsageAnswer> {
-    const use = keyed(input)
-    try {
-      return await send(use)
-    } catch (error) {
-      if (!(error instanceof TollgateUnreachableError)) throw error
-      if (!isOpen(use.meter)) return refused(use.meter)
-      await queue(use)
-      return letThrough(use.quantity ?? 1)
-    }
+  async function queue(input: UsageInput & { idempotencyKey: string }, sentAs?: 'consume' | 'track'): Promise<void> {
+    const { occurredAt } = input
+    const sent = sentAs && { verb: sentAs, ...(occurredAt === undefined ? {} : { occurredAt }) }
+    await options.queue.append({ ...input, occurredAt: occurredAt ?? now().toISOString(), ...(sent ? { sentAs: sent } : {}) })
   }
 
   return {
     ...client,
     check: (input) => answerWhenAway(client.check(input), () => (isOpen(input.meter) ? letThrough(0) : refused(input.meter))),
-    consume: (input) => record(input, (use) => client.consume(use)),
+    async consume(input) {
+      const use = keyed(input)
+      return answerWhenAway(client.consume(use), async () => {
+        if (!isOpen(use.meter)) return refused(use.meter)
+        await queue(use, 'consume')
+        return letThrough(use.quantity ?? 1)
+      })
+    },
     // What has happened has happened: it is kept whatever is declared for the meter.
     async track(input) {
       const use = keyed(input)
-      return answerWhenAway(client.track(use), async () => {
-        await queue(use)
+      try {
+        return await client.track(use)
+      } catch (error) {
+        if (!isStillToCount(error)) throw error
+        if (!isAway(error)) options.onError?.(error)
+        await queue(use, 'track')
         return letThrough(use.quantity ?? 1)
-      })
+      }
     },
     async reserve(input) {
       const use = keyed(input)
@@ -93,36 +94,63 @@ async function answerWhenAway<Answer>(sending: Promise<Answer>, otherwise: () =>
   try {
     return await sending
   } catch (error) {
-    if (error instanceof TollgateUnreachableError) return otherwise()
+    if (isAway(error)) return otherwise()
     throw error
   }
 }
 
+/** Whether a use that failed so may be counted later: Tollgate is away, or does not know our key any more, which somebody mends. */
+function isStillToCount(error: unknown): boolean {
+  return isAway(error) || (error instanceof TollgateError && (error.status === 401 || error.status === 403))
+}
+
 async function replayQueue(client: UsageClient, { queue, onError }: ResilientOptions): Promise<number> {
   const waiting = await queue.list()
+  let left = 0
   for (const [index, use] of waiting.entries()) {
     try {
       await countLetThrough(client, use)
     } catch (error) {
       onError?.(error)
-      if (error instanceof TollgateUnreachableError) return waiting.length - index
-      // Refused for good (an unknown meter, say): keeping it would block every use behind it.
+      // A failure of the server's may be about this use alone; of everything else that passes, the next would hear the same.
+      const isOfThisUse = error instanceof TollgateError && error.status === 500
+      if (isStillToCount(error) && !isOfThisUse) return left + waiting.length - index
+      if (isOfThisUse || !(error instanceof TollgateError)) {
+        left += 1
+        continue
+      }
+      // Refused for good (an unknown meter, say): keeping it would keep it for ever.
     }
     await queue.remove(use.idempotencyKey)
   }
-  return 0
+  return left
 }
 
-/** The same request again answers what it answered first; a use that was let through although it did not fit is tracked. */
-async function countLetThrough(client: UsageClient, use: QueuedUse): Promise<void> {
-  const { occurredAt, ...asked } = use
-  const answer = await client.consume(asked)
-  if (!answer.allowed)
-    await client.track({
-      ...asked,
-      ...(occurredAt === undefined ? {} : { occurredAt }),
-      idempotencyKey: `${use.idempotencyKey}:open`,
-    })
+/**
+ * Counts a use at the time when it happened. Its first attempt may have arrived after all: its key then says so, and what it was
+ * answered is asked for. A use that was let through although it did not fit is tracked under a key of its own.
+ */
+async function countLetThrough(client: UsageClient, { sentAs, ...use }: QueuedUse): Promise<void> {
+  try {
+    await client.track(use)
+    return
+  } catch (error) {
+    const field = conflictOf(error)
+    // It was tracked, without the time that only the queue knows.
+    if (sentAs?.verb === 'track' && field === 'occurred_at') return
+    if (field !== 'verb') throw error
+  }
+  const { occurredAt: _now, ...asked } = use
+  const answer = await client.consume({
+    ...asked,
+    ...(sentAs?.occurredAt === undefined ? {} : { occurredAt: sentAs.occurredAt }),
+  })
+  if (!answer.allowed) await client.track({ ...use, idempotencyKey: `${use.idempotencyKey}:open` })
+}
+
+/** The field in which a request differs from the one that used its key before; null for every other error. */
+function conflictOf(error: unknown): unknown {
+  return error instanceof TollgateError && error.code === 'idempotency_conflict' ? error.problem['field'] : null
 }
 
 function letThrough(quantity: QuantityInput): UsageAnswer {

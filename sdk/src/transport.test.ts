@@ -59,6 +59,38 @@ describe('the client', () => {
     })
   })
 
+  it('takes an answer that breaks off, or is no JSON, for none', async () => {
+    const breaksOff = (response: ServerResponse): void => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' })
+      response.write('{"allowed":')
+      setImmediate(() => response.destroy())
+    }
+    const page = (response: ServerResponse): void => void response.writeHead(200).end('<html>')
+    const { url, received } = await startPeer([breaksOff, page, allowed])
+    expect(await createTollgateClient({ url, apiKey: 'tg_key' }).consume({ meter: 'search' })).toEqual({ allowed: true })
+    expect(received).toHaveLength(3)
+    const broken = await startPeer([breaksOff])
+    const client = createTollgateClient({ url: broken.url, apiKey: 'tg_key', retries: 1 })
+    await expect(client.consume({ meter: 'search' })).rejects.toThrow(TollgateUnreachableError)
+  })
+
+  it('sends those items of a batch again, under their keys, that the server could not decide', async () => {
+    const busy = { allowed: false, error: { title: 'busy', code: 'overloaded', status: 503 } }
+    const wrong = { allowed: false, error: { title: 'wrong', code: 'unknown_meter', status: 422 } }
+    const fine = { allowed: true }
+    const { url, received } = await startPeer([
+      json(200, { results: [fine, busy, wrong, busy] }),
+      json(200, { results: [fine, busy] }),
+      json(200, { results: [fine] }),
+    ])
+    const client = createTollgateClient({ url, apiKey: 'tg_key' })
+    const items = ['a', 'b', 'c', 'd'].map((meter) => ({ verb: 'track' as const, meter }))
+    expect(await client.batch(items)).toEqual([fine, fine, wrong, fine])
+    const sent = received.map(({ body }) => body['items'] as Record<string, unknown>[])
+    expect(sent.map((each) => each.map(({ meter }) => meter))).toEqual([['a', 'b', 'c', 'd'], ['b', 'd'], ['d']])
+    expect(sent[1]![1]!['idempotency_key']).toBe(sent[0]![3]!['idempotency_key'])
+  })
+
   it('gives each item of a batch its own key, and a check none', async () => {
     const { url, received } = await startPeer([json(200, { results: [] })])
     const client = createTollgateClient({ url, apiKey: 'tg_key' })

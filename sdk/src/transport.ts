@@ -19,6 +19,8 @@ export type Transport = {
   post<Answer>(path: string, body: unknown): Promise<Answer>
 }
 
+export const RETRIES = 3
+
 const FIRST_DELAY_MS = 50
 const LONGEST_DELAY_MS = 5_000
 
@@ -29,9 +31,9 @@ const LONGEST_DELAY_MS = 5_000
 export function createTransport(options: TransportOptions): Transport {
   const send = options.fetch ?? ((request: Request) => fetch(request))
   const base = options.url.replace(/\/+$/, '')
-  const retries = options.retries ?? 3
+  const retries = options.retries ?? RETRIES
 
-  async function attempt(method: string, path: string, body: unknown): Promise<Response | Error> {
+  async function attempt<Answer>(method: string, path: string, body: unknown): Promise<Outcome<Answer>> {
     const request = new Request(base + path, {
       method,
       headers: {
@@ -41,20 +43,31 @@ export function createTransport(options: TransportOptions): Transport {
       body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(options.timeoutMs ?? 5_000),
     })
-    return send(request).catch((error: unknown) => (error instanceof Error ? error : new Error(String(error))))
+    try {
+      const response = await send(request)
+      // An answer that breaks off, or is no JSON, is none.
+      const text = await response.text()
+      if (response.ok) return { kind: 'answered', answer: (text === '' ? undefined : JSON.parse(text)) as Answer }
+      const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN)
+      return { kind: 'refused', status: response.status, text, retryAfter }
+    } catch (error) {
+      return { kind: 'lost', error: error instanceof Error ? error : new Error(String(error)) }
+    }
   }
 
   async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
     for (let tried = 0; ; tried++) {
-      const outcome = await attempt(method, path, body)
-      if (outcome instanceof Response && !isRepeatable(outcome.status)) return readAnswer<Answer>(outcome)
-      if (tried >= retries) {
-        if (outcome instanceof Response) return readAnswer<Answer>(outcome)
-        throw new TollgateUnreachableError(`${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.message}`, {
-          cause: outcome,
-        })
+      const outcome = await attempt<Answer>(method, path, body)
+      if (outcome.kind === 'answered') return outcome.answer
+      const isFinal = tried >= retries
+      if (outcome.kind === 'refused' && (isFinal || !isRepeatable(outcome.status))) {
+        throw new TollgateError(outcome.status, readProblem(outcome.text, outcome.status))
       }
-      await delay(delayBeforeRetry(outcome, tried))
+      if (outcome.kind === 'lost' && isFinal) {
+        const sentence = `${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.error.message}`
+        throw new TollgateUnreachableError(sentence, { cause: outcome.error })
+      }
+      await delay(delayBeforeRetry(outcome.kind === 'refused' ? outcome.retryAfter : Number.NaN, tried))
     }
   }
 
@@ -64,27 +77,25 @@ export function createTransport(options: TransportOptions): Transport {
   }
 }
 
-function isRepeatable(status: number): boolean {
+type Outcome<Answer> =
+  | { readonly kind: 'answered'; readonly answer: Answer }
+  | { readonly kind: 'refused'; readonly status: number; readonly text: string; readonly retryAfter: number }
+  | { readonly kind: 'lost'; readonly error: Error }
+
+export function isRepeatable(status: number): boolean {
   return status === 429 || status === 502 || status === 503 || status === 504
 }
 
-/** What the server asks for in Retry-After, else doubling from 50 ms; at most 5 s. */
-function delayBeforeRetry(outcome: Response | Error, tried: number): number {
-  const seconds = outcome instanceof Response ? Number(outcome.headers.get('retry-after') ?? Number.NaN) : Number.NaN
-  const wanted = Number.isFinite(seconds) ? seconds * 1_000 : FIRST_DELAY_MS * 2 ** tried
+/** What the server asks for in Retry-After, else (NaN) doubling from 50 ms; at most 5 s. */
+export function delayBeforeRetry(retryAfterSeconds: number, tried: number): number {
+  const wanted = Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1_000 : FIRST_DELAY_MS * 2 ** tried
   return Math.min(wanted, LONGEST_DELAY_MS)
 }
 
-function delay(ms: number): Promise<void> {
+export function delay(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms)
   })
-}
-
-async function readAnswer<Answer>(response: Response): Promise<Answer> {
-  const text = await response.text()
-  if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as Answer
-  throw new TollgateError(response.status, readProblem(text, response.status))
 }
 
 /** The problem document of a refusal; a proxy's own page becomes a problem with the status as its title. */

@@ -1,5 +1,5 @@
-import type { Problem } from './errors.ts'
-import { createTransport, type TransportOptions } from './transport.ts'
+import { statusOf, type Problem } from './errors.ts'
+import { createTransport, delay, delayBeforeRetry, isRepeatable, RETRIES, type TransportOptions } from './transport.ts'
 
 /** A quantity as it travels: a JSON number, or a decimal string where a double would round it. */
 export type QuantityInput = number | string
@@ -137,11 +137,12 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
     check: (input) => transport.post('/api/v1/usage/check', toBody(input, false)),
     track: (input) => transport.post('/api/v1/usage/track', toBody(input)),
     consume: (input) => transport.post('/api/v1/usage/consume', toBody(input)),
-    async batch(items) {
-      const body = { items: items.map((item) => ({ verb: item.verb, ...toBody(item, item.verb !== 'check') })) }
-      const answer = await transport.post<{ results: BatchResult[] }>('/api/v1/usage/batch', body)
-      return answer.results
-    },
+    batch: (items) =>
+      sendBatch(
+        async (bodies) => (await transport.post<{ results: BatchResult[] }>('/api/v1/usage/batch', { items: bodies })).results,
+        items.map((item) => ({ verb: item.verb, ...toBody(item, item.verb !== 'check') })),
+        options.retries ?? RETRIES,
+      ),
     reserve: (input) => transport.post('/api/v1/usage/reservations', toBody(input)),
     settle: (id, input = {}) =>
       transport.post(`/api/v1/usage/reservations/${encodeURIComponent(id)}/settle`, {
@@ -163,6 +164,25 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
         organization_id: input.organizationId,
       }),
   }
+}
+
+type ItemBody = Readonly<Record<string, unknown>>
+
+/** Sends items together, and those again, under their keys, of which the server says that it could not decide them now. */
+async function sendBatch(
+  send: (items: readonly ItemBody[]) => Promise<readonly BatchResult[]>,
+  items: readonly ItemBody[],
+  retries: number,
+): Promise<readonly BatchResult[]> {
+  const results = [...(await send(items))]
+  for (let tried = 0; tried < retries; tried += 1) {
+    const open = results.flatMap((result, index) => ('error' in result && isRepeatable(statusOf(result.error)) ? [index] : []))
+    if (open.length === 0) break
+    await delay(delayBeforeRetry(Number.NaN, tried))
+    const again = await send(open.map((index) => items[index]!))
+    for (const [at, index] of open.entries()) results[index] = again[at] ?? results[index]!
+  }
+  return results
 }
 
 function toBody(input: UsageInput, withKey = true): Record<string, unknown> {
