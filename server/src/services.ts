@@ -25,6 +25,7 @@ import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
 import { createUsageApi, type UsageApi, type UsageContext } from './metering/api.ts'
 import type { Outcome } from './metering/decision.ts'
+import { endOverdueReservations } from './metering/expiring.ts'
 import { createMetering, type Metering } from './metering/metering.ts'
 import { meteringJobs } from './metering/jobs.ts'
 import { openUsageConnections } from './metering/pipeline.ts'
@@ -276,10 +277,12 @@ function createBillingContext(
       allowLoopbackRedirects: stripe?.endpoint !== undefined,
     },
     async onAccountDerived(tx, { organizationId, now }) {
+      await endOverdueReservations(tx, grants, organizationId)
+      // Before the grants take other terms: a line that ends says what was included until then.
+      await followBilling(tx, billing, { organizationId, now })
       await reconcilePlanGrants(tx, grants, organizationId)
       await settleTopUps(tx, grants, { organizationId, now })
       await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
-      await followBilling(tx, billing, { organizationId, now })
       await observeAccount(tx, observing, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(billing, organizationId, { isStanding: true }),

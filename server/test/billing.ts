@@ -10,6 +10,7 @@ import type { Principal } from '../src/auth/principal.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../src/catalog/registry.ts'
 import { reconcilePlanGrants } from '../src/grants/actions.ts'
+import { endOverdueReservations } from '../src/metering/expiring.ts'
 import { insertMissingAccounts } from '../src/grants/store.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { registerExportRoutes } from '../src/exports/routes.ts'
@@ -165,10 +166,11 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
     policy,
     log,
     onAccountDerived: async (tx, { organizationId, now }) => {
+      await endOverdueReservations(tx, { clock }, organizationId)
+      await followBilling(tx, context, { organizationId, now })
       await reconcilePlanGrants(tx, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
       await settleTopUps(tx, { catalogs, clock, graceDays: policy.graceDays }, { organizationId, now })
       await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
-      await followBilling(tx, context, { organizationId, now })
       await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(context, organizationId, { isStanding: true }),

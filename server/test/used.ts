@@ -21,6 +21,8 @@ export type TestUse = TestBilling & {
     quantity: number | string,
     options?: { readonly key?: string; readonly occurredAt?: Date },
   ) => Promise<UsageAnswer>
+  /** Holds for so many seconds. */
+  readonly hold: (organizationId: string, meter: string, quantity: number, seconds: number) => Promise<UsageAnswer>
   readonly correct: (organizationId: string, key: string, quantity: number) => Promise<UsageAnswer>
   readonly advance: (organizationId: string, by: string) => Promise<void>
   readonly nowOf: (organizationId: string) => Promise<Date>
@@ -76,6 +78,18 @@ export function testUse(catalog: CatalogDefinition): TestUse {
         idempotencyKey: key ?? `use-${count}`,
         occurredAt: occurredAt ?? null,
         properties: null,
+      })
+    },
+    async hold(organizationId: string, meter: string, quantity: number, seconds: number) {
+      count += 1
+      return metering.ask({
+        verb: 'reserve',
+        organizationId,
+        meter,
+        quantity: parseQuantity(quantity),
+        idempotencyKey: `hold-${count}`,
+        properties: null,
+        ttlMs: seconds * 1_000,
       })
     },
     async correct(organizationId: string, corrects: string, quantity: number) {

@@ -17,6 +17,7 @@ import {
   recordSettledUsage,
   saveSpans,
 } from './span-store.ts'
+import { readIncluded } from './statement-store.ts'
 import { assignCounts, followItems, reportTime, type BillingSpan, type Report } from './spans.ts'
 import { DAY_MS } from '../lib/period.ts'
 
@@ -69,12 +70,28 @@ export async function followBilling(
     items,
     now,
   })
-  await saveSpans(tx, place, [...ended, ...opened])
+  await saveSpans(tx, place, [...(await withIncluded(tx, organizationId, ended)), ...opened])
   await forgiveUnbilled(tx, collecting, { spans, opened })
   await recordSettledUsage(tx, organizationId, machineNow)
   const closed = await closeSettledSpans(tx, organizationId, now)
   await linkInvoices(tx, organizationId, new Date(now.getTime() - 70 * DAY_MS))
   if (closed.length + ended.length > 0) await carryOver(tx, collecting)
+}
+
+/** What a change ends keeps what was included until then: the grant goes on, under other terms. */
+async function withIncluded(
+  tx: Transaction,
+  organizationId: string,
+  ended: readonly BillingSpan[],
+): Promise<readonly BillingSpan[]> {
+  const spans: BillingSpan[] = []
+  for (const span of ended) {
+    const { kind, state, balanceKey, startsAt: start, endsAt: end } = span
+    const isChanged = kind === 'usage' && state === 'closed' && balanceKey !== null
+    const included = isChanged ? await readIncluded(tx, { organizationId, balanceKey, period: { start, end } }) : null
+    spans.push({ ...span, included })
+  }
+  return spans
 }
 
 async function collect(tx: Transaction, collecting: Collecting): Promise<readonly BillingSpan[]> {

@@ -8,74 +8,35 @@ import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
 import { listFailedEvents } from './event-store.ts'
-import { readStatement, type Statement } from './statement.ts'
+import { registerStatementRoutes } from './statement-routes.ts'
 import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
 
 const TAGS = ['Bills for use']
 const figure = z.union([z.number(), z.string()])
 const time = z.iso.datetime()
 const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()])
-const period = z.object({ start: time, end: time })
 const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
 
-const lineSchema = z.object({ amount_minor: z.number().int(), period })
-
-const statementSchema = z
-  .object({
-    organization_id: z.string(),
-    currency: z.string(),
-    period,
-    final: z.boolean().meta({ description: 'Whether its invoice is closed, so that nothing changes any more.' }),
-    base: z.array(lineSchema.extend({ price_id: z.string(), quantity: z.number().int(), unit_amount_minor: z.number().int() })),
-    usage: z.array(
-      lineSchema.extend({
-        balance: z.string(),
-        plan: z.string().nullable(),
-        price_id: z.string(),
-        included: figure.nullable().meta({ description: 'null is unlimited.' }),
-        included_used: figure,
-        grants: z
-          .array(z.string())
-          .meta({ description: 'The allowances; /usage/explain?grant=… shows what made their overage.' }),
-        quantity: figure.meta({ description: 'What is billed: what went beyond the allowance.' }),
-        late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own period was closed.' }),
-        parts: z.array(
-          z.object({ quantity: figure, amount_minor: z.number().int(), tier: z.number().int().nullable(), flat: z.boolean() }),
-        ),
-        invoice_id: z.string().nullable(),
-      }),
-    ),
-    adjustments: z.array(lineSchema.extend({ description: z.string(), invoice_id: z.string() })),
-    total_minor: z.number().int(),
-  })
-  .openapi('Statement')
-
-const statementRoute = createRoute({
-  method: 'get',
-  path: '/api/v1/billing/statement',
-  tags: TAGS,
-  summary: 'What a period costs: base fee, use, adjustments',
-  description:
-    'Computed here, equal to the invoice to the cent. Tax, discounts and credits are not in it. The base fee is charged in advance, use when the period ends.',
-  request: {
-    query: z.object({
-      ...organizationQuery,
-      period: time.optional().meta({ description: 'A time within the period; default now.' }),
-    }),
-  },
-  responses: { 200: json('The statement.', statementSchema) },
-})
+const freeBecause = z
+  .enum(['trial', 'no_subscription', 'unbilled_time'])
+  .nullable()
+  .meta({ description: 'Why not; `unbilled_time`: it was used before the balance was billed.' })
 
 const overviewSchema = z
   .object({
     usage: z.object({ today: z.record(z.string(), figure), month: z.record(z.string(), figure) }),
     credits: z.object({
       tier: z.string(),
-      included_credits: figure.nullable(),
+      included_credits: figure.nullable().meta({ description: 'The plan’s allowance of the period; null is unlimited.' }),
       used: figure,
       remaining: figure.nullable(),
+      extra_credits: figure
+        .nullable()
+        .meta({ description: 'Granted besides the plan’s allowance: top-ups, promotions, rollovers.' }),
       overage: figure,
-      overage_cost: z.number().meta({ description: 'Major units.' }),
+      overage_cost: z.number().meta({ description: 'What of the overage is billed costs, in major units.' }),
+      free_overage: figure.meta({ description: 'What of the overage is not billed.' }),
+      free_because: freeBecause,
       price_per_1k: z.number().nullable().meta({ description: 'Major units; null where overage has no price per unit.' }),
     }),
     tier: z.string(),
@@ -88,6 +49,8 @@ const overviewSchema = z
         remaining: figure.nullable(),
         overage: figure,
         overage_cost: z.number(),
+        free_overage: figure,
+        free_because: freeBecause,
         period_start: time,
         period_end: time.nullable(),
       }),
@@ -143,7 +106,14 @@ const summarySchema = z
     period_start: time,
     period_end: time,
     currency: z.string(),
-    usage: z.record(z.string(), z.object({ quantity: figure, cost_cents: z.number().int(), unit: z.string() })),
+    usage: z.record(
+      z.string(),
+      z.object({
+        quantity: figure,
+        cost_cents: z.number().int().meta({ description: 'What of it is billed costs: nothing of what was used in a trial.' }),
+        unit: z.string(),
+      }),
+    ),
     total_cost_cents: z.number().int(),
     billed: z.boolean().meta({ description: 'Whether paid invoices settle all of this time.' }),
     invoices: z.array(z.object({ invoice_id: z.string(), period_start: time, period_end: time, paid_at: time.nullable() })),
@@ -205,12 +175,7 @@ const retryRoute = createRoute({
 /** Routes of OC-4, CB-6, KF-7, KF-8 and the statement. */
 export function registerPricingRoutes(app: App, context: PricingContext): void {
   const { billing, usage } = context
-  app.openapi(statementRoute, async (c) => {
-    const { organization_id: named, period: at } = c.req.valid('query')
-    const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)
-    const statement = await readStatement(billing, { organizationId, at: at === undefined ? null : new Date(at) })
-    return c.json(statementBody(statement), 200)
-  })
+  registerStatementRoutes(app, context)
   app.openapi(overviewRoute, async (c) => {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('query').organization_id)
     const overview = await readUseOverview(context, organizationId)
@@ -275,50 +240,4 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
 
 function dateOf(text: string | undefined): Date | null {
   return text === undefined ? null : new Date(text)
-}
-
-function periodBody({ start, end }: Statement['period']) {
-  return { start: start.toISOString(), end: end.toISOString() }
-}
-
-function statementBody(statement: Statement): z.infer<typeof statementSchema> {
-  return {
-    organization_id: statement.organizationId,
-    currency: statement.currency,
-    period: periodBody(statement.period),
-    final: statement.isFinal,
-    base: statement.base.map((line) => ({
-      price_id: line.priceId,
-      quantity: line.quantity,
-      unit_amount_minor: line.unitAmountMinor,
-      amount_minor: line.amountMinor,
-      period: periodBody(line.period),
-    })),
-    usage: statement.usage.map((line) => ({
-      balance: line.balanceKey,
-      plan: line.planKey,
-      price_id: line.priceId,
-      included: line.included.amount === null ? null : quantityToJson(line.included.amount),
-      included_used: quantityToJson(line.included.used),
-      grants: [...line.included.grantIds],
-      quantity: quantityToJson(line.quantity),
-      late_quantity: quantityToJson(line.lateQuantity),
-      parts: line.parts.map(({ quantity, amountMinor, tier, flat }) => ({
-        quantity: quantityToJson(quantity),
-        amount_minor: amountMinor,
-        tier,
-        flat,
-      })),
-      amount_minor: line.amountMinor,
-      period: periodBody(line.period),
-      invoice_id: line.invoiceId,
-    })),
-    adjustments: statement.adjustments.map((line) => ({
-      description: line.description,
-      amount_minor: line.amountMinor,
-      period: periodBody(line.period),
-      invoice_id: line.invoiceId,
-    })),
-    total_minor: statement.totalMinor,
-  }
 }

@@ -80,3 +80,15 @@ function toMinor(amount: bigint): number {
   if (Number.isSafeInteger(minor)) return minor
   throw new DomainError('invalid_quantity', 'The use costs more than can be counted in minor units.')
 }
+
+/** Why overage with a price is not billed. `unbilled_time`: it was used before the balance was billed, or nothing bills it any more. */
+export type FreeReason = 'trial' | 'no_subscription' | 'unbilled_time'
+
+/** The states of a subscription in which Stripe charges what was used. */
+const CHARGED: ReadonlySet<string> = new Set(['active', 'past_due', 'unpaid'])
+
+/** Why nothing that is used now is billed; null where it is: a trial, a paused or an ended subscription bills nothing. */
+export function freeReasonOf({ subscriptionStatus }: { readonly subscriptionStatus: string | null }): FreeReason | null {
+  if (subscriptionStatus === 'trialing') return 'trial'
+  return subscriptionStatus !== null && CHARGED.has(subscriptionStatus) ? null : 'no_subscription'
+}

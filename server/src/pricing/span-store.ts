@@ -6,18 +6,51 @@ import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
 const COLUMNS = `span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
   span.stripe_price_id as "priceId", span.starts_at as "startsAt", span.ends_at as "endsAt", span.whole,
   span.period_start as "periodStart", span.period_end as "periodEnd", span.unit_amount_minor as "unitAmountMinor", span.quantity,
-  span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId"`
+  span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId", span.included`
+
+type SpanRow = Omit<BillingSpan, 'included'> & {
+  readonly included: { readonly amount: string | null; readonly used: string; readonly grantIds: readonly string[] } | null
+}
+
+function spanOf({ included, ...row }: SpanRow): BillingSpan {
+  if (included === null) return { ...row, included }
+  const { amount, used, grantIds } = included
+  return { ...row, included: { amount: amount === null ? null : BigInt(amount), used: BigInt(used), grantIds } }
+}
+
+function includedJson({ included }: BillingSpan): string | null {
+  if (included === null) return null
+  const { amount, used, grantIds } = included
+  return JSON.stringify({ amount: amount?.toString() ?? null, used: used.toString(), grantIds })
+}
+
+const UNFINISHED = `select ${COLUMNS} from billing_spans span where organization_id = $1 and state <> 'closed' order by starts_at, id`
 
 /**
  * The spans of an organization that are not closed, locked for the rest of the transaction: whoever reports or follows the
  * subscription holds them.
  */
 export async function lockUnfinishedSpans(tx: Queryable, organizationId: string): Promise<readonly BillingSpan[]> {
-  const { rows } = await tx.query<BillingSpan>(
-    `select ${COLUMNS} from billing_spans span where organization_id = $1 and state <> 'closed' order by starts_at, id for update`,
-    [organizationId],
-  )
-  return rows
+  const { rows } = await tx.query<SpanRow>(`${UNFINISHED} for update`, [organizationId])
+  return rows.map(spanOf)
+}
+
+/** The same without a lock, for reading. */
+export async function listUnfinishedSpans(db: Queryable, organizationId: string): Promise<readonly BillingSpan[]> {
+  const { rows } = await db.query<SpanRow>(UNFINISHED, [organizationId])
+  return rows.map(spanOf)
+}
+
+/** A span by its id. */
+export async function findSpan(
+  db: Queryable,
+  { organizationId, id }: { readonly organizationId: string; readonly id: string },
+): Promise<BillingSpan | null> {
+  const { rows } = await db.query<SpanRow>(`select ${COLUMNS} from billing_spans span where organization_id = $1 and id = $2`, [
+    organizationId,
+    id,
+  ])
+  return rows[0] ? spanOf(rows[0]) : null
 }
 
 /** Spans that touch a time. */
@@ -26,12 +59,12 @@ export async function listSpans(
   organizationId: string,
   { start, end }: { readonly start: Instant; readonly end: Instant },
 ): Promise<readonly BillingSpan[]> {
-  const { rows } = await db.query<BillingSpan>(
+  const { rows } = await db.query<SpanRow>(
     `select ${COLUMNS} from billing_spans span where organization_id = $1 and starts_at < $3 and (ends_at > $2 or starts_at >= $2)
      order by kind, starts_at, balance, id`,
     [organizationId, start, end],
   )
-  return rows
+  return rows.map(spanOf)
 }
 
 /** Until when each subscription has spans that are over. */
@@ -71,12 +104,12 @@ export async function saveSpans(
     await tx.query(
       `insert into billing_spans (organization_id, id, kind, subscription_id, item_id, stripe_price_id, starts_at, ends_at, whole,
          quantity, balance, state, reports, last_report_at, collected_at, invoice_id, period_start, period_end,
-         unit_amount_minor)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+         unit_amount_minor, included)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
        on conflict (organization_id, id) do update set
-         (ends_at, quantity, state, reports, last_report_at, collected_at, invoice_id) =
+         (ends_at, quantity, state, reports, last_report_at, collected_at, invoice_id, included) =
          (excluded.ends_at, excluded.quantity, excluded.state, excluded.reports, excluded.last_report_at, excluded.collected_at,
-          excluded.invoice_id)`,
+          excluded.invoice_id, excluded.included)`,
       [
         organizationId,
         span.id,
@@ -97,6 +130,7 @@ export async function saveSpans(
         span.periodStart,
         span.periodEnd,
         span.unitAmountMinor,
+        includedJson(span),
       ],
     )
   }
@@ -190,7 +224,7 @@ export async function freeCounted(
 
 /** Spans whose period is over and whose invoice has been finalized take no more reports; answers those that were closed. */
 export async function closeSettledSpans(tx: Queryable, organizationId: string, now: Instant): Promise<readonly BillingSpan[]> {
-  const { rows } = await tx.query<BillingSpan>(
+  const { rows } = await tx.query<SpanRow>(
     `update billing_spans span set state = 'closed', invoice_id = invoice.id
      from (
        select closing.id as span_id, first.id, first.status
@@ -203,7 +237,7 @@ export async function closeSettledSpans(tx: Queryable, organizationId: string, n
      returning ${COLUMNS}`,
     [organizationId, now],
   )
-  return rows
+  return rows.map(spanOf)
 }
 
 // The invoice that bills a span is the first one of its subscription that is made when the span has ended.

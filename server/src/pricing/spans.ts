@@ -39,7 +39,12 @@ export type BillingSpan = {
   readonly reports: number
   readonly lastReportAt: Instant | null
   readonly invoiceId: string | null
+  /** usage: the plan's allowance as it was when a change ended the span; null while it stands, or ended with its period. */
+  readonly included: Included | null
 }
+
+/** The plan's allowances that stand in a time; `amount` null is unlimited. */
+export type Included = { readonly amount: Quantity | null; readonly used: Quantity; readonly grantIds: readonly string[] }
 
 export type SpanChanges = {
   /** Spans as they now are. */
@@ -130,6 +135,7 @@ function spanOf(item: BillingItem, startsAt: Instant, whole: boolean): BillingSp
     reports: 0,
     lastReportAt: null,
     invoiceId: null,
+    included: null,
   }
 }
 

@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import type { Included } from './spans.ts'
 
 /** A line that Stripe made because a plan was changed within a period. */
 export type Adjustment = {
@@ -48,9 +49,7 @@ export async function listLateUse(
   return new Map(rows.map(({ id, quantity }) => [id, quantity]))
 }
 
-/** The plan's allowances that stand in a time; `amount` null is unlimited. */
-export type Included = { readonly amount: Quantity | null; readonly used: Quantity; readonly grantIds: readonly string[] }
-
+/** The plan's allowances that stand in a time, as they are now. */
 export async function readIncluded(
   db: Queryable,
   query: { readonly organizationId: string; readonly balanceKey: string; readonly period: Period },

@@ -4,11 +4,11 @@ import { calendarMonthOf, type Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
-import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
+import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { priceParts, type PricePart } from './rules.ts'
-import { listCountedGrants, listSpans } from './span-store.ts'
-import { assignCounts, type BillingSpan, type Report } from './spans.ts'
-import { listAdjustments, listLateUse, readIncluded, type Adjustment, type Included } from './statement-store.ts'
+import { listCountedGrants, listSpans, listUnfinishedSpans } from './span-store.ts'
+import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
+import { listAdjustments, listLateUse, readIncluded, type Adjustment } from './statement-store.ts'
 
 /** What a period costs, as far as it is known. Amounts are whole minor units of `currency`. */
 export type Statement = {
@@ -33,6 +33,8 @@ export type BaseLine = {
 }
 
 export type UsageLine = {
+  /** Names the line: what it bills is explained by it. */
+  readonly id: string
   readonly balanceKey: string
   readonly planKey: string | null
   readonly priceId: string
@@ -102,7 +104,8 @@ function baseLine(span: BillingSpan): BaseLine {
   }
 }
 
-async function usageLines(
+/** The lines of spans, with what has been counted but is in no report yet. */
+export async function usageLines(
   db: Queryable,
   place: { readonly organizationId: string; readonly now: Instant },
   spans: readonly BillingSpan[],
@@ -113,7 +116,7 @@ async function usageLines(
     db,
     billing.map(({ priceId }) => priceId),
   )
-  const waiting = await unreported(db, place, billing, prices)
+  const waiting = await listWaiting(db, place)
   const late = await listLateUse(
     db,
     place.organizationId,
@@ -127,11 +130,14 @@ async function usageLines(
       const parts = priceParts(price.price, quantity)
       const period = { start: span.startsAt, end: span.endsAt }
       return {
+        id: span.id,
         balanceKey: span.balanceKey!,
         planKey: price.planKey,
         priceId: span.priceId,
         reports: price.reports,
-        included: await readIncluded(db, { organizationId: place.organizationId, balanceKey: span.balanceKey!, period }),
+        included:
+          span.included ??
+          (await readIncluded(db, { organizationId: place.organizationId, balanceKey: span.balanceKey!, period })),
         quantity,
         lateQuantity: (late.get(span.id) ?? 0n) + totalOf(own.filter((report) => report.late)),
         parts,
@@ -143,16 +149,19 @@ async function usageLines(
   )
 }
 
-/** What has been counted but is in no report yet. */
-async function unreported(
+/** What has been counted but is in no report yet: on whichever of the organization's lines it will be. */
+export async function listWaiting(
   db: Queryable,
   { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
-  billing: readonly BillingSpan[],
-  prices: ReadonlyMap<string, UsagePriceRow>,
 ): Promise<readonly Report[]> {
+  const spans = (await listUnfinishedSpans(db, organizationId)).filter(({ kind }) => kind === 'usage')
+  const prices = await findUsagePrices(
+    db,
+    spans.map(({ priceId }) => priceId),
+  )
   const waiting: Report[] = []
   for (const reports of ['overage', 'use'] as const) {
-    const own = billing.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
+    const own = spans.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
     const balanceKeys = own.map(({ balanceKey }) => balanceKey!)
     waiting.push(...assignCounts(own, await listCountedGrants(db, { organizationId, balanceKeys, reports, now })))
   }

@@ -8,7 +8,7 @@ import { formatUnitAmount } from '../lib/unit-amount.ts'
 import type { UsageContext } from '../metering/api.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { priceOf } from './rules.ts'
+import { freeReasonOf, priceOf, type FreeReason } from './rules.ts'
 import { listSpans } from './span-store.ts'
 import { listSettledUse, sumUse } from './use-store.ts'
 
@@ -21,13 +21,17 @@ export type UseOverview = {
   readonly usage: { readonly today: Readonly<Record<string, Figure>>; readonly month: Readonly<Record<string, Figure>> }
   readonly credits: {
     readonly tier: string
-    /** null is unlimited. */
+    /** The plan's allowance of the period; null is unlimited. */
     readonly included_credits: Figure | null
+    /** Granted besides: top-ups, promotions, rollovers. included + extra − used + overage = remaining, but for what is held. */
+    readonly extra_credits: Figure | null
     readonly used: Figure
     readonly remaining: Figure | null
     readonly overage: Figure
-    /** Major units. */
+    /** What of the overage is billed costs, in major units. */
     readonly overage_cost: number
+    readonly free_overage: Figure
+    readonly free_because: FreeReason | null
     /** Major units; null where overage has no price per unit. */
     readonly price_per_1k: number | null
   }
@@ -40,6 +44,8 @@ export type UseOverview = {
     readonly remaining: Figure | null
     readonly overage: Figure
     readonly overage_cost: number
+    readonly free_overage: Figure
+    readonly free_because: FreeReason | null
     readonly period_start: string
     readonly period_end: string | null
   }[]
@@ -50,10 +56,12 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
   const reading = await readBalances(billing.db, usage, organizationId)
   const { terms, balances, now } = reading
   const zone = reading.account.timeZone ?? terms.catalog.timeZone
-  const meters = [...terms.catalog.meters.keys()]
+  const meters = [...terms.catalog.meters.values()]
   const figuresOf = async (period: Period): Promise<Record<string, Figure>> => {
-    const sums = new Map((await sumUse(billing.db, organizationId, period)).map(({ meter, quantity }) => [meter, quantity]))
-    return Object.fromEntries(meters.map((meter) => [meter, quantityToJson(sums.get(meter) ?? 0n)]))
+    const sums = new Map(
+      (await sumUse(billing.db, { organizationId, ...period }, meters)).map(({ meter, quantity }) => [meter, quantity]),
+    )
+    return Object.fromEntries(meters.map(({ key }) => [key, quantityToJson(sums.get(key) ?? 0n)]))
   }
   const [today, month] = await Promise.all([
     figuresOf(calendarPeriodOf('day', zone, now)),
@@ -63,17 +71,22 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
   const pool = balances.find(({ balanceKey }) => !terms.catalog.meters.has(balanceKey)) ?? balances[0]
   const priceOfBalance = (key: string): UsagePrice | null => priceIn(reading, key)
   const { currency } = terms.catalog
-  const costOf = ({ balanceKey, overage }: BalanceReading): number => costIn(currency, priceOfBalance(balanceKey), overage)
+  const chargeOf = (balance: BalanceReading): Charge => {
+    const free = freeOverageOf(reading, balance)
+    const cost = costIn(currency, priceOfBalance(balance.balanceKey), balance.overage - free.quantity)
+    return { overage_cost: cost, free_overage: quantityToJson(free.quantity), free_because: free.because }
+  }
   return {
     usage: { today, month },
     tier,
     credits: {
       tier,
-      included_credits: pool ? jsonOf(pool.amount) : 0,
+      included_credits: pool ? jsonOf(includedIn(pool)) : 0,
+      extra_credits: pool ? jsonOf(pool.amount === null ? null : pool.amount - (includedIn(pool) ?? 0n)) : 0,
       used: quantityToJson(pool ? pool.used + pool.overage : 0n),
       remaining: pool ? jsonOf(pool.remaining) : 0,
       overage: quantityToJson(pool?.overage ?? 0n),
-      overage_cost: pool ? costOf(pool) : 0,
+      ...(pool ? chargeOf(pool) : NOTHING_CHARGED),
       price_per_1k: pool ? perThousand(currency, priceOfBalance(pool.balanceKey)) : null,
     },
     balances: balances.map((balance) => ({
@@ -83,11 +96,30 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
       limit: jsonOf(balance.amount),
       remaining: jsonOf(balance.remaining),
       overage: quantityToJson(balance.overage),
-      overage_cost: costOf(balance),
+      ...chargeOf(balance),
       period_start: balance.periodStart.toISOString(),
       period_end: balance.periodEnd?.toISOString() ?? null,
     })),
   }
+}
+
+type Charge = Pick<UseOverview['credits'], 'overage_cost' | 'free_overage' | 'free_because'>
+
+const NOTHING_CHARGED: Charge = { overage_cost: 0, free_overage: 0, free_because: null }
+
+/** What the plan's own allowance of the period is, whatever was granted besides (OC-4). */
+function includedIn({ lines }: BalanceReading): Quantity | null {
+  return lines.find(({ grant }) => grant.kind === 'plan')?.granted ?? null
+}
+
+/** What of a balance's overage is never billed, and why: all of it while nothing bills it, else what was used before that began. */
+function freeOverageOf(
+  { account }: OrganizationReading,
+  { overage, lines }: BalanceReading,
+): { readonly quantity: Quantity; readonly because: FreeReason | null } {
+  const because = freeReasonOf(account)
+  const quantity = because === null ? lines.reduce((sum, line) => sum + line.freeOverage, 0n) : overage
+  return { quantity, because: quantity === 0n ? null : (because ?? 'unbilled_time') }
 }
 
 function jsonOf(quantity: Quantity | null): Figure | null {
@@ -132,7 +164,7 @@ const BASE_FEE = 'platform_base'
 
 /**
  * Sums up a time, by default the running billing period. A type costs what its use beyond the plan's allowance costs at the plan's
- * present price; over one billing period that is what the statement says.
+ * present price, where it was billed at all; over one billing period that is what the statement says.
  */
 export async function readUseSummary(
   { billing, usage }: PricingContext,
@@ -146,12 +178,16 @@ export async function readUseSummary(
       ? { start: account.currentPeriodStart, end: account.currentPeriodEnd }
       : calendarPeriodOf('month', account.timeZone ?? terms.catalog.timeZone, now)
   const period = { start: query.start ?? running.start, end: query.end ?? running.end }
-  const sums = new Map((await sumUse(billing.db, organizationId, period)).map((sum) => [sum.meter, sum]))
+  const meters = [...terms.catalog.meters.values()]
+  const sums = new Map((await sumUse(billing.db, { organizationId, ...period }, meters)).map((sum) => [sum.meter, sum]))
+  const isCharged = freeReasonOf(account) === null
   const base = await sumBaseFees(billing, organizationId, period)
-  const lines = [...terms.catalog.meters.values()].map((meter) => {
+  const lines = meters.map((meter) => {
     const sum = sums.get(meter.key)
     const price = priceIn(reading, meter.balanceKey)
-    const cost = sum === undefined || price === null ? 0 : priceOf(price, sum.overage)
+    // Before there is any line, the subscription says whether there will be one.
+    const billed = sum?.billed ?? (isCharged ? (sum?.overage ?? 0n) : 0n)
+    const cost = price === null ? 0 : priceOf(price, billed)
     const line = { quantity: quantityToJson(sum?.quantity ?? 0n), cost_cents: cost, unit: meter.unit }
     return [meter.key, line] as const
   })

@@ -18,7 +18,7 @@ import {
 import type { ReadingContext } from './reports.ts'
 import { pageQuery, periodBody, quantityOut, showPeriod, showSums, spanInputOf, spanQuery } from './schemas.ts'
 
-const shareSchema = z
+export const shareSchema = z
   .object({
     id: z.string(),
     kind: z.enum(['plan', 'top_up', 'promotion', 'rollover', 'manual']),
@@ -37,6 +37,23 @@ const shareSchema = z
     holds: z
       .array(z.object({ reservation_id: z.string(), meter: z.string(), amount: quantityOut, expires_at: z.iso.datetime() }))
       .meta({ description: 'The open reservations that make up what is reserved.' }),
+    bills: z
+      .array(
+        z.object({
+          line: z.string().meta({ description: 'The id of a usage line of `GET /billing/statement`.' }),
+          invoice_id: z.string().nullable(),
+          start: z.iso.datetime().nullable(),
+          end: z.iso.datetime().nullable(),
+          quantity: quantityOut,
+          late: z.boolean().meta({ description: 'Counted after the invoice of its own time was closed.' }),
+        }),
+      )
+      .meta({ description: 'The lines on which it is billed. Over all grants they add up to each line’s quantity.' }),
+    free_overage: quantityOut.meta({ description: 'What of the overage is billed nowhere. overage = bills + free_overage.' }),
+    free_because: z
+      .enum(['trial', 'no_subscription', 'unbilled_time'])
+      .nullable()
+      .meta({ description: '`unbilled_time`: it was used before the balance was billed, or nothing bills it any more.' }),
     overage_cost: z
       .object({
         currency: z.string(),
@@ -44,7 +61,9 @@ const shareSchema = z
         parts: z.array(z.object({ quantity: quantityOut, amount_minor: z.int(), tier: z.int().nullable(), flat: z.boolean() })),
       })
       .nullable()
-      .meta({ description: 'What its overage costs, part by part as an invoice has it; null where it costs nothing.' }),
+      .meta({
+        description: 'What is billed of its overage costs, part by part as an invoice has it; null where it has no price.',
+      }),
   })
   .openapi('GrantShare')
 
@@ -85,7 +104,7 @@ const explainRoute = createRoute({
   tags: ['Usage'],
   summary: 'What made a figure',
   description:
-    'Of one use or refusal (`idempotency_key` or `id`): the decision, its corrections, the grants. Of a `balance`, now or `at` a moment of an earlier period, or of a `grant`: each grant, what its overage costs, and the events that took from it. So a line of an invoice is explained by its balance and a moment of its period. Of a `meter` and a span, as of a report: its sum and the events. Events come in pages; over all of them they add up to the figure.',
+    'Of one use or refusal (`idempotency_key` or `id`): the decision, its corrections, the grants. Of a `balance`, now or `at` a moment of an earlier period, or of a `grant`: each grant, what its overage costs, and the events that took from it. A line of an invoice is explained by `GET /billing/statement/lines/{line}`. Of a `meter` and a span, as of a report: its sum and the events. Events come in pages; over all of them they add up to the figure.',
   request: {
     query: z.object({
       ...spanQuery,
@@ -166,7 +185,8 @@ function showUse(explained: UseExplanation, unitOf: UnitOf) {
   }
 }
 
-function showShare({ grant, amount, expired, remaining, holds, cost }: GrantShare): z.infer<typeof shareSchema> {
+export function showShare(share: GrantShare): z.infer<typeof shareSchema> {
+  const { grant, amount, expired, remaining, holds, bills, free, cost } = share
   const show = (quantity: Quantity | null): number | string | null => (quantity === null ? null : quantityToJson(quantity))
   return {
     id: grant.id,
@@ -189,6 +209,16 @@ function showShare({ grant, amount, expired, remaining, holds, cost }: GrantShar
       amount: quantityToJson(hold.amount),
       expires_at: hold.expiresAt.toISOString(),
     })),
+    bills: bills.map(({ lineId, invoiceId, period, quantity, late }) => ({
+      line: lineId,
+      invoice_id: invoiceId,
+      start: period?.start.toISOString() ?? null,
+      end: period?.end.toISOString() ?? null,
+      quantity: quantityToJson(quantity),
+      late,
+    })),
+    free_overage: quantityToJson(free?.overage ?? 0n),
+    free_because: free?.because ?? null,
     overage_cost: cost && {
       currency: cost.currency,
       amount_minor: cost.parts.reduce((sum, part) => sum + part.amountMinor, 0),

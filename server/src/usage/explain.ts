@@ -1,7 +1,7 @@
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { compareDrawOrder, meterOf, partsOf, type Grant } from '../grants/rules.ts'
 import type { GrantLine } from '../grants/book.ts'
-import { findGrantsAt, findGrantsById } from '../grants/store.ts'
+import { findGrantsAt, findGrantsById, type AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { recordedAtOf } from '../lib/ids.ts'
@@ -11,7 +11,9 @@ import { reasonOf } from '../metering/answers.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import { findEventsByKey } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
-import { priceParts, type PricePart } from '../pricing/rules.ts'
+import { freeReasonOf, priceParts, type FreeReason, type PricePart } from '../pricing/rules.ts'
+import { billsOf, type Bill, type BillingLine } from './bills.ts'
+import { listBillingLines, listReportedParts } from './bills-store.ts'
 import { pageFrom, pageOf, readPage, type EventsInput } from './events.ts'
 import { findEvent, listCorrections, listDrawnEvents, listHolds, type OpenHold } from './explain-store.ts'
 import { hoursStatement, listReportRows, type ReportRow } from './report-store.ts'
@@ -43,7 +45,11 @@ export type GrantShare = {
   readonly expired: Quantity
   readonly remaining: Quantity | null
   readonly holds: readonly (Pick<OpenHold, 'id' | 'meter' | 'expiresAt'> & { readonly amount: Quantity })[]
-  /** What its overage costs, by the terms that it stands under; null where it costs nothing. */
+  /** The lines of statements on which its count is billed. */
+  readonly bills: readonly Bill[]
+  /** What of its overage is billed nowhere, and why; null where all of it is, or there is none. */
+  readonly free: { readonly overage: Quantity; readonly because: FreeReason } | null
+  /** What the rest of its overage costs, by the terms that it stands under; null where it has no price. */
   readonly cost: { readonly currency: string; readonly parts: readonly PricePart[] } | null
 }
 
@@ -67,9 +73,9 @@ export async function explainUse(
   if (!event) {
     throw new DomainError('not_found', 'No use was recorded under that name, or its key is older than keys are kept.')
   }
-  const { balances, now } = await readBalances(context.db, context, organizationId)
+  const reading = await readBalances(context.db, context, organizationId)
   const corrections = await listCorrections(context.db, event)
-  const drawn = await findShares(context, event, { now, balances })
+  const drawn = await findShares(context, event, reading)
   const sum = (read: (one: UsageEvent) => Quantity): Quantity =>
     corrections.reduce((total, one) => total + read(one), read(event))
   return {
@@ -95,20 +101,20 @@ async function findById({ db }: ReadingContext, organizationId: string, id: stri
 async function findShares(
   context: ReadingContext,
   event: UsageEvent,
-  { now, balances }: { readonly now: Instant; readonly balances: readonly BalanceReading[] },
+  reading: OrganizationReading,
 ): Promise<readonly GrantShare[]> {
   const { organizationId, draws, after } = event
-  const lines = balances.flatMap((balance) => balance.lines)
+  const lines = reading.balances.flatMap((balance) => balance.lines)
   const ids = draws.length > 0 ? draws.map(({ grantId }) => grantId) : [after.planGrantId]
   const stored = await findGrantsById(
     context.db,
     ids.map((id) => ({ organizationId, id })),
   )
-  const holds = await listHolds(context.db, { organizationId, balanceKey: after.balanceKey })
+  const holding = await readHolding(context, reading, after.balanceKey)
   return Promise.all(
     stored.map((grant) => {
       const line = lines.find((one) => one.grant.id === grant.id)
-      return line ? shareOfLine(context, line, { now, holds }) : shareOfGrant(context, grant, { now, holds })
+      return line ? shareOfLine(context, line, holding) : shareOfGrant(context, grant, holding)
     }),
   )
 }
@@ -124,7 +130,7 @@ export async function explainBalance(
   const reading = await readBalances(context.db, context, organizationId)
   const balance = reading.balances.find((one) => one.balanceKey === balanceKey)
   if (!balance) throw new DomainError('not_found', 'The organization has no such balance.', { balance: balanceKey })
-  const holding = { now: reading.now, holds: await listHolds(context.db, { organizationId, balanceKey }) }
+  const holding = await readHolding(context, reading, balanceKey)
   const grants = await Promise.all(balance.lines.map((line) => shareOfLine(context, line, holding)))
   return { balanceKey, balance, grants, ...(await drawnFrom(context, reading, { grants, ...paging })) }
 }
@@ -145,8 +151,24 @@ export async function explainGrant(
 }
 
 /**
- * The grants of a balance that counted at a moment, and so the period that it lies in: what a line of an invoice bills is the
- * overage of that period's allowance.
+ * Named grants, e.g. those that a line of a statement bills.
+ * @throws DomainError `not_found`
+ */
+export async function explainGrantsOf(
+  context: ReadingContext,
+  { organizationId, grantIds, ...paging }: Paging & { organizationId: string; grantIds: readonly string[] },
+): Promise<GrantsExplanation> {
+  const reading = await readBalances(context.db, context, organizationId)
+  const grants = await findGrantsById(
+    context.db,
+    grantIds.map((id) => ({ organizationId, id })),
+  )
+  if (grants.length === 0) throw new DomainError('not_found', 'There are no such grants.')
+  return explainGrants(context, reading, { grants: grants.toSorted(compareDrawOrder), ...paging })
+}
+
+/**
+ * The grants of a balance that counted at a moment, and so the period that it lies in.
  * @throws DomainError `not_found`
  */
 export async function explainBalanceAt(
@@ -167,9 +189,9 @@ async function explainGrants(
   reading: OrganizationReading,
   { grants: found, ...paging }: Paging & { grants: readonly Grant[] },
 ): Promise<GrantsExplanation> {
-  const { organizationId, balanceKey } = found[0]!
+  const { balanceKey } = found[0]!
   const lines = reading.balances.flatMap((balance) => balance.lines)
-  const holding = { now: reading.now, holds: await listHolds(context.db, { organizationId, balanceKey }) }
+  const holding = await readHolding(context, reading, balanceKey)
   const grants = await Promise.all(
     found.map((grant) => {
       const line = lines.find((one) => one.grant.id === grant.id)
@@ -214,7 +236,18 @@ export async function explainFigure(
   return { ...span, figure: row ?? { meter, events: 0n, quantity: 0n, drawn: 0n, overage: 0n }, ...page }
 }
 
-type Holding = { readonly now: Instant; readonly holds: readonly OpenHold[] }
+type Holding = {
+  readonly now: Instant
+  readonly holds: readonly OpenHold[]
+  /** The lines that bill the balance. */
+  readonly lines: readonly BillingLine[]
+  readonly account: AccountRow
+}
+
+async function readHolding({ db }: ReadingContext, { account, now }: OrganizationReading, balanceKey: string): Promise<Holding> {
+  const place = { organizationId: account.organizationId, balanceKey }
+  return { account, now, holds: await listHolds(db, place), lines: await listBillingLines(db, place) }
+}
 
 /** A grant that counts now, as the balance has it: a plan's amount is the plan's own, and what overdue holds held is free. */
 async function shareOfLine(context: ReadingContext, line: GrantLine, holding: Holding): Promise<GrantShare> {
@@ -222,13 +255,13 @@ async function shareOfLine(context: ReadingContext, line: GrantLine, holding: Ho
   const grant = { ...line.grant, used, overage, reserved }
   const amount = granted === null ? null : granted + grant.revoked
   const share = { grant, amount, expired: 0n, remaining: available }
-  return { ...share, holds: holdsOn(grant, holding), cost: await costOf(context, grant) }
+  return { ...share, holds: holdsOn(grant, holding), ...(await chargeOf(context, grant, holding)) }
 }
 
 async function shareOfGrant(context: ReadingContext, stored: Grant, holding: Holding): Promise<GrantShare> {
   const holds = holdsOn(stored, holding)
   const grant = { ...stored, reserved: holds.reduce((sum, { amount }) => sum + amount, 0n) }
-  return { grant, amount: grant.amount, ...partsOf(grant, holding.now), holds, cost: await costOf(context, grant) }
+  return { grant, amount: grant.amount, ...partsOf(grant, holding.now), holds, ...(await chargeOf(context, grant, holding)) }
 }
 
 /** What is held on a grant by reservations whose time is not over. */
@@ -238,9 +271,25 @@ function holdsOn({ id }: Grant, { now, holds }: Holding): GrantShare['holds'] {
   )
 }
 
-async function costOf({ catalogs }: ReadingContext, grant: Grant): Promise<GrantShare['cost']> {
-  if (grant.overage === 0n || grant.planKey === null || grant.catalogVersion === null) return null
+async function chargeOf(
+  { db, catalogs }: ReadingContext,
+  grant: Grant,
+  { account, lines }: Holding,
+): Promise<Pick<GrantShare, 'bills' | 'free' | 'cost'>> {
+  const { organizationId, overage } = grant
+  const reported = await listReportedParts(db, { organizationId, grantIds: [grant.id] })
+  const bills = billsOf(grant, lines, reported)
+  if (overage === 0n || grant.planKey === null || grant.catalogVersion === null) return { bills, free: null, cost: null }
   const catalog = await catalogs.get(grant.catalogVersion)
   const price: UsagePrice | null = catalog.plans.get(grant.planKey)?.allowances.get(grant.balanceKey)?.overage ?? null
-  return price && { currency: catalog.currency, parts: priceParts(price, grant.overage) }
+  if (price === null) return { bills, free: null, cost: null }
+  const standing = freeReasonOf(account)
+  // Where nothing is known of lines, the subscription says whether there will be one.
+  const billed = lines.length > 0 ? sumOf(bills) : standing === null ? overage - grant.freeOverage : 0n
+  const free = overage > billed ? { overage: overage - billed, because: standing ?? ('unbilled_time' as const) } : null
+  return { bills, free, cost: { currency: catalog.currency, parts: priceParts(price, billed) } }
+}
+
+function sumOf(bills: readonly Bill[]): Quantity {
+  return bills.reduce((sum, { quantity }) => sum + quantity, 0n)
 }

@@ -247,6 +247,15 @@ describe('a report', () => {
     expect(await report(id, { period: 'billing_cycle', at: '2026-03-01T00:00:00Z' })).toMatchObject([{ quantity: 3 }])
   })
 
+  it('without an end holds the use of this very moment, on a clock that stands still', async () => {
+    const id = await newOrganization(null)
+    // A cycle that begins this moment: the hour of the use is this moment too.
+    await fixture.subscribe(id, 'pro', { start: NOW, end: CYCLE.end })
+    await fixture.metering().submit([track(id, 'calls'), track(id, 'calls')])
+    expect(await report(id, { meter: 'calls', start: NOW.toISOString() })).toMatchObject([{ quantity: 2 }])
+    expect(await report(id, { meter: 'calls', start: '2026-03-01T00:00:00Z' })).toMatchObject([{ quantity: 2 }])
+  })
+
   it.each([
     ['a span that ends before it starts', { start: '2026-03-02T00:00:00Z', end: '2026-03-01T00:00:00Z' }, 400, 'end'],
     ['an end without a start', { end: '2026-03-01T00:00:00Z' }, 400, 'start'],

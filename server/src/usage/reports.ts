@@ -145,7 +145,8 @@ function boundsOf({ start, end, period, at }: SpanInput, calendar: Calendar, now
     throw new DomainError('invalid_request', 'A span is a period, or a start and an end, not both.', { field: 'period' })
   }
   if (start === undefined) throw new DomainError('invalid_request', 'An end has a start.', { field: 'start' })
-  const until = end ?? now
+  // Without an end it is all until now, with what is used in this very moment: on a frozen clock that may be all there is.
+  const until = end ?? new Date(now.getTime() + 1)
   if (start >= until) throw new DomainError('invalid_request', 'The end does not lie after the start.', { field: 'end' })
   if (until.getTime() - start.getTime() > LONGEST_MS) {
     throw new DomainError('invalid_request', 'The span is longer than a hundred years.', { field: 'start' })

@@ -1,0 +1,42 @@
+import type { Queryable } from '../db/database.ts'
+import type { BillingLine, ReportedPart } from './bills.ts'
+
+/** The lines of statements that bill the use of a balance, in the order of their times. */
+export async function listBillingLines(
+  db: Queryable,
+  { organizationId, balanceKey }: { readonly organizationId: string; readonly balanceKey: string },
+): Promise<readonly BillingLine[]> {
+  const { rows } = await db.query<BillingLine>(
+    `select span.id, span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt", span.state,
+       span.invoice_id as "invoiceId", price.reports
+     from billing_spans span join usage_prices price on price.stripe_price_id = span.stripe_price_id
+     where span.organization_id = $1 and span.kind = 'usage' and span.balance = $2 order by span.starts_at, span.id`,
+    [organizationId, balanceKey],
+  )
+  return rows
+}
+
+/** What lines have billed of grants. */
+export async function listReportedParts(
+  db: Queryable,
+  { organizationId, grantIds }: { readonly organizationId: string; readonly grantIds: readonly string[] },
+): Promise<readonly ReportedPart[]> {
+  const { rows } = await db.query<ReportedPart>(
+    `select grant_id as "grantId", span_id as "lineId", late, counted as quantity from reported_grants
+     where organization_id = $1 and grant_id = any ($2) order by grant_id, span_id, late`,
+    [organizationId, grantIds],
+  )
+  return rows
+}
+
+/** The grants that a line has billed something of. */
+export async function listGrantsOfLine(
+  db: Queryable,
+  { organizationId, lineId }: { readonly organizationId: string; readonly lineId: string },
+): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    'select distinct grant_id as id from reported_grants where organization_id = $1 and span_id = $2 and counted <> 0',
+    [organizationId, lineId],
+  )
+  return rows.map(({ id }) => id)
+}
