@@ -1,6 +1,6 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
-import { addFreeUse, lockAccounts } from '../grants/store.ts'
+import { addFreeUse, findActiveGrants, lockAccounts } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
@@ -13,32 +13,42 @@ import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
 import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import { closeReservations, insertReservations } from './reservations-store.ts'
-import { addUse, findEventsOfKeys, findGrantsAndKnownKeys, insertKeys, type EventKey } from './store.ts'
+import { KeysWanted, storesAllKeys } from './key-looks.ts'
+import { addUse, countKnownKeys, findEventsOfKeys, insertKeys, type EventKey } from './store.ts'
 import type { UsageRequest } from './usage.ts'
 import { upsertRateWindows } from './windows-store.ts'
+
+export type CommitOptions = {
+  /** Organizations of which nothing is asked, but whose overdue reservations end here. */
+  readonly alsoExpire?: readonly string[]
+  /** Whether to look first which keys were used before; without, all are taken for new and kept before anything is locked (`KeyLooks`). */
+  readonly looksForKeys?: boolean
+}
 
 /**
  * The one write path of usage, inside a transaction: lock the accounts, read the keys and what counts, decide, write.
  * Everything is answered from what was read under the locks, so any number of processes may do this at once.
- * @param alsoExpire organizations of which nothing is asked, but whose overdue reservations end here
+ * @throws KeysWanted from one that does not look for keys but would have to; `isRepeatedKey` tells the same of what its writes fail with
  */
 export async function commitUsage(
   tx: PacketClient,
   context: GrantsContext,
   requests: readonly UsageRequest[],
-  alsoExpire: readonly string[] = [],
+  { alsoExpire = [], looksForKeys = true }: CommitOptions = {},
 ): Promise<Written<readonly Outcome[]>> {
   const recordedAt = context.clock.now()
   const organizationIds = [...new Set([...requests.map((request) => request.organizationId), ...alsoExpire])].sort()
   const keys = keysOf(requests)
-  const [locked, { grants: active, known: used }] = await Promise.all([
+  const [, locked, active, used] = await Promise.all([
+    looksForKeys || keys.length === 0 ? null : insertKeys(tx, keys, recordedAt),
     lockAccounts(tx, organizationIds),
-    findGrantsAndKnownKeys(tx, organizationIds, keys, recordedAt),
+    findActiveGrants(tx, organizationIds, recordedAt),
+    looksForKeys && keys.length > 0 ? countKnownKeys(tx, keys) : 0,
   ])
   const opened = await openAccounts(tx, context, { organizationIds, accounts: locked, grants: active, now: recordedAt })
   // An account that was only opened here was not locked yet when its keys were looked at.
   const isLookedUp = used === 0 && opened.accounts.length === locked.length
-  const repeated = isLookedUp ? [] : await findEventsOfKeys(tx, keys)
+  const repeated = isLookedUp || !looksForKeys ? [] : await findEventsOfKeys(tx, keys)
   // Events outlive their keys (jobs.ts prunes in that order), so every key that was used before has its answer.
   assert(repeated.length >= used, 'every key that is not new has an event')
   const gathered = new Gathering(opened, await termsOfAccounts(context, opened.accounts, recordedAt))
@@ -52,7 +62,7 @@ export async function commitUsage(
     // Before anything is opened or decided: what these held counts for what comes.
     const nothingElse = { ...NOTHING_KNOWN, requests: [], reservations: overdue }
     const ended = decide({ ...naming, ...nothingElse, organizations: gathered.states() })
-    await Promise.all(write(tx, ended))
+    await Promise.all(write(tx, ended, { keepsKeys: false }))
     gathered.apply(ended)
   }
   const past = await gather(tx, context, gathered, requests)
@@ -60,7 +70,8 @@ export async function commitUsage(
     [...repeated, ...past.settlements].map((event) => [eventKey(event.organizationId, event.idempotencyKey), event]),
   )
   const decision = decide({ ...naming, ...past, known, requests, organizations: gathered.states() })
-  return { send: () => write(tx, decision), result: decision.outcomes }
+  if (!looksForKeys && !storesAllKeys(requests, decision.outcomes)) throw new KeysWanted()
+  return { send: () => write(tx, decision, { keepsKeys: looksForKeys }), result: decision.outcomes }
 }
 
 /** The keys that a batch names; one that is named twice is looked up twice. */
@@ -68,11 +79,11 @@ function keysOf(requests: readonly UsageRequest[]): readonly EventKey[] {
   return requests.filter((request) => 'idempotencyKey' in request)
 }
 
-function write(tx: PacketClient, decision: Decision): readonly Promise<unknown>[] {
+function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys: boolean }): readonly Promise<unknown>[] {
   const writes: Promise<unknown>[] = []
   // A settlement is found by its reservation.
-  const keyed = decision.events.filter((event) => event.verb !== 'settle')
-  if (keyed.length > 0) writes.push(insertKeys(tx, keyed))
+  const keyed = keepsKeys ? decision.events.filter((event) => event.verb !== 'settle') : []
+  if (keyed.length > 0) writes.push(insertKeys(tx, keyed, keyed[0]!.recordedAt))
   if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
     writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))

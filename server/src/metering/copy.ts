@@ -91,7 +91,7 @@ class RowWriter {
       this.bytes[this.#at++] = value ? 1 : 0
     } else if (typeof value === 'object') {
       if (value instanceof Date) this.#moment(value)
-      else this.#array(type as `${ScalarType}[]`, value as readonly Scalar[])
+      else this.#array(type as `${ScalarType}[]`, value)
     } else if (type === 'uuid') {
       this.#reserve(20)
       this.#length(16)

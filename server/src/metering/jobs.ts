@@ -39,7 +39,7 @@ export async function expireReservations(context: MeteringJobsContext): Promise<
   for (;;) {
     const overdue = await listOrganizationsWithOverdueReservations(context.db, context.clock.now(), ORGANIZATIONS_AT_ONCE)
     if (overdue.length === 0) return
-    await context.connections.transaction((tx) => commitUsage(tx, context, [], overdue))
+    await context.connections.transaction((tx) => commitUsage(tx, context, [], { alsoExpire: overdue }))
   }
 }
 

@@ -4,8 +4,10 @@ import { DomainError } from '../lib/errors.ts'
 import { createBatcher, type FailurePlan } from './batcher.ts'
 import { commitUsage } from './commit.ts'
 import type { Outcome } from './decision.ts'
+import { KeyLooks, KeysWanted } from './key-looks.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { decideChecks } from './reads.ts'
+import { isRepeatedKey } from './store.ts'
 import type { CheckRequest, UsageAnswer, UsageRequest } from './usage.ts'
 
 export type MeteringOptions = GrantsContext & {
@@ -52,6 +54,25 @@ const TIMED_OUT = new Set(['55P03', '57014'])
 
 export function createMetering(options: MeteringOptions): Metering {
   const { connections, queueSize = QUEUE_SIZE } = options
+  const looks = new KeyLooks()
+  const commit = (requests: readonly UsageRequest[], looksForKeys: boolean): Promise<readonly Outcome[]> =>
+    // A group spans organizations, whoever's request began it.
+    asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests, { looksForKeys })))
+
+  async function carryOut(requests: readonly UsageRequest[]): Promise<readonly Outcome[]> {
+    if (!looks.wanted) {
+      try {
+        return await commit(requests, false)
+      } catch (error) {
+        if (!(error instanceof KeysWanted || isRepeatedKey(error))) throw error
+        looks.needed()
+      }
+    }
+    const outcomes = await commit(requests, true)
+    looks.learn(requests, outcomes)
+    return outcomes
+  }
+
   const shared = {
     groupSize: GROUP_SIZE,
     queueSize,
@@ -62,8 +83,7 @@ export function createMetering(options: MeteringOptions): Metering {
     ...shared,
     flushes: FLUSHES,
     async flush(requests) {
-      // A group spans organizations, whoever's request began it.
-      const outcomes = await asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests)))
+      const outcomes = await carryOut(requests)
       options.onAnswers?.(outcomes)
       return outcomes
     },
