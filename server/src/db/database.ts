@@ -171,7 +171,7 @@ const KEEP_PLANS = {
 type StatementConfig = { readonly text: string; readonly values?: unknown[] }
 
 async function runPackets<Result>(client: PoolClient, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
-  const packets = packetClient(client, (id) => types.getTypeParser(id, 'text'))
+  const packets = packetClient(client)
   let isOver = false
   const query = (asked: string | StatementConfig, values?: unknown[]): Promise<pg.QueryResult> => {
     // Work that was begun together ends together: what goes on after a failure must not run outside of the transaction.

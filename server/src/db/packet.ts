@@ -1,11 +1,14 @@
-import pg, { type ClientBase, type QueryConfig, type QueryResult } from 'pg'
+import type { ClientBase, QueryConfig, QueryResult } from 'pg'
+import { assert } from '../lib/errors.ts'
 import type { Queryable } from './database.ts'
+import { MessageWriter, type WireValue } from './wire-messages.ts'
+import { readColumns, readRow, type Column } from './wire-rows.ts'
 
 /** A statement on its way: a named one is prepared once per connection. */
 type Statement = {
   readonly name: string
   readonly text: string
-  readonly values: readonly (string | Buffer | null)[]
+  readonly values: readonly WireValue[]
   /** What `copy … from stdin` reads. */
   readonly copied: CopiedRows | null
   readonly resolve: (result: QueryResult) => void
@@ -25,130 +28,179 @@ export type CopiedRows = {
   readonly onSent: () => void
 }
 
-type Field = { readonly name: string; readonly read: (text: string) => unknown }
-export type TypeParserOf = (dataTypeId: number) => (text: string) => unknown
-
 // What `pg` gives a query that it hands messages to; its types say otherwise, or leave it out.
-type WireConnection = {
-  readonly stream: { cork(): void; uncork(): void; write(bytes: Buffer, onSent: () => void): void }
-  parse(message: { readonly name: string; readonly text: string }): void
-  bind(message: { readonly statement: string; readonly values: readonly (string | Buffer | null)[] }): void
-  close(message: { readonly type: 'S'; readonly name: string }): void
-  describe(message: { readonly type: 'P' }): void
-  execute(message: null): void
-  endCopyFrom(): void
-  sync(): void
+type WireConnection = { readonly stream: WireStream }
+type OnData = (bytes: Buffer) => void
+type WireStream = {
+  write(bytes: Buffer, onSent: () => void): void
+  listeners(event: 'data'): OnData[]
+  removeListener(event: 'data', listener: OnData): void
+  on(event: 'data', listener: OnData): void
 }
-type RowDescription = { readonly fields: readonly { readonly name: string; readonly dataTypeID: number }[] }
 
-/** The fields of the named statements that a connection has prepared; null after a failure that leaves it open whether it has. */
-type Prepared = Map<string, readonly Field[] | null>
+/** The columns of the named statements that a connection has prepared; null after a failure that leaves it open whether it has. */
+type Prepared = Map<string, readonly Column[] | null>
 
-const preparedOn = new WeakMap<WireConnection, Prepared>()
+// https://www.postgresql.org/docs/current/protocol-message-formats.html
+const DATA_ROW = 0x44
+const COMMAND_COMPLETE = 0x43
+const ROW_DESCRIPTION = 0x54
+/** Parsed, bound, closed, no rows, copying may begin: nothing that anybody waits for. */
+const UNREMARKABLE = new Set(['1', '2', '3', 'n', 'G'].map((code) => code.charCodeAt(0)))
+const HEADER_BYTES = 5
+
+/**
+ * What is between a connection and `pg`, which has opened it: the rows of packets are read here, where they arrive, and everything else
+ * (errors, the end of a packet, what other queries are answered) is handed on as it came.
+ */
+class Wire {
+  readonly prepared: Prepared = new Map()
+  readonly #stream: WireStream
+  readonly #handOn: OnData
+  #packet: Packet | null = null
+  #rest: Buffer | null = null
+
+  constructor(stream: WireStream) {
+    const [handOn, ...others] = stream.listeners('data')
+    assert(handOn && others.length === 0, '`pg` alone reads from its connection')
+    this.#stream = stream
+    this.#handOn = handOn
+    stream.removeListener('data', handOn)
+    stream.on('data', (bytes) => this.#read(bytes))
+  }
+
+  send(packet: Packet, writer: MessageWriter): void {
+    this.#packet = packet
+    const { bytes, onSent } = writer.finish()
+    this.#stream.write(bytes, onSent)
+  }
+
+  /** What comes next is not this packet's. */
+  end(packet: Packet): void {
+    if (this.#packet === packet) this.#packet = null
+  }
+
+  #read(chunk: Buffer): void {
+    const bytes = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk])
+    this.#rest = null
+    let at = 0
+    while (at + HEADER_BYTES <= bytes.length) {
+      const end = at + 1 + bytes.readInt32BE(at + 1)
+      if (end > bytes.length) break
+      if (this.#packet?.take(bytes, at) !== true) this.#handOn(bytes.subarray(at, end))
+      at = end
+    }
+    if (at < bytes.length) this.#rest = bytes.subarray(at)
+  }
+}
+
+const wires = new WeakMap<WireConnection, Wire>()
+
+function wireOf(connection: WireConnection): Wire {
+  let wire = wires.get(connection)
+  if (!wire) wires.set(connection, (wire = new Wire(connection.stream)))
+  return wire
+}
 
 /**
  * Statements that travel as one packet with one Sync behind them: PostgreSQL wakes up once, answers once, and this process reads
- * once; what the fields of a named statement are is asked once. Each with its own Sync, as `pg` pipelines them, a use at 64
+ * once; what the columns of a named statement are is asked once. Each with its own Sync, as `pg` pipelines them, a use at 64
  * connections cost PostgreSQL 42 µs, now 34 (docs/decisions/0035-one-packet-each-way.md).
  *
  * If one fails, PostgreSQL skips the others and all of them are rejected with its error
  * (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING).
  */
-class Packet extends pg.Query {
+class Packet {
   readonly #statements: readonly Statement[]
-  readonly #parserOf: TypeParserOf
+  readonly #onEnd: () => void
   readonly #results: QueryResult[] = []
-  #prepared: Prepared = new Map()
-  #fields: readonly Field[] = []
+  /** Of each statement, its columns as far as they were known when it was sent: then its rows are asked for in binary. */
+  readonly #known: (readonly Column[] | null)[] = []
+  #wire: Wire | null = null
+  #columns: readonly Column[] = []
   #rows: unknown[] = []
 
-  readonly #onEnd: () => void
-
-  constructor(statements: readonly Statement[], parserOf: TypeParserOf, onEnd: () => void) {
-    super({ text: '' })
-    this.#onEnd = onEnd
+  constructor(statements: readonly Statement[], onEnd: () => void) {
     this.#statements = statements
-    this.#parserOf = parserOf
-    this.submit = (connection) => this.#send(connection as unknown as WireConnection)
+    this.#onEnd = onEnd
   }
 
-  #send(connection: WireConnection): void {
-    this.#prepared = preparedOn.get(connection) ?? this.#prepared
-    preparedOn.set(connection, this.#prepared)
+  /** Called by `pg` when it is this packet's turn. */
+  submit(connection: unknown): void {
+    const wire = wireOf(connection as WireConnection)
+    this.#wire = wire
+    const writer = new MessageWriter()
     const parsed = new Set<string>()
-    connection.stream.cork()
-    try {
-      for (const { name, text, values, copied } of this.#statements) {
-        const fields = name === '' ? undefined : this.#prepared.get(name)
-        // The same statement may be asked for several times in one packet: it is prepared once.
-        const isParsed = Boolean(fields) || parsed.has(name)
-        if (fields === null && !isParsed) connection.close({ type: 'S', name })
-        if (!isParsed) connection.parse({ name, text })
-        if (name !== '') parsed.add(name)
-        connection.bind({ statement: name, values })
-        if (!fields) connection.describe({ type: 'P' })
-        connection.execute(null)
-        if (copied === null) continue
-        // Sent without waiting for the server's leave; should the statement fail, the server drops the rows by itself.
-        connection.stream.write(copied.message, copied.onSent)
-        connection.endCopyFrom()
-      }
-      connection.sync()
-    } finally {
-      connection.stream.uncork()
+    for (const { name, text, values, copied } of this.#statements) {
+      const columns = name === '' ? undefined : wire.prepared.get(name)
+      // The same statement may be asked for several times in one packet: it is prepared once.
+      const isParsed = Boolean(columns) || parsed.has(name)
+      if (columns === null && !isParsed) writer.close(name)
+      if (!isParsed) writer.parse(name, text)
+      if (name !== '') parsed.add(name)
+      writer.bind(name, values, columns?.map(({ format }) => format) ?? [])
+      if (!columns) writer.describe()
+      this.#known.push(columns ?? null)
+      writer.execute()
+      if (copied === null) continue
+      // Sent without waiting for the server's leave; should the statement fail, the server drops the rows by itself.
+      writer.whole(copied.message)
+      copied.onSent()
+      writer.copyDone()
     }
+    writer.sync()
     this.#begin()
+    wire.send(this, writer)
   }
 
-  get #current(): Statement | undefined {
-    return this.#statements[this.#results.length]
+  /** Reads the message that begins at `at`; answers whether it was one for a packet. */
+  take(bytes: Buffer, at: number): boolean {
+    const code = bytes[at]!
+    const from = at + HEADER_BYTES
+    if (code === DATA_ROW) {
+      this.#rows.push(readRow(this.#columns, bytes, from, this.#known[this.#results.length] === null))
+    } else if (code === COMMAND_COMPLETE) {
+      this.#complete(bytes.toString('latin1', from, bytes.indexOf(0, from)))
+    } else if (code === ROW_DESCRIPTION) {
+      this.#columns = readColumns(bytes, from)
+    } else {
+      return UNREMARKABLE.has(code)
+    }
+    return true
   }
 
   #begin(): void {
-    this.#fields = this.#prepared.get(this.#current?.name ?? '') ?? []
+    this.#columns = this.#known[this.#results.length] ?? []
     this.#rows = []
   }
 
-  handleRowDescription({ fields }: RowDescription): void {
-    this.#fields = fields.map(({ name, dataTypeID }) => ({ name, read: this.#parserOf(dataTypeID) }))
-  }
-
-  handleDataRow({ fields: texts }: { readonly fields: readonly (string | null)[] }): void {
-    const row: Record<string, unknown> = {}
-    for (let index = 0; index < texts.length; index += 1) {
-      const text = texts[index]!
-      const { name, read } = this.#fields[index]!
-      row[name] = text === null ? null : read(text)
-    }
-    this.#rows.push(row)
-  }
-
-  handleCommandComplete({ text }: { readonly text: string }): void {
-    const { name } = this.#current!
-    if (name !== '') this.#prepared.set(name, this.#fields)
-    const [command = '', ...numbers] = text.split(' ')
+  /** @param tag such as `SELECT 3`, `INSERT 0 3`, `COMMIT` */
+  #complete(tag: string): void {
+    const { name } = this.#statements[this.#results.length]!
+    if (name !== '') this.#wire!.prepared.set(name, this.#columns)
+    const [command = '', ...numbers] = tag.split(' ')
     const rowCount = numbers.length === 0 ? null : Number(numbers.at(-1))
     this.#results.push({ command, rowCount, rows: this.#rows as never[], oid: 0, fields: [] })
     this.#begin()
   }
 
-  /** The rows are on their way already. */
-  handleCopyInResponse(): void {}
-
   handleReadyForQuery(): void {
+    this.#wire?.end(this)
     this.#onEnd()
     this.#statements.forEach(({ resolve }, index) => resolve(this.#results[index]!))
   }
 
   handleError(error: unknown): void {
-    for (const { name } of this.#statements) if (!this.#prepared.get(name)) this.#prepared.set(name, null)
+    this.#wire?.end(this)
+    const prepared = this.#wire?.prepared
+    for (const { name } of this.#statements) if (!prepared?.get(name)) prepared?.set(name, null)
     this.#onEnd()
     for (const { reject } of this.#statements) reject(error)
   }
 }
 
 /** Lends a connection to `PacketClient`; it must not be used otherwise meanwhile. */
-export function packetClient(client: ClientBase, parserOf: TypeParserOf): PacketClient {
+export function packetClient(client: ClientBase): PacketClient {
   let waiting: Statement[] = []
   let isSent = false
 
@@ -158,7 +210,7 @@ export function packetClient(client: ClientBase, parserOf: TypeParserOf): Packet
     waiting = []
     isSent = true
     client.query(
-      new Packet(statements, parserOf, () => {
+      new Packet(statements, () => {
         isSent = false
         send()
       }),
@@ -186,7 +238,7 @@ export function packetClient(client: ClientBase, parserOf: TypeParserOf): Packet
 }
 
 /** A value as PostgreSQL reads it. */
-function valueText(value: unknown): string | Buffer | null {
+function valueText(value: unknown): WireValue {
   if (value === null || value === undefined) return null
   if (typeof value === 'string' || Buffer.isBuffer(value)) return value
   if (value instanceof Date) return value.toISOString()

@@ -1,4 +1,5 @@
 import type { CopiedRows, PacketClient } from '../db/packet.ts'
+import { writeText } from '../db/wire-messages.ts'
 
 type Scalar = string | bigint | boolean | Date | null
 export type CopyValue = Scalar | readonly Scalar[]
@@ -157,17 +158,4 @@ class RowWriter {
     this.bytes = larger
     this.#view = new DataView(larger.buffer, larger.byteOffset, larger.byteLength)
   }
-}
-
-// Calling into the runtime costs more than writing a short name byte by byte.
-const SHORT = 48
-
-function writeText(bytes: Buffer, text: string, at: number): number {
-  if (text.length > SHORT) return bytes.write(text, at)
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index)
-    if (code > 0x7f) return bytes.write(text, at)
-    bytes[at + index] = code
-  }
-  return text.length
 }

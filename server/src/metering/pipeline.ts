@@ -1,15 +1,14 @@
 import pg from 'pg'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
-import { packetClient, type PacketClient, type TypeParserOf } from '../db/packet.ts'
-import { readTimestamp } from './timestamps.ts'
+import { packetClient, type PacketClient } from '../db/packet.ts'
 
 /** What a transaction is going to write, and what it answers once that is committed. */
 export type Written<Result> = { readonly send: () => readonly Promise<unknown>[]; readonly result: Result }
 
 /**
- * A few connections of the write path's own, in pipeline mode: statements that are asked for together travel in one packet, so a
- * group commit costs two round trips (read, write and commit) instead of one per statement.
+ * A few connections of the write path's own: statements that are asked for together travel in one packet (db/packet.ts), so a group
+ * commit costs two round trips (read, write and commit) instead of one per statement.
  */
 export type UsageConnections = {
   /**
@@ -34,18 +33,10 @@ export type UsageConnectionOptions = {
 
 const CONNECT_TIMEOUT_MS = 3_000
 const STATEMENT_TIMEOUT_MS = 10_000
-const INT8 = 20
 // Every statement of the write path finds its rows by their keys. A plan made while a table was small would scan it, and be
 // kept while it grows; these leave only look-ups (measured over 10,000 organizations: 47 µs of PostgreSQL per use, else 200 to 1,000).
 // No row is looked up twice in a statement, so that remembering them (memoize) only costs.
 const PLANS = '-c enable_seqscan=off -c enable_memoize=off -c plan_cache_mode=force_generic_plan -c jit=off'
-
-const TIMESTAMPTZ = 1184
-
-const parserOf: TypeParserOf = (dataTypeId) => {
-  if (dataTypeId === INT8) return BigInt
-  return dataTypeId === TIMESTAMPTZ ? readTimestamp : pg.types.getTypeParser(dataTypeId, 'text')
-}
 
 export function openUsageConnections(options: UsageConnectionOptions): UsageConnections {
   const pool = new pg.Pool({
@@ -55,7 +46,6 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     keepAlive: true,
     application_name: 'tollgate usage',
     options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
-    pipeline: true,
   })
   // An idle connection that is lost is replaced by the pool when next needed.
   pool.on('error', () => {})
@@ -78,7 +68,7 @@ async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) =>
   }
   client.on('error', onLost)
   try {
-    return await work(packetClient(client, parserOf))
+    return await work(packetClient(client))
   } catch (error) {
     if (!isConnectionError(error)) throw error
     broken ??= error instanceof Error ? error : new Error(String(error))
