@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { stripeOfConfig } from './options.ts'
 import { ConfigError, describeVariables, readConfig, readEnvironment } from './config.ts'
 
 function problemsOf(environment: Record<string, string>): readonly string[] {
@@ -56,6 +57,13 @@ describe('readConfig', () => {
     ])
     const [problem] = problemsOf({ STRIPE_PUBLISHABLE_KEY: 'sk_test_by_mistake' })
     expect(problem).toBe('STRIPE_PUBLISHABLE_KEY is wrong: a key that begins with pk_test_ or pk_live_ is expected.')
+  })
+
+  it('takes several secrets of webhooks', () => {
+    const config = readConfig({ STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: 'whsec_1,whsec_2' })
+    expect(stripeOfConfig(config)?.webhookSecrets).toEqual(['whsec_1', 'whsec_2'])
+    const [problem] = problemsOf({ STRIPE_WEBHOOK_SECRET: 'whsec_1,other' })
+    expect(problem).toContain('STRIPE_WEBHOOK_SECRET is wrong')
   })
 
   it('STRIPE_ENABLED=false is as without a key, whatever key is set', () => {

@@ -82,9 +82,12 @@ export const variablesSchema = z.object({
     .meta({ description: 'false: the server works as without a Stripe key, whether one is set or not.' }),
   STRIPE_WEBHOOK_SECRET: z
     .string()
-    .startsWith('whsec_', 'a secret that begins with whsec_ is expected')
+    .regex(/^whsec_[^,\s]+(,whsec_[^,\s]+)*$/, 'a secret that begins with whsec_ is expected, or several with a comma between')
     .optional()
-    .meta({ description: 'The signing secret of the webhook endpoint; needed with a Stripe key.' }),
+    .meta({
+      description:
+        'The signing secret of the webhook endpoint; needed with a Stripe key. Several with a comma between: while one is rolled, or for thin events.',
+    }),
   STRIPE_ENVIRONMENT: z
     .enum(['test', 'live'], 'test or live is expected')
     .optional()

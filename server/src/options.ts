@@ -154,6 +154,6 @@ export function stripeOfConfig(config: Config): StripeOptions | null {
     secretKey: config.STRIPE_SECRET_KEY,
     publishableKey: config.STRIPE_PUBLISHABLE_KEY,
     callsPerSecond: config.STRIPE_CALLS_PER_SECOND,
-    webhookSecrets: config.STRIPE_WEBHOOK_SECRET === undefined ? [] : [config.STRIPE_WEBHOOK_SECRET],
+    webhookSecrets: config.STRIPE_WEBHOOK_SECRET?.split(',') ?? [],
   }
 }

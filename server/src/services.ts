@@ -37,6 +37,7 @@ import { prepareDatabase } from './prepare-database.ts'
 import { openUsageReading, type UsageReading } from './usage/reading.ts'
 import type { OrganizationsContext } from './organizations/actions.ts'
 import { followBilling, reportNow } from './pricing/actions.ts'
+import { noteMeterFaults } from './pricing/faults.ts'
 import { pricingJobs } from './pricing/jobs.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
@@ -286,6 +287,7 @@ function createBillingContext(
       await observeAccount(tx, observing, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(billing, organizationId, { isStanding: true }),
+    onMeterFaults: () => noteMeterFaults(billing),
     onBillingEvents: (events) => countPayments(metrics, events),
   }
   return billing

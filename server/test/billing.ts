@@ -19,6 +19,7 @@ import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 import { registerBillingRoutes } from '../src/billing.ts'
 import { followBilling, reportNow } from '../src/pricing/actions.ts'
+import { noteMeterFaults } from '../src/pricing/faults.ts'
 import type { OrganizationsContext } from '../src/organizations/actions.ts'
 import { observeAccount } from '../src/notifications/observe.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
@@ -174,6 +175,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
       await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)
     },
     onClockMoving: (organizationId) => reportNow(context, organizationId, { isStanding: true }),
+    onMeterFaults: () => noteMeterFaults(context),
   }
   return context
 }

@@ -63,6 +63,9 @@ async function ofCookie(parts: AuthenticatorParts, request: AuthenticatedRequest
   return principalIn(session, request)
 }
 
+/** What a browser that sends no origin says of a page that is not ours. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['cross-site', 'same-site'])
+
 /**
  * A browser sends the cookie by itself, so a page elsewhere must not be able to change anything with it. SameSite=Lax keeps
  * it from other sites; the origin is looked at for those on the same one.
@@ -74,7 +77,7 @@ export function refuseForeignPages(
 ): void {
   if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return
   const origin = headers.get('origin')
-  const foreign = origin === null ? headers.get('sec-fetch-site') === 'cross-site' : !trustedOrigins.includes(origin)
+  const foreign = origin === null ? ELSEWHERE.has(headers.get('sec-fetch-site') ?? '') : !trustedOrigins.includes(origin)
   if (foreign) throw new DomainError('forbidden', 'This page may not act for who is signed in: its origin is not trusted.')
 }
 

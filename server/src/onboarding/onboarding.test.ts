@@ -2,6 +2,8 @@ import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push.ts'
+import { registerTenantRoutes } from './tenant-routes.ts'
+import { testRoutes } from '../../test/routes.ts'
 import { mayTake, type OnboardingStep } from './rules.ts'
 
 const billing = testBilling({ webhooks: false })
@@ -260,6 +262,14 @@ describe('tenants', () => {
     expect(
       (await billing.call('somebody', 'POST', '/api/v1/billing/customers', { ...body, tenant_id: 'Jeturing_2' })).status,
     ).toBe(404)
+  })
+
+  test('KF-5 without Stripe makes no tenant either', async () => {
+    const routes = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))
+    const body = { tenant_id: 'Jeturing_none', email: 'kf@example.com', name: 'KF' }
+    expect(await routes('POST', '/api/v1/billing/customers', body)).toMatchObject({ status: 503 })
+    const { rows } = await billing.database.db.query(`select 1 from organizations where id = 'Jeturing_none'`)
+    expect(rows).toEqual([])
   })
 
   test('KF-6 a subscription to a price, with a trial, for the tenant’s own customer only', async () => {

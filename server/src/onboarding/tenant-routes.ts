@@ -6,7 +6,7 @@ import { DomainError } from '../lib/errors.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import { idSchema } from '../organizations/routes.ts'
 import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
-import type { BillingContext } from '../stripe/context.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import { callerOf } from '../subscriptions/routes.ts'
@@ -94,6 +94,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
   app.openapi(customerRoute, async (http) => {
     const { tenant_id: tenantId, email, name } = http.req.valid('json')
     const { asker } = callerOf(http, 'admin', tenantId)
+    requireGateway(context)
     if ((await findOrganization(context.db, tenantId)) === null) {
       requireOperator(http.get('principal'))
       await createOrganization(organizations, { id: tenantId, email, name, testClock: false }, asker)

@@ -177,6 +177,18 @@ export async function failSentEvents(
   return [...new Set(rows.map(({ id }) => id))]
 }
 
+export type FailedReports = { readonly organizationId: string; readonly count: number; readonly since: Instant }
+
+/** How many reports of each organization Stripe did not take or does not count, and since when. */
+export async function countFailedReports(db: Queryable, organizationIds: readonly string[]): Promise<readonly FailedReports[]> {
+  const { rows } = await db.query<FailedReports>(
+    `select organization_id as "organizationId", count(*)::int as count, min(at) as since from meter_events
+     where organization_id = any($1) and state = 'failed' group by organization_id`,
+    [organizationIds],
+  )
+  return rows
+}
+
 /** Lets a failed report be sent again, under a new name: nobody knows whether Stripe would take the old one. */
 export async function reopenFailedEvent(tx: Queryable, identifier: string): Promise<{ readonly organizationId: string } | null> {
   const { rows } = await tx.query<{ organizationId: string }>(

@@ -5,6 +5,7 @@ import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
+import { noticeSchema, readNotices, type Notice } from './notices.ts'
 import { overrideStanding, type OverrideContext } from './overrides.ts'
 import type { StandingOverride } from './rules.ts'
 import { findOverrideNotes, findSubscriptionIds, listBilledNames, type BilledName, type OverrideNote } from './store.ts'
@@ -27,7 +28,14 @@ const snapshotSchema = z
     trial_ends_at: time,
     subscription_expires_at: time,
     payment_failed_at: time,
-    standing: z.object({ state: z.string(), may_use: z.boolean(), reason: z.string(), since: time, until: time }),
+    standing: z.object({
+      state: z.string(),
+      may_use: z.boolean(),
+      reason: z.string(),
+      since: time,
+      until: time,
+      notices: z.array(noticeSchema),
+    }),
     override: z
       .object({
         plan: z.string().nullable(),
@@ -127,12 +135,13 @@ async function readSnapshots(context: OverrideContext, db: Queryable, names: rea
   const standings = await readStandings(db, context, ids)
   const subscriptions = await findSubscriptionIds(db, ids)
   const notes = await findOverrideNotes(db, ids)
+  const notices = await readNotices(db, ids)
   return names.flatMap((name) => {
     const read = standings.get(name.id)
     if (read === undefined) return []
     return [
       {
-        ...toSnapshot(name, read, subscriptions.get(name.id) ?? null),
+        ...toSnapshot(name, read, { subscriptionId: subscriptions.get(name.id) ?? null, notices: notices.get(name.id) ?? [] }),
         override: toOverrideView(read.override, notes.get(name.id)),
       },
     ]
@@ -157,7 +166,7 @@ export function toOverrideView(override: StandingOverride | null, note: Override
 function toSnapshot(
   name: BilledName,
   { account, standing, billingStatus, trialEndsAt, expiresAt }: AccountStanding,
-  subscriptionId: string | null,
+  { subscriptionId, notices }: { readonly subscriptionId: string | null; readonly notices: readonly Notice[] },
 ): Omit<z.infer<typeof snapshotSchema>, 'override'> {
   return {
     organization_id: name.id,
@@ -176,6 +185,7 @@ function toSnapshot(
       reason: standing.reason,
       since: iso(standing.since),
       until: iso(standing.until),
+      notices: [...notices],
     },
   }
 }

@@ -60,7 +60,10 @@ export function toCouponSnapshot(coupon: WireCoupon): CouponSnapshot {
 
 type WireMeterFault = {
   readonly id: string
+  readonly type: string
+  readonly livemode: boolean
   readonly created: string
+  readonly related_object?: { readonly id: string } | null
   readonly data: {
     readonly developer_message_summary: string
     readonly reason: {
@@ -74,13 +77,18 @@ type WireMeterFault = {
 }
 
 /** Whether a thin event tells of reports that are wrong. */
-export function isMeterFault(event: { readonly type: string }): event is WireMeterFault & { readonly type: string } {
-  return /^v1\.billing\.meter\.(error_report_triggered|no_meter_found)$/.test(event.type)
+export function isMeterFault({ type }: { readonly type: string }): boolean {
+  return /^v1\.billing\.meter\.(error_report_triggered|no_meter_found)$/.test(type)
 }
 
-export function toMeterFault({ id, created, data }: WireMeterFault): MeterFault {
+export function toMeterFault(event: WireMeterFault): MeterFault {
+  const { id, type, livemode, created, data, related_object: related } = event
   return {
     eventId: id,
+    type,
+    livemode,
+    meterId: related?.id ?? null,
+    payload: JSON.stringify(event),
     createdAt: new Date(created),
     summary: data.developer_message_summary,
     count: data.reason.error_count,

@@ -3,7 +3,7 @@ import { Stripe } from 'stripe'
 import { systemClock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
-import { isMeterFault, toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
+import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import { toStripeCallError, type StripeCallError, type WireError } from './errors.ts'
 import type {
@@ -204,7 +204,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
     },
     listMeterFaults: async () => {
       const { data } = await call('list_meter_faults', () => stripe.v2.core.events.list({ types: METER_FAULTS, limit: PAGE }))
-      return data.flatMap((event) => (isMeterFault(event) ? [toMeterFault(event)] : []))
+      return data.flatMap((event) =>
+        event.type === 'v1.billing.meter.error_report_triggered' || event.type === 'v1.billing.meter.no_meter_found'
+          ? [toMeterFault(event)]
+          : [],
+      )
     },
     listProducts: () =>
       readPages(

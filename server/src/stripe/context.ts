@@ -24,6 +24,8 @@ export type BillingContext = {
   readonly onAccountDerived: (tx: Transaction, derived: { organizationId: string; now: Instant }) => Promise<void>
   /** Called before an organization's test clock moves: what belongs to the time before is reported then. */
   readonly onClockMoving?: (organizationId: string) => Promise<void>
+  /** Called when Stripe says that it found reports of use wrong. */
+  readonly onMeterFaults?: () => Promise<void>
   /** Told, after the commit, what was newly recorded; each once over all servers. For metrics, which may miss one in a crash. */
   readonly onBillingEvents?: (events: readonly BillingEvent[]) => void
 }

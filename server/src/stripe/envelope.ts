@@ -31,12 +31,45 @@ export function readEnvelope(event: WireEvent): WebhookEnvelope {
   }
 }
 
+/** What is common to the thin events of Stripe's newer API: they name their object and leave its data to be fetched. */
+type WireThinEvent = {
+  readonly id: string
+  readonly object: 'v2.core.event'
+  readonly type: string
+  readonly livemode: boolean
+  readonly created: string
+  readonly related_object?: { readonly id: string; readonly type: string } | null
+}
+
+function readThinEnvelope({ id, type, livemode, created, related_object: related }: WireThinEvent): WebhookEnvelope {
+  return {
+    id,
+    type,
+    livemode,
+    createdAt: new Date(created),
+    objectType: related?.type ?? 'unknown',
+    objectId: related?.id ?? null,
+    customerId: null,
+  }
+}
+
+function isWireThinEvent(value: unknown): value is WireThinEvent {
+  if (!isObject(value)) return false
+  const { id, object, type, livemode, created, related_object: related } = value as Readonly<Record<string, unknown>>
+  if (object !== 'v2.core.event' || text(id) === null || text(type) === null || typeof livemode !== 'boolean') return false
+  if (Number.isNaN(Date.parse(text(created) ?? ''))) return false
+  if (related === undefined || related === null) return true
+  const { id: relatedId, type: relatedType } = related as Readonly<Record<string, unknown>>
+  return text(relatedId) !== null && text(relatedType) !== null
+}
+
 /**
- * The same of a body that Stripe has signed.
+ * The same of a body that Stripe has signed: a snapshot event, or a thin one.
  * @throws DomainError `invalid_request` where it is not an event, or lacks what every event has
  */
 export function readSignedEnvelope(rawBody: string | Buffer): WebhookEnvelope {
   const event = parse(rawBody.toString())
+  if (isWireThinEvent(event)) return readThinEnvelope(event)
   if (!isWireEvent(event)) {
     throw new DomainError('invalid_request', 'The body is not an event of Stripe that this server reads.')
   }

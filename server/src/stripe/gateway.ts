@@ -104,6 +104,12 @@ export type MeterEvent = {
 /** Reports of use that Stripe took and does not count. */
 export type MeterFault = {
   readonly eventId: string
+  readonly type: string
+  readonly livemode: boolean
+  /** null when Stripe knows no such meter. */
+  readonly meterId: string | null
+  /** The event as Stripe answered it. */
+  readonly payload: string
   readonly createdAt: Instant
   readonly summary: string
   readonly count: number

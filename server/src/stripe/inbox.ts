@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isConnectionError, type Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MINUTE_MS, SECOND_MS } from '../lib/period.ts'
+import { isMeterFault } from './catalog-snapshots.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import {
@@ -88,10 +89,12 @@ function groupSize(callsPerSecond: number): number {
 async function handleLanes(context: BillingContext, lanes: readonly string[]): Promise<void> {
   const events = await listOpenEvents(context.db, lanes)
   try {
+    const faults = events.filter(isMeterFault)
+    if (faults.length > 0) await noteFaults(context, faults)
     const relevant = events.filter(({ type }) => isRelevant(type))
     await ignore(
       context,
-      events.filter(({ type }) => !isRelevant(type)),
+      events.filter((event) => !isRelevant(event.type) && !isMeterFault(event)),
     )
     const owned = await findOwners(context, relevant)
     if (owned.size === 0) return
@@ -104,6 +107,17 @@ async function handleLanes(context: BillingContext, lanes: readonly string[]): P
     if (busy.length > 0) await postpone(context.db, eventIdsOf(busy), later(context, BUSY_WAIT_MS))
   } catch (error) {
     await recordFailure(context, events, error)
+  }
+}
+
+/** Thin events about reports of use are about a meter, not about a customer: whom they concern stands in their data. */
+async function noteFaults(context: BillingContext, faults: readonly OpenEvent[]): Promise<void> {
+  try {
+    await context.onMeterFaults?.()
+    const noted = { eventIds: eventIdsOf(faults), organizationId: null, outcome: 'applied' as const }
+    await markHandled(context.db, [noted], context.clock.now())
+  } catch (error) {
+    await recordFailure(context, faults, error)
   }
 }
 

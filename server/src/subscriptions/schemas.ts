@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { noticeSchema } from '../standing/notices.ts'
 
 const plan = z.string().min(1).max(63)
 const quantity = z.number().int().min(1).max(100_000)
@@ -139,6 +140,7 @@ export const subscriptionSchema = z
       reason: z.string(),
       since: time,
       until: time,
+      notices: z.array(noticeSchema).meta({ description: 'What is not in order, and takes nothing away.' }),
     }),
     subscription_id: z.string().nullable(),
     stripe_customer_id: z.string().nullable(),

@@ -6,6 +6,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import { readStanding } from '../standing/actions.ts'
+import { readNotices } from '../standing/notices.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { PlanChangePreview } from './preview.ts'
@@ -48,6 +49,7 @@ export async function readSubscription(
       reason: standing.reason,
       since: iso(standing.since),
       until: iso(standing.until),
+      notices: [...((await readNotices(db, [organizationId])).get(organizationId) ?? [])],
     },
     subscription_id: found?.subscriptionId ?? null,
     stripe_customer_id: organization.customerId,
