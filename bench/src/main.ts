@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import { openCases } from './cases.ts'
 import { runExports } from './exports.ts'
 import { lineOf, measureCase, withTable, type Figure, type Run } from './figures.ts'
+import { runReconcile } from './reconcile.ts'
 import { runReport } from './report.ts'
 import { runScale } from './scale.ts'
 import { openWorld, type World } from './world.ts'
@@ -20,7 +21,7 @@ const RESULTS = new URL('../results/', import.meta.url)
 const README = new URL('../README.md', import.meta.url)
 
 /** What is no figure of counting; `report` measures exports too. */
-const OTHERS = ['scale', 'report', 'export']
+const OTHERS = ['scale', 'report', 'export', 'reconcile']
 
 const print = (line: string): void => console.log(line)
 
@@ -28,6 +29,8 @@ type Options = {
   readonly seconds: number
   readonly memorySeconds: number
   readonly rounds: number
+  /** How many are reconciled. */
+  readonly subscriptions: number
   readonly wants: (name: string) => boolean
 }
 
@@ -53,6 +56,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: '2' },
       'memory-seconds': { type: 'string', default: String(MEMORY_SECONDS) },
       rounds: { type: 'string', default: '3' },
+      subscriptions: { type: 'string', default: '100000' },
       only: { type: 'string' },
       keep: { type: 'boolean', default: false },
     },
@@ -62,6 +66,7 @@ async function main(): Promise<void> {
     seconds: Number(values.seconds),
     memorySeconds: Number(values['memory-seconds']),
     rounds: Number(values.rounds),
+    subscriptions: Number(values.subscriptions),
     wants: (name) => only === undefined || only.includes(name),
   }
   const world = await openWorld()
@@ -71,7 +76,18 @@ async function main(): Promise<void> {
     const scale = options.wants('scale') ? await runScale(world, { requests: SCALE_REQUESTS, print }) : []
     const report = options.wants('report') ? await runReport(world, { rounds: REPORT_ROUNDS, print }) : []
     const exports = options.wants('report') || options.wants('export') ? await runExports(world, print) : []
-    const run = { at: new Date().toISOString(), node: process.version, machine: machineOf(), rows, scale, report, exports }
+    const { subscriptions } = options
+    const reconcile = options.wants('reconcile') ? await runReconcile(world, { subscriptions, print }) : null
+    const run = {
+      at: new Date().toISOString(),
+      node: process.version,
+      machine: machineOf(),
+      rows,
+      scale,
+      report,
+      exports,
+      reconcile,
+    }
     keep('latest.json', run)
     if (!values.keep) return
     if (only !== undefined) throw new Error('Only a whole run is kept.')
