@@ -128,6 +128,9 @@ export const variablesSchema = z.object({
     .default(14)
     .meta({ description: 'The length of a trial, in days. BILLING_TRIAL_PERIOD_DAYS is the same.' }),
   STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
+  TOLLGATE_DISPUTE_COUNTS: z.enum(['never', 'lost', 'opened'], 'never, lost or opened is expected').default('lost').meta({
+    description: 'From when on a disputed payment of a subscription counts like one that failed (grace, then suspension).',
+  }),
   TOLLGATE_DUNNING_DAYS: z
     .string()
     .regex(/^\d{1,3}(,\d{1,3})*$/, 'days such as 1,2 are expected')

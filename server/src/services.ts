@@ -268,6 +268,7 @@ function createBillingContext(
       publishableKey: stripe?.publishableKey ?? null,
       trialDays: policy.trialDays ?? 14,
       graceDays: grants.graceDays,
+      disputeCounts: policy.disputeCounts ?? 'lost',
       trialEndBehavior: 'cancel',
       downgradeAt: 'now',
       successUrl: policy.successUrl ?? `${publicUrl}/billing/success`,
@@ -303,6 +304,8 @@ function callingOf({ endpoint, callsPerSecond }: StripeOptions) {
 function countPayments(metrics: Metrics, events: readonly BillingEvent[]): void {
   for (const { kind, data } of events) {
     if (kind === 'invoice.payment_failed') metrics.paymentsFailed.inc()
+    if (kind === 'payment.refunded') metrics.paymentsRefunded.inc()
+    if (kind === 'dispute.opened') metrics.disputesOpened.inc()
     if (kind === 'invoice.paid' && data['amount_paid_minor'] !== 0) metrics.paymentsSucceeded.inc()
   }
 }

@@ -143,31 +143,36 @@ export type RevenueSum = {
   readonly paidMinor: bigint
   readonly usageMinor: bigint
   readonly refundedMinor: bigint
+  readonly disputedMinor: bigint
 }
 
 /**
- * What was paid, by when; of it, what metered prices brought; and what was given back, by when it had been charged. Of an invoice's
- * lines the mirror holds the first ten, as Stripe sends them.
+ * What was paid, by when; of it, what metered prices brought; and what of these payments was given back or lost to disputes.
  */
 export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]): Promise<RevenueSum[]> {
   const { rows } = await db.query<RevenueSum>(
     `with metered as (select distinct price_id from stripe_subscription_items where usage_type = 'metered'),
      parts as (
        select width_bucket(paid_at, $1::timestamptz[]) - 1 as bucket, currency, count(*) as invoices,
-         sum(amount_paid_minor) as paid, 0::numeric as usage, 0::numeric as refunded
+         sum(amount_paid_minor) as paid, 0::numeric as usage, 0::numeric as refunded, 0::numeric as disputed
        from stripe_invoices where status = 'paid' and paid_at >= $2 and paid_at < $3 group by 1, 2
        union all
-       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, sum((line ->> 'amount')::bigint), 0
+       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, sum((line ->> 'amount')::bigint), 0, 0
        from stripe_invoices invoice, jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
        where exists (select from metered) and status = 'paid' and paid_at >= $2 and paid_at < $3
          and line -> 'pricing' -> 'price_details' ->> 'price' in (select price_id from metered)
        group by 1, 2
        union all
-       select width_bucket(created_at, $1::timestamptz[]) - 1, currency, 0, 0, 0, sum(amount_refunded_minor)
-       from stripe_charges where amount_refunded_minor > 0 and created_at >= $2 and created_at < $3 group by 1, 2
+       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, 0, sum(amount_refunded_minor),
+         coalesce(sum(dispute.amount_minor), 0)
+       from stripe_invoices invoice
+       left join stripe_disputes dispute on dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
+         and dispute.status = 'lost'
+       where invoice.status = 'paid' and paid_at >= $2 and paid_at < $3 and (amount_refunded_minor > 0 or dispute.id is not null)
+       group by 1, 2
      )
      select bucket, currency, sum(invoices)::float8 as invoices, sum(paid)::bigint as "paidMinor",
-       sum(usage)::bigint as "usageMinor", sum(refunded)::bigint as "refundedMinor"
+       sum(usage)::bigint as "usageMinor", sum(refunded)::bigint as "refundedMinor", sum(disputed)::bigint as "disputedMinor"
      from parts group by bucket, currency order by bucket, currency`,
     [boundaries, boundaries[0], boundaries.at(-1)],
   )

@@ -163,7 +163,9 @@ export const revenueAnswer = z
         invoices: count.meta({ description: 'Paid in the span.' }),
         paid_minor: minor('What they brought'),
         usage_minor: minor('Of it, by metered prices'),
-        refunded_minor: minor('Given back of what was charged in the span'),
+        refunded_minor: minor('Given back of what was paid in the span'),
+        disputed_minor: minor('Lost to disputes of what was paid in the span'),
+        net_minor: minor('What is left: paid, less refunded, less disputed'),
       }),
     ),
   })

@@ -75,6 +75,8 @@ export function toRevenue(sums: readonly RevenueSum[], boundaries: readonly Inst
         paid_minor: Number(sum?.paidMinor ?? 0n),
         usage_minor: Number(sum?.usageMinor ?? 0n),
         refunded_minor: Number(sum?.refundedMinor ?? 0n),
+        disputed_minor: Number(sum?.disputedMinor ?? 0n),
+        net_minor: Number((sum?.paidMinor ?? 0n) - (sum?.refundedMinor ?? 0n) - (sum?.disputedMinor ?? 0n)),
       }
     }),
   }))

@@ -64,6 +64,25 @@ const exampleGrant: z.input<typeof grant> = {
   expires_at: null,
 }
 
+const dispute = z.object({
+  dispute_id: z.string(),
+  charge_id: z.string(),
+  currency: z.string(),
+  amount_minor: z.int(),
+  reason: z.string().meta({ description: 'As Stripe names it, e.g. `fraudulent`.' }),
+  status: z.string().meta({ description: 'As Stripe names it: `needs_response`, `under_review`, `won`, `lost`, …' }),
+  respond_by: time.nullable().meta({ description: 'Until when evidence can be handed in.' }),
+})
+const exampleDispute: z.input<typeof dispute> = {
+  dispute_id: 'du_1',
+  charge_id: 'ch_1',
+  currency: 'usd',
+  amount_minor: 2900,
+  reason: 'fraudulent',
+  status: 'needs_response',
+  respond_by: '2026-03-10T23:59:59.000Z',
+}
+
 /** Every type of event that Tollgate tells of. `docs/events.md` is generated from this list. */
 export const eventTypes = {
   'customer.state_changed': define({
@@ -77,7 +96,7 @@ export const eventTypes = {
     example: {
       before: { state: 'active', may_use: true, plan: 'pro' },
       after: { state: 'grace', may_use: true, plan: 'pro' },
-      reason: 'A payment failed. Use goes on until the days of grace are over.',
+      reason: 'A payment failed or was charged back. Use goes on until the days of grace are over.',
       until: '2026-03-04T00:00:00.000Z',
     },
   }),
@@ -123,6 +142,26 @@ export const eventTypes = {
     summary: 'An attempt to collect an invoice failed.',
     data: invoice,
     example: unpaidInvoice,
+  }),
+  'payment.refunded': define({
+    summary: 'Something of a payment was given back.',
+    data: z.object({
+      charge_id: z.string(),
+      currency: z.string(),
+      amount_minor: z.int(),
+      amount_refunded_minor: z.int().meta({ description: 'All that has been given back of it by now.' }),
+    }),
+    example: { charge_id: 'ch_1', currency: 'usd', amount_minor: 2900, amount_refunded_minor: 900 },
+  }),
+  'dispute.opened': define({
+    summary: 'The holder of a card disputes a payment, or asks about it. Answer until `respond_by` in Stripe’s dashboard.',
+    data: dispute,
+    example: exampleDispute,
+  }),
+  'dispute.closed': define({
+    summary: 'A dispute came to its end; `status` says how.',
+    data: dispute,
+    example: { ...exampleDispute, status: 'won' },
   }),
   'dunning.reminder': define({
     summary: 'A step of the dunning schedule came: see the guide on notifications.',

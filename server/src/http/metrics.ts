@@ -14,6 +14,12 @@ export type Metrics = {
   readonly paymentsSucceeded: Counter
   /** `stripe_payments_failed_total` */
   readonly paymentsFailed: Counter
+  /** `stripe_payments_refunded_total`: refunds, of part or all. */
+  readonly paymentsRefunded: Counter
+  /** `stripe_disputes_opened_total` */
+  readonly disputesOpened: Counter
+  /** `stripe_disputes_open`: read when asked for. */
+  readonly disputesOpen: Gauge
   /** `credits_used_total{customer_id}`: the organization's id. */
   readonly creditsUsed: Counter<'customer_id'>
   /** `quota_exceeded_total{tier}`: refusals for want of quota. */
@@ -48,6 +54,7 @@ export type MetricsOptions = {
     eventsFailed: number
     lookAgeSeconds: number | null
     comparisonAgeSeconds: number | null
+    disputesOpen: number
   }>
   /** Monthly recurring revenue. */
   readonly readRevenue?: () => Promise<readonly { currency: string; tier: string; minor: number }[]>
@@ -75,6 +82,20 @@ export function createMetrics(options: MetricsOptions): Metrics {
       },
     }),
     paymentsSucceeded: new Counter({ name: 'stripe_payments_succeeded_total', help: 'Invoices that were paid.', registers }),
+    paymentsRefunded: new Counter({
+      name: 'stripe_payments_refunded_total',
+      help: 'Refunds of payments, in part or whole.',
+      registers,
+    }),
+    disputesOpened: new Counter({ name: 'stripe_disputes_opened_total', help: 'Disputes of payments.', registers }),
+    disputesOpen: new Gauge({
+      name: 'stripe_disputes_open',
+      help: 'Disputes of payments that wait for evidence.',
+      registers,
+      async collect() {
+        if (readFollowing) this.set((await readFollowing()).disputesOpen)
+      },
+    }),
     paymentsFailed: new Counter({
       name: 'stripe_payments_failed_total',
       help: 'Attempts to collect an invoice that failed.',

@@ -22,6 +22,18 @@ export const invoiceSchema = z
     amount_due_minor: z.number().int(),
     amount_paid_minor: z.number().int(),
     amount_remaining_minor: z.number().int(),
+    amount_refunded: z.number().meta({ description: 'Given back of what was paid.' }),
+    amount_refunded_minor: z.number().int(),
+    dispute: z
+      .object({
+        id: z.string(),
+        status: z.string().meta({ description: 'As Stripe names it: `needs_response`, `under_review`, `won`, `lost`, …' }),
+        reason: z.string(),
+        amount_minor: z.number().int(),
+        respond_by: time.meta({ description: 'Until when evidence can be handed in.' }),
+      })
+      .nullable()
+      .meta({ description: 'The newest dispute of one of its payments.' }),
     currency: z.string(),
     status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']),
     billing_reason: z.string().nullable(),
@@ -158,6 +170,15 @@ export function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
     amount_due_minor: invoice.amountDueMinor,
     amount_paid_minor: invoice.amountPaidMinor,
     amount_remaining_minor: invoice.amountRemainingMinor,
+    amount_refunded: toMajorNumber({ amountMinor: invoice.amountRefundedMinor, currency }),
+    amount_refunded_minor: invoice.amountRefundedMinor,
+    dispute: invoice.dispute && {
+      id: invoice.dispute.id,
+      status: invoice.dispute.status,
+      reason: invoice.dispute.reason,
+      amount_minor: invoice.dispute.amountMinor,
+      respond_by: invoice.dispute.dueAt === null ? null : new Date(invoice.dispute.dueAt).toISOString(),
+    },
     currency,
     status: invoice.status,
     billing_reason: invoice.billingReason,

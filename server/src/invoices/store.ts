@@ -23,9 +23,28 @@ export type Invoice = {
   readonly hostedInvoiceUrl: string | null
   readonly invoicePdf: string | null
   readonly createdAt: Instant
+  /** What of its payments was given back. */
+  readonly amountRefundedMinor: number
+  /** The newest dispute of one of them. */
+  readonly dispute: InvoiceDispute | null
 }
 
-type Amounts = 'subtotalMinor' | 'totalMinor' | 'amountDueMinor' | 'amountPaidMinor' | 'amountRemainingMinor'
+export type InvoiceDispute = {
+  readonly id: string
+  readonly status: string
+  readonly reason: string
+  readonly amountMinor: number
+  /** Stripe's time as text; null when there is nothing to answer. */
+  readonly dueAt: string | null
+}
+
+type Amounts =
+  | 'subtotalMinor'
+  | 'totalMinor'
+  | 'amountDueMinor'
+  | 'amountPaidMinor'
+  | 'amountRemainingMinor'
+  | 'amountRefundedMinor'
 /** As the columns below answer it. */
 export type InvoiceRow = Omit<Invoice, Amounts> & { readonly [Amount in Amounts]: bigint }
 
@@ -33,7 +52,12 @@ export const INVOICE_COLUMNS = `id, subscription_id as "subscriptionId", number,
   subtotal_minor as "subtotalMinor", total_minor as "totalMinor", amount_due_minor as "amountDueMinor",
   amount_paid_minor as "amountPaidMinor", amount_remaining_minor as "amountRemainingMinor", attempted,
   next_payment_attempt_at as "nextPaymentAttemptAt", period_start as "periodStart", period_end as "periodEnd", due_at as "dueAt",
-  paid_at as "paidAt", hosted_invoice_url as "hostedInvoiceUrl", invoice_pdf as "invoicePdf", created_at as "createdAt"`
+  paid_at as "paidAt", hosted_invoice_url as "hostedInvoiceUrl", invoice_pdf as "invoicePdf", created_at as "createdAt",
+  amount_refunded_minor as "amountRefundedMinor",
+  (select jsonb_build_object('id', dispute.id, 'status', dispute.status, 'reason', dispute.reason, 'amountMinor', dispute.amount_minor,
+     'dueAt', dispute.due_at)
+   from stripe_disputes dispute
+   where dispute.organization_id = stripe_invoices.organization_id and dispute.id = stripe_invoices.dispute_id) as dispute`
 
 export function toInvoice(row: InvoiceRow): Invoice {
   return {
@@ -43,6 +67,7 @@ export function toInvoice(row: InvoiceRow): Invoice {
     amountDueMinor: Number(row.amountDueMinor),
     amountPaidMinor: Number(row.amountPaidMinor),
     amountRemainingMinor: Number(row.amountRemainingMinor),
+    amountRefundedMinor: Number(row.amountRefundedMinor),
   }
 }
 

@@ -112,6 +112,6 @@ test('a standing in words says why, since when, until when, and on which plan', 
     until: null,
   } as const
   expect(describeStanding(standing)).toBe(
-    'A payment failed and the days of grace are over. Use stops until it is paid. State: suspended since 2026-03-04 05:06 UTC, plan pro.',
+    'A payment failed or was charged back, and the days of grace are over. Use stops until it is paid. State: suspended since 2026-03-04 05:06 UTC, plan pro.',
   )
 })

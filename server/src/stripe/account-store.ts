@@ -1,5 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { listCountedDisputes } from './dispute-store.ts'
+import type { CountedDispute } from './dispute-rules.ts'
 import type { DerivedAccount, MirroredInvoice, MirroredItem, MirroredSubscription, SoldPlan } from './derive-account.ts'
 
 /** What the mirror holds of an organization, as far as its account follows from it. */
@@ -7,11 +9,12 @@ export type MirrorState = {
   readonly subscriptions: readonly MirroredSubscription[]
   readonly invoices: readonly MirroredInvoice[]
   readonly customerPaymentMethodId: string | null
+  readonly disputes: readonly CountedDispute[]
 }
 
 /** By organization, for each of those asked for. */
 export async function readMirror(tx: Queryable, organizationIds: readonly string[]): Promise<ReadonlyMap<string, MirrorState>> {
-  const [customers, subscriptions, invoices] = await Promise.all([
+  const [customers, subscriptions, invoices, disputes] = await Promise.all([
     tx.query<{ organizationId: string; paymentMethodId: string | null }>(
       `select organization.id as "organizationId", customer.default_payment_method_id as "paymentMethodId"
        from organizations organization
@@ -22,6 +25,7 @@ export async function readMirror(tx: Queryable, organizationIds: readonly string
     ),
     listMirroredSubscriptions(tx, organizationIds),
     listUnsettledInvoices(tx, organizationIds),
+    listCountedDisputes(tx, organizationIds),
   ])
   const methods = new Map(customers.rows.map(({ organizationId, paymentMethodId }) => [organizationId, paymentMethodId]))
   return new Map(
@@ -31,6 +35,7 @@ export async function readMirror(tx: Queryable, organizationIds: readonly string
         subscriptions: subscriptions.get(id) ?? [],
         invoices: invoices.get(id) ?? [],
         customerPaymentMethodId: methods.get(id) ?? null,
+        disputes: disputes.filter(({ organizationId }) => organizationId === id),
       },
     ]),
   )

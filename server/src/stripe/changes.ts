@@ -1,6 +1,7 @@
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { DerivedAccount } from './derive-account.ts'
+import { paymentEvents, type PaymentChange } from './payment-changes.ts'
 import type { InvoiceSnapshot } from './snapshots.ts'
 
 /** Something that happened to an organization's billing. `key` makes it once: it says what, and of which object. */
@@ -17,6 +18,9 @@ export type BillingEvent = {
     | 'invoice.created'
     | 'invoice.paid'
     | 'invoice.payment_failed'
+    | 'payment.refunded'
+    | 'dispute.opened'
+    | 'dispute.closed'
   readonly data: Readonly<Record<string, unknown>>
   readonly occurredAt: Instant
 }
@@ -27,6 +31,8 @@ export type StateChange = {
   /** What the mirror held of the invoices that were fetched. */
   readonly invoicesBefore: ReadonlyMap<string, { readonly status: string; readonly attemptCount: number }>
   readonly invoices: readonly InvoiceSnapshot[]
+  /** Charges and disputes that were fetched, and what the mirror held of them. */
+  readonly payments: PaymentChange
   /** The organization's time. */
   readonly now: Instant
 }
@@ -43,6 +49,7 @@ export function describeChanges(change: StateChange): BillingEvent[] {
     ...subscriptionEvents(change),
     ...trialEvents(change),
     ...change.invoices.flatMap((invoice) => invoiceEvents(change, invoice)),
+    ...paymentEvents(change.payments, change.now),
   ]
 }
 

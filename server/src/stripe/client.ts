@@ -22,9 +22,9 @@ import { orNull, readPages } from './pages.ts'
 import { toScheduleSnapshot } from './schedule-snapshots.ts'
 import * as request from './requests.ts'
 import { isSigned } from './signature.ts'
-import { toChargeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
-import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot } from './snapshots.ts'
-import { fromUnix, idOf, toUnix } from './wire.ts'
+import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
+import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot, type InvoiceSnapshot } from './snapshots.ts'
+import { fromUnix, idOf, toPlainObject, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
   readonly apiKey: string
@@ -146,6 +146,14 @@ function accountPagers({ subscriptions, invoices, charges, refunds, disputes, cu
 
 function createReads(stripe: Stripe, call: Caller): StripeReads {
   const pagers = accountPagers(stripe)
+  /** An invoice brings its first ten lines; the others are read by the page. */
+  async function toWhole(invoice: Stripe.Invoice): Promise<InvoiceSnapshot> {
+    const snapshot = toInvoiceSnapshot(invoice)
+    if (!invoice.lines.has_more) return snapshot
+    const page = (after: object) => call('list_lines', () => stripe.invoices.listLineItems(invoice.id, { limit: PAGE, ...after }))
+    const lines = await readPages(page, toPlainObject)
+    return { ...snapshot, data: { ...snapshot.data, lines: { object: 'list', data: lines, has_more: false } } }
+  }
   return {
     retrieveCustomer: (id) =>
       orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
@@ -165,14 +173,21 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
           ),
         toSubscriptionSnapshot,
       ),
-    retrieveInvoice: (id) => orNull(call('retrieve_invoice', async () => toInvoiceSnapshot(await stripe.invoices.retrieve(id)))),
-    listInvoices: (customer, limit) =>
-      readPages(
-        (after) =>
-          call('list_invoices', () => stripe.invoices.list({ customer, limit: Math.min(limit ?? PAGE, PAGE), ...after })),
-        toInvoiceSnapshot,
-        limit,
+    retrieveInvoice: (id) =>
+      orNull(
+        call('retrieve_invoice', () => stripe.invoices.retrieve(id, { expand: ['payments'] })).then((invoice) =>
+          toWhole(invoice),
+        ),
       ),
+    listInvoices: async (customer, limit) => {
+      const params = { customer, limit: Math.min(limit ?? PAGE, PAGE), expand: ['data.payments'] }
+      const found = await readPages(
+        (after) => call('list_invoices', () => stripe.invoices.list({ ...params, ...after })),
+        (invoice) => invoice,
+        limit,
+      )
+      return Promise.all(found.map((invoice) => toWhole(invoice)))
+    },
     listPaymentMethods: (customer) =>
       readPages(
         (after) => call('list_payment_methods', () => stripe.customers.listPaymentMethods(customer, { limit: PAGE, ...after })),
@@ -184,6 +199,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         (after) => call('list_charges', () => stripe.charges.list({ customer, limit: Math.min(limit ?? PAGE, PAGE), ...after })),
         toChargeSnapshot,
         limit,
+      ),
+    listDisputes: (charge) =>
+      readPages(
+        (after) => call('list_disputes', () => stripe.disputes.list({ charge, limit: PAGE, ...after })),
+        toDisputeSnapshot,
       ),
     previewInvoice: async (query) =>
       toPreview(await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))),

@@ -3,6 +3,7 @@ import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingEvent } from './changes.ts'
+import type { DisputeCounts } from './dispute-rules.ts'
 import type { StripeGateway, TrialEndBehavior } from './gateway.ts'
 import type { Log } from './log.ts'
 
@@ -33,6 +34,8 @@ export type BillingContext = {
 export type BillingPolicy = {
   /** Days of use after a payment failed (EM-7). */
   readonly graceDays: number
+  /** From when on a dispute counts like a payment that failed; default `lost` (decision 0147). */
+  readonly disputeCounts?: DisputeCounts
   /** Signing secrets of the webhook endpoint; several while one is rolled. */
   readonly webhookSecrets: readonly string[]
   /** With which Stripe.js takes cards in the browser; null where none is set. */

@@ -36,6 +36,8 @@ const inputs: AccountInputs = {
     ['price_gone', { planKey: 'gone', priceKey: 'monthly', catalogVersion: 1 }],
   ]),
   previous: { planKey: 'free', catalogVersion: 1, subscriptionId: null },
+  disputes: [],
+  disputeCounts: 'lost',
   current: { catalogVersion: 2, defaultPlanKey: 'free', planKeys: new Set(['free', 'starter', 'pro']) },
 }
 const derive = (changes: Partial<AccountInputs>) => deriveAccount({ ...inputs, ...changes })

@@ -1,5 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import { unpaidSince, type CountedDispute, type DisputeCounts } from './dispute-rules.ts'
 import type { InvoiceStatus } from './snapshots.ts'
 
 /** A subscription as the mirror holds it, as far as the account depends on it. */
@@ -45,6 +46,9 @@ export type AccountInputs = {
   /** Those that are open. */
   readonly invoices: readonly MirroredInvoice[]
   readonly customerPaymentMethodId: string | null
+  /** Those of invoices that may cost something. */
+  readonly disputes: readonly CountedDispute[]
+  readonly disputeCounts: DisputeCounts
   readonly plansByPrice: ReadonlyMap<string, SoldPlan>
   readonly previous: { readonly planKey: string; readonly catalogVersion: number; readonly subscriptionId: string | null } | null
   /** The catalog of new customers, and its default plan. */
@@ -84,7 +88,7 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - A price that sells no known plan keeps the plan there was and raises an alert; it never means the free plan.
  * - An account keeps the catalog version under which its subscription began.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
- *   Stripe tries to charge it in that moment.
+ *   Stripe tries to charge it in that moment. A dispute that took the money back counts likewise (`dispute-rules.ts`).
  */
 export function deriveAccount(inputs: AccountInputs): AccountDerivation {
   const ranked = [...inputs.subscriptions].sort(compareSubscriptions)
@@ -103,7 +107,7 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
     currentPeriodEnd: timed?.currentPeriodEnd ?? null,
     trialEndsAt: subscription.trialEnd,
     cancelAt: ended ? null : cancelTime(subscription, timed),
-    paymentFailedAt: ended ? null : findPaymentFailure(inputs.invoices, subscription),
+    paymentFailedAt: ended ? null : findPaymentFailure(inputs, subscription),
     stripePriceId: item?.priceId ?? null,
     priceKey: sold?.priceKey ?? null,
     quantity: item?.quantity ?? null,
@@ -185,8 +189,11 @@ function cancelTime(subscription: MirroredSubscription, item: MirroredItem | nul
   return subscription.cancelAtPeriodEnd ? (item?.currentPeriodEnd ?? null) : null
 }
 
-function findPaymentFailure(invoices: readonly MirroredInvoice[], subscription: MirroredSubscription): Instant | null {
-  const failed = invoices
+function findPaymentFailure(inputs: AccountInputs, subscription: MirroredSubscription): Instant | null {
+  const disputed = inputs.disputes
+    .filter(({ subscriptionId }) => subscriptionId === subscription.id)
+    .flatMap((dispute) => unpaidSince(dispute, inputs.disputeCounts)?.getTime() ?? [])
+  const failed = inputs.invoices
     .filter(
       (invoice) =>
         invoice.subscriptionId === subscription.id &&
@@ -197,7 +204,8 @@ function findPaymentFailure(invoices: readonly MirroredInvoice[], subscription: 
         invoice.amountRemainingMinor > 0,
     )
     .map((invoice) => (invoice.finalizedAt ?? invoice.createdAt).getTime())
-  return failed.length === 0 ? null : new Date(Math.min(...failed))
+  const since = [...failed, ...disputed]
+  return since.length === 0 ? null : new Date(Math.min(...since))
 }
 
 type ScheduledChange = Pick<DerivedAccount, 'scheduledPlanKey' | 'scheduledPriceKey' | 'scheduledAt'>

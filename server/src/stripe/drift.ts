@@ -42,6 +42,7 @@ export function findDrift(mirrored: readonly MirroredRow[], actual: StripeState)
       : [{ objectType: 'customer' as const, id: actual.customer.id, data: actual.customer.data }]),
     ...actual.subscriptions.map(({ id, data }) => ({ objectType: 'subscription' as const, id, data })),
     ...actual.invoices.map(({ id, data }) => ({ objectType: 'invoice' as const, id, data })),
+    ...actual.disputes.map(({ id, data }) => ({ objectType: 'dispute' as const, id, data })),
     ...actual.charges.map(({ id, data }) => ({ objectType: 'charge' as const, id, data })),
   ]
   const gone = actual.goneInvoiceIds.flatMap((id): Drift[] => {

@@ -24,7 +24,9 @@ export function readEnvelope(event: WireEvent): WebhookEnvelope {
     livemode: event.livemode,
     createdAt: fromUnix(event.created),
     objectType,
-    objectId: text(object['id']),
+    objectId: namesOnlyItsCharge(objectType, object)
+      ? (reference(object['charge']) ?? reference(object['payment_intent']))
+      : text(object['id']),
     // A detached payment method names its customer only as what it had before.
     customerId:
       objectType === 'customer' ? text(object['id']) : (reference(object['customer']) ?? reference(previous['customer'])),
@@ -93,6 +95,11 @@ function isWireEvent(value: unknown): value is WireEvent {
 
 function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null
+}
+
+/** A dispute and a refund name the charge that they are of, and no customer: whose it is follows from that. */
+function namesOnlyItsCharge(objectType: string, object: Readonly<Record<string, unknown>>): boolean {
+  return (objectType === 'dispute' || objectType === 'refund') && reference(object['customer']) === null
 }
 
 function reference(value: unknown): string | null {

@@ -1,6 +1,6 @@
 import type { StripeReads } from './gateway.ts'
 import { StripeCallError, isMissingAtStripe } from './errors.ts'
-import type { ChargeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
+import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
 import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
 
 /** What of a customer is refetched. Subscriptions and recent invoices always are: the standing hangs on both. */
@@ -37,17 +37,22 @@ export type StripeState = {
   readonly goneInvoiceIds: readonly string[]
   readonly paymentMethods: readonly PaymentMethodSnapshot[] | null
   readonly charges: readonly ChargeSnapshot[]
+  /** Of those charges that are disputed now, or were when they were last looked at. */
+  readonly disputes: readonly DisputeSnapshot[]
 }
 
 /** Newest invoices and charges that one refetch looks at; older ones only by name. */
 const RECENT = 10
 
-/** Reads a customer's objects from Stripe. `unsettledInvoiceIds` are those that the mirror still holds as draft or open. */
+/** What the mirror holds as not settled, so that it is looked at again however old it is. */
+export type Unsettled = { readonly invoiceIds: readonly string[]; readonly disputedChargeIds: readonly string[] }
+
+/** Reads a customer's objects from Stripe. */
 export async function fetchState(
   reads: StripeReads,
   customerId: string,
   scope: SyncScope,
-  unsettledInvoiceIds: readonly string[],
+  unsettled: Unsettled,
 ): Promise<StripeState> {
   const limit = scope.complete ? null : RECENT
   const customer = scope.customer ? await reads.retrieveCustomer(customerId) : null
@@ -55,11 +60,15 @@ export async function fetchState(
   try {
     const [subscriptions, invoices, paymentMethods, charges] = await Promise.all([
       reads.listSubscriptions(customerId),
-      fetchInvoices(reads, { customerId, limit, named: [...scope.invoiceIds, ...unsettledInvoiceIds] }),
+      fetchInvoices(reads, { customerId, limit, named: [...scope.invoiceIds, ...unsettled.invoiceIds] }),
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
-      scope.charges ? fetchCharges(reads, { customerId, limit, named: scope.chargeIds }) : [],
+      scope.charges
+        ? fetchCharges(reads, { customerId, limit, named: [...scope.chargeIds, ...unsettled.disputedChargeIds] })
+        : [],
     ])
-    return { customerId, customer, customerGone: false, subscriptions, ...invoices, paymentMethods, charges }
+    const disputed = charges.filter(({ id, disputed: isDisputed }) => isDisputed || unsettled.disputedChargeIds.includes(id))
+    const disputes = (await Promise.all(disputed.map(({ id }) => reads.listDisputes(id)))).flat()
+    return { customerId, customer, customerGone: false, subscriptions, ...invoices, paymentMethods, charges, disputes }
   } catch (error) {
     // Lists of a customer that was deleted a moment ago are refused; the customer itself then says so.
     if (!(error instanceof StripeCallError) || !isMissingAtStripe(error)) throw error
@@ -79,6 +88,7 @@ function goneState(customerId: string, customer: CustomerSnapshot | null): Strip
     goneInvoiceIds: [],
     paymentMethods: [],
     charges: [],
+    disputes: [],
   }
 }
 

@@ -12,6 +12,8 @@ export type Following = {
   readonly lookAgeSeconds: number | null
   /** Seconds since the last comparison of everything began that came to its end, else since the first began; null before that. */
   readonly comparisonAgeSeconds: number | null
+  /** Disputes that wait for evidence. */
+  readonly disputesOpen: number
 }
 
 export async function readFollowing(db: Queryable, now: Instant): Promise<Following> {
@@ -20,7 +22,9 @@ export async function readFollowing(db: Queryable, now: Instant): Promise<Follow
        count(*) filter (where parked_at is not null)::float8 as "eventsFailed",
        (select extract(epoch from $1 - value::timestamptz)::float8 from settings where name = $2) as "lookAgeSeconds",
        (select extract(epoch from $1 - coalesce(max(started_at) filter (where finished_at is not null), min(started_at)))::float8
-        from stripe_reconciliations) as "comparisonAgeSeconds"
+        from stripe_reconciliations) as "comparisonAgeSeconds",
+       (select count(*) from stripe_disputes where closed_at is null and status in ('needs_response', 'warning_needs_response'))::float8
+         as "disputesOpen"
      from stripe_events where handled_at is null`,
     [now, EVENTS_LISTED_UNTIL],
   )

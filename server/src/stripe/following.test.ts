@@ -13,6 +13,7 @@ test('says how many events wait too long or were given up, and when Stripe was l
     eventsFailed: 0,
     lookAgeSeconds: null,
     comparisonAgeSeconds: null,
+    disputesOpen: 0,
   })
   await db.query(
     `insert into stripe_events (event_id, type, object_type, livemode, payload, source, stripe_created_at, received_at, next_attempt_at,
@@ -28,6 +29,7 @@ test('says how many events wait too long or were given up, and when Stripe was l
     eventsFailed: 1,
     lookAgeSeconds: 3600,
     comparisonAgeSeconds: null,
+    disputesOpen: 0,
   })
 })
 

@@ -1,7 +1,7 @@
 import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { CallPriority } from './limiter.ts'
-import type { ChargeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
+import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
 import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
 
 /**
@@ -45,6 +45,7 @@ export type StripeReads = {
   listInvoices(customerId: string, limit: number | null): Promise<InvoiceSnapshot[]>
   listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>
   retrieveCharge(chargeId: string): Promise<ChargeSnapshot | null>
+  listDisputes(chargeId: string): Promise<DisputeSnapshot[]>
   /** Newest first; `limit` null is all. */
   listCharges(customerId: string, limit: number | null): Promise<ChargeSnapshot[]>
   previewInvoice(query: InvoicePreviewQuery): Promise<InvoicePreview>

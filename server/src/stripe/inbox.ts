@@ -262,12 +262,24 @@ function isOfTestClock(type: string): boolean {
 async function findOrganizationOf(context: BillingContext, event: OpenEvent): Promise<string | null> {
   const { db } = context
   if (isOfTestClock(event.type)) return event.objectId === null ? null : findOrganizationIdByTestClock(db, event.objectId)
-  if (event.customerId === null) return event.objectId === null ? null : findOrganizationIdByObject(db, event.objectId)
+  if (event.customerId === null) {
+    if (event.objectId === null) return null
+    return (await findOrganizationIdByObject(db, event.objectId)) ?? findOrganizationByCharge(context, event.objectId)
+  }
   // A customer whose creation we did not live to record: it names its organization itself.
   const customer = await requireGateway(context).backgroundReads.retrieveCustomer(event.customerId)
   const named = customer?.metadata[ORGANIZATION_METADATA]
   if (named === undefined || (await findOrganization(db, named)) === null) return null
   return (await linkCustomer(db, { organizationId: named, customerId: event.customerId })) ? named : null
+}
+
+/** A dispute may be told of before the charge that it is of: Stripe knows whose that is. */
+async function findOrganizationByCharge(context: BillingContext, objectId: string): Promise<string | null> {
+  if (!objectId.startsWith('ch_')) return null
+  const charge = await requireGateway(context).backgroundReads.retrieveCharge(objectId)
+  if (charge === null || charge.customerId === null) return null
+  const known = await findOrganizationIdsByCustomers(context.db, [charge.customerId])
+  return known.get(charge.customerId) ?? null
 }
 
 async function recordFailure(context: BillingContext, events: readonly OpenEvent[], error: unknown): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
-import { fromUnix, idOf, toPlainObject, type Reference, type StripeObject } from './wire.ts'
+import { fromUnix, fromUnixOrNull, idOf, requiredId, toPlainObject, type Reference, type StripeObject } from './wire.ts'
 
 export type PaymentMethodSnapshot = {
   readonly id: string
@@ -87,6 +87,44 @@ export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
     disputed: wire.disputed,
     description: wire.description,
     failureCode: wire.failure_code,
+    createdAt: fromUnix(wire.created),
+    data: toPlainObject(wire),
+  }
+}
+
+export type DisputeSnapshot = {
+  readonly id: string
+  readonly chargeId: string
+  readonly amountMinor: number
+  readonly currency: string
+  readonly reason: string
+  readonly status: string
+  /** Until when evidence can be handed in. */
+  readonly dueAt: Instant | null
+  readonly createdAt: Instant
+  readonly data: StripeObject
+}
+
+export type WireDispute = {
+  readonly id: string
+  readonly charge: Reference
+  readonly amount: number
+  readonly currency: string
+  readonly reason: string
+  readonly status: string
+  readonly evidence_details: { readonly due_by: number | null }
+  readonly created: number
+}
+
+export function toDisputeSnapshot(wire: WireDispute): DisputeSnapshot {
+  return {
+    id: wire.id,
+    chargeId: requiredId(wire.charge),
+    amountMinor: wire.amount,
+    currency: wire.currency,
+    reason: wire.reason,
+    status: wire.status,
+    dueAt: fromUnixOrNull(wire.evidence_details.due_by),
     createdAt: fromUnix(wire.created),
     data: toPlainObject(wire),
   }

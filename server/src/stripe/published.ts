@@ -25,6 +25,11 @@ function toEvent(organizationId: string, { kind, key, data, occurredAt }: Billin
     case 'invoice.paid':
     case 'invoice.payment_failed':
       return [{ ...common, type: kind, data: eventTypes[kind].data.parse(data) }]
+    case 'payment.refunded':
+      return [{ ...common, type: kind, data: eventTypes[kind].data.parse(data) }]
+    case 'dispute.opened':
+    case 'dispute.closed':
+      return [{ ...common, type: kind, data: eventTypes[kind].data.parse(data) }]
     case 'trial.will_end':
       return []
   }

@@ -75,12 +75,12 @@ export async function finishReconciliation(tx: Queryable, id: bigint, now: Insta
   await tx.query('update stripe_reconciliations set finished_at = $2 where id = $1', [id, now])
 }
 
-const MIRRORS: Readonly<Record<ListedObject['objectType'], string | null>> = {
+const MIRRORS: Readonly<Record<ListedObject['objectType'], string>> = {
   subscription: 'stripe_subscriptions',
   invoice: 'stripe_invoices',
   charge: 'stripe_charges',
   customer: 'stripe_customers',
-  dispute: null,
+  dispute: 'stripe_disputes',
 }
 
 export type Counterpart = { readonly id: string; readonly organizationId: string; readonly data: StripeObject | null }
@@ -91,13 +91,12 @@ export async function findCounterparts(
   objectType: ListedObject['objectType'],
   objects: readonly ListedObject[],
 ): Promise<Counterpart[]> {
-  const table = MIRRORS[objectType]
-  if (objects.length === 0 || table === null) return []
+  if (objects.length === 0) return []
   const { rows } = await db.query<Counterpart>(
     `select listed.id, organization.id as "organizationId", mirror.data
      from unnest($1::text[], $2::text[]) as listed (id, customer_id)
      join organizations organization on organization.stripe_customer_id = listed.customer_id
-     left join ${table} mirror on mirror.organization_id = organization.id and mirror.id = listed.id`,
+     left join ${MIRRORS[objectType]} mirror on mirror.organization_id = organization.id and mirror.id = listed.id`,
     [objects.map(({ id }) => id), objects.map(({ customerId }) => customerId)],
   )
   return rows

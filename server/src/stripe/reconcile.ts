@@ -82,7 +82,8 @@ async function readMirrored(db: Queryable, organizationId: string): Promise<Mirr
     `select 'subscription' as "objectType", id, data from stripe_subscriptions where organization_id = $1
      union all select 'invoice', id, data from stripe_invoices where organization_id = $1
      union all select 'customer', id, data from stripe_customers where organization_id = $1
-     union all select 'charge', id, data from stripe_charges where organization_id = $1`,
+     union all select 'charge', id, data from stripe_charges where organization_id = $1
+     union all select 'dispute', id, data from stripe_disputes where organization_id = $1`,
     [organizationId],
   )
   return rows

@@ -98,6 +98,8 @@ export type InvoiceSnapshot = {
   readonly paidAt: Instant | null
   readonly hostedInvoiceUrl: string | null
   readonly invoicePdf: string | null
+  /** The payments that paid it, or try to. */
+  readonly paymentIntentIds: readonly string[]
   readonly createdAt: Instant
   readonly data: StripeObject
 }
@@ -176,6 +178,8 @@ export type WireInvoice = {
   readonly status_transitions: { readonly finalized_at: number | null; readonly paid_at: number | null }
   readonly hosted_invoice_url?: string | null
   readonly invoice_pdf?: string | null
+  /** Expanded by whoever reads an invoice. */
+  readonly payments?: { readonly data: readonly { readonly payment: { readonly payment_intent?: Reference | null } }[] }
   readonly created: number
 }
 
@@ -267,6 +271,7 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     paidAt: fromUnixOrNull(wire.status_transitions.paid_at),
     hostedInvoiceUrl: wire.hosted_invoice_url ?? null,
     invoicePdf: wire.invoice_pdf ?? null,
+    paymentIntentIds: (wire.payments?.data ?? []).flatMap(({ payment }) => idOf(payment.payment_intent) ?? []),
     createdAt: fromUnix(wire.created),
     data: toPlainObject(wire),
   }

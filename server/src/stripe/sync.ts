@@ -7,6 +7,7 @@ import { lockAccounts, readMirror, readPlansByPrice, refreshAddOns, upsertAccoun
 import { describeChanges, type BillingEvent } from './changes.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { deriveAccount, type AccountAlert, type AccountDerivation, type DerivedAccount } from './derive-account.ts'
+import { findPaymentStates, listOpenDisputes, writeDisputes, type DisputeWrite, type PaymentStates } from './dispute-store.ts'
 import { fetchState, type StripeState, type SyncScope } from './fetch.ts'
 import type { CallPriority } from './limiter.ts'
 import { writeMirror, type MirrorOutcome, type MirrorWrite } from './mirror-store.ts'
@@ -61,6 +62,7 @@ export async function fetchOrganizations(
   const ids = tasks.map(({ organizationId }) => organizationId)
   const organizations = await findOrganizations(session, ids)
   const unsettled = await listUnsettledIds(session, ids)
+  const disputes = await listOpenDisputes(session, ids)
   const refreshedAt = context.clock.now()
   return tasks.map(async (task) => {
     const organization = organizations.get(task.organizationId)
@@ -70,12 +72,10 @@ export async function fetchOrganizations(
     const gateway = requireGateway(context)
     const reads = task.priority === 'interactive' ? gateway.reads : gateway.backgroundReads
     const named = unsettled.filter((invoice) => invoice.customerId === customerId && invoice.organizationId === organization.id)
-    const state = await fetchState(
-      reads,
-      customerId,
-      task.scope,
-      named.map(({ id }) => id),
-    )
+    const state = await fetchState(reads, customerId, task.scope, {
+      invoiceIds: named.map(({ id }) => id),
+      disputedChargeIds: disputes.filter((one) => one.organizationId === organization.id).map(({ chargeId }) => chargeId),
+    })
     return { task, organization, refreshedAt, state }
   })
 }
@@ -93,10 +93,20 @@ export async function applyFetched(
   const applied = await session.packets(async (tx) => {
     const ids = fetched.map(({ organization }) => organization.id)
     // What happened is told from what the mirror held, which is read before it is overwritten.
+    const paymentsBefore = await findPaymentStates(tx, statesOf(fetched))
     const mirrored = await writeMirror(tx, fetched.flatMap(toMirrorWrite))
+    const disputed = await writeDisputes(
+      tx,
+      fetched.flatMap((one) => toDisputeWrite(one, context)),
+    )
     const before = await lockAccounts(tx, ids)
     await unlinkGone(tx, fetched)
-    const derivations = await deriveAndStore(context, tx, fetched, { before, mirrored })
+    const derivations = await deriveAndStore(context, tx, fetched, {
+      before,
+      mirrored,
+      paymentsBefore,
+      changed: new Set([...mirrored.changed, ...disputed]),
+    })
     await alsoWrite(tx)
     return derivations
   })
@@ -113,20 +123,34 @@ function toMirrorWrite({ task, organization, refreshedAt, state }: Fetched): Mir
   return state === null ? [] : [{ organizationId: organization.id, refreshedAt, isComplete: task.scope.complete, state }]
 }
 
+function toDisputeWrite({ organization, refreshedAt, state }: Fetched, { clock }: BillingContext): DisputeWrite[] {
+  return state === null ? [] : [{ organizationId: organization.id, refreshedAt, now: timeOf(organization, clock), state }]
+}
+
+function statesOf(fetched: readonly Fetched[]): readonly StripeState[] {
+  return fetched.flatMap(({ state }) => state ?? [])
+}
+
 async function unlinkGone(tx: Transaction, fetched: readonly Fetched[]): Promise<void> {
   for (const { organization, state } of fetched) {
     if (state?.customerGone === true) await unlinkCustomer(tx, { organizationId: organization.id, customerId: state.customerId })
   }
 }
 
-type Known = { readonly before: ReadonlyMap<string, DerivedAccount>; readonly mirrored: MirrorOutcome }
+type Known = {
+  readonly before: ReadonlyMap<string, DerivedAccount>
+  readonly mirrored: MirrorOutcome
+  readonly paymentsBefore: PaymentStates
+  /** Organizations of which anything in the mirror has changed. */
+  readonly changed: ReadonlySet<string>
+}
 type Derivation = AccountDerivation & { readonly recorded: readonly BillingEvent[] }
 
 async function deriveAndStore(
   context: BillingContext,
   tx: Transaction,
   fetched: readonly Fetched[],
-  { before, mirrored }: Known,
+  { before, mirrored, paymentsBefore, changed }: Known,
 ): Promise<readonly Derivation[]> {
   const ids = fetched.map(({ organization }) => organization.id)
   const mirror = await readMirror(tx, ids)
@@ -139,10 +163,15 @@ async function deriveAndStore(
   }
   const derived = fetched.map(({ organization, task }) => {
     const previous = before.get(organization.id) ?? null
-    const derivation = deriveAccount({ ...mirror.get(organization.id)!, plansByPrice, previous, current: terms })
+    const derivation = deriveAccount({
+      ...mirror.get(organization.id)!,
+      plansByPrice,
+      previous,
+      current: terms,
+      disputeCounts: context.policy.disputeCounts ?? 'lost',
+    })
     // Where neither the mirror nor the account has changed, nothing follows; a complete refetch makes sure of it.
-    const isNews =
-      task.scope.complete || mirrored.changed.has(organization.id) || !isDeepStrictEqual(previous, derivation.account)
+    const isNews = task.scope.complete || changed.has(organization.id) || !isDeepStrictEqual(previous, derivation.account)
     return { organization, previous, derivation, isNews }
   })
   const news = derived.filter(({ isNews }) => isNews)
@@ -166,6 +195,11 @@ async function deriveAndStore(
       after: derivation.account,
       invoicesBefore: mirrored.invoicesBefore,
       invoices: fetched[index]!.state?.invoices ?? [],
+      payments: {
+        before: paymentsBefore,
+        charges: fetched[index]!.state?.charges ?? [],
+        disputes: fetched[index]!.state?.disputes ?? [],
+      },
       now: timeOf(organization, context.clock),
     }).map((event) => ({ ...event, organizationId: organization.id })),
   )

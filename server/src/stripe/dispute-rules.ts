@@ -1,0 +1,36 @@
+import type { Instant } from '../lib/clock.ts'
+
+/**
+ * How a dispute ended. An inquiry that came to nothing (`warning_closed`) and one that was stopped before it began (`prevented`) cost
+ * nothing, as a won one. https://docs.stripe.com/api/disputes/object#dispute_object-status
+ */
+const ENDED: Readonly<Record<string, 'kept' | 'lost'>> = { won: 'kept', warning_closed: 'kept', prevented: 'kept', lost: 'lost' }
+
+export function disputeOutcome(status: string): 'open' | 'kept' | 'lost' {
+  return ENDED[status] ?? 'open'
+}
+
+/** From when on a dispute counts like a payment that failed (`TOLLGATE_DISPUTE_COUNTS`, decision 0147). */
+export type DisputeCounts = 'never' | 'lost' | 'opened'
+
+export type CountedDispute = {
+  /** Of which subscription the disputed invoice is; null when of none. */
+  readonly subscriptionId: string | null
+  readonly status: string
+  readonly createdAt: Instant
+  readonly closedAt: Instant | null
+  /** When the subscription was last paid for with more than nothing. */
+  readonly lastPaidAt: Instant | null
+}
+
+/**
+ * Since when a dispute leaves its subscription unpaid; null when it does not. Pure. An inquiry (`warning_…`) takes no money, so it never
+ * does. A payment after that moment settles it, as does winning the dispute.
+ */
+export function unpaidSince(dispute: CountedDispute, counts: DisputeCounts): Instant | null {
+  const outcome = disputeOutcome(dispute.status)
+  if (counts === 'never' || outcome === 'kept' || dispute.status.startsWith('warning_')) return null
+  if (counts === 'lost' && outcome !== 'lost') return null
+  const since = counts === 'opened' ? dispute.createdAt : (dispute.closedAt ?? dispute.createdAt)
+  return dispute.lastPaidAt !== null && dispute.lastPaidAt > since ? null : since
+}

@@ -1,0 +1,206 @@
+import fc from 'fast-check'
+import { Stripe } from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { changePlan } from '../subscriptions/actions.ts'
+import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
+import { pushCatalog } from './push.ts'
+import { reconcileOrganization } from './reconcile.ts'
+
+const billing = testBilling()
+const PATIENCE = { timeout: 15_000 }
+let stripe: Stripe
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  const { host, port, protocol } = billing.sandbox
+  stripe = new Stripe('sk_test_disputes', { host, port, protocol })
+})
+
+/** An organization that has paid its first month with a card. */
+async function paying(id: string, paymentMethodId: string): Promise<{ charge: string }> {
+  await billing.createOrganization(id)
+  const request = {
+    kind: 'subscribe',
+    planKey: 'pro',
+    interval: null,
+    quantity: 1,
+    paymentMethodId,
+    trialDays: null,
+    byOperator: false,
+    discount: null,
+  } as const
+  await changePlan(
+    billing.context,
+    { organizationId: id, request, prorationAt: null },
+    { actor: 'operator:test', requestId: 'r' },
+  )
+  const [row] = await rowsOf<{ customer: string }>('select stripe_customer_id as customer from organizations where id = $1', [id])
+  const { data } = await stripe.charges.list({ customer: row!.customer })
+  return { charge: data[0]!.id }
+}
+
+const rowsOf = async <Row extends object>(statement: string, values: unknown[] = []) =>
+  (await billing.database.db.query<Row>(statement, values)).rows
+
+async function invoiceOf(id: string): Promise<Record<string, unknown>> {
+  const { body } = await billing.call(id, 'GET', '/api/v1/billing/invoices')
+  return (body as unknown as Record<string, unknown>[])[0]!
+}
+
+async function failedAt(id: string): Promise<Date | null> {
+  const [row] = await rowsOf<{ at: Date | null }>('select payment_failed_at as at from accounts where organization_id = $1', [id])
+  return row!.at
+}
+
+const told = async (id: string) =>
+  (
+    await rowsOf<{ type: string }>(
+      `select type from events where organization_id = $1 and type ~ '^(payment|dispute)' order by sequence`,
+      [id],
+    )
+  ).map(({ type }) => type)
+
+async function disputeOf(charge: string): Promise<Stripe.Dispute> {
+  const { data } = await stripe.disputes.list({ charge })
+  return data[0]!
+}
+
+describe('a refund', () => {
+  test('shows in the invoice, the timeline, the events and the revenue, and changes no standing', async () => {
+    const { charge } = await paying('refunded', 'pm_card_visa')
+    expect(await invoiceOf('refunded')).toMatchObject({ amount_refunded_minor: 0, dispute: null })
+    await stripe.refunds.create({ charge, amount: 900 })
+    await expect
+      .poll(() => invoiceOf('refunded'), PATIENCE)
+      .toMatchObject({ status: 'paid', amount_refunded_minor: 900, amount_refunded: 9 })
+    await stripe.refunds.create({ charge })
+    await expect.poll(() => invoiceOf('refunded'), PATIENCE).toMatchObject({ status: 'paid', amount_refunded_minor: 2900 })
+    await expect.poll(() => told('refunded'), PATIENCE).toEqual(['payment.refunded', 'payment.refunded'])
+    expect(await failedAt('refunded')).toBeNull()
+    const { body } = await billing.call('operator', 'GET', '/api/v1/admin/analytics/revenue?interval=month')
+    const points = (body['currencies'] as { points: Record<string, number>[] }[])[0]!.points
+    expect(points.at(-1)).toMatchObject({ paid_minor: 2900, refunded_minor: 2900, disputed_minor: 0, net_minor: 0 })
+    const timeline = await billing.call('operator', 'GET', '/api/v1/admin/organizations/refunded/timeline?kinds=billing')
+    expect(JSON.stringify(timeline.body)).toContain('payment.refunded')
+  })
+})
+
+describe('a dispute', () => {
+  test('shows with its deadline while it is open, and changes no standing', async () => {
+    const { charge } = await paying('open', 'pm_card_createDispute')
+    const dispute = await disputeOf(charge)
+    await expect
+      .poll(() => invoiceOf('open'), PATIENCE)
+      .toMatchObject({
+        status: 'paid',
+        dispute: {
+          id: dispute.id,
+          status: 'needs_response',
+          reason: 'fraudulent',
+          amount_minor: 2900,
+          respond_by: new Date(dispute.evidence_details.due_by! * 1000).toISOString(),
+        },
+      })
+    expect(await told('open')).toEqual(['dispute.opened'])
+    expect(await failedAt('open')).toBeNull()
+  })
+
+  test('that is lost counts like a failed payment from then on, and lowers revenue', async () => {
+    const { charge } = await paying('lost', 'pm_card_createDispute')
+    await stripe.disputes.close((await disputeOf(charge)).id)
+    await expect.poll(() => invoiceOf('lost'), PATIENCE).toMatchObject({ status: 'paid', dispute: { status: 'lost' } })
+    await expect.poll(() => failedAt('lost'), PATIENCE).not.toBeNull()
+    await expect.poll(() => told('lost'), PATIENCE).toEqual(['dispute.opened', 'dispute.closed'])
+    const since = await failedAt('lost')
+    // Looking again moves nothing.
+    expect(await reconcileOrganization(billing.context, 'lost')).toEqual([])
+    expect(await failedAt('lost')).toEqual(since)
+  })
+
+  test('that is won leaves everything as it was', async () => {
+    const { charge } = await paying('won', 'pm_card_createDispute')
+    const { id } = await disputeOf(charge)
+    await expect.poll(() => told('won'), PATIENCE).toEqual(['dispute.opened'])
+    await stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
+    await expect.poll(() => invoiceOf('won'), PATIENCE).toMatchObject({ dispute: { status: 'won' } })
+    expect(await told('won')).toEqual(['dispute.opened', 'dispute.closed'])
+    expect(await failedAt('won')).toBeNull()
+  })
+
+  test('counts from when it is opened where that is the policy, until it is won', async () => {
+    const strict = billing.with({ policy: { ...billing.context.policy, disputeCounts: 'opened' } })
+    const { charge } = await paying('strict', 'pm_card_createDispute')
+    await reconcileOrganization(strict, 'strict')
+    expect(await failedAt('strict')).not.toBeNull()
+    const { id } = await disputeOf(charge)
+    await stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
+    await reconcileOrganization(strict, 'strict')
+    expect(await failedAt('strict')).toBeNull()
+  })
+
+  test('is heard of by its own events alone, which name no customer', async () => {
+    await paying('heard', 'pm_card_createDispute')
+    await expect
+      .poll(
+        () =>
+          rowsOf(
+            `select distinct outcome, organization_id from stripe_events where object_type = 'dispute' and organization_id = 'heard'`,
+          ),
+        PATIENCE,
+      )
+      .toEqual([{ outcome: 'applied', organization_id: 'heard' }])
+    expect(await rowsOf(`select 1 from stripe_events where object_type = 'dispute' and outcome = 'ignored'`)).toEqual([])
+  })
+})
+
+describe('since when a dispute leaves a subscription unpaid', () => {
+  const createdAt = new Date('2026-03-01T00:00:00Z')
+  const closedAt = new Date('2026-03-20T00:00:00Z')
+  const lost = { subscriptionId: 'sub_1', status: 'lost', createdAt, closedAt, lastPaidAt: null }
+
+  test('is when it was lost, or opened, or never, as the policy says', () => {
+    expect(unpaidSince(lost, 'lost')).toEqual(closedAt)
+    expect(unpaidSince(lost, 'opened')).toEqual(createdAt)
+    expect(unpaidSince(lost, 'never')).toBeNull()
+    const open = { ...lost, status: 'under_review', closedAt: null }
+    expect(unpaidSince(open, 'lost')).toBeNull()
+    expect(unpaidSince(open, 'opened')).toEqual(createdAt)
+  })
+
+  test('is never for what took no money, or is paid again', () => {
+    const counts = fc.constantFrom('never', 'lost', 'opened')
+    const harmless = fc.constantFrom('won', 'warning_needs_response', 'warning_under_review', 'warning_closed', 'prevented')
+    fc.assert(
+      fc.property(harmless, counts, (status, policy) => {
+        expect(unpaidSince({ ...lost, status }, policy)).toBeNull()
+      }),
+    )
+    expect(unpaidSince({ ...lost, lastPaidAt: new Date('2026-04-01T00:00:00Z') }, 'lost')).toBeNull()
+    expect(unpaidSince({ ...lost, lastPaidAt: new Date('2026-02-20T00:00:00Z') }, 'lost')).toEqual(closedAt)
+  })
+
+  test('a status that is not known yet is open', () => {
+    expect(disputeOutcome('some_new_status')).toBe('open')
+  })
+})
+
+test('every line of an invoice is mirrored, also those that Stripe does not send along', async () => {
+  await billing.createOrganization('long')
+  await paying('long_payer', 'pm_card_visa')
+  const [row] = await rowsOf<{ customer: string }>(
+    `select stripe_customer_id as customer from organizations where id = 'long_payer'`,
+  )
+  const customer = row!.customer
+  const invoice = await stripe.invoices.create({ customer, auto_advance: false })
+  for (let item = 0; item < 23; item += 1) {
+    await stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 100, currency: 'usd', description: `line ${item}` })
+  }
+  await stripe.invoices.finalizeInvoice(invoice.id)
+  const lines = () =>
+    rowsOf<{ lines: number; total: number }>(
+      `select jsonb_array_length(data -> 'lines' -> 'data') as lines, total_minor::int as total from stripe_invoices where id = $1`,
+      [invoice.id],
+    )
+  await expect.poll(lines, PATIENCE).toEqual([{ lines: 23, total: 2300 }])
+})
