@@ -57,7 +57,7 @@ export const INVOICE_COLUMNS = `id, subscription_id as "subscriptionId", number,
   (select jsonb_build_object('id', dispute.id, 'status', dispute.status, 'reason', dispute.reason, 'amountMinor', dispute.amount_minor,
      'dueAt', dispute.due_at)
    from stripe_disputes dispute
-   where dispute.organization_id = stripe_invoices.organization_id and dispute.id = stripe_invoices.dispute_id) as dispute`
+   where dispute.id = dispute_id) as dispute`
 
 export function toInvoice(row: InvoiceRow): Invoice {
   return {

@@ -81,7 +81,7 @@ describe('a refund', () => {
     const { body } = await billing.call('operator', 'GET', '/api/v1/admin/analytics/revenue?interval=month')
     const points = (body['currencies'] as { points: Record<string, number>[] }[])[0]!.points
     expect(points.at(-1)).toMatchObject({ paid_minor: 2900, refunded_minor: 2900, disputed_minor: 0, net_minor: 0 })
-    const timeline = await billing.call('operator', 'GET', '/api/v1/admin/organizations/refunded/timeline?kinds=billing')
+    const timeline = await billing.call('operator', 'GET', '/api/v1/admin/organizations/refunded/timeline?kind=billing')
     expect(JSON.stringify(timeline.body)).toContain('payment.refunded')
   })
 })
