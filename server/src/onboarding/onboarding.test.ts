@@ -7,6 +7,7 @@ import { testRoutes } from '../../test/routes.ts'
 import { mayTake, type OnboardingStep } from './rules.ts'
 
 const billing = testBilling({ webhooks: false })
+const withoutStripe = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))
 let priceId = ''
 let stripe: Stripe
 
@@ -265,9 +266,8 @@ describe('tenants', () => {
   })
 
   test('KF-5 without Stripe makes no tenant either', async () => {
-    const routes = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))
     const body = { tenant_id: 'Jeturing_none', email: 'kf@example.com', name: 'KF' }
-    expect(await routes('POST', '/api/v1/billing/customers', body)).toMatchObject({ status: 503 })
+    expect(await withoutStripe('POST', '/api/v1/billing/customers', body)).toMatchObject({ status: 503 })
     const { rows } = await billing.database.db.query(`select 1 from organizations where id = 'Jeturing_none'`)
     expect(rows).toEqual([])
   })
