@@ -47,6 +47,32 @@ describe('Mini-RAG', () => {
     expect(await foreign.json()).toEqual({ answer: 'Nothing that was ingested answers this.', sources: [] })
   })
 
+  it('MR-7 asking needs no more than read, and is counted', async () => {
+    const reader = await runCli<{ key: string }>(program, ['keys', 'create', 'acme', 'asker', '--scopes', 'read'])
+    const asked = async () => {
+      const usage = await call('GET', '/api/v1/usage?balance=question', undefined, reader.key)
+      return ((await usage.json()) as { credits_used: number }).credits_used
+    }
+    const before = await asked()
+    const answer = await call('POST', '/api/v1/ask', { question: 'How do otters sleep?' }, reader.key)
+    expect([answer.status, answer.headers.has('x-credits-used')]).toEqual([200, true])
+    expect(await asked()).toBe(before + 1)
+    const writer = await runCli<{ key: string }>(program, ['keys', 'create', 'acme', 'writes', '--scopes', 'write'])
+    const refused = await call('POST', '/api/v1/ask', { question: 'Why?' }, writer.key)
+    expect([refused.status, await refused.json()]).toEqual([403, { detail: 'This needs the scope "read" in an organization.' }])
+  })
+
+  it('MR-13 an operator’s override lets ingest without a subscription', async () => {
+    await runCli(program, ['orgs', 'create', 'Guest', 'g@example.com', '--id', 'guest'])
+    const guest = await runCli<{ key: string }>(program, ['keys', 'create', 'guest', 'app', '--scopes', 'admin'])
+    const note = { name: 'note', text: 'Otters hold hands.' }
+    expect((await call('POST', '/api/v1/sources', note, guest.key)).status).toBe(402)
+    const override = { billing_status: 'trialing', trial_ends_at: '2099-01-01T00:00:00Z', reason: 'a pilot' }
+    const patched = await call('PATCH', '/api/v1/admin/billing/guest', override, program.runtime.operatorKey)
+    expect(patched.status).toBe(200)
+    expect((await call('POST', '/api/v1/sources', note, guest.key)).status).toBe(201)
+  })
+
   it('MR-8 MR-9 MR-10 writing needs the scope, and every legacy path is gated too', async () => {
     const reader = await runCli<{ key: string }>(program, ['keys', 'create', 'acme', 'reader', '--scopes', 'read'])
     for (const path of [

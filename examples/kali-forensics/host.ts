@@ -8,8 +8,8 @@ type Tollgate = { readonly fetch: (request: Request, connection?: unknown) => Re
 const COUNTED = '/api/v1/cases'
 
 /**
- * A forensics platform whose API calls are counted by themselves (KF-10): the tenant from the query, the header X-Tenant-ID or the
- * path; gathered by number and by time, so that no request waits for it.
+ * A forensics platform whose API calls are counted by themselves (KF-10): the tenant from the query or the header X-Tenant-ID, else the
+ * caller's own; gathered by number and by time, so that no request waits for it.
  * @param operatorKey counts for any tenant; the one that the server was started with
  */
 export function createHost(tollgate: Tollgate, { operatorKey }: { readonly operatorKey: string }) {
@@ -21,9 +21,19 @@ export function createHost(tollgate: Tollgate, { operatorKey }: { readonly opera
   })
   const counter = createCallCounter({ client })
 
+  // Who calls has to be known, and the tenant has to be theirs, before anything is answered or counted.
   app.use(`${COUNTED}/*`, async (context, next) => {
+    const headers = new Headers(context.req.raw.headers)
+    const named = context.req.query('tenant_id') ?? headers.get('x-tenant-id')
+    if (named !== null) headers.set('x-organization-id', named)
+    const answer = await tollgate.fetch(new Request(new URL('/api/v1/auth/me', context.req.url), { headers }))
+    if (!answer.ok) return answer
+    const { organization_id: tenant } = (await answer.json()) as { organization_id: string | null }
+    if (tenant === null || (named !== null && named !== tenant)) return context.json({ detail: 'There is no such tenant.' }, 404)
+    headers.set('x-tenant-id', tenant)
     await next()
-    counter.count({ url: new URL(context.req.url), headers: context.req.raw.headers })
+    counter.count({ url: new URL(context.req.url), headers })
+    return undefined
   })
   app.get(`${COUNTED}/:id`, (context) => context.json({ id: context.req.param('id'), evidence: [] }))
   app.all('*', (context) => tollgate.fetch(context.req.raw, context.env))

@@ -1,6 +1,7 @@
 import { defineBilling } from '@tollgate/server/catalog'
 
-// MR names the gates, not the amounts: these are this example's own. Who neither tries nor pays may ask, and ingests nothing (MR-13).
+// MR names the gates, not the amounts: these are this example's own. Who neither tries nor pays may ask, and ingests nothing: the gate
+// sees to that (MR-13). The free plan has sources for those whom an operator lets through it without a subscription (MR-6).
 export default defineBilling({
   currency: 'usd',
   meters: {
@@ -10,7 +11,7 @@ export default defineBilling({
   plans: {
     free: {
       name: 'Free',
-      allowances: { question: { amount: 20, period: 'calendar_month' } },
+      allowances: { question: { amount: 20, period: 'calendar_month' }, source: { amount: 20, period: 'calendar_month' } },
     },
     team: {
       name: 'Team',

@@ -13,8 +13,9 @@ type Env = { Variables: { workspaceId: string; user?: string } }
 /**
  * A service that answers questions from documents (MR-7 to MR-10). Asking is metered; ingesting is only for those who try or pay
  * (MR-13), and is metered too. A workspace is the caller's organization; everything else is Tollgate's.
+ * @param operatorKey counts for any workspace; the one that the server was started with
  */
-export function createHost(tollgate: Tollgate): Hono<Env> {
+export function createHost(tollgate: Tollgate, { operatorKey }: { readonly operatorKey: string }): Hono<Env> {
   const index = new SourceIndex()
   const app = new Hono<Env>()
 
@@ -24,6 +25,18 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
       url: new URL(context.req.url).origin,
       apiKey: '',
       fetch: async (request) => tollgate.fetch(new Request(request, { headers: credentialsOf(context, request.headers) })),
+    })
+
+  /** The host counts by its own key, for the caller's workspace: who may only read may ask too (MR-7), and asking is counted. */
+  const counter = (context: Context<Env>): UsageClient =>
+    createTollgateClient({
+      url: new URL(context.req.url).origin,
+      apiKey: operatorKey,
+      fetch: async (request) => {
+        const headers = new Headers(request.headers)
+        headers.set('x-organization-id', context.get('workspaceId'))
+        return tollgate.fetch(new Request(request, { headers }))
+      },
     })
 
   /** Whose documents: the organization of the caller, whom Tollgate knows; and whether they may do this at all. */
@@ -51,7 +64,7 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
       return { activity: 'ingestion', workspaceId: context.get('workspaceId'), ...(user === undefined ? {} : { user }) }
     },
   })
-  const asks = [workspace('read'), meterRoute({ client, meter: 'question' })] as const
+  const asks = [workspace('read'), meterRoute({ client: counter, meter: 'question' })] as const
 
   app.on('POST', ['/api/v1/ask', '/api/ask'], ...asks, async (context) => {
     const question = await readText(context, 'question')
@@ -97,7 +110,7 @@ export function createHost(tollgate: Tollgate): Hono<Env> {
 
   /** Documents count together or not at all: what does not fit the quota is refused before anything is kept. */
   async function ingest(context: Context<Env>, documents: readonly { name: string; text: string }[]): Promise<Response> {
-    const used = await client(context).consume({ meter: 'source', quantity: documents.length })
+    const used = await counter(context).consume({ meter: 'source', quantity: documents.length })
     if (!used.allowed) return context.json({ error: used.code, detail: used.reason }, used.code === 'quota_exceeded' ? 429 : 403)
     const workspaceId = context.get('workspaceId')
     const sources = documents.map(({ name, text }) => index.add(workspaceId, name, text))

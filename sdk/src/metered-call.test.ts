@@ -5,11 +5,12 @@ import { beginMeteredCall } from './metered-call.ts'
 import { createTollgateClient, type UsageClient } from './usage.ts'
 
 const client = createTollgateClient({ url: 'http://127.0.0.1:9', apiKey: 'tg_key', retries: 0 })
-const failing = (error: Error): UsageClient => ({
-  ...client,
-  reserve: () => Promise.reject(error),
-  gate: () => Promise.reject(error),
-})
+function failing(error: Error): UsageClient {
+  const fail = async (): Promise<never> => {
+    throw error
+  }
+  return { ...client, reserve: fail, gate: fail }
+}
 const answered = (status: number) => new TollgateError(status, { title: 'no', code: 'some_code', detail: 'Why.' })
 
 describe('a metered or gated call', () => {
