@@ -1,6 +1,7 @@
+import type { LoopResult } from './closed-loop.ts'
 import type { Measured } from './figures.ts'
 import { storedUses } from './http-cases.ts'
-import type { InProcessResult, InProcessTask } from './in-process.ts'
+import type { InProcessTask } from './in-process.ts'
 import { runTask } from './processes.ts'
 import type { RawInsertTask } from './raw-inserts.ts'
 import type { RedisTask } from './redis-counting.ts'
@@ -13,8 +14,8 @@ const PROCESSES = 2
 const IN_FLIGHT = 256
 let runs = 0
 
-function perSecondOf(results: readonly InProcessResult[]): Measured {
-  return { value: results.reduce((sum, { requests, seconds }) => sum + requests / seconds, 0) }
+function perSecondOf(results: readonly LoopResult[]): Measured {
+  return { value: results.reduce((sum, { perSecond }) => sum + perSecond, 0) }
 }
 
 /** Several processes consume from the same organizations; what was answered is compared with what is stored. */
@@ -29,7 +30,7 @@ export async function consumeInProcess(world: World, organizationIds: readonly s
         seconds,
         run: `in-process ${(runs += 1)}`,
       }
-      return runTask<InProcessResult>('./in-process.ts', task)
+      return runTask<LoopResult>('./in-process.ts', task)
     }),
   )
   const answered = results.reduce((sum, { allowed }) => sum + allowed, 0)
@@ -74,9 +75,7 @@ export async function makeBalances(world: World, count: number): Promise<readonl
 
 export async function updateRows(world: World, balances: readonly string[], seconds: number): Promise<Measured> {
   const task: RowUpdateTask = { databaseUrl: world.databaseUrl, balances, inFlight: IN_FLIGHT, seconds }
-  return perSecondOf(
-    await Promise.all(Array.from({ length: PROCESSES }, () => runTask<InProcessResult>('./row-updates.ts', task))),
-  )
+  return perSecondOf(await Promise.all(Array.from({ length: PROCESSES }, () => runTask<LoopResult>('./row-updates.ts', task))))
 }
 
 /** The same in Redis; every run begins with nothing, so that memory does not grow from run to run. */
@@ -85,7 +84,7 @@ export async function consumeInRedis(redis: RedisServer, seconds: number): Promi
   const results = await Promise.all(
     Array.from({ length: PROCESSES }, (_, index) => {
       const task: RedisTask = { url: redis.url, balances: ['hot'], inFlight: IN_FLIGHT, seconds, run: `redis ${index}` }
-      return runTask<InProcessResult>('./redis-counting.ts', task)
+      return runTask<LoopResult>('./redis-counting.ts', task)
     }),
   )
   if (results.some(({ requests, allowed }) => requests !== allowed)) throw new Error('Redis refused what fits.')
@@ -99,5 +98,5 @@ export async function makeRawTable(world: World): Promise<void> {
 
 export async function insertRaw(world: World, organizationId: string, seconds: number): Promise<Measured> {
   const task: RawInsertTask = { databaseUrl: world.databaseUrl, organizationId, seconds, run: `raw ${(runs += 1)}` }
-  return perSecondOf([await runTask<InProcessResult>('./raw-inserts.ts', task)])
+  return perSecondOf([await runTask<LoopResult>('./raw-inserts.ts', task)])
 }

@@ -9,6 +9,7 @@ import { systemClock } from '../../server/src/lib/clock.ts'
 import { createMetering } from '../../server/src/metering/metering.ts'
 import { openUsageConnections } from '../../server/src/metering/pipeline.ts'
 import { BENCH_CATALOG } from './catalog.ts'
+import { runLoop, type LoopResult } from './closed-loop.ts'
 
 export type InProcessTask = {
   readonly databaseUrl: string
@@ -19,39 +20,27 @@ export type InProcessTask = {
   readonly run: string
 }
 
-export type InProcessResult = { readonly requests: number; readonly seconds: number; readonly allowed: number }
-
-async function run(task: InProcessTask): Promise<InProcessResult> {
+async function run(task: InProcessTask): Promise<LoopResult> {
   const db = openDatabase({ connectionString: task.databaseUrl, poolSize: 1 })
   const catalogs = createCatalogRegistry(db, await storeCatalogVersion(db, BENCH_CATALOG, systemClock.now()))
   const connections = openUsageConnections({ connectionString: task.databaseUrl, size: 2 })
   const metering = createMetering({ connections, catalogs, clock: systemClock, graceDays: 3 })
-  let requests = 0
-  let allowed = 0
-
-  async function consumeUntil(until: number): Promise<void> {
-    while (performance.now() < until) {
-      requests += 1
-      const answer = await metering.ask({
-        verb: 'consume',
-        organizationId: task.organizationIds[requests % task.organizationIds.length]!,
-        meter: 'calls',
-        quantity: 1_000_000n,
-        idempotencyKey: `${task.run}-${requests}`,
-        occurredAt: null,
-        properties: null,
-      })
-      if (answer.allowed) allowed += 1
-    }
-  }
-
-  const began = performance.now()
-  await Promise.all(Array.from({ length: task.inFlight }, () => consumeUntil(began + task.seconds * 1_000)))
-  const seconds = (performance.now() - began) / 1_000
+  const result = await runLoop(task, async (index) => {
+    const answer = await metering.ask({
+      verb: 'consume',
+      organizationId: task.organizationIds[index % task.organizationIds.length]!,
+      meter: 'calls',
+      quantity: 1_000_000n,
+      idempotencyKey: `${task.run}-${index}`,
+      occurredAt: null,
+      properties: null,
+    })
+    return answer.allowed
+  })
   await metering.stop()
   await connections.close()
   await db.close()
-  return { requests, seconds, allowed }
+  return result
 }
 
 process.stdout.write(JSON.stringify(await run((await json(process.stdin)) as InProcessTask)))

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { json } from 'node:stream/consumers'
 import pg from 'pg'
+import type { LoopResult } from './closed-loop.ts'
 
 export type RawInsertTask = {
   readonly databaseUrl: string
@@ -41,7 +42,7 @@ const names = COLUMNS.map(([name]) => name).join(', ')
 const arrays = COLUMNS.map(([, type], index) => `$${index + 1}::${type}[]`).join(', ')
 const STATEMENT = `insert into bench_events (${names}) select * from unnest(${arrays})`
 
-async function run(task: RawInsertTask): Promise<{ requests: number; seconds: number; allowed: number }> {
+async function run(task: RawInsertTask): Promise<LoopResult> {
   const pool = new pg.Pool({ connectionString: task.databaseUrl, max: 1 })
   let rows = 0
 
@@ -57,7 +58,7 @@ async function run(task: RawInsertTask): Promise<{ requests: number; seconds: nu
   await insertUntil(began + task.seconds * 1_000)
   const seconds = (performance.now() - began) / 1_000
   await pool.end()
-  return { requests: rows, seconds, allowed: rows }
+  return { requests: rows, allowed: rows, perSecond: rows / seconds }
 }
 
 function columnsOf({ organizationId, run: name }: RawInsertTask, first: number): unknown[][] {

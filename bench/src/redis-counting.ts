@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { json } from 'node:stream/consumers'
 import { createClient, defineScript } from 'redis'
-import type { InProcessResult } from './in-process.ts'
+import { runLoop, type LoopResult } from './closed-loop.ts'
 
 export type RedisTask = {
   readonly url: string
@@ -43,28 +43,15 @@ const consume = defineScript({
   transformReply: (reply: string) => reply,
 })
 
-async function run(task: RedisTask): Promise<InProcessResult> {
+async function run(task: RedisTask): Promise<LoopResult> {
   const client = await createClient({ url: task.url, scripts: { consume } }).connect()
-  let requests = 0
-  let allowed = 0
-
-  async function consumeUntil(until: number): Promise<void> {
-    while (performance.now() < until) {
-      requests += 1
-      const answer = await client.consume(
-        task.balances[requests % task.balances.length]!,
-        `${task.run}-${requests}`,
-        '2026-01-01T00',
-      )
-      if (answer.startsWith('1 ')) allowed += 1
-    }
-  }
-
-  const began = performance.now()
-  await Promise.all(Array.from({ length: task.inFlight }, () => consumeUntil(began + task.seconds * 1_000)))
-  const seconds = (performance.now() - began) / 1_000
+  const result = await runLoop(task, async (index) => {
+    const balance = task.balances[index % task.balances.length]!
+    const answer = await client.consume(balance, `${task.run}-${index}`, '2026-01-01T00')
+    return answer.startsWith('1 ')
+  })
   client.destroy()
-  return { requests, seconds, allowed }
+  return result
 }
 
 process.stdout.write(JSON.stringify(await run((await json(process.stdin)) as RedisTask)))
