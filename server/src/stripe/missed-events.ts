@@ -1,42 +1,42 @@
-import type { Queryable } from '../db/database.ts'
+import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { EVENTS_LISTED_UNTIL } from './drift-store.ts'
-import { insertEvent } from './inbox-store.ts'
+import { isMissingAtStripe } from './errors.ts'
+import { insertEvents } from './inbox-store.ts'
+import { runAlone } from './lock.ts'
 
 /** How far before the last look events are listed again: what was being delivered then may have been lost since. */
 const OVERLAP_MS = 10 * MINUTE_MS
 /** Stripe lists events of 30 days. */
 const WINDOW_MS = 29 * DAY_MS
 const LOOK_EVERY_MS = 5 * MINUTE_MS
+/** The setting that holds how far a look is that is under way. */
+const EVENTS_LISTING = 'stripe_events_listing'
+
+/** A look that is under way: newest first, from when it began back to `since`. */
+type Listing = { readonly startedAt: Instant; readonly since: Instant; readonly startingAfter: string | null }
 
 /**
  * Lists Stripe's events since the last look and puts those into the inbox that never arrived: webhooks lost for a day are
- * recovered. The inbox's key keeps those out that did. Answers how many had been missed.
+ * recovered. The inbox's key keeps those out that did. One server does it at a time; where it has come to is stored with each page, so that
+ * a crash costs a page. Answers how many had been missed.
  */
 export async function recoverMissedEvents(context: BillingContext, options: { now?: boolean } = {}): Promise<number> {
-  const gateway = requireGateway(context)
-  const { db, clock } = context
-  const startedAt = clock.now()
-  const last = await readMark(db)
-  if (options.now !== true && last !== null && startedAt.getTime() - last.getTime() < LOOK_EVERY_MS) return 0
-  const earliest = startedAt.getTime() - (last === null ? HOUR_MS : WINDOW_MS)
-  const since = new Date(Math.max(earliest, (last ?? startedAt).getTime() - OVERLAP_MS))
+  requireGateway(context)
+  return (await runAlone(context, 'missed events', (session) => look(context, session, options.now === true))) ?? 0
+}
+
+async function look(context: BillingContext, session: Session, isAsked: boolean): Promise<number> {
+  const last = await readTime(session)
+  let listing = (await readListing(session)) ?? (await beginListing(context, session, { last, isAsked }))
   let missed = 0
-  let startingAfter: string | null = null
-  for (;;) {
-    const page = await gateway.backgroundReads.listEvents({ since, startingAfter })
-    for (const { envelope, payload } of page.events) {
-      if (await insertEvent(db, { envelope, payload, source: 'reconcile' }, clock.now())) missed += 1
-    }
-    startingAfter = page.events.at(-1)?.envelope.id ?? null
-    if (!page.hasMore || startingAfter === null) break
+  while (listing !== null) {
+    const page = await readPage(context, listing)
+    missed += await storePage(context, session, listing, page)
+    listing = await readListing(session)
   }
-  await db.query(`insert into settings (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value`, [
-    EVENTS_LISTED_UNTIL,
-    startedAt.toISOString(),
-  ])
   // Before the first look there was no server that could have missed anything.
   if (missed > 0 && last !== null) {
     context.log.warn({ event: 'stripe.events_missed', count: missed }, 'events were found that no webhook had brought')
@@ -44,7 +44,77 @@ export async function recoverMissedEvents(context: BillingContext, options: { no
   return missed
 }
 
-async function readMark(db: Queryable): Promise<Instant | null> {
-  const { rows } = await db.query<{ value: string }>('select value from settings where name = $1', [EVENTS_LISTED_UNTIL])
-  return rows[0] ? new Date(rows[0].value) : null
+async function beginListing(
+  { clock }: BillingContext,
+  session: Session,
+  { last, isAsked }: { last: Instant | null; isAsked: boolean },
+): Promise<Listing | null> {
+  const startedAt = clock.now()
+  if (!isAsked && last !== null && startedAt.getTime() - last.getTime() < LOOK_EVERY_MS) return null
+  const earliest = startedAt.getTime() - (last === null ? HOUR_MS : WINDOW_MS)
+  const since = new Date(Math.max(earliest, (last ?? startedAt).getTime() - OVERLAP_MS))
+  const listing = { startedAt, since, startingAfter: null }
+  await writeListing(session, listing)
+  return listing
+}
+
+type Page = Awaited<ReturnType<ReturnType<typeof requireGateway>['backgroundReads']['listEvents']>>
+
+async function readPage(context: BillingContext, { since, startingAfter }: Listing): Promise<Page> {
+  const { backgroundReads } = requireGateway(context)
+  try {
+    return await backgroundReads.listEvents({ since, startingAfter })
+  } catch (error) {
+    // Where it had come to is longer ago than Stripe remembers: from the newest on again.
+    if (startingAfter === null || !isMissingAtStripe(error)) throw error
+    return backgroundReads.listEvents({ since, startingAfter: null })
+  }
+}
+
+/** Stores what is new of a page, and how far it is; at the last page, that all is listed up to when the look began. */
+async function storePage(context: BillingContext, session: Session, listing: Listing, page: Page): Promise<number> {
+  const startingAfter = page.events.at(-1)?.envelope.id ?? null
+  return session.transaction(async (tx) => {
+    const received = page.events.map((event) => ({ ...event, source: 'reconcile' as const }))
+    const stored = await insertEvents(tx, received, context.clock.now())
+    if (page.hasMore && startingAfter !== null) {
+      await writeListing(tx, { ...listing, startingAfter })
+    } else {
+      await writeSetting(tx, EVENTS_LISTED_UNTIL, listing.startedAt.toISOString())
+      await tx.query('delete from settings where name = $1', [EVENTS_LISTING])
+    }
+    return stored.size
+  })
+}
+
+async function readTime(db: Queryable): Promise<Instant | null> {
+  const value = await readSetting(db, EVENTS_LISTED_UNTIL)
+  return value === null ? null : new Date(value)
+}
+
+async function readListing(db: Queryable): Promise<Listing | null> {
+  const value = await readSetting(db, EVENTS_LISTING)
+  if (value === null) return null
+  const { startedAt, since, startingAfter } = JSON.parse(value) as {
+    startedAt: string
+    since: string
+    startingAfter: string | null
+  }
+  return { startedAt: new Date(startedAt), since: new Date(since), startingAfter }
+}
+
+async function writeListing(db: Queryable, listing: Listing): Promise<void> {
+  await writeSetting(db, EVENTS_LISTING, JSON.stringify(listing))
+}
+
+async function readSetting(db: Queryable, name: string): Promise<string | null> {
+  const { rows } = await db.query<{ value: string }>('select value from settings where name = $1', [name])
+  return rows[0]?.value ?? null
+}
+
+async function writeSetting(db: Queryable, name: string, value: string): Promise<void> {
+  await db.query('insert into settings (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value', [
+    name,
+    value,
+  ])
 }

@@ -8,6 +8,7 @@ import { compareObject } from './drift.ts'
 import { RECONCILE_EVERY_MS } from './drift-store.ts'
 import { isMissingAtStripe } from './errors.ts'
 import { ORGANIZATION_METADATA } from './inbox.ts'
+import { runAlone } from './lock.ts'
 import { linkCustomer } from './organizations.ts'
 import {
   findCounterparts,
@@ -34,8 +35,6 @@ const PAGES_AT_ONCE = 25
 const SETTLING_MS = 10 * MINUTE_MS
 /** Invoices, charges and refunds are listed again for so long after they were made; what is not settled, at any age. */
 const RECENT_MS = 35 * DAY_MS
-/** An advisory lock of a session: one server at a time pages through Stripe's lists, and a killed one holds nothing back. */
-const LOCK = [7_865_435, 1] as const
 
 /**
  * Goes on with the comparison of the whole account, or begins the next one when its day has come: a page of a hundred at a time, one
@@ -43,15 +42,7 @@ const LOCK = [7_865_435, 1] as const
  * many pages were read; 0 when nothing is due, or another server is at it.
  */
 export async function comparePages(context: BillingContext, signal?: AbortSignal): Promise<number> {
-  return context.db.session(async (session) => {
-    const { rows } = await session.query<{ held: boolean }>('select pg_try_advisory_lock($1, $2) as held', [...LOCK])
-    if (!rows[0]!.held) return 0
-    try {
-      return await readPages(context, session, signal)
-    } finally {
-      await session.query('select pg_advisory_unlock($1, $2)', [...LOCK])
-    }
-  })
+  return (await runAlone(context, 'reconciliation', (session) => readPages(context, session, signal))) ?? 0
 }
 
 async function readPages(context: BillingContext, session: Session, signal: AbortSignal | undefined): Promise<number> {

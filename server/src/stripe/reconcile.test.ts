@@ -96,6 +96,34 @@ describe('events that no webhook brought', () => {
     expect(await recoverMissedEvents(billing.context, { now: true })).toBe(0)
   })
 
+  test('of a whole day are listed page by page, and after a crash from the page where it was', async () => {
+    const { db } = billing.database
+    await recoverMissedEvents(billing.context, { now: true })
+    // A hundred and more events, none of which came by a webhook.
+    for (let made = 0; made < 15; made += 1) await subscribed(`day-${made}`)
+    await db.query('delete from stripe_events')
+    const gateway = requireGateway(billing.context)
+    const pages: (string | null)[] = []
+    const crashing = (failsAt: number) => ({
+      ...gateway,
+      backgroundReads: {
+        ...gateway.backgroundReads,
+        async listEvents(query: { since: Date; startingAfter: string | null }) {
+          if (pages.length + 1 === failsAt) throw new Error('killed')
+          pages.push(query.startingAfter)
+          return gateway.backgroundReads.listEvents(query)
+        },
+      },
+    })
+    await expect(recoverMissedEvents(billing.with({ gateway: crashing(2) }), { now: true })).rejects.toThrow('killed')
+    expect(await recoverMissedEvents(billing.with({ gateway: crashing(NaN) }))).toBeGreaterThan(0)
+    expect(pages.length).toBeGreaterThan(1)
+    expect(new Set(pages).size).toBe(pages.length)
+    const { rows } = await db.query<{ count: number }>('select count(*)::int as count from stripe_events')
+    expect(rows[0]!.count).toBeGreaterThan(100)
+    expect(await recoverMissedEvents(billing.context, { now: true })).toBe(0)
+  })
+
   test('are not asked for more often than every five minutes', async () => {
     await recoverMissedEvents(billing.context, { now: true })
     const gateway = requireGateway(billing.context)
