@@ -1,4 +1,4 @@
-import { OpenAPIHono } from '@hono/zod-openapi'
+import { OpenAPIHono, type z } from '@hono/zod-openapi'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
@@ -11,6 +11,7 @@ import { newId } from '../lib/ids.ts'
 import { limitBody } from './body-limit.ts'
 import { refuseCards } from './card-data.ts'
 import { keepToDeclared, readDeclared, type DeclaredRoutes } from './declared.ts'
+import { describeIssues } from './issues.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
 
@@ -138,11 +139,9 @@ export function asDomainError(error: unknown): DomainError | null {
   return status === 400 && error instanceof Error ? new DomainError('invalid_request', error.message) : null
 }
 
-type Issue = { readonly path: readonly PropertyKey[]; readonly message: string }
-
 /** One problem document for everything that a schema found, each with its field. */
-export function invalidRequest(issues: readonly Issue[]): DomainError {
-  const errors = issues.map((issue) => ({ field: issue.path.map(String).join('.'), message: issue.message }))
+export function invalidRequest(issues: readonly z.core.$ZodIssue[]): DomainError {
+  const errors = describeIssues(issues)
   const [first] = errors
   const detail =
     first === undefined ? 'The request is not valid.' : `${first.field === '' ? 'The body' : first.field}: ${first.message}`

@@ -23,7 +23,7 @@ export const storableText = (longest: number) =>
 
 const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
 export const quantity = z
-  .union([z.number(), z.string().max(32)])
+  .union([z.number(), z.string().max(32)], 'a number or a decimal text is expected')
   .meta({ description: 'A JSON number or a decimal string; at most six decimal places, not negative.', example: 1 })
 const idempotencyKey = storableText(255).meta({
   description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
