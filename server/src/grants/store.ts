@@ -269,8 +269,9 @@ function toRow(grant: Grant): Record<string, unknown> {
 }
 
 /** An update of counters, as the text of a statement whose `$1` to `$7` are the columns of `grantChangeColumns`. */
-export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + f.overage,
-    reserved = g.reserved + f.reserved, held_overage = g.held_overage + f.held, amount = g.amount + f.amount
+export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overage = g.overage + coalesce(f.overage, 0),
+    reserved = g.reserved + coalesce(f.reserved, 0), held_overage = g.held_overage + coalesce(f.held, 0),
+    amount = g.amount + coalesce(f.amount, 0)
   from (
     select row.ctid, c.used, c.overage, c.reserved, c.held, c.amount
     from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
@@ -295,15 +296,15 @@ export async function addFreeUse(tx: Queryable, changes: readonly GrantChange[])
   )
 }
 
-/** Columns, which PostgreSQL reads in half the time that it takes for JSON. */
-export function grantChangeColumns(changes: readonly GrantChange[]): unknown[][] {
+/** Columns, which PostgreSQL reads in half the time that it takes for JSON; those that change nothing are left out. */
+export function grantChangeColumns(changes: readonly GrantChange[]): (readonly unknown[] | null)[] {
   return [
     changes.map(({ organizationId }) => organizationId),
     changes.map(({ id }) => id),
     changes.map(({ used }) => used),
-    changes.map(({ overage }) => overage),
-    changes.map(({ reserved }) => reserved),
-    changes.map(({ heldOverage }) => heldOverage),
-    changes.map(({ amount }) => amount),
+    changes.every(({ overage }) => overage === 0n) ? null : changes.map(({ overage }) => overage),
+    changes.every(({ reserved }) => reserved === 0n) ? null : changes.map(({ reserved }) => reserved),
+    changes.every(({ heldOverage }) => heldOverage === 0n) ? null : changes.map(({ heldOverage }) => heldOverage),
+    changes.every(({ amount }) => amount === 0n) ? null : changes.map(({ amount }) => amount),
   ]
 }

@@ -1,9 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { commitUsage } from './commit.ts'
 import type { Outcome } from './decision.ts'
 import { KeyLooks } from './key-looks.ts'
+import { createMetering } from './metering.ts'
 import { isRepeatedKey } from './store.ts'
 import type { RecordRequest, UsageAnswer } from './usage.ts'
 
@@ -100,6 +101,33 @@ describe('a caller', () => {
     expect(new Set(again.map(({ eventId }) => eventId)).size).toBe(50)
   })
 })
+
+test('a process that looks and one that does not answer the same uses alike, also when they wait for each other in a circle', async () => {
+  const organization = await fixture.newOrganization()
+  const common = { connections: fixture.connections(), ...fixture.context() }
+  const [looking, other] = [createMetering(common), createMetering(common)]
+  const before = use(organization, { meter: 'tokens' })
+  await looking.submit([before])
+  await looking.submit([before])
+  const uses = Array.from({ length: 5 }, () => use(organization, { meter: 'tokens' }))
+  const { db } = fixture.database
+  const waiting = async (): Promise<number> =>
+    (await db.query(`select from pg_stat_activity where application_name = 'tollgate usage' and wait_event_type = 'Lock'`))
+      .rowCount!
+  const both = await db.transaction(async (tx) => {
+    await tx.query('select from accounts where organization_id = $1 for update', [organization])
+    // The one that looks is the first to get the lock; the other one has the keys.
+    const first = looking.submit(uses)
+    await vi.waitFor(async () => expect(await waiting()).toBe(1))
+    const second = other.submit(uses.toReversed())
+    await vi.waitFor(async () => expect(await waiting()).toBe(2))
+    return [first, second] as const
+  })
+  const [ours, theirs] = [answersOf(await both[0]), answersOf(await both[1]).toReversed()]
+  expect(ours.map(({ eventId }) => eventId)).toEqual(theirs.map(({ eventId }) => eventId))
+  expect(ours.map(({ replayed }) => replayed)).toEqual(theirs.map(({ replayed }) => !replayed))
+  await Promise.all([looking.stop(), other.stop()])
+}, 30_000)
 
 test('after a repeat the next groups look for their keys, until as many in a row held none', () => {
   const looks = new KeyLooks()

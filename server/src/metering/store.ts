@@ -198,22 +198,25 @@ export async function addUse(tx: Queryable, grants: readonly GrantChange[], hour
     name: 'add_use',
     text: `with added as (${ADD_TO_GRANTS})
       insert into usage_hourly as u (organization_id, meter, hour, events, quantity, drawn, overage)
-      select * from unnest($8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+      select o, m, h, coalesce(e, 1), q, coalesce(d, q), coalesce(x, 0)
+      from unnest($8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+        as c (o, m, h, e, q, d, x)
       on conflict (organization_id, meter, hour) do update set events = u.events + excluded.events,
         quantity = u.quantity + excluded.quantity, drawn = u.drawn + excluded.drawn, overage = u.overage + excluded.overage`,
     values: [...grantChangeColumns(grants), ...hourColumns(hours)],
   })
 }
 
-function hourColumns(hours: readonly HourlyChange[]): unknown[][] {
+/** Columns; what most groups have alike is left out: one event an hour, which draws what it counts and no overage. */
+function hourColumns(hours: readonly HourlyChange[]): (readonly unknown[] | null)[] {
   return [
     hours.map(({ organizationId }) => organizationId),
     hours.map(({ meter }) => meter),
     hours.map(({ hour }) => hour),
-    hours.map(({ events }) => events),
+    hours.every(({ events }) => events === 1) ? null : hours.map(({ events }) => events),
     hours.map(({ quantity }) => quantity),
-    hours.map(({ drawn }) => drawn),
-    hours.map(({ overage }) => overage),
+    hours.every(({ drawn, quantity }) => drawn === quantity) ? null : hours.map(({ drawn }) => drawn),
+    hours.every(({ overage }) => overage === 0n) ? null : hours.map(({ overage }) => overage),
   ]
 }
 
