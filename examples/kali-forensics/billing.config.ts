@@ -1,7 +1,8 @@
 import { defineBilling, fromVariables } from '@tollgate/server/catalog'
 
 // KF-1: six rates in cents, each set by a variable. The base fee is the plan's price; everything else is billed from the first one
-// on, since nothing of it is included. Agents and users are levels: the most of a month is what the month costs.
+// on, since nothing of it is included. Agents and users are levels: the most of a month is what the month costs, and what was told
+// last stands until another is told.
 export default fromVariables((variables) => {
   const rate = (name: string, cents: number) => variables[`BILLING_RATE_${name}`] ?? String(cents)
   const baseFee = Number(rate('PLATFORM_BASE', 10_000))

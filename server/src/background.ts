@@ -4,6 +4,7 @@ import { identityJobs } from './identity/jobs.ts'
 import { startLoop } from './jobs/loop.ts'
 import { startScheduler } from './jobs/scheduler.ts'
 import { meteringJobs } from './metering/jobs.ts'
+import type { Metering } from './metering/metering.ts'
 import type { UsageConnections } from './metering/pipeline.ts'
 import { notificationJobs } from './notifications/jobs.ts'
 import type { TollgateOptions } from './options.ts'
@@ -27,12 +28,16 @@ export type Background = {
 export type BackgroundParts = {
   readonly billing: BillingContext
   readonly connections: UsageConnections
+  readonly metering: Metering
   readonly figures: ExportJobsContext
 }
 
 const AUTO_TOP_UP_POLL_MS = 1_000
 
-export function startBackground(options: TollgateOptions, { billing, connections, figures }: BackgroundParts): Background {
+export function startBackground(
+  options: TollgateOptions,
+  { billing, connections, metering, figures }: BackgroundParts,
+): Background {
   const { db, clock, catalogs, log, policy } = billing
   const stripeWorkers = startStripeWorkers(billing)
   const autoTopUps = startLoop({
@@ -41,12 +46,14 @@ export function startBackground(options: TollgateOptions, { billing, connections
     onFailure: (error) => log.warn({ err: error }, 'buying by itself failed; it is tried again'),
   })
   const exportWorker = startExportWorker(figures)
+  const onLevelLost = (level: object, error: Error): void =>
+    log.error({ err: error, level: { ...level } }, 'a level could not be carried into the next period')
   const onImbalance = (imbalances: readonly unknown[]): void => log.error({ imbalances }, 'balances do not add up')
   const scheduler = startScheduler({
     db,
     clock,
     jobs: [
-      ...meteringJobs({ catalogs, clock, graceDays: policy.graceDays, db, connections, onImbalance }),
+      ...meteringJobs({ catalogs, clock, graceDays: policy.graceDays, db, connections, metering, onImbalance, onLevelLost }),
       ...planMigrationJobs(billing),
       ...subscriptionJobs(billing),
       ...identityJobs({ db, clock }),

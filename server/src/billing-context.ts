@@ -6,6 +6,8 @@ import { reconcilePlanGrants, type GrantsContext } from './grants/actions.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Clock } from './lib/clock.ts'
 import { endOverdueReservations } from './metering/expiring.ts'
+import { carryLevels } from './metering/levels.ts'
+import type { Metering } from './metering/metering.ts'
 import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import type { StripeOptions, TollgateOptions } from './options.ts'
 import { followBilling, reportNow } from './pricing/actions.ts'
@@ -22,10 +24,18 @@ export function observingOf({ policy = {} }: TollgateOptions, grants: GrantsCont
 /** What billing needs from outside, and all that follows when an account is derived anew, in its order. */
 export function createBillingContext(
   options: TollgateOptions,
-  parts: { db: Db; clock: Clock; catalogs: CatalogRegistry; log: Logger; grants: GrantsContext; metrics: Metrics },
+  parts: {
+    db: Db
+    clock: Clock
+    catalogs: CatalogRegistry
+    log: Logger
+    grants: GrantsContext
+    metrics: Metrics
+    metering: Metering
+  },
 ): BillingContext {
   const { publicUrl, stripe, policy = {} } = options
-  const { grants, metrics, ...rest } = parts
+  const { grants, metrics, metering, ...rest } = parts
   const observing = observingOf(options, grants)
   const billing: BillingContext = {
     ...rest,
@@ -55,7 +65,10 @@ export function createBillingContext(
       await recordRevenue(tx, { organizationId, now, recordedAt: grants.clock.now() })
       await observeAccount(tx, observing, organizationId)
     },
-    onClockMoving: (organizationId) => reportNow(billing, organizationId, { isStanding: true }),
+    async onClockMoving(organizationId) {
+      await carryLevels({ ...rest, metering }, organizationId)
+      await reportNow(billing, organizationId, { isStanding: true })
+    },
     onMeterFaults: () => noteMeterFaults(billing),
     onBillingEvents: (events) => countPayments(metrics, events),
   }

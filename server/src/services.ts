@@ -93,13 +93,18 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const grants: GrantsContext = { catalogs, clock, graceDays: options.policy?.graceDays ?? 3 }
   const counting = openCounting({ connectionString, isSecured, db, grants, revocations, log, metrics })
   closers.push(() => counting.stop())
-  const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics })
+  const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics, metering: counting.usage.metering })
   if (billing.gateway !== null && options.stripe?.pushAtStart === true) {
     const { changed, lines } = await pushCatalog(billing, { variables: options.variables ?? {} })
     if (changed > 0) log.info({ changes: lines }, 'catalog pushed')
   }
   const figures = { db, clock, log, rates: options.reporting === undefined ? null : rateTableOf(options.reporting) }
-  const background = startBackground(options, { billing, connections: counting.connections, figures })
+  const background = startBackground(options, {
+    billing,
+    connections: counting.connections,
+    metering: counting.usage.metering,
+    figures,
+  })
   closers.push(() => background.stop())
   const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })
   closers.push(() => notifications.stop())

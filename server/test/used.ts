@@ -1,5 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
+import { carryLevels } from '../src/metering/levels.ts'
 import { createMetering, type Metering } from '../src/metering/metering.ts'
 import { openUsageConnections, type UsageConnections } from '../src/metering/pipeline.ts'
 import { parseQuantity } from '../src/lib/quantity.ts'
@@ -7,6 +8,7 @@ import type { UsageAnswer } from '../src/metering/usage.ts'
 import { pushCatalog } from '../src/stripe/push.ts'
 import { readOrganization } from '../src/stripe/organizations.ts'
 import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
+import { reportNow } from '../src/pricing/actions.ts'
 import { registerPricingRoutes } from '../src/pricing/routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
 import { testRoutes } from './routes.ts'
@@ -104,7 +106,14 @@ export function testUse(catalog: CatalogDefinition): TestUse {
       })
     },
     async advance(organizationId: string, by: string) {
-      await advanceTestClock(billing.context, organizationId, { by })
+      const { db, clock, catalogs } = billing.context
+      const context = billing.with({
+        async onClockMoving(id) {
+          await carryLevels({ db, clock, catalogs, metering }, id)
+          await reportNow(billing.context, id, { isStanding: true })
+        },
+      })
+      await advanceTestClock(context, organizationId, { by })
     },
     async nowOf(organizationId: string) {
       return (await readOrganization(billing.database.db, organizationId)).testClockNow!

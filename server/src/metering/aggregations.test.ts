@@ -52,7 +52,7 @@ function tell(
 const used = (answer: UsageAnswer): number => Number(answer.balance.used) / 1e6
 
 describe('max', () => {
-  test('counts what exceeds the largest of the period, and a new period begins anew', async () => {
+  test('counts what exceeds the largest of the period; a new period knows nothing of that of the old one', async () => {
     const organizationId = await fixture.newOrganization()
     const answers = []
     for (const quantity of [4, 2, 9, 11, 9]) answers.push(await tell(organizationId, 'storage', { quantity }))

@@ -21,6 +21,7 @@ const context = (): MeteringJobsContext => ({
   ...fixture.context(),
   db: database.db,
   connections: fixture.connections(),
+  metering: fixture.metering(),
   onImbalance: (found) => imbalances.push(...found),
 })
 let keys = 0

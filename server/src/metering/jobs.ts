@@ -4,16 +4,18 @@ import { DAY_MS } from '../lib/period.ts'
 import { commitUsage } from './commit.ts'
 import { ensurePartitions } from './partitions.ts'
 import type { UsageConnections } from './pipeline.ts'
+import { carryLevels, type LevelsContext } from './levels.ts'
 import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
 import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './reservations-store.ts'
 import { deleteKeysBefore } from './store.ts'
 
-export type MeteringJobsContext = GrantsContext & {
-  readonly db: Db
-  readonly connections: UsageConnections
-  /** Called with organizations whose counters disagree: a fault of ours that somebody has to look at. */
-  readonly onImbalance: (imbalances: readonly Imbalance[]) => void
-}
+export type MeteringJobsContext = GrantsContext &
+  LevelsContext & {
+    readonly db: Db
+    readonly connections: UsageConnections
+    /** Called with organizations whose counters disagree: a fault of ours that somebody has to look at. */
+    readonly onImbalance: (imbalances: readonly Imbalance[]) => void
+  }
 
 /** What runs by itself: a name, when (cron, UTC), and what. Each may run on several servers at once, and again. */
 export type MeteringJob = { readonly name: string; readonly cron: string; readonly run: () => Promise<void> }
@@ -28,6 +30,7 @@ export function meteringJobs(context: MeteringJobsContext): readonly MeteringJob
   return [
     { name: 'usage.partitions', cron: '17 3 * * *', run: () => ensurePartitions(context.db, context.clock.now()) },
     { name: 'usage.reservations', cron: '* * * * *', run: () => expireReservations(context) },
+    { name: 'usage.levels', cron: '* * * * *', run: () => carryLevels(context) },
     { name: 'usage.keys', cron: '37 * * * *', run: () => pruneKeys(context) },
     { name: 'usage.ended_reservations', cron: '43 4 * * *', run: () => pruneReservations(context) },
     { name: 'usage.balances', cron: '7 * * * *', run: () => checkBalances(context) },

@@ -10,7 +10,8 @@ export type MeterName = { readonly organizationId: string; readonly meter: strin
 export async function findReadings(tx: Queryable, meters: readonly MeterName[]): Promise<readonly MeterReading[]> {
   const found = await tx.query<Omit<MeterReading, 'draws'> & { readonly draws: readonly StoredDraw[] }>(
     `select distinct on (r.organization_id, r.grant_id, r.meter) r.organization_id as "organizationId", r.grant_id as "grantId",
-       r.meter, r.quantity, r.occurred_at as "occurredAt", r.draws
+       r.meter, r.quantity, r.occurred_at as "occurredAt", r.draws, r.level, r.level_at as "levelAt",
+       r.level_properties as "levelProperties"
      from unnest($1::text[], $2::text[]) as m (organization_id, meter)
      join meter_readings r on r.organization_id = m.organization_id and r.meter = m.meter`,
     [meters.map((name) => name.organizationId), meters.map((name) => name.meter)],
@@ -32,6 +33,7 @@ export async function findValues(
   return found.rows
 }
 
+/** A period that began with nothing and stayed so hands nothing on; one that fell to nothing does, once. */
 export async function upsertReadings(tx: Queryable, readings: readonly MeterReading[]): Promise<void> {
   const rows = readings.map((reading) => ({
     organization_id: reading.organizationId,
@@ -40,13 +42,24 @@ export async function upsertReadings(tx: Queryable, readings: readonly MeterRead
     quantity: reading.quantity.toString(),
     occurred_at: reading.occurredAt,
     draws: storedDraws(reading.draws),
+    level: reading.level.toString(),
+    level_at: reading.levelAt,
+    level_properties: reading.levelProperties ?? undefined,
   }))
   await tx.query(
-    `insert into meter_readings (organization_id, grant_id, meter, quantity, occurred_at, draws)
-     select organization_id, grant_id, meter, quantity, occurred_at, draws from json_to_recordset($1)
-       as r (organization_id text, grant_id text, meter text, quantity bigint, occurred_at timestamptz, draws jsonb)
+    `insert into meter_readings as m (organization_id, grant_id, meter, quantity, occurred_at, draws, level, level_at, level_properties,
+       carry_at)
+     select r.organization_id, r.grant_id, r.meter, r.quantity, r.occurred_at, r.draws, r.level, r.level_at, r.level_properties,
+       case when r.level > 0 or m.level is not null then nullif(g.expires_at, 'infinity') end
+     from json_to_recordset($1) as r (organization_id text, grant_id text, meter text, quantity bigint, occurred_at timestamptz,
+       draws jsonb, level bigint, level_at timestamptz, level_properties jsonb)
+     left join grants g on g.organization_id = r.organization_id and g.id = r.grant_id
+     left join meter_readings m on (m.organization_id, m.grant_id, m.meter) = (r.organization_id, r.grant_id, r.meter)
      on conflict (organization_id, grant_id, meter) do update
-     set quantity = excluded.quantity, occurred_at = excluded.occurred_at, draws = excluded.draws`,
+     set quantity = excluded.quantity, occurred_at = excluded.occurred_at, draws = excluded.draws, level = excluded.level,
+       level_at = excluded.level_at, level_properties = excluded.level_properties,
+       carry_at = case when (m.level, m.level_at) is distinct from (excluded.level, excluded.level_at) then excluded.carry_at
+         else m.carry_at end`,
     [JSON.stringify(rows)],
   )
 }

@@ -15,6 +15,10 @@ export type MeterReading = {
   readonly occurredAt: Instant
   /** What it is drawn from, so that a falling gauge gives back where it took. */
   readonly draws: readonly Draw[]
+  /** What was told last of all, and when: it stands until another is told, also when the next period begins (`levels.ts`). */
+  readonly level: Quantity
+  readonly levelAt: Instant
+  readonly levelProperties: UsageProperties | null
 }
 
 /** A value of a `unique` meter that was seen in a period. */
@@ -47,6 +51,11 @@ export type Weight = {
 /** Whether each use adds what it says, so that uses can be held, corrected and told in any order. */
 export function isAdditive(meter: Meter): boolean {
   return meter.aggregation === 'sum' || meter.aggregation === 'count'
+}
+
+/** Whether it tells a level, such as agents or seats, which stands until another is told. */
+export function isLevel(meter: Meter): boolean {
+  return meter.aggregation === 'max' || meter.aggregation === 'latest'
 }
 
 /** Whether a use of these properties counts: its meter may ask for certain values, and then one that lacks them does not. */
@@ -103,12 +112,14 @@ export class Readings {
 
   #weighLargest(meter: Meter, use: MeteredUse): Weight {
     const before = this.#readings.get(nameOf({ ...use, meter: meter.key }))
-    const largest = before?.quantity ?? 0n
-    if (use.quantity <= largest) return { counted: 0n, drawn: [], remember: nothing }
+    if (before && use.quantity <= before.quantity) {
+      const { quantity, occurredAt, draws } = before
+      return { counted: 0n, drawn: [], remember: () => this.#keep(meter, use, { quantity, occurredAt, draws }) }
+    }
     return {
-      counted: use.quantity - largest,
+      counted: use.quantity - (before?.quantity ?? 0n),
       drawn: [],
-      remember: (draws) => this.#keep(meter, use, [...(before?.draws ?? []), ...draws]),
+      remember: (draws) => this.#keep(meter, use, { ...use, draws: [...(before?.draws ?? []), ...draws] }),
     }
   }
 
@@ -119,7 +130,7 @@ export class Readings {
     return {
       counted: use.quantity - (before?.quantity ?? 0n),
       drawn,
-      remember: (draws) => this.#keep(meter, use, [...drawn, ...draws]),
+      remember: (draws) => this.#keep(meter, use, { ...use, draws: [...drawn, ...draws] }),
     }
   }
 
@@ -145,12 +156,28 @@ export class Readings {
     }
   }
 
-  #keep(meter: Meter, { organizationId, grantId, quantity, occurredAt }: MeteredUse, draws: readonly Draw[]): void {
-    const kept = mergeDraws(draws).filter((draw) => draw.amount !== 0n || draw.overage !== 0n)
-    const reading = { organizationId, grantId, meter: meter.key, quantity, occurredAt, draws: kept }
+  /** Keeps what the period has come to, and the level of this use, unless a later one was told before. */
+  #keep(meter: Meter, use: MeteredUse, period: Pick<MeterReading, 'quantity' | 'occurredAt' | 'draws'>): void {
+    const { organizationId, grantId } = use
+    const name = { organizationId, grantId, meter: meter.key }
+    const before = this.#readings.get(nameOf(name))
+    const told = before && use.occurredAt < before.levelAt ? before : levelOf(use)
+    const reading = {
+      ...name,
+      quantity: period.quantity,
+      occurredAt: period.occurredAt,
+      draws: mergeDraws(period.draws).filter((draw) => draw.amount !== 0n || draw.overage !== 0n),
+      level: told.level,
+      levelAt: told.levelAt,
+      levelProperties: told.levelProperties,
+    }
     this.#readings.set(nameOf(reading), reading)
     this.#changed.set(nameOf(reading), reading)
   }
+}
+
+function levelOf(use: MeteredUse): Pick<MeterReading, 'level' | 'levelAt' | 'levelProperties'> {
+  return { level: use.quantity, levelAt: use.occurredAt, levelProperties: use.properties }
 }
 
 function nothing(): void {}

@@ -86,6 +86,8 @@ test('our statements and Stripe’s invoices are equal to the cent, whatever is 
       const began = await billing.nowOf(id)
       const used: { key: string; quantity: number }[] = []
       for (const each of steps) await take(id, each, used)
+      // A level would stand, and be billed, in each period that follows.
+      await billing.use(id, 'agents', 0)
       // Two quiet periods, so that everything that was used is on an invoice.
       await billing.advance(id, '32d')
       await billing.advance(id, '32d')
