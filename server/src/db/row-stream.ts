@@ -22,8 +22,9 @@ const CHUNK_BYTES = 64 * 1_024
 
 /**
  * The rows of a statement as a stream of text, read through a cursor of the database: one snapshot, the text of a thousand rows in
- * memory at a time, as fast as its reader reads. Each row becomes bytes as it arrives, and is garbage before the next: a list of a
- * thousand outlives V8's young generation, and a million rows then cost 250 MiB of memory instead of 70 (`npm run bench`). The connection is given back at the end, and when the reader leaves, leaves off, or fails.
+ * memory at a time, as fast as its reader reads. Each row becomes bytes as it arrives and is garbage before the next
+ * (docs/decisions/0135-exports-keep-no-row.md). The connection is given back at the end, and when the reader leaves, leaves off, or
+ * fails.
  * Resolves when the first rows are there, so that what is wrong until then is an answer and not a broken stream.
  * @throws DomainError `database_unavailable`, `stopping`
  */

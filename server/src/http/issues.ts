@@ -32,7 +32,11 @@ function messageOf(issue: z.core.$ZodIssue): string {
       return issue.format === 'datetime' ? 'a time such as 2026-11-21T09:30:00Z is expected' : issue.message
     case 'invalid_value':
       return `one of ${issue.values.map(String).join(', ')} is expected`
-    default:
+    case 'custom':
+    case 'invalid_element':
+    case 'invalid_key':
+    case 'invalid_union':
+    case 'not_multiple_of':
       return issue.message
   }
 }
