@@ -79,7 +79,7 @@ describe('KF-4 onboarding', () => {
       subscription_status: 'trialing',
       is_delinquent: false,
       outstanding_balance_cents: 0,
-      next_invoice_amount_cents: 2900,
+      next_invoice_amount_cents: 2610,
       payment_method_configured: true,
     })
     const secrets = await billing.database.db.query(`select 1 from stripe_intents where result::text like '%_secret_%'`)

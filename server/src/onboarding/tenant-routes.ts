@@ -5,7 +5,8 @@ import { body, json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import { idSchema } from '../organizations/routes.ts'
-import { findOrganization, timeOf, readOrganization } from '../stripe/organizations.ts'
+import { findOrganization, readOrganization } from '../stripe/organizations.ts'
+import { readUpcomingMinor } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
@@ -81,7 +82,10 @@ const statusRoute = createRoute({
           current_period_end: time,
           is_delinquent: z.boolean(),
           outstanding_balance_cents: z.number().int(),
-          next_invoice_amount_cents: z.number().int(),
+          next_invoice_amount_cents: z.number().int().meta({
+            description:
+              'What the next invoice comes to by now: plan, seats, add-ons, overage, discounts, credits. 0 when none is coming.',
+          }),
           payment_method_configured: z.boolean(),
         })
         .openapi('TenantStatus'),
@@ -129,10 +133,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
   app.openapi(statusRoute, async (http) => {
     const { organizationId } = callerOf(http, 'read', http.req.valid('param').tenant_id)
     const subscription = await readSubscription(context, context.db, organizationId)
-    const organization = await readOrganization(context.db, organizationId)
     const outstanding = await sumOpenInvoices(context.db, organizationId)
-    const renews =
-      subscription.next_invoice_date !== null && new Date(subscription.next_invoice_date) > timeOf(organization, context.clock)
     return http.json(
       {
         tenant_id: organizationId,
@@ -143,7 +144,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
         current_period_end: subscription.current_period_end,
         is_delinquent: subscription.payment_failed,
         outstanding_balance_cents: outstanding,
-        next_invoice_amount_cents: renews ? subscription.amount_minor : 0,
+        next_invoice_amount_cents: await readUpcomingMinor(context, organizationId),
         payment_method_configured: subscription.payment_method_id !== null,
       },
       200,

@@ -1,0 +1,168 @@
+import { Stripe } from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+import { reportNow } from './actions.ts'
+import { lessDiscounts, readUpcomingMinor } from './upcoming.ts'
+
+const billing = testUse({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    starter: { name: 'Starter', prices: { monthly: { amountMinor: 900 } }, allowances: {} },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2900 }, yearly: { amountMinor: 29_000 } },
+      allowances: { calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 7 } } },
+    },
+  },
+  addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 1500 }, yearly: { amountMinor: 15_000 } } } },
+  defaultPlan: 'free',
+})
+let stripe: Stripe
+let made = 0
+
+beforeAll(() => {
+  const { host, port, protocol } = billing.sandbox
+  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+})
+
+async function post(id: string, path: string, body: object): Promise<void> {
+  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+}
+
+async function subscribed(body: object): Promise<string> {
+  made += 1
+  const id = await billing.createOrganization(`next${made}`)
+  await startTestClock(billing.context, id)
+  await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', ...body })
+  return id
+}
+
+const told = async (id: string) =>
+  (await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body['next_invoice_amount_cents'] as number
+
+/** What Stripe foretells once everything that was used has been reported. */
+async function foretold(id: string): Promise<number> {
+  await reportNow(billing.context, id, { isStanding: true })
+  const status = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+  const { stripe_customer_id: customer, subscription_id: subscription } = status.body as Record<string, string>
+  return (await stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })).amount_due
+}
+
+const discount = (code: string, terms: object) =>
+  billing.call('operator', 'POST', '/api/v1/billing/discounts', { code, duration: 'forever', ...terms })
+
+describe('KF-9 the next invoice is told as it will come', () => {
+  test.each<[string, object, (id: string) => Promise<void>, number]>([
+    ['plan', {}, async () => {}, 2900],
+    ['trial', { payment_method_id: undefined, quantity: 2 }, async () => {}, 5800],
+    ['seats', { quantity: 3 }, async () => {}, 8700],
+    ['percent', { discount_code: 'THIRD' }, async (id) => void (await billing.use(id, 'calls', 111)), 1984],
+    ['amount', { discount_code: 'TEN' }, async (id) => void (await billing.use(id, 'calls', 150)), 2250],
+    ['amount that leaves nothing', { discount_code: 'MORE' }, async (id) => void (await billing.use(id, 'calls', 200)), 600],
+    ['overage', {}, async (id) => void (await billing.use(id, 'calls', 150)), 3250],
+    ['add-on', {}, (id) => post(id, 'add-ons', { add_on: 'support', quantity: 2 }), 5900],
+  ])('%s', async (_name, body, prepare, amount) => {
+    await discount('THIRD', { percent_off: 33.33 })
+    await discount('TEN', { amount_off: 1000 })
+    await discount('MORE', { amount_off: 3000 })
+    const id = await subscribed(body)
+    // Asked before, so that what comes is beside an answer that is kept.
+    await told(id)
+    await prepare(id)
+    const before = await told(id)
+    expect(before).toBe(amount)
+    expect(await foretold(id)).toBe(before)
+    expect(await told(id)).toBe(before)
+  })
+
+  test('with what a smaller plan left over, and it is what is then charged', async () => {
+    const id = await subscribed({})
+    await billing.advance(id, '10d')
+    await billing.use(id, 'calls', 130)
+    await post(id, 'downgrade', { new_tier: 'starter', at: 'now' })
+    const amount = await told(id)
+    expect(amount).toBe(await foretold(id))
+    expect(amount).toBeLessThan(900)
+    await billing.advance(id, '25d')
+    const [newest] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_due_minor: number }[]
+    expect(newest).toMatchObject({ amount_due_minor: amount })
+  })
+
+  test('less the customer’s credit', async () => {
+    const id = await subscribed({})
+    const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+    await stripe.customers.createBalanceTransaction(String(body['stripe_customer_id']), { amount: -500, currency: 'usd' })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    expect(await told(id)).toBe(2400)
+    expect(await foretold(id)).toBe(2400)
+  })
+
+  test('of a yearly plan, of a scheduled change, and of one that is cancelled', async () => {
+    const yearly = await subscribed({ interval: 'yearly' })
+    expect(await told(yearly)).toBe(await foretold(yearly))
+    const changing = await subscribed({})
+    await post(changing, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    expect(await told(changing)).toBe(await foretold(changing))
+    const leaving = await subscribed({})
+    await post(leaving, 'cancel', { immediate: false })
+    expect(await told(leaving)).toBe(0)
+    // Overage up to the end is still invoiced.
+    await billing.use(leaving, 'calls', 120)
+    expect(await told(leaving)).toBe(140)
+    await billing.advance(leaving, '32d')
+    expect(await told(leaving)).toBe(0)
+    const [last] = (await billing.call(leaving, 'GET', '/api/v1/billing/invoices')).body as unknown as {
+      amount_due_minor: number
+    }[]
+    expect(last).toMatchObject({ amount_due_minor: 140 })
+  })
+
+  test('asks Stripe once for each change, and tells it while Stripe is away', async () => {
+    const id = await subscribed({ quantity: 2 })
+    const gateway = billing.context.gateway!
+    let asked = 0
+    const counting = billing.with({
+      gateway: {
+        ...gateway,
+        reads: {
+          ...gateway.reads,
+          previewInvoice(query) {
+            asked += 1
+            return gateway.reads.previewInvoice(query)
+          },
+        },
+      },
+    })
+    for (let read = 0; read < 3; read += 1) expect(await readUpcomingMinor(counting, id)).toBe(5800)
+    expect(asked).toBe(1)
+    const away = billing.with({
+      gateway: {
+        ...gateway,
+        reads: {
+          ...gateway.reads,
+          previewInvoice: () => Promise.reject(new StripeCallError('stripe_unavailable', 'Stripe is away.', 'unknown')),
+        },
+      },
+    })
+    await billing.use(id, 'calls', 110)
+    expect(await readUpcomingMinor(away, id)).toBe(5870)
+    // Never asked before: what the mirror knows.
+    const other = await subscribed({ quantity: 3 })
+    expect(await readUpcomingMinor(away, other)).toBe(8700)
+    expect(await readUpcomingMinor(billing.with({ gateway: null }), other)).toBe(8700)
+  })
+})
+
+test('discounts come off one after the other: percentages rounded line by line, amounts down to nothing', () => {
+  const percent = (value: number) => ({ percent: value, amountMinor: null })
+  const amount = (value: number) => ({ percent: null, amountMinor: value })
+  expect(lessDiscounts([2900, 77], [percent(33.33)])).toBe(1984)
+  expect(lessDiscounts([1000], [percent(10), percent(50)])).toBe(450)
+  expect(lessDiscounts([1000], [percent(10), amount(1000)])).toBe(0)
+  expect(lessDiscounts([600, 400], [amount(100), percent(10)])).toBe(810)
+  expect(lessDiscounts([-100], [amount(50)])).toBe(-100)
+})

@@ -1,0 +1,95 @@
+import { roundHalfUp } from '../lib/apportion.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { findUsagePrices } from '../stripe/push-usage-prices.ts'
+import { readStatement } from './statement.ts'
+import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing, type TakenOff } from './upcoming-store.ts'
+
+/**
+ * What the next invoice comes to by now, in minor units (KF-9): plan, seats, add-ons, what a change of plan left to be settled,
+ * discounts and credits as Stripe works them out, with the overage as it is counted here. 0 when none is coming.
+ *
+ * Stripe is asked once after each change of the mirror; its answer is kept. While it is away, the one before holds, or what the mirror
+ * knows: so this read works without it.
+ */
+export async function readUpcomingMinor(context: BillingContext, organizationId: string): Promise<number> {
+  const renewing = await findRenewing(context.db, organizationId)
+  if (renewing === null) return 0
+  const foretold = (await foretell(context, organizationId, renewing)) ?? fromMirror(renewing)
+  const { usage } = await readStatement(context, { organizationId, at: null })
+  const counted = usage.flatMap(({ invoiceId, parts }) => (invoiceId === null ? parts.map(({ amountMinor }) => amountMinor) : []))
+  const { subtotalMinor, totalMinor, meteredMinor, balanceMinor } = foretold
+  const { discounts } = renewing
+  const fixed = subtotalMinor - sum(meteredMinor)
+  const since = lessDiscounts([fixed, ...counted], discounts) - lessDiscounts([fixed, ...meteredMinor], discounts)
+  return Math.max(0, totalMinor + since + balanceMinor)
+}
+
+function fromMirror({ renews, itemsMinor, discounts, balanceMinor }: Renewing): Foretold {
+  const subtotalMinor = renews ? itemsMinor : 0
+  return { subtotalMinor, totalMinor: lessDiscounts([subtotalMinor], discounts), meteredMinor: [], balanceMinor }
+}
+
+/**
+ * What lines come to after discounts, each off what the one before it left. A percentage is taken off each line and rounded there, as
+ * Stripe does; an amount comes off their sum, down to nothing. Pure.
+ */
+export function lessDiscounts(linesMinor: readonly number[], discounts: readonly TakenOff[]): number {
+  let lines = linesMinor
+  for (const { percent, amountMinor } of discounts) {
+    if (percent === null) lines = [lessAmount(sum(lines), amountMinor ?? 0)]
+    else lines = lines.map((line) => line - Number(roundHalfUp(BigInt(line) * BigInt(Math.round(percent * 100)), 10_000n)))
+  }
+  return sum(lines)
+}
+
+function lessAmount(fromMinor: number, offMinor: number): number {
+  return Math.max(Math.min(fromMinor, 0), fromMinor - offMinor)
+}
+
+function sum(amounts: readonly number[]): number {
+  return amounts.reduce((total, amount) => total + amount, 0)
+}
+
+async function foretell(context: BillingContext, organizationId: string, renewing: Renewing): Promise<Foretold | null> {
+  const { db, gateway, clock } = context
+  const known = await findForetold(db, organizationId)
+  if (known?.isCurrent === true || gateway === null) return known
+  const computedAt = clock.now()
+  try {
+    const foretold = await askStripe(context, gateway.reads, renewing)
+    await storeForetold(db, { organizationId, computedAt }, foretold)
+    return foretold
+  } catch (error) {
+    if (!(error instanceof StripeCallError)) throw error
+    return known
+  }
+}
+
+async function askStripe(
+  { db }: BillingContext,
+  reads: NonNullable<BillingContext['gateway']>['reads'],
+  { customerId, subscriptionId, renews, balanceMinor }: Renewing,
+): Promise<Foretold> {
+  // Of a subscription that ends, Stripe foretells nothing; what its meters have counted is invoiced then all the same.
+  if (!renews) return { subtotalMinor: 0, totalMinor: 0, meteredMinor: [], balanceMinor }
+  const invoice = await reads.previewInvoice({
+    customerId,
+    subscriptionId,
+    items: [],
+    mode: 'next',
+    prorationBehavior: null,
+    prorationAtUnix: null,
+    trialEndUnix: null,
+    resetAnchor: false,
+    cancelNow: false,
+    discounts: [],
+  })
+  const priceIds = invoice.lines.flatMap(({ priceId }) => (priceId === null ? [] : [priceId]))
+  const metered = await findUsagePrices(db, priceIds)
+  const meteredMinor = invoice.lines.flatMap(({ priceId, amountMinor }) =>
+    priceId !== null && metered.has(priceId) ? [amountMinor] : [],
+  )
+  const { subtotalMinor, totalMinor, startingBalanceMinor: startingMinor } = invoice
+  return { subtotalMinor, totalMinor, meteredMinor, balanceMinor: startingMinor }
+}
