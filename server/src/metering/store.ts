@@ -9,8 +9,9 @@ import type { HourlyChange } from './rollups.ts'
 import type { BalanceSnapshot, Reservation, UsageEvent } from './usage.ts'
 
 /**
- * How many of the keys were used before. Under their organization's lock nobody else adds keys, so a look is enough: claiming them with
- * `on conflict do nothing` cost PostgreSQL 320 µs for 32 keys and 4.2 ms for 500; looking and inserting afterwards 210 µs and 2.3 ms.
+ * How many of the keys were used before: under their organization's lock, whatever was answered is there. Should a group that does not look
+ * be about to keep one of them, the index lets one of both have it. Claiming keys with `on conflict do nothing` instead cost PostgreSQL
+ * 320 µs for 32 keys and 4.2 ms for 500; looking and inserting afterwards 210 µs and 2.3 ms.
  */
 export async function countKnownKeys(tx: Queryable, keys: readonly EventKey[]): Promise<number> {
   const byOrganization = Map.groupBy(keys, (key) => key.organizationId)
@@ -189,11 +190,15 @@ export function storedDraws(draws: readonly Draw[]): readonly StoredDraw[] {
   return draws.map(({ grantId, amount, overage }) => [grantId, amount.toString(), overage.toString()])
 }
 
+const ADD_TO_HOURS = `on conflict (organization_id, meter, hour) do update set events = u.events + excluded.events,
+  quantity = u.quantity + excluded.quantity, drawn = u.drawn + excluded.drawn, overage = u.overage + excluded.overage`
+
 /**
  * Adds to the counters of grants and to the hourly sums from which every report is made, in one statement. The table's own
  * check refuses what would overdraw a grant, whatever the caller believed.
  */
 export async function addUse(tx: Queryable, grants: readonly GrantChange[], hours: readonly HourlyChange[]): Promise<void> {
+  if (grants.length === 1 && hours.length === 1) return addOneUse(tx, grants[0]!, hours[0]!)
   await tx.query({
     name: 'add_use',
     text: `with added as (${ADD_TO_GRANTS})
@@ -201,9 +206,26 @@ export async function addUse(tx: Queryable, grants: readonly GrantChange[], hour
       select o, m, h, coalesce(e, 1), q, coalesce(d, q), coalesce(x, 0)
       from unnest($8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
         as c (o, m, h, e, q, d, x)
-      on conflict (organization_id, meter, hour) do update set events = u.events + excluded.events,
-        quantity = u.quantity + excluded.quantity, drawn = u.drawn + excluded.drawn, overage = u.overage + excluded.overage`,
+      ${ADD_TO_HOURS}`,
     values: [...grantChangeColumns(grants), ...hourColumns(hours)],
+  })
+}
+
+/** The same for one grant and one hour, as of a busy organization: without joins it costs 160 µs instead of 230, all of it under the lock. */
+async function addOneUse(tx: Queryable, grant: GrantChange, hour: HourlyChange): Promise<void> {
+  await tx.query({
+    name: 'add_one_use',
+    text: `with added as (
+        update grants set used = used + $3, overage = overage + $4, reserved = reserved + $5, held_overage = held_overage + $6,
+          amount = amount + $7
+        where organization_id = $1 and id = $2
+      )
+      insert into usage_hourly as u (organization_id, meter, hour, events, quantity, drawn, overage)
+      values ($8, $9, $10, $11, $12, $13, $14) ${ADD_TO_HOURS}`,
+    values: [
+      ...[grant.organizationId, grant.id, grant.used, grant.overage, grant.reserved, grant.heldOverage, grant.amount],
+      ...[hour.organizationId, hour.meter, hour.hour, hour.events, hour.quantity, hour.drawn, hour.overage],
+    ],
   })
 }
 
