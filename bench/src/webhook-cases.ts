@@ -1,39 +1,15 @@
-import { once } from 'node:events'
-import { Agent, createServer, request, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
-import { startSandbox, type Sandbox } from '../../sandbox/src/index.ts'
+import type { Sandbox } from '../../sandbox/src/index.ts'
 import { openDatabase, type Db } from '../../server/src/db/database.ts'
 import type { Case, Measured } from './figures.ts'
-import { startServer, type ServerProcess } from './processes.ts'
+import { startServer } from './processes.ts'
+import { deliver, type Signed } from './webhook-delivery.ts'
+import { openStream } from './webhook-stream.ts'
 import { OPERATOR_KEY, type World } from './world.ts'
 
-const ORGANIZATIONS = 100
-const CONNECTIONS = 32
 const SECRET = 'whsec_of_the_benchmarks'
 
-/** What a customer who subscribes and then takes one seat more sets off at Stripe, as far as both sides handle it. */
-const EVENTS = [
-  'charge.succeeded',
-  'customer.created',
-  'customer.subscription.created',
-  'customer.subscription.updated',
-  'customer.updated',
-  'invoice.created',
-  'invoice.finalized',
-  'invoice.paid',
-  'invoice.payment_succeeded',
-  'invoice.updated',
-  'payment_intent.created',
-  'payment_intent.succeeded',
-  'payment_method.attached',
-]
-
-/** An event byte for byte as the sandbox sent it. */
-type Signed = { readonly id: string; readonly body: string; readonly signature: string }
-
-/** Both sides on databases of their own, and the Stripe sandbox that both read. */
+/** Both sides on databases of their own, and the Stripe that both read. */
 type Webhooks = {
   measure(): Promise<Measured>
   measureReference(): Promise<Measured>
@@ -43,8 +19,10 @@ type Webhooks = {
 export type WebhookCases = { readonly cases: readonly Case[]; close(): Promise<void> }
 
 /**
- * Webhooks until the last one is handled. Not the same work: we store each event, refetch its organization from Stripe once for
- * all events that wait, and derive account and grants; the engine writes each event's object, or refetches it first.
+ * Webhooks until the last one is handled, of whole months of an account: mostly renewals, beside signups, cancellations, other cards and
+ * seats (webhook-stream.ts). Not the same work: we store each event, refetch its customer from Stripe once for all events that wait,
+ * and derive account, grants, revenue and notices; the engine writes each event's object, or refetches it first. Both ask a
+ * Stripe that answers from memory, since what the sandbox computes would be Stripe's own machine.
  */
 export function webhookCases(world: World): WebhookCases {
   const opened: Promise<Webhooks>[] = []
@@ -100,19 +78,17 @@ async function startWebhooks(
   mode: 'payload' | 'refetch',
   { stops, stopAll }: { stops: Stop[]; stopAll: () => Promise<void> },
 ): Promise<Webhooks> {
-  const recorder = await startRecorder()
-  stops.push(() => recorder.stop())
-  const sandbox = await startSandbox({
-    seed: 'bench',
-    webhooks: [{ url: recorder.url, secret: SECRET, enabledEvents: EVENTS }],
-  })
-  stops.push(() => sandbox.stop())
+  const stream = await openStream(SECRET, (id) => newOrganization(own.port, id))
+  stops.push(() => stream.stop())
+  const stripe = await startServer('./canned-stripe.ts', [stream.sandbox.url])
+  stops.push(() => stripe.stop())
+  const stripeUrl = `http://127.0.0.1:${stripe.port}`
   // The engine's migrations name this role.
   await world.db.query('do $$ begin create role postgres; exception when duplicate_object then null; end $$')
   const [ownUrl, engineUrl] = [await newDatabase(world, `webhooks_${mode}`), await newDatabase(world, `sync_engine_${mode}`)]
-  const own = await startServer('./tollgate-server.ts', [ownUrl, OPERATOR_KEY, sandbox.url, SECRET])
+  const own = await startServer('./tollgate-server.ts', [ownUrl, OPERATOR_KEY, stripeUrl, SECRET])
   stops.push(() => own.stop())
-  const engine = await startServer('./sync-engine-server.ts', [engineUrl, SECRET, sandbox.url, mode])
+  const engine = await startServer('./sync-engine-server.ts', [engineUrl, SECRET, stripeUrl, mode])
   stops.push(() => engine.stop())
   const [ownDb, engineDb] = [openDatabase({ connectionString: ownUrl }), openDatabase({ connectionString: engineUrl })]
   stops.push(
@@ -121,8 +97,9 @@ async function startWebhooks(
   )
 
   async function send(events: readonly Signed[]): Promise<Measured> {
+    await post(`${stripeUrl}/load`, stream.customers())
     const began = performance.now()
-    await deliver(own, '/api/v1/billing/webhook', events)
+    await deliver({ port: own.port, path: '/api/v1/billing/webhook' }, events)
     while ((await openEvents(ownDb)) > 0) await delay(10)
     const value = rateOf(events, began)
     await checkApplied(ownDb, events)
@@ -132,29 +109,23 @@ async function startWebhooks(
   async function sendToEngine(events: readonly Signed[]): Promise<Measured> {
     // It handles an event before it answers.
     const began = performance.now()
-    await deliver(engine, '/', events)
+    await deliver({ port: engine.port, path: '/' }, events)
     return { value: rateOf(events, began) }
   }
 
-  const sold = await makeCustomers(sandbox, own)
-  let seats = 1
-  await sandbox.settled()
-  let events = recorder.take()
+  let events = await stream.begin()
   await send(events)
   await sendToEngine(events)
   return {
     async measure() {
-      seats += 1
-      await takeSeats(sandbox, sold, seats)
-      await sandbox.settled()
-      events = recorder.take()
+      events = await stream.month()
       return send(events)
     },
     measureReference: () => sendToEngine(events),
     async close() {
       try {
-        await checkMirror(sandbox, ownDb, seats)
-        await checkEngine(sandbox, engineDb)
+        await checkMirror(stream.sandbox, ownDb)
+        await checkEngine(stream.sandbox, engineDb)
       } finally {
         await stopAll()
       }
@@ -169,103 +140,14 @@ async function newDatabase(world: World, name: string): Promise<string> {
   return url.href
 }
 
-/** Takes what the sandbox sends, to be sent on from here. */
-async function startRecorder() {
-  let recorded: Signed[] = []
-  const server = createServer((incoming, response) => {
-    const signature = String(incoming.headers['stripe-signature'])
-    void text(incoming).then((body) => {
-      recorded.push({ id: (JSON.parse(body) as { id: string }).id, body, signature })
-      response.writeHead(200).end()
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-    take(): readonly Signed[] {
-      const taken = recorded
-      recorded = []
-      return taken
-    },
-    stop() {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
+async function newOrganization(port: number, id: string): Promise<void> {
+  await post(`http://127.0.0.1:${port}/api/v1/organizations`, { id, name: id, email: `${id}@example.com` })
 }
 
-/** A subscription with its one item. */
-type Sold = { readonly id: string; readonly items: { readonly data: readonly { readonly id: string }[] } }
-
-/** Organizations with a customer, a card and a subscription each, all made at Stripe: we learn of them by webhooks. */
-async function makeCustomers(sandbox: Sandbox, own: ServerProcess): Promise<readonly Sold[]> {
-  const [price] = sandbox.all('price')
-  const sold: Sold[] = []
-  for (let index = 0; index < ORGANIZATIONS; index += 1) {
-    const id = `bench_${index}`
-    await post(`http://127.0.0.1:${own.port}/api/v1/organizations`, {
-      headers: { 'x-api-key': OPERATOR_KEY, 'content-type': 'application/json' },
-      body: JSON.stringify({ id, name: id, email: `${id}@example.com` }),
-    })
-    const { id: customer } = await callStripe(sandbox, 'customers', {
-      email: `${id}@example.com`,
-      payment_method: 'pm_card_visa',
-      'invoice_settings[default_payment_method]': 'pm_card_visa',
-      'metadata[tollgate_organization]': id,
-    })
-    sold.push(await callStripe(sandbox, 'subscriptions', { customer, 'items[0][price]': price!.id }))
-  }
-  return sold
-}
-
-/** Another number of seats for everybody, paid at once. */
-async function takeSeats(sandbox: Sandbox, sold: readonly Sold[], seats: number): Promise<void> {
-  for (const { id, items } of sold) {
-    await callStripe(sandbox, `subscriptions/${id}`, {
-      'items[0][id]': items.data[0]!.id,
-      'items[0][quantity]': String(seats),
-      proration_behavior: 'always_invoice',
-    })
-  }
-}
-
-async function callStripe(sandbox: Sandbox, path: string, params: Readonly<Record<string, string>>): Promise<Sold> {
-  const headers = { authorization: 'Bearer sk_test_bench' }
-  return (await post(`${sandbox.url}/v1/${path}`, { headers, body: new URLSearchParams(params) })) as Sold
-}
-
-async function post(url: string, init: { headers: Record<string, string>; body: string | URLSearchParams }): Promise<unknown> {
-  const response = await fetch(url, { method: 'POST', ...init })
+async function post(url: string, body: unknown): Promise<void> {
+  const headers = { 'x-api-key': OPERATOR_KEY, 'content-type': 'application/json' }
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
   if (!response.ok) throw new Error(`${url} answered ${response.status}: ${await response.text()}`)
-  return response.json()
-}
-
-/** Sends events in the order in which Stripe did, over a few connections at once, until each is answered. */
-async function deliver(server: ServerProcess, path: string, events: readonly Signed[]): Promise<void> {
-  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
-  let next = 0
-  const drive = async () => {
-    while (next < events.length) {
-      const event = events[next]!
-      next += 1
-      await deliverOne(agent, { port: server.port, path }, event)
-    }
-  }
-  try {
-    await Promise.all(Array.from({ length: CONNECTIONS }, drive))
-  } finally {
-    agent.destroy()
-  }
-}
-
-async function deliverOne(agent: Agent, to: { port: number; path: string }, { body, signature }: Signed): Promise<void> {
-  const headers = { 'content-type': 'application/json', 'stripe-signature': signature, 'content-length': Buffer.byteLength(body) }
-  const sent = request({ agent, host: '127.0.0.1', ...to, method: 'POST', headers })
-  sent.end(body)
-  const [response] = (await once(sent, 'response')) as [IncomingMessage]
-  const answer = await text(response)
-  if (response.statusCode !== 200) throw new Error(`A webhook was answered ${response.statusCode}: ${answer}`)
 }
 
 function rateOf(events: readonly Signed[], began: number): number {
@@ -287,20 +169,31 @@ async function checkApplied(db: Db, events: readonly Signed[]): Promise<void> {
   expectSame('events applied', rows[0]!.applied, events.length)
 }
 
-/** What Stripe has is what we have, seat by seat and cent by cent. */
-async function checkMirror(sandbox: Sandbox, db: Db, seats: number): Promise<void> {
-  const { rows } = await db.query<{ seats: number; invoices: number; paid: number; accounts: number }>(
-    `select (select sum(quantity)::int from stripe_subscription_items) as seats,
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
+
+/** What Stripe has is what we have: every subscription's status and seats, every invoice to the cent, every card. */
+async function checkMirror(sandbox: Sandbox, db: Db): Promise<void> {
+  const { rows } = await db.query<Record<string, number>>(
+    `select (select count(*)::int from stripe_subscriptions where status = 'active') as active,
+       (select count(*)::int from stripe_subscriptions where status = 'canceled') as canceled,
+       (select sum(quantity)::int from stripe_subscription_items) as seats,
        (select count(*)::int from stripe_invoices) as invoices,
        (select sum(amount_paid_minor)::int from stripe_invoices) as paid,
-       (select count(*)::int from accounts where plan_key = 'pro') as accounts`,
+       (select count(*)::int from stripe_payment_methods) as cards,
+       (select count(*)::int from accounts where plan_key = 'pro') as "on the plan"`,
   )
-  const [found] = rows
-  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
-  expectSame('seats', found!.seats, ORGANIZATIONS * seats)
-  expectSame('invoices', found!.invoices, sandbox.all('invoice').length)
-  expectSame('paid', found!.paid, sum(sandbox.all('invoice').map(({ amount_paid: paid }) => paid)))
-  expectSame('accounts on the plan', found!.accounts, ORGANIZATIONS)
+  const subscriptions = sandbox.all('subscription')
+  const ofStatus = (wanted: string) => subscriptions.filter(({ status }) => status === wanted).length
+  const wanted = {
+    active: ofStatus('active'),
+    canceled: ofStatus('canceled'),
+    seats: sum(sandbox.all('subscription_item').map(({ quantity }) => quantity ?? 0)),
+    invoices: sandbox.all('invoice').length,
+    paid: sum(sandbox.all('invoice').map(({ amount_paid: paid }) => paid)),
+    cards: sandbox.all('payment_method').filter(({ customer }) => customer !== null).length,
+    'on the plan': ofStatus('active'),
+  }
+  for (const [what, value] of Object.entries(wanted)) expectSame(what, rows[0]![what]!, value)
 }
 
 /** Every object has its row. What is in it may be older than Stripe's: of the events of one second, the engine keeps the first. */

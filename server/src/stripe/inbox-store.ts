@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { WebhookEnvelope } from './gateway.ts'
-import type { EventSignal } from './scope.ts'
+import { isRelevant, type EventSignal } from './scope.ts'
 
 export type ReceivedEvent = {
   readonly envelope: WebhookEnvelope
@@ -14,15 +14,15 @@ export async function insertEvent(db: Queryable, event: ReceivedEvent, now: Inst
   return (await insertEvents(db, [event], now)).has(event.envelope.id)
 }
 
-/** Stores any number of events in one statement; answers the ids of those that were new. */
+/** Stores any number of events in one statement, those that change nothing here as handled; answers the ids of those that were new. */
 export async function insertEvents(db: Queryable, events: readonly ReceivedEvent[], now: Instant): Promise<ReadonlySet<string>> {
   const column = <Value>(read: (event: ReceivedEvent) => Value): Value[] => events.map(read)
   const { rows } = await db.query<{ id: string }>({
     name: 'insert_stripe_events',
     text: `insert into stripe_events (event_id, type, object_type, object_id, customer_id, livemode, payload, source,
-        stripe_created_at, received_at, next_attempt_at)
-      select event.*, $10, $10 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-        $8::text[], $9::timestamptz[]) as event
+        stripe_created_at, outcome, handled_at, received_at, next_attempt_at)
+      select event.*, $12, $12 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
+        $8::text[], $9::timestamptz[], $10::text[], $11::timestamptz[]) as event
       on conflict do nothing returning event_id as id`,
     values: [
       column(({ envelope }) => envelope.id),
@@ -34,6 +34,8 @@ export async function insertEvents(db: Queryable, events: readonly ReceivedEvent
       column(({ payload }) => payload),
       column(({ source }) => source),
       column(({ envelope }) => envelope.createdAt),
+      column(({ envelope }) => (isRelevant(envelope.type) ? null : 'ignored')),
+      column(({ envelope }) => (isRelevant(envelope.type) ? null : now)),
       now,
     ],
   })

@@ -2,9 +2,12 @@ import { COMPLETE_SCOPE, type SyncScope } from './fetch.ts'
 
 export type EventSignal = { readonly type: string; readonly objectType: string; readonly objectId: string | null }
 
-/** The families of events that say that something of a customer has changed; others are stored and left at that. */
+/**
+ * The families of events that say that something of a customer has changed; others are stored and left at that. So is `invoice_payment`: it
+ * names no customer, and its invoice has events of its own.
+ */
 const FAMILIES =
-  /^(customer|invoice|invoice_payment|subscription_schedule|payment_method|setup_intent|checkout\.session|charge|refund|payment_intent|test_helpers\.test_clock)\./
+  /^(customer|invoice|subscription_schedule|payment_method|setup_intent|checkout\.session|charge|refund|payment_intent|test_helpers\.test_clock)\./
 
 /** Whether an event is a reason to refetch anything. */
 export function isRelevant(type: string): boolean {
