@@ -187,7 +187,7 @@ async function checkMirror(sandbox: Sandbox, db: Db): Promise<void> {
   const wanted = {
     active: ofStatus('active'),
     canceled: ofStatus('canceled'),
-    seats: sum(sandbox.all('subscription_item').map(({ quantity }) => quantity ?? 0)),
+    seats: sum(subscriptions.flatMap(({ _: { items } }) => items.map(({ quantity }) => quantity ?? 0))),
     invoices: sandbox.all('invoice').length,
     paid: sum(sandbox.all('invoice').map(({ amount_paid: paid }) => paid)),
     cards: sandbox.all('payment_method').filter(({ customer }) => customer !== null).length,

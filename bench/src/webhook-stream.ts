@@ -116,10 +116,10 @@ async function takeAnotherCard(sandbox: Sandbox, customer: string): Promise<void
 }
 
 async function takeASeat(sandbox: Sandbox, { id, items }: Sold): Promise<void> {
-  const item = sandbox.all('subscription_item').find((one) => one.id === items.data[0]!.id)
+  const [held] = sandbox.all('subscription').find((one) => one.id === id)!._.items
   await callStripe(sandbox, `subscriptions/${id}`, {
     'items[0][id]': items.data[0]!.id,
-    'items[0][quantity]': String((item?.quantity ?? 1) + 1),
+    'items[0][quantity]': String((held?.quantity ?? 1) + 1),
     proration_behavior: 'always_invoice',
   })
 }
