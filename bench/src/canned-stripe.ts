@@ -35,7 +35,10 @@ async function load(customers: readonly string[]): Promise<void> {
     objects.set(`/v1/customers/${customer}`, JSON.stringify(await ask(`/v1/customers/${customer}`)))
     for (const [path, query] of Object.entries(LISTS)) {
       const { data } = (await ask(`${path}?customer=${customer}&limit=100&${query}`)) as Listed
-      lists.set(`${path} ${customer}`, data.map((item) => JSON.stringify(item)))
+      lists.set(
+        `${path} ${customer}`,
+        data.map((item) => JSON.stringify(item)),
+      )
       for (const item of data) objects.set(`${path}/${item.id}`, JSON.stringify(item))
     }
   }
@@ -56,7 +59,7 @@ function answerOf(url: string): string | null {
 
 async function pass(request: IncomingMessage): Promise<{ status: number; body: string }> {
   const { method = 'GET', url = '/', headers } = request
-  const sent = { authorization: String(headers.authorization), 'content-type': String(headers['content-type'] ?? '') }
+  const sent = { authorization: String(headers.authorization), 'content-type': headers['content-type'] ?? '' }
   const body = method === 'GET' ? null : await text(request)
   const answer = await fetch(`${sandboxUrl}${url}`, { method, headers: sent, body })
   return { status: answer.status, body: await answer.text() }
@@ -65,7 +68,14 @@ async function pass(request: IncomingMessage): Promise<{ status: number; body: s
 const server = createServer((request, response) => {
   const send = (status: number, body: string) =>
     response
-      .writeHead(status, ['content-type', 'application/json', 'request-id', 'req_canned', 'content-length', String(Buffer.byteLength(body))])
+      .writeHead(status, [
+        'content-type',
+        'application/json',
+        'request-id',
+        'req_canned',
+        'content-length',
+        String(Buffer.byteLength(body)),
+      ])
       .end(body)
   if (request.url === '/load') {
     void text(request)

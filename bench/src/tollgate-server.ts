@@ -9,7 +9,7 @@ const [databaseUrl = '', operatorKey = '', sandboxUrl, webhookSecret = ''] = pro
 const tollgate = createTollgate({
   databaseUrl,
   catalog: sandboxUrl === undefined ? BENCH_CATALOG : SELLING_CATALOG,
-  stripe: sandboxUrl === undefined ? null : { ...stripeAt(sandboxUrl), webhookSecrets: [webhookSecret] },
+  stripe: sandboxUrl === undefined ? null : { ...stripeAt(sandboxUrl), webhookSecrets: [webhookSecret], callsPerSecond: 100_000 },
   operatorKey,
   publicUrl: 'http://localhost',
   log: pino({ level: 'warn' }, pino.destination(2)),

@@ -27,7 +27,7 @@ const EVENTS = [
 ]
 
 const MONTH_SECONDS = 31 * 86_400
-const CUSTOMERS = 150
+const CUSTOMERS = 300
 /** Of a hundred customers in a month: signups and as many cancellations, another card, another number of seats. */
 const NEW = 5
 const CARDS = 8
@@ -76,7 +76,10 @@ export async function openStream(secret: string, newOrganization: (id: string) =
         'metadata[tollgate_organization]': id,
       })
       customers.push(customer)
-      subscribers.push({ customer, subscription: await callStripe(sandbox, 'subscriptions', { customer, 'items[0][price]': price!.id }) })
+      subscribers.push({
+        customer,
+        subscription: await callStripe(sandbox, 'subscriptions', { customer, 'items[0][price]': price!.id }),
+      })
     }
   }
 

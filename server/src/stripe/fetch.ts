@@ -41,8 +41,11 @@ export type StripeState = {
   readonly disputes: readonly DisputeSnapshot[]
 }
 
-/** Newest invoices and charges that one refetch looks at; older ones only by name. */
-const RECENT = 10
+/**
+ * Newest invoices and charges that one refetch looks at; older ones only by name. An event names its own, unsettled ones are always
+ * looked at: so these are for what webhooks that were lost would have named. Each is kilobytes to be read and compared.
+ */
+const RECENT = 3
 
 /** What the mirror holds as not settled, so that it is looked at again however old it is. */
 export type Unsettled = { readonly invoiceIds: readonly string[]; readonly disputedChargeIds: readonly string[] }

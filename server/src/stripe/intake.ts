@@ -42,7 +42,7 @@ function intakeOf({ db, clock }: BillingContext): Batcher<ReceivedEvent, Stored>
   if (known) return known
   const intake = createBatcher<ReceivedEvent, Stored>({
     groupSize: GROUP_SIZE,
-    flushes: 2,
+    flushes: 1,
     queueSize: MOST_WAITING,
     async flush(events) {
       // Whose events they are will be known when they are handled; the signature says that they are Stripe's.
