@@ -192,7 +192,7 @@ describe('the events of a subscription', () => {
       }
       expect(await accountOf('orders')).toEqual(expected)
     }
-  })
+  }, 60_000)
 
   test('any one of them alone is enough, when all others are lost', async () => {
     const customerId = await newCustomer('alone')
