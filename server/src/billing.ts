@@ -26,6 +26,8 @@ import { registerWebhookRoutes } from './stripe/webhook-routes.ts'
 export type BillingParts = {
   /** Wakes the worker of the inbox (`StripeWorkers.kick`). */
   readonly kick: () => void
+  /** Wakes the comparison with Stripe (`StripeWorkers.reconcile`). */
+  readonly reconcile?: () => void
   /** For those routes that make an organization too (KF-4, KF-5). */
   readonly organizations: OrganizationsContext
 }
@@ -34,7 +36,7 @@ export type BillingParts = {
 export function registerBillingRoutes(app: App, context: BillingContext, parts: BillingParts): void {
   const { kick } = parts
   registerWebhookRoutes(app, context, kick)
-  registerReconcileRoutes(app, context)
+  registerReconcileRoutes(app, context, parts.reconcile ?? (() => undefined))
   registerEventRoutes(app, context)
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)

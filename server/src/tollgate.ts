@@ -198,6 +198,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
       (app) =>
         registerBillingRoutes(app, services.billing, {
           kick: () => services.stripeWorkers.kick(),
+          reconcile: () => services.stripeWorkers.reconcile(),
           organizations: services.organizations,
         }),
     ],

@@ -7,9 +7,10 @@ import { readOrganization } from '../stripe/organizations.ts'
 import { callerOf } from '../subscriptions/routes.ts'
 import { organizationField } from '../subscriptions/schemas.ts'
 import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
-import { listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
+import { findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
 const tags = ['Invoices']
+const SYNCED = 'Read from the mirror of Stripe; the header `X-Synced-At` says when Stripe was last asked.'
 const time = z.iso.datetime().nullable()
 
 /** OC-2: amounts in major units; beside them the minor units, which are exact. */
@@ -66,6 +67,7 @@ const listInvoicesRoute = createRoute({
   path: '/api/v1/billing/invoices',
   tags,
   summary: 'List invoices, newest first',
+  description: SYNCED,
   request: {
     query: z.object({
       ...organizationField,
@@ -98,6 +100,7 @@ const listPaymentMethodsRoute = createRoute({
   path: '/api/v1/billing/payment-methods',
   tags,
   summary: 'List payment methods',
+  description: SYNCED,
   request: { query: z.object(organizationField) },
   responses: { 200: json('A bare list.', z.array(paymentMethodSchema)) },
 })
@@ -134,7 +137,7 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
     const { organizationId } = callerOf(http, 'read', named)
     await readOrganization(db, organizationId)
     const invoices = await listInvoices(db, { organizationId, status: status ?? null, limit, before: before ?? null })
-    return http.json(invoices.map(toInvoiceView), 200)
+    return http.json(invoices.map(toInvoiceView), 200, await ageOf(context, organizationId))
   })
   app.openapi(payInvoiceRoute, async (http) => {
     const { payment_method_id: method, organization_id: named } = http.req.valid('json')
@@ -146,7 +149,7 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
     const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
     await readOrganization(db, organizationId)
     const methods = await listPaymentMethods(db, organizationId)
-    return http.json(methods.map(toPaymentMethodView), 200)
+    return http.json(methods.map(toPaymentMethodView), 200, await ageOf(context, organizationId))
   })
   app.openapi(replacePaymentMethodRoute, async (http) => {
     const { payment_method_id: paymentMethodId, organization_id: named } = http.req.valid('json')
@@ -158,6 +161,12 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
     await removePaymentMethod(context, { organizationId, paymentMethodId: http.req.valid('param').id }, asker)
     return http.body(null, 204)
   })
+}
+
+/** How fresh a bare list is, which has no field for it. */
+async function ageOf({ db }: BillingContext, organizationId: string): Promise<Record<string, string>> {
+  const syncedAt = await findSyncTime(db, organizationId)
+  return syncedAt === null ? {} : { 'x-synced-at': syncedAt.toISOString() }
 }
 
 export function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {

@@ -70,6 +70,8 @@ describe('a refund', () => {
   test('shows in the invoice, the timeline, the events and the revenue, and changes no standing', async () => {
     const { charge } = await paying('refunded', 'pm_card_visa')
     expect(await invoiceOf('refunded')).toMatchObject({ amount_refunded_minor: 0, dispute: null })
+    const listed = await billing.fetch('refunded', '/api/v1/billing/invoices')
+    expect(listed.headers.get('x-synced-at')).toMatch(/^20\d\d-/)
     await stripe.refunds.create({ charge, amount: 900 })
     await expect
       .poll(() => invoiceOf('refunded'), PATIENCE)

@@ -18,44 +18,53 @@ const EVENTS_LISTING = 'stripe_events_listing'
 /** A look that is under way: newest first, from when it began back to `since`. */
 type Listing = { readonly startedAt: Instant; readonly since: Instant; readonly startingAfter: string | null }
 
+type Looking = {
+  /** Looks also when the last look was a moment ago. */
+  readonly now?: boolean
+  readonly signal?: AbortSignal
+}
+
 /**
  * Lists Stripe's events since the last look and puts those into the inbox that never arrived: webhooks lost for a day are
  * recovered. The inbox's key keeps those out that did. One server does it at a time; where it has come to is stored with each page, so that
  * a crash costs a page. Answers how many had been missed.
  */
-export async function recoverMissedEvents(context: BillingContext, options: { now?: boolean } = {}): Promise<number> {
+export async function recoverMissedEvents(context: BillingContext, { now = false, signal }: Looking = {}): Promise<number> {
   requireGateway(context)
-  return (await runAlone(context, 'missed events', (session) => look(context, session, options.now === true))) ?? 0
+  const missed = await runAlone(context, 'missed events', async (session) => {
+    if (now || (await isDue(context, session))) await requestLook(context, session)
+    return look(context, session, signal)
+  })
+  return missed ?? 0
 }
 
-async function look(context: BillingContext, session: Session, isAsked: boolean): Promise<number> {
+async function isDue({ clock }: BillingContext, session: Session): Promise<boolean> {
   const last = await readTime(session)
-  let listing = (await readListing(session)) ?? (await beginListing(context, session, { last, isAsked }))
+  return last === null || clock.now().getTime() - last.getTime() >= LOOK_EVERY_MS
+}
+
+/** Has events listed at the next occasion, unless they are being listed. */
+export async function requestLook({ clock }: BillingContext, db: Queryable): Promise<void> {
+  if ((await readListing(db)) !== null) return
+  const startedAt = clock.now()
+  const last = await readTime(db)
+  const earliest = startedAt.getTime() - (last === null ? HOUR_MS : WINDOW_MS)
+  const since = new Date(Math.max(earliest, (last ?? startedAt).getTime() - OVERLAP_MS))
+  await writeSetting(db, EVENTS_LISTING, JSON.stringify({ startedAt, since, startingAfter: null }))
+}
+
+async function look(context: BillingContext, session: Session, signal: AbortSignal | undefined): Promise<number> {
+  const isFirst = (await readTime(session)) === null
   let missed = 0
-  while (listing !== null) {
-    const page = await readPage(context, listing)
-    missed += await storePage(context, session, listing, page)
-    listing = await readListing(session)
+  for (let listing = await readListing(session); listing !== null; listing = await readListing(session)) {
+    if (signal?.aborted === true) break
+    missed += await storePage(context, session, listing, await readPage(context, listing))
   }
   // Before the first look there was no server that could have missed anything.
-  if (missed > 0 && last !== null) {
+  if (missed > 0 && !isFirst) {
     context.log.warn({ event: 'stripe.events_missed', count: missed }, 'events were found that no webhook had brought')
   }
   return missed
-}
-
-async function beginListing(
-  { clock }: BillingContext,
-  session: Session,
-  { last, isAsked }: { last: Instant | null; isAsked: boolean },
-): Promise<Listing | null> {
-  const startedAt = clock.now()
-  if (!isAsked && last !== null && startedAt.getTime() - last.getTime() < LOOK_EVERY_MS) return null
-  const earliest = startedAt.getTime() - (last === null ? HOUR_MS : WINDOW_MS)
-  const since = new Date(Math.max(earliest, (last ?? startedAt).getTime() - OVERLAP_MS))
-  const listing = { startedAt, since, startingAfter: null }
-  await writeListing(session, listing)
-  return listing
 }
 
 type Page = Awaited<ReturnType<ReturnType<typeof requireGateway>['backgroundReads']['listEvents']>>
@@ -78,7 +87,7 @@ async function storePage(context: BillingContext, session: Session, listing: Lis
     const received = page.events.map((event) => ({ ...event, source: 'reconcile' as const }))
     const stored = await insertEvents(tx, received, context.clock.now())
     if (page.hasMore && startingAfter !== null) {
-      await writeListing(tx, { ...listing, startingAfter })
+      await writeSetting(tx, EVENTS_LISTING, JSON.stringify({ ...listing, startingAfter }))
     } else {
       await writeSetting(tx, EVENTS_LISTED_UNTIL, listing.startedAt.toISOString())
       await tx.query('delete from settings where name = $1', [EVENTS_LISTING])
@@ -101,10 +110,6 @@ async function readListing(db: Queryable): Promise<Listing | null> {
     startingAfter: string | null
   }
   return { startedAt: new Date(startedAt), since: new Date(since), startingAfter }
-}
-
-async function writeListing(db: Queryable, listing: Listing): Promise<void> {
-  await writeSetting(db, EVENTS_LISTING, JSON.stringify(listing))
 }
 
 async function readSetting(db: Queryable, name: string): Promise<string | null> {

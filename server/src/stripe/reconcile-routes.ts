@@ -3,8 +3,9 @@ import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { BillingContext } from './context.ts'
+import { requireGateway, type BillingContext } from './context.ts'
 import { listDrifts, readReconciliation } from './drift-store.ts'
+import { requestLook } from './missed-events.ts'
 import { readOrganization } from './organizations.ts'
 import { beginReconciliation } from './reconcile-account.ts'
 import { reconcileOrganization } from './reconcile.ts'
@@ -60,7 +61,8 @@ const requestRoute = createRoute({
   path: '/api/v1/admin/reconciliation',
   tags: ['Operators'],
   summary: 'Compare everything with Stripe anew',
-  description: 'Begins in the background, within Stripe’s limits, and goes on after a crash where it had come to.',
+  description:
+    'Also asks for events that no webhook brought. Begins in the background, within Stripe’s limits, and goes on after a crash where it had come to.',
   responses: { 202: json('It begins.', stateSchema) },
 })
 
@@ -91,8 +93,8 @@ const driftsRoute = createRoute({
   },
 })
 
-/** Routes of the comparison with Stripe, for operators. */
-export function registerReconcileRoutes(app: App, context: BillingContext): void {
+/** Routes of the comparison with Stripe, for operators. `reconcile` wakes the workers. */
+export function registerReconcileRoutes(app: App, context: BillingContext, reconcile: () => void): void {
   app.openapi(organizationRoute, async (http) => {
     requireOperator(http.get('principal'))
     const organizationId = http.req.valid('param').id
@@ -116,7 +118,10 @@ export function registerReconcileRoutes(app: App, context: BillingContext): void
 
   app.openapi(requestRoute, async (http) => {
     requireOperator(http.get('principal'))
+    requireGateway(context)
+    await requestLook(context, context.db)
     await beginReconciliation(context.db, context.clock.now())
+    reconcile()
     return http.json(await showState(context), 202)
   })
 

@@ -129,8 +129,9 @@ export async function putOffSuspect(db: Queryable, organizationId: string, until
 export async function markCompared(tx: Queryable, organizationIds: readonly string[], at: Instant): Promise<void> {
   if (organizationIds.length === 0) return
   await tx.query(
-    `insert into stripe_syncs (organization_id, reconciled_at) select unnest($1::text[]), $2
-     on conflict (organization_id) do update set reconciled_at = greatest(stripe_syncs.reconciled_at, excluded.reconciled_at)
+    `insert into stripe_syncs (organization_id, synced_at, reconciled_at) select unnest($1::text[]), $2, $2
+     on conflict (organization_id) do update set (synced_at, reconciled_at) =
+       (greatest(stripe_syncs.synced_at, excluded.synced_at), greatest(stripe_syncs.reconciled_at, excluded.reconciled_at))
      where stripe_syncs.suspected_at is null`,
     [organizationIds, at],
   )

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { startLoop } from '../jobs/loop.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { finishStrandedIntents } from './finish-intents.ts'
@@ -10,6 +11,8 @@ import { reconcileSome } from './reconcile.ts'
 export type StripeWorkers = {
   /** Says that an event has just been stored, so that it is handled at once. */
   kick(): void
+  /** Says that a comparison with Stripe was asked for. */
+  reconcile(): void
   /** Lets what is under way come to its end, and starts nothing more. */
   stop(): Promise<void>
 }
@@ -26,7 +29,7 @@ const HOUSEKEEPING_MS = MINUTE_MS
  */
 export function startStripeWorkers(context: BillingContext): StripeWorkers {
   const stopping = new AbortController()
-  if (context.gateway === null) return { kick: () => undefined, stop: async () => undefined }
+  if (context.gateway === null) return { kick: () => undefined, reconcile: () => undefined, stop: async () => undefined }
   let wake: (() => void) | null = null
   let kicked = false
   let kickedAt = -Infinity
@@ -56,33 +59,35 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
     }
   }
 
-  async function keepHouse(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      await guarded(context, 'intents', () => finishStrandedIntents(context))
-      await guarded(context, 'missed events', () => recoverMissedEvents(context))
-      await delay(HOUSEKEEPING_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
-    }
+  async function keepHouse(): Promise<number> {
+    await guarded(context, 'intents', () => finishStrandedIntents(context))
+    await guarded(context, 'missed events', () => recoverMissedEvents(context, { signal: stopping.signal }))
+    return 0
   }
 
   /** Goes on for as long as somebody is due; the rate limit lets everybody else's calls pass first. */
-  async function compare(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const compared = await guarded(context, 'reconciliation', () => reconcileSome(context, stopping.signal))
-      if (!compared) await delay(HOUSEKEEPING_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
-    }
+  async function compare(): Promise<number> {
+    return (await guarded(context, 'reconciliation', () => reconcileSome(context, stopping.signal))) ?? 0
   }
 
-  const running = [handleInbox(), keepHouse(), compare()]
+  const onFailure = () => undefined
+  const housekeeping = startLoop({ run: keepHouse, pollMs: HOUSEKEEPING_MS, onFailure })
+  const comparing = startLoop({ run: compare, pollMs: HOUSEKEEPING_MS, onFailure })
+  const inbox = handleInbox()
   return {
     kick() {
       kicked = true
       kickedAt = performance.now()
       wake?.()
     },
+    reconcile() {
+      housekeeping.kick()
+      comparing.kick()
+    },
     async stop() {
       stopping.abort()
       wake?.()
-      await Promise.all(running)
+      await Promise.all([inbox, housekeeping.stop(), comparing.stop()])
     },
   }
 }
