@@ -97,6 +97,48 @@ describe('a trial', () => {
     expect(types).toContain('subscription.canceled')
   })
 
+  it('EM-6 is announced late, while it still runs, where nobody looked when it was time', async () => {
+    const id = await onClock('late_notice')
+    await subscribe(id, { tier: 'starter' })
+    await advance(id, '13d')
+    const [notice] = await eventsOf(id, 'subscription.trial_will_end')
+    const { trial_ends_at: endsAt } = notice!.data as { trial_ends_at: string }
+    expect(new Date(endsAt).getTime() - notice!.occurredAt.getTime()).toBe(DAY_MS)
+    await advance(id, '1h')
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(1)
+  })
+
+  it('EM-6 is not announced any more once it has ended: what came of it is told instead', async () => {
+    const id = await onClock('no_notice')
+    await subscribe(id, { tier: 'starter' })
+    await advance(id, '15d')
+    expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])
+    expect(await eventsOf(id, 'subscription.canceled')).toHaveLength(1)
+    expect(await changesOf(id)).toEqual(['free → trialing (starter)', 'trialing → free (free)'])
+  })
+
+  it('EM-6 of an outage: who comes back before the end announces it then, who comes back after it does not', async () => {
+    const started = new Date('2026-05-01T00:00:00Z')
+    for (const [id, back, told] of [
+      ['back_in_time', '2026-05-19T23:00:00Z', 1],
+      ['back_too_late', '2026-05-20T00:00:00Z', 0],
+    ] as const) {
+      const clock = new ManualClock(started)
+      await billing.createOrganization(id)
+      const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
+      await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
+        plan: 'pro',
+        billing_status: 'trialing',
+        trial_ends_at: '2026-05-20T00:00:00Z',
+        reason: 'a demonstration',
+      })
+      await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+      clock.set(new Date(back))
+      while ((await observeDueAccounts(billing.context.db, context)) > 0);
+      expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(told)
+    }
+  })
+
   it('given by an operator is announced too, and by time alone', async () => {
     const clock = new ManualClock(new Date('2026-05-01T00:00:00Z'))
     const id = await billing.createOrganization('given')
