@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { isMeterFault } from './catalog-snapshots.ts'
 import type { WebhookEnvelope } from './gateway.ts'
 import { isRelevant, type EventSignal } from './scope.ts'
 
@@ -34,12 +35,17 @@ export async function insertEvents(db: Queryable, events: readonly ReceivedEvent
       column(({ payload }) => payload),
       column(({ source }) => source),
       column(({ envelope }) => envelope.createdAt),
-      column(({ envelope }) => (isRelevant(envelope.type) ? null : 'ignored')),
-      column(({ envelope }) => (isRelevant(envelope.type) ? null : now)),
+      column(({ envelope }) => (isDealtWith(envelope) ? null : 'ignored')),
+      column(({ envelope }) => (isDealtWith(envelope) ? null : now)),
       now,
     ],
   })
   return new Set(rows.map(({ id }) => id))
+}
+
+/** Whether anything is done about such an event; another has no lane to wait in. */
+function isDealtWith(envelope: WebhookEnvelope): boolean {
+  return isRelevant(envelope.type) || isMeterFault(envelope)
 }
 
 /** An event that waits to be handled. */
