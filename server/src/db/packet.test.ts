@@ -45,6 +45,36 @@ describe('a packet', () => {
     }
   })
 
+  it('sends lists as they are, as text the first time and in binary afterwards', async () => {
+    const text = 'select $1::text[] as a, $2::bigint[] as b, $3::timestamptz[] as c, $4::integer[] as d'
+    const moments = ['2026-03-10T12:00:00.123Z', '1969-12-31T23:59:59.999Z', '1600-01-01T00:00:00.001Z'].map((at) => new Date(at))
+    const lists: unknown[][][] = [
+      [['né "\\', '', 'x'.repeat(3_000)], [2n ** 63n - 1n, -(2n ** 63n), 0n], moments, [1, 2]],
+      [
+        ['a', null],
+        [1n, null],
+        [moments[0]!, null],
+        [3, null],
+      ],
+      [[], [], [], []],
+      [['null'], [5n], [new Date('9999-12-31T23:59:59.999Z')], [4]],
+    ]
+    for (let time = 0; time < 3; time += 1) {
+      for (const few of lists) {
+        // Only lists that are long enough to be worth it go in binary.
+        const values = time === 0 ? few : few.map((list) => Array.from({ length: 8 }, () => list).flat())
+        const { rows } = await packets.query({ name: 'lists', text, values })
+        // `pg` reads a bigint[] as a list of texts.
+        const [a, b, c, d] = values
+        expect(rows).toEqual([{ a, b: b!.map((value) => (typeof value === 'bigint' ? String(value) : null)), c, d }])
+      }
+    }
+    const eight = <Value>(value: Value): Value[] => Array.from({ length: 8 }, () => value)
+    const others = [eight('a'), eight(1), eight(moments[0]!.toISOString()), eight('7')]
+    const { rows } = await packets.query({ name: 'lists', text, values: others })
+    expect(rows).toEqual([{ a: eight('a'), b: eight('1'), c: eight(moments[0]), d: eight(7) }])
+  })
+
   it('carries statements and answers of any size', async () => {
     const long = 'é'.repeat(400_000)
     const text = 'select $1::text as long, n from generate_series(1, 5) as n'

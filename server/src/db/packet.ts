@@ -1,8 +1,9 @@
 import type { ClientBase, QueryConfig, QueryResult } from 'pg'
 import { assert } from '../lib/errors.ts'
 import type { Queryable } from './database.ts'
+import { arrayBytes } from './wire-arrays.ts'
 import { MessageWriter, type WireValue } from './wire-messages.ts'
-import { readColumns, readRow, type Column } from './wire-rows.ts'
+import { readColumns, readParameterTypes, readRow, type Column } from './wire-rows.ts'
 
 /** A statement on its way: a named one is prepared once per connection. */
 type Statement = {
@@ -38,13 +39,19 @@ type WireStream = {
   on(event: 'data', listener: OnData): void
 }
 
-/** The columns of the named statements that a connection has prepared; null after a failure that leaves it open whether it has. */
-type Prepared = Map<string, readonly Column[] | null>
+/** What PostgreSQL has told of a statement. */
+type Description = { readonly parameters: readonly number[]; readonly columns: readonly Column[] }
+
+const NOT_DESCRIBED: Description = { parameters: [], columns: [] }
+
+/** The named statements that a connection has prepared; null after a failure that leaves it open whether it has. */
+type Prepared = Map<string, Description | null>
 
 // https://www.postgresql.org/docs/current/protocol-message-formats.html
 const DATA_ROW = 0x44
 const COMMAND_COMPLETE = 0x43
 const ROW_DESCRIPTION = 0x54
+const PARAMETER_DESCRIPTION = 0x74
 /** Parsed, bound, closed, no rows, copying may begin: nothing that anybody waits for. */
 const UNREMARKABLE = new Set(['1', '2', '3', 'n', 'G'].map((code) => code.charCodeAt(0)))
 const HEADER_BYTES = 5
@@ -114,10 +121,10 @@ class Packet {
   readonly #statements: readonly Statement[]
   readonly #onEnd: () => void
   readonly #results: QueryResult[] = []
-  /** Of each statement, its columns as far as they were known when it was sent: then its rows are asked for in binary. */
-  readonly #known: (readonly Column[] | null)[] = []
+  /** What was known of each statement when it was sent: then its rows are asked for in binary. */
+  readonly #known: (Description | null)[] = []
   #wire: Wire | null = null
-  #columns: readonly Column[] = []
+  #description = NOT_DESCRIBED
   #rows: unknown[] = []
 
   constructor(statements: readonly Statement[], onEnd: () => void) {
@@ -132,15 +139,15 @@ class Packet {
     const writer = new MessageWriter()
     const parsed = new Set<string>()
     for (const { name, text, values, copied } of this.#statements) {
-      const columns = name === '' ? undefined : wire.prepared.get(name)
+      const known = name === '' ? undefined : wire.prepared.get(name)
       // The same statement may be asked for several times in one packet: it is prepared once.
-      const isParsed = Boolean(columns) || parsed.has(name)
-      if (columns === null && !isParsed) writer.close(name)
+      const isParsed = Boolean(known) || parsed.has(name)
+      if (known === null && !isParsed) writer.close(name)
       if (!isParsed) writer.parse(name, text)
       if (name !== '') parsed.add(name)
-      writer.bind(name, values, columns?.map(({ format }) => format) ?? [])
-      if (!columns) writer.describe()
-      this.#known.push(columns ?? null)
+      if (!known) writer.describe(name)
+      writer.bind(name, values, known?.columns.map(({ format }) => format) ?? [])
+      this.#known.push(known ?? null)
       writer.execute()
       if (copied === null) continue
       // Sent without waiting for the server's leave; should the statement fail, the server drops the rows by itself.
@@ -158,11 +165,13 @@ class Packet {
     const code = bytes[at]!
     const from = at + HEADER_BYTES
     if (code === DATA_ROW) {
-      this.#rows.push(readRow(this.#columns, bytes, from, this.#known[this.#results.length] === null))
+      this.#rows.push(readRow(this.#description.columns, bytes, from, this.#known[this.#results.length] === null))
     } else if (code === COMMAND_COMPLETE) {
       this.#complete(bytes.toString('latin1', from, bytes.indexOf(0, from)))
     } else if (code === ROW_DESCRIPTION) {
-      this.#columns = readColumns(bytes, from)
+      this.#description = { ...this.#description, columns: readColumns(bytes, from) }
+    } else if (code === PARAMETER_DESCRIPTION) {
+      this.#description = { ...this.#description, parameters: readParameterTypes(bytes, from) }
     } else {
       return UNREMARKABLE.has(code)
     }
@@ -170,14 +179,14 @@ class Packet {
   }
 
   #begin(): void {
-    this.#columns = this.#known[this.#results.length] ?? []
+    this.#description = this.#known[this.#results.length] ?? NOT_DESCRIBED
     this.#rows = []
   }
 
   /** @param tag such as `SELECT 3`, `INSERT 0 3`, `COMMIT` */
   #complete(tag: string): void {
     const { name } = this.#statements[this.#results.length]!
-    if (name !== '') this.#wire!.prepared.set(name, this.#columns)
+    if (name !== '') this.#wire!.prepared.set(name, this.#description)
     const [command = '', ...numbers] = tag.split(' ')
     const rowCount = numbers.length === 0 ? null : Number(numbers.at(-1))
     this.#results.push({ command, rowCount, rows: this.#rows as never[], oid: 0, fields: [] })
@@ -201,6 +210,7 @@ class Packet {
 
 /** Lends a connection to `PacketClient`; it must not be used otherwise meanwhile. */
 export function packetClient(client: ClientBase): PacketClient {
+  const wire = wireOf((client as unknown as { readonly connection: WireConnection }).connection)
   let waiting: Statement[] = []
   let isSent = false
 
@@ -227,7 +237,9 @@ export function packetClient(client: ClientBase): PacketClient {
 
   const query = (config: string | QueryConfig, values?: readonly unknown[]): Promise<QueryResult> => {
     const { name = '', text, values: named } = typeof config === 'string' ? { text: config } : config
-    return add({ name, text, values: ((named as unknown[] | undefined) ?? values ?? []).map(valueText), copied: null })
+    const given = (named as unknown[] | undefined) ?? values ?? []
+    const types = wire.prepared.get(name)?.parameters
+    return add({ name, text, values: given.map((value, index) => wireValue(value, types?.[index])), copied: null })
   }
   return {
     query: query as Queryable['query'],
@@ -235,6 +247,12 @@ export function packetClient(client: ClientBase): PacketClient {
       await add({ name, text, values: [], copied: rows })
     },
   }
+}
+
+/** A value as it is sent: lists of known types in binary. */
+function wireValue(value: unknown, type: number | undefined): WireValue {
+  const bytes = type !== undefined && Array.isArray(value) ? arrayBytes(type, value) : null
+  return bytes ?? valueText(value)
 }
 
 /** A value as PostgreSQL reads it. */

@@ -46,10 +46,11 @@ export class MessageWriter {
     this.#end()
   }
 
-  describe(): void {
+  /** Asks for the types of a statement's parameters and for the columns of its result. */
+  describe(statement: string): void {
     this.#begin('D')
-    this.#byte('P')
-    this.#cString('')
+    this.#byte('S')
+    this.#cString(statement)
     this.#end()
   }
 

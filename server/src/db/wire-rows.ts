@@ -86,6 +86,11 @@ export function readColumns(bytes: Buffer, from: number): readonly Column[] {
   return columns
 }
 
+/** The types that a ParameterDescription names. */
+export function readParameterTypes(bytes: Buffer, from: number): readonly number[] {
+  return Array.from({ length: bytes.readInt16BE(from) }, (_, index) => bytes.readInt32BE(from + 2 + index * 4))
+}
+
 /** @param isText whether the row is all text, as it is the first time, when the columns are not known */
 export function readRow(columns: readonly Column[], bytes: Buffer, from: number, isText: boolean): Record<string, unknown> {
   const row: Record<string, unknown> = {}
