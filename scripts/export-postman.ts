@@ -127,8 +127,13 @@ function sampleOf(document: Document, schema: Schema, depth = 0): unknown {
 }
 
 const [url = '', out = ''] = process.argv.slice(2)
-const response = await fetch(url)
-if (!response.ok) throw new Error(`${url} answered ${response.status}.`)
-mkdirSync(dirname(out), { recursive: true })
-writeFileSync(out, `${JSON.stringify(toCollection((await response.json()) as Document, 'Mini-RAG'), null, 2)}\n`)
-process.stdout.write(`${out}\n`)
+const response = await fetch(url).catch(() => null)
+if (response?.ok === true) {
+  mkdirSync(dirname(out), { recursive: true })
+  writeFileSync(out, `${JSON.stringify(toCollection((await response.json()) as Document, 'Mini-RAG'), null, 2)}\n`)
+  process.stdout.write(`${out}\n`)
+} else {
+  const reason = response === null ? 'cannot be reached' : `answered ${response.status}`
+  process.stderr.write(`${url} ${reason}. Start a server first (npm run example -- mini-rag), or name its address.\n`)
+  process.exitCode = 1
+}

@@ -48,7 +48,7 @@ export function createBillingContext(
       graceDays: grants.graceDays,
       disputeCounts: policy.disputeCounts ?? 'lost',
       trialEndBehavior: 'cancel',
-      downgradeAt: 'now',
+      downgradeAt: policy.downgradeAt ?? 'now',
       successUrl: policy.successUrl ?? `${publicUrl}/billing/success`,
       cancelUrl: policy.cancelUrl ?? `${publicUrl}/billing/cancelled`,
       portalReturnUrl: policy.portalReturnUrl ?? `${publicUrl}/billing`,

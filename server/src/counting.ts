@@ -73,7 +73,7 @@ function countAnswers(metrics: Metrics, catalog: Catalog, outcomes: readonly Out
     const { allowed, code, drawn, verb, organizationId, balance } = outcome.answer
     if (code === 'quota_exceeded') metrics.quotaExceeded.inc({ tier: tierOf(catalog, balance.planKey) })
     if (allowed && drawn > 0n && verb !== 'reserve' && verb !== 'check') {
-      metrics.creditsUsed.inc({ customer_id: organizationId }, Number(drawn) / 1_000_000)
+      metrics.creditsUsed.add(organizationId, drawn)
     }
   }
 }

@@ -70,6 +70,8 @@ export type PolicyOptions = {
   readonly graceDays?: number
   /** Days after a failed payment on which the customer is reminded (KF-13), beside the failure, a day before suspension, and suspension; default 1. */
   readonly dunningDays?: readonly number[]
+  /** When a change to a cheaper plan happens that does not say when itself; default `now`. */
+  readonly downgradeAt?: 'now' | 'period_end'
   /** From when on a disputed payment of a subscription counts like one that failed; default `lost`. */
   readonly disputeCounts?: 'never' | 'lost' | 'opened'
   /** Days for which a handled event of Stripe is kept, at least 30; default 35. */
@@ -115,6 +117,7 @@ export function optionsOfConfig(
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,
       graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
       dunningDays: config.TOLLGATE_DUNNING_DAYS,
+      downgradeAt: config.TOLLGATE_DOWNGRADE_AT,
       disputeCounts: config.TOLLGATE_DISPUTE_COUNTS,
       stripeEventDays: config.TOLLGATE_STRIPE_EVENT_DAYS,
       successUrl: config.STRIPE_SUCCESS_URL,

@@ -4,6 +4,7 @@ import type { App } from '../http/app.ts'
 import type { Instant } from '../lib/clock.ts'
 import { calendarDayOf, DAY_MS } from '../lib/period.ts'
 import { churnOf, reportRevenue, summarize, type AnalyticsContext, type Reported, type ReportQuery } from './actions.ts'
+import { DomainError } from '../lib/errors.ts'
 import { reportCohorts } from './cohorts.ts'
 import { splitPeriod, yearBefore } from './periods.ts'
 import { countTrials, sumOpenInvoices, sumRevenue } from './reports-store.ts'
@@ -163,10 +164,15 @@ function showSeries<Point>({ series, converted }: Reported, point: (span: Span, 
 
 type Given = { readonly from?: string | undefined; readonly to?: string | undefined }
 
-/** Up to the end of today unless it is told, and from where the report says. */
+/**
+ * Up to the end of today unless it is told, and from where the report says.
+ * @throws DomainError `invalid_request` when the beginning is not before the end
+ */
 function periodOf({ from, to }: Given, now: Instant, beginning: (to: Instant) => Instant) {
   const end = to === undefined ? calendarDayOf(now).end : new Date(to)
-  return { from: from === undefined ? beginning(end) : new Date(from), to: end }
+  const start = from === undefined ? beginning(end) : new Date(from)
+  if (start >= end) throw new DomainError('invalid_request', 'from must lie before to.', { field: 'from' })
+  return { from: start, to: end }
 }
 
 function queryOf(query: Given & Pick<ReportQuery, 'interval'>, now: Instant): ReportQuery {

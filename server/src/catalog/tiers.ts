@@ -1,3 +1,4 @@
+import { DomainError } from '../lib/errors.ts'
 import type { Catalog } from './catalog.ts'
 
 /**
@@ -13,6 +14,26 @@ export function planKeyOf(catalog: Pick<Catalog, 'plans'>, named: string): strin
   const lower = named.toLowerCase()
   if (catalog.plans.has(lower)) return lower
   return [...catalog.plans.values()].find(({ tier }) => tier.toLowerCase() === lower)?.key ?? named
+}
+
+/**
+ * The key of the plan that a request names, by one field or by several that mean the same; null when none does.
+ * @param fields what was given, by the field's name
+ * @throws DomainError `invalid_request` when two fields name different plans
+ */
+export function planNamedBy(
+  catalog: Pick<Catalog, 'plans'>,
+  fields: Readonly<Record<string, string | undefined>>,
+): string | null {
+  const [first = null, ...others] = Object.entries(fields).flatMap(([field, named]) =>
+    named === undefined ? [] : { field, named, planKey: planKeyOf(catalog, named) },
+  )
+  const other = others.find(({ planKey }) => planKey !== first?.planKey)
+  if (first !== null && other !== undefined) {
+    const sentence = `${first.field} says "${first.named}" and ${other.field} says "${other.named}"; name one plan.`
+    throw new DomainError('invalid_request', sentence, { field: other.field })
+  }
+  return first?.planKey ?? null
 }
 
 /** Sums what is counted by plan up to what is counted by tier: two plans may share one. */

@@ -21,7 +21,7 @@ export type Metrics = {
   /** `stripe_disputes_open`: read when asked for. */
   readonly disputesOpen: Gauge
   /** `credits_used_total{customer_id}`: the organization's id. */
-  readonly creditsUsed: Counter<'customer_id'>
+  readonly creditsUsed: CreditCounter
   /** `quota_exceeded_total{tier}`: refusals for want of quota. */
   readonly quotaExceeded: Counter<'tier'>
   /** `webhook_deliveries_total{outcome}`: attempts to deliver, by what came of them. */
@@ -101,12 +101,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       help: 'Attempts to collect an invoice that failed.',
       registers,
     }),
-    creditsUsed: new Counter({
-      name: 'credits_used_total',
-      help: 'Credits used, by customer.',
-      labelNames: ['customer_id'],
-      registers,
-    }),
+    creditsUsed: countCredits(registers),
     quotaExceeded: new Counter({
       name: 'quota_exceeded_total',
       help: 'Uses refused because the quota was exceeded, by tier.',
@@ -216,4 +211,24 @@ function carries(request: Request, token: string | null): boolean {
   // Of one length, whatever was sent.
   const [given, wanted] = [sent, token].map((text) => createHash('sha256').update(text).digest())
   return timingSafeEqual(given!, wanted!)
+}
+
+export type CreditCounter = { add(customerId: string, micro: bigint): void }
+
+/** EM-13. Kept in millionths and divided when it is read: a sum of fractions would drift away from what was used. */
+function countCredits(registers: Registry[]): CreditCounter {
+  const used = new Map<string, bigint>()
+  const counter = new Counter({
+    name: 'credits_used_total',
+    help: 'Credits used, by customer.',
+    labelNames: ['customer_id'],
+    registers,
+    collect() {
+      counter.reset()
+      for (const [customerId, micro] of used) counter.inc({ customer_id: customerId }, Number(micro) / 1_000_000)
+    },
+  })
+  return {
+    add: (customerId, micro) => void used.set(customerId, (used.get(customerId) ?? 0n) + micro),
+  }
 }

@@ -72,13 +72,14 @@ describe('metrics', () => {
   it('have the names that EM-13 gives them', async () => {
     metrics.paymentsSucceeded.inc()
     metrics.paymentsFailed.inc(2)
-    metrics.creditsUsed.inc({ customer_id: 'org_1' }, 0.5)
+    // Summed up as fractions, these would be 0.7999999999999999.
+    for (let count = 0; count < 8; count += 1) metrics.creditsUsed.add('org_1', 100_000n)
     metrics.quotaExceeded.inc({ tier: 'free' })
     const text = await (await app.request('/metrics')).text()
     expect(text).toContain('stripe_subscriptions_total{tier="pro"} 2')
     expect(text).toContain('stripe_payments_succeeded_total 1')
     expect(text).toContain('stripe_payments_failed_total 2')
-    expect(text).toContain('credits_used_total{customer_id="org_1"} 0.5')
+    expect(text).toContain('credits_used_total{customer_id="org_1"} 0.8\n')
     expect(text).toContain('quota_exceeded_total{tier="free"} 1')
   })
 

@@ -79,6 +79,12 @@ function errorOf(
     case 404:
       return new DomainError('not_found', sentence)
     case 422:
+      // Two signed up with one address at once: the later one finds it free, and its row is refused.
+      if (code === 'FAILED_TO_CREATE_USER') {
+        return new DomainError('conflict', 'This address was taken in this very moment; sign in, or try again.', {
+          field: 'email',
+        })
+      }
       return code.startsWith('USER_ALREADY_EXISTS')
         ? new DomainError('conflict', 'There is a user with this address already.', { field: 'email' })
         : new DomainError('invalid_request', sentence)

@@ -46,6 +46,10 @@ describe('CB-10 sign-up', () => {
       status: 409,
       body: { field: 'email' },
     })
+    const atOnce = { email: 'race@example.com', password: PASSWORD, name: 'Race' }
+    const raced = await Promise.all(Array.from({ length: 4 }, () => identity.open().call('POST', '/api/v1/auth/sign-up', atOnce)))
+    const taken = raced.map(({ status }) => status).filter((status) => status !== 409)
+    expect(taken, JSON.stringify(raced.map(({ body }) => body))).toHaveLength(1)
     const short = { email: 'short@example.com', password: '1234567', name: 'Short' }
     expect((await identity.open().call('POST', '/api/v1/auth/sign-up', short)).status).toBe(400)
   })

@@ -1,13 +1,24 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
-import { planKeyOf, tierOf } from '../catalog/tiers.ts'
+import { tierOf } from '../catalog/tiers.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { countRows, listTallies } from '../analytics/store.ts'
 import { invoiceSchema, toInvoiceView } from '../invoices/routes.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { listFields, moreFields, moreOf, organizationFields, pageOf, toOrganizationFilter, toRange } from './list-queries.ts'
+import { SUBSCRIPTION_STATUSES } from '../standing/rules.ts'
+import {
+  currencyField,
+  listFields,
+  moreFields,
+  moreOf,
+  organizationFields,
+  pageOf,
+  toOrganizationFilter,
+  toPlanFilter,
+  toRange,
+} from './list-queries.ts'
 import { listAllInvoices, listCharges, listOrganizations, listSubscriptions } from './lists-store.ts'
 import { toStats } from './stats.ts'
 
@@ -71,9 +82,12 @@ const subscriptionsRoute = adminRoute(
   'List subscriptions, newest first',
   {
     ...listFields(100, ['created']),
-    status: z.string().optional().meta({ description: 'E.g. active; all when missing.' }),
+    status: z
+      .enum([...SUBSCRIPTION_STATUSES, 'all'])
+      .optional()
+      .meta({ description: 'All when missing.' }),
     plan: z.string().optional(),
-    currency: z.string().optional(),
+    currency: currencyField,
   },
   z.object({
     subscriptions: z.array(
@@ -97,7 +111,11 @@ const subscriptionsRoute = adminRoute(
 const chargesRoute = adminRoute(
   'recent-charges',
   'List charges, newest first',
-  { ...listFields(20, ['created']), status: z.string().optional(), currency: z.string().optional() },
+  {
+    ...listFields(20, ['created']),
+    status: z.enum(['succeeded', 'pending', 'failed', 'all']).optional(),
+    currency: currencyField,
+  },
   z.object({
     charges: z.array(
       z.object({
@@ -126,7 +144,7 @@ const invoicesRoute = createRoute({
     query: z.object({
       ...listFields(50, ['created']),
       status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional(),
-      currency: z.string().optional(),
+      currency: currencyField,
     }),
   },
   responses: {
@@ -150,7 +168,7 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
   app.openapi(customersRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const filter = { ...toRange(query), ...toOrganizationFilter(query, catalog()) }
+    const filter = { ...toRange(query), ...(await toOrganizationFilter(db, query, catalog())) }
     const listed = await listOrganizations(
       db,
       { ...pageOf(query), ...filter },
@@ -174,7 +192,7 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
     const filter = {
       ...toRange(query),
       status: statusOf(query),
-      plan: query.plan === undefined ? null : planKeyOf(catalog(), query.plan),
+      plan: await toPlanFilter(db, catalog(), query.plan),
       currency: query.currency ?? null,
     }
     const listed = await listSubscriptions(db, { ...pageOf(query), ...filter })

@@ -1,8 +1,12 @@
 import { z } from '@hono/zod-openapi'
 import type { Catalog } from '../catalog/catalog.ts'
 import { planKeyOf } from '../catalog/tiers.ts'
+import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import { SUBSCRIPTION_STATUSES } from '../standing/rules.ts'
 import type { PageQuery } from './listing.ts'
+import { isPlanKnown } from '../catalog/plans-store.ts'
 import type { CommonFilter, Listed, OrganizationFilter } from './lists-store.ts'
 
 const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
@@ -28,10 +32,19 @@ export const listFields = (limit: number, sorts: readonly SortKey[]) => ({
   created_to: moment,
 })
 
+/** A currency as Stripe writes it. */
+export const currencyField = z
+  .string()
+  .regex(/^[a-z]{3}$/, 'three small letters are expected')
+  .optional()
+
 export const organizationFields = {
   plan: z.string().optional(),
-  status: z.string().optional().meta({ description: 'Of the subscription, e.g. past_due; none where there is none.' }),
-  currency: z.string().optional(),
+  status: z
+    .enum([...SUBSCRIPTION_STATUSES, 'none', 'all'])
+    .optional()
+    .meta({ description: 'Of the subscription, e.g. past_due; none where there is none.' }),
+  currency: currencyField,
   delinquent: yes.meta({ description: 'Whether a payment failed and is still due.' }),
   has_override: yes.meta({ description: 'Whether an operator set something by hand.' }),
 }
@@ -69,10 +82,26 @@ type OrganizationQuery = {
   readonly has_override?: 'true' | 'false' | undefined
 }
 
-export function toOrganizationFilter(query: OrganizationQuery, catalog: Catalog): Omit<OrganizationFilter, keyof CommonFilter> {
+/**
+ * The key of the plan that a list is filtered by; null for all.
+ * @throws DomainError `invalid_request` for one that neither the present catalog has nor anybody who is on an earlier one
+ */
+export async function toPlanFilter(db: Queryable, catalog: Catalog, named: string | undefined): Promise<string | null> {
+  if (named === undefined) return null
+  const planKey = planKeyOf(catalog, named)
+  if (catalog.plans.has(planKey) || (await isPlanKnown(db, planKey))) return planKey
+  const known = [...catalog.plans.keys()].join(', ')
+  throw new DomainError('invalid_request', `There is no plan "${named}"; there are ${known}.`, { field: 'plan' })
+}
+
+export async function toOrganizationFilter(
+  db: Queryable,
+  query: OrganizationQuery,
+  catalog: Catalog,
+): Promise<Omit<OrganizationFilter, keyof CommonFilter>> {
   const flag = (value: 'true' | 'false' | undefined) => (value === undefined ? null : value === 'true')
   return {
-    plan: query.plan === undefined ? null : planKeyOf(catalog, query.plan),
+    plan: await toPlanFilter(db, catalog, query.plan),
     status: query.status === undefined || query.status === 'all' ? null : query.status,
     currency: query.currency ?? null,
     delinquent: flag(query.delinquent),

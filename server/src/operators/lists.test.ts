@@ -61,6 +61,19 @@ describe('organizations', () => {
     )
   })
 
+  test.each([
+    ['organizations?status=bogus', 'past_due'],
+    ['organizations?plan=bogus', 'starter'],
+    ['organizations?currency=Euro', 'three small letters'],
+    ['billing/subscriptions?status=bogus', 'past_due'],
+    ['billing/subscriptions?plan=bogus', 'starter'],
+    ['billing/recent-charges?status=bogus', 'succeeded'],
+  ])('are not narrowed by a value that there is not: %s', async (path, known) => {
+    const { status, body } = await billing.call('operator', 'GET', `/api/v1/admin/${path}`)
+    expect(status).toBe(400)
+    expect(JSON.stringify(body)).toContain(known)
+  })
+
   test('are counted exactly where that costs little, and up to a bound where it would not', async () => {
     expect(await read<Organizations>('organizations?limit=1')).toMatchObject({ total: 1_202, total_capped: false })
     const many = await read<Organizations>('organizations?limit=1&has_override=false&created_from=2025-01-01')

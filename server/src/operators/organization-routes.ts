@@ -40,7 +40,8 @@ export function registerOperatorOrganizationRoutes(app: App, context: BillingCon
   app.openapi(listRoute, async (http) => {
     requireOperator(http.get('principal'))
     const query = http.req.valid('query')
-    const filter = { ...pageOf(query), ...toRange(query), ...toOrganizationFilter(query, context.catalogs.current.catalog) }
+    const { catalog } = context.catalogs.current
+    const filter = { ...pageOf(query), ...toRange(query), ...(await toOrganizationFilter(context.db, query, catalog)) }
     const listed = await listOrganizations(context.db, filter, {
       defaultPlanKey: context.catalogs.current.catalog.defaultPlanKey,
       now: context.clock.now(),

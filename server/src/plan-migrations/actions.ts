@@ -1,5 +1,7 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { isPlanKnown } from '../catalog/plans-store.ts'
+import { planKeyOf } from '../catalog/tiers.ts'
 import type { Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
@@ -29,6 +31,7 @@ import {
   insertMigration,
   listCandidates,
   listDueMoves,
+  listUnknownOrganizations,
   setCatalogVersion,
   updateMove,
   type Migration,
@@ -63,15 +66,35 @@ export type MigrationPreview = {
   readonly yearly: readonly YearlyTotal[]
 }
 
-/** Who would be moved to the present terms, and how much each would pay. Changes nothing. */
-export async function previewMigration(context: BillingContext, filter: MigrationFilter): Promise<MigrationPreview> {
+/**
+ * Who would be moved to the present terms, and how much each would pay. Changes nothing.
+ * @throws DomainError `invalid_request` for a plan or an organization that there is not
+ */
+export async function previewMigration(context: BillingContext, named: MigrationFilter): Promise<MigrationPreview> {
   const { version, catalog } = context.catalogs.current
+  const filter = await checkFilter(context, named)
   const candidates = await listCandidates(context.db, { ...filter, toVersion: version, currency: catalog.currency })
   const offers = await listOffers(context.db, [...catalog.plans.keys()])
   const all = candidates.map((candidate) => moveOf(candidate, catalog, offers))
   const moves = all.filter(isMove)
   const unmovable = all.filter((each): each is Unmovable => !isMove(each))
   return { toVersion: version, moves, unmovable, groups: await groupsOf(context, moves, catalog), yearly: yearlyTotals(moves) }
+}
+
+/** A name that is mistyped would otherwise be left out, and look as if there were nothing to move. */
+async function checkFilter({ db, catalogs }: BillingContext, filter: MigrationFilter): Promise<MigrationFilter> {
+  const { catalog } = catalogs.current
+  const planKey = filter.planKey === null ? null : planKeyOf(catalog, filter.planKey)
+  if (planKey !== null && !catalog.plans.has(planKey) && !(await isPlanKnown(db, planKey))) {
+    const known = [...catalog.plans.keys()].join(', ')
+    throw new DomainError('invalid_request', `There is no plan "${planKey}"; there are ${known}.`, { field: 'plan' })
+  }
+  const unknown = await listUnknownOrganizations(db, filter.organizationIds ?? [])
+  if (unknown.length > 0) {
+    const shown = unknown.slice(0, 10).join(', ')
+    throw new DomainError('invalid_request', `There is no organization ${shown}.`, { field: 'organization_ids' })
+  }
+  return { ...filter, planKey }
 }
 
 async function groupsOf({ catalogs }: BillingContext, moves: readonly Move[], present: Catalog): Promise<MigrationGroup[]> {

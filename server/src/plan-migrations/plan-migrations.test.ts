@@ -197,3 +197,14 @@ describe('customers stay on their terms until they are moved', () => {
     expect((await call('GET', `${PATH}/mig_unknown`)).status).toBe(404)
   })
 })
+
+test('a migration of a plan or of organizations that there are not is refused, also its preview', async () => {
+  for (const body of [{ plan: 'bogus' }, { organization_ids: ['monthly', 'nobody'] }]) {
+    for (const path of [PATH, `${PATH}/preview`]) {
+      const answer = await call('POST', path, { ...body, at: 'now', reason: 'New prices' })
+      expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
+    }
+  }
+  // A plan that was taken out still has its customers.
+  expect(await call('POST', `${PATH}/preview`, { plan: 'retired' })).toMatchObject({ status: 200 })
+})

@@ -37,6 +37,16 @@ export async function listCandidates(db: Queryable, filter: CandidateFilter): Pr
   return rows.map((row) => ({ ...row, quantity: Number(row.quantity), amountMinor: Number(row.amountMinor) }))
 }
 
+/** Which of these ids no organization has. */
+export async function listUnknownOrganizations(db: Queryable, ids: readonly string[]): Promise<readonly string[]> {
+  if (ids.length === 0) return []
+  const { rows } = await db.query<{ id: string }>(
+    'select id from unnest($1::text[]) as named (id) where not exists (select from organizations o where o.id = named.id)',
+    [ids],
+  )
+  return rows.map(({ id }) => id)
+}
+
 export type Migration = {
   readonly id: string
   readonly toVersion: number

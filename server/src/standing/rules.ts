@@ -1,16 +1,19 @@
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 
+export const SUBSCRIPTION_STATUSES = [
+  'incomplete',
+  'incomplete_expired',
+  'trialing',
+  'active',
+  'past_due',
+  'unpaid',
+  'canceled',
+  'paused',
+] as const
+
 /** A subscription's status as Stripe names it. */
-export type SubscriptionStatus =
-  | 'incomplete'
-  | 'incomplete_expired'
-  | 'trialing'
-  | 'active'
-  | 'past_due'
-  | 'unpaid'
-  | 'canceled'
-  | 'paused'
+export type SubscriptionStatus = (typeof SUBSCRIPTION_STATUSES)[number]
 
 /** Everything that standing depends on: one `accounts` row, nothing else. */
 export type StandingFacts = {

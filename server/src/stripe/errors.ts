@@ -85,7 +85,9 @@ function toPaymentFailed(error: WireError): StripeCallError {
 function toRefused(error: WireError): StripeCallError {
   const { code = '', param = '' } = error
   const namesMethod = /payment_method|source/.test(param) || (error.call.endsWith('_payment_method') && param !== 'customer')
-  if (code === 'resource_missing' && namesMethod) {
+  // One that belongs to somebody else looks like one that is not there: Stripe refuses it with a plain sentence.
+  const isForeign = error.call === 'attach_payment_method' && code === '' && param === '' && error.statusCode === 400
+  if (isForeign || (code === 'resource_missing' && namesMethod)) {
     return new StripeCallError('invalid_request', 'There is no such payment method.', 'refused', { field: 'payment_method_id' })
   }
   if (code === 'resource_missing' && /coupon|promotion_code|discount/.test(param)) {

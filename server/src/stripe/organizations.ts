@@ -104,9 +104,9 @@ export async function setTestClock(
   db: Queryable,
   clock: { organizationId: string; testClockId: string; now: Instant },
 ): Promise<void> {
-  await db.query('update organizations set stripe_test_clock_id = $2, test_clock_now = $3 where id = $1', [
-    clock.organizationId,
-    clock.testClockId,
-    clock.now,
-  ])
+  // A clock counts whole seconds: one that begins with its organization must not begin before it, since periods are counted from there.
+  await db.query(
+    `update organizations set stripe_test_clock_id = $2, test_clock_now = $3, created_at = least(created_at, $3) where id = $1`,
+    [clock.organizationId, clock.testClockId, clock.now],
+  )
 }

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, organizationFor, requireScope, type Principal, type Scope } from '../auth/principal.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { planKeyOf } from '../catalog/tiers.ts'
+import { planNamedBy } from '../catalog/tiers.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -84,10 +84,9 @@ function registerHostedPages(app: App, context: BillingContext): void {
   app.openapi(checkout, async (http) => {
     const body = http.req.valid('json')
     const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
-    const named = body.plan ?? body.tier
     const page = await openCheckout(context, {
       organizationId,
-      planKey: named === undefined ? null : planKeyOf(catalogOf(context), named),
+      planKey: planNamedBy(catalogOf(context), { plan: body.plan, tier: body.tier }),
       interval: body.interval ?? null,
       priceId: body.price_id ?? null,
       quantity: body.quantity ?? 1,
@@ -109,7 +108,7 @@ function registerHostedPages(app: App, context: BillingContext): void {
 function registerSubscribe(app: App, context: BillingContext): void {
   const toRequest = async (body: z.infer<typeof subscribeSchema>, principal: Principal): Promise<PlanChangeRequest> => ({
     kind: 'subscribe',
-    planKey: requirePlan(catalogOf(context), body.tier ?? body.plan, 'tier'),
+    planKey: requirePlan(catalogOf(context), { tier: body.tier, plan: body.plan }),
     interval: body.interval ?? null,
     quantity: body.quantity ?? 1,
     paymentMethodId: body.payment_method_id ?? null,
@@ -142,7 +141,7 @@ function registerSwitches(app: App, context: BillingContext): void {
   const toOptions = (body: z.infer<typeof switchSchema>) => ({
     request: {
       kind: 'switch',
-      planKey: requirePlan(catalogOf(context), body.new_tier ?? body.tier ?? body.plan, 'new_tier'),
+      planKey: requirePlan(catalogOf(context), { new_tier: body.new_tier, tier: body.tier, plan: body.plan }),
       interval: body.interval ?? null,
       quantity: body.quantity ?? null,
       at: body.at ?? null,
@@ -236,7 +235,10 @@ function catalogOf({ catalogs }: BillingContext): Catalog {
   return catalogs.current.catalog
 }
 
-function requirePlan(catalog: Catalog, named: string | undefined, field: string): string {
-  if (named === undefined) throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
-  return planKeyOf(catalog, named)
+/** The first of the fields is the one that is asked for when all are missing. */
+function requirePlan(catalog: Catalog, fields: Readonly<Record<string, string | undefined>>): string {
+  const planKey = planNamedBy(catalog, fields)
+  if (planKey !== null) return planKey
+  const [field] = Object.keys(fields)
+  throw new DomainError('invalid_request', `${field} is missing: name the plan.`, { field })
 }

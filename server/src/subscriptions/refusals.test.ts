@@ -1,0 +1,88 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { withOrganizationLock } from '../stripe/lock.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { COMPLETE_SCOPE } from '../stripe/fetch.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+
+const plan = (name: string, amountMinor: number) => ({ name, prices: { monthly: { amountMinor } }, allowances: {} })
+const billing = testBilling({
+  webhooks: false,
+  policy: { downgradeAt: 'period_end' },
+  catalog: {
+    meters: { calls: {} },
+    plans: { free: { name: 'Free', allowances: {} }, pro: plan('Pro', 2000), big: plan('Big', 5000) },
+    defaultPlan: 'free',
+  },
+})
+const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+  for (const id of ['one', 'other']) {
+    await billing.createOrganization(id)
+    const { status } = await post(id, 'subscribe', { plan: 'big', payment_method_id: 'pm_card_visa' })
+    if (status !== 200) throw new Error(`subscribing ${id} answered ${status}`)
+  }
+})
+
+describe('a request', () => {
+  test('with another organization’s payment method is refused as with one that does not exist', async () => {
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select id from stripe_payment_methods where organization_id = 'other'`,
+    )
+    const refusal = async (payment_method_id: string) => {
+      const { status, body } = await post('one', 'payment-methods', { payment_method_id })
+      return { status, code: body['code'], detail: body['detail'] }
+    }
+    const foreign = await refusal(rows[0]!.id)
+    expect(foreign).toEqual({ status: 400, code: 'invalid_request', detail: 'There is no such payment method.' })
+    expect(await refusal('pm_nobody')).toEqual(foreign)
+  })
+
+  test('whose fields name different plans is refused, and changes nothing', async () => {
+    await billing.createOrganization('unsure')
+    for (const [path, body] of [
+      ['subscribe', { tier: 'pro', plan: 'big', payment_method_id: 'pm_card_visa' }],
+      ['checkout', { tier: 'pro', plan: 'big' }],
+      ['upgrade', { new_tier: 'pro', plan: 'big' }],
+    ] as const) {
+      const { status, body: answer } = await post('unsure', path, body)
+      expect([path, status]).toEqual([path, 400])
+      expect(answer['detail']).toContain('name one plan')
+    }
+    expect(await post('unsure', 'checkout', { tier: 'PRO', plan: 'pro' })).toMatchObject({ status: 200 })
+  })
+})
+
+test('EM-10 going down waits for the end of the period where that is the policy, unless the request says now', async () => {
+  expect(await post('one', 'downgrade', { new_tier: 'pro' })).toMatchObject({
+    status: 200,
+    body: { tier: 'big', scheduled_change: { tier: 'pro' } },
+  })
+  expect(await post('one', 'downgrade', { new_tier: 'pro', at: 'now' })).toMatchObject({ status: 200, body: { tier: 'pro' } })
+})
+
+test('collecting that is paused at Stripe does not pause the service', async () => {
+  const subscriptionId = String((await billing.call('other', 'GET', '/api/v1/billing/subscription')).body['subscription_id'])
+  await withOrganizationLock(billing.context, 'other', async (session) => {
+    const params = { subscriptionId, pauseCollection: 'void' } as const
+    await performIntent(billing.context, session, { organizationId: 'other', kind: 'update_subscription', params })
+    await syncOrganization(billing.context, session, 'other', { scope: COMPLETE_SCOPE, priority: 'interactive' })
+  })
+  expect((await billing.call('other', 'GET', '/api/v1/billing/subscription')).body).toMatchObject({
+    status: 'active',
+    standing: { state: 'active', may_use: true },
+  })
+})
+
+test('an organization on a test clock is not younger than its clock, so that its first period has begun', async () => {
+  await billing.createOrganization('clocked')
+  await startTestClock(billing.context, 'clocked')
+  const { rows } = await billing.database.db.query<{ young: boolean }>(
+    `select created_at > test_clock_now as young from organizations where id = 'clocked'`,
+  )
+  expect(rows).toEqual([{ young: false }])
+})
