@@ -282,6 +282,8 @@ class Give implements Command {
       reserved: 0,
       heldOverage: 0,
       moved: 0,
+      priced: 0,
+      cost: 0,
       priority: this.priority,
       startsAt: model.now,
       expiresAt: expiresAt?.getTime() ?? Number.MAX_SAFE_INTEGER,

@@ -14,6 +14,9 @@ export type ModelGrant = {
   heldOverage: number
   /** What has moved on into the next period. */
   moved: number
+  /** Of the overage: what an earlier plan has priced, and what it cost. */
+  priced: number
+  cost: number
   readonly priority: number
   readonly startsAt: number
   expiresAt: number
@@ -97,12 +100,16 @@ export class UsageModel {
       grant.used += absorbed
       grant.overage -= absorbed
     }
+    if (before.key !== this.plan.key) {
+      grant.cost = costOf(grant, before)
+      grant.priced = grant.overage
+    }
     this.#terms.set(grant, this.plan)
     return grant
   }
 
   #open({ id, start, end }: ModelSpan, plan = this.plan): ModelGrant {
-    const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0 }
+    const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0, priced: 0, cost: 0 }
     const grant = {
       id,
       isPlan: true,
@@ -145,7 +152,7 @@ export class UsageModel {
       const id = `rollover:${from.id}`
       if (amount === 0 || end <= this.now || from.amount === null || this.grants.some((other) => other.id === id)) continue
       from.moved += amount
-      const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0 }
+      const counters = { used: 0, overage: 0, reserved: 0, heldOverage: 0, moved: 0, priced: 0, cost: 0 }
       this.grants.push({
         id,
         isPlan: false,
@@ -219,9 +226,9 @@ export class UsageModel {
     const left = grants.reduce((total, grant) => total + free(grant), 0)
     if (cost <= left) return null
     if (this.plan.limit === 'hard') return 'quota_exceeded'
-    // Tenths of a credit, billed to the nearest whole one.
-    const credits = Math.floor((plan.overage + plan.heldOverage + cost - left + 5) / 10)
-    return credits > (this.plan.spendLimit ?? Infinity) ? 'spend_limit_reached' : null
+    return costOf(plan, this.plan, plan.heldOverage + cost - left) > (this.plan.spendLimit ?? Infinity)
+      ? 'spend_limit_reached'
+      : null
   }
 
   take(cost: number, field: 'used' | 'reserved', { plan, grants } = this.book()): Taken[] {
@@ -316,6 +323,11 @@ export class UsageModel {
 
 function keepTaken(kept: Map<ModelGrant, number>, taken: readonly Taken[]): void {
   for (const { grant, amount, over } of taken) kept.set(grant, (kept.get(grant) ?? 0) + amount + over)
+}
+
+/** What overage costs: one a credit under a soft limit, tenths of a credit to the nearest whole one. */
+function costOf(grant: ModelGrant, { limit }: ModelPlan, more = 0): number {
+  return grant.cost + (limit === 'soft' ? Math.max(Math.floor((grant.overage - grant.priced + more + 5) / 10), 0) : 0)
 }
 
 function free(grant: ModelGrant): number {

@@ -10,6 +10,7 @@ import { readOrganization } from '../src/stripe/organizations.ts'
 import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
 import { reportNow } from '../src/pricing/actions.ts'
 import { registerPricingRoutes } from '../src/pricing/routes.ts'
+import { registerExplainRoutes } from '../src/usage/explain-routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
 import { testRoutes } from './routes.ts'
 
@@ -51,7 +52,9 @@ export function testUse(catalog: CatalogDefinition): TestUse {
 
   const ask = testRoutes((app) => {
     const { db, catalogs, clock } = billing.context
-    registerPricingRoutes(app, { billing: billing.context, usage: { metering, db, catalogs, clock, graceDays: 3 } })
+    const usage = { metering, db, catalogs, clock, graceDays: 3 }
+    registerPricingRoutes(app, { billing: billing.context, usage })
+    registerExplainRoutes(app, usage)
   })
 
   return Object.assign(Object.create(billing) as TestBilling, {

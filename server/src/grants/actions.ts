@@ -118,10 +118,10 @@ export async function ensurePlanGrants(
   const moved = missing.length === 0 ? [] : await openMissing(tx, missing, { known, replaced })
   const changed: Grant[] = []
   const notices: NewEvent[] = []
-  const result = wanted.map(({ organizationId, plan, now }) => {
+  const result = wanted.map(({ organizationId, plan, terms, now }) => {
     const grant = known.get(nameOf({ organizationId, id: plan.id }))!
     if (hasTermsOf(grant, plan)) return grant
-    const regranted = regrant(grant, plan)
+    const regranted = regrant(grant, plan, terms.catalog)
     changed.push(regranted)
     // Under other terms the shares of what was used so far are others.
     notices.push(...thresholdsReached({ grant, plan, before: 0n, after: regranted.used + regranted.overage }, now))

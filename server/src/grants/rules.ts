@@ -3,6 +3,7 @@ import type { AllowancePeriod } from '../catalog/define.ts'
 import { isoTextOf, type Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { overageCost } from '../pricing/rules.ts'
 import type { Standing } from '../standing/rules.ts'
 import { allowanceSpanOf, type AllowanceSpan, type BillingCycle } from './periods.ts'
 
@@ -33,6 +34,9 @@ export type Grant = {
   /** Of `used` and of `overage`: what was used in a time in which nothing billed the balance. It is never billed. */
   readonly freeUsed: Quantity
   readonly freeOverage: Quantity
+  /** Of `overage`: what was priced by a plan that was changed within the period, and what that costs in minor units. */
+  readonly pricedOverage: Quantity
+  readonly pricedMinor: bigint
   readonly revoked: Quantity
   /** Lower is drawn first. */
   readonly priority: number
@@ -247,6 +251,8 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     heldOverage: 0n,
     freeUsed: 0n,
     freeOverage: 0n,
+    pricedOverage: 0n,
+    pricedMinor: 0n,
     revoked: 0n,
     priority: DEFAULT_PRIORITY.plan,
     meters: null,
@@ -284,9 +290,10 @@ function amountUnder({ used, reserved, revoked }: Grant, plan: PlanGrant): Quant
  * The grant of a period under the terms of a plan changed within it. What was used so far counts against the new amount:
  * - up: the rest of the new amount can be used, and overage that nobody bills (a hard limit's) is absorbed by it;
  * - down: what was used while it was included stays included, so the amount never falls below it, and nothing remains;
- * - overage under a soft limit stays overage, since it may already be on a bill.
+ * - overage under a soft limit stays overage, since it may already be on a bill; what it costs is what it cost under the plan before.
+ * @param catalog in which the plan before is looked up
  */
-export function regrant(grant: Grant, plan: PlanGrant): Grant {
+export function regrant(grant: Grant, plan: PlanGrant, catalog: Catalog): Grant {
   assert(grant.id === plan.id && grant.kind === 'plan', 'a plan grant takes the terms of its own period only')
   const amount = amountUnder(grant, plan)
   const room = amount === null ? grant.overage : amount - grant.used - grant.reserved - grant.revoked
@@ -306,6 +313,16 @@ export function regrant(grant: Grant, plan: PlanGrant): Grant {
     overage,
     freeUsed: grant.freeUsed + grant.freeOverage - freeOverage,
     freeOverage,
+    ...(grant.planKey === plan.planKey ? {} : pricedBefore({ ...grant, overage, freeOverage }, catalog)),
+  }
+}
+
+/** What overage has cost until its plan changed: its line is billed by the terms that end. */
+function pricedBefore(grant: Grant, catalog: Catalog): Pick<Grant, 'pricedOverage' | 'pricedMinor'> {
+  const price = catalog.plans.get(grant.planKey ?? '')?.allowances.get(grant.balanceKey)?.overage ?? null
+  return {
+    pricedOverage: grant.overage - grant.freeOverage,
+    pricedMinor: price === null ? grant.pricedMinor : BigInt(overageCost(price, grant)),
   }
 }
 

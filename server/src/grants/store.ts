@@ -97,14 +97,16 @@ export async function updateTimeZone(tx: Queryable, organizationId: string, time
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
   g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved,
-  g.held_overage as "heldOverage", g.free_used as "freeUsed", g.free_overage as "freeOverage", g.revoked, g.priority,
+  g.held_overage as "heldOverage", g.free_used as "freeUsed", g.free_overage as "freeOverage",
+  g.priced_overage as "pricedOverage", g.priced_minor as "pricedMinor", g.revoked, g.priority,
   g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.reason, g.created_at as "createdAt"`
 
-export type GrantRow = Omit<Grant, 'expiresAt' | 'freeUsed' | 'freeOverage'> & {
+export type GrantRow = Omit<Grant, 'expiresAt' | Rare> & {
   readonly expiresAt: Instant | number
-  readonly freeUsed: bigint | null
-  readonly freeOverage: bigint | null
-}
+} & { readonly [Name in Rare]: bigint | null }
+
+/** What hardly any grant has: null where it has none. */
+type Rare = 'freeUsed' | 'freeOverage' | 'pricedOverage' | 'pricedMinor'
 
 /** A grant as it was read; pg reads 'infinity' as the number Infinity. */
 export function grantOf(row: GrantRow): Grant {
@@ -124,6 +126,8 @@ export function grantOf(row: GrantRow): Grant {
     heldOverage: row.heldOverage,
     freeUsed: row.freeUsed ?? 0n,
     freeOverage: row.freeOverage ?? 0n,
+    pricedOverage: row.pricedOverage ?? 0n,
+    pricedMinor: row.pricedMinor ?? 0n,
     revoked: row.revoked,
     priority: row.priority,
     meters: row.meters,
@@ -234,10 +238,11 @@ export async function updateGrants(tx: Queryable, grants: readonly Grant[]): Pro
     `update grants g set plan_key = n.plan_key, catalog_version = n.catalog_version, amount = n.amount, limit_kind = n.limit_kind,
        used = n.used, overage = n.overage, revoked = n.revoked, starts_at = n.starts_at,
        expires_at = coalesce(n.expires_at, 'infinity'),
-       free_used = nullif(n.free_used, 0), free_overage = nullif(n.free_overage, 0)
+       free_used = nullif(n.free_used, 0), free_overage = nullif(n.free_overage, 0),
+       priced_overage = nullif(n.priced_overage, 0), priced_minor = nullif(n.priced_minor, 0)
      from json_to_recordset($1) as n (organization_id text, id text, plan_key text, catalog_version integer, amount bigint,
        limit_kind text, used bigint, overage bigint, revoked bigint, starts_at timestamptz, expires_at timestamptz,
-       free_used bigint, free_overage bigint)
+       free_used bigint, free_overage bigint, priced_overage bigint, priced_minor bigint)
      where g.organization_id = n.organization_id and g.id = n.id`,
     [JSON.stringify(grants.map(toRow))],
   )
@@ -258,6 +263,8 @@ function toRow(grant: Grant): Record<string, unknown> {
     reserved: grant.reserved.toString(),
     free_used: grant.freeUsed.toString(),
     free_overage: grant.freeOverage.toString(),
+    priced_overage: grant.pricedOverage.toString(),
+    priced_minor: grant.pricedMinor.toString(),
     revoked: grant.revoked.toString(),
     priority: grant.priority,
     meters: grant.meters,

@@ -5,7 +5,7 @@ import type { BalanceSnapshot, RefusalCode, UsageAnswer, UsageEvent } from './us
 /** The answer that an event gave and gives again; made from what is stored and nothing else. */
 export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
   return {
-    verb: event.verb,
+    verb: event.verb === 'retract' ? 'correct' : event.verb,
     allowed: event.refusal === null,
     code: event.refusal,
     reason: event.refusal && reasonOf(event.refusal, event.after),

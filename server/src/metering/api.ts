@@ -33,7 +33,10 @@ export type CorrectInput = {
   readonly organizationId: string
   /** The key of the use to be corrected; of a settlement, the reservation's id. */
   readonly corrects: string
-  readonly quantity: number | string
+  /** What is added to what the use counts; below zero it is taken away. */
+  readonly quantity?: number | string
+  /** Instead of a quantity: takes the use back whole. */
+  readonly retract?: true
   readonly idempotencyKey: string
   readonly reason?: string
 }
@@ -50,7 +53,7 @@ export type UsageApi = {
   reserve(input: ReserveInput): Promise<AnswerBody>
   settle(input: SettleInput): Promise<AnswerBody>
   release(input: Omit<SettleInput, 'quantity'>): Promise<AnswerBody>
-  /** Adds to what a recorded use counts, or takes from it, at most down to nothing. */
+  /** Adds to what a recorded use counts, or takes from it, at most down to nothing; or takes it back whole. */
   correct(input: CorrectInput): Promise<AnswerBody>
   /** Up to 1,000 items; one result each, in order. */
   batch(items: readonly (UsageInput & { readonly verb: 'check' | 'track' | 'consume' })[]): Promise<readonly BatchResult[]>
@@ -73,9 +76,17 @@ export function createUsageApi(context: UsageContext): UsageApi {
       ask(parse({ verb: 'settle', organization_id: organizationId, reservation_id: reservationId, quantity })),
     release: async ({ organizationId, reservationId }) =>
       ask(parse({ verb: 'release', organization_id: organizationId, reservation_id: reservationId })),
-    correct: async ({ organizationId, corrects, quantity, idempotencyKey, reason }) =>
+    correct: async ({ organizationId, corrects, quantity, retract, idempotencyKey, reason }) =>
       ask(
-        parse({ verb: 'correct', organization_id: organizationId, corrects, quantity, idempotency_key: idempotencyKey, reason }),
+        parse({
+          verb: 'correct',
+          organization_id: organizationId,
+          corrects,
+          quantity,
+          retract,
+          idempotency_key: idempotencyKey,
+          reason,
+        }),
       ),
     async batch(items) {
       if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()

@@ -11,7 +11,7 @@ import { insertEvents } from './event-blocks.ts'
 import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
-import { insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
+import { deleteValues, insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import { closeReservations, insertReservations } from './reservations-store.ts'
 import { KeysWanted, storesAllKeys } from './key-looks.ts'
 import { addUse, countKnownKeys, findEventsOfKeys, insertKeys, type EventKey } from './store.ts'
@@ -95,6 +95,7 @@ function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys:
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))
   if (decision.corrections.length > 0) writes.push(upsertCorrections(tx, decision.corrections))
   if (decision.readings.length > 0) writes.push(upsertReadings(tx, decision.readings))
+  if (decision.goneValues.length > 0) writes.push(deleteValues(tx, decision.goneValues))
   if (decision.newValues.length > 0) writes.push(insertValues(tx, decision.newValues))
   if (decision.windows.length > 0) writes.push(upsertRateWindows(tx, decision.windows))
   if (decision.notices.length > 0) writes.push(publishEvents(tx, decision.notices))

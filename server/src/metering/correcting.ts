@@ -1,13 +1,14 @@
 import { DomainError } from '../lib/errors.ts'
 import { eventKey } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
+import { retractLevel } from './retracting.ts'
 import { mergeDraws } from './rules.ts'
 import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
 /**
- * Corrects an event that was recorded: adds to what it counts, or takes from it, down to nothing. The correction counts in the
- * hour and the period of what it corrects, and gives back to the grants that it was drawn from.
+ * Corrects an event that was recorded: adds to what it counts, or takes from it, down to nothing, or takes it back whole. The
+ * correction counts in the hour and the period of what it corrects, and gives back to the grants that it was drawn from.
  */
 export function correct(session: DecisionSession, request: CorrectRequest): UsageAnswer {
   const { organizationId } = request
@@ -15,34 +16,37 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   const target = targetOf(session, request)
   const { event } = target
   const meter = session.meterOf(ledger, event.meter)
-  if (!isAdditive(meter)) {
-    throw new DomainError(
-      'invalid_request',
-      meter.aggregation === 'latest'
-        ? `The meter "${meter.key}" keeps the latest value: tell what is right now instead.`
-        : `The meter "${meter.key}" does not add up its uses, so none can be corrected.`,
-      {
-        field: 'corrects',
-      },
-    )
+  if (target.retracted) {
+    throw new DomainError('invalid_request', 'That use was taken back: tell what is right anew.', { field: 'corrects' })
   }
   if (!isCounted(meter, event.properties)) throw notCounted(request.corrects)
-  const counted = target.counted + request.quantity
+  if (!isAdditive(meter)) {
+    if (request.quantity === null) return retractLevel(session, request, { target, meter })
+    throw new DomainError(
+      'invalid_request',
+      `The meter "${meter.key}" does not add up its uses: take the mistaken one back with \`retract\`, and tell what is right anew.`,
+      { field: 'quantity' },
+    )
+  }
+  const change = request.quantity ?? -target.counted
+  const counted = target.counted + change
   if (counted < 0n) {
     throw new DomainError('invalid_quantity', 'A correction cannot take away more than is counted.', { field: 'quantity' })
   }
-  const cost = costOf(meter, request.quantity)
+  const cost = costOf(meter, change)
   const book = ledger.bookOf(event)
   const isFree = ledger.isFreeAt(meter.balanceKey, event.occurredAt)
   const draws = drawOrGiveBack(ledger, { book, meter, cost, drawn: target.draws, isFree })
-  session.keepCorrection({ event, counted, draws: mergeDraws([...target.draws, ...draws]) })
-  const asked = { ...request, properties: request.properties ?? event.properties }
+  const retracted = request.quantity === null
+  session.keepCorrection({ event, counted, draws: mergeDraws([...target.draws, ...draws]), retracted })
+  const verb = retracted ? ('retract' as const) : request.verb
+  const asked = { ...request, verb, quantity: change, properties: request.properties ?? event.properties }
   return session.store(
     { asked, meter, book },
     {
       occurredAt: event.occurredAt,
       late: ledger.lateUseAt(book, event.occurredAt),
-      counted: request.quantity,
+      counted: change,
       draws,
       corrects: request.corrects,
     },
@@ -53,7 +57,8 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
 function targetOf(session: DecisionSession, { organizationId, corrects }: CorrectRequest): CorrectedEvent {
   const event = session.eventOf(organizationId, corrects)
   const target =
-    session.corrected.get(eventKey(organizationId, corrects)) ?? (event && { event, counted: event.counted, draws: event.draws })
+    session.corrected.get(eventKey(organizationId, corrects)) ??
+    (event && { event, counted: event.counted, draws: event.draws, retracted: false })
   if (target && target.event.refusal === null && CORRECTABLE.has(target.event.verb)) return target
   throw notCounted(corrects)
 }

@@ -282,7 +282,7 @@ describe('a plan changed within its period', () => {
         let grant: Grant = { ...openedGrant('org', { ...plan, amount: before }, now), used, overage: demand - used }
         for (const next of changes) {
           const owed = grant.overage
-          grant = regrant(grant, { ...plan, amount: next, planKey: 'another' })
+          grant = regrant(grant, { ...plan, amount: next, planKey: 'another' }, termsOf('free').catalog)
           expect(grant.used + grant.overage).toBe(demand)
           expect(grant.overage <= owed).toBe(true)
           expect(grant.amount === null || grant.used <= grant.amount).toBe(true)

@@ -29,6 +29,7 @@ export function decide(input: DecisionInput): Decision {
     corrections: [...session.corrections.values()],
     readings: session.readings.changed,
     newValues: session.readings.newValues,
+    goneValues: session.readings.goneValues,
     windows: session.windows.changed,
     notices: session.notices,
     lowBalances: session.lowBalances,

@@ -15,6 +15,8 @@ export type DecisionInput = {
   readonly known: ReadonlyMap<string, UsageEvent>
   /** The events that are corrected here, by the `eventKey` of what they correct. */
   readonly corrected: ReadonlyMap<string, CorrectedEvent>
+  /** Other uses that decide what a level comes to without one that is taken back here. */
+  readonly rivals: readonly CorrectedEvent[]
   /** The reservations that are settled or released here, and those whose time is over. */
   readonly reservations: readonly Reservation[]
   /** What the meters that do not simply add up have come to. */
@@ -44,6 +46,7 @@ export type Decision = {
   readonly corrections: readonly CorrectedEvent[]
   readonly readings: readonly MeterReading[]
   readonly newValues: readonly MeterValue[]
+  readonly goneValues: readonly MeterValue[]
   readonly windows: readonly RateWindow[]
   /** What is told to the outside. */
   readonly notices: readonly NewEvent[]
@@ -51,9 +54,13 @@ export type Decision = {
 }
 
 /** A decision's input of which nothing but the requests and organizations is known; for what asks without a past. */
-export const NOTHING_KNOWN: Pick<DecisionInput, 'known' | 'corrected' | 'reservations' | 'readings' | 'values' | 'windows'> = {
+export const NOTHING_KNOWN: Pick<
+  DecisionInput,
+  'known' | 'corrected' | 'rivals' | 'reservations' | 'readings' | 'values' | 'windows'
+> = {
   known: new Map(),
   corrected: new Map(),
+  rivals: [],
   reservations: [],
   readings: [],
   values: [],

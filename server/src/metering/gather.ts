@@ -17,6 +17,7 @@ import {
   type WantedGrant,
 } from '../grants/rules.ts'
 import { findActiveGrants, findGrantsById, insertMissingAccounts, lockAccounts, type AccountRow } from '../grants/store.ts'
+import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { planGrantsNeeded } from './decide.ts'
 import { eventKey, type Decision, type DecisionInput } from './decision.ts'
@@ -24,6 +25,7 @@ import type { KnownPast, OrganizationState } from './ledger.ts'
 import { keepPast } from './past.ts'
 import { findCorrections, findReadings, findValues, type MeterName } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
+import { findRivals, type RivalOrder } from './rivals-store.ts'
 import { findOverdueReservations, findReservations } from './reservations-store.ts'
 import { findEventsByKey, findSettlements } from './store.ts'
 import { findRateWindows } from './windows-store.ts'
@@ -130,7 +132,7 @@ function carries({ terms, times, grants }: Gathering, request: UsageRequest): bo
 }
 
 /** What requests refer to besides balances. */
-type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'readings' | 'values' | 'windows'> & {
+type Past = Pick<DecisionInput, 'reservations' | 'corrected' | 'rivals' | 'readings' | 'values' | 'windows'> & {
   readonly settlements: readonly UsageEvent[]
 }
 
@@ -155,14 +157,19 @@ export async function gather(
   await openPlans(tx, gathered, { requests, reservations, corrected })
   // What is opened of the past afterwards hands nothing on into the present.
   await keepPast(tx, context, gathered, { requests, corrected })
-  const { readings, values } = await readReadings(tx, gathered.terms, requests)
-  await gathered.keepDrawn(tx, readings)
+  const levels = levelsOf(gathered, corrected)
+  const { readings, values } = await readReadings(tx, gathered.terms, requests, levels)
+  const rivals = await readRivals(tx, levels)
+  await gathered.keepDrawn(tx, [
+    ...readings,
+    ...rivals.map(({ event, draws }) => ({ organizationId: event.organizationId, draws })),
+  ])
   const names = corrected.map((target): [string, CorrectedEvent] => [
     eventKey(target.event.organizationId, target.event.idempotencyKey),
     target,
   ])
   const windows = await readWindows(tx, gathered.terms, requests)
-  return { reservations, settlements, corrected: new Map(names), readings, values, windows }
+  return { reservations, settlements, corrected: new Map(names), rivals, readings, values, windows }
 }
 
 /** The plan's allowance of an event's period and what it left over, as draws of nothing. */
@@ -190,9 +197,42 @@ async function readCorrected(tx: PacketClient, requests: readonly UsageRequest[]
     ]),
   )
   return events.map((event) => {
-    const { counted, draws } = left.get(eventKey(event.organizationId, event.idempotencyKey)) ?? event
-    return { event, counted, draws }
+    const { counted, draws, retracted } = left.get(eventKey(event.organizationId, event.idempotencyKey)) ?? {
+      ...event,
+      retracted: false,
+    }
+    return { event, counted, draws, retracted }
   })
+}
+
+/** A use of a meter that does not add up, which is taken back. */
+type CorrectedLevel = { readonly event: UsageEvent; readonly meter: Meter }
+
+function levelsOf({ terms }: Gathering, corrected: readonly CorrectedEvent[]): readonly CorrectedLevel[] {
+  return corrected.flatMap(({ event }) => {
+    const own = terms.get(event.organizationId)
+    const meter = own && meterOf(own, event.meter)
+    return meter && !isAdditive(meter) ? [{ event, meter }] : []
+  })
+}
+
+const RIVALS: Readonly<Record<Meter['aggregation'], readonly RivalOrder[]>> = {
+  sum: [],
+  count: [],
+  max: ['max', 'latest'],
+  latest: ['latest'],
+  unique: ['unique'],
+}
+
+async function readRivals(tx: PacketClient, levels: readonly CorrectedLevel[]): Promise<readonly CorrectedEvent[]> {
+  const rivals: CorrectedEvent[] = []
+  for (const { event, meter } of levels) {
+    const without = levels
+      .filter((other) => other.event.organizationId === event.organizationId)
+      .map((other) => other.event.idempotencyKey)
+    for (const by of RIVALS[meter.aggregation]) rivals.push(...(await findRivals(tx, { event, meter, without, by })))
+  }
+  return rivals
 }
 
 type Referred = {
@@ -241,8 +281,9 @@ export async function readReadings(
   client: Queryable,
   terms: ReadonlyMap<string, PlanTerms>,
   requests: readonly UsageRequest[],
+  corrected: readonly CorrectedLevel[] = [],
 ): Promise<ReadReadings> {
-  const meters: MeterName[] = []
+  const meters: MeterName[] = corrected.map(({ event: { organizationId }, meter }) => ({ organizationId, meter: meter.key }))
   const seen: (MeterName & { readonly value: string })[] = []
   for (const request of requests) {
     if (!('meter' in request) || request.verb === 'reserve') continue

@@ -31,7 +31,7 @@ function memorySystem(): System {
       }
       if (!grants.has(plan.id)) begin({ organizationId: facts.organizationId, terms, plan, now })
       const grant = grants.get(plan.id)!
-      grants.set(plan.id, hasTermsOf(grant, plan) ? grant : regrant(grant, plan))
+      grants.set(plan.id, hasTermsOf(grant, plan) ? grant : regrant(grant, plan, terms.catalog))
     }
   }
   function begin(want: WantedGrant): void {
@@ -62,7 +62,12 @@ function memorySystem(): System {
     for (const change of decision.grantChanges) grants.set(change.id, changedGrant(grants.get(change.id)!, change))
     for (const event of decision.events) {
       known.set(eventKey(event.organizationId, event.idempotencyKey), event)
-      corrected.set(eventKey(event.organizationId, event.idempotencyKey), { event, counted: event.counted, draws: event.draws })
+      corrected.set(eventKey(event.organizationId, event.idempotencyKey), {
+        event,
+        counted: event.counted,
+        draws: event.draws,
+        retracted: false,
+      })
     }
     for (const left of decision.corrections) corrected.set(eventKey(left.event.organizationId, left.event.idempotencyKey), left)
     for (const made of [...decision.newReservations, ...decision.closedReservations]) reservations.set(made.id, made)

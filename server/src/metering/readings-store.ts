@@ -1,5 +1,4 @@
 import type { Queryable } from '../db/database.ts'
-import type { Draw } from '../grants/rules.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
 import { drawsOf, storedDraws, type EventKey, type StoredDraw } from './store.ts'
 import type { CorrectedEvent } from './usage.ts'
@@ -77,12 +76,27 @@ export async function insertValues(tx: Queryable, values: readonly MeterValue[])
   )
 }
 
+/** Forgets values that no use of their period has any more. */
+export async function deleteValues(tx: Queryable, values: readonly MeterValue[]): Promise<void> {
+  await tx.query(
+    `delete from meter_values v
+     using unnest($1::text[], $2::text[], $3::text[], $4::text[]) as gone (organization_id, grant_id, meter, value)
+     where v.organization_id = gone.organization_id and v.grant_id = gone.grant_id and v.meter = gone.meter and v.value = gone.value`,
+    [
+      values.map((value) => value.organizationId),
+      values.map((value) => value.grantId),
+      values.map((value) => value.meter),
+      values.map((value) => value.value),
+    ],
+  )
+}
+
 /** What corrections have left of an event. */
-export type StoredCorrection = EventKey & { readonly counted: bigint; readonly draws: readonly Draw[] }
+export type StoredCorrection = EventKey & Omit<CorrectedEvent, 'event'>
 
 export async function findCorrections(tx: Queryable, keys: readonly EventKey[]): Promise<readonly StoredCorrection[]> {
   const found = await tx.query<Omit<StoredCorrection, 'draws'> & { readonly draws: readonly StoredDraw[] }>(
-    `select c.organization_id as "organizationId", c.idempotency_key as "idempotencyKey", c.counted, c.draws
+    `select c.organization_id as "organizationId", c.idempotency_key as "idempotencyKey", c.counted, c.draws, c.retracted
      from unnest($1::text[], $2::text[]) as k (organization_id, idempotency_key)
      join corrected_events c on c.organization_id = k.organization_id and c.idempotency_key = k.idempotency_key`,
     [keys.map((key) => key.organizationId), keys.map((key) => key.idempotencyKey)],
@@ -91,17 +105,19 @@ export async function findCorrections(tx: Queryable, keys: readonly EventKey[]):
 }
 
 export async function upsertCorrections(tx: Queryable, corrections: readonly CorrectedEvent[]): Promise<void> {
-  const rows = corrections.map(({ event, counted, draws }) => ({
+  const rows = corrections.map(({ event, counted, draws, retracted }) => ({
     organization_id: event.organizationId,
     idempotency_key: event.idempotencyKey,
     counted: counted.toString(),
     draws: storedDraws(draws),
+    retracted,
   }))
   await tx.query(
-    `insert into corrected_events (organization_id, idempotency_key, counted, draws)
-     select organization_id, idempotency_key, counted, draws from json_to_recordset($1)
-       as c (organization_id text, idempotency_key text, counted bigint, draws jsonb)
-     on conflict (organization_id, idempotency_key) do update set counted = excluded.counted, draws = excluded.draws`,
+    `insert into corrected_events (organization_id, idempotency_key, counted, draws, retracted)
+     select organization_id, idempotency_key, counted, draws, retracted from json_to_recordset($1)
+       as c (organization_id text, idempotency_key text, counted bigint, draws jsonb, retracted boolean)
+     on conflict (organization_id, idempotency_key) do update
+     set counted = excluded.counted, draws = excluded.draws, retracted = excluded.retracted`,
     [JSON.stringify(rows)],
   )
 }

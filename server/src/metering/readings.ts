@@ -79,7 +79,8 @@ export class Readings {
   readonly #readings = new Map<string, MeterReading>()
   readonly #values = new Set<string>()
   readonly #changed = new Map<string, MeterReading>()
-  readonly #newValues: MeterValue[] = []
+  readonly #newValues = new Map<string, MeterValue>()
+  readonly #goneValues = new Map<string, MeterValue>()
 
   constructor(readings: readonly MeterReading[], values: readonly MeterValue[]) {
     for (const reading of readings) this.#readings.set(nameOf(reading), reading)
@@ -91,7 +92,28 @@ export class Readings {
   }
 
   get newValues(): readonly MeterValue[] {
-    return this.#newValues
+    return [...this.#newValues.values()]
+  }
+
+  get goneValues(): readonly MeterValue[] {
+    return [...this.#goneValues.values()]
+  }
+
+  /** What a `max` or `latest` meter has come to. */
+  of(name: Omit<MeterValue, 'value'>): MeterReading | undefined {
+    return this.#readings.get(nameOf(name))
+  }
+
+  put(reading: MeterReading): void {
+    this.#readings.set(nameOf(reading), reading)
+    this.#changed.set(nameOf(reading), reading)
+  }
+
+  /** Forgets a value that no use has any more. */
+  forget(value: MeterValue): void {
+    const name = `${nameOf(value)}\n${value.value}`
+    this.#values.delete(name)
+    if (!this.#newValues.delete(name)) this.#goneValues.set(name, value)
   }
 
   weigh(meter: Meter, use: MeteredUse): Weight {
@@ -151,7 +173,8 @@ export class Readings {
       drawn: [],
       remember: () => {
         this.#values.add(name)
-        this.#newValues.push(value)
+        // One that was forgotten here is there still.
+        if (!this.#goneValues.delete(name)) this.#newValues.set(name, value)
       },
     }
   }
@@ -162,7 +185,7 @@ export class Readings {
     const name = { organizationId, grantId, meter: meter.key }
     const before = this.#readings.get(nameOf(name))
     const told = before && use.occurredAt < before.levelAt ? before : levelOf(use)
-    const reading = {
+    this.put({
       ...name,
       quantity: period.quantity,
       occurredAt: period.occurredAt,
@@ -170,9 +193,7 @@ export class Readings {
       level: told.level,
       levelAt: told.levelAt,
       levelProperties: told.levelProperties,
-    }
-    this.#readings.set(nameOf(reading), reading)
-    this.#changed.set(nameOf(reading), reading)
+    })
   }
 }
 

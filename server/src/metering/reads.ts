@@ -192,9 +192,9 @@ async function readStates(
     keep(moves.filter(({ to }) => !grants.get(to.organizationId)!.has(to.id)).flatMap(({ from, to }) => [from, to]))
   }
   keep(
-    wanted.map(({ organizationId, plan, now }) => {
+    wanted.map(({ organizationId, plan, terms: own, now }) => {
       const grant = grants.get(organizationId)!.get(plan.id) ?? openedGrant(organizationId, plan, now)
-      return hasTermsOf(grant, plan) ? grant : regrant(grant, plan)
+      return hasTermsOf(grant, plan) ? grant : regrant(grant, plan, own.catalog)
     }),
   )
   const states = found.map((account): [string, OrganizationState] => {

@@ -5,6 +5,7 @@ import type { CorrectRequest, RecordRequest, ReserveRequest, UsageEvent, UsagePr
  * null when it is a true repeat.
  */
 export function differingField(first: UsageEvent, request: RecordRequest | ReserveRequest | CorrectRequest): string | null {
+  if (first.verb === 'retract' && request.verb === 'correct') return differingRetraction(first, request)
   if (first.verb !== request.verb) return 'verb'
   if (request.verb === 'correct') return differingCorrection(first, request)
   if (first.meter !== request.meter) return 'meter'
@@ -15,7 +16,13 @@ export function differingField(first: UsageEvent, request: RecordRequest | Reser
 
 function differingCorrection(first: UsageEvent, request: CorrectRequest): string | null {
   if (first.corrects !== request.corrects) return 'corrects'
+  if (request.quantity === null) return 'retract'
   return first.quantity === request.quantity ? null : 'quantity'
+}
+
+function differingRetraction(first: UsageEvent, { corrects, quantity }: CorrectRequest): string | null {
+  if (first.corrects !== corrects) return 'corrects'
+  return quantity === null ? null : 'retract'
 }
 
 function differingHold(first: UsageEvent, request: ReserveRequest): string | null {

@@ -93,9 +93,14 @@ export const correctSchema = z
     corrects: storableText(255).meta({
       description: 'The key of the use to be corrected; of a settlement, the reservation’s id.',
     }),
-    quantity: quantity.meta({
-      description: 'What is added to what that use counts; below zero it is taken away, at most down to nothing.',
+    quantity: quantity.optional().meta({
+      description:
+        'Of a meter that counts or adds: what is added to what that use counts; below zero it is taken away, at most down to nothing.',
       example: -1,
+    }),
+    retract: z.literal(true).optional().meta({
+      description:
+        'Instead of a quantity, for every meter: takes the use back whole. What a `max`, `latest` or `unique` meter has come to is then as though it had never been told.',
     }),
     idempotency_key: idempotencyKey,
     reason: storableText(500).optional().meta({ description: 'Kept with the correction, for whoever reads it later.' }),
@@ -180,10 +185,17 @@ export function correctRequestOf(body: CorrectBody, organizationOf: Organization
     verb: 'correct',
     organizationId: organizationOf(body.organization_id),
     corrects: body.corrects,
-    quantity: parseQuantity(body.quantity),
+    quantity: correctionOf(body),
     idempotencyKey: body.idempotency_key,
     properties: body.reason === undefined ? null : { reason: body.reason },
   }
+}
+
+function correctionOf({ quantity: given, retract }: Pick<CorrectBody, 'quantity' | 'retract'>): bigint | null {
+  if ((given === undefined) !== (retract === true)) {
+    throw new DomainError('invalid_request', 'A correction has either a quantity or retract.', { field: 'quantity' })
+  }
+  return given === undefined ? null : parseQuantity(given)
 }
 
 /** The request of a batch's item. */
@@ -212,7 +224,8 @@ function measuredOf(
   return { organizationId: organizationOf(body.organization_id), meter: body.meter, quantity: quantityOf(body.quantity) }
 }
 
-function quantityOf(given: number | string): bigint {
+/** @throws DomainError `invalid_quantity` below zero: use that was recorded wrongly is corrected */
+export function quantityOf(given: number | string): bigint {
   const parsed = parseQuantity(given)
   if (parsed < 0n) {
     throw new DomainError('invalid_quantity', 'quantity must not be negative; use that was recorded wrongly is corrected.', {

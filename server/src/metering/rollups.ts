@@ -133,7 +133,7 @@ const NOTHING: UsageSums = { events: 0, quantity: 0n, drawn: 0n, overage: 0n }
 
 function add(sums: Summing<UsageSums>, event: UsageEvent): void {
   // A correction is not a use more or less, it changes what one counts.
-  if (event.verb !== 'correct') sums.events += 1
+  if (event.corrects === null) sums.events += 1
   sums.quantity += event.counted
   sums.drawn += event.drawn
   sums.overage += event.overage

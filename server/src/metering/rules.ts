@@ -5,7 +5,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { priceOf } from '../pricing/rules.ts'
+import { overageCost } from '../pricing/rules.ts'
 import type { OrganizationLedger } from './ledger.ts'
 import type { RefusalCode, UsageEvent } from './usage.ts'
 
@@ -25,13 +25,19 @@ export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: 
   const available = book.availableFor(meter.key)
   if (available === null || cost <= available) return null
   if (plan.limit === 'hard') return 'quota_exceeded'
-  const { overage, heldOverage } = book.plan
-  return isTooDear(plan, overage + heldOverage + cost - available) ? 'spend_limit_reached' : null
+  return isTooDear(plan, book.plan, cost - available) ? 'spend_limit_reached' : null
 }
 
-/** Whether overage would cost more than the plan lets it, rounded as it will be on the bill. */
-function isTooDear({ allowance: { overage: price, spendLimitMinor } }: PlanGrant, overage: Quantity): boolean {
-  return price !== null && spendLimitMinor !== null && priceOf(price, overage) > spendLimitMinor
+/** Whether more overage would make that of the period cost more than the plan lets it, rounded as it will be on the bill. */
+function isTooDear(
+  { allowance: { overage: price, spendLimitMinor } }: PlanGrant,
+  { grant, overage, heldOverage, freeOverage }: GrantLine,
+  more: Quantity,
+): boolean {
+  if (price === null || spendLimitMinor === null) return false
+  const { pricedOverage, pricedMinor } = grant
+  const whole = { overage: overage + heldOverage + more, freeOverage, pricedOverage, pricedMinor }
+  return overageCost(price, whole) > spendLimitMinor
 }
 
 export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant {

@@ -78,6 +78,10 @@ export const EVENT_COLUMNS = `e.organization_id as "organizationId", e.id, e.rec
   e.plan_grant as "planGrant", e.after_amount as "afterAmount", e.after_used as "afterUsed", e.after_overage as "afterOverage",
   e.after_reserved as "afterReserved"`
 
+// What an event drew from its plan's allowance alone is not written out: its period names the grant.
+export const PLAN_GRANT = `coalesce(e.plan_grant,
+  'plan:' || e.balance || ':' || e.period || ':' || to_char(e.period_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))`
+
 export type EventKey = { readonly organizationId: string; readonly idempotencyKey: string }
 
 // Each block is taken apart once, however many of its events are asked for: a batch of 500 that is sent again names 500 keys of one block.

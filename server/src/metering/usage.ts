@@ -47,8 +47,8 @@ export type CorrectRequest = {
   readonly organizationId: string
   /** The key of the event to be corrected; of a settlement, the reservation's id. */
   readonly corrects: string
-  /** What is added to what the event counts; below zero it is taken away. */
-  readonly quantity: Quantity
+  /** What is added to what the event counts; below zero it is taken away. null takes the use back whole. */
+  readonly quantity: Quantity | null
   readonly idempotencyKey: string
   readonly properties: UsageProperties | null
 }
@@ -94,7 +94,7 @@ export type UsageEvent = {
   readonly id: string
   /** When this server decided it, by the machine's clock. */
   readonly recordedAt: Instant
-  readonly verb: 'track' | 'consume' | 'reserve' | 'settle' | 'correct'
+  readonly verb: 'track' | 'consume' | 'reserve' | 'settle' | 'correct' | 'retract'
   /** The caller's key; of a settlement, the reservation's id. */
   readonly idempotencyKey: string
   readonly meter: string
@@ -151,6 +151,8 @@ export type CorrectedEvent = {
   readonly counted: Quantity
   /** What it still takes from its grants. */
   readonly draws: readonly Draw[]
+  /** Whether it was taken back whole. */
+  readonly retracted: boolean
 }
 
 export type ReservationStatus = 'open' | 'settled' | 'released' | 'expired'

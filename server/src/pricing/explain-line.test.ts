@@ -232,6 +232,41 @@ describe('what overage costs is what will be charged', () => {
     ])
   })
 
+  test('of a plan that was changed, what it cost before and what it costs since: in overview, summary, explanation and statement', async () => {
+    const id = await billing.customer('basic')
+    await billing.use(id, 'calls', 130)
+    await billing.advance(id, '3d')
+    await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: 'pro' })
+    await billing.use(id, 'calls', 120)
+    // 30 beyond basic's 100 at 2 cents. Of the next 120, 100 are pro's, 20 beyond them at 1.
+    expect(await ask(id, '/api/v1/billing/usage')).toMatchObject({ credits: { overage: 50, overage_cost: 0.8 } })
+    expect(await ask(id, `/api/v1/billing/usage/tenant/${id}/summary`)).toMatchObject({ usage: { calls: { cost_cents: 80 } } })
+    expect((await statement(id)).usage.filter(({ balance }) => balance === 'calls').map((line) => line.amount_minor)).toEqual([
+      60, 20,
+    ])
+    const explained = await ask<{ grants: { overage_cost: { amount_minor: number } }[] }>(
+      id,
+      '/api/v1/usage/explain?balance=calls',
+    )
+    expect(explained.grants[0]!.overage_cost).toMatchObject({
+      amount_minor: 80,
+      parts: [{ amount_minor: 60 }, { amount_minor: 20 }],
+    })
+  })
+
+  test('while a subscription is paused nothing: it is free also after it was resumed', async () => {
+    const id = await billing.customer('basic')
+    await billing.use(id, 'calls', 110)
+    await billing.advance(id, '1d')
+    await billing.call(id, 'POST', '/api/v1/billing/pause', {})
+    await billing.use(id, 'calls', 50)
+    await billing.advance(id, '1d')
+    await billing.call(id, 'POST', '/api/v1/billing/resume', {})
+    expect(await ask(id, '/api/v1/billing/usage')).toMatchObject({
+      credits: { overage: 60, overage_cost: 0.2, free_overage: 50, free_because: 'unbilled_time' },
+    })
+  })
+
   test('a cent for each line, in the overview, the summary and the statement alike', async () => {
     const id = await billing.customer('basic')
     await billing.use(id, 'calls', 107)

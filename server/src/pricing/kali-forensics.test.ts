@@ -21,6 +21,11 @@ describe('KF-7 a tenant’s use', () => {
     })
   })
 
+  test('of less than nothing is refused: what was recorded wrongly is corrected', async () => {
+    const tenant = await billing.customer('standard')
+    expect(await record(tenant, 'case', -1)).toMatchObject({ status: 422, body: { code: 'invalid_quantity', field: 'quantity' } })
+  })
+
   test('of a type that does not exist, or of nobody, is refused', async () => {
     const tenant = await billing.customer('standard')
     expect(await record(tenant, 'nonsense', 1)).toMatchObject({ status: 422, body: { code: 'unknown_meter' } })
@@ -80,6 +85,15 @@ describe('KF-8 the summary', () => {
     const first = await summaryOf(tenant, `?period_start=${began.toISOString()}&period_end=${end.toISOString()}`)
     expect(first).toMatchObject({ billed: true, invoices: [{ period_start: began.toISOString(), paid_at: expect.any(String) }] })
     expect(await summaryOf(tenant)).toMatchObject({ billed: false, invoices: [] })
+    // Of a time of which only a part was used, and that part is settled; then one in which something is not.
+    const days = `?period_start=${began.toISOString().slice(0, 10)}&period_end=`
+    expect(await summaryOf(tenant, `${days}${end.toISOString().slice(0, 10)}`)).toMatchObject({ billed: true })
+    await record(tenant, 'case', 1)
+    expect(
+      await summaryOf(tenant, `${days}${new Date(began.getTime() + 40 * 86_400_000).toISOString().slice(0, 10)}`),
+    ).toMatchObject({
+      billed: false,
+    })
   })
 
   test('KF-11 a paid invoice marks the period’s usage records as billed, and names itself on them', async () => {

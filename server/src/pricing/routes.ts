@@ -4,7 +4,8 @@ import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
+import { quantityToJson } from '../lib/quantity.ts'
+import { quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
 import { listFailedEvents } from './event-store.ts'
@@ -190,7 +191,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
       verb: 'track',
       organizationId,
       meter: given.usage_type,
-      quantity: parseQuantity(given.quantity),
+      quantity: quantityOf(given.quantity),
       idempotencyKey: c.req.valid('header')['idempotency-key'] ?? newId('use'),
       occurredAt: null,
       properties: given.metadata ?? null,

@@ -92,3 +92,21 @@ export function freeReasonOf({ subscriptionStatus }: { readonly subscriptionStat
   if (subscriptionStatus === 'trialing') return 'trial'
   return subscriptionStatus !== null && CHARGED.has(subscriptionStatus) ? null : 'no_subscription'
 }
+
+/** The overage of a grant, as far as its price goes. */
+export type PricedOverage = {
+  readonly overage: Quantity
+  readonly freeOverage: Quantity
+  readonly pricedOverage: Quantity
+  readonly pricedMinor: bigint
+}
+
+/** What of a grant's overage the present price bills: neither what is free nor what an earlier plan has priced. */
+export function presentOverageOf({ overage, freeOverage, pricedOverage }: PricedOverage): Quantity {
+  return overage - freeOverage - pricedOverage
+}
+
+/** What overage costs: what was used before its plan changed by the price of then, the rest by the present one. */
+export function overageCost(price: UsagePrice, overage: PricedOverage): number {
+  return Number(overage.pricedMinor) + priceOf(price, presentOverageOf(overage))
+}

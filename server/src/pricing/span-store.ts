@@ -211,12 +211,18 @@ export async function freeCounted(
   await tx.query(
     `update grants g
      set free_used = nullif(coalesce(g.free_used, 0) + part.used, 0),
-       free_overage = nullif(coalesce(g.free_overage, 0) + c.counted - part.used, 0)
+       free_overage = nullif(coalesce(g.free_overage, 0) + c.counted - part.used, 0),
+       -- What an earlier plan had priced and nobody billed is free as well.
+       priced_overage = nullif(least(coalesce(g.priced_overage, 0), billed.overage), 0),
+       priced_minor = case when billed.overage > 0 then g.priced_minor end
      from unnest($3::text[], $4::bigint[]) as c (grant_id, counted)
      join grants own on own.organization_id = $1 and own.id = c.grant_id
      cross join lateral (
        select case $2 when 'use' then least(c.counted, own.used - coalesce(own.free_used, 0)) else 0 end as used
      ) as part
+     cross join lateral (
+       select own.overage - coalesce(own.free_overage, 0) - (c.counted - part.used) as overage
+     ) as billed
      where g.organization_id = $1 and g.id = c.grant_id`,
     [organizationId, reports, grants.map(({ grantId }) => grantId), grants.map(({ counted, reported }) => counted - reported)],
   )

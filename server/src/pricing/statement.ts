@@ -80,7 +80,7 @@ export async function readStatement(
     organizationId,
     currency: catalogs.current.catalog.currency,
     period,
-    isFinal: period.end <= now && spans.every(({ state }) => state === 'closed'),
+    isFinal: spans.every(({ state, endsAt }) => state === 'closed' && endsAt <= now) && (spans.length > 0 || period.end <= now),
     base,
     usage,
     adjustments,

@@ -1,6 +1,7 @@
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { tierOf } from '../catalog/tiers.ts'
 import type { Instant } from '../lib/clock.ts'
+import { roundToSum } from '../lib/apportion.ts'
 import { minorDigits, toMajorNumber } from '../lib/money.ts'
 import { calendarPeriodOf, type Period } from '../lib/period.ts'
 import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
@@ -8,9 +9,10 @@ import { formatUnitAmount } from '../lib/unit-amount.ts'
 import type { UsageContext } from '../metering/api.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { freeReasonOf, priceOf, type FreeReason } from './rules.ts'
+import { freeReasonOf, overageCost, priceOf, type FreeReason } from './rules.ts'
 import { listSpans } from './span-store.ts'
-import { listSettledUse, sumUse } from './use-store.ts'
+import { usageLines } from './statement.ts'
+import { isSettled, listSettledUse, sumUse, type MeterUse } from './use-store.ts'
 
 export type PricingContext = { readonly billing: BillingContext; readonly usage: UsageContext }
 
@@ -71,9 +73,10 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
   const pool = balances.find(({ balanceKey }) => !terms.catalog.meters.has(balanceKey)) ?? balances[0]
   const priceOfBalance = (key: string): UsagePrice | null => priceIn(reading, key)
   const { currency } = terms.catalog
+  const isCharged = freeReasonOf(reading.account) === null
   const chargeOf = (balance: BalanceReading): Charge => {
     const free = freeOverageOf(reading, balance)
-    const cost = costIn(currency, priceOfBalance(balance.balanceKey), balance.overage - free.quantity)
+    const cost = isCharged ? costIn(currency, priceOfBalance(balance.balanceKey), balance) : 0
     return { overage_cost: cost, free_overage: quantityToJson(free.quantity), free_because: free.because }
   }
   return {
@@ -130,8 +133,13 @@ function priceIn({ terms }: OrganizationReading, balanceKey: string): UsagePrice
   return terms.catalog.plans.get(terms.standing.planKey)?.allowances.get(balanceKey)?.overage ?? null
 }
 
-function costIn(currency: string, price: UsagePrice | null, overage: Quantity): number {
-  return price === null || overage === 0n ? 0 : toMajorNumber({ amountMinor: priceOf(price, overage), currency })
+function costIn(currency: string, price: UsagePrice | null, { lines }: BalanceReading): number {
+  const plan = lines.find(({ grant }) => grant.kind === 'plan')
+  if (price === null || plan === undefined || plan.overage === 0n) return 0
+  const { pricedOverage, pricedMinor } = plan.grant
+  const { overage, freeOverage } = plan
+  const amountMinor = overageCost(price, { overage, freeOverage, pricedOverage, pricedMinor })
+  return toMajorNumber({ amountMinor, currency })
 }
 
 /** What a thousand units cost in major units, read off the decimal text: 0.2 cents a unit are 2.00 per thousand. */
@@ -182,12 +190,14 @@ export async function readUseSummary(
   const sums = new Map((await sumUse(billing.db, { organizationId, ...period }, meters)).map((sum) => [sum.meter, sum]))
   const isCharged = freeReasonOf(account) === null
   const base = await sumBaseFees(billing, organizationId, period)
+  const costs = await costsOfLines(billing, { organizationId, now, period })
   const lines = meters.map((meter) => {
     const sum = sums.get(meter.key)
     const price = priceIn(reading, meter.balanceKey)
     // Before there is any line, the subscription says whether there will be one.
     const billed = sum?.billed ?? (isCharged ? (sum?.overage ?? 0n) : 0n)
-    const cost = price === null ? 0 : priceOf(price, billed)
+    const own = meters.filter(({ balanceKey }) => balanceKey === meter.balanceKey)
+    const cost = shareOf(meter, own, sums, costs.get(meter.balanceKey)) ?? (price === null ? 0 : priceOf(price, billed))
     const line = { quantity: quantityToJson(sum?.quantity ?? 0n), cost_cents: cost, unit: meter.unit }
     return [meter.key, line] as const
   })
@@ -201,10 +211,7 @@ export async function readUseSummary(
     currency: terms.catalog.currency,
     usage: types,
     total_cost_cents: Object.values(types).reduce((sum, { cost_cents: cost }) => sum + cost, 0),
-    billed: isCovered(
-      period,
-      settled.filter(({ paidAt }) => paidAt !== null).map((each) => each.period),
-    ),
+    billed: await isSettled(billing.db, { organizationId, ...period }),
     invoices: settled.map(({ invoiceId, period: own, paidAt }) => ({
       invoice_id: invoiceId,
       period_start: own.start.toISOString(),
@@ -212,6 +219,42 @@ export async function readUseSummary(
       paid_at: paidAt?.toISOString() ?? null,
     })),
   }
+}
+
+/** What the lines of each balance cost that lie wholly within a time: as the statement has them, each at its own price. */
+async function costsOfLines(
+  { db }: BillingContext,
+  { organizationId, now, period }: { readonly organizationId: string; readonly now: Instant; readonly period: Period },
+): Promise<ReadonlyMap<string, number>> {
+  const spans = (await listSpans(db, organizationId, period)).filter(({ kind }) => kind === 'usage')
+  const partial = spans.filter(({ startsAt, endsAt }) => startsAt < period.start || endsAt > period.end)
+  const isPartial = new Set(partial.map(({ balanceKey }) => balanceKey))
+  const costs = new Map<string, number>()
+  for (const { balanceKey, amountMinor } of await usageLines(db, { organizationId, now }, spans)) {
+    if (!isPartial.has(balanceKey)) costs.set(balanceKey, (costs.get(balanceKey) ?? 0) + amountMinor)
+  }
+  return costs
+}
+
+/** A meter's share of what its balance costs, by its overage; null where the cost of the balance is not known as a whole. */
+function shareOf(
+  meter: { readonly key: string },
+  own: readonly { readonly key: string }[],
+  sums: ReadonlyMap<string, MeterUse>,
+  cost: number | undefined,
+): number | null {
+  if (cost === undefined) return null
+  const parts = own.map(({ key }) => sums.get(key)?.overage ?? 0n)
+  const whole = parts.reduce((sum, part) => sum + part, 0n)
+  const index = own.findIndex(({ key }) => key === meter.key)
+  if (whole <= 0n) return index === 0 ? cost : 0
+  return Number(
+    roundToSum(
+      parts.map((part) => part * BigInt(cost)),
+      whole,
+      BigInt(cost),
+    )[index],
+  )
 }
 
 async function sumBaseFees(
@@ -229,11 +272,4 @@ async function sumBaseFees(
     }),
     { quantity: 0, amountMinor: 0 },
   )
-}
-
-/** Whether periods, in order, cover a time without a gap. */
-function isCovered({ start, end }: Period, periods: readonly Period[]): boolean {
-  let until = start
-  for (const period of periods) if (period.start <= until && period.end > until) until = period.end
-  return until >= end
 }

@@ -52,3 +52,26 @@ export async function listSettledUse(
   )
   return rows.map(({ start: from, end: to, ...row }) => ({ ...row, period: { start: from, end: to } }))
 }
+
+/**
+ * Whether paid invoices settle all that was used in a time; of a time without any use, whether they cover it. The hours of the
+ * time in which something was used each lie in a time that a paid invoice settles.
+ */
+export async function isSettled(
+  db: Queryable,
+  { organizationId, start, end }: Period & { readonly organizationId: string },
+): Promise<boolean> {
+  const { rows } = await db.query<{ used: boolean; settled: boolean; covered: boolean }>(
+    `with paid as (
+       select tstzrange(starts_at, ends_at) as span from settled_usage
+       where organization_id = $1 and paid_at is not null and starts_at < $3 and ends_at > $2
+     ), settled as (select range_agg(span) as spans from paid)
+     select count(*) > 0 as used, coalesce(bool_and(coalesce(settled.spans @> u.hour, false)), true) as settled,
+       coalesce((select spans @> tstzrange($2, $3) from settled), false) as covered
+     from settled left join usage_hourly u on u.organization_id = $1 and u.hour >= $2 and u.hour < $3 and u.events > 0
+     where u.hour is not null`,
+    [organizationId, start, end],
+  )
+  const [found] = rows
+  return found !== undefined && (found.used ? found.settled : found.covered)
+}

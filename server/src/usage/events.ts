@@ -14,7 +14,7 @@ export const eventSchema = z
     id: z.string(),
     recorded_at: z.iso.datetime(),
     occurred_at: z.iso.datetime(),
-    verb: z.enum(['track', 'consume', 'reserve', 'settle', 'correct']),
+    verb: z.enum(['track', 'consume', 'reserve', 'settle', 'correct', 'retract']),
     idempotency_key: z.string().meta({ description: 'Of a settlement, the reservation’s id.' }),
     meter: z.string(),
     quantity: quantityOut.meta({ description: 'As it was asked.' }),

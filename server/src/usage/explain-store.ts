@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
-import { EVENT_COLUMNS, drawsOf, eventOf, type EventRow, type StoredDraw } from '../metering/store.ts'
+import { EVENT_COLUMNS, drawsOf, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import type { EventPage } from './events-store.ts'
 
@@ -40,10 +40,6 @@ export type DrawnQuery = EventPage & {
   /** Nothing that was recorded before can have drawn from them; null is not known. */
   readonly recordedFrom: Instant | null
 }
-
-// What an event drew from its plan's allowance alone is not written out (metering/store.ts): its period names the grant.
-const PLAN_GRANT = `coalesce(e.plan_grant,
-  'plan:' || e.balance || ':' || e.period || ':' || to_char(e.period_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))`
 
 /** The events that took from grants or gave back to them, in the order in which they were recorded. */
 export async function listDrawnEvents(db: Queryable, query: DrawnQuery): Promise<readonly UsageEvent[]> {

@@ -11,7 +11,14 @@ import { reasonOf } from '../metering/answers.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import { findEventsByKey } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
-import { freeReasonOf, priceParts, type FreeReason, type PricePart } from '../pricing/rules.ts'
+import {
+  freeReasonOf,
+  presentOverageOf,
+  priceParts,
+  type FreeReason,
+  type PricedOverage,
+  type PricePart,
+} from '../pricing/rules.ts'
 import { billsOf, type Bill, type BillingLine } from './bills.ts'
 import { listBillingLines, listReportedParts } from './bills-store.ts'
 import { pageFrom, pageOf, readPage, type EventsInput } from './events.ts'
@@ -287,7 +294,19 @@ async function chargeOf(
   // Where nothing is known of lines, the subscription says whether there will be one.
   const billed = lines.length > 0 ? sumOf(bills) : standing === null ? overage - grant.freeOverage : 0n
   const free = overage > billed ? { overage: overage - billed, because: standing ?? ('unbilled_time' as const) } : null
-  return { bills, free, cost: { currency: catalog.currency, parts: priceParts(price, billed) } }
+  return {
+    bills,
+    free,
+    cost: { currency: catalog.currency, parts: partsOfCost(price, { ...grant, overage: billed, freeOverage: 0n }) },
+  }
+}
+
+/** What an earlier plan has priced is one part, as it was billed. */
+function partsOfCost(price: UsagePrice, priced: PricedOverage): readonly PricePart[] {
+  const { pricedOverage: quantity, pricedMinor } = priced
+  const before = { quantity, amountMinor: Number(pricedMinor), tier: null, flat: false }
+  const parts = priceParts(price, presentOverageOf(priced))
+  return quantity === 0n || priced.overage === 0n ? parts : [before, ...parts]
 }
 
 function sumOf(bills: readonly Bill[]): Quantity {

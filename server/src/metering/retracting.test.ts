@@ -1,0 +1,182 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import { testRoutes, type Answered } from '../../test/routes.ts'
+import { HOUR_MS } from '../lib/period.ts'
+import { MICRO } from '../lib/quantity.ts'
+import { listImbalances } from './balance-store.ts'
+import { registerUsageRoutes } from './routes.ts'
+
+const fixture = testMetering({
+  meters: {
+    storage: { aggregation: 'max' },
+    agents: { aggregation: 'latest' },
+    users: { aggregation: 'unique', uniqueBy: 'user', filter: { kind: ['human'] } },
+    calls: {},
+  },
+  plans: {
+    free: {
+      name: 'Free',
+      allowances: {
+        storage: { amount: 10, period: 'calendar_month', limit: 'soft' },
+        agents: { amount: 10, period: 'calendar_month', limit: 'soft' },
+        users: { amount: 2, period: 'calendar_month', limit: 'soft' },
+        calls: { amount: 10, period: 'calendar_month' },
+      },
+    },
+  },
+  defaultPlan: 'free',
+})
+const { clock } = fixture
+const NOW = new Date('2026-03-20T12:00:00Z')
+const call = testRoutes((app) =>
+  registerUsageRoutes(app, { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }),
+)
+
+let organization: string
+let keys = 0
+beforeEach(async () => {
+  clock.set(NOW)
+  organization = await fixture.newOrganization()
+})
+
+type Told = {
+  readonly quantity?: number
+  readonly at?: Date
+  readonly user?: string
+  readonly kind?: string
+  readonly key?: string
+}
+
+const post = (path: string, body: object): Promise<Answered> => call('POST', `/api/v1/usage/${path}`, body, organization)
+const track = (
+  meter: string,
+  { quantity = 1, at, user, kind = 'human', key = `k${(keys += 1)}` }: Told = {},
+): Promise<Answered> =>
+  post('track', {
+    meter,
+    quantity,
+    idempotency_key: key,
+    ...(at ? { occurred_at: at.toISOString() } : {}),
+    ...(user === undefined ? {} : { properties: { user, kind } }),
+  })
+const retract = (corrects: string, key = `r${(keys += 1)}`): Promise<Answered> =>
+  post('corrections', { corrects, retract: true, idempotency_key: key })
+const total = ({ status, body }: Answered): number => {
+  if (status !== 200) throw new Error(JSON.stringify(body))
+  return Number(body['total_credits_used'])
+}
+
+describe('a mistaken use is taken back', () => {
+  test('of a largest level: the largest of the others counts, and its overage is gone', async () => {
+    await track('storage', { quantity: 4 })
+    await track('storage', { quantity: 500, key: 'typo' })
+    await track('storage', { quantity: 7 })
+    const answer = await retract('typo')
+    expect(answer.body).toMatchObject({ credits_used: -493, balance: { used: 7, overage: 0, remaining: 3 } })
+    expect(total(await track('storage', { quantity: 8 }))).toBe(8)
+  })
+
+  test('of the latest level: the one before it counts again', async () => {
+    await track('agents', { quantity: 6, at: new Date(NOW.getTime() - 2 * HOUR_MS) })
+    await track('agents', { quantity: 90, at: new Date(NOW.getTime() - HOUR_MS), key: 'wrong' })
+    expect(total(await retract('wrong'))).toBe(6)
+    // One that lies between counts now.
+    expect(total(await track('agents', { quantity: 3, at: new Date(NOW.getTime() - 1.5 * HOUR_MS) }))).toBe(3)
+  })
+
+  test('of a value: it counts as long as another use has it, and counts anew when it is told anew', async () => {
+    await track('users', { user: 'ann', key: 'a1' })
+    await track('users', { user: 'ann', key: 'a2' })
+    await track('users', { user: 'bot', kind: 'machine', key: 'b1' })
+    expect(total(await retract('a1'))).toBe(1)
+    expect(total(await retract('a2'))).toBe(0)
+    expect(total(await track('users', { user: 'ann' }))).toBe(1)
+    expect((await retract('b1')).status).toBe(404)
+  })
+
+  test('of a sum: all that it still counts', async () => {
+    await track('calls', { quantity: 8, key: 'c' })
+    await post('corrections', { corrects: 'c', quantity: -3, idempotency_key: 'part' })
+    expect((await retract('c')).body).toMatchObject({ credits_used: -5, balance: { used: 0 } })
+  })
+
+  test('of a period that is over: in that period, and the answer says so', async () => {
+    await track('storage', { quantity: 5 })
+    await track('storage', { quantity: 9, key: 'over' })
+    clock.set(new Date('2026-04-02T00:00:00Z'))
+    await track('storage', { quantity: 2 })
+    expect((await retract('over')).body).toMatchObject({
+      late: { period_start: '2026-03-01T00:00:00.000Z' },
+      balance: { used: 5 },
+    })
+    expect(total(await track('storage', { quantity: 0 }))).toBe(2)
+  })
+
+  test('once: a repeat answers the same, a second time is refused, and so is a quantity beside it', async () => {
+    await track('storage', { quantity: 5, key: 's' })
+    const first = await retract('s', 'again')
+    expect((await retract('s', 'again')).body).toEqual(first.body)
+    expect((await retract('s')).status).toBe(400)
+    const body = { corrects: 's', idempotency_key: 'again', quantity: -5 }
+    expect(await post('corrections', body)).toMatchObject({ status: 409, body: { field: 'retract' } })
+    expect((await post('corrections', { ...body, retract: true })).status).toBe(400)
+    expect(await post('corrections', { corrects: 's', quantity: -1, idempotency_key: 'q' })).toMatchObject({ status: 400 })
+  })
+})
+
+type Use = { readonly meter: string; readonly quantity: number; readonly at: number; readonly user: string; retracted: boolean }
+
+/** What a meter has come to, said plainly: from the uses that were not taken back, in the order in which they were told. */
+function figureOf(meter: string, uses: readonly Use[]): number {
+  const left = uses.filter((use) => use.meter === meter && !use.retracted)
+  if (meter === 'storage') return Math.max(0, ...left.map(({ quantity }) => quantity))
+  if (meter === 'users') return new Set(left.map(({ user }) => user)).size
+  return left.reduce((last, use) => (use.at >= last.at ? use : last), { at: -Infinity, quantity: 0 }).quantity
+}
+
+const step = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('use' as const),
+      meter: fc.constantFrom('storage', 'agents', 'users'),
+      quantity: fc.integer({ min: 0, max: 20 }),
+      hours: fc.integer({ min: 0, max: 6 }),
+      user: fc.constantFrom('ann', 'ben', 'cat'),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('retract' as const), pick: fc.nat(20) }) },
+)
+
+test('whatever is told and taken back, a meter has come to what it had without what was taken back', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 16 }), async (steps) => {
+      organization = await fixture.newOrganization()
+      const uses: (Use & { readonly key: string })[] = []
+      for (const each of steps) {
+        if (each.kind === 'use') {
+          const key = `p${(keys += 1)}`
+          const at = new Date(NOW.getTime() - (each.hours + 1) * HOUR_MS)
+          uses.push({ ...each, at: at.getTime(), key, retracted: false })
+          expect(total(await track(each.meter, { quantity: each.quantity, user: each.user, at, key }))).toBe(
+            figureOf(each.meter, uses),
+          )
+          continue
+        }
+        const open = uses.filter(({ retracted }) => !retracted)
+        const chosen = open[each.pick % Math.max(open.length, 1)]
+        if (!chosen) continue
+        chosen.retracted = true
+        expect(total(await retract(chosen.key))).toBe(figureOf(chosen.meter, uses))
+      }
+      const { rows } = await fixture.database.db.query<{ meter: string; quantity: bigint }>(
+        'select meter, sum(quantity)::bigint as quantity from usage_hourly where organization_id = $1 group by meter',
+        [organization],
+      )
+      for (const { meter, quantity } of rows) expect(quantity).toBe(BigInt(figureOf(meter, uses)) * MICRO)
+    }),
+    { numRuns: 60 },
+  )
+  expect(await listImbalances(fixture.database.db, 10)).toEqual([])
+}, 120_000)

@@ -1,0 +1,65 @@
+import type { Meter } from '../catalog/catalog.ts'
+import type { Queryable } from '../db/database.ts'
+import type { Draw } from '../grants/rules.ts'
+import { drawsOf, EVENT_COLUMNS, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from './store.ts'
+import type { CorrectedEvent, UsageEvent } from './usage.ts'
+
+type RivalRow = EventRow & {
+  readonly left: bigint | null
+  readonly leftDraws: readonly StoredDraw[] | null
+  readonly retracted: boolean | null
+}
+
+/** Which of the others decides. */
+export type RivalOrder = 'max' | 'latest' | 'unique'
+
+type RivalQuery = {
+  readonly event: UsageEvent
+  readonly meter: Meter
+  readonly without: readonly string[]
+  readonly by: RivalOrder
+}
+
+/**
+ * The uses of a period that decide what a meter comes to without some of them: of `max` the largest of the others, of each level the
+ * last (`levels.ts`), of `unique` another use of the same value and the one that it was counted by. Looks through the organization's events, which
+ * only a correction of such a meter does.
+ * @param without the keys of what is taken back
+ */
+export async function findRivals(
+  tx: Queryable,
+  { event, meter, without, by }: RivalQuery,
+): Promise<readonly CorrectedEvent[]> {
+  const { organizationId, after, properties } = event
+  const isUnique = by === 'unique'
+  const order = {
+    max: 'e.quantity desc, e.recorded_at, e.id',
+    latest: 'e.occurred_at desc, e.recorded_at desc, e.id desc',
+    unique: '(coalesce(c.counted, e.counted) > 0) desc, coalesce(c.retracted, false), e.recorded_at, e.id',
+  }
+  const { rows } = await tx.query<RivalRow>(
+    `select ${EVENT_COLUMNS}, c.counted as left, c.draws as "leftDraws", c.retracted
+     from usage_events e left join corrected_events c on c.organization_id = e.organization_id and c.idempotency_key = e.idempotency_key
+     where e.organization_id = $1 and e.meter = $2 and e.balance = $3 and ${PLAN_GRANT} = $4 and e.verb in ('track', 'consume')
+       and e.refusal is null and not e.idempotency_key = any ($5)
+       and not exists (select from jsonb_each($6) as f where not coalesce(f.value ? (e.properties ->> f.key), false))
+       and ($7::text is null or e.properties ->> $7 = $8)
+       and (not coalesce(c.retracted, false) or ($7::text is not null and c.counted > 0))
+     order by ${order[by]} limit 2`,
+    [
+      organizationId,
+      meter.key,
+      after.balanceKey,
+      after.planGrantId,
+      without,
+      JSON.stringify(Object.fromEntries([...meter.filter].map(([name, values]) => [name, [...values]]))),
+      isUnique ? meter.uniqueBy : null,
+      isUnique ? String(properties?.[meter.uniqueBy ?? '']) : null,
+    ],
+  )
+  return rows.map(({ left, leftDraws, retracted, ...row }) => {
+    const use = eventOf(row)
+    const draws: readonly Draw[] = leftDraws === null ? use.draws : drawsOf(leftDraws)
+    return { event: use, counted: left ?? use.counted, draws, retracted: retracted ?? false }
+  })
+}
