@@ -135,6 +135,10 @@ function figureOf(meter: string, uses: readonly Use[]): number {
   return left.reduce((last, use) => (use.at >= last.at ? use : last), { at: -Infinity, quantity: 0 }).quantity
 }
 
+function expectFigure(answer: Answered, meter: string, uses: readonly Use[]): void {
+  expect(total(answer)).toBe(figureOf(meter, uses))
+}
+
 const step = fc.oneof(
   {
     weight: 3,
@@ -159,16 +163,14 @@ test('whatever is told and taken back, a meter has come to what it had without w
           const key = `p${(keys += 1)}`
           const at = new Date(NOW.getTime() - (each.hours + 1) * HOUR_MS)
           uses.push({ ...each, at: at.getTime(), key, retracted: false })
-          expect(total(await track(each.meter, { quantity: each.quantity, user: each.user, at, key }))).toBe(
-            figureOf(each.meter, uses),
-          )
+          expectFigure(await track(each.meter, { quantity: each.quantity, user: each.user, at, key }), each.meter, uses)
           continue
         }
         const open = uses.filter(({ retracted }) => !retracted)
         const chosen = open[each.pick % Math.max(open.length, 1)]
         if (!chosen) continue
         chosen.retracted = true
-        expect(total(await retract(chosen.key))).toBe(figureOf(chosen.meter, uses))
+        expectFigure(await retract(chosen.key), chosen.meter, uses)
       }
       const { rows } = await fixture.database.db.query<{ meter: string; quantity: bigint }>(
         'select meter, sum(quantity)::bigint as quantity from usage_hourly where organization_id = $1 group by meter',
