@@ -77,6 +77,17 @@ describe('a mistaken use is taken back', () => {
     expect(total(await track('storage', { quantity: 8 }))).toBe(8)
   })
 
+  test('of the level told last: the one told before it stands into the next period', async () => {
+    await track('storage', { quantity: 9 })
+    await track('storage', { quantity: 6 })
+    await track('storage', { quantity: 500, key: 'last' })
+    expect(total(await retract('last'))).toBe(9)
+    const { rows } = await fixture.database.db.query('select quantity, level from meter_readings where organization_id = $1', [
+      organization,
+    ])
+    expect(rows).toEqual([{ quantity: 9n * MICRO, level: 6n * MICRO }])
+  })
+
   test('of the latest level: the one before it counts again', async () => {
     await track('agents', { quantity: 6, at: new Date(NOW.getTime() - 2 * HOUR_MS) })
     await track('agents', { quantity: 90, at: new Date(NOW.getTime() - HOUR_MS), key: 'wrong' })

@@ -100,7 +100,11 @@ function withoutReading(
 }
 
 /** Without any use left, whatever is told next counts. */
-const NO_USE: Pick<UsageEvent, 'quantity' | 'occurredAt' | 'properties'> = { quantity: 0n, occurredAt: new Date(0), properties: null }
+const NO_USE: Pick<UsageEvent, 'quantity' | 'occurredAt' | 'properties'> = {
+  quantity: 0n,
+  occurredAt: new Date(0),
+  properties: null,
+}
 
 function bestOf(uses: readonly UsageEvent[], isBetter: (one: UsageEvent, chosen: UsageEvent) => boolean): UsageEvent | null {
   return uses.reduce<UsageEvent | null>((chosen, one) => (chosen === null || isBetter(one, chosen) ? one : chosen), null)

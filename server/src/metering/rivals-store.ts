@@ -26,10 +26,7 @@ type RivalQuery = {
  * only a correction of such a meter does.
  * @param without the keys of what is taken back
  */
-export async function findRivals(
-  tx: Queryable,
-  { event, meter, without, by }: RivalQuery,
-): Promise<readonly CorrectedEvent[]> {
+export async function findRivals(tx: Queryable, { event, meter, without, by }: RivalQuery): Promise<readonly CorrectedEvent[]> {
   const { organizationId, after, properties } = event
   const isUnique = by === 'unique'
   const order = {
