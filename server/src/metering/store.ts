@@ -227,8 +227,20 @@ async function addOneUse(tx: Queryable, grant: GrantChange, hour: HourlyChange):
       insert into usage_hourly as u (organization_id, meter, hour, events, quantity, drawn, overage)
       values ($8, $9, $10, $11, $12, $13, $14) ${ADD_TO_HOURS}`,
     values: [
-      ...[grant.organizationId, grant.id, grant.used, grant.overage, grant.reserved, grant.heldOverage, grant.amount],
-      ...[hour.organizationId, hour.meter, hour.hour, hour.events, hour.quantity, hour.drawn, hour.overage],
+      grant.organizationId,
+      grant.id,
+      grant.used,
+      grant.overage,
+      grant.reserved,
+      grant.heldOverage,
+      grant.amount,
+      hour.organizationId,
+      hour.meter,
+      hour.hour,
+      hour.events,
+      hour.quantity,
+      hour.drawn,
+      hour.overage,
     ],
   })
 }
