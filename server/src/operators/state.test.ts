@@ -1,13 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push.ts'
+import { advanceTestClock, startTestClock } from '../stripe/test-clock.ts'
 import { describeStanding } from './words.ts'
 
 const billing = testBilling({ webhooks: false })
 const read = (path: string, caller = 'operator') => billing.call(caller, 'GET', `/api/v1/admin/organizations/${path}`)
 
 type Timeline = {
-  readonly entries: readonly { kind: string; id: string; at: string; summary: string }[]
+  readonly entries: readonly { kind: string; id: string; at: string; summary: string; data: Record<string, string> }[]
   readonly next_cursor: string | null
 }
 
@@ -82,6 +83,19 @@ describe('the timeline', () => {
     expect(sentences.filter((sentence) => sentence.startsWith('3 uses of episode_search refused'))).toHaveLength(1)
     const times = entries.map(({ at }) => at)
     expect(times).toEqual(times.toSorted().toReversed())
+  })
+
+  test('is in the order in which things were written down, also on a test clock that is months ahead', async () => {
+    await billing.createOrganization('ahead')
+    await startTestClock(billing.context, 'ahead')
+    await billing.call('ahead', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await advanceTestClock(billing.context, 'ahead', { by: '65d' })
+    await billing.call('operator', 'PATCH', '/api/v1/admin/billing/ahead', { plan: 'enterprise', reason: 'goodwill' })
+    const { entries } = (await read('ahead/timeline?limit=200')).body as unknown as Timeline
+    const soon = new Date(Date.parse(entries.find(({ kind }) => kind === 'audit')!.at) + 60_000).toISOString()
+    expect(entries.filter(({ at }) => at > soon)).toEqual([])
+    const grants = entries.filter(({ kind }) => kind === 'grant')
+    expect(grants.filter(({ data }) => data['occurred_at']! > soon).length).toBeGreaterThan(0)
   })
 
   test('comes page by page, each entry once, and by kind', async () => {

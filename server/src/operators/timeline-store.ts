@@ -33,8 +33,8 @@ const SOURCES: Readonly<Record<TimelineKind, string>> = {
   mail: `select created_at as at, id, jsonb_build_object('type', kind, 'recipient', recipient, 'subject', subject, 'state', state,
       'last_error', last_error) as data
     from mails where organization_id = $1`,
-  grant: `select created_at as at, id, jsonb_build_object('balance', balance, 'type', kind, 'plan', plan_key, 'amount_millionths',
-      amount::text, 'expires_at', nullif(expires_at, 'infinity'), 'reason', reason) as data
+  grant: `select coalesce(recorded_at, created_at) as at, id, jsonb_build_object('balance', balance, 'type', kind, 'plan', plan_key,
+      'amount_millionths', amount::text, 'expires_at', nullif(expires_at, 'infinity'), 'reason', reason, 'occurred_at', created_at) as data
     from grants where organization_id = $1`,
   revenue: `select recorded_at as at, currency || ':' || lpad(number::text, 9, '0') as id, jsonb_build_object('type', kind, 'currency', currency,
       'amount_minor', round(amount / 1000000.0), 'mrr_minor', round(mrr_after / 1000000.0), 'plan', plan_key, 'occurred_at', occurred_at) as data
