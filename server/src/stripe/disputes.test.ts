@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
@@ -9,6 +9,8 @@ import { reconcileOrganization } from './reconcile.ts'
 
 const billing = testBilling()
 const PATIENCE = { timeout: 15_000 }
+// Several things are waited for one after the other.
+vi.setConfig({ testTimeout: 60_000 })
 let stripe: Stripe
 
 beforeAll(async () => {
