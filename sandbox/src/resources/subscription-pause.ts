@@ -41,7 +41,9 @@ export function pauseSubscription(ctx: Ctx, id: string, params: PauseParams): St
   else if (usage) keepUsage(ctx, subscription, now)
   const current = ctx.require('subscription', id)
   const before = ctx.present(current)
-  const items = current._.items.map((item) => pausedItem(ctx, item, usage ? now : null))
+  const items = current._.items.map((item) =>
+    pausedItem(ctx, item, { isCredited: from !== 'none', billedUntil: usage ? now : null }),
+  )
   const paused = ctx.update('subscription', id, {
     status: 'paused',
     status_details: { paused: { subscription: { type: 'pause_requested' }, transitioned_at: now, type: 'subscription' } },
@@ -54,10 +56,15 @@ export function pauseSubscription(ctx: Ctx, id: string, params: PauseParams): St
 
 type Item = StoredSubscription['_']['items'][number]
 
-/** Nothing of a paused item is owed any more; its usage counts from where it was billed last. */
-function pausedItem(ctx: Ctx, item: Item, billedUntil: number | null): Item {
+/** What was credited cannot be credited again by a later change; usage counts from where it was billed last. */
+function pausedItem(
+  ctx: Ctx,
+  item: Item,
+  { isCredited, billedUntil }: { isCredited: boolean; billedUntil: number | null },
+): Item {
   const isBilled = billedUntil !== null && isMetered(ctx.require('price', item.price))
-  return { ...item, _: { ...item._, debits: [], ...(isBilled ? { usageFrom: billedUntil } : {}) } }
+  const paused = { ...item._, ...(isCredited ? { debits: [] } : {}), ...(isBilled ? { usageFrom: billedUntil } : {}) }
+  return { ...item, _: paused }
 }
 
 /** Credits from an instant on, or (null) for the whole of each item's period. */

@@ -43,6 +43,16 @@ describe('a paused subscription', () => {
     expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 2900 })
   })
 
+  test('resumed within the period, credits what is left of it to a larger plan', async () => {
+    const id = await billing.customer('pro')
+    await post(id, 'pause')
+    await post(id, 'resume')
+    const preview = await post(id, 'upgrade/preview', { new_tier: 'enterprise' })
+    expect(preview.body).toMatchObject({ amount_due_now_minor: 19_900 - 2900 })
+    await post(id, 'upgrade', { new_tier: 'enterprise', proration_date: preview.body['proration_date'] })
+    expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 19_900 - 2900 })
+  })
+
   test('resumed after it begins a new one, paid whole', async () => {
     const id = await billing.customer('pro')
     await billing.use(id, 'call', 1000)
