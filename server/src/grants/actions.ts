@@ -5,6 +5,7 @@ import { publishEvents } from '../events/actions.ts'
 import type { NewEvent } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
+import { endLevelsOf } from '../metering/levels-store.ts'
 import { deriveStanding, overrideAt, type StandingOverride } from '../standing/rules.ts'
 import { thresholdsReached } from './thresholds.ts'
 import { nextTerms, type PastTerms } from './history.ts'
@@ -131,6 +132,7 @@ export async function ensurePlanGrants(
   const ended = new Map([...replaced, ...moved].map((grant) => [nameOf(grant), grant]))
   const unwritten = [...changed, ...replaced.filter((grant) => ended.get(nameOf(grant)) === grant)]
   if (unwritten.length > 0) await updateGrants(tx, unwritten)
+  if (replaced.length > 0) await endLevelsOf(tx, replaced)
   if (notices.length > 0) await publishEvents(tx, notices)
   return [...result, ...ended.values()]
 }

@@ -2,14 +2,17 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import type { Meter } from '../catalog/catalog.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
+import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
 import { carriedUse, carryLevels } from './levels.ts'
 import { Readings } from './readings.ts'
 
-const fixture = testMetering({
-  meters: { agents: { aggregation: 'max' }, seats: { aggregation: 'latest' } },
+const cycled = { name: 'Paid', allowances: { cycled: { amount: 10, period: 'billing_cycle' } } } as const
+const DEFINITION = {
+  meters: { agents: { aggregation: 'max' }, seats: { aggregation: 'latest' }, cycled: { aggregation: 'latest' } },
   plans: {
     free: {
       name: 'Free',
@@ -18,9 +21,12 @@ const fixture = testMetering({
         seats: { amount: 10, period: 'calendar_month' },
       },
     },
+    pro: cycled,
+    team: cycled,
   },
   defaultPlan: 'free',
-})
+} as const
+const fixture = testMetering(DEFINITION)
 const { clock } = fixture
 let keys = 0
 
@@ -53,6 +59,48 @@ async function inMonth<Result>(at: string, work: () => Promise<Result>): Promise
 }
 
 describe('KF-1 a level', () => {
+  test('stands from the change on when another plan’s period takes the place of its own', async () => {
+    const id = await fixture.newOrganization()
+    await fixture.subscribe(id, 'pro', { start: new Date('2026-03-10T00:00:00Z'), end: new Date('2026-04-10T00:00:00Z') })
+    await tell(id, 'cycled', 7)
+    await inMonth('2026-04-01T00:00:00Z', async () => {
+      await fixture.subscribe(id, 'team', { start: new Date('2026-04-01T00:00:00Z'), end: new Date('2026-05-01T00:00:00Z') })
+      await carry()
+      expect(await used(id, 'cycled')).toBe(7)
+    })
+  })
+
+  test('whose account is busy when its period ends is carried at the next time', async () => {
+    const id = await fixture.newOrganization()
+    await tell(id, 'seats', 7)
+    await inMonth('2026-04-01T00:01:00Z', async () => {
+      const lost: Error[] = []
+      const busy = { kind: 'error', error: new DomainError('overloaded', 'Another holds it.') } as const
+      const metering = { submit: (requests: readonly unknown[]) => Promise.resolve(requests.map(() => busy)) }
+      const onLevelLost = (_level: unknown, error: Error): number => lost.push(error)
+      await carryLevels({ ...fixture.context(), db: fixture.database.db, metering, onLevelLost }, id)
+      expect(await used(id, 'seats')).toBe(0)
+      await carry()
+      expect(await used(id, 'seats')).toBe(7)
+      expect(lost).toEqual([])
+    })
+  })
+
+  test('of a meter that only the organization’s own catalog version has is carried', async () => {
+    const id = await fixture.newOrganization()
+    await tell(id, 'seats', 7)
+    const { seats: _seats, ...meters } = DEFINITION.meters
+    const { free, ...plans } = DEFINITION.plans
+    const { seats: _none, ...allowances } = free.allowances
+    const next = { ...DEFINITION, meters, plans: { ...plans, free: { ...free, allowances } } }
+    const version = await storeCatalogVersion(fixture.database.db, next, clock.now())
+    const catalogs = createCatalogRegistry(fixture.database.db, version)
+    await inMonth('2026-04-01T00:01:00Z', async () => {
+      await carryLevels({ ...fixture.context(), catalogs, db: fixture.database.db, metering: fixture.metering() })
+      expect(await used(id, 'seats')).toBe(7)
+    })
+  })
+
   test('stands in each period that follows until another is told, the last one and not the largest', async () => {
     const id = await fixture.newOrganization()
     await tell(id, 'agents', 5)

@@ -1,7 +1,9 @@
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable } from '../db/database.ts'
+import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { listEndedLevels, markCarried, type StandingLevel } from './levels-store.ts'
 import type { Metering } from './metering.ts'
 import { isLevel } from './readings.ts'
 import { LATEST_MS } from './rules.ts'
@@ -58,56 +60,39 @@ const LEVELS_AT_ONCE = 200
 export async function carryLevels(context: LevelsContext, organizationId: string | null = null): Promise<void> {
   for (;;) {
     const ended = await listEndedLevels(context.db, { now: context.clock.now(), organizationId, limit: LEVELS_AT_ONCE })
-    if (ended.length === 0) return
-    await carry(context, ended)
+    const done = await carry(context, ended)
+    await markCarried(context.db, done)
+    // What could not be told now is tried again at the next time.
+    if (done.length < ended.length || ended.length < LEVELS_AT_ONCE) return
   }
 }
 
-async function carry(context: LevelsContext, ended: readonly EndedLevel[]): Promise<void> {
-  const { meters } = context.catalogs.current.catalog
-  const standing = ended.filter(({ meter }) => {
-    const found = meters.get(meter)
-    return found !== undefined && isLevel(found)
-  })
+/** Answers those that need not be tried again. */
+async function carry(context: LevelsContext, ended: readonly StandingLevel[]): Promise<readonly StandingLevel[]> {
+  const isStanding = await Promise.all(ended.map((level) => isLevelStill(context, level)))
+  const standing = ended.filter((_level, index) => isStanding[index])
+  const done = ended.filter((_level, index) => !isStanding[index])
   const outcomes = await context.metering.submit(standing.map(carriedUse))
   for (const [index, outcome] of outcomes.entries()) {
-    if (outcome.kind === 'error') context.onLevelLost?.(standing[index]!, outcome.error)
+    const level = standing[index]!
+    if (outcome.kind === 'error' && !isFinal(outcome.error)) continue
+    if (outcome.kind === 'error') context.onLevelLost?.(level, outcome.error)
+    done.push(level)
   }
-  await markCarried(context.db, ended)
+  return done
 }
 
-/** What stands when a period is over, by the organization's own clock. */
-async function listEndedLevels(
-  db: Queryable,
-  { now, organizationId, limit }: { now: Instant; organizationId: string | null; limit: number },
-): Promise<readonly EndedLevel[]> {
-  const columns = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
-    r.level_properties as properties, r.carry_at as "endedAt"`
-  const { rows } = await db.query<EndedLevel>(
-    `select ${columns}, $1::timestamptz as now from meter_readings r join organizations o on o.id = r.organization_id
-     where r.carry_at <= $1 and o.test_clock_now is null and ($2::text is null or r.organization_id = $2)
-     union all
-     select ${columns}, o.test_clock_now from organizations o join meter_readings r on r.organization_id = o.id
-     where o.test_clock_now is not null and r.carry_at <= o.test_clock_now and ($2::text is null or o.id = $2)
-     order by 7 limit $3`,
-    [now, organizationId, limit],
-  )
-  return rows
+/** By the terms of the organization: its own catalog version, or a newer one that declares the meter. */
+async function isLevelStill({ catalogs }: LevelsContext, { meter, catalogVersion }: StandingLevel): Promise<boolean> {
+  const { version, catalog } = catalogs.current
+  const own = catalogVersion === null || catalogVersion === version ? catalog : await catalogs.get(catalogVersion)
+  const found = own.meters.get(meter) ?? catalog.meters.get(meter)
+  return found !== undefined && isLevel(found)
 }
 
-/** One that was told anew meanwhile is carried anew. */
-async function markCarried(db: Queryable, levels: readonly EndedLevel[]): Promise<void> {
-  await db.query(
-    `update meter_readings r set carry_at = null
-     from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) as c (organization_id, grant_id, meter, at, level)
-     where r.organization_id = c.organization_id and r.grant_id = c.grant_id and r.meter = c.meter and r.level_at = c.at
-       and r.level = c.level`,
-    [
-      levels.map((level) => level.organizationId),
-      levels.map((level) => level.grantId),
-      levels.map((level) => level.meter),
-      levels.map((level) => level.levelAt),
-      levels.map((level) => level.level),
-    ],
-  )
+// What passes by itself: a locked account, a full queue, a database that is away.
+const PASSING: ReadonlySet<DomainErrorCode> = new Set(['overloaded', 'stopping', 'database_unavailable'])
+
+function isFinal(error: Error): boolean {
+  return error instanceof DomainError && !PASSING.has(error.code)
 }

@@ -1,3 +1,4 @@
+import { Stripe } from 'stripe'
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
@@ -71,6 +72,14 @@ describe('KF-8 the summary', () => {
     const invoices = (await billing.call(tenant, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_paid: number }[]
     // The invoice of the second month: the first month's use, and the base fee in advance.
     expect(invoices[0]).toMatchObject({ amount_paid: 492.54 })
+    // Stripe calls a line by its product: each balance has its own, so that lines can be told apart.
+    const { host, port, protocol } = billing.sandbox
+    const stripe = new Stripe('sk_test_lines', { host, port, protocol, telemetry: false })
+    const { data: lines } = await stripe.invoices.listLineItems((invoices[0] as unknown as { id: string }).id, { limit: 20 })
+    const called = lines.map(
+      ({ description }) => description?.match(/Agents|Users|Cases|Ingested events|API calls|Standard/)?.[0],
+    )
+    expect(new Set(called)).toEqual(new Set(['Agents', 'Users', 'Cases', 'Ingested events', 'API calls', 'Standard']))
     const query = `?period_start=${began.toISOString()}&period_end=${new Date(began.getTime() + 1000).toISOString()}`
     expect(await summaryOf(tenant, query)).toMatchObject({ total_cost_cents: 49_254 })
   })

@@ -41,14 +41,22 @@ export async function findPaymentStates(tx: Queryable, states: readonly StripeSt
   }
 }
 
-/** Writes disputes, and what charges and disputes mean for the invoices that they paid. Answers whose rows were touched. */
-export async function writeDisputes(tx: Queryable, writes: readonly DisputeWrite[]): Promise<readonly string[]> {
+/**
+ * Writes disputes, and what charges and disputes mean for the invoices that they paid. Answers whose rows were touched.
+ * Stripe does not say when a dispute ended. One that was seen while it was open ends when that is heard of; one that had ended
+ * before counts from its beginning, so that whatever was paid since settles it.
+ */
+export async function writeDisputes(
+  tx: Queryable,
+  writes: readonly DisputeWrite[],
+  { disputes: known }: PaymentStates,
+): Promise<readonly string[]> {
   const rows = writes.flatMap(({ organizationId, refreshedAt, now, state }) =>
     state.disputes.map((dispute) => ({
       ...dispute,
       organizationId,
       refreshedAt,
-      closedAt: disputeOutcome(dispute.status) === 'open' ? null : now,
+      closedAt: disputeOutcome(dispute.status) === 'open' ? null : known.has(dispute.id) ? now : dispute.createdAt,
       digest: hash('sha1', JSON.stringify(dispute), 'base64'),
     })),
   )

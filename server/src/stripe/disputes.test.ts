@@ -122,6 +122,16 @@ describe('a dispute', () => {
     expect(await failedAt('lost')).toEqual(since)
   })
 
+  test('that was lost before it was ever heard of counts from its beginning, and is settled by what was paid since', async () => {
+    const { charge } = await paying('lost_long_ago', 'pm_card_createDispute')
+    const dispute = await disputeOf(charge)
+    await stripe.disputes.close(dispute.id)
+    await expect.poll(() => failedAt('lost_long_ago'), PATIENCE).not.toBeNull()
+    await rowsOf(`delete from stripe_disputes where organization_id = 'lost_long_ago'`)
+    await expect.poll(() => reconcileOrganization(billing.context, 'lost_long_ago'), PATIENCE).not.toBeNull()
+    expect(await failedAt('lost_long_ago')).toEqual(new Date(dispute.created * 1000))
+  })
+
   test('that is won leaves everything as it was', async () => {
     const { charge } = await paying('won', 'pm_card_createDispute')
     const { id } = await disputeOf(charge)

@@ -79,6 +79,8 @@ export async function tryOrganizationLocks<Result>(
         [LOCK_SPACE, entered.keys],
       )
       const held = new Set(rows.map(({ id }) => id))
+      // Whoever waits for one that another process holds need not wait for the others.
+      for (const id of entered.keys) if (!held.has(id)) entered.leave(id)
       const releaseAll = async (ids: readonly string[]): Promise<void> => {
         const own = ids.filter((id) => held.delete(id))
         if (own.length === 0) return

@@ -65,10 +65,10 @@ export function planPush(
 ): PushPlan {
   const problems: string[] = []
   const planning = { catalog, stripe, variables, problems }
-  const usage = { catalog, prices: stripe.prices, meters: stripe.meters, problems }
+  const usage = { catalog, ...stripe, problems }
   const isMetered = variables['STRIPE_ENABLE_METERED_BILLING'] === 'true'
   const steps = [
-    // Meters first: prices name them.
+    // Meters and their products first: prices name them.
     ...meterSteps(usage),
     ...soldThings(catalog).flatMap((plan) => planSteps(planning, plan)),
     ...adoptMeteredPrice(usage, isMetered ? variables[METERED_PRICE_VARIABLE] : undefined),
@@ -89,7 +89,7 @@ function planSteps(planning: Planning, plan: Plan): PushStep[] {
   const named = [...plan.prices.values()].map((price) => ({ price, given: givenPriceId(price, variables) }))
   const adopted = named.flatMap(({ price, given }) => (given === null ? [] : adoptPrice(planning, plan, { price, ...given })))
   const own = named.filter(({ given }) => given === null)
-  if (own.length === 0) return [...adopted, ...usageSteps(planning, plan, adoptedProduct(adopted))]
+  if (own.length === 0) return [...adopted, ...usageSteps(planning, plan)]
   const product = stripe.products.find(({ active, metadata }) => active && metadata[PLAN_METADATA] === plan.key) ?? null
   const priceSteps = own.map(({ price }): PushStep => {
     const wanted = { planKey: plan.key, interval: price.interval, amountMinor: price.amountMinor, currency: catalog.currency }
@@ -98,18 +98,12 @@ function planSteps(planning: Planning, plan: Plan): PushStep[] {
       ? { kind: 'use_price', priceId: current.id, productId: product.id, variable: null, ...wanted }
       : { kind: 'create_price', productId: product?.id ?? null, replaces: current, ...wanted }
   })
-  return [...productSteps(plan, product), ...priceSteps, ...adopted, ...usageSteps(planning, plan, product?.id ?? null)]
+  return [...productSteps(plan, product), ...priceSteps, ...adopted, ...usageSteps(planning, plan)]
 }
 
 /** What a plan's overage costs; a plan that nobody can subscribe to bills none. */
-function usageSteps({ catalog, stripe, problems }: Planning, plan: Plan, productId: string | null): UsageStep[] {
-  if (plan.prices.size === 0) return []
-  const usage = { catalog, prices: stripe.prices, meters: stripe.meters, problems }
-  return usagePriceSteps(usage, { ...plan, productId })
-}
-
-function adoptedProduct([first]: readonly PushStep[]): string | null {
-  return first?.kind === 'use_price' ? first.productId : null
+function usageSteps({ catalog, stripe, problems }: Planning, plan: Plan): UsageStep[] {
+  return plan.prices.size === 0 ? [] : usagePriceSteps({ catalog, ...stripe, problems }, plan)
 }
 
 function productSteps(plan: Plan, product: ProductSnapshot | null): PushStep[] {

@@ -6,16 +6,24 @@ import { formatUnitAmount, parseUnitAmount } from '../lib/unit-amount.ts'
 import type { BillingContext } from './context.ts'
 import { performIntent } from './intents.ts'
 import { PLAN_METADATA, type PushStep } from './push-plan.ts'
-import { TERMS_METADATA, usageLookupKeyOf, type UsageOffer, type UsageStep } from './push-usage.ts'
+import { TERMS_METADATA, USAGE_METADATA, usageLookupKeyOf, type UsageOffer, type UsageStep } from './push-usage.ts'
 
 /** A metered price that is at Stripe. */
 export type BilledPrice = UsageOffer & { readonly priceId: string }
 
+const USAGE_STEPS: ReadonlySet<PushStep['kind']> = new Set<UsageStep['kind']>([
+  'create_meter',
+  'create_usage_product',
+  'update_usage_product',
+  'create_usage_price',
+  'use_usage_price',
+])
+
 export function isUsageStep(step: PushStep): step is UsageStep {
-  return step.kind === 'create_meter' || step.kind === 'create_usage_price' || step.kind === 'use_usage_price'
+  return USAGE_STEPS.has(step.kind)
 }
 
-/** Makes a meter or a metered price; answers the price. `made` holds products by plan and meters by the name of their events. */
+/** Makes a meter, its product or a metered price; answers the price. `made` holds what earlier steps made, by `madeName`. */
 export async function executeUsageStep(
   context: BillingContext,
   session: Session,
@@ -27,14 +35,24 @@ export async function executeUsageStep(
     case 'create_meter': {
       const { name, eventName, formula } = step
       const meter = await performIntent(context, session, { ...call, kind: 'create_meter', params: { name, eventName, formula } })
-      made.set(eventName, meter.id)
+      made.set(madeName(step), meter.id)
+      return null
+    }
+    case 'create_usage_product': {
+      const params = { name: step.name, description: '', metadata: { [USAGE_METADATA]: step.balanceKey } }
+      made.set(madeName(step), (await performIntent(context, session, { ...call, kind: 'create_product', params })).id)
+      return null
+    }
+    case 'update_usage_product': {
+      const { productId, name } = step
+      await performIntent(context, session, { ...call, kind: 'update_product', params: { productId, name, description: '' } })
       return null
     }
     case 'create_usage_price': {
       const params = {
-        productId: step.productId ?? made.get(step.planKey ?? '') ?? '',
+        productId: step.productId ?? made.get(madeName({ balanceKey: step.balanceKey })) ?? '',
         currency: step.currency,
-        meterId: step.meterId ?? made.get(step.eventName) ?? '',
+        meterId: step.meterId ?? made.get(madeName({ eventName: step.eventName })) ?? '',
         terms: step.terms,
         lookupKey: usageLookupKeyOf(step),
         metadata: { [PLAN_METADATA]: step.planKey ?? '', [TERMS_METADATA]: step.fingerprint },
@@ -45,6 +63,11 @@ export async function executeUsageStep(
     case 'use_usage_price':
       return step
   }
+}
+
+/** How what was made is found by later steps: a meter by its events, a product of use by its balance. */
+function madeName(thing: { readonly eventName: string } | { readonly balanceKey: string }): string {
+  return 'eventName' in thing ? `meter:${thing.eventName}` : `use of:${thing.balanceKey}`
 }
 
 /** Writes down which price bills what; those that are not among them sell nothing new any more. */

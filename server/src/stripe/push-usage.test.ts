@@ -38,8 +38,11 @@ describe('the prices of use', () => {
     const first = await pushCatalog(billing.context, { variables: {} })
     expect(first.lines).toEqual([
       '+ meter tollgate_level_agent',
+      '+ product of use of agent (agent)',
       '+ meter tollgate_overage_api_call',
+      '+ product of use of api_call (api_call)',
       '+ meter tollgate_overage_tokens',
+      '+ product of use of tokens (tokens)',
       '+ product of plan pro (Pro)',
       '+ price of plan pro, monthly: 100.00 usd',
       '+ price of plan pro, yearly: 1000.00 usd',

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Allowance, Catalog, UsagePrice } from '../catalog/catalog.ts'
 import { formatQuantity, MICRO, type Quantity } from '../lib/quantity.ts'
 import { formatUnitAmount } from '../lib/unit-amount.ts'
-import type { MeterSnapshot, PriceSnapshot, UsageTerms } from './gateway.ts'
+import type { MeterSnapshot, PriceSnapshot, ProductSnapshot, UsageTerms } from './gateway.ts'
 
 /** The variable that names a metered price of one's own: all use of the first credit pool is reported to its meter (EM-3). */
 export const METERED_PRICE_VARIABLE = 'STRIPE_METERED_PRICE_ID'
@@ -24,6 +24,8 @@ export type UsageOffer = {
 
 export type UsageStep =
   | { readonly kind: 'create_meter'; readonly name: string; readonly eventName: string; readonly formula: MeterFormula }
+  | { readonly kind: 'create_usage_product'; readonly balanceKey: string; readonly name: string }
+  | { readonly kind: 'update_usage_product'; readonly balanceKey: string; readonly name: string; readonly productId: string }
   | ({
       readonly kind: 'create_usage_price'
       /** null when an earlier step makes it. */
@@ -38,28 +40,46 @@ export type UsageStep =
 /** The metadata by which a metered price is known again: a digest of all that cannot be changed about it. */
 export const TERMS_METADATA = 'tollgate_terms'
 
+/** The metadata by which a product at Stripe names the balance whose use it is. */
+export const USAGE_METADATA = 'tollgate_usage'
+
 export type UsagePlanning = {
   readonly catalog: Catalog
+  readonly products: readonly ProductSnapshot[]
   readonly prices: readonly PriceSnapshot[]
   readonly meters: readonly MeterSnapshot[]
   readonly problems: string[]
 }
 
-/** The meters at Stripe that a catalog needs: one for each balance whose overage somebody pays for. */
-export function meterSteps({ catalog, meters }: UsagePlanning): UsageStep[] {
-  const wanted = new Map<string, UsageStep>()
-  for (const plan of catalog.plans.values()) {
-    if (plan.prices.size === 0) continue
-    for (const { balanceKey, overage } of plan.allowances.values()) {
-      if (overage === null) continue
-      const { eventName, formula } = meterOf(catalog, balanceKey)
-      const name = `${catalog.balances.get(balanceKey)?.name ?? balanceKey} (overage)`
-      if (!meters.some((meter) => meter.eventName === eventName)) {
-        wanted.set(eventName, { kind: 'create_meter', name, eventName, formula })
-      }
-    }
-  }
-  return [...wanted.values()]
+/**
+ * The meters and products at Stripe that a catalog needs: one of each for a balance whose overage somebody pays for. Stripe calls an
+ * invoice's line by its product, so each balance has its own: under the plan's, agents and users would both be called "Standard".
+ */
+export function meterSteps({ catalog, products, meters }: UsagePlanning): UsageStep[] {
+  return billedBalances(catalog).flatMap((balanceKey): UsageStep[] => {
+    const { eventName, formula } = meterOf(catalog, balanceKey)
+    const name = catalog.balances.get(balanceKey)?.name ?? balanceKey
+    const meter = { kind: 'create_meter', name: `${name} (overage)`, eventName, formula } as const
+    const product = findUsageProduct(products, balanceKey)
+    return [
+      ...(meters.some((each) => each.eventName === eventName) ? [] : [meter]),
+      ...(product === null ? [{ kind: 'create_usage_product', balanceKey, name } as const] : []),
+      ...(product !== null && product.name !== name
+        ? [{ kind: 'update_usage_product', balanceKey, name, productId: product.id } as const]
+        : []),
+    ]
+  })
+}
+
+/** The balances whose overage a plan that can be subscribed to has a price for. */
+function billedBalances({ plans }: Catalog): string[] {
+  const sold = [...plans.values()].filter(({ prices }) => prices.size > 0)
+  const billed = sold.flatMap(({ allowances }) => [...allowances.values()].filter(({ overage }) => overage !== null))
+  return [...new Set(billed.map(({ balanceKey }) => balanceKey))]
+}
+
+function findUsageProduct(products: readonly ProductSnapshot[], balanceKey: string): ProductSnapshot | null {
+  return products.find(({ active, metadata }) => active && metadata[USAGE_METADATA] === balanceKey) ?? null
 }
 
 /**
@@ -77,7 +97,7 @@ function meterOf(catalog: Catalog, balanceKey: string): { readonly eventName: st
 /** The metered prices of a plan: one for each allowance whose overage has a price. All are monthly, whatever the plan's interval. */
 export function usagePriceSteps(
   planning: UsagePlanning,
-  plan: { readonly key: string; readonly allowances: ReadonlyMap<string, Allowance>; readonly productId: string | null },
+  plan: { readonly key: string; readonly allowances: ReadonlyMap<string, Allowance> },
 ): UsageStep[] {
   return [...plan.allowances.values()].flatMap(({ balanceKey, overage }) =>
     overage === null ? [] : usagePriceStep(planning, plan, { balanceKey, price: overage }),
@@ -85,8 +105,8 @@ export function usagePriceSteps(
 }
 
 function usagePriceStep(
-  { catalog, prices, meters, problems }: UsagePlanning,
-  plan: { readonly key: string; readonly productId: string | null },
+  { catalog, products, prices, meters, problems }: UsagePlanning,
+  plan: { readonly key: string },
   { balanceKey, price }: { readonly balanceKey: string; readonly price: UsagePrice },
 ): UsageStep[] {
   const terms = stripeTermsOf(price)
@@ -102,14 +122,15 @@ function usagePriceStep(
   const fingerprint = fingerprintOf({ terms, currency, eventName })
   const current = prices.find(({ lookupKey }) => lookupKey === usageLookupKeyOf(offer)) ?? null
   const meterId = meters.find((meter) => meter.eventName === eventName)?.id ?? null
+  const productId = findUsageProduct(products, balanceKey)?.id ?? null
   const isSame =
     current !== null &&
     current.metadata[TERMS_METADATA] === fingerprint &&
     current.meterId === meterId &&
-    current.productId === plan.productId
+    current.productId === productId
   return isSame
     ? [{ kind: 'use_usage_price', priceId: current.id, variable: null, ...offer }]
-    : [{ kind: 'create_usage_price', productId: plan.productId, meterId, terms, fingerprint, replaces: current, ...offer }]
+    : [{ kind: 'create_usage_price', productId, meterId, terms, fingerprint, replaces: current, ...offer }]
 }
 
 /** A metered price that somebody made at Stripe, for all use of the first credit pool (EM-3). */
@@ -190,6 +211,10 @@ export function describeUsageStep(step: UsageStep): string {
   switch (step.kind) {
     case 'create_meter':
       return `+ meter ${step.eventName}`
+    case 'create_usage_product':
+      return `+ product of use of ${step.balanceKey} (${step.name})`
+    case 'update_usage_product':
+      return `~ product ${step.productId} of use of ${step.balanceKey}: name`
     case 'create_usage_price':
       return step.replaces === null
         ? `+ price of overage of ${step.balanceKey} in plan ${step.planKey}: ${wordsOf(step.terms)} ${step.currency}`

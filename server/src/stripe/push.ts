@@ -108,7 +108,7 @@ async function execute(
 
 type SoldPrice = PushPrice & { readonly priceId: string; readonly productId: string }
 
-/** `made` collects what earlier steps made: products by plan, meters by the name of their events. */
+/** `made` collects what earlier steps made: products by plan, what counts use by names of its own. */
 async function executeStep(
   context: BillingContext,
   session: Session,

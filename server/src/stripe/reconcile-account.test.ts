@@ -8,6 +8,7 @@ import type { AccountList } from './account-lists.ts'
 import { createStripeClient } from './client.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import type { StripeReads } from './gateway.ts'
+import { StripeCallError } from './errors.ts'
 import { pushCatalog } from './push.ts'
 import { beginReconciliation } from './reconcile-account.ts'
 import { reconcileSome } from './reconcile.ts'
@@ -141,6 +142,32 @@ describe('the comparison of everything', () => {
     const again = recording(billing.context)
     await compareAll(again.context)
     expect(again.calls.filter((call) => !call.includes(' after '))).toEqual([])
+  })
+
+  test('puts off an organization that Stripe refuses to tell of, and goes on with the others', async () => {
+    const suspects = ['template_20', 'template_21']
+    await billing.database.db.query('update stripe_syncs set suspected_at = $2 where organization_id = any($1)', [suspects, now])
+    const refusing = await customerOf('template_20')
+    const gateway = requireGateway(billing.context)
+    const backgroundReads = new Proxy(gateway.backgroundReads, {
+      get: (reads, name: keyof StripeReads) =>
+        name === 'listSubscriptions'
+          ? (customerId: string) =>
+              customerId === refusing
+                ? Promise.reject(new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused'))
+                : reads.listSubscriptions(customerId)
+          : reads[name],
+    })
+    expect(await reconcileSome(billing.with({ gateway: { ...gateway, backgroundReads } }))).toBe(1)
+    const rows = await rowsOf<{ id: string; at: Date | null }>(
+      'select organization_id as id, suspected_at as at from stripe_syncs where organization_id = any($1) order by 1',
+      [suspects],
+    )
+    expect(rows).toEqual([
+      { id: 'template_20', at: new Date(now.getTime() + HOUR_MS) },
+      { id: 'template_21', at: null },
+    ])
+    await billing.database.db.query('update stripe_syncs set suspected_at = null')
   })
 
   test('goes on after a crash where it had come to: no page is compared twice', async () => {

@@ -30,7 +30,8 @@ export async function reconcileSome(context: BillingContext, signal?: AbortSigna
   return refetched > 0 ? refetched : comparePages(context, signal)
 }
 
-const AWAY: ReadonlySet<DomainErrorCode> = new Set(['stripe_unavailable', 'stripe_failed', 'database_unavailable'])
+// What Stripe refuses (`stripe_failed`) is that organization's own trouble.
+const AWAY: ReadonlySet<DomainErrorCode> = new Set(['stripe_unavailable', 'database_unavailable'])
 const PUT_OFF_MS = HOUR_MS
 
 /** One organization that cannot be compared must not keep the others waiting: it is put off for an hour, and said so in the log. */

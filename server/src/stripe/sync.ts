@@ -98,6 +98,7 @@ export async function applyFetched(
     const disputed = await writeDisputes(
       tx,
       fetched.flatMap((one) => toDisputeWrite(one, context)),
+      paymentsBefore,
     )
     const before = await lockAccounts(tx, ids)
     await unlinkGone(tx, fetched)

@@ -152,16 +152,6 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
     change.paymentMethodId === null
       ? null
       : await attachAsDefault(execution, { customerId, paymentMethodId: change.paymentMethodId })
-  if (change.replaces !== null) {
-    await callOff(execution, change.replaces)
-    const cancel = {
-      kind: 'cancel_now',
-      subscription: change.replaces,
-      otherSubscriptionIds: [],
-      releasesScheduleId: null,
-    } as const
-    await cancelNow(execution, cancel)
-  }
   const params: StripeMutations['create_subscription'] = {
     customerId,
     items: newItems(change.offer, change.quantity),
@@ -173,6 +163,22 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
     discounts: change.discount === null ? [] : [{ couponId: change.discount.couponId }],
     metadata: { [ORGANIZATION_METADATA]: organizationId },
   }
+  const started = await createSubscription(execution, params)
+  if (change.replaces !== null) {
+    // Only now: a card that declines leaves what there was.
+    await callOff(execution, change.replaces)
+    const cancel = {
+      kind: 'cancel_now',
+      subscription: change.replaces,
+      otherSubscriptionIds: [],
+      releasesScheduleId: null,
+    } as const
+    await cancelNow(execution, cancel)
+  }
+  return started
+}
+
+async function createSubscription(execution: Execution, params: StripeMutations['create_subscription']): Promise<MutationResult> {
   try {
     return await perform(execution, 'create_subscription', params)
   } catch (error) {

@@ -1,0 +1,60 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { EndedLevel } from './levels.ts'
+
+/** One that is to be carried on, by the terms that its organization has now. */
+export type StandingLevel = EndedLevel & {
+  /** null for want of an account. */
+  readonly catalogVersion: number | null
+}
+
+/** What stands when a period is over, by the organization's own clock. */
+export async function listEndedLevels(
+  db: Queryable,
+  { now, organizationId, limit }: { now: Instant; organizationId: string | null; limit: number },
+): Promise<readonly StandingLevel[]> {
+  const columns = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
+    r.level_properties as properties, r.carry_at as "endedAt", a.catalog_version as "catalogVersion"`
+  const { rows } = await db.query<StandingLevel>(
+    `select ${columns}, $1::timestamptz as now from meter_readings r join organizations o on o.id = r.organization_id
+       left join accounts a on a.organization_id = o.id
+     where r.carry_at <= $1 and o.test_clock_now is null and ($2::text is null or r.organization_id = $2)
+     union all
+     select ${columns}, o.test_clock_now from organizations o join meter_readings r on r.organization_id = o.id
+       left join accounts a on a.organization_id = o.id
+     where o.test_clock_now is not null and r.carry_at <= o.test_clock_now and ($2::text is null or o.id = $2)
+     order by 7 limit $3`,
+    [now, organizationId, limit],
+  )
+  return rows
+}
+
+/** One that was told anew meanwhile is carried anew. */
+export async function markCarried(db: Queryable, levels: readonly EndedLevel[]): Promise<void> {
+  await db.query(
+    `update meter_readings r set carry_at = null
+     from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) as c (organization_id, grant_id, meter, at, level)
+     where r.organization_id = c.organization_id and r.grant_id = c.grant_id and r.meter = c.meter and r.level_at = c.at
+       and r.level = c.level`,
+    [
+      levels.map((level) => level.organizationId),
+      levels.map((level) => level.grantId),
+      levels.map((level) => level.meter),
+      levels.map((level) => level.levelAt),
+      levels.map((level) => level.level),
+    ],
+  )
+}
+
+/** The period of an allowance ends before its time, since another takes its place: its levels stand in that one from then on. */
+export async function endLevelsOf(
+  tx: Queryable,
+  grants: readonly { readonly organizationId: string; readonly id: string; readonly expiresAt: Instant | null }[],
+): Promise<void> {
+  await tx.query(
+    `update meter_readings r set carry_at = ended.at
+     from unnest($1::text[], $2::text[], $3::timestamptz[]) as ended (organization_id, grant_id, at)
+     where r.organization_id = ended.organization_id and r.grant_id = ended.grant_id and r.carry_at > ended.at`,
+    [grants.map((grant) => grant.organizationId), grants.map((grant) => grant.id), grants.map((grant) => grant.expiresAt)],
+  )
+}
