@@ -13,11 +13,12 @@ export function createFileQueue(path: string): LocalQueue {
   mkdirSync(dirname(path), { recursive: true })
   let opening: Promise<{ file: FileHandle; uses: Map<string, QueuedUse> }> | undefined
   let writing: Promise<void> = Promise.resolve()
+  let isTorn = false
 
   /** Reads what is there, and writes it anew without what was removed. */
   async function load() {
     const uses = new Map<string, QueuedUse>()
-    const text = await readFile(path, 'utf8').catch(() => '')
+    const text = await readFile(path, 'utf8').catch(emptyWhereMissing)
     for (const line of text.split('\n')) {
       const parsed = parseLine(line)
       if (parsed === null) continue
@@ -31,7 +32,11 @@ export function createFileQueue(path: string): LocalQueue {
   }
 
   function ready() {
-    opening ??= load()
+    opening ??= load().catch((error: unknown) => {
+      // The next use looks again.
+      opening = undefined
+      throw error
+    })
     return opening
   }
 
@@ -39,10 +44,14 @@ export function createFileQueue(path: string): LocalQueue {
   async function write(line: Line): Promise<void> {
     const { file } = await ready()
     const written = writing.then(async () => {
-      await file.appendFile(`${JSON.stringify(line)}\n`)
+      // A line that was written in part (a full disk) ends here, and takes none of the next with it.
+      await file.appendFile(`${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`)
       await file.datasync()
+      isTorn = false
     })
-    writing = written.catch(() => undefined)
+    writing = written.catch(() => {
+      isTorn = true
+    })
     await written
   }
 
@@ -62,6 +71,12 @@ export function createFileQueue(path: string): LocalQueue {
       await write({ remove: idempotencyKey })
     },
   }
+}
+
+/** A file that is there but cannot be read is not an empty one. */
+function emptyWhereMissing(error: unknown): string {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return ''
+  throw error
 }
 
 /** A line that a crash cut short was never acknowledged, so it is left out. */

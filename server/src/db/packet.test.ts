@@ -103,6 +103,18 @@ describe('a packet', () => {
     expect((await packets.query({ name: 'after', text: 'select 2::bigint as two' })).rows).toEqual([{ two: 2n }])
   })
 
+  it('prepares a statement anew whose table has changed, or whose preparation was thrown away', async () => {
+    await client.query('create temp table changing (a integer); insert into changing values (1)')
+    const ask = () => packets.query<{ a: unknown }>({ name: 'changing', text: 'select a from changing' })
+    for (let time = 0; time < 2; time += 1) expect((await ask()).rows).toEqual([{ a: 1 }])
+    await client.query('alter table changing alter a type text')
+    await expect(ask()).rejects.toMatchObject({ code: '0A000' })
+    expect((await ask()).rows).toEqual([{ a: '1' }])
+    await client.query('deallocate all')
+    await expect(ask()).rejects.toMatchObject({ code: '26000' })
+    expect((await ask()).rows).toEqual([{ a: '1' }])
+  })
+
   it('leaves to `pg` what is not its own: notices, notifications, other queries between', async () => {
     const heard: unknown[] = []
     client.on('notice', ({ message }) => heard.push(message))

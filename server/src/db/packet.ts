@@ -109,6 +109,9 @@ function wireOf(connection: WireConnection): Wire {
   return wire
 }
 
+// A statement that was prepared before its tables changed, or whose preparation somebody has thrown away.
+const STALE: ReadonlySet<string> = new Set(['0A000', '26000'])
+
 /**
  * Statements that travel as one packet with one Sync behind them: PostgreSQL wakes up once, answers once, and this process reads
  * once; what the columns of a named statement are is asked once. Each with its own Sync, as `pg` pipelines them, a use at 64
@@ -202,7 +205,8 @@ class Packet {
   handleError(error: unknown): void {
     this.#wire?.end(this)
     const prepared = this.#wire?.prepared
-    for (const { name } of this.#statements) if (!prepared?.get(name)) prepared?.set(name, null)
+    const isStale = error instanceof Error && 'code' in error && STALE.has(String(error.code))
+    for (const { name } of this.#statements) if (isStale || !prepared?.get(name)) prepared?.set(name, null)
     this.#onEnd()
     for (const { reject } of this.#statements) reject(error)
   }

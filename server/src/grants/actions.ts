@@ -5,11 +5,11 @@ import { publishEvents } from '../events/actions.ts'
 import type { NewEvent } from '../events/types.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { endLevelsOf } from '../metering/levels-store.ts'
 import { deriveStanding, overrideAt, type StandingOverride } from '../standing/rules.ts'
 import { thresholdsReached } from './thresholds.ts'
 import { nextTerms, type PastTerms } from './history.ts'
 import { findLastTerms, insertTerms } from './history-store.ts'
+import { endLevelsOf } from './ending-store.ts'
 import { moveOn, type MovedOn } from './rollover.ts'
 import {
   hasTermsOf,
@@ -132,7 +132,13 @@ export async function ensurePlanGrants(
   const ended = new Map([...replaced, ...moved].map((grant) => [nameOf(grant), grant]))
   const unwritten = [...changed, ...replaced.filter((grant) => ended.get(nameOf(grant)) === grant)]
   if (unwritten.length > 0) await updateGrants(tx, unwritten)
-  if (replaced.length > 0) await endLevelsOf(tx, replaced)
+  if (replaced.length > 0) {
+    const endless = new Set(standing.filter(({ expiresAt }) => expiresAt === null).map(nameOf))
+    await endLevelsOf(
+      tx,
+      replaced.map((grant) => ({ ...grant, wasEndless: endless.has(nameOf(grant)) })),
+    )
+  }
   if (notices.length > 0) await publishEvents(tx, notices)
   return [...result, ...ended.values()]
 }

@@ -66,8 +66,15 @@ export class GrantLine {
   }
 
   get changed(): boolean {
-    const { used, overage, reserved, heldOverage } = this.grant
-    return this.used !== used || this.overage !== overage || this.reserved !== reserved || this.heldOverage !== heldOverage
+    const { used, overage, reserved, heldOverage, freeUsed, freeOverage } = this.grant
+    return (
+      this.used !== used ||
+      this.overage !== overage ||
+      this.reserved !== reserved ||
+      this.heldOverage !== heldOverage ||
+      this.freeUsed !== freeUsed ||
+      this.freeOverage !== freeOverage
+    )
   }
 }
 

@@ -4,7 +4,7 @@ import { addFreeUse, findActiveGrants, lockAccounts } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
-import { eventKey, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
+import { eventKey, nameOf, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
 import { gather, Gathering, openAccounts, readOverdue } from './gather.ts'
 import type { PacketClient } from '../db/packet.ts'
 import { insertEvents } from './event-blocks.ts'
@@ -66,9 +66,7 @@ export async function commitUsage(
     gathered.apply(ended)
   }
   const past = await gather(tx, context, gathered, requests)
-  const known = new Map(
-    [...repeated, ...past.settlements].map((event) => [eventKey(event.organizationId, event.idempotencyKey), event]),
-  )
+  const known = new Map([...repeated, ...past.settlements].map((event) => [eventKey(event.organizationId, nameOf(event)), event]))
   const decision = decide({ ...naming, ...past, known, requests, organizations: gathered.states() })
   if (!looksForKeys && !storesAllKeys(requests, decision.outcomes)) throw new KeysWanted()
   return { send: () => write(tx, decision, { keepsKeys: looksForKeys }), result: decision.outcomes }

@@ -1,5 +1,5 @@
 import { DomainError } from '../lib/errors.ts'
-import { eventKey } from './decision.ts'
+import { eventKey, settlementName } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
 import { mergeDraws } from './rules.ts'
@@ -55,7 +55,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
 
 /** What is to be corrected, as it counts now: as it was recorded, less what was corrected of it before. */
 function targetOf(session: DecisionSession, { organizationId, corrects }: CorrectRequest): CorrectedEvent {
-  const event = session.eventOf(organizationId, corrects)
+  const event = session.eventOf(organizationId, corrects) ?? session.eventOf(organizationId, settlementName(corrects))
   const target =
     session.corrected.get(eventKey(organizationId, corrects)) ??
     (event && { event, counted: event.counted, draws: event.draws, retracted: false })

@@ -67,6 +67,16 @@ export const NOTHING_KNOWN: Pick<
   windows: [],
 }
 
+/** What an event is called in its organization: by its key, a settlement by its reservation. */
+export function nameOf({ verb, idempotencyKey }: Pick<UsageEvent, 'verb' | 'idempotencyKey'>): string {
+  return verb === 'settle' ? settlementName(idempotencyKey) : idempotencyKey
+}
+
+/** A key may be anything that can be stored, a reservation's id too; no key holds a NUL. */
+export function settlementName(reservationId: string): string {
+  return `\u0000${reservationId}`
+}
+
 /** Names an event within a decision: a key belongs to one organization. */
 export function eventKey(organizationId: string, idempotencyKey: string): string {
   return `${organizationId}\n${idempotencyKey}`

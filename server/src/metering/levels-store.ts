@@ -45,16 +45,3 @@ export async function markCarried(db: Queryable, levels: readonly EndedLevel[]):
     ],
   )
 }
-
-/** The period of an allowance ends before its time, since another takes its place: its levels stand in that one from then on. */
-export async function endLevelsOf(
-  tx: Queryable,
-  grants: readonly { readonly organizationId: string; readonly id: string; readonly expiresAt: Instant | null }[],
-): Promise<void> {
-  await tx.query(
-    `update meter_readings r set carry_at = ended.at
-     from unnest($1::text[], $2::text[], $3::timestamptz[]) as ended (organization_id, grant_id, at)
-     where r.organization_id = ended.organization_id and r.grant_id = ended.grant_id and r.carry_at > ended.at`,
-    [grants.map((grant) => grant.organizationId), grants.map((grant) => grant.id), grants.map((grant) => grant.expiresAt)],
-  )
-}

@@ -10,15 +10,22 @@ import { listImbalances } from './balance-store.ts'
 import { carriedUse, carryLevels } from './levels.ts'
 import { Readings } from './readings.ts'
 
-const cycled = { name: 'Paid', allowances: { cycled: { amount: 10, period: 'billing_cycle' } } } as const
+const monthly = { amount: 10, period: 'billing_cycle' } as const
+const cycled = { name: 'Paid', allowances: { cycled: monthly, owned: monthly } } as const
 const DEFINITION = {
-  meters: { agents: { aggregation: 'max' }, seats: { aggregation: 'latest' }, cycled: { aggregation: 'latest' } },
+  meters: {
+    agents: { aggregation: 'max' },
+    seats: { aggregation: 'latest' },
+    cycled: { aggregation: 'latest' },
+    owned: { aggregation: 'latest' },
+  },
   plans: {
     free: {
       name: 'Free',
       allowances: {
         agents: { amount: 10, period: 'calendar_month' },
         seats: { amount: 10, period: 'calendar_month' },
+        owned: { amount: 10, period: 'lifetime' },
       },
     },
     pro: cycled,
@@ -67,6 +74,16 @@ describe('KF-1 a level', () => {
       await fixture.subscribe(id, 'team', { start: new Date('2026-04-01T00:00:00Z'), end: new Date('2026-05-01T00:00:00Z') })
       await carry()
       expect(await used(id, 'cycled')).toBe(7)
+    })
+  })
+
+  test('of an allowance that never ends stands in the plan that takes its place', async () => {
+    const id = await fixture.newOrganization()
+    await tell(id, 'owned', 7)
+    await inMonth('2026-04-01T00:00:00Z', async () => {
+      await fixture.subscribe(id, 'pro', { start: new Date('2026-04-01T00:00:00Z'), end: new Date('2026-05-01T00:00:00Z') })
+      await carry()
+      expect(await used(id, 'owned')).toBe(7)
     })
   })
 

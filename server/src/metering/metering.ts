@@ -48,7 +48,8 @@ const ATTEMPTS = 6
 const FIRST_RETRY_MS = 25
 
 // Deadlock, serialization failure: the same again is the cure. https://www.postgresql.org/docs/current/errcodes-appendix.html
-const TRANSIENT = new Set(['40P01', '40001'])
+// So it is for a statement that was prepared before a migration changed its tables.
+const TRANSIENT = new Set(['40P01', '40001', '0A000', '26000'])
 // Lock or statement timeout: one organization is held by somebody; its neighbours need not wait for it.
 const TIMED_OUT = new Set(['55P03', '57014'])
 

@@ -9,7 +9,7 @@ import { changedGrant, hasTermsOf, isActiveAt, openedGrant, regrant, type Grant,
 import { moveOn } from '../grants/rollover.ts'
 import { insertGrants, listGrants } from '../grants/store.ts'
 import { decide, planGrantsNeeded } from './decide.ts'
-import { eventKey, NOTHING_KNOWN, type Decision } from './decision.ts'
+import { eventKey, nameOf, NOTHING_KNOWN, type Decision } from './decision.ts'
 import type { OrganizationState } from './ledger.ts'
 import { listImbalances } from './balance-store.ts'
 import type { CorrectedEvent, Reservation, UsageEvent, UsageRequest } from './usage.ts'
@@ -61,7 +61,7 @@ function memorySystem(): System {
   function keep(decision: Decision): void {
     for (const change of decision.grantChanges) grants.set(change.id, changedGrant(grants.get(change.id)!, change))
     for (const event of decision.events) {
-      known.set(eventKey(event.organizationId, event.idempotencyKey), event)
+      known.set(eventKey(event.organizationId, nameOf(event)), event)
       corrected.set(eventKey(event.organizationId, event.idempotencyKey), {
         event,
         counted: event.counted,

@@ -45,6 +45,20 @@ describe('reservations', () => {
     expect(decision.hourlyChanges[0]!.quantity).toBe(parseQuantity(quantity))
   })
 
+  test('is told apart from a use whose key is its id', () => {
+    const { state, reservation } = reserved(10)
+    const used = use('track', 'episode_ingestion', 3, reservation.id)
+    for (const requests of [
+      [used, settle(reservation.id, null)],
+      [settle(reservation.id, null), used],
+    ]) {
+      const decision = run(state, requests, { reservations: [reservation] })
+      expect(answers(decision).map(({ replayed }) => replayed)).toEqual([false, false])
+      expect(decision.events.map(({ verb }) => verb).sort()).toEqual(['settle', 'track'])
+      expect(decision.closedReservations).toMatchObject([{ status: 'settled' }])
+    }
+  })
+
   test('settling twice answers the first settlement; with another quantity it is refused', () => {
     const { state, reservation } = reserved(10)
     const decision = run(state, [settle(reservation.id, null), settle(reservation.id, null), settle(reservation.id, MICRO)], {

@@ -6,6 +6,7 @@ import { snapshotOf } from './ledger.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { keyConflict, paceOf } from './recording.ts'
 import { mergeDraws, refusalOf, takeFrom } from './rules.ts'
+import { settlementName } from './decision.ts'
 import { costOf, type DecisionSession } from './session.ts'
 import type { ReleaseRequest, Reservation, ReserveRequest, SettleRequest, UsageAnswer, UsageProperties } from './usage.ts'
 
@@ -59,7 +60,7 @@ export function reserve(session: DecisionSession, request: ReserveRequest): Usag
 export function settle(session: DecisionSession, request: SettleRequest): UsageAnswer {
   const { organizationId } = request
   const reservation = session.reservationOf(organizationId, request.reservationId)
-  const settled = session.eventOf(organizationId, reservation.id)
+  const settled = session.eventOf(organizationId, settlementName(reservation.id))
   if (settled) {
     if (request.quantity !== null && request.quantity !== settled.quantity) throw keyConflict(reservation.id, 'quantity')
     return answerOf(settled, true)

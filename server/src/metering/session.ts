@@ -6,7 +6,7 @@ import { thresholdsReached } from '../grants/thresholds.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf } from './answers.ts'
-import { eventKey, type DecisionInput } from './decision.ts'
+import { eventKey, nameOf, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
@@ -76,11 +76,11 @@ export class DecisionSession {
     return limit && { organizationId, meter: meter.key, limit, quantity, now }
   }
 
-  /** The event that a key was used for, before or earlier in this decision. */
-  eventOf(organizationId: string, idempotencyKey: string): UsageEvent | undefined {
-    const stored = this.#stored.get(organizationId)?.get(idempotencyKey)
+  /** The event of a name (`nameOf`), from before or earlier in this decision. */
+  eventOf(organizationId: string, name: string): UsageEvent | undefined {
+    const stored = this.#stored.get(organizationId)?.get(name)
     if (stored || this.input.known.size === 0) return stored
-    return this.input.known.get(eventKey(organizationId, idempotencyKey))
+    return this.input.known.get(eventKey(organizationId, name))
   }
 
   /** @throws DomainError `not_found`, also for a reservation of another organization */
@@ -110,10 +110,9 @@ export class DecisionSession {
   /** Keeps an event to be written, and answers as it will be answered again. */
   store(subject: EventSubject, facts: EventFacts): UsageAnswer {
     const event = this.newEvent(subject, facts)
-    const { organizationId, idempotencyKey } = event
-    const stored = this.#stored.get(organizationId)
-    if (stored) stored.set(idempotencyKey, event)
-    else this.#stored.set(organizationId, new Map([[idempotencyKey, event]]))
+    const stored = this.#stored.get(event.organizationId)
+    if (stored) stored.set(nameOf(event), event)
+    else this.#stored.set(event.organizationId, new Map([[nameOf(event), event]]))
     this.events.push(event)
     return answerOf(event, false)
   }

@@ -102,3 +102,19 @@ test('a body that only looks like a thin event is refused, and one of another ki
   await handleDueEvents(billing.context)
   expect(await eventOf('evt_ping')).toMatchObject([{ outcome: 'ignored' }])
 })
+
+test('an error that Stripe’s list shows later than its webhook is told all the same', async () => {
+  await uncounted()
+  const { body, signature, id: eventId } = await notification()
+  const { gateway } = billing.context
+  const lagging = billing.with({
+    gateway: { ...gateway!, backgroundReads: { ...gateway!.backgroundReads, listMeterFaults: async () => [] } },
+  })
+  const before = told()
+  await receiveWebhook(lagging, body, signature)
+  await handleDueEvents({ ...lagging, onMeterFaults: () => noteMeterFaults(lagging) })
+  expect(await eventOf(eventId)).toMatchObject([{ outcome: null }])
+  await noteMeterFaults(billing.context)
+  expect(await eventOf(eventId)).toMatchObject([{ outcome: 'applied' }])
+  expect(told()).toBe(before + 1)
+})

@@ -24,6 +24,8 @@ export async function insertEvents(db: Queryable, events: readonly ReceivedEvent
         stripe_created_at, outcome, handled_at, received_at, next_attempt_at)
       select event.*, $12, $12 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
         $8::text[], $9::timestamptz[], $10::text[], $11::timestamptz[]) as event
+      -- In one order in every process, or two that store the same events would wait for each other.
+      order by 1
       on conflict do nothing returning event_id as id`,
     values: [
       column(({ envelope }) => envelope.id),
@@ -175,4 +177,13 @@ export async function deleteHandledEvents(db: Queryable, before: Instant, limit:
     [before, limit],
   )
   return rowCount ?? 0
+}
+
+/** Which of these events are not dealt with. */
+export async function findOpenIds(db: Queryable, eventIds: readonly string[]): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ id: string }>(
+    'select event_id as id from stripe_events where event_id = any($1) and handled_at is null',
+    [eventIds],
+  )
+  return new Set(rows.map(({ id }) => id))
 }

@@ -15,6 +15,7 @@ import {
   reopenEvent,
   type OpenEvent,
   type Quiet,
+  findOpenIds,
 } from './inbox-store.ts'
 import { tryOrganizationLocks, type HeldLocks } from './lock.ts'
 import {
@@ -114,8 +115,10 @@ async function handleLanes(context: BillingContext, lanes: readonly string[]): P
 async function noteFaults(context: BillingContext, faults: readonly OpenEvent[]): Promise<void> {
   try {
     await context.onMeterFaults?.()
-    const noted = { eventIds: eventIdsOf(faults), organizationId: null, outcome: 'applied' as const }
-    await markHandled(context.db, [noted], context.clock.now())
+    // Those that were found in Stripe's list are dealt with; the list may lag behind its webhooks.
+    const open = await findOpenIds(context.db, eventIdsOf(faults))
+    const missing = faults.filter(({ eventId }) => open.has(eventId))
+    if (missing.length > 0) await recordFailure(context, missing, new Error('Stripe does not list this error of a meter yet.'))
   } catch (error) {
     await recordFailure(context, faults, error)
   }

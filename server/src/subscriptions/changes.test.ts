@@ -130,6 +130,14 @@ describe('KF-13 months and years', () => {
     expect((preview.body['next_invoice'] as { at: string }).at).toBe(end)
   })
 
+  test('that is not paid does not take place', async () => {
+    const id = await subscribed('year_declined', { tier: 'team' })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    const declined = await post(id, 'upgrade', { new_tier: 'team', interval: 'yearly' })
+    expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'active', interval: 'month', standing: { state: 'active' } })
+  })
+
   test('from a year to months at its end', async () => {
     const id = await subscribed('to_month', { tier: 'team', interval: 'yearly' })
     expect((await invoicesOf(id))[0]).toMatchObject({ amount_paid_minor: 10_000 })

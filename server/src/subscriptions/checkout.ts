@@ -7,6 +7,7 @@ import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { runExclusively } from './actions.ts'
+import { callOff } from './execute.ts'
 import { closeOpenPages } from './open-pages.ts'
 import { checkRedirect } from './redirects.ts'
 import type { BillingState, Offer } from './plan-change.ts'
@@ -39,6 +40,7 @@ export async function openCheckout(context: BillingContext, request: CheckoutReq
     const offer = findCheckoutOffer(state, request, policy.defaultPriceId)
     const trialDays = checkStart(context, state, request, offer)
     const customerId = await ensureCustomer(context, session, organizationId)
+    if (state.subscription !== null) await callOff({ context, session, organizationId }, state.subscription)
     if (!(await closeOpenPages(context, session, organizationId))) {
       // One of them was paid, perhaps a moment ago: then there is a subscription that the mirror has not heard of yet.
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })

@@ -141,6 +141,16 @@ describe('a purchase', () => {
     expect(await liveOf(id)).toHaveLength(1)
   })
 
+  test('on a page calls off the first payment that waited for the bank', async () => {
+    const id = await onClock('page_instead')
+    await post(id, 'subscribe', { tier: 'starter', ...ASKS })
+    const [waiting] = await invoicesOf(id, '?status=open')
+    const { url } = (await post(id, 'checkout', { plan: 'pro' })).body as { url: string }
+    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
+    expect(await pay(url)).toBe(303)
+    await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(1)
+  })
+
   test('is refused when the page was paid in this very moment', async () => {
     const id = await onClock('page_just_paid')
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }

@@ -39,6 +39,8 @@ export const DECISIVE_STEP = {
   resume: 'resume_subscription',
 } as const satisfies Record<Exclude<PlanChange['kind'], 'none'>, MutationKind>
 
+type Acting = Omit<Execution, 'prorationAt'>
+
 /**
  * Carries a plan change out at Stripe, step by step, each step an intent. The mirror follows by the refetch after it.
  * The caller holds the organization's lock.
@@ -54,7 +56,7 @@ export async function executePlanChange(execution: Execution, change: PlanChange
  * Voids the invoice that an earlier change waits for, and with it that change: paid after this one, it would take its place.
  * @throws DomainError `conflict` when it was paid in this moment
  */
-export async function callOff(execution: Execution, { waitingInvoiceId }: CurrentSubscription): Promise<void> {
+export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSubscription): Promise<void> {
   if (waitingInvoiceId === null) return
   try {
     await perform(execution, 'void_invoice', { invoiceId: waitingInvoiceId })
@@ -107,7 +109,7 @@ async function carryOut(execution: Execution, change: PlanChange): Promise<unkno
 }
 
 function perform<Kind extends MutationKind>(
-  { context, session, organizationId, told }: Execution,
+  { context, session, organizationId, told }: Acting,
   kind: Kind,
   params: StripeMutations[Kind],
 ): Promise<MutationResult> {

@@ -64,6 +64,12 @@ describe('a paused subscription', () => {
     expect(await remaining(id)).toBe(1_000_000_000n)
   })
 
+  test('is not switched: a larger plan would come unpaid', async () => {
+    const id = await billing.customer('pro')
+    await post(id, 'pause')
+    expect(await post(id, 'upgrade', { new_tier: 'enterprise' })).toMatchObject({ status: 409, body: { code: 'conflict' } })
+  })
+
   test('has no change of plan ahead', async () => {
     const id = await billing.customer('enterprise')
     await post(id, 'downgrade', { new_tier: 'pro', at: 'period_end' })

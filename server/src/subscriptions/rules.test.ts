@@ -135,7 +135,8 @@ describe('a switch (EM-10)', () => {
     const yearly = { ...subscribed, subscription: { ...subscription, interval: 'yearly' as const, amountMinor: 29_000 } }
     expect(compute(yearly, { ...change, planKey: 'pro', interval: 'monthly' })).toMatchObject({
       direction: 'interval',
-      invoiceNow: false,
+      // Stripe invoices another interval at once.
+      invoiceNow: true,
     })
     expect(compute(subscribed, { ...change, planKey: 'pro', interval: 'yearly' })).toMatchObject({
       kind: 'switch_now',

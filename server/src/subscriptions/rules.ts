@@ -124,6 +124,10 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   if (subscription.status === 'incomplete') {
     throw new DomainError('conflict', 'The first payment of the subscription is still open; pay it or subscribe again.')
   }
+  if (subscription.status === 'paused') {
+    // Nothing is invoiced while it is paused: a larger plan would come with what was paid for the smaller.
+    throw new DomainError('conflict', 'The subscription is paused; resume it first.')
+  }
   if (request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
     // Down to what costs nothing is a cancellation.
     return computeCancel(state, request.at === 'now')
@@ -143,7 +147,8 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
     const at = subscription.currentPeriodEnd
     return { kind: 'switch_at_period_end', subscription, direction, from, to, offer, at, undoesCancel, scheduleId }
   }
-  const invoiceNow = direction === 'upgrade'
+  // Stripe invoices another interval at once, whatever it is told: what is not paid must not take place.
+  const invoiceNow = direction === 'upgrade' || from.interval !== to.interval
   return {
     kind: 'switch_now',
     subscription,

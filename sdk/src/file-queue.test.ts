@@ -1,0 +1,39 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it, vi } from 'vitest'
+import { createFileQueue } from './file-queue.ts'
+import type { QueuedUse } from './queue.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'tollgate-file-queue-'))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const useOf = (idempotencyKey: string): QueuedUse => ({ meter: 'calls', quantity: 1, idempotencyKey })
+const keysOf = async (path: string) => (await createFileQueue(path).list()).map(({ idempotencyKey }) => idempotencyKey)
+
+describe('a queue in a file', () => {
+  it('loses nothing to a line that a full disk has cut', async () => {
+    const path = join(directory, 'cut')
+    const queue = createFileQueue(path)
+    await queue.append(useOf('a'))
+    const handle = await open(join(directory, 'other'), 'a')
+    const prototype = Object.getPrototypeOf(handle) as FileHandle
+    const cut = vi.spyOn(prototype, 'appendFile').mockImplementationOnce(async function (this: FileHandle, text) {
+      if (typeof text === 'string') await this.write(text.slice(0, 20))
+      throw new Error('ENOSPC')
+    })
+    await expect(queue.append(useOf('torn'))).rejects.toThrow('ENOSPC')
+    cut.mockRestore()
+    await handle.close()
+    await queue.append(useOf('b'))
+    await queue.append(useOf('c'))
+    expect(await keysOf(path)).toEqual(['a', 'b', 'c'])
+  })
+
+  it('that cannot be read is not taken for an empty one', async () => {
+    const path = join(directory, 'unreadable')
+    mkdirSync(path)
+    await expect(keysOf(path)).rejects.toThrow('EISDIR')
+  })
+})
