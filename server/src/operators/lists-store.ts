@@ -142,6 +142,11 @@ const COUNTS = `(account.override_ends_at is null or account.override_ends_at >
 const OVERRIDDEN = `(coalesce(account.override_plan_key, account.override_status) is not null
   or coalesce(account.override_trial_ends_at, account.override_expires_at) is not null)`
 
+/** The few that are overridden first, by that index alone: beside the question when each ends, the planner would read every account. */
+const OVERRIDDEN_NOW = `account.organization_id = any (array(select account.organization_id from (
+    select account.organization_id, account.override_ends_at from accounts account where ${OVERRIDDEN} offset 0
+  ) account where ${COUNTS}))`
+
 const ORGANIZATIONS = {
   from: 'organizations',
   alias: 'organization',
@@ -203,7 +208,7 @@ function filterAccounts({ plan, status, delinquent, overridden }: OrganizationFi
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
   if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
-  if (overridden === true) filter = filterBy(filter, `${OVERRIDDEN} and ${COUNTS}`, now)
+  if (overridden === true) filter = filterBy(filter, OVERRIDDEN_NOW, now)
   if (overridden === false) filter = filterBy(filter, `not (${OVERRIDDEN} and ${COUNTS})`, now)
   return filter
 }
