@@ -1,4 +1,5 @@
-import type { Db, Session } from '../db/database.ts'
+import { runAlone } from '../db/alone.ts'
+import type { Db } from '../db/database.ts'
 import type { Clock } from '../lib/clock.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import { isDue } from './cron.ts'
@@ -21,9 +22,6 @@ export type SchedulerOptions = {
   readonly jobs: readonly Job[]
   readonly onFailure: (job: Job, error: unknown) => void
 }
-
-/** The first of two keys; the second is the job's name. */
-const LOCK_SPACE = 7_865_434
 
 /** Runs every job once now, one after the other, and then whenever its minute comes. @throws Error for a cron that cannot be read */
 export function startScheduler(options: SchedulerOptions): Scheduler {
@@ -57,21 +55,9 @@ async function runAll(options: SchedulerOptions, jobs: readonly Job[], isStopped
   for (const job of jobs) {
     if (isStopped()) return
     try {
-      await options.db.session((session) => runAlone(session, job))
+      await options.db.session((session) => runAlone(session, job.name, job.run))
     } catch (error) {
       options.onFailure(job, error)
     }
-  }
-}
-
-/** Runs the job unless another server is at it. */
-async function runAlone(session: Session, job: Job): Promise<void> {
-  const lock = [LOCK_SPACE, job.name]
-  const { rows } = await session.query<{ held: boolean }>('select pg_try_advisory_lock($1, hashtext($2)) as held', lock)
-  if (!rows[0]?.held) return
-  try {
-    await job.run()
-  } finally {
-    await session.query('select pg_advisory_unlock($1, hashtext($2))', lock)
   }
 }

@@ -142,23 +142,3 @@ async function acquire(session: Session, organizationId: string): Promise<void> 
 async function release(session: Session, organizationId: string): Promise<void> {
   await session.query('select pg_advisory_unlock($1, hashtext($2))', [LOCK_SPACE, organizationId])
 }
-
-const TASK_SPACE = 7_865_435
-
-/** Runs a task that one server at a time is to do, unless another is at it: then null. A killed server holds nobody back. */
-export async function runAlone<Result>(
-  { db }: Pick<BillingContext, 'db'>,
-  task: string,
-  work: (session: Session) => Promise<Result>,
-): Promise<Result | null> {
-  return db.session(async (session) => {
-    const lock = [TASK_SPACE, task]
-    const { rows } = await session.query<{ held: boolean }>('select pg_try_advisory_lock($1, hashtext($2)) as held', lock)
-    if (rows[0]?.held !== true) return null
-    try {
-      return await work(session)
-    } finally {
-      await session.query('select pg_advisory_unlock($1, hashtext($2))', lock)
-    }
-  })
-}

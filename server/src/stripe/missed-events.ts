@@ -1,3 +1,4 @@
+import { runAlone } from '../db/alone.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
@@ -5,7 +6,6 @@ import { requireGateway, type BillingContext } from './context.ts'
 import { EVENTS_LISTED_UNTIL } from './drift-store.ts'
 import { isMissingAtStripe } from './errors.ts'
 import { insertEvents } from './inbox-store.ts'
-import { runAlone } from './lock.ts'
 
 /** How far before the last look events are listed again: what was being delivered then may have been lost since. */
 const OVERLAP_MS = 10 * MINUTE_MS
@@ -31,10 +31,12 @@ type Looking = {
  */
 export async function recoverMissedEvents(context: BillingContext, { now = false, signal }: Looking = {}): Promise<number> {
   requireGateway(context)
-  const missed = await runAlone(context, 'missed events', async (session) => {
-    if (now || (await isDue(context, session))) await requestLook(context, session)
-    return look(context, session, signal)
-  })
+  const missed = await context.db.session((session) =>
+    runAlone(session, 'missed events', async () => {
+      if (now || (await isDue(context, session))) await requestLook(context, session)
+      return look(context, session, signal)
+    }),
+  )
   return missed ?? 0
 }
 

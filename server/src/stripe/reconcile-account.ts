@@ -1,3 +1,4 @@
+import { runAlone } from '../db/alone.ts'
 import type { Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
@@ -8,7 +9,6 @@ import { compareObject } from './drift.ts'
 import { RECONCILE_EVERY_MS } from './drift-store.ts'
 import { isMissingAtStripe } from './errors.ts'
 import { ORGANIZATION_METADATA } from './inbox.ts'
-import { runAlone } from './lock.ts'
 import { linkCustomer } from './organizations.ts'
 import {
   findCounterparts,
@@ -42,7 +42,9 @@ const RECENT_MS = 35 * DAY_MS
  * many pages were read; 0 when nothing is due, or another server is at it.
  */
 export async function comparePages(context: BillingContext, signal?: AbortSignal): Promise<number> {
-  return (await runAlone(context, 'reconciliation', (session) => readPages(context, session, signal))) ?? 0
+  return (
+    (await context.db.session((session) => runAlone(session, 'reconciliation', () => readPages(context, session, signal)))) ?? 0
+  )
 }
 
 async function readPages(context: BillingContext, session: Session, signal: AbortSignal | undefined): Promise<number> {
