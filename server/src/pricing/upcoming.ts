@@ -1,5 +1,6 @@
 import { roundHalfUp } from '../lib/apportion.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { NEXT_INVOICE } from '../stripe/gateway.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { readStatement } from './statement.ts'
@@ -73,18 +74,7 @@ async function askStripe(
 ): Promise<Foretold> {
   // Of a subscription that ends, Stripe foretells nothing; what its meters have counted is invoiced then all the same.
   if (!renews) return { subtotalMinor: 0, totalMinor: 0, meteredMinor: [], balanceMinor }
-  const invoice = await reads.previewInvoice({
-    customerId,
-    subscriptionId,
-    items: [],
-    mode: 'next',
-    prorationBehavior: null,
-    prorationAtUnix: null,
-    trialEndUnix: null,
-    resetAnchor: false,
-    cancelNow: false,
-    discounts: [],
-  })
+  const invoice = await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId })
   const priceIds = invoice.lines.flatMap(({ priceId }) => (priceId === null ? [] : [priceId]))
   const metered = await findUsagePrices(db, priceIds)
   const meteredMinor = invoice.lines.flatMap(({ priceId, amountMinor }) =>

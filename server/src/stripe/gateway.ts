@@ -160,6 +160,19 @@ export type TestClockSnapshot = {
   readonly now: Instant
 }
 
+/** The next invoice as it will come when nothing is changed. */
+export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
+  subscriptionId: null,
+  items: [],
+  mode: 'next',
+  prorationBehavior: null,
+  prorationAtUnix: null,
+  trialEndUnix: null,
+  resetAnchor: false,
+  cancelNow: false,
+  discounts: [],
+}
+
 export type InvoicePreviewQuery = {
   readonly customerId: string
   readonly subscriptionId: string | null

@@ -2,7 +2,7 @@ import type { AddOn } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import type { StripeMutations } from '../stripe/gateway.ts'
+import { NEXT_INVOICE, type StripeMutations } from '../stripe/gateway.ts'
 import type { FinishedIntent } from '../stripe/finish-intents.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
@@ -137,16 +137,12 @@ export async function previewAddOn(
     return { change, currency: catalog.currency, dueNowMinor: 0, creditMinor: 0, prorationAt }
   }
   const invoice = await reads.previewInvoice({
+    ...NEXT_INVOICE,
     customerId: organization.customerId,
     subscriptionId: change.subscription.id,
     items: change.items,
-    mode: 'next',
     prorationBehavior: change.invoiceNow ? 'always_invoice' : 'create_prorations',
     prorationAtUnix: toUnix(prorationAt),
-    trialEndUnix: null,
-    resetAnchor: false,
-    cancelNow: false,
-    discounts: [],
   })
   const prorations = invoice.lines.filter(({ proration }) => proration).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
   return {

@@ -1,6 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import type { InvoicePreview, InvoicePreviewQuery } from '../stripe/gateway.ts'
+import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { newItems, switchedItems } from './items.ts'
 import type { CurrentSubscription, PlanChange, Terms } from './plan-change.ts'
@@ -199,18 +199,7 @@ function previewResume(previewing: Previewing, change: Resume): PlanChangePrevie
 }
 
 function ask(context: BillingContext, query: Partial<InvoicePreviewQuery> & { customerId: string }): Promise<InvoicePreview> {
-  return requireGateway(context).reads.previewInvoice({
-    subscriptionId: null,
-    items: [],
-    mode: 'next',
-    prorationBehavior: null,
-    prorationAtUnix: null,
-    trialEndUnix: null,
-    resetAnchor: false,
-    cancelNow: false,
-    discounts: [],
-    ...query,
-  })
+  return requireGateway(context).reads.previewInvoice({ ...NEXT_INVOICE, ...query })
 }
 
 function amountsOf(invoice: InvoicePreview): Pick<PlanChangePreview, 'currency' | 'dueNowMinor' | 'creditMinor' | 'lines'> {
