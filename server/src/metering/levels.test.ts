@@ -3,11 +3,12 @@ import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import type { Meter } from '../catalog/catalog.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
-import { DomainError } from '../lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
 import { carriedUse, carryLevels } from './levels.ts'
+import { createMetering } from './metering.ts'
+import { openUsageConnections } from './pipeline.ts'
 import { Readings } from './readings.ts'
 
 const monthly = { amount: 10, period: 'billing_cycle' } as const
@@ -92,10 +93,15 @@ describe('KF-1 a level', () => {
     await tell(id, 'seats', 7)
     await inMonth('2026-04-01T00:01:00Z', async () => {
       const lost: Error[] = []
-      const busy = { kind: 'error', error: new DomainError('overloaded', 'Another holds it.') } as const
-      const metering = { submit: (requests: readonly unknown[]) => Promise.resolve(requests.map(() => busy)) }
       const onLevelLost = (_level: unknown, error: Error): number => lost.push(error)
-      await carryLevels({ ...fixture.context(), db: fixture.database.db, metering, onLevelLost }, id)
+      const connections = openUsageConnections({ connectionString: fixture.database.url, size: 1, statementTimeoutMs: 100 })
+      const metering = createMetering({ ...fixture.context(), connections })
+      await fixture.database.db.transaction(async (tx) => {
+        await tx.query('select from accounts where organization_id = $1 for update', [id])
+        await carryLevels({ ...fixture.context(), db: fixture.database.db, metering, onLevelLost }, id)
+      })
+      await metering.stop()
+      await connections.close()
       expect(await used(id, 'seats')).toBe(0)
       await carry()
       expect(await used(id, 'seats')).toBe(7)
