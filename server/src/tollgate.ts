@@ -27,6 +27,7 @@ import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
 import { createHotPath } from './metering/hot-path.ts'
 import { describeBalanceCheck } from './metering/jobs.ts'
+import { endOverdueReservations } from './metering/expiring.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
 import { registerPricingRoutes } from './pricing/routes.ts'
 import type { TollgateOptions } from './options.ts'
@@ -193,7 +194,12 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
           db: services.db,
           authenticate: services.authenticate,
         }),
-      (app) => registerGrantRoutes(app, { ...services.usage, db: services.db }),
+      (app) =>
+        registerGrantRoutes(app, {
+          ...services.usage,
+          db: services.db,
+          endOverdueReservations: (tx, organizationId) => endOverdueReservations(tx, services.usage, organizationId),
+        }),
       (app) => registerPricingRoutes(app, { billing: services.billing, usage: services.usage }),
       (app) =>
         registerBillingRoutes(app, services.billing, {

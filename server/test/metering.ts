@@ -2,7 +2,9 @@ import { afterAll, beforeAll } from 'vitest'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from '../src/catalog/registry.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { reconcilePlanGrants, type GrantsContext } from '../src/grants/actions.ts'
+import type { TimeZoneContext } from '../src/grants/time-zone.ts'
 import { ManualClock } from '../src/lib/clock.ts'
+import { endOverdueReservations } from '../src/metering/expiring.ts'
 import { createMetering, type Metering } from '../src/metering/metering.ts'
 import { openUsageConnections, type UsageConnections } from '../src/metering/pipeline.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
@@ -19,6 +21,8 @@ export const CATALOG: CatalogDefinition = {
   defaultPlan: 'free',
 }
 
+type TestContext = GrantsContext & Pick<TimeZoneContext, 'endOverdueReservations'>
+
 export type TestMetering = {
   readonly database: TestDatabase
   readonly clock: ManualClock
@@ -26,7 +30,7 @@ export type TestMetering = {
   readonly catalogs: () => CatalogRegistry
   readonly connections: () => UsageConnections
   readonly metering: () => Metering
-  readonly context: () => GrantsContext
+  readonly context: () => TestContext
   readonly newOrganization: () => Promise<string>
   /** Puts an organization onto a plan with an active subscription, as the sync from Stripe does. */
   readonly subscribe: (organizationId: string, planKey: string, period: { start: Date; end: Date }) => Promise<void>
@@ -40,7 +44,12 @@ export function testMetering(definition: CatalogDefinition = CATALOG): TestMeter
   let connections: UsageConnections
   let metering: Metering
   let organizations = 0
-  const context = (): GrantsContext => ({ catalogs, clock, graceDays: 3 })
+  const context = (): TestContext => ({
+    catalogs,
+    clock,
+    graceDays: 3,
+    endOverdueReservations: (tx, organizationId) => endOverdueReservations(tx, { clock }, organizationId),
+  })
 
   beforeAll(async () => {
     catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, definition, clock.now()))

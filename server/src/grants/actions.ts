@@ -132,15 +132,23 @@ export async function ensurePlanGrants(
   const ended = new Map([...replaced, ...moved].map((grant) => [nameOf(grant), grant]))
   const unwritten = [...changed, ...replaced.filter((grant) => ended.get(nameOf(grant)) === grant)]
   if (unwritten.length > 0) await updateGrants(tx, unwritten)
-  if (replaced.length > 0) {
-    const endless = new Set(standing.filter(({ expiresAt }) => expiresAt === null).map(nameOf))
-    await endLevelsOf(
-      tx,
-      replaced.map((grant) => ({ ...grant, wasEndless: endless.has(nameOf(grant)) })),
-    )
-  }
+  await moveLevels(tx, [...replaced, ...changed], standing)
   if (notices.length > 0) await publishEvents(tx, notices)
   return [...result, ...ended.values()]
+}
+
+/** Tells the levels of allowances when they end, where that is at another time than before. */
+async function moveLevels(tx: Queryable, grants: readonly Grant[], before: readonly Grant[]): Promise<void> {
+  const ends = new Map(before.map((grant) => [nameOf(grant), grant.expiresAt]))
+  const moved = grants.filter((grant) => {
+    const end = ends.get(nameOf(grant))
+    return end !== undefined && end?.getTime() !== grant.expiresAt?.getTime()
+  })
+  if (moved.length === 0) return
+  await endLevelsOf(
+    tx,
+    moved.map((grant) => ({ ...grant, wasEndless: ends.get(nameOf(grant)) === null })),
+  )
 }
 
 type Opening = { readonly known: Map<string, Grant>; readonly replaced: readonly Grant[] }

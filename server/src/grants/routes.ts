@@ -4,8 +4,8 @@ import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
-import { giveGrant, readGrants, revokeGrant, type GivingContext, type GrantReading } from './giving.ts'
-import { setTimeZone } from './time-zone.ts'
+import { giveGrant, readGrants, revokeGrant, type GrantReading } from './giving.ts'
+import { setTimeZone, type TimeZoneContext } from './time-zone.ts'
 
 const quantityOut = z.union([z.number(), z.string()])
 const quantityIn = z.union([z.number(), z.string().max(32)])
@@ -121,7 +121,7 @@ const timeZoneRoute = createRoute({
   responses: { 200: json('The zone, in its usual spelling.', timeZoneSchema) },
 })
 
-export function registerGrantRoutes(app: App, context: GivingContext): void {
+export function registerGrantRoutes(app: App, context: TimeZoneContext): void {
   app.openapi(listRoute, async (c) => {
     const { organization_id: named, balance } = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)

@@ -5,7 +5,13 @@ import { MICRO } from '../lib/quantity.ts'
 import type { UsageAnswer } from '../metering/usage.ts'
 import { registerGrantRoutes } from './routes.ts'
 
-const fixture = testMetering(CATALOG)
+const { free } = CATALOG.plans
+const kept = { amount: 100, period: 'calendar_month', rollover: {} } as const
+const fixture = testMetering({
+  ...CATALOG,
+  meters: { ...CATALOG.meters, kept: {} },
+  plans: { ...CATALOG.plans, free: { ...free!, allowances: { ...free!.allowances, kept } } },
+})
 const { clock } = fixture
 const call = testRoutes((app) => registerGrantRoutes(app, { ...fixture.context(), db: fixture.database.db }))
 let keys = 0
@@ -25,7 +31,7 @@ async function consume(organizationId: string, credits: number, at: string): Pro
 
 async function planGrants(organizationId: string): Promise<unknown[]> {
   const { rows } = await fixture.database.db.query(
-    'select id, used / 1000000 as used from grants where organization_id = $1 order by id',
+    "select id, used / 1000000 as used from grants where organization_id = $1 and balance = 'credits' order by id",
     [organizationId],
   )
   return rows.map((row) => [row['id'], Number(row['used'])])
@@ -103,4 +109,25 @@ test('a zone that is none is refused, and nothing is changed', async () => {
   expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'time_zone' } })
   expect(await call('PUT', '/api/v1/organizations/nobody/time-zone', { time_zone: 'UTC' })).toMatchObject({ status: 404 })
   expect(await call('PUT', path, { time_zone: 'UTC' }, 'somebody-else')).toMatchObject({ status: 404 })
+})
+
+test('a hold that is overdue when a zone begins the next month has ended before what is left over moves on', async () => {
+  const organizationId = await fixture.newOrganization()
+  clock.set(new Date('2026-03-31T15:00:00Z'))
+  await fixture.metering().ask({
+    verb: 'reserve',
+    organizationId,
+    meter: 'kept',
+    quantity: 30n * MICRO,
+    idempotencyKey: 'held',
+    properties: null,
+    ttlMs: 60_000,
+  })
+  // In Tokyo it is April already, and the hold of March is over.
+  clock.set(new Date('2026-03-31T20:00:00Z'))
+  await call('PUT', `/api/v1/organizations/${organizationId}/time-zone`, { time_zone: 'Asia/Tokyo' })
+  const { balance } = await fixture
+    .metering()
+    .ask({ verb: 'check', organizationId, meter: 'kept', quantity: 0n, properties: null })
+  expect(balance).toMatchObject({ amount: 200n * MICRO, reserved: 0n })
 })

@@ -1,13 +1,16 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
+import { meterOf } from '../grants/rules.ts'
 import { addFreeUse, findActiveGrants, lockAccounts } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
+import { readDueLevels, type AskedBalance, type DueLevel } from './due-levels.ts'
 import { eventKey, nameOf, NOTHING_KNOWN, type Decision, type Outcome } from './decision.ts'
 import { gather, Gathering, openAccounts, readOverdue } from './gather.ts'
 import type { PacketClient } from '../db/packet.ts'
 import { insertEvents } from './event-blocks.ts'
+import { markCarried } from './levels-store.ts'
 import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { addGroupedUse } from './rollups-store.ts'
@@ -65,11 +68,46 @@ export async function commitUsage(
     await Promise.all(write(tx, ended, { keepsKeys: false }))
     gathered.apply(ended)
   }
-  const past = await gather(tx, context, gathered, requests)
-  const known = new Map([...repeated, ...past.settlements].map((event) => [eventKey(event.organizationId, nameOf(event)), event]))
-  const decision = decide({ ...naming, ...past, known, requests, organizations: gathered.states() })
+  const due = await readDueLevels(tx, (id) => gathered.presentOf(id), balancesOf(gathered, requests))
+  // Whether another server has carried them meanwhile, their keys say.
+  if (due.length > 0 && !looksForKeys) throw new KeysWanted()
+  const carried = due.map(({ use }) => use)
+  const told = carried.length === 0 ? [] : await findEventsOfKeys(tx, carried)
+  const all = carried.length === 0 ? requests : [...carried, ...requests]
+  const past = await gather(tx, context, gathered, all)
+  const known = new Map(
+    [...repeated, ...told, ...past.settlements].map((event) => [eventKey(event.organizationId, nameOf(event)), event]),
+  )
+  const decision = decide({ ...naming, ...past, known, requests: all, organizations: gathered.states() })
   if (!looksForKeys && !storesAllKeys(requests, decision.outcomes)) throw new KeysWanted()
-  return { send: () => write(tx, decision, { keepsKeys: looksForKeys }), result: decision.outcomes }
+  return {
+    send: () => [...write(tx, decision, { keepsKeys: looksForKeys }), ...writeCarried(tx, due, decision.outcomes)],
+    result: decision.outcomes.slice(due.length),
+  }
+}
+
+function balancesOf({ terms }: Gathering, requests: readonly UsageRequest[]): AskedBalance[] {
+  const asked: AskedBalance[] = []
+  for (const request of requests) {
+    if (!('meter' in request)) continue
+    const { organizationId, meter } = request
+    const own = terms.get(organizationId)
+    const balanceKey = own && meterOf(own, meter)?.balanceKey
+    if (balanceKey !== undefined) asked.push({ organizationId, balanceKey })
+  }
+  return asked
+}
+
+/** What could not be told is left to the job, and so is a level of longer ago: the periods between want it as well. */
+function writeCarried(tx: PacketClient, due: readonly DueLevel[], outcomes: readonly Outcome[]): readonly Promise<unknown>[] {
+  const done = due.filter(({ isNext }, index) => isNext && outcomes[index]!.kind === 'answer')
+  if (done.length === 0) return []
+  return [
+    markCarried(
+      tx,
+      done.map(({ reading }) => reading),
+    ),
+  ]
 }
 
 /** The keys that a batch names; one that is named twice is looked up twice. */

@@ -20,6 +20,7 @@ import { findActiveGrants, findGrantsById, insertMissingAccounts, lockAccounts, 
 import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { planGrantsNeeded } from './decide.ts'
+import type { Present } from './due-levels.ts'
 import { eventKey, type Decision, type DecisionInput } from './decision.ts'
 import type { KnownPast, OrganizationState } from './ledger.ts'
 import { keepPast } from './past.ts'
@@ -71,6 +72,12 @@ export class Gathering {
     this.times = new Map(accounts.accounts.map((account) => [account.organizationId, timeOf(account, accounts.now)]))
     for (const organizationId of terms.keys()) this.grants.set(organizationId, new Map())
     this.keep(accounts.grants)
+  }
+
+  /** An organization's terms at its own time. */
+  presentOf(organizationId: string): Present | undefined {
+    const terms = this.terms.get(organizationId)
+    return terms && { terms, now: this.times.get(organizationId)! }
   }
 
   keep(grants: readonly Grant[]): void {

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { EndedLevel } from './levels.ts'
+import type { MeterName } from './readings-store.ts'
 
 /** One that is to be carried on, by the terms that its organization has now. */
 export type StandingLevel = EndedLevel & {
@@ -8,13 +9,33 @@ export type StandingLevel = EndedLevel & {
   readonly catalogVersion: number | null
 }
 
+const COLUMNS = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
+  r.level_properties as properties, r.carry_at as "endedAt"`
+
+/** What was told last of a level in a period that is over, and is not carried on yet. */
+export type StandingReading = Omit<EndedLevel, 'now'>
+
+/** The last level of each meter that is to be carried on at a time. */
+export async function listDueLevels(
+  client: Queryable,
+  meters: readonly (MeterName & { readonly now: Instant })[],
+): Promise<readonly StandingReading[]> {
+  const { rows } = await client.query<StandingReading>(
+    `select distinct on (r.organization_id, r.meter) ${COLUMNS}
+     from unnest($1::text[], $2::text[], $3::timestamptz[]) as m (organization_id, meter, now)
+     join meter_readings r on r.organization_id = m.organization_id and r.meter = m.meter and r.carry_at <= m.now
+     order by r.organization_id, r.meter, r.carry_at desc, r.level_at desc`,
+    [meters.map((name) => name.organizationId), meters.map((name) => name.meter), meters.map(({ now }) => now)],
+  )
+  return rows
+}
+
 /** What stands when a period is over, by the organization's own clock. */
 export async function listEndedLevels(
   db: Queryable,
   { now, organizationId, limit }: { now: Instant; organizationId: string | null; limit: number },
 ): Promise<readonly StandingLevel[]> {
-  const columns = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
-    r.level_properties as properties, r.carry_at as "endedAt", a.catalog_version as "catalogVersion"`
+  const columns = `${COLUMNS}, a.catalog_version as "catalogVersion"`
   const { rows } = await db.query<StandingLevel>(
     `select ${columns}, $1::timestamptz as now from meter_readings r join organizations o on o.id = r.organization_id
        left join accounts a on a.organization_id = o.id
@@ -30,7 +51,7 @@ export async function listEndedLevels(
 }
 
 /** One that was told anew meanwhile is carried anew. */
-export async function markCarried(db: Queryable, levels: readonly EndedLevel[]): Promise<void> {
+export async function markCarried(db: Queryable, levels: readonly StandingReading[]): Promise<void> {
   await db.query(
     `update meter_readings r set carry_at = null
      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) as c (organization_id, grant_id, meter, at, level)

@@ -56,6 +56,14 @@ async function used(organizationId: string, meter: string): Promise<number> {
   return Number(answer.balance.used) / 1e6
 }
 
+async function carriedEvents(organizationId: string): Promise<number> {
+  const { rows } = await fixture.database.db.query<{ count: number }>(
+    `select count(*)::int as count from usage_events where organization_id = $1 and idempotency_key like 'level:%'`,
+    [organizationId],
+  )
+  return rows[0]!.count
+}
+
 async function inMonth<Result>(at: string, work: () => Promise<Result>): Promise<Result> {
   const before = clock.now()
   clock.set(new Date(at))
@@ -102,8 +110,9 @@ describe('KF-1 a level', () => {
       })
       await metering.stop()
       await connections.close()
-      expect(await used(id, 'seats')).toBe(0)
+      expect(await carriedEvents(id)).toBe(0)
       await carry()
+      expect(await carriedEvents(id)).toBe(1)
       expect(await used(id, 'seats')).toBe(7)
       expect(lost).toEqual([])
     })

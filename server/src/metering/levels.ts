@@ -62,8 +62,8 @@ export async function carryLevels(context: LevelsContext, organizationId: string
     const ended = await listEndedLevels(context.db, { now: context.clock.now(), organizationId, limit: LEVELS_AT_ONCE })
     const done = await carry(context, ended)
     await markCarried(context.db, done)
-    // What could not be told now is tried again at the next time.
-    if (done.length < ended.length || ended.length < LEVELS_AT_ONCE) return
+    // What was carried into a period that is over as well is carried on; what could not be told now is tried again at the next time.
+    if (ended.length === 0 || done.length < ended.length) return
   }
 }
 

@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
 import type { GrantLine } from '../grants/book.ts'
 import {
+  changedGrant,
   hasTermsOf,
   includedBalances,
   isCarryDue,
@@ -18,7 +19,8 @@ import { DomainError } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import type { Instant } from '../lib/clock.ts'
 import { decide } from './decide.ts'
-import { NOTHING_KNOWN, type Outcome } from './decision.ts'
+import { readDueLevels, type DueLevel, type Present } from './due-levels.ts'
+import { NOTHING_KNOWN, type DecisionInput, type Outcome } from './decision.ts'
 import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './reservations-store.ts'
@@ -55,22 +57,48 @@ async function decideQuestions(
 ): Promise<readonly Outcome[]> {
   const organizationIds = [...new Set(requests.map((request) => request.organizationId))]
   const meters = Map.groupBy(requests, (request) => request.organizationId)
-  const { states } = await readStates(client, context, organizationIds, (organizationId, terms) =>
+  const { states, due } = await readStates(client, context, organizationIds, (organizationId, terms) =>
     (meters.get(organizationId) ?? []).flatMap((request) => meterOf(terms, request.meter)?.balanceKey ?? []),
   )
   const terms = new Map([...states].map(([organizationId, state]) => [organizationId, state.terms]))
-  const recordedAt = context.clock.now()
+  const carried = due.map(({ use }) => use)
   const decision = decide({
     ...NOTHING_KNOWN,
-    ...(await readReadings(client, terms, requests)),
+    ...(await readReadings(client, terms, [...carried, ...requests])),
     windows: await readWindows(client, terms, requests),
-    requests,
+    requests: [...carried, ...requests],
     organizations: states,
+    ...namesFrom(context),
+  })
+  return decision.outcomes.slice(carried.length)
+}
+
+function namesFrom({ clock }: GrantsContext): Pick<DecisionInput, 'recordedAt' | 'newEventId' | 'newReservationId'> {
+  const recordedAt = clock.now()
+  return {
     recordedAt,
     newEventId: () => newUsageEventId(recordedAt),
     newReservationId: () => newId<ReservationId>('res'),
-  })
-  return decision.outcomes
+  }
+}
+
+/** Organizations as they are once the levels that stand in their present periods are told: nothing of that is written. */
+async function withLevels(
+  client: Queryable,
+  context: GrantsContext,
+  { states, due }: Reading,
+): Promise<ReadonlyMap<string, OrganizationState>> {
+  if (due.length === 0) return states
+  const requests = due.map(({ use }) => use)
+  const terms = new Map([...states].map(([organizationId, state]) => [organizationId, state.terms]))
+  const readings = await readReadings(client, terms, requests)
+  const { grantChanges } = decide({ ...NOTHING_KNOWN, ...readings, requests, organizations: states, ...namesFrom(context) })
+  const changes = new Map(grantChanges.map((change) => [`${change.organizationId}\n${change.id}`, change]))
+  const withChange = (grant: Grant): Grant => {
+    const change = changes.get(`${grant.organizationId}\n${grant.id}`)
+    return change ? changedGrant(grant, change) : grant
+  }
+  return new Map([...states].map(([id, state]) => [id, { ...state, grants: state.grants.map(withChange) }]))
 }
 
 /** One balance of an organization, with the words that the catalog has for it. */
@@ -114,8 +142,9 @@ export async function readBalancesOf(
   also: readonly string[] = [],
 ): Promise<ReadonlyMap<string, OrganizationReading>> {
   const keysOf: typeof balanceKeysOf = (...reading) => [...balanceKeysOf(...reading), ...also]
-  const { accounts, states } = await readStates(client, context, organizationIds, keysOf)
-  return new Map([...states].map(([id, state]) => [id, readingOf(accounts.get(id)!, state, keysOf)]))
+  const reading = await readStates(client, context, organizationIds, keysOf)
+  const states = await withLevels(client, context, reading)
+  return new Map([...states].map(([id, state]) => [id, readingOf(reading.accounts.get(id)!, state, keysOf)]))
 }
 
 function readingOf(account: AccountRow, state: OrganizationState, keysOf: typeof balanceKeysOf): OrganizationReading {
@@ -136,6 +165,8 @@ function balanceKeysOf(_organizationId: string, terms: PlanTerms, grants: readon
 type Reading = {
   readonly accounts: ReadonlyMap<string, AccountRow>
   readonly states: ReadonlyMap<string, OrganizationState>
+  /** Levels that stand in the present, and of which the grants of `states` do not know yet. */
+  readonly due: readonly DueLevel[]
 }
 
 /** Reads organizations with the plan allowances that their next use would open, without opening them. */
@@ -152,6 +183,7 @@ async function readStates(
     findActiveGrants(client, organizationIds, machineNow),
   ])
   const terms = await termsOfAccounts(context, found, machineNow)
+  const times = new Map(found.map((account) => [account.organizationId, timeOf(account, machineNow)]))
   const grants = new Map<string, Map<string, Grant>>(found.map(({ organizationId }) => [organizationId, new Map()]))
   const keep = (read: readonly Grant[]): void => {
     for (const grant of read) grants.get(grant.organizationId)?.set(grant.id, grant)
@@ -161,7 +193,7 @@ async function readStates(
   for (const account of found) {
     const { organizationId } = account
     const isOpen = (id: string): boolean => grants.get(organizationId)!.has(id)
-    const now = timeOf(account, machineNow)
+    const now = times.get(organizationId)!
     if (isCarryDue(terms.get(organizationId)!, { balanceKey: null, now, isOpen })) holding.add(organizationId)
   }
   const overdue = holding.size === 0 ? [] : await findOverdueReservations(client, [...holding], machineNow)
@@ -178,7 +210,7 @@ async function readStates(
   const wanted = found.flatMap((account): WantedGrant[] => {
     const { organizationId } = account
     const own = terms.get(organizationId)!
-    const now = timeOf(account, machineNow)
+    const now = times.get(organizationId)!
     const keys = new Set(keysOf(organizationId, own, [...grants.get(organizationId)!.values()]))
     return [...keys].map((key) => ({ organizationId, terms: own, now, plan: planGrantOf(own, key, now) }))
   })
@@ -197,15 +229,29 @@ async function readStates(
       return hasTermsOf(grant, plan) ? grant : regrant(grant, plan, own.catalog)
     }),
   )
-  const states = found.map((account): [string, OrganizationState] => {
-    const { organizationId } = account
-    const now = timeOf(account, machineNow)
-    return [
-      organizationId,
-      { organizationId, now, terms: terms.get(organizationId)!, grants: [...grants.get(organizationId)!.values()] },
-    ]
-  })
-  return { accounts: new Map(found.map((account) => [account.organizationId, account])), states: new Map(states) }
+  const presentOf = (id: string): Present | undefined =>
+    times.has(id) ? { terms: terms.get(id)!, now: times.get(id)! } : undefined
+  const asked = wanted.map(({ organizationId, plan: { balanceKey } }) => ({ organizationId, balanceKey }))
+  const due = await readDueLevels(client, presentOf, asked)
+  if (due.length > 0) {
+    const { readings } = await readReadings(
+      client,
+      terms,
+      due.map(({ use }) => use),
+    )
+    keep(await findDrawnGrants(client, readings, grants))
+  }
+  const states = new Map(
+    found.map((account): [string, OrganizationState] => {
+      const { organizationId } = account
+      const now = times.get(organizationId)!
+      return [
+        organizationId,
+        { organizationId, now, terms: terms.get(organizationId)!, grants: [...grants.get(organizationId)!.values()] },
+      ]
+    }),
+  )
+  return { accounts: new Map(found.map((account) => [account.organizationId, account])), states, due }
 }
 
 function nameOf({ organizationId, plan }: { organizationId: string; plan: { id: string } }): {

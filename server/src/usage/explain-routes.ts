@@ -1,10 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
+import { asSystem } from '../db/scope.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { unitsOf } from '../metering/api.ts'
 import { balanceBody, balanceSchema, type UnitOf } from '../metering/bodies.ts'
+import { carryLevels, type LevelsContext } from '../metering/levels.ts'
 import { eventBody, eventSchema } from './events.ts'
 import {
   explainBalance,
@@ -118,7 +120,7 @@ const explainRoute = createRoute({
   responses: { 200: { description: 'The explanation.', content: { 'application/json': { schema: explanationSchema } } } },
 })
 
-export function registerExplainRoutes(app: App, context: ReadingContext): void {
+export function registerExplainRoutes(app: App, context: ReadingContext & Pick<LevelsContext, 'metering'>): void {
   const unitOf = unitsOf(context)
   app.openapi(explainRoute, async (c) => {
     const query = c.req.valid('query')
@@ -130,6 +132,8 @@ export function registerExplainRoutes(app: App, context: ReadingContext): void {
         'Name what is to be explained: one of idempotency_key, id, balance, grant or meter.',
       )
     }
+    // What stands in a period is explained by its event: a level that is not told there yet is told now.
+    await asSystem(() => carryLevels(context, organizationId))
     if (key !== undefined) return c.json(showUse(await explainUse(context, { organizationId, name: { key } }), unitOf), 200)
     if (id !== undefined) return c.json(showUse(await explainUse(context, { organizationId, name: { id } }), unitOf), 200)
     if (meter !== undefined) {
