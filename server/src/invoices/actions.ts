@@ -1,11 +1,9 @@
-import { insertAuditEntry } from '../audit/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { performIntent } from '../stripe/intents.ts'
-import { syncOrganization } from '../stripe/sync.ts'
-import { runExclusively, syncAudited, type Asker } from '../subscriptions/actions.ts'
+import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
+import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
 import { attachAsDefault } from '../subscriptions/execute.ts'
 import { findInvoice, findSubscriptionWithMethod, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
@@ -23,8 +21,13 @@ export async function payInvoice(
   return runExclusively(context, organizationId, async (session, finished) => {
     const invoice = await findInvoice(session, organizationId, invoiceId)
     if (invoice === null) throw new DomainError('not_found', 'There is no such invoice.')
-    const paidBefore = finished.some(({ intent }) => intent.kind === 'pay_invoice') && invoice.status === 'paid'
-    if (paidBefore) return invoice
+    const isAsked = ({ intent: { audit } }: FinishedIntent) => audit?.action === 'invoice.paid' && audit.target === invoiceId
+    const isDone = (await wasHeard(session, organizationId, asker)) || (finished.some(isAsked) && invoice.status === 'paid')
+    const scope = { ...RECENT_SCOPE, invoiceIds: [invoiceId] }
+    if (isDone) {
+      await followChange(context, session, organizationId, null, scope)
+      return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
+    }
     if (invoice.status !== 'open')
       throw new DomainError('conflict', `The invoice is ${invoice.status}; only an open one can be paid.`)
     const customerId = await ensureCustomer(context, session, organizationId)
@@ -41,11 +44,7 @@ export async function payInvoice(
       after: { amount_minor: invoice.amountRemainingMinor, currency: invoice.currency },
     }
     await performIntent(context, session, { organizationId, kind: 'pay_invoice', params, audit })
-    await syncOrganization(context, session, organizationId, {
-      scope: { ...RECENT_SCOPE, invoiceIds: [invoiceId] },
-      priority: 'interactive',
-      alsoWrite: (tx) => insertAuditEntry(tx, { ...audit, organizationId, at: context.clock.now() }),
-    })
+    await followChange(context, session, organizationId, null, scope)
     return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
   })
 }
@@ -61,29 +60,33 @@ export async function replacePaymentMethod(
   asker: Asker,
 ): Promise<PaymentMethod> {
   const { organizationId } = request
-  return runExclusively(context, organizationId, async (session) => {
+  return runExclusively(context, organizationId, async (session, finished) => {
     const customerId = await ensureCustomer(context, session, organizationId)
+    // Done again, it comes to the same; it is told once.
+    const isTold = finished.some(
+      ({ intent: { audit } }) => audit?.action === REPLACED && audit.target === request.paymentMethodId,
+    )
     const paymentMethodId = await attachAsDefault(
       { context, session, organizationId },
-      { customerId, paymentMethodId: request.paymentMethodId },
+      {
+        customerId,
+        paymentMethodId: request.paymentMethodId,
+        auditOf: (target) => (isTold ? null : { ...asker, action: REPLACED, target, before: null, after: null }),
+      },
     )
     const subscriptionId = await findSubscriptionWithMethod(session, organizationId)
     if (subscriptionId !== null) {
       const params = { subscriptionId, defaultPaymentMethodId: paymentMethodId }
       await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
     }
-    await syncAudited(context, session, organizationId, {
-      ...asker,
-      action: 'payment_method.replaced',
-      target: paymentMethodId,
-      before: null,
-      after: null,
-    })
+    await followChange(context, session, organizationId)
     const method = (await listPaymentMethods(session, organizationId)).find(({ id }) => id === paymentMethodId)
     if (!method) throw new DomainError('conflict', 'The payment method was removed in the same moment.')
     return method
   })
 }
+
+const REPLACED = 'payment_method.replaced'
 
 /**
  * Removes a payment method.
@@ -96,13 +99,17 @@ export async function removePaymentMethod(
 ): Promise<void> {
   const { organizationId, paymentMethodId } = request
   await runExclusively(context, organizationId, async (session, finished) => {
-    if (finished.some(({ intent, result }) => intent.kind === 'detach_payment_method' && result.id === paymentMethodId)) return
+    const isAsked = ({ intent, result }: FinishedIntent) =>
+      intent.kind === 'detach_payment_method' && result.id === paymentMethodId
+    if ((await wasHeard(session, organizationId, asker)) || finished.some(isAsked)) {
+      return followChange(context, session, organizationId)
+    }
     const methods = await listPaymentMethods(session, organizationId)
     const method = methods.find(({ id }) => id === paymentMethodId)
     if (!method) throw new DomainError('not_found', 'There is no such payment method.')
     if (method.isDefault) throw new DomainError('conflict', 'This payment method is the one that is charged; replace it first.')
     const audit = { ...asker, action: 'payment_method.removed', target: paymentMethodId, before: null, after: null }
     await performIntent(context, session, { organizationId, kind: 'detach_payment_method', params: { paymentMethodId }, audit })
-    await syncAudited(context, session, organizationId, audit)
+    await followChange(context, session, organizationId)
   })
 }

@@ -4,8 +4,9 @@ import { json } from '../http/route-schemas.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
+import { answerOnce } from '../subscriptions/answer-once.ts'
 import { callerOf } from '../subscriptions/routes.ts'
-import { organizationField } from '../subscriptions/schemas.ts'
+import { keyHeader, organizationField } from '../subscriptions/schemas.ts'
 import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
 import { findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
@@ -86,6 +87,7 @@ const payInvoiceRoute = createRoute({
   summary: 'Pay an open invoice',
   description: 'Paying the invoice that suspended an organization reactivates it (EM-7).',
   request: {
+    headers: keyHeader,
     params: z.object({ id: z.string() }),
     body: {
       required: false,
@@ -112,6 +114,7 @@ const replacePaymentMethodRoute = createRoute({
   summary: 'Make a payment method the one that is charged',
   description: 'Its id comes from Stripe’s form; card data never passes here.',
   request: {
+    headers: keyHeader,
     body: {
       required: true,
       content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: z.string().min(1) }) } },
@@ -125,7 +128,7 @@ const removePaymentMethodRoute = createRoute({
   path: '/api/v1/billing/payment-methods/{id}',
   tags,
   summary: 'Remove a payment method',
-  request: { params: z.object({ id: z.string() }), query: z.object(organizationField) },
+  request: { headers: keyHeader, params: z.object({ id: z.string() }), query: z.object(organizationField) },
   responses: { 204: { description: 'It is removed.' } },
 })
 
@@ -141,9 +144,14 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
   })
   app.openapi(payInvoiceRoute, async (http) => {
     const { payment_method_id: method, organization_id: named } = http.req.valid('json')
-    const { organizationId, asker } = callerOf(http, 'admin', named)
-    const request = { organizationId, invoiceId: http.req.valid('param').id, paymentMethodId: method ?? null }
-    return http.json(toInvoiceView(await payInvoice(context, request, asker)), 200)
+    const caller = callerOf(http, 'admin', named)
+    const { id: invoiceId } = http.req.valid('param')
+    const request = { organizationId: caller.organizationId, invoiceId, paymentMethodId: method ?? null }
+    const sent = { operation: `invoices/${invoiceId}/pay`, body: { payment_method_id: method } }
+    return http.json(
+      await answerOnce(context, caller, sent, async (asker) => toInvoiceView(await payInvoice(context, request, asker))),
+      200,
+    )
   })
   app.openapi(listPaymentMethodsRoute, async (http) => {
     const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
@@ -153,12 +161,23 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
   })
   app.openapi(replacePaymentMethodRoute, async (http) => {
     const { payment_method_id: paymentMethodId, organization_id: named } = http.req.valid('json')
-    const { organizationId, asker } = callerOf(http, 'admin', named)
-    return http.json(toPaymentMethodView(await replacePaymentMethod(context, { organizationId, paymentMethodId }, asker)), 200)
+    const caller = callerOf(http, 'admin', named)
+    const request = { organizationId: caller.organizationId, paymentMethodId }
+    const sent = { operation: 'payment-methods', body: { payment_method_id: paymentMethodId } }
+    return http.json(
+      await answerOnce(context, caller, sent, async (asker) =>
+        toPaymentMethodView(await replacePaymentMethod(context, request, asker)),
+      ),
+      200,
+    )
   })
   app.openapi(removePaymentMethodRoute, async (http) => {
-    const { organizationId, asker } = callerOf(http, 'admin', http.req.valid('query').organization_id)
-    await removePaymentMethod(context, { organizationId, paymentMethodId: http.req.valid('param').id }, asker)
+    const caller = callerOf(http, 'admin', http.req.valid('query').organization_id)
+    const request = { organizationId: caller.organizationId, paymentMethodId: http.req.valid('param').id }
+    await answerOnce(context, caller, { operation: `payment-methods/${request.paymentMethodId}`, body: {} }, async (asker) => {
+      await removePaymentMethod(context, request, asker)
+      return {}
+    })
     return http.body(null, 204)
   })
 }

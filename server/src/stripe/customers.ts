@@ -2,7 +2,7 @@ import type { Session } from '../db/database.ts'
 import type { BillingContext } from './context.ts'
 import { ORGANIZATION_METADATA } from './inbox.ts'
 import { performIntent } from './intents.ts'
-import { linkCustomer, readOrganization } from './organizations.ts'
+import { readOrganization } from './organizations.ts'
 
 /**
  * The organization's customer at Stripe, made when it is needed for the first time. The caller holds the organization's lock and
@@ -21,6 +21,5 @@ export async function ensureCustomer(context: BillingContext, session: Session, 
       metadata: { [ORGANIZATION_METADATA]: organizationId },
     },
   })
-  await linkCustomer(session, { organizationId, customerId: id })
   return id
 }

@@ -1,19 +1,24 @@
-import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
-import type { Instant } from '../lib/clock.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
 import { StripeCallError } from './errors.ts'
 import type { MutationKind, MutationResult } from './gateway.ts'
-import { carryOut, INTENT_METADATA, KEY_LIFE_MS, listPendingIntents, settleIntent, type Intent } from './intents.ts'
+import {
+  carryOut,
+  INTENT_METADATA,
+  KEY_LIFE_MS,
+  listPendingIntents,
+  settleDone,
+  settleIntent,
+  type FinishedIntent,
+  type Intent,
+  type IntentDb,
+} from './intents.ts'
 import type { CallPriority } from './limiter.ts'
 import { tryOrganizationLock } from './lock.ts'
-import { linkCustomer, readOrganization } from './organizations.ts'
+import { readOrganization } from './organizations.ts'
 import type { StripeObject } from './wire.ts'
-
-/** An intent whose end became known only now. */
-export type FinishedIntent = { readonly intent: Intent; readonly result: MutationResult }
 
 /** After so many repeats that Stripe answered with its own failure (a replayed 500), we look instead of asking again. */
 const MOST_REPEATS = 5
@@ -58,12 +63,11 @@ export async function finishStrandedIntents(context: BillingContext, limit = 50)
 /** null when it was refused, or was never done and is not wanted any more. */
 async function finishIntent(
   context: BillingContext,
-  db: Pick<Session, 'query' | 'transaction'>,
+  db: IntentDb,
   intent: Intent,
   priority: CallPriority,
 ): Promise<MutationResult | null> {
-  const finish = (result: MutationResult) =>
-    db.transaction((tx) => settleFinished(tx, { intent, result, now: context.clock.now() }))
+  const finish = (result: MutationResult) => db.transaction((tx) => settleDone(tx, { intent, result }, context.clock.now()))
   const ageMs = context.clock.now().getTime() - intent.createdAt.getTime()
   if (ageMs < KEY_LIFE_MS && intent.attempts < MOST_REPEATS) {
     try {
@@ -84,16 +88,6 @@ async function finishIntent(
     'the end of a call to Stripe was looked up',
   )
   return found
-}
-
-/** What follows from a result beside the mirror, and what the request that wished it could not tell the audit log any more. */
-async function settleFinished(tx: Queryable, { intent, result, now }: FinishedIntent & { now: Instant }): Promise<void> {
-  const { organizationId, audit } = intent
-  await settleIntent(tx, intent.id, { state: 'succeeded', result }, now)
-  if (intent.kind === 'create_customer' && organizationId !== null) {
-    await linkCustomer(tx, { organizationId, customerId: result.id })
-  }
-  if (audit !== null) await insertAuditEntry(tx, { ...audit, organizationId, at: now })
 }
 
 async function findResult(context: BillingContext, db: Queryable, intent: Intent): Promise<MutationResult | null> {

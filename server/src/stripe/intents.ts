@@ -1,12 +1,13 @@
-import type { AuditEntry } from '../audit/store.ts'
-import type { Queryable } from '../db/database.ts'
+import { insertAuditEntry, type AuditEntry } from '../audit/store.ts'
+import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { newId, newIdempotencyKey } from '../lib/ids.ts'
-import { HOUR_MS } from '../lib/period.ts'
+import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { isMissingAtStripe, StripeCallError } from './errors.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './gateway.ts'
 import type { CallPriority } from './limiter.ts'
+import { linkCustomer } from './organizations.ts'
 
 /**
  * The outbox of calls that change something at Stripe. First the intent is committed with its idempotency key, then the call is
@@ -23,8 +24,8 @@ export type Intent<Kind extends MutationKind = MutationKind> = {
   readonly audit: IntentAudit | null
 }
 
-/** What the audit log says when an intent is done, in case that the request which made it does not live to say it. */
-export type IntentAudit = Omit<AuditEntry, 'organizationId' | 'at'>
+/** What the audit log says when an intent is done, and under which key of the caller's it was asked for. */
+export type IntentAudit = Omit<AuditEntry, 'organizationId' | 'at'> & { readonly requestKey?: string | null }
 
 /** The metadata by which an object at Stripe names the intent that made it. */
 export const INTENT_METADATA = 'tollgate_intent'
@@ -41,14 +42,18 @@ export type IntentRequest<Kind extends MutationKind> = {
   readonly audit?: IntentAudit | null
 }
 
+/** Where intents are kept: each statement by itself, and their end with what follows from it. */
+export type IntentDb = Pick<Session, 'query' | 'transaction'>
+
 /**
  * Carries out one change at Stripe. Never call it inside a transaction.
+ * Its end, and what the audit log tells of it, are committed together: whatever fails afterwards, it is told, and told once.
  * A refusal is final: the intent failed. When it is unknown whether the call arrived, the intent stays pending, the caller is
  * told to try again, and `finishPendingIntents` settles it before anything else of that organization is changed.
  */
 export async function performIntent<Kind extends MutationKind>(
   context: BillingContext,
-  db: Queryable,
+  db: IntentDb,
   request: IntentRequest<Kind>,
 ): Promise<MutationResult> {
   requireGateway(context)
@@ -64,8 +69,21 @@ export async function performIntent<Kind extends MutationKind>(
   }
   await insertIntent(db, intent)
   const result = await carryOut(context, db, intent, request.priority ?? 'interactive')
-  await settleIntent(db, intent.id, { state: 'succeeded', result }, context.clock.now())
+  await db.transaction((tx) => settleDone(tx, { intent, result }, context.clock.now()))
   return result
+}
+
+/** An intent, and what came of it. */
+export type FinishedIntent = { readonly intent: Intent; readonly result: MutationResult }
+
+/** Writes that an intent is done with what follows from it beside the mirror; when another has written it already, nothing. */
+export async function settleDone(tx: Queryable, { intent, result }: FinishedIntent, now: Instant): Promise<void> {
+  const { organizationId, audit } = intent
+  if (!(await settleIntent(tx, intent.id, { state: 'succeeded', result }, now))) return
+  if (intent.kind === 'create_customer' && organizationId !== null) {
+    await linkCustomer(tx, { organizationId, customerId: result.id })
+  }
+  if (audit !== null) await insertAuditEntry(tx, { ...audit, organizationId, at: now })
 }
 
 /** Makes (or repeats) the call of an intent. Writes down that it failed; that it succeeded is written by the caller. */
@@ -128,10 +146,12 @@ export type Settlement =
   | { readonly state: 'failed'; readonly errorCode: string }
   | { readonly state: 'abandoned' }
 
-/** Writes the end of an intent; a client secret is for the browser that asked and is not kept. */
-export async function settleIntent(db: Queryable, id: string, settlement: Settlement, now: Instant): Promise<void> {
+/**
+ * Writes the end of an intent; a client secret is for the browser that asked and is not kept. Answers whether it was open until now.
+ */
+export async function settleIntent(db: Queryable, id: string, settlement: Settlement, now: Instant): Promise<boolean> {
   const kept = settlement.state === 'succeeded' ? { ...settlement.result, clientSecret: null } : null
-  await db.query(
+  const { rowCount } = await db.query(
     `update stripe_intents set state = $2, result = $3, error_code = $4, attempts = attempts + 1, last_attempt_at = $5,
        finished_at = $5 where id = $1 and state = 'pending'`,
     [
@@ -142,31 +162,67 @@ export async function settleIntent(db: Queryable, id: string, settlement: Settle
       now,
     ],
   )
+  return rowCount === 1
 }
 
 async function noteAttempt(db: Queryable, id: string, now: Instant): Promise<void> {
   await db.query('update stripe_intents set attempts = attempts + 1, last_attempt_at = $2 where id = $1', [id, now])
 }
 
+const COLUMNS = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
+  created_at as "createdAt", audit`
+
 /** Intents whose end is not known, oldest first; of one organization, or of all (null) that were last tried before `until`. */
 export async function listPendingIntents(
   db: Queryable,
   query: { organizationId: string } | { until: Instant; limit: number },
 ): Promise<Intent[]> {
-  const columns = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
-    created_at as "createdAt", audit`
   const { rows } =
     'organizationId' in query
       ? await db.query<Intent>(
-          `select ${columns} from stripe_intents where state = 'pending' and organization_id = $1 order by created_at, id`,
+          `select ${COLUMNS} from stripe_intents where state = 'pending' and organization_id = $1 order by created_at, id`,
           [query.organizationId],
         )
       : await db.query<Intent>(
-          `select ${columns} from stripe_intents
+          `select ${COLUMNS} from stripe_intents
            where state = 'pending' and coalesce(last_attempt_at, created_at) < $1 order by created_at, id limit $2`,
           [query.until, query.limit],
         )
   return rows
+}
+
+/** How long the repeat of a request that heard nothing is taken for one. */
+const UNHEARD_MS = DAY_MS
+
+/** Changes that are done, but of which whoever asked for them was never told, oldest first. What jobs do by themselves is asked for by nobody. */
+export async function listUnheard(db: Queryable, organizationId: string, now: Instant): Promise<FinishedIntent[]> {
+  const { rows } = await db.query<Intent & { result: MutationResult }>(
+    `select ${COLUMNS}, result from stripe_intents
+     where organization_id = $1 and state = 'succeeded' and audit is not null and heard_at is null and created_at > $2
+       and audit ->> 'requestId' is not null
+     order by created_at, id`,
+    [organizationId, new Date(now.getTime() - UNHEARD_MS)],
+  )
+  return rows.map(({ result, ...intent }) => ({ intent, result }))
+}
+
+/** Notes that a request for the organization came to its end: a later one is a wish of its own. */
+export async function markHeard(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
+  await tx.query(
+    `update stripe_intents set heard_at = $2
+     where organization_id = $1 and state = 'succeeded' and audit is not null and heard_at is null`,
+    [organizationId, now],
+  )
+}
+
+/** Whether the change that was asked for under a key of the caller's is done, and its request came to an end or a later one did. */
+export async function isHeard(db: Queryable, organizationId: string, requestKey: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `select from stripe_intents
+     where organization_id = $1 and state = 'succeeded' and audit ->> 'requestKey' = $2 and heard_at is not null limit 1`,
+    [organizationId, requestKey],
+  )
+  return rowCount === 1
 }
 
 /** What the newest intents of a kind made for an organization since a time, newest first. */

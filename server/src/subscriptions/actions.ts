@@ -1,22 +1,24 @@
-import { insertAuditEntry, type AuditEntry } from '../audit/store.ts'
-import type { Session } from '../db/database.ts'
+import { isDeepStrictEqual } from 'node:util'
+import { insertAuditEntry } from '../audit/store.ts'
+import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { finishPendingIntents, type FinishedIntent } from '../stripe/finish-intents.ts'
+import { RECENT_SCOPE, type SyncScope } from '../stripe/fetch.ts'
+import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import { isHeard, listUnheard, markHeard, type FinishedIntent, type IntentAudit } from '../stripe/intents.ts'
 import { withOrganizationLock } from '../stripe/lock.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { DECISIVE_STEP, executePlanChange } from './execute.ts'
+import { decisiveStep, executePlanChange } from './execute.ts'
 import { previewPlanChange, type PlanChangePreview } from './preview.ts'
-import type { BillingState, PlanChange, PlanChangeRequest } from './plan-change.ts'
+import type { BillingState, CurrentSubscription, PlanChange, PlanChangeRequest } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
 
-/** Who asks, for the audit log. */
-export type Asker = { readonly actor: string; readonly requestId: string }
+/** Who asks, for the audit log, and under which key of theirs (Idempotency-Key). */
+export type Asker = { readonly actor: string; readonly requestId: string; readonly requestKey?: string | null }
 
 export type PlanChangeOptions = {
   readonly organizationId: string
@@ -61,29 +63,26 @@ export async function changePlanIn(
   const organization = await readOrganization(session, organizationId)
   const now = timeOf(organization, context.clock)
   const state = await readBillingState(context, session, organizationId)
-  const before = state.subscription
-  const change = isDoneAlready(state, request, finished)
-    ? ({ kind: 'none', reason: 'An earlier request has done it.' } as const)
-    : computePlanChange(state, request, context.policy, now)
-  const audit = {
-    ...asker,
-    action: AUDITED[change.kind],
-    target: before?.id ?? organizationId,
-    before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
-    after: describe(change),
+  const isAnswered = (await wasHeard(session, organizationId, asker)) || isDoneAlready(state, request, finished)
+  const wished = isAnswered ? DONE : computePlanChange(state, request, context.policy, now)
+  const toAudit = (each: PlanChange): IntentAudit => ({ ...asker, ...entryOf(each, state.subscription, organizationId) })
+  const change = wasMade(toAudit(wished), finished) ? DONE : wished
+  const audit = toAudit(change)
+  if (change.kind === 'none') {
+    if (change !== DONE && finished.length === 0) throw new DomainError('nothing_to_change', change.reason)
+    await followChange(context, session, organizationId, audit)
+    return change
   }
-  if (change.kind !== 'none' || finished.length === 0) {
-    const prorationAt = prorationTime(options.prorationAt, now)
-    const told = change.kind === 'none' ? null : { told: { step: DECISIVE_STEP[change.kind], audit } }
-    await executePlanChange({ context, session, organizationId, prorationAt, ...told }, change)
-  }
-  await syncAudited(context, session, organizationId, audit)
+  const prorationAt = prorationTime(options.prorationAt, now)
+  const telling = { step: decisiveStep(change), audit, isTold: false }
+  await executePlanChange({ context, session, organizationId, prorationAt, telling }, change)
+  await followChange(context, session, organizationId)
   return change
 }
 
 /**
  * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled.
- * `finished` are those that turned out to be done; the mirror has followed them.
+ * `finished` are those that turned out to be done, and those that were done and nobody was told; the mirror has followed them.
  */
 export async function runExclusively<Result>(
   context: BillingContext,
@@ -93,7 +92,9 @@ export async function runExclusively<Result>(
   requireGateway(context)
   await readOrganization(context.db, organizationId)
   return withOrganizationLock(context, organizationId, async (session) => {
-    const finished = await finishPendingIntents(context, session, organizationId)
+    const settled = await finishPendingIntents(context, session, organizationId)
+    const unheard = await listUnheard(session, organizationId, context.clock.now())
+    const finished = [...settled.filter(({ intent }) => unheard.every((each) => each.intent.id !== intent.id)), ...unheard]
     if (finished.length > 0) {
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
@@ -101,24 +102,36 @@ export async function runExclusively<Result>(
   })
 }
 
-/** Lets mirror, account and grants follow a change that somebody asked for, and tells of it in the audit log with them. */
-export async function syncAudited(
+/**
+ * Lets mirror, account and grants follow a change; with that it is heard of. `told` is what no call to Stripe has told the audit log.
+ */
+export async function followChange(
   context: BillingContext,
   session: Session,
   organizationId: string,
-  told: Omit<AuditEntry, 'organizationId' | 'at'>,
+  told: IntentAudit | null = null,
+  scope: SyncScope = RECENT_SCOPE,
 ): Promise<void> {
   await syncOrganization(context, session, organizationId, {
-    scope: RECENT_SCOPE,
+    scope,
     priority: 'interactive',
-    alsoWrite: (tx) => insertAuditEntry(tx, { organizationId, ...told, at: context.clock.now() }),
+    async alsoWrite(tx) {
+      const at = context.clock.now()
+      await markHeard(tx, organizationId, at)
+      if (told !== null) await insertAuditEntry(tx, { organizationId, ...told, at })
+    },
   })
+}
+
+/** Whether this very request was carried out before and came to its end, whatever has been changed since. */
+export async function wasHeard(db: Queryable, organizationId: string, { requestKey }: Asker): Promise<boolean> {
+  return requestKey != null && isHeard(db, organizationId, requestKey)
 }
 
 /** A purchase or an end whose answer was lost and that is asked for again is answered, not refused as a second one. */
 function isDoneAlready(state: BillingState, request: PlanChangeRequest, finished: readonly FinishedIntent[]): boolean {
   if (request.kind === 'cancel') {
-    return state.subscription === null && finished.some(({ intent }) => intent.kind === 'cancel_subscription')
+    return state.subscription === null && finished.some(({ intent: { audit } }) => audit?.action === AUDITED.cancel_now)
   }
   if (request.kind !== 'subscribe' || state.subscription === null) return false
   const { priceId } = findOffer(state, request.planKey, request.interval)
@@ -127,6 +140,16 @@ function isDoneAlready(state: BillingState, request: PlanChangeRequest, finished
       intent.kind === 'create_subscription' && result.id === state.subscription?.id && state.subscription.priceId === priceId,
   )
 }
+
+/** Whether the very change was made and nobody was told, where the state still lets it be made: as a change for the period's end. */
+function wasMade({ action, target, after }: IntentAudit, finished: readonly FinishedIntent[]): boolean {
+  const told = JSON.parse(JSON.stringify(after)) as unknown
+  return finished.some(
+    ({ intent: { audit } }) => audit?.action === action && audit.target === target && isDeepStrictEqual(audit.after, told),
+  )
+}
+
+const DONE: PlanChange = { kind: 'none', reason: 'An earlier request has done it.' }
 
 export function prorationTime(given: Instant | null, now: Instant): Instant {
   if (given === null) return now
@@ -149,6 +172,15 @@ const AUDITED: Readonly<Record<PlanChange['kind'], string>> = {
   pause: 'subscription.paused',
   resume: 'subscription.resumed',
   none: 'subscription.confirmed',
+}
+
+function entryOf(change: PlanChange, before: CurrentSubscription | null, organizationId: string) {
+  return {
+    action: AUDITED[change.kind],
+    target: before?.id ?? organizationId,
+    before: before === null ? null : { plan: before.planKey, interval: before.interval, quantity: before.quantity },
+    after: describe(change),
+  }
 }
 
 function describe(change: PlanChange): Readonly<Record<string, unknown>> {

@@ -4,8 +4,9 @@ import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changeAddOn, previewAddOn } from './add-ons.ts'
+import { answerOnce } from './answer-once.ts'
 import { callerOf } from './routes.ts'
-import { organizationField } from './schemas.ts'
+import { keyHeader, organizationField } from './schemas.ts'
 import { findAccountSubscription, type AccountSubscription } from './store.ts'
 
 const tags = ['Billing']
@@ -64,7 +65,7 @@ const changeRoute = createRoute({
   summary: 'Add, change or end an add-on',
   description:
     'More is paid now, for the rest of the period; less is credited on the next invoice. What it adds to allowances counts at once.',
-  request: { body },
+  request: { headers: keyHeader, body },
   responses: { 200: json('The add-ons as they now are.', changedSchema) },
 })
 const previewRoute = createRoute({
@@ -96,13 +97,18 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
   })
 
   app.openapi(changeRoute, async (http) => {
-    const { organization_id: named, add_on: addOnKey, quantity, proration_date: date } = http.req.valid('json')
-    const { organizationId, asker } = callerOf(http, 'admin', named)
+    const sent = http.req.valid('json')
+    const { organization_id: named, add_on: addOnKey, quantity, proration_date: date } = sent
+    const caller = callerOf(http, 'admin', named)
+    const { organizationId } = caller
     const prorationAt = date === undefined ? null : new Date(date)
-    await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
-    const found = await findAccountSubscription(context.db, organizationId)
-    const paymentUrl = found?.waitingInvoiceUrl ?? null
-    return http.json({ ...show(found), requires_action: paymentUrl !== null, payment_url: paymentUrl }, 200)
+    const answer = await answerOnce(context, caller, { operation: 'add-ons', body: sent }, async (asker) => {
+      await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
+      const found = await findAccountSubscription(context.db, organizationId)
+      const paymentUrl = found?.waitingInvoiceUrl ?? null
+      return { ...show(found), requires_action: paymentUrl !== null, payment_url: paymentUrl }
+    })
+    return http.json(answer, 200)
   })
 
   app.openapi(previewRoute, async (http) => {

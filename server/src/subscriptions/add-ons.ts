@@ -3,11 +3,10 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { NEXT_INVOICE, type StripeMutations } from '../stripe/gateway.ts'
-import type { FinishedIntent } from '../stripe/finish-intents.ts'
-import { performIntent } from '../stripe/intents.ts'
+import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { toUnix } from '../stripe/wire.ts'
-import { prorationTime, runExclusively, syncAudited, type Asker } from './actions.ts'
+import { followChange, prorationTime, runExclusively, wasHeard, type Asker } from './actions.ts'
 import { callOff, payAndSwitch } from './execute.ts'
 import type { AddOnItem, BillingState, CurrentSubscription } from './plan-change.ts'
 import { requireSubscription } from './rules.ts'
@@ -74,7 +73,9 @@ export async function changeAddOn(
   await runExclusively(context, organizationId, async (session, finished) => {
     const now = timeOf(await readOrganization(session, organizationId), context.clock)
     const state = await readBillingState(context, session, organizationId)
-    if (isDoneAlready(state, request, finished)) return
+    if ((await wasHeard(session, organizationId, asker)) || isDoneAlready(state, request, finished)) {
+      return followChange(context, session, organizationId)
+    }
     const change = computeAddOn(state, context.catalogs.current.catalog.addOns.get(request.addOnKey), request)
     const at = prorationTime(prorationAt, now)
     const params = paramsOf(change, at)
@@ -85,12 +86,12 @@ export async function changeAddOn(
       before: { quantity: change.from },
       after: { quantity: change.to },
     }
-    const told = { step: 'update_subscription', audit } as const
-    const execution = { context, session, organizationId, prorationAt: at, told }
+    const step = 'update_subscription' as const
+    const execution = { context, session, organizationId, prorationAt: at, telling: { step, audit, isTold: false } }
     await callOff(execution, change.subscription)
     if (change.invoiceNow) await payAndSwitch(execution, params)
-    else await performIntent(context, session, { organizationId, kind: told.step, params, audit })
-    await syncAudited(context, session, organizationId, audit)
+    else await performIntent(context, session, { organizationId, kind: step, params, audit })
+    await followChange(context, session, organizationId)
   })
 }
 

@@ -22,12 +22,18 @@ export type Execution = {
   readonly organizationId: string
   /** From when a difference counts: the time of the preview that the customer saw, or now. */
   readonly prorationAt: Instant
-  /** What is told of it once `step` is done, also when only a later request hears that it is. */
-  readonly told?: { readonly step: MutationKind; readonly audit: IntentAudit }
+  readonly telling?: Telling
 }
 
+/** What the audit log is told of a change with the first `step` that is done, also when only a later request hears that it is. */
+export type Telling = { readonly step: MutationKind; readonly audit: IntentAudit; isTold: boolean }
+
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
-export const DECISIVE_STEP = {
+export function decisiveStep(change: Change): MutationKind {
+  return change.kind === 'cancel_now' && endsByVoiding(change.subscription) ? 'void_invoice' : DECISIVE_STEP[change.kind]
+}
+
+const DECISIVE_STEP = {
   start: 'create_subscription',
   switch_now: 'update_subscription',
   switch_at_period_end: 'schedule_switch',
@@ -40,13 +46,14 @@ export const DECISIVE_STEP = {
 } as const satisfies Record<Exclude<PlanChange['kind'], 'none'>, MutationKind>
 
 type Acting = Omit<Execution, 'prorationAt'>
+type Change = Exclude<PlanChange, { kind: 'none' }>
 
 /**
  * Carries a plan change out at Stripe, step by step, each step an intent. The mirror follows by the refetch after it.
  * The caller holds the organization's lock.
- * @throws DomainError `nothing_to_change`, `payment_failed` (then nothing has changed), `conflict`, and those of Stripe
+ * @throws DomainError `payment_failed` (then nothing has changed), `conflict`, and those of Stripe
  */
-export async function executePlanChange(execution: Execution, change: PlanChange): Promise<void> {
+export async function executePlanChange(execution: Execution, change: Change): Promise<void> {
   if (endsUse(change)) await reportNow(execution.context, execution.organizationId)
   if ('subscription' in change) await callOff(execution, change.subscription)
   await carryOut(execution, change)
@@ -71,12 +78,12 @@ export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSu
 }
 
 /** Whether metered prices go in this moment: what was used is at Stripe before that, since it bills it then. */
-function endsUse(change: PlanChange): boolean {
+function endsUse(change: Change): boolean {
   const isNow = change.kind === 'switch_now' || change.kind === 'cancel_now' || change.kind === 'pause'
   return isNow && change.subscription.usageItems.length > 0
 }
 
-async function carryOut(execution: Execution, change: PlanChange): Promise<unknown> {
+async function carryOut(execution: Execution, change: Change): Promise<unknown> {
   switch (change.kind) {
     case 'start':
       return start(execution, change)
@@ -103,33 +110,36 @@ async function carryOut(execution: Execution, change: PlanChange): Promise<unkno
       const { subscription, keepsPeriod } = change
       return perform(execution, 'resume_subscription', { subscriptionId: subscription.id, keepsPeriod })
     }
-    case 'none':
-      throw new DomainError('nothing_to_change', change.reason)
   }
 }
 
-function perform<Kind extends MutationKind>(
-  { context, session, organizationId, told }: Acting,
+async function perform<Kind extends MutationKind>(
+  { context, session, organizationId, telling }: Acting,
   kind: Kind,
   params: StripeMutations[Kind],
 ): Promise<MutationResult> {
-  const audit = told?.step === kind ? told.audit : null
-  return performIntent(context, session, { organizationId, kind, params, audit })
+  const told = telling?.step === kind && !telling.isTold ? telling : null
+  const result = await performIntent(context, session, { organizationId, kind, params, audit: told?.audit ?? null })
+  if (told !== null) told.isTold = true
+  return result
 }
 
 function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {
   return perform(execution, 'update_subscription', params)
 }
 
+/** An invoice that is voided ends what was never paid. */
+function endsByVoiding({ status, waitingInvoiceId }: CurrentSubscription): boolean {
+  return status === 'incomplete' && waitingInvoiceId !== null
+}
+
 /** Whoever leaves, leaves whole: a second subscription that should not be there ends as well. */
 async function cancelNow(execution: Execution, change: Extract<PlanChange, { kind: 'cancel_now' }>): Promise<void> {
   const { subscription, otherSubscriptionIds, releasesScheduleId } = change
   await release(execution, releasesScheduleId)
-  // An invoice that was voided has ended what was never paid.
-  const isEnded = subscription.status === 'incomplete' && subscription.waitingInvoiceId !== null
   // Use that was reported is billed, as it would have been at the period's end.
   const invoiceNow = subscription.usageItems.length > 0
-  for (const subscriptionId of isEnded ? otherSubscriptionIds : [subscription.id, ...otherSubscriptionIds]) {
+  for (const subscriptionId of endsByVoiding(subscription) ? otherSubscriptionIds : [subscription.id, ...otherSubscriptionIds]) {
     await perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow })
   }
 }
@@ -190,10 +200,17 @@ async function createSubscription(execution: Execution, params: StripeMutations[
   }
 }
 
+type Attaching = {
+  readonly customerId: string
+  readonly paymentMethodId: string
+  /** What is told of it, by its id at Stripe. */
+  readonly auditOf?: (attachedId: string) => IntentAudit | null
+}
+
 /** Attaches a payment method and makes it the one that is charged; answers its id at Stripe (a test name becomes a real one). */
 export async function attachAsDefault(
   execution: Pick<Execution, 'context' | 'session' | 'organizationId'>,
-  { customerId, paymentMethodId }: { customerId: string; paymentMethodId: string },
+  { customerId, paymentMethodId, auditOf }: Attaching,
 ): Promise<string> {
   const { context, session, organizationId } = execution
   const attached = await performIntent(context, session, {
@@ -202,7 +219,8 @@ export async function attachAsDefault(
     params: { customerId, paymentMethodId },
   })
   const params = { customerId, defaultPaymentMethodId: attached.id }
-  await performIntent(context, session, { organizationId, kind: 'update_customer', params })
+  const audit = auditOf?.(attached.id) ?? null
+  await performIntent(context, session, { organizationId, kind: 'update_customer', params, audit })
   return attached.id
 }
 

@@ -1,5 +1,7 @@
 import type { Job } from '../jobs/scheduler.ts'
+import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { deleteOldRequests } from './answer-once.ts'
 import { closeMeteredGaps } from './metered-items.ts'
 
 /**
@@ -15,5 +17,16 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
         await closeMeteredGaps(context)
       },
     },
+    { name: 'subscriptions.prune', cron: '43 * * * *', run: () => pruneRequests(context) },
   ]
+}
+
+/** An answer can be had again for as long as that of a use. */
+const REQUEST_DAYS = 35
+const AT_ONCE = 1_000
+
+/** Forgets requests whose keys are older than they are kept; see the table in docs/operations.md. */
+export async function pruneRequests({ db, clock }: Pick<BillingContext, 'db' | 'clock'>): Promise<void> {
+  const before = new Date(clock.now().getTime() - REQUEST_DAYS * DAY_MS)
+  while ((await deleteOldRequests(db, before, AT_ONCE)) === AT_ONCE);
 }

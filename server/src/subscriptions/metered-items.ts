@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Plan } from '../catalog/catalog.ts'
-import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -112,22 +111,16 @@ export async function addMissingItems(
       prorationBehavior: 'none',
     },
     priority: 'background',
+    audit: {
+      actor: 'system:metered_items',
+      requestId: null,
+      action: 'subscription.metered_prices_added',
+      target: found.subscriptionId,
+      before: null,
+      after: { prices: priceIds, balances: lacking.map(({ balanceKey }) => balanceKey) },
+    },
   })
-  await syncOrganization(context, session, organizationId, {
-    scope: RECENT_SCOPE,
-    priority: 'background',
-    alsoWrite: (tx) =>
-      insertAuditEntry(tx, {
-        organizationId,
-        actor: 'system:metered_items',
-        requestId: null,
-        action: 'subscription.metered_prices_added',
-        target: found.subscriptionId,
-        before: null,
-        after: { prices: priceIds, balances: lacking.map(({ balanceKey }) => balanceKey) },
-        at: context.clock.now(),
-      }),
-  })
+  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'background' })
   return priceIds
 }
 

@@ -7,7 +7,8 @@ import type { App, AppEnv } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { changePlan, previewChange, type Asker } from './actions.ts'
+import { changePlan, previewChange } from './actions.ts'
+import { answerOnce, type KeyedCaller, type SentRequest } from './answer-once.ts'
 import { openCheckout, openPortal } from './checkout.ts'
 import { readDiscount } from './discounts.ts'
 import type { PlanChangeRequest } from './plan-change.ts'
@@ -17,6 +18,7 @@ import {
   changedSchema,
   checkoutSchema,
   hostedPageSchema,
+  keyHeader,
   organizationField,
   plainSchema,
   portalSchema,
@@ -25,7 +27,7 @@ import {
   subscriptionSchema,
   switchSchema,
 } from './schemas.ts'
-import { readChanged, readSubscription, toPreviewView } from './views.ts'
+import { readChanged, readSubscription, toPreviewView, type ChangedView } from './views.ts'
 
 const tags = ['Billing']
 
@@ -39,16 +41,19 @@ const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
     tags,
     summary,
     ...(description === undefined ? {} : { description }),
-    request: { body: { required: false, content: { 'application/json': { schema: body } } } },
+    request: { headers: keyHeader, body: { required: false, content: { 'application/json': { schema: body } } } },
     responses: { 200: json('Done.', answer) },
   })
 
 const previewRoute = <Body extends z.ZodType>(path: string, body: Body) =>
-  postRoute(`${path}/preview`, {
+  createRoute({
+    method: 'post',
+    path: `/api/v1/billing/${path}/preview`,
+    tags,
     summary: `What ${path} would mean`,
     description: 'The amounts are Stripe’s own. Changes nothing.',
-    body,
-    answer: previewSchema,
+    request: { body: { required: false, content: { 'application/json': { schema: body } } } },
+    responses: { 200: json('Done.', previewSchema) },
   })
 
 const subscriptionRoute = createRoute({
@@ -83,19 +88,20 @@ function registerHostedPages(app: App, context: BillingContext): void {
   })
   app.openapi(checkout, async (http) => {
     const body = http.req.valid('json')
-    const { organizationId, principal } = callerOf(http, 'admin', body.organization_id)
-    const page = await openCheckout(context, {
-      organizationId,
-      planKey: planNamedBy(catalogOf(context), { plan: body.plan, tier: body.tier }),
-      interval: body.interval ?? null,
-      priceId: body.price_id ?? null,
-      quantity: body.quantity ?? 1,
-      trialDays: body.trial_period_days ?? 0,
-      byOperator: principal.kind === 'operator',
-      successUrl: body.success_url,
-      cancelUrl: body.cancel_url,
-    })
-    return http.json(page, 200)
+    const caller = callerOf(http, 'admin', body.organization_id)
+    const open = () =>
+      openCheckout(context, {
+        organizationId: caller.organizationId,
+        planKey: planNamedBy(catalogOf(context), { plan: body.plan, tier: body.tier }),
+        interval: body.interval ?? null,
+        priceId: body.price_id ?? null,
+        quantity: body.quantity ?? 1,
+        trialDays: body.trial_period_days ?? 0,
+        byOperator: caller.principal.kind === 'operator',
+        successUrl: body.success_url,
+        cancelUrl: body.cancel_url,
+      })
+    return http.json(await answerOnce(context, caller, { operation: 'checkout', body }, open), 200)
   })
   const portal = postRoute('portal', { summary: 'Open the hosted billing portal', body: portalSchema, answer: hostedPageSchema })
   app.openapi(portal, async (http) => {
@@ -124,9 +130,11 @@ function registerSubscribe(app: App, context: BillingContext): void {
   })
   app.openapi(subscribe, async (http) => {
     const body = http.req.valid('json')
-    const { organizationId, principal, asker } = callerOf(http, 'admin', body.organization_id)
-    await changePlan(context, { organizationId, request: await toRequest(body, principal), prorationAt: null }, asker)
-    return http.json(await readChanged(context, context.db, organizationId), 200)
+    const caller = callerOf(http, 'admin', body.organization_id)
+    const answer = await changeOnce(context, caller, { operation: 'subscribe', body }, async () => ({
+      request: await toRequest(body, caller.principal),
+    }))
+    return http.json(answer, 200)
   })
   app.openapi(previewRoute('subscribe', subscribeSchema), async (http) => {
     const body = http.req.valid('json')
@@ -157,9 +165,8 @@ function registerSwitches(app: App, context: BillingContext): void {
     })
     app.openapi(change, async (http) => {
       const body = http.req.valid('json')
-      const { organizationId, asker } = callerOf(http, 'admin', body.organization_id)
-      await changePlan(context, { organizationId, ...toOptions(body) }, asker)
-      return http.json(await readChanged(context, context.db, organizationId), 200)
+      const caller = callerOf(http, 'admin', body.organization_id)
+      return http.json(await changeOnce(context, caller, { operation: path, body }, () => toOptions(body)), 200)
     })
     app.openapi(previewRoute(path, switchSchema), async (http) => {
       const body = http.req.valid('json')
@@ -181,10 +188,14 @@ function registerCancel(app: App, context: BillingContext): void {
   })
   app.openapi(cancel, async (http) => {
     const { immediate, named } = readCancel(http.req.valid('json'))
-    const { organizationId, asker } = callerOf(http, 'admin', named)
-    await changePlan(context, { organizationId, request: { kind: 'cancel', immediate }, prorationAt: null }, asker)
-    const { tier, cancel_at, ended_at, subscription_id } = await readSubscription(context, context.db, organizationId)
-    return http.json({ status: 'cancelled' as const, cancel_at: cancel_at ?? ended_at, subscription_id, tier }, 200)
+    const caller = callerOf(http, 'admin', named)
+    const { organizationId } = caller
+    const answer = await answerOnce(context, caller, { operation: 'cancel', body: { immediate } }, async (asker) => {
+      await changePlan(context, { organizationId, request: { kind: 'cancel', immediate }, prorationAt: null }, asker)
+      const { tier, cancel_at, ended_at, subscription_id } = await readSubscription(context, context.db, organizationId)
+      return { status: 'cancelled' as const, cancel_at: cancel_at ?? ended_at, subscription_id, tier }
+    })
+    return http.json(answer, 200)
   })
   app.openapi(previewRoute('cancel', cancelSchema), async (http) => {
     const { immediate, named } = readCancel(http.req.valid('json'))
@@ -210,9 +221,8 @@ const PLAIN_CHANGES = [
 function registerPlainChanges(app: App, context: BillingContext): void {
   for (const { path, kind, summary } of PLAIN_CHANGES) {
     app.openapi(postRoute(path, { summary, body: plainSchema, answer: changedSchema }), async (http) => {
-      const { organizationId, asker } = callerOf(http, 'admin', http.req.valid('json').organization_id)
-      await changePlan(context, { organizationId, request: { kind }, prorationAt: null }, asker)
-      return http.json(await readChanged(context, context.db, organizationId), 200)
+      const caller = callerOf(http, 'admin', http.req.valid('json').organization_id)
+      return http.json(await changeOnce(context, caller, { operation: path, body: {} }, () => ({ request: { kind } })), 200)
     })
     app.openapi(previewRoute(path, plainSchema), async (http) => {
       const { organizationId } = callerOf(http, 'admin', http.req.valid('json').organization_id)
@@ -222,13 +232,31 @@ function registerPlainChanges(app: App, context: BillingContext): void {
   }
 }
 
-export type BillingCaller = { readonly organizationId: string; readonly principal: Principal; readonly asker: Asker }
+type Wanted = { readonly request: PlanChangeRequest; readonly prorationAt?: Date | null }
+
+/** Changes the plan as a request wants it, and answers what came of it; once under a key of the caller's. */
+function changeOnce(
+  context: BillingContext,
+  caller: BillingCaller,
+  sent: SentRequest,
+  toWanted: () => Wanted | Promise<Wanted>,
+): Promise<ChangedView> {
+  const { organizationId } = caller
+  return answerOnce(context, caller, sent, async (asker) => {
+    const { request, prorationAt = null } = await toWanted()
+    await changePlan(context, { organizationId, request, prorationAt }, asker)
+    return readChanged(context, context.db, organizationId)
+  })
+}
+
+export type BillingCaller = KeyedCaller & { readonly principal: Principal }
 
 /** Who calls, and on which organization they act. */
 export function callerOf(http: Context<AppEnv>, scope: Scope, named: string | undefined): BillingCaller {
   const principal = requireScope(http.get('principal'), scope)
   const organizationId = organizationFor(principal, named)
-  return { organizationId, principal, asker: { actor: actorOf(principal), requestId: http.get('requestId') } }
+  const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
+  return { organizationId, principal, asker, key: http.req.header('idempotency-key') ?? null }
 }
 
 function catalogOf({ catalogs }: BillingContext): Catalog {

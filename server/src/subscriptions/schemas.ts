@@ -10,6 +10,16 @@ export const organizationField = {
   organization_id: z.string().optional().meta({ description: 'For operators: which organization. A key acts on its own.' }),
 }
 
+/** Of routes that change something. */
+export const keyHeader = z.object({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(255)
+    .optional()
+    .meta({ description: 'Makes a repeat safe: it gets the first answer. A refusal is not kept.' }),
+})
+
 const planFields = {
   plan: plan.optional().meta({ description: 'The plan.' }),
   tier: plan.optional().meta({ description: 'The same as plan.' }),

@@ -1,0 +1,85 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DomainError } from '../lib/errors.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { readOrganization } from '../stripe/organizations.ts'
+import type { Asker } from './actions.ts'
+
+/** Who calls, on which organization they act, and their Idempotency-Key; null without one. */
+export type KeyedCaller = { readonly organizationId: string; readonly asker: Asker; readonly key: string | null }
+
+/** A request that changes something, as it was sent. */
+export type SentRequest = {
+  /** Which change: the route's own name. */
+  readonly operation: string
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Answers a request under a key of the caller's (Idempotency-Key) once: a repeat gets the first answer, whatever has been changed since.
+ * A refusal is not kept: the repeat tries again. The change itself is told from its intents, which carry the key, so it is made once
+ * also when the process dies before the answer is kept.
+ * @throws DomainError `idempotency_conflict` when the key was used for another request; it names the field
+ */
+export async function answerOnce<Answer extends object>(
+  { db, clock }: Pick<BillingContext, 'db' | 'clock'>,
+  { organizationId, asker, key }: KeyedCaller,
+  request: SentRequest,
+  work: (asker: Asker) => Promise<Answer>,
+): Promise<Answer> {
+  if (key === null) return work(asker)
+  await readOrganization(db, organizationId)
+  const keyed = { ...request, organizationId, key }
+  const known = await rememberRequest(db, keyed, clock.now())
+  refuseAnother(known, keyed)
+  if (known.answer !== null) return known.answer as Answer
+  const answer = await work({ ...asker, requestKey: key })
+  await keepAnswer(db, keyed, answer)
+  return answer
+}
+
+type Keyed = SentRequest & { readonly organizationId: string; readonly key: string }
+type Known = Pick<Keyed, 'operation' | 'body'> & { readonly answer: object | null }
+
+function refuseAnother(known: Known, { key, operation, body }: Keyed): void {
+  const fields = new Set([...Object.keys(known.body), ...Object.keys(body)])
+  const differing = [...fields].find((field) => !isDeepStrictEqual(known.body[field], body[field]))
+  const field = known.operation === operation ? differing : 'path'
+  if (field === undefined) return
+  throw new DomainError('idempotency_conflict', `The key "${key}" was used before for another request: ${field} differs.`, {
+    idempotency_key: key,
+    field,
+  })
+}
+
+/** Stores what is asked, unless it was before; answers what is stored. */
+async function rememberRequest(db: Queryable, { organizationId, key, operation, body }: Keyed, now: Instant): Promise<Known> {
+  await db.query(
+    `insert into billing_requests (organization_id, key, operation, body, created_at) values ($1, $2, $3, $4, $5)
+     on conflict do nothing`,
+    [organizationId, key, operation, JSON.stringify(body), now],
+  )
+  const { rows } = await db.query<Known>(
+    'select operation, body, answer from billing_requests where organization_id = $1 and key = $2',
+    [organizationId, key],
+  )
+  return rows[0]!
+}
+
+async function keepAnswer(db: Queryable, { organizationId, key }: Keyed, answer: object): Promise<void> {
+  await db.query('update billing_requests set answer = $3 where organization_id = $1 and key = $2 and answer is null', [
+    organizationId,
+    key,
+    JSON.stringify(answer),
+  ])
+}
+
+/** Deletes up to `limit` requests from before `before`; answers how many. */
+export async function deleteOldRequests(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    'delete from billing_requests where ctid = any(array(select ctid from billing_requests where created_at < $1 limit $2))',
+    [before, limit],
+  )
+  return rowCount ?? 0
+}
