@@ -205,6 +205,21 @@ describe('the worker', () => {
     })
   })
 
+  test('gives up what takes down whoever makes it, and says so', async () => {
+    const { id } = await ask('operator', { kind: 'organizations', format: 'csv' }, ADMIN)
+    const { db } = billing.database
+    for (let attempt = 1; attempt <= 5; attempt += 1) {
+      const leaseUntil = new Date(clock.now().getTime() + 60_000)
+      expect(await db.transaction((tx) => claimExport(tx, clock.now(), leaseUntil))).toMatchObject({ id, attempt })
+      clock.advance(61_000)
+    }
+    expect(await makeNextExport(worker())).toBe(0)
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
+      state: 'failed',
+      error: expect.stringContaining('each attempt ended before its time'),
+    })
+  })
+
   test('forgets files after a week', async () => {
     const { id } = await make('operator', { kind: 'organizations', format: 'csv', to: '2025-01-02' }, ADMIN)
     clock.advance(8 * 86_400_000)

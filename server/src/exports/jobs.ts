@@ -5,7 +5,7 @@ import { DomainError } from '../lib/errors.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Log } from '../stripe/log.ts'
 import { contentOf, type ExportContext } from './content.ts'
-import { claimExport, deleteExpired, finishExport, insertChunk, saveProgress, type Export } from './store.ts'
+import { claimExport, deleteExpired, failAbandoned, finishExport, insertChunk, saveProgress, type Export } from './store.ts'
 
 /** A process that does not say for this long that it is at work has died. */
 const LEASE_MS = MINUTE_MS
@@ -14,6 +14,7 @@ const CHUNK_BYTES = 256 * 1024
 const SAVED_EVERY = 50
 const ATTEMPTS_AT_MOST = 5
 const POLL_MS = 5_000
+const ABANDONED = 'The file could not be made: each attempt ended before its time. Ask for a shorter span.'
 
 export type ExportJobsContext = ExportContext & { readonly log: Log }
 
@@ -34,7 +35,12 @@ export function exportJobs({ db, clock }: ExportContext): readonly Job[] {
 export async function makeNextExport(context: ExportJobsContext): Promise<number> {
   const { db, clock } = context
   const now = clock.now()
-  const claimed = await db.transaction((tx) => claimExport(tx, now, leaseFrom(context)))
+  const claimed = await db.transaction(async (tx) => {
+    const abandoned = await failAbandoned(tx, now, { attempts: ATTEMPTS_AT_MOST, error: ABANDONED })
+    for (const id of abandoned)
+      context.log.error({ event: 'exports.failed', export_id: id }, 'an export was given up: no attempt came to its end')
+    return claimExport(tx, now, leaseFrom(context))
+  })
   if (claimed === null) return 0
   try {
     const result = await writeFile(context, claimed)
@@ -56,10 +62,25 @@ function leaseFrom({ clock }: ExportJobsContext): Date {
   return new Date(clock.now().getTime() + LEASE_MS)
 }
 
+/** Says that this attempt is at work for as long as it gathers what the file is made of, before there is any progress to save. */
+async function keepingLease<Result>(context: ExportJobsContext, claimed: Export, work: () => Promise<Result>): Promise<Result> {
+  const renew = (): void => {
+    saveProgress(context.db, claimed, { made: 0, planned: null, leaseUntil: leaseFrom(context) }).catch((error: unknown) =>
+      context.log.warn({ err: error, export_id: claimed.id }, 'the lease of an export could not be renewed'),
+    )
+  }
+  const timer = setInterval(renew, LEASE_MS / 3)
+  try {
+    return await work()
+  } finally {
+    clearInterval(timer)
+  }
+}
+
 /** Writes the file in pieces; null when another process took the export over meanwhile. */
 async function writeFile(context: ExportJobsContext, claimed: Export): Promise<{ made: number; bytes: number } | null> {
   const { db } = context
-  const { planned, pieces } = await contentOf(context, claimed)
+  const { planned, pieces } = await keepingLease(context, claimed, () => contentOf(context, claimed))
   const save = (made: number): Promise<boolean> => saveProgress(db, claimed, { made, planned, leaseUntil: leaseFrom(context) })
   if (!(await save(0))) return null
   let [waiting, waitingBytes, bytes, number, made, saved]: [Buffer[], number, number, number, number, number] = [

@@ -81,6 +81,20 @@ export async function listExports(db: Queryable, organizationId: string | null, 
   return rows
 }
 
+/** Gives up those whose last attempt ended without a word, as when it takes the process down each time. Answers which. */
+export async function failAbandoned(
+  tx: Queryable,
+  now: Instant,
+  limits: { attempts: number; error: string },
+): Promise<readonly string[]> {
+  const { rows } = await tx.query<{ id: string }>(
+    `update exports set state = 'failed', error = $3, finished_at = $1, lease_until = null
+     where state = 'running' and lease_until < $1 and attempt >= $2 returning id`,
+    [now, limits.attempts, limits.error],
+  )
+  return rows.map(({ id }) => id)
+}
+
 /** Takes the oldest that is due, for as long as the lease lasts, and throws away what an earlier attempt left. */
 export async function claimExport(tx: Queryable, now: Instant, leaseUntil: Instant): Promise<Export | null> {
   const { rows } = await tx.query<Export>(

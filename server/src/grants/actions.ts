@@ -110,6 +110,7 @@ export async function termsOfAccounts(
  */
 export async function ensurePlanGrants(
   tx: Queryable,
+  { catalogs }: Pick<GrantsContext, 'catalogs'>,
   wanted: readonly WantedGrant[],
   standing: readonly Grant[],
 ): Promise<readonly Grant[]> {
@@ -119,10 +120,13 @@ export async function ensurePlanGrants(
   const moved = missing.length === 0 ? [] : await openMissing(tx, missing, { known, replaced })
   const changed: Grant[] = []
   const notices: NewEvent[] = []
+  const catalogOf = await catalogsBefore(catalogs, wanted, ({ organizationId, plan }) =>
+    known.get(nameOf({ organizationId, id: plan.id })),
+  )
   const result = wanted.map(({ organizationId, plan, terms, now }) => {
     const grant = known.get(nameOf({ organizationId, id: plan.id }))!
     if (hasTermsOf(grant, plan)) return grant
-    const regranted = regrant(grant, plan, terms.catalog)
+    const regranted = regrant(grant, plan, catalogOf(grant, terms))
     changed.push(regranted)
     // Under other terms the shares of what was used so far are others.
     notices.push(...thresholdsReached({ grant, plan, before: 0n, after: regranted.used + regranted.overage }, now))
@@ -149,6 +153,25 @@ async function moveLevels(tx: Queryable, grants: readonly Grant[], before: reado
     tx,
     moved.map((grant) => ({ ...grant, wasEndless: ends.get(nameOf(grant)) === null })),
   )
+}
+
+/**
+ * Reads the catalogs under which grants stand that are to take other terms; answers how a grant's is found.
+ * @param grantOf the grant that stands for an allowance, if there is one
+ */
+export async function catalogsBefore(
+  catalogs: CatalogRegistry,
+  wanted: readonly WantedGrant[],
+  grantOf: (want: WantedGrant) => Grant | undefined,
+): Promise<(grant: Grant, terms: PlanTerms) => Catalog> {
+  const read = new Map<number, Catalog>()
+  for (const want of wanted) {
+    const grant = grantOf(want)
+    const version = grant?.catalogVersion ?? want.terms.catalogVersion
+    if (!grant || version === want.terms.catalogVersion || read.has(version) || hasTermsOf(grant, want.plan)) continue
+    read.set(version, await catalogs.get(version))
+  }
+  return ({ catalogVersion }, terms) => (catalogVersion === null ? undefined : read.get(catalogVersion)) ?? terms.catalog
 }
 
 type Opening = { readonly known: Map<string, Grant>; readonly replaced: readonly Grant[] }
@@ -232,7 +255,7 @@ export async function reconcilePlanGrants(
     plan: planGrantOf(terms, balanceKey, now),
     now,
   }))
-  return ensurePlanGrants(tx, wanted, standing)
+  return ensurePlanGrants(tx, context, wanted, standing)
 }
 
 /** Longer than use may be told back (35 days), with the allowance of a month before it. */

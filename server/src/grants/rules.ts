@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Allowance, Catalog, Meter, RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
 import { isoTextOf, type Instant } from '../lib/clock.ts'
@@ -291,9 +292,9 @@ function amountUnder({ used, reserved, revoked }: Grant, plan: PlanGrant): Quant
  * - up: the rest of the new amount can be used, and overage that nobody bills (a hard limit's) is absorbed by it;
  * - down: what was used while it was included stays included, so the amount never falls below it, and nothing remains;
  * - overage under a soft limit stays overage, since it may already be on a bill; what it costs is what it cost under the plan before.
- * @param catalog in which the plan before is looked up
+ * @param before the catalog that the grant names: a later one may sell the same plan at another price, or not at all
  */
-export function regrant(grant: Grant, plan: PlanGrant, catalog: Catalog): Grant {
+export function regrant(grant: Grant, plan: PlanGrant, before: Catalog): Grant {
   assert(grant.id === plan.id && grant.kind === 'plan', 'a plan grant takes the terms of its own period only')
   const amount = amountUnder(grant, plan)
   const room = amount === null ? grant.overage : amount - grant.used - grant.reserved - grant.revoked
@@ -313,13 +314,18 @@ export function regrant(grant: Grant, plan: PlanGrant, catalog: Catalog): Grant 
     overage,
     freeUsed: grant.freeUsed + grant.freeOverage - freeOverage,
     freeOverage,
-    ...(grant.planKey === plan.planKey ? {} : pricedBefore({ ...grant, overage, freeOverage }, catalog)),
+    ...pricedBefore({ ...grant, overage, freeOverage }, plan, before),
   }
 }
 
-/** What overage has cost until its plan changed: its line is billed by the terms that end. */
-function pricedBefore(grant: Grant, catalog: Catalog): Pick<Grant, 'pricedOverage' | 'pricedMinor'> {
-  const price = catalog.plans.get(grant.planKey ?? '')?.allowances.get(grant.balanceKey)?.overage ?? null
+/** What overage has cost until its plan, or the plan's price, changed: its line is billed by the terms that end. */
+function pricedBefore(
+  grant: Grant,
+  plan: PlanGrant,
+  before: Catalog,
+): Pick<Grant, 'pricedOverage' | 'pricedMinor'> | Record<string, never> {
+  const price = before.plans.get(grant.planKey ?? '')?.allowances.get(grant.balanceKey)?.overage ?? null
+  if (grant.planKey === plan.planKey && isDeepStrictEqual(price, plan.allowance.overage)) return {}
   return {
     pricedOverage: grant.overage - grant.freeOverage,
     pricedMinor: price === null ? grant.pricedMinor : BigInt(overageCost(price, grant)),

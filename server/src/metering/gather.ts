@@ -161,7 +161,7 @@ export async function gather(
     ...open.map(({ organizationId, holds }) => ({ organizationId, draws: holds })),
     ...corrected.map(({ event, draws }) => ({ organizationId: event.organizationId, draws: [...draws, ...periodOf(event)] })),
   ])
-  await openPlans(tx, gathered, { requests, reservations, corrected })
+  await openPlans(tx, context, gathered, { requests, reservations, corrected })
   // What is opened of the past afterwards hands nothing on into the present.
   await keepPast(tx, context, gathered, { requests, corrected })
   const levels = levelsOf(gathered, corrected)
@@ -249,7 +249,7 @@ type Referred = {
 }
 
 /** Opens the plan allowances that are drawn from here. */
-async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referred): Promise<void> {
+async function openPlans(tx: PacketClient, context: GrantsContext, gathered: Gathering, referred: Referred): Promise<void> {
   const lacking = wantedGrants(gathered, referred).filter(({ organizationId, plan }) => {
     const grant = gathered.grants.get(organizationId)!.get(plan.id)
     return !grant || !hasTermsOf(grant, plan)
@@ -258,7 +258,7 @@ async function openPlans(tx: PacketClient, gathered: Gathering, referred: Referr
   const standing = [...gathered.grants].flatMap(([organizationId, grants]) =>
     [...grants.values()].filter((grant) => isActiveAt(grant, gathered.times.get(organizationId)!)),
   )
-  gathered.keep(await ensurePlanGrants(tx, lacking, standing))
+  gathered.keep(await ensurePlanGrants(tx, context, lacking, standing))
 }
 
 function wantedGrants({ terms, times, plans }: Gathering, { requests, reservations, corrected }: Referred): WantedGrant[] {

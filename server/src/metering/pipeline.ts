@@ -1,4 +1,4 @@
-import pg from 'pg'
+import pg, { type QueryResult } from 'pg'
 import { isConnectionError } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { packetClient, type PacketClient } from '../db/packet.ts'
@@ -87,12 +87,16 @@ async function transact<Result>(client: PacketClient, work: (tx: PacketClient) =
   client.query(BEGIN).catch(() => {})
   try {
     const { send, result } = await work(client)
+    let failed = true
+    // Whatever fails by itself has failed by the next tick: a write that could not even be put into words takes the commit with it. It is
+    // asked for before the writes are, and so is heard before their packet leaves.
+    const committed = new Promise<QueryResult | null>((resolve) => {
+      process.nextTick(() => resolve(failed ? null : client.query(COMMIT)))
+    })
     const writes = Promise.all(send())
-    let failed = false
+    failed = false
     writes.catch(() => (failed = true))
-    // A write that could not even be put into words has failed by then, and nothing has been sent.
-    await Promise.resolve()
-    const [ended] = await Promise.all([failed ? null : client.query(COMMIT), writes])
+    const [ended] = await Promise.all([committed, writes])
     if (ended?.command !== 'COMMIT') throw new Error(`The transaction ended with ${ended?.command}.`)
     return result
   } catch (error) {

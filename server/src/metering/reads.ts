@@ -1,5 +1,5 @@
 import type { Queryable } from '../db/database.ts'
-import { readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
+import { catalogsBefore, readMoves, replacedBy, termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
 import type { GrantLine } from '../grants/book.ts'
 import {
   changedGrant,
@@ -223,10 +223,12 @@ async function readStates(
     const { moves } = await readMoves(client, missing.filter(isMissing), [...known, ...replacedBy(wanted, known)])
     keep(moves.filter(({ to }) => !grants.get(to.organizationId)!.has(to.id)).flatMap(({ from, to }) => [from, to]))
   }
+  const standingOf = ({ organizationId, plan }: WantedGrant): Grant | undefined => grants.get(organizationId)!.get(plan.id)
+  const catalogOf = await catalogsBefore(context.catalogs, wanted, standingOf)
   keep(
     wanted.map(({ organizationId, plan, terms: own, now }) => {
       const grant = grants.get(organizationId)!.get(plan.id) ?? openedGrant(organizationId, plan, now)
-      return hasTermsOf(grant, plan) ? grant : regrant(grant, plan, own.catalog)
+      return hasTermsOf(grant, plan) ? grant : regrant(grant, plan, catalogOf(grant, own))
     }),
   )
   const presentOf = (id: string): Present | undefined =>

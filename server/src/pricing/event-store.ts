@@ -52,27 +52,43 @@ export async function insertMeterEvent(
   )
 }
 
-/** Reports that are not known to be at Stripe, in the order in which they were made; of one organization, or of all. */
+/** Reports that are not known to be at Stripe, in the order in which they were made; of one organization, or those due of all. */
 export async function listPendingEvents(
   db: Queryable,
-  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
+  { organizationId, dueAt, limit }: { readonly organizationId: string | null; readonly dueAt: Instant; readonly limit: number },
 ): Promise<readonly StoredEvent[]> {
   const { rows } = await db.query<StoredEvent>(
     `select ${COLUMNS} from meter_events event
-     where state = 'pending' and ($1::text is null or organization_id = $1) order by created_at, identifier limit $2`,
-    [organizationId, limit],
+     where state = 'pending' and (organization_id = $1 or ($1::text is null and coalesce(next_attempt_at, '-infinity') <= $2))
+     order by created_at, identifier limit $3`,
+    [organizationId, dueAt, limit],
   )
   return rows
 }
 
-/** Writes down that a report is about to be sent; false when it is not pending any more. */
-export async function beginAttempt(db: Queryable, event: StoredEvent, now: Instant): Promise<boolean> {
-  const { rowCount } = await db.query(
-    `update meter_events set attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, $3)
-     where organization_id = $1 and identifier = $2 and state = 'pending'`,
-    [event.organizationId, event.identifier, now],
+/** Lets the reports of an organization wait, but where somebody asks for them. */
+export async function postponeEvents(db: Queryable, organizationId: string, nextAttemptAt: Instant): Promise<void> {
+  await db.query(`update meter_events set next_attempt_at = $2 where organization_id = $1 and state = 'pending'`, [
+    organizationId,
+    nextAttemptAt,
+  ])
+}
+
+/**
+ * Writes down that a report is about to be sent, and answers what is to be sent: until now it may have been moved to a later invoice. null
+ * when it is not pending any more.
+ */
+export async function beginAttempt(
+  db: Queryable,
+  { organizationId, identifier }: Pick<StoredEvent, 'organizationId' | 'identifier'>,
+  now: Instant,
+): Promise<StoredEvent | null> {
+  const { rows } = await db.query<StoredEvent>(
+    `update meter_events event set attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, $3)
+     where organization_id = $1 and identifier = $2 and state = 'pending' returning ${COLUMNS}`,
+    [organizationId, identifier, now],
   )
-  return rowCount === 1
+  return rows[0] ?? null
 }
 
 export async function settleEvent(

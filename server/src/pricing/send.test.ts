@@ -11,22 +11,26 @@ import type { MeterEvent } from '../stripe/gateway.ts'
 import { advanceTestClock } from '../stripe/test-clock.ts'
 import { reportDue, reportNow } from './actions.ts'
 import { noteMeterFaults } from './faults.ts'
-import { findArrived } from './send.ts'
+import { collectUse } from './collect.ts'
+import { findArrived, sendReports } from './send.ts'
 
 const billing = testUse(USE_CATALOG)
 const SENDER = fileURLToPath(new URL('../../test/report-sender.ts', import.meta.url))
 const standing = { isStanding: true }
 
-/** What the meters at Stripe count of an organization in all. */
-async function countedAtStripe(organizationId: string): Promise<number> {
+async function customerOf(organizationId: string): Promise<string> {
   const { rows } = await billing.database.db.query<{ customer: string }>(
     'select stripe_customer_id as customer from organizations where id = $1',
     [organizationId],
   )
+  return rows[0]!.customer
+}
+
+/** What the meters at Stripe count of an organization in all. */
+async function countedAtStripe(organizationId: string): Promise<number> {
+  const customer = await customerOf(organizationId)
   const events = billing.sandbox.all('billing.meter_event')
-  return events
-    .filter((event) => event._.customer === rows[0]!.customer)
-    .reduce((sum, { _: { value } }) => sum + Number(value), 0)
+  return events.filter((event) => event._.customer === customer).reduce((sum, { _: { value } }) => sum + Number(value), 0)
 }
 
 async function outboxOf(organizationId: string): Promise<{ state: string; attempts: number; error: string | null }[]> {
@@ -108,6 +112,105 @@ describe('a report whose answer was lost more than a day ago', () => {
     expect(billing.logged).toContainEqual(
       expect.objectContaining({ level: 'error', fields: expect.objectContaining({ event: 'billing.report_failed' }) }),
     )
+  })
+})
+
+describe('a report that cannot be sent', () => {
+  async function twoCustomers(): Promise<readonly [string, string]> {
+    const [failing, other] = [await billing.customer('starter'), await billing.customer('starter')]
+    for (const id of [failing, other]) {
+      await billing.use(id, 'calls', 150)
+      await collectUse(billing.context, id, standing)
+    }
+    return [failing, other]
+  }
+
+  test('waits, and holds up no other organization’s', async () => {
+    const [failing, other] = await twoCustomers()
+    const gateway = billing.context.gateway!
+    const customerId = await customerOf(failing)
+    const asked: string[] = []
+    const context = billing.with({
+      gateway: {
+        ...gateway,
+        sendMeterEvent(event: MeterEvent) {
+          asked.push(event.customerId)
+          if (event.customerId === customerId) throw new StripeCallError('stripe_failed', 'An error occurred', 'unknown')
+          return gateway.sendMeterEvent(event)
+        },
+      },
+    })
+    await expect(sendReports(context, { organizationId: null })).rejects.toThrow('An error occurred')
+    expect(await outboxOf(other)).toMatchObject([{ state: 'sent' }])
+    expect(await outboxOf(failing)).toMatchObject([{ state: 'pending', attempts: 1 }])
+    asked.length = 0
+    expect(await sendReports(context, { organizationId: null })).toBe(0)
+    expect(asked).toEqual([])
+    await billing.database.db.query(`update meter_events set next_attempt_at = next_attempt_at - interval '1 minute'`)
+    expect(await sendReports(billing.context, { organizationId: null })).toBe(1)
+    expect(await countedAtStripe(failing)).toBe(50)
+  })
+
+  test('is put aside when whether it arrived cannot be looked up', async () => {
+    const [failing, other] = await twoCustomers()
+    await expect(sendReports(unanswered(false), { organizationId: failing })).rejects.toThrow('lost')
+    await billing.database.db.query(
+      `update meter_events set first_attempt_at = first_attempt_at - interval '2 days' where organization_id = $1`,
+      [failing],
+    )
+    const gateway = billing.context.gateway!
+    const context = billing.with({
+      gateway: { ...gateway, backgroundReads: { ...gateway.backgroundReads, listMeters: () => Promise.resolve([]) } },
+    })
+    expect(await sendReports(context, { organizationId: null })).toBe(2)
+    expect(await outboxOf(failing)).toMatchObject([{ state: 'failed', error: expect.stringContaining('is archived there') }])
+    expect(await outboxOf(other)).toMatchObject([{ state: 'sent' }])
+  })
+
+  test('and moves to the next invoice while others are sent, is told with its new time', async () => {
+    const [first, moved] = await twoCustomers()
+    const [ofFirst, ofMoved] = [await customerOf(first), await customerOf(moved)]
+    const gateway = billing.context.gateway!
+    const quiet = billing.with({ onClockMoving: async () => undefined })
+    const context = billing.with({
+      gateway: {
+        ...gateway,
+        async sendMeterEvent(event: MeterEvent) {
+          // Meanwhile the other's period ends, and its invoice is closed.
+          if (event.customerId === ofFirst) await advanceTestClock(quiet, moved, { by: '33d' })
+          return gateway.sendMeterEvent(event)
+        },
+      },
+    })
+    await sendReports(context, { organizationId: null })
+    const { rows } = await billing.database.db.query<{ at: Date }>('select at from meter_events where organization_id = $1', [
+      moved,
+    ])
+    const told = billing.sandbox.all('billing.meter_event').filter(({ _: { customer } }) => customer === ofMoved)
+    expect(told.map(({ timestamp }) => timestamp * 1000)).toEqual(rows.map(({ at }) => at.getTime()))
+    await billing.advance(moved, '33d')
+    const invoiced = billing.sandbox.all('invoice').filter(({ customer }) => customer === ofMoved)
+    // Three months, and fifty calls at 0.7 cents.
+    expect(invoiced.reduce((sum, { total }) => sum + total, 0)).toBe(3 * 1_000 + 35)
+  })
+
+  test('of three organizations in a row ends the round: then Stripe is away', async () => {
+    const ids = [...(await twoCustomers()), ...(await twoCustomers())]
+    const asked: string[] = []
+    const away = unanswered(false)
+    const context = billing.with({
+      gateway: {
+        ...away.gateway!,
+        sendMeterEvent(event: MeterEvent) {
+          asked.push(event.customerId)
+          return away.gateway!.sendMeterEvent(event)
+        },
+      },
+    })
+    await expect(sendReports(context, { organizationId: null })).rejects.toThrow('lost')
+    expect(asked).toHaveLength(3)
+    await billing.database.db.query('update meter_events set next_attempt_at = null')
+    expect(await sendReports(billing.context, { organizationId: null })).toBe(ids.length)
   })
 })
 

@@ -1,20 +1,31 @@
-import { DomainError } from '../lib/errors.ts'
+import { backoffMs, type Backoff } from '../lib/backoff.ts'
 import type { Instant } from '../lib/clock.ts'
 import { HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { formatQuantity, type Quantity } from '../lib/quantity.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
-import { beginAttempt, listEventsBetween, listPendingEvents, settleEvent, type StoredEvent } from './event-store.ts'
+import {
+  beginAttempt,
+  listEventsBetween,
+  listPendingEvents,
+  postponeEvents,
+  settleEvent,
+  type StoredEvent,
+} from './event-store.ts'
 
 /** Stripe knows an identifier again for a day at least; an hour is left for clocks that differ. */
 const IDENTIFIER_LIFE_MS = 23 * HOUR_MS
 const EVENTS_AT_ONCE = 200
 
+const BACKOFF: Backoff = { firstMs: MINUTE_MS, mostMs: HOUR_MS }
+/** When the reports of so many organizations in a row are not answered, it is Stripe that is away. */
+const AWAY_AFTER = 3
+
 /**
- * Sends what waits in the outbox, oldest first: of one organization, or of all. A report that was tried before is sent again
+ * Sends what waits in the outbox, oldest first: of one organization, or what is due of all. A report that was tried before is sent again
  * under the same identifier, which Stripe counts once; when that may be forgotten there, Stripe's own count says whether it
- * arrived. Answers how many were settled.
+ * arrived. One whose call fails waits, with the others of its organization, ever longer, and keeps nobody else's. Answers how many were settled.
  * @throws DomainError `stripe_unavailable` and the like; what was not sent waits
  */
 export async function sendReports(
@@ -22,22 +33,51 @@ export async function sendReports(
   { organizationId }: { readonly organizationId: string | null },
 ): Promise<number> {
   requireGateway(context)
+  const dueAt = context.clock.now()
+  const failures = new Map<string, unknown>()
+  let unanswered = 0
   let settled = 0
   for (;;) {
-    const pending = await listPendingEvents(context.db, { organizationId, limit: EVENTS_AT_ONCE })
-    for (const event of pending) if (await sendOne(context, event)) settled += 1
-    if (pending.length < EVENTS_AT_ONCE) return settled
+    const pending = await listPendingEvents(context.db, { organizationId, dueAt, limit: EVENTS_AT_ONCE })
+    for (const event of pending) {
+      if (failures.has(event.organizationId)) continue
+      try {
+        if (await sendOne(context, event)) settled += 1
+        unanswered = 0
+      } catch (error) {
+        if (organizationId !== null) throw error
+        await postpone(context, event, error)
+        failures.set(event.organizationId, error)
+        unanswered += 1
+        if (unanswered === AWAY_AFTER) throw error
+      }
+    }
+    if (pending.length < EVENTS_AT_ONCE) break
   }
+  const [failure] = failures.values()
+  if (failure !== undefined) throw failure
+  return settled
+}
+
+async function postpone(context: BillingContext, event: StoredEvent, error: unknown): Promise<void> {
+  const { organizationId, identifier, attempts } = event
+  const waitMs = backoffMs(attempts + 1, BACKOFF, organizationId)
+  await postponeEvents(context.db, organizationId, new Date(context.clock.now().getTime() + waitMs))
+  context.log.warn(
+    { event: 'billing.report_postponed', organization_id: organizationId, identifier, retry_after_ms: waitMs, err: error },
+    'a report of use could not be sent; it waits',
+  )
 }
 
 async function sendOne(context: BillingContext, event: StoredEvent): Promise<boolean> {
   const gateway = requireGateway(context)
   const now = timeOf(await readOrganization(context.db, event.organizationId), context.clock)
-  if (await mayBeForgotten(context, event, now)) return true
-  if (!(await beginAttempt(context.db, event, now))) return false
-  const { identifier, eventName, customerId, at } = event
   try {
-    await gateway.sendMeterEvent({ identifier, eventName, customerId, value: formatQuantity(event.value), at })
+    if (await mayBeForgotten(context, event, now)) return true
+    const begun = await beginAttempt(context.db, event, now)
+    if (begun === null) return false
+    const { identifier, eventName, customerId, value, at } = begun
+    await gateway.sendMeterEvent({ identifier, eventName, customerId, value: formatQuantity(value), at })
     await settle(context, event, 'sent', null)
   } catch (error) {
     if (!(error instanceof StripeCallError) || error.outcome === 'unknown' || error.code === 'stripe_unavailable') throw error
@@ -83,7 +123,8 @@ async function readMeter(
 ): Promise<Quantity> {
   const { backgroundReads } = requireGateway(context)
   const meter = (await backgroundReads.listMeters()).find((each) => each.eventName === eventName)
-  if (!meter) throw new DomainError('stripe_failed', `The meter ${eventName} is not at Stripe.`)
+  if (!meter)
+    throw new StripeCallError('stripe_failed', `The meter ${eventName} is not at Stripe, or is archived there.`, 'refused')
   const text = await backgroundReads.readMeter({ meterId: meter.id, customerId, ...span })
   return decimalOf(text)
 }

@@ -14,13 +14,14 @@ import { syncOrganization } from '../stripe/sync.ts'
 import { runExclusively, type Asker } from '../subscriptions/actions.ts'
 import { checkRedirect } from '../subscriptions/redirects.ts'
 import {
-  findPaymentIntent,
+  findLastIntent,
   findPurchase,
   findSavedMethod,
   insertPurchase,
   setFailed,
   setPage,
   TOP_UP_METADATA,
+  type PayWith,
   type Purchase,
 } from './store.ts'
 
@@ -29,8 +30,7 @@ export type TopUpRequest = {
   readonly topUpKey: string
   readonly quantity: number
   readonly idempotencyKey: string
-  /** `saved` charges the saved method, and opens a page where there is none or the bank asks; `page` always opens one. */
-  readonly payWith: 'saved' | 'page'
+  readonly payWith: PayWith
   readonly successUrl: string | undefined
   readonly cancelUrl: string | undefined
 }
@@ -51,16 +51,27 @@ export async function buyTopUp(context: BillingContext, request: TopUpRequest, a
     const known = await findPurchase(session, request)
     if (known !== null) return resumePurchase(context, session, sameRequest(known, request), pages)
     const purchase = await storePurchase(context, session, { ...request, automatic: false }, asker)
-    return request.payWith === 'page'
-      ? openPage(context, session, purchase, pages)
-      : payPurchase(context, session, purchase, pages)
+    return beginPaying(context, session, purchase, pages)
   })
+}
+
+function beginPaying(context: BillingContext, session: Session, purchase: Purchase, pages: Pages | null): Promise<Purchase> {
+  return purchase.payWith === 'page' && pages !== null
+    ? openPage(context, session, purchase, pages)
+    : payPurchase(context, session, purchase, pages)
 }
 
 type Pages = { readonly successUrl: string; readonly cancelUrl: string }
 
-function sameRequest(known: Purchase, { topUpKey, quantity, idempotencyKey }: TopUpRequest): Purchase {
-  const field = known.topUpKey !== topUpKey ? 'top_up' : known.quantity !== quantity ? 'quantity' : null
+function sameRequest(known: Purchase, { topUpKey, quantity, payWith, idempotencyKey }: TopUpRequest): Purchase {
+  const field =
+    known.topUpKey !== topUpKey
+      ? 'top_up'
+      : known.quantity !== quantity
+        ? 'quantity'
+        : known.payWith !== null && known.payWith !== payWith
+          ? 'pay_with'
+          : null
   if (field === null) return known
   const sentence = `The key "${idempotencyKey}" was used before for another purchase: ${field} differs.`
   throw new DomainError('idempotency_conflict', sentence, { idempotency_key: idempotencyKey, field })
@@ -70,10 +81,12 @@ function sameRequest(known: Purchase, { topUpKey, quantity, idempotencyKey }: To
 export async function storePurchase(
   context: BillingContext,
   session: Session,
-  request: Pick<TopUpRequest, 'organizationId' | 'topUpKey' | 'quantity' | 'idempotencyKey'> & { readonly automatic: boolean },
+  request: Pick<TopUpRequest, 'organizationId' | 'topUpKey' | 'quantity' | 'idempotencyKey' | 'payWith'> & {
+    readonly automatic: boolean
+  },
   asker: Omit<Asker, 'requestId'> & { readonly requestId: string | null },
 ): Promise<Purchase> {
-  const { organizationId, quantity, idempotencyKey, automatic } = request
+  const { organizationId, quantity, idempotencyKey, payWith, automatic } = request
   const { catalog } = context.catalogs.current
   const topUp = findTopUp(catalog.topUps, request.topUpKey)
   const organization = await readOrganization(session, organizationId)
@@ -90,6 +103,7 @@ export async function storePurchase(
     currency: catalog.currency,
     expiresAfterDays: topUp.expiresAfterDays,
     automatic,
+    payWith,
     status: 'pending',
     failureCode: null,
     pageUrl: null,
@@ -193,8 +207,8 @@ async function openPage(context: BillingContext, session: Session, purchase: Pur
 }
 
 /**
- * Goes on with a purchase that was left open: whether its payment was asked for, and what came of it, is known by now (the caller
- * holds the lock, and what was pending has been settled). `pages` null is for purchases that nobody attends.
+ * Goes on with a purchase that was left open: whether its payment or its page was asked for, and what came of it, is known by now (the
+ * caller holds the lock, and what was pending has been settled). What was to be paid on a page is never charged to the saved method. `pages` null is for purchases that nobody attends.
  */
 export async function resumePurchase(
   context: BillingContext,
@@ -203,9 +217,14 @@ export async function resumePurchase(
   pages: Pages | null,
 ): Promise<Purchase> {
   if (purchase.status !== 'pending') return purchase
-  const intent = await findPaymentIntent(session, purchase)
+  const intent = await findLastIntent(session, purchase)
+  if (purchase.pageUrl === null && intent?.url != null) {
+    // The page was opened, and nobody heard of it. Another one beside it could be paid as well.
+    await setPage(session, purchase, intent.url)
+    return follow(context, session, purchase)
+  }
   if (intent?.state === 'succeeded' || purchase.pageUrl !== null) return follow(context, session, purchase)
-  if (intent === null) return payPurchase(context, session, purchase, pages)
+  if (intent === null || intent.kind === 'create_payment_page') return beginPaying(context, session, purchase, pages)
   await setFailed(session, purchase, intent.errorCode ?? 'abandoned')
   return (await findPurchase(session, purchase)) ?? purchase
 }

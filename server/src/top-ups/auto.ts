@@ -146,7 +146,14 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
   if (decision === 'wait') return 'waits'
   return finish(context, session, auto, async () => {
     const { topUpKey, quantity } = auto
-    const asked = { organizationId, topUpKey, quantity, idempotencyKey: newIdempotencyKey(), automatic: true }
+    const asked = {
+      organizationId,
+      topUpKey,
+      quantity,
+      idempotencyKey: newIdempotencyKey(),
+      payWith: 'saved' as const,
+      automatic: true,
+    }
     const purchase = await storePurchase(context, session, asked, { actor: 'system:top-ups', requestId: null })
     return payPurchase(context, session, purchase, null)
   })

@@ -3,6 +3,9 @@ import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { Payment, PurchaseStatus } from './rules.ts'
 
+/** `saved` charges the saved method, and opens a page where there is none or the bank asks; `page` always opens one. */
+export type PayWith = 'saved' | 'page'
+
 export type Purchase = {
   readonly organizationId: string
   readonly id: string
@@ -17,6 +20,8 @@ export type Purchase = {
   readonly currency: string
   readonly expiresAfterDays: number | null
   readonly automatic: boolean
+  /** null where it was not written down yet. */
+  readonly payWith: PayWith | null
   readonly status: PurchaseStatus
   readonly failureCode: string | null
   readonly pageUrl: string | null
@@ -30,15 +35,16 @@ export type Purchase = {
 
 const COLUMNS = `p.organization_id as "organizationId", p.id, p.idempotency_key as "idempotencyKey", p.top_up as "topUpKey", p.name,
   p.balance as "balanceKey", p.quantity, p.amount, p.price_minor::float8 as "priceMinor", p.currency,
-  p.expires_after_days as "expiresAfterDays", p.automatic, p.status, p.failure_code as "failureCode", p.page_url as "pageUrl",
+  p.expires_after_days as "expiresAfterDays", p.automatic, p.pay_with as "payWith",
+  p.status, p.failure_code as "failureCode", p.page_url as "pageUrl",
   p.charge_id as "chargeId", p.refunded_minor::float8 as "refundedMinor", p.disputed, p.taken_back as "takenBack",
   p.created_at as "createdAt", p.paid_at as "paidAt"`
 
 export async function insertPurchase(db: Queryable, purchase: Purchase): Promise<void> {
   await db.query(
     `insert into top_up_purchases (organization_id, id, idempotency_key, top_up, name, balance, quantity, amount, price_minor, currency,
-       expires_after_days, automatic, status, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13)`,
+       expires_after_days, automatic, status, created_at, pay_with)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14)`,
     [
       purchase.organizationId,
       purchase.id,
@@ -53,6 +59,7 @@ export async function insertPurchase(db: Queryable, purchase: Purchase): Promise
       purchase.expiresAfterDays,
       purchase.automatic,
       purchase.createdAt,
+      purchase.payWith,
     ],
   )
 }
@@ -114,14 +121,19 @@ export async function setFailed(db: Queryable, { organizationId, id }: Name, fai
 /** The metadata by which a payment names what it pays for. */
 export const TOP_UP_METADATA = 'tollgate_top_up'
 
-/** What is known of the payment with a saved method of a purchase. */
-export async function findPaymentIntent(
-  db: Queryable,
-  { organizationId, id }: Name,
-): Promise<{ readonly state: string; readonly errorCode: string | null } | null> {
-  const { rows } = await db.query<{ state: string; errorCode: string | null }>(
-    `select state, error_code as "errorCode" from stripe_intents
-     where organization_id = $1 and kind = 'create_payment' and params -> 'metadata' ->> '${TOP_UP_METADATA}' = $2
+type PayingIntent = {
+  readonly kind: 'create_payment' | 'create_payment_page'
+  readonly state: string
+  readonly errorCode: string | null
+  /** Of a page that was opened. */
+  readonly url: string | null
+}
+
+/** What is known of the last payment with a saved method, or the last page, that was asked for to pay a purchase. */
+export async function findLastIntent(db: Queryable, { organizationId, id }: Name): Promise<PayingIntent | null> {
+  const { rows } = await db.query<PayingIntent>(
+    `select kind, state, error_code as "errorCode", result ->> 'url' as url from stripe_intents
+     where organization_id = $1 and kind in ('create_payment', 'create_payment_page') and params -> 'metadata' ->> '${TOP_UP_METADATA}' = $2
      order by created_at desc limit 1`,
     [organizationId, id],
   )

@@ -45,15 +45,25 @@ async function saveCard(card = 'pm_card_visa'): Promise<void> {
   expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300)
 }
 
-/** A context that pays, and never hears that it has. */
-function losingPayments(): BillingContext {
+const ordered = (payWith: 'saved' | 'page') => ({
+  organizationId: organization,
+  topUpKey: 'small',
+  quantity: 1,
+  idempotencyKey: 'lost',
+  payWith,
+  successUrl: undefined,
+  cancelUrl: undefined,
+})
+
+/** A context that asks for a payment or for a page where one pays, and never hears that it was done. */
+function losing(kindLost: 'create_payment' | 'create_payment_page'): BillingContext {
   const gateway = billing.context.gateway!
   return billing.with({
     gateway: {
       ...gateway,
       async perform(kind, params, callOptions) {
         const result = await gateway.perform(kind, params, callOptions)
-        if (kind === 'create_payment') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+        if (kind === kindLost) throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
         return result
       },
     },
@@ -142,19 +152,42 @@ describe('a package', () => {
 
   test('whose payment’s answer was lost is paid once: asked for again, it is found', async () => {
     await saveCard()
-    const request = {
-      organizationId: organization,
-      topUpKey: 'small',
-      quantity: 1,
-      idempotencyKey: 'lost',
-      payWith: 'saved' as const,
-      successUrl: undefined,
-      cancelUrl: undefined,
-    }
-    await expect(buyTopUp(losingPayments(), request, { actor: 'test', requestId: 'req' })).rejects.toThrow('lost')
+    await expect(buyTopUp(losing('create_payment'), ordered('saved'), { actor: 'test', requestId: 'req' })).rejects.toThrow(
+      'lost',
+    )
     expect(await buy({ top_up: 'small', idempotency_key: 'lost' })).toMatchObject({ status: 201, body: { status: 'paid' } })
     expect(charges()).toHaveLength(1)
     expect(await topUps()).toEqual([['500', '0', '0']])
+  })
+
+  test('whose page’s answer was lost has that page when asked for again, and is not charged to the saved method', async () => {
+    await saveCard()
+    await expect(buyTopUp(losing('create_payment_page'), ordered('page'), { actor: 'test', requestId: 'req' })).rejects.toThrow(
+      'lost',
+    )
+    const again = await buy({ top_up: 'small', idempotency_key: 'lost', pay_with: 'page' })
+    const pages = billing.sandbox
+      .all('checkout.session')
+      .filter(({ metadata }) => metadata?.['tollgate_organization'] === organization)
+    expect(again).toMatchObject({ status: 202, body: { status: 'pending', url: pages[0]!.url } })
+    expect([pages.length, charges().length]).toEqual([1, 0])
+    expect(await buy({ top_up: 'small', idempotency_key: 'lost' })).toMatchObject({ status: 409, body: { field: 'pay_with' } })
+  })
+
+  test('that was to be paid on a page, and never got as far, gets its page when asked for again', async () => {
+    await saveCard()
+    const away = billing.with({
+      gateway: {
+        ...billing.context.gateway!,
+        perform: () => Promise.reject(new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused')),
+      },
+    })
+    await expect(buyTopUp(away, ordered('page'), { actor: 'test', requestId: 'req' })).rejects.toThrow('refused')
+    expect(await buy({ top_up: 'small', idempotency_key: 'lost', pay_with: 'page' })).toMatchObject({
+      status: 202,
+      body: { url: expect.any(String) },
+    })
+    expect(charges()).toEqual([])
   })
 
   test('that the catalog does not sell is refused, and so is another’s organization', async () => {
@@ -250,7 +283,7 @@ describe('buying by itself', () => {
     await saveCard()
     await set({})
     await use(80)
-    await runAutoTopUps(losingPayments())
+    await runAutoTopUps(losing('create_payment'))
     expect(charges()).toHaveLength(1)
     await use(1)
     expect(await run()).toBe(0)

@@ -51,6 +51,12 @@ describe('what is sent out', () => {
     const outcome = await createPost({ ...production, resolve: failing })(message('https://nowhere.example/'))
     expect(outcome).toMatchObject({ status: null, error: 'getaddrinfo ENOTFOUND nowhere.example' })
   })
+
+  it('ends when the answer is another protocol', async () => {
+    receiver.answer = (_request, response) =>
+      void response.socket?.end('HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: other\r\n\r\n')
+    expect(await createPost(development)(message(receiver.url))).toMatchObject({ status: 101, error: null })
+  })
 })
 
 describe('a forbidden address is refused when the connection is made', () => {

@@ -89,6 +89,14 @@ function attempt({ url, headers, body, timeoutMs, lookup, policy }: Attempt): Pr
       // Once a status is said, that the rest does not come changes nothing.
       if (!answered) resolve(failure(signal.aborted ? `No answer within ${timeoutMs / 1_000} seconds.` : error.message))
     })
+    // Without a listener neither an answer nor an error would ever be told.
+    request.on('upgrade', ({ statusCode = null }, socket) => {
+      socket.destroy()
+      resolve({ status: statusCode, error: null, response: null })
+    })
+    request.on('close', () => {
+      if (!answered) resolve(failure('The connection was closed without an answer.'))
+    })
     request.on('response', (answer) => {
       answered = true
       void readStart(answer).then((response) => {
