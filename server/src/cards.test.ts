@@ -1,4 +1,4 @@
-import { gzipSync } from 'node:zlib'
+import { brotliDecompressSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
 import { testDatabase } from '../test/database.ts'
@@ -76,6 +76,9 @@ async function findInDatabase(canary: string): Promise<string[]> {
     ])
     if (rows.length > 0) found.push(`${table}.${column}`)
   }
+  // What Stripe sent is packed.
+  const { rows: pieces } = await database.db.query<{ packed: Buffer }>('select packed from stripe_event_payloads')
+  if (pieces.some(({ packed }) => brotliDecompressSync(packed).includes(canary))) found.push('stripe_event_payloads')
   return found
 }
 

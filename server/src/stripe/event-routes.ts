@@ -5,6 +5,7 @@ import type { App } from '../http/app.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
+import { readPayload } from './inbox-store.ts'
 import { replayEvent } from './inbox.ts'
 
 const time = z.iso.datetime().nullable()
@@ -66,8 +67,10 @@ export function registerEventRoutes(app: App, context: BillingContext): void {
   })
   app.openapi(read, async (c) => {
     requireOperator(c.get('principal'))
-    const row = await readEvent(context.db, c.req.valid('param').event_id)
-    return c.json({ ...toBody(row), payload: JSON.parse(row.payload) as unknown }, 200)
+    const { event_id: eventId } = c.req.valid('param')
+    const row = await readEvent(context.db, eventId)
+    const payload = await readPayload(context.db, eventId)
+    return c.json({ ...toBody(row), payload: JSON.parse(String(payload)) as unknown }, 200)
   })
   app.openapi(replay, async (c) => {
     requireOperator(c.get('principal'))
@@ -90,12 +93,11 @@ type EventRow = {
   readonly nextAttemptAt: Instant
   readonly handledAt: Instant | null
   readonly parkedAt: Instant | null
-  readonly payload: string
 }
 
 const SELECT = `select event_id as "eventId", type, object_id as "objectId", organization_id as "organizationId", attempts,
   last_error as "lastError", received_at as "receivedAt", next_attempt_at as "nextAttemptAt", handled_at as "handledAt",
-  parked_at as "parkedAt", payload from stripe_events`
+  parked_at as "parkedAt" from stripe_events`
 
 const CONDITIONS: Readonly<Record<EventStatus, string>> = {
   pending: 'handled_at is null and parked_at is null',

@@ -11,12 +11,12 @@ import { handleDueEvents } from './inbox.ts'
 import { receiveWebhook } from './intake.ts'
 import { performIntent } from './intents.ts'
 import { tryOrganizationLock, withOrganizationLock } from './lock.ts'
+import { BUSY, CALM } from './pacing.ts'
 import { pushCatalog } from './push.ts'
 import { syncOrganization } from './sync.ts'
 
 const clock = new ManualClock(new Date('2026-11-21T12:00:00Z'))
 const billing = testBilling({ webhooks: false, clock })
-const QUIET = { quietMs: 50, mostMs: 250 }
 let price = ''
 let events = 0
 
@@ -91,12 +91,12 @@ describe('the quiet time', () => {
     const customerId = await buyer('gathering')
     for (const wait of [40, 40, 40]) {
       await signal(customerId)
-      expect(await handleDueEvents(billing.context, { quiet: QUIET })).toBe(0)
+      expect(await handleDueEvents(billing.context, { quiet: CALM })).toBe(0)
       later(wait)
     }
-    expect(await handleDueEvents(billing.context, { quiet: QUIET })).toBe(0)
+    expect(await handleDueEvents(billing.context, { quiet: CALM })).toBe(0)
     later(10)
-    expect(await handleDueEvents(billing.context, { quiet: QUIET })).toBe(1)
+    expect(await handleDueEvents(billing.context, { quiet: CALM })).toBe(1)
     expect(await planOf('gathering')).toBe('pro')
     expect(await openOf(customerId)).toEqual([])
   })
@@ -107,11 +107,26 @@ describe('the quiet time', () => {
     const began = clock.now().getTime()
     for (let step = 0; step < 60; step += 1) {
       await signal(customerId)
-      if ((await handleDueEvents(billing.context, { quiet: QUIET })) > 0) handledAt.push(clock.now().getTime() - began)
+      if ((await handleDueEvents(billing.context, { quiet: CALM })) > 0) handledAt.push(clock.now().getTime() - began)
       later(10)
     }
     expect(handledAt).toEqual([250, 510])
     expect(await planOf('endless')).toBe('pro')
+  })
+})
+
+describe('in a rush', () => {
+  test('a customer is refetched once for what came in two seconds, and waits no longer', async () => {
+    const customerId = await buyer('rushed')
+    const handledAt: number[] = []
+    const began = clock.now().getTime()
+    for (let step = 0; step < 45; step += 1) {
+      await signal(customerId)
+      if ((await handleDueEvents(billing.context, { quiet: BUSY })) > 0) handledAt.push(clock.now().getTime() - began)
+      later(100)
+    }
+    expect(handledAt).toEqual([2_000, 4_100])
+    expect(await planOf('rushed')).toBe('pro')
   })
 })
 

@@ -2,11 +2,13 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { isMeterFault } from './catalog-snapshots.ts'
 import type { WebhookEnvelope } from './gateway.ts'
+import { packPayloads, unpackPayload, type PayloadPlace } from './payloads.ts'
 import { isRelevant, type EventSignal } from './scope.ts'
 
 export type ReceivedEvent = {
   readonly envelope: WebhookEnvelope
-  readonly payload: string
+  /** As received, byte for byte. */
+  readonly payload: Buffer
   readonly source: 'webhook' | 'reconcile'
 }
 
@@ -17,29 +19,36 @@ export async function insertEvent(db: Queryable, event: ReceivedEvent, now: Inst
 
 /** Stores any number of events in one statement, those that change nothing here as handled; answers the ids of those that were new. */
 export async function insertEvents(db: Queryable, events: readonly ReceivedEvent[], now: Instant): Promise<ReadonlySet<string>> {
+  if (events.length === 0) return new Set()
   const column = <Value>(read: (event: ReceivedEvent) => Value): Value[] => events.map(read)
+  const { packed, places } = packPayloads(column(({ payload }) => payload))
   const { rows } = await db.query<{ id: string }>({
     name: 'insert_stripe_events',
-    text: `insert into stripe_events (event_id, type, object_type, object_id, customer_id, livemode, payload, source,
-        stripe_created_at, outcome, handled_at, received_at, next_attempt_at)
-      select event.*, $12, $12 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-        $8::text[], $9::timestamptz[], $10::text[], $11::timestamptz[]) as event
+    text: `with piece as (insert into stripe_event_payloads (stored_at, packed) values ($1, $2) returning id)
+      insert into stripe_events (event_id, type, object_type, object_id, customer_id, livemode, source, stripe_created_at, payload_from,
+        payload_bytes, payload_id, outcome, handled_at, received_at, next_attempt_at)
+      select event.id, type, object_type, object_id, customer_id, livemode, source, created_at, payload_from, payload_bytes, piece.id,
+        case when not dealt_with then 'ignored' end, case when not dealt_with then $1 end, $1, $1
+      from piece, unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::text[], $10::timestamptz[],
+        $11::integer[], $12::integer[], $13::boolean[]) as event (id, type, object_type, object_id, customer_id, livemode, source,
+        created_at, payload_from, payload_bytes, dealt_with)
       -- In one order in every process, or two that store the same events would wait for each other.
-      order by 1
+      order by event.id
       on conflict do nothing returning event_id as id`,
     values: [
+      now,
+      packed,
       column(({ envelope }) => envelope.id),
       column(({ envelope }) => envelope.type),
       column(({ envelope }) => envelope.objectType),
       column(({ envelope }) => envelope.objectId),
       column(({ envelope }) => envelope.customerId),
       column(({ envelope }) => envelope.livemode),
-      column(({ payload }) => payload),
       column(({ source }) => source),
       column(({ envelope }) => envelope.createdAt),
-      column(({ envelope }) => (isDealtWith(envelope) ? null : 'ignored')),
-      column(({ envelope }) => (isDealtWith(envelope) ? null : now)),
-      now,
+      places.map(({ from }) => from),
+      places.map(({ bytes }) => bytes),
+      column(({ envelope }) => isDealtWith(envelope)),
     ],
   })
   return new Set(rows.map(({ id }) => id))
@@ -177,6 +186,33 @@ export async function deleteHandledEvents(db: Queryable, before: Instant, limit:
     [before, limit],
   )
   return rowCount ?? 0
+}
+
+/**
+ * Deletes up to `limit` pieces of payloads that were stored before `before` and of which no event is left; answers how many. An event and its
+ * piece are stored at the same time, so only events as old have to be looked at.
+ */
+export async function deletePayloads(db: Queryable, before: Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from stripe_event_payloads where id = any(array(
+       select id from stripe_event_payloads where stored_at < $1
+         and id not in (select payload_id from stripe_events where received_at < $1 and payload_id is not null)
+       order by stored_at limit $2))`,
+    [before, limit],
+  )
+  return rowCount ?? 0
+}
+
+/** What an event brought, byte for byte; null when there is no such event. */
+export async function readPayload(db: Queryable, eventId: string): Promise<Buffer | null> {
+  const { rows } = await db.query<PayloadPlace & { plain: string | null; packed: Buffer }>(
+    `select payload as plain, payload_from as from, payload_bytes as bytes, piece.packed
+     from stripe_events event left join stripe_event_payloads piece on piece.id = event.payload_id where event_id = $1`,
+    [eventId],
+  )
+  const [row] = rows
+  if (row === undefined) return null
+  return row.plain === null ? unpackPayload(row.packed, row) : Buffer.from(row.plain)
 }
 
 /** Which of these events are not dealt with. */

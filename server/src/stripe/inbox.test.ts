@@ -7,6 +7,7 @@ import { requireGateway } from './context.ts'
 import { COMPLETE_SCOPE } from './fetch.ts'
 import type { MutationKind, StripeMutations } from './gateway.ts'
 import { handleDueEvents, replayEvent, retryDelayMs } from './inbox.ts'
+import { readPayload } from './inbox-store.ts'
 import { receiveWebhook } from './intake.ts'
 import { performIntent } from './intents.ts'
 import { tryOrganizationLock, withOrganizationLock } from './lock.ts'
@@ -136,11 +137,7 @@ describe('a webhook', () => {
     const [event] = await eventsOf(customerId)
     expect(await deliver(event!)).toBe(true)
     expect(await deliver(event!)).toBe(false)
-    const { rows } = await billing.database.db.query<{ payload: string }>(
-      'select payload from stripe_events where event_id = $1',
-      [event!.id],
-    )
-    expect(rows.map(({ payload }) => payload)).toEqual([event!.payload])
+    expect(String(await readPayload(billing.database.db, event!.id))).toBe(event!.payload)
   })
 
   test.each([
@@ -161,8 +158,8 @@ describe('a webhook', () => {
     const headers = { 'stripe-signature': signed(payload) }
     const answer = await billing.call('nobody', 'POST', path, JSON.parse(payload), headers)
     expect(answer).toMatchObject({ status: 200, body: { received: true } })
-    const { rows } = await billing.database.db.query('select type from stripe_events where payload = $1', [payload])
-    expect(rows).toEqual([{ type: 'customer.updated' }])
+    const { id } = JSON.parse(payload) as { id: string }
+    expect(String(await readPayload(billing.database.db, id))).toBe(payload)
   })
 
   test('signed with the old secret is taken while the secret is rolled', async () => {

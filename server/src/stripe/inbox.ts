@@ -38,7 +38,7 @@ export type Handling = { readonly limit?: number; readonly quiet?: Quiet }
  * Handles what is due and answers how many lanes (customers) were taken up; 0 when nothing was due. Safe to run in any number of
  * processes: an organization's lock is held by one of them, and the events are marked in the transaction that applied them.
  */
-export async function handleDueEvents(context: BillingContext, { limit = 100, quiet = AT_ONCE }: Handling = {}): Promise<number> {
+export async function handleDueEvents(context: BillingContext, { limit = 500, quiet = AT_ONCE }: Handling = {}): Promise<number> {
   const { gateway } = context
   if (gateway === null) return 0
   const lanes = await listDueLanes(context.db, context.clock.now(), { ...quiet, limit })

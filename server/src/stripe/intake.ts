@@ -29,7 +29,8 @@ export async function receiveWebhook(
   }
   if (signature === undefined) throw new DomainError('invalid_signature', 'invalid signature')
   const envelope = gateway.verifyWebhook(rawBody, signature, secrets)
-  const [stored] = await intakeOf(context).submit([{ envelope, payload: rawBody.toString(), source: 'webhook' }])
+  const payload = typeof rawBody === 'string' ? Buffer.from(rawBody) : rawBody
+  const [stored] = await intakeOf(context).submit([{ envelope, payload, source: 'webhook' }])
   if (typeof stored === 'object') throw stored.error
   return stored === true
 }

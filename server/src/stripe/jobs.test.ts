@@ -1,10 +1,21 @@
 import { expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { insertEvents, readPayload } from './inbox-store.ts'
 import { pruneStripe } from './jobs.ts'
 
 const database = testDatabase()
 const NOW = new Date('2026-03-10T12:00:00Z')
 const clock = { now: () => NOW }
+
+const ENVELOPE = {
+  type: 'customer.updated',
+  livemode: false,
+  createdAt: NOW,
+  objectType: 'customer',
+  objectId: 'cus_a',
+  customerId: 'cus_a',
+}
 
 const idsOf = async (statement: string) => {
   const { rows } = await database.db.query<{ id: string }>(statement)
@@ -29,6 +40,29 @@ test('handled events are forgotten after their days, in batches; what waits or w
     'evt_recent_1',
     'evt_waiting_1',
   ])
+})
+
+test('what events brought is forgotten with the last of them that was stored in the same piece', async () => {
+  const { db } = database
+  const store = async (ids: readonly string[], days: number): Promise<void> => {
+    const events = ids.map((id) => ({
+      envelope: { ...ENVELOPE, id },
+      payload: Buffer.from(`{"id":"${id}"}`),
+      source: 'webhook' as const,
+    }))
+    await insertEvents(db, events, new Date(NOW.getTime() - days * DAY_MS))
+  }
+  await store(['evt_gone_a', 'evt_gone_b'], 36)
+  await store(['evt_half_a', 'evt_half_b'], 36)
+  await store(['evt_young'], 34)
+  await db.query(`update stripe_events set handled_at = received_at where payload_id is not null and event_id <> 'evt_half_b'`)
+  await pruneStripe({ db, clock, eventDays: 35 })
+  expect(await idsOf('select event_id as id from stripe_events where payload_id is not null order by 1')).toEqual([
+    'evt_half_b',
+    'evt_young',
+  ])
+  expect(await idsOf('select id from stripe_event_payloads')).toHaveLength(2)
+  expect(String(await readPayload(db, 'evt_half_b'))).toBe('{"id":"evt_half_b"}')
 })
 
 test('intents and drifts are history for 400 days; an intent whose end is not known stays', async () => {

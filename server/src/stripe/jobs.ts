@@ -3,7 +3,7 @@ import type { Job } from '../jobs/scheduler.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { deleteOldDrifts, deleteOldReconciliations } from './drift-store.ts'
-import { deleteHandledEvents } from './inbox-store.ts'
+import { deleteHandledEvents, deletePayloads } from './inbox-store.ts'
 import { deleteFinishedIntents } from './intents.ts'
 
 /** Handled events of Stripe are kept this long unless it is set; Stripe itself lists them for 30 days. */
@@ -23,6 +23,7 @@ export function stripeJobs(retention: Retention): readonly Job[] {
 export async function pruneStripe({ db, clock, eventDays }: Retention): Promise<void> {
   const before = (days: number): Date => new Date(clock.now().getTime() - days * DAY_MS)
   while ((await deleteHandledEvents(db, before(eventDays), AT_ONCE)) === AT_ONCE);
+  while ((await deletePayloads(db, before(eventDays), AT_ONCE)) === AT_ONCE);
   while ((await deleteFinishedIntents(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);
   while ((await deleteOldReconciliations(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);
   while ((await deleteOldDrifts(db, before(HISTORY_DAYS), AT_ONCE)) === AT_ONCE);

@@ -86,7 +86,11 @@ async function readPage(context: BillingContext, { since, startingAfter }: Listi
 async function storePage(context: BillingContext, session: Session, listing: Listing, page: Page): Promise<number> {
   const startingAfter = page.events.at(-1)?.envelope.id ?? null
   return session.transaction(async (tx) => {
-    const received = page.events.map((event) => ({ ...event, source: 'reconcile' as const }))
+    const received = page.events.map(({ envelope, payload }) => ({
+      envelope,
+      payload: Buffer.from(payload),
+      source: 'reconcile' as const,
+    }))
     const stored = await insertEvents(tx, received, context.clock.now())
     if (page.hasMore && startingAfter !== null) {
       await writeSetting(tx, EVENTS_LISTING, JSON.stringify({ ...listing, startingAfter }))

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { createApp } from '../http/app.ts'
 import { serve, type HttpServer } from '../http/serve.ts'
+import { readPayload } from './inbox-store.ts'
 import { createWebhookHotPath } from './webhook-hot-path.ts'
 import { registerWebhookRoutes } from './webhook-routes.ts'
 
@@ -105,6 +106,9 @@ test('those that come together are stored together, and one that cannot be store
     bodies.map((body) => post(bare, '/api/v1/billing/webhook', body, { 'stripe-signature': signed(body) })),
   )
   expect(answers.map(({ status }) => status)).toEqual([...ids.map(() => 200), 500])
-  const { rows } = await billing.database.db.query(`select payload from stripe_events where event_id like 'evt_together_%'`)
+  const { rows } = await billing.database.db.query<{ id: string }>(
+    `select event_id as id from stripe_events where event_id like 'evt_together_%'`,
+  )
   expect(rows).toHaveLength(15)
+  for (const { id } of rows) expect(String(await readPayload(billing.database.db, id))).toBe(eventOf(id))
 })

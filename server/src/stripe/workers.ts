@@ -5,6 +5,7 @@ import type { BillingContext } from './context.ts'
 import { finishStrandedIntents } from './finish-intents.ts'
 import { handleDueEvents } from './inbox.ts'
 import { recoverMissedEvents } from './missed-events.ts'
+import { CALM, createPacing } from './pacing.ts'
 import { reconcileSome } from './reconcile.ts'
 
 /** What works in the background on what comes from Stripe. */
@@ -18,8 +19,6 @@ export type StripeWorkers = {
 }
 
 const POLL_MS = 500
-/** Stripe tells of one purchase or renewal in about ten events: they are handled together, by one refetch. */
-const QUIET = { quietMs: 50, mostMs: 250 }
 const AFTER_FAILURE_MS = 2_000
 const HOUSEKEEPING_MS = MINUTE_MS
 
@@ -32,7 +31,7 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   if (context.gateway === null) return { kick: () => undefined, reconcile: () => undefined, stop: async () => undefined }
   let wake: (() => void) | null = null
   let kicked = false
-  let kickedAt = -Infinity
+  const pacing = createPacing()
 
   /** Until a kick, the next poll, or the end. */
   async function pause(ms: number): Promise<void> {
@@ -50,12 +49,14 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   async function handleInbox(): Promise<void> {
     while (!stopping.signal.aborted) {
       kicked = false
-      const handled = await guarded(context, 'inbox', () => handleDueEvents(context, { quiet: QUIET }))
+      const handled = await guarded(context, 'inbox', () =>
+        handleDueEvents(context, { quiet: pacing.quietAt(performance.now()) }),
+      )
       if (handled === null) await pause(AFTER_FAILURE_MS)
       if (handled !== 0) continue
       // What came a moment ago is due when its customer has been quiet.
-      await pause(performance.now() - kickedAt < QUIET.mostMs ? QUIET.quietMs : POLL_MS)
-      if (kicked) await delay(QUIET.quietMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+      await pause(performance.now() - pacing.lastMs < CALM.mostMs ? CALM.quietMs : POLL_MS)
+      if (kicked) await delay(CALM.quietMs, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
 
@@ -77,7 +78,7 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
   return {
     kick() {
       kicked = true
-      kickedAt = performance.now()
+      pacing.came(performance.now())
       wake?.()
     },
     reconcile() {
