@@ -15,7 +15,8 @@ const tollgate = createTollgate({
   log: pino({ level: 'warn' }, pino.destination(2)),
 })
 await tollgate.start()
-const server = await serve({ fetch: tollgate.fetch, preHandler: tollgate.preHandler, host: '127.0.0.1', port: 0 })
+const { fetch, preHandler, plainHandler } = tollgate
+const server = await serve({ fetch, preHandler, plainHandler, host: '127.0.0.1', port: 0 })
 process.stdout.write(`${JSON.stringify({ port: server.port })}\n`)
 process.once('SIGTERM', () => {
   void server.stop().then(() => tollgate.stop())

@@ -90,6 +90,7 @@ async function startParts(
     fetch: (request, connection) => (app ?? starting).fetch(request, connection),
     // A host sees every request first.
     preHandler: (request, response) => (options.createHost ? false : (parts.tollgate?.preHandler(request, response) ?? false)),
+    plainHandler: (request, send) => (options.createHost ? false : (parts.tollgate?.plainHandler(request, send) ?? false)),
   })
   parts.server = server
   const tell = (line: string): void => log.warn(line)

@@ -19,13 +19,14 @@ import { createMetrics, registerMetricsRoute, type Metrics, type MetricsReaders 
 import { registerOpenApiRoute } from './http/openapi.ts'
 import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
+import type { PlainHandler } from './http/plain-connections.ts'
 import type { PreHandler } from './http/serve.ts'
 import { createPathGroups, type RouteGroup } from './http/served-paths.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
 import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
-import { createHotPath } from './metering/hot-path.ts'
+import { createHotPath, type HotPath } from './metering/hot-path.ts'
 import { describeBalanceCheck } from './metering/jobs.ts'
 import { endOverdueReservations } from './metering/expiring.ts'
 import { registerUsageRoutes } from './metering/routes.ts'
@@ -63,6 +64,8 @@ export type Tollgate = {
    * every other request. Leaving it out changes nothing but the speed.
    */
   preHandler(this: void, request: IncomingMessage, response: ServerResponse): boolean
+  /** The same before `node:http` is asked, for requests that `serve` of `http/serve.ts` reads where they arrive. */
+  readonly plainHandler: PlainHandler
   /** Whether an address (absolute, or from the first slash on) is served here, and in which group; null before `start`. */
   groupOf(this: void, url: string): RouteGroup | null
   /** The verbs of metering without HTTP. */
@@ -78,7 +81,7 @@ export type Tollgate = {
 type Running = {
   readonly services: Services
   readonly app: App
-  readonly hotPath: PreHandler
+  readonly hotPath: HotPath
   readonly webhooks: PreHandler
   readonly groupOf: Tollgate['groupOf']
 }
@@ -102,7 +105,8 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     },
     groupOf: (url) => running?.groupOf(url) ?? null,
     preHandler: (request, response) =>
-      running !== null && (running.hotPath(request, response) || running.webhooks(request, response)),
+      running !== null && (running.hotPath.preHandler(request, response) || running.webhooks(request, response)),
+    plainHandler: (request, send) => running?.hotPath.plainHandler(request, send) ?? false,
     get api() {
       if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
       return { usage: running.services.usageApi }

@@ -34,6 +34,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
       port: config.PORT,
       fetch: tollgate.fetch,
       preHandler: tollgate.preHandler,
+      plainHandler: tollgate.plainHandler,
     })
     const stop = async (): Promise<void> => {
       tollgate.endStreams()

@@ -122,7 +122,7 @@ function methodsOf(app: App, path: string): readonly string[] {
 }
 
 /** The caller's request id where it is one, else a new one. */
-export function requestIdOf(given: string | readonly string[] | undefined): string {
+export function requestIdOf(given: string | readonly string[] | null | undefined): string {
   const isOne = typeof given === 'string' && REQUEST_ID.test(given) && maskCardNumbers(given) === given
   return isOne ? given : newId('req')
 }

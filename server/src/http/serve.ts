@@ -1,8 +1,10 @@
 import { getRequestListener } from '@hono/node-server'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { Server as NetServer } from 'node:net'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { Server as NetServer, type Socket } from 'node:net'
 import { StartError } from '../start-error.ts'
+import { assert } from '../lib/errors.ts'
 import type { Connection } from './client-address.ts'
+import { PlainConnections, type PlainHandler } from './plain-connections.ts'
 
 /** Looks at a request before the app does; true when it answers it itself (hot routes on a leaner path). */
 export type PreHandler = (request: IncomingMessage, response: ServerResponse) => boolean
@@ -13,6 +15,8 @@ export type ServeOptions = {
   /** 0 takes any free port. */
   readonly port: number
   readonly preHandler?: PreHandler | undefined
+  /** Asked before all else, for requests in their plainest form; what it leaves is asked as if it were not there. */
+  readonly plainHandler?: PlainHandler | undefined
   /** How long requests may take to be answered once the server stops; default 10 s. */
   readonly drainTimeoutMs?: number
 }
@@ -27,6 +31,7 @@ const DRAIN_TIMEOUT_MS = 10_000
 /** Callers that keep a connection may have a request under way just now: they are answered, and told to come no more. */
 const LAME_DUCK_MS = 250
 const SWEEP_MS = 25
+const KEEP_ALIVE_MS = 65_000
 
 /**
  * Listens, and answers through the pre-handler or the app.
@@ -41,7 +46,8 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
     if (preHandler?.(request, response)) return
     void answer(request, response)
   })
-  server.keepAliveTimeout = 65_000
+  server.keepAliveTimeout = KEEP_ALIVE_MS
+  const plain = options.plainHandler === undefined ? null : putInFront(server, options.plainHandler)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(explainListening(error, options)))
     server.listen(options.port, options.host, resolve)
@@ -51,13 +57,19 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
     port: typeof address === 'object' && address ? address.port : options.port,
     async stop() {
       stopping = true
+      plain?.stop()
       // The method of net: that of http would at once cut connections whose next request is already on its way.
       const closed = new Promise<void>((resolve) => void NetServer.prototype.close.call(server, () => resolve()))
       const began = performance.now()
       const sweep = setInterval(() => {
         const passed = performance.now() - began
-        if (passed > (options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS)) server.closeAllConnections()
-        else if (passed > LAME_DUCK_MS) server.closeIdleConnections()
+        if (passed > (options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS)) {
+          server.closeAllConnections()
+          plain?.closeAll()
+        } else if (passed > LAME_DUCK_MS) {
+          server.closeIdleConnections()
+          plain?.closeIdle()
+        }
       }, SWEEP_MS)
       await closed
       clearInterval(sweep)
@@ -65,6 +77,16 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
       server.close()
     },
   }
+}
+
+/** Lets plain requests be read where they arrive, and gives `node:http` the connections on which anything else does. */
+function putInFront(server: Server, handler: PlainHandler): PlainConnections {
+  const [admit, ...others] = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
+  assert(admit && others.length === 0, '`node:http` alone waits for its connections')
+  server.removeListener('connection', admit)
+  const plain = new PlainConnections({ handler, handOver: (socket) => admit.call(server, socket), keepAliveMs: KEEP_ALIVE_MS })
+  server.on('connection', (socket) => plain.add(socket))
+  return plain
 }
 
 function explainListening(error: Error, { host, port }: ServeOptions): Error {

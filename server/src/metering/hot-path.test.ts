@@ -16,7 +16,9 @@ import { registerUsageRoutes } from './routes.ts'
 const fixture = testMetering()
 const log = pino({ level: 'silent' })
 const hotRoutes: string[] = []
+let plainAnswers = 0
 let server: HttpServer
+let plain: HttpServer
 let cold: HttpServer
 
 async function authenticate({ headers }: { headers: { get(name: string): string | null } }): Promise<Principal | null> {
@@ -28,18 +30,30 @@ async function authenticate({ headers }: { headers: { get(name: string): string 
 beforeAll(async () => {
   const usage = { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }
   const app = createApp({ log, authenticate, register: [(routes) => registerUsageRoutes(routes, usage)] })
-  const preHandler = createHotPath({
+  const { preHandler, plainHandler } = createHotPath({
     usage,
     authenticate,
     log,
     onAnswered: ({ route, status }) => hotRoutes.push(`${route} ${status}`),
   })
   server = await serve({ fetch: app.fetch, host: '127.0.0.1', port: 0, preHandler })
+  plain = await serve({
+    fetch: app.fetch,
+    host: '127.0.0.1',
+    port: 0,
+    preHandler,
+    plainHandler(request, send) {
+      const isPlain = plainHandler(request, send)
+      if (isPlain) plainAnswers += 1
+      return isPlain
+    },
+  })
   cold = await serve({ fetch: app.fetch, host: '127.0.0.1', port: 0 })
 })
 
 afterAll(async () => {
   await server.stop()
+  await plain.stop()
   await cold.stop()
 })
 
@@ -107,18 +121,19 @@ describe('the hot path answers as the app does', () => {
   )
 
   test('for any body, to any of its routes', async () => {
-    const [hotOrganization, coldOrganization] = [await fixture.newOrganization(), await fixture.newOrganization()]
+    const organizations = await Promise.all([1, 2, 3].map(() => fixture.newOrganization()))
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...paths), body, async (path, text) => {
-        const [hot, cool] = await Promise.all([
-          post(server, path, text, { 'x-api-key': hotOrganization }),
-          post(cold, path, text, { 'x-api-key': coldOrganization }),
-        ])
-        expect(comparable(hot)).toEqual(comparable(cool))
+        const [hot, bare, cool] = await Promise.all(
+          [server, plain, cold].map((one, index) => post(one, path, text, { 'x-api-key': organizations[index]! })),
+        )
+        expect(comparable(hot!)).toEqual(comparable(cool!))
+        expect(comparable(bare!)).toEqual(comparable(cool!))
       }),
       { numRuns: 200 },
     )
-    expect(hotRoutes.length).toBeGreaterThanOrEqual(200)
+    expect(hotRoutes.length).toBeGreaterThanOrEqual(400)
+    expect(plainAnswers).toBeGreaterThanOrEqual(200)
   })
 
   test('for any link that asks', async () => {
@@ -137,8 +152,11 @@ describe('the hot path answers as the app does', () => {
     await fc.assert(
       fc.asyncProperty(path, query, async (to, parts) => {
         const asked = `${to}?${parts.join('&')}`
-        const [hot, cool] = await Promise.all([server, cold].map((one) => get(one, asked, { 'x-api-key': organizationId })))
+        const [hot, bare, cool] = await Promise.all(
+          [server, plain, cold].map((one) => get(one, asked, { 'x-api-key': organizationId })),
+        )
         expect(comparable(hot!)).toEqual(comparable(cool!))
+        expect(comparable(bare!)).toEqual(comparable(cool!))
       }),
       { numRuns: 200 },
     )
@@ -152,22 +170,29 @@ describe('the hot path answers as the app does', () => {
   })
 
   test('to a caller without a key, and under the legacy path', async () => {
-    for (const path of [...paths, '/api/usage/consume']) {
-      expect(comparable(await post(server, path, '{}'))).toEqual(comparable(await post(cold, path, '{}')))
-    }
     const link = '/api/v1/usage/check?meter=nothing&meter=twice'
-    expect(comparable(await get(server, link))).toEqual(comparable(await get(cold, link)))
+    for (const to of [server, plain]) {
+      for (const path of [...paths, '/api/usage/consume']) {
+        expect(comparable(await post(to, path, '{}'))).toEqual(comparable(await post(cold, path, '{}')))
+      }
+      expect(comparable(await get(to, link))).toEqual(comparable(await get(cold, link)))
+    }
   })
 
   test('to a body that is too large', async () => {
     const text = JSON.stringify({ items: 'x'.repeat(MAX_BODY_BYTES) })
-    const answer = await post(server, '/api/v1/usage/batch', text, { 'x-api-key': 'org_1' })
-    expect(answer).toMatchObject({ status: 413, type: 'application/problem+json', body: { code: 'payload_too_large' } })
+    for (const to of [server, plain]) {
+      const answer = await post(to, '/api/v1/usage/batch', text, { 'x-api-key': 'org_1' })
+      expect(answer).toMatchObject({ status: 413, type: 'application/problem+json', body: { code: 'payload_too_large' } })
+    }
   })
 
   test('with the caller’s request id', async () => {
-    const answer = await post(server, '/api/v1/usage/consume', '{}', { 'x-api-key': 'org_1', 'x-request-id': 'mine-1' })
-    expect([answer.headers.get('x-request-id'), (answer.body as { request_id: string }).request_id]).toEqual(['mine-1', 'mine-1'])
+    for (const to of [server, plain]) {
+      const answer = await post(to, '/api/v1/usage/consume', '{}', { 'x-api-key': 'org_1', 'x-request-id': 'mine-1' })
+      const told = [answer.headers.get('x-request-id'), (answer.body as { request_id: string }).request_id]
+      expect(told).toEqual(['mine-1', 'mine-1'])
+    }
   })
 })
 
@@ -197,7 +222,7 @@ test('a full queue answers 503 with Retry-After, and only what was answered is c
     fetch: () => new Response(null, { status: 404 }),
     host: '127.0.0.1',
     port: 0,
-    preHandler: createHotPath({ usage, authenticate, log }),
+    preHandler: createHotPath({ usage, authenticate, log }).preHandler,
   })
   const answers = await Promise.all(
     Array.from({ length: 60 }, (_, index) => {

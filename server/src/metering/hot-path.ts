@@ -1,8 +1,8 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { nobody, type Principal } from '../auth/principal.ts'
 import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
+import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -11,7 +11,15 @@ import { answerText } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import { isBinaryCloudEvent } from './cloud-events.ts'
 import { readPlainCheck, readPlainQuery, readPlainRecord } from './fast-bodies.ts'
-import { batchSchema, checkRequestOf, checkSchema, recordRequestOf, recordSchema, type OrganizationOf } from './requests.ts'
+import {
+  batchSchema,
+  checkRequestOf,
+  checkSchema,
+  recordRequestOf,
+  recordSchema,
+  type CheckBody,
+  type OrganizationOf,
+} from './requests.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
 
 export type HotPathOptions = {
@@ -32,39 +40,70 @@ const POSTED: ReadonlyMap<string, Verb> = new Map(
 // A check as a link. What has to be decoded is left to the app.
 const ASKED = /^\/api\/(?:v1\/)?usage\/check\?([\w.&=-]*)$/
 
+export type HotPath = {
+  /** On `node:http`. */
+  readonly preHandler: PreHandler
+  /** Before `node:http`, for requests in their plainest form. */
+  readonly plainHandler: PlainHandler
+}
+
+/** A header by its name in small letters; null where it is missing, or was sent more than once. */
+type HeaderOf = (name: string) => string | null
+type Asking = { readonly method: string; readonly url: string; readonly headerOf: HeaderOf }
+type Send = (requestId: string, reply: Reply) => void
+
 /**
- * Answers the routes that are called all the time on bare `node:http`: the same contract, checks and answers as their routes
- * in `routes.ts`, without a `Request`, a `Response` and their streams between (docs/decisions/0010-hot-path.md).
+ * Answers the routes that are called all the time without a `Request`, a `Response` and their streams between: the same contract, checks and
+ * answers as their routes in `routes.ts` (docs/decisions/0010-hot-path.md, 0160-plain-requests.md).
  */
-export function createHotPath(options: HotPathOptions): PreHandler {
+export function createHotPath(options: HotPathOptions): HotPath {
   const answerers = createAnswerers(options.usage)
 
-  function answerWith(call: Omit<Call, 'requestId'>, response: ServerResponse, verb: Verb): void {
+  function answerWith(asking: Asking, { verb, read }: { verb: Verb; read: () => unknown }, send: Send): void {
     const began = performance.now()
-    const { method = '' } = call.request
-    const requestId = requestIdOf(call.request.headers['x-request-id'])
-    void answer(options, { ...call, requestId }, answerers[verb]).then((reply) => {
-      sendReply(response, requestId, reply)
+    const requestId = requestIdOf(asking.headerOf('x-request-id'))
+    void answer(options, { ...asking, requestId, read }, answerers[verb]).then((reply) => {
+      send(requestId, reply)
       const seconds = (performance.now() - began) / 1_000
-      options.onAnswered?.({ method, route: `/api/v1/usage/${verb}`, status: reply.status, seconds })
+      options.onAnswered?.({ method: asking.method, route: `/api/v1/usage/${verb}`, status: reply.status, seconds })
     })
   }
 
-  return (request, response) => {
-    const { method, url = '' } = request
-    if (method === 'GET') {
-      const query = ASKED.exec(url)?.[1]
-      const asked = query === undefined ? null : readPlainQuery(query)
-      if (asked === null) return false
-      answerWith({ request, read: () => asked }, response, 'check')
+  return {
+    preHandler(request, response) {
+      const { method = '', url = '', headers } = request
+      const asking = { method, url, headerOf: (name: string) => singleHeader(headers[name]) }
+      const task = taskOf(asking)
+      if (task === null) return false
+      const send: Send = (requestId, reply) => sendReply(response, requestId, reply)
+      const { verb, asked } = task
+      if (asked !== null) answerWith(asking, { verb, read: () => asked }, send)
+      else readBody(request, (body) => answerWith(asking, { verb, read: () => parseJson(body) }, send))
       return true
-    }
-    const verb = method === 'POST' ? POSTED.get(url) : undefined
-    if (verb === undefined || !isPlainJson(request)) return false
-    if (verb === 'track' && isBinaryCloudEvent((name) => singleHeader(request.headers[name]))) return false
-    readBody(request, (body) => answerWith({ request, read: () => parseJson(body) }, response, verb))
-    return true
+    },
+    plainHandler({ method, url, headers, body }, send) {
+      const asking = { method, url, headerOf: (name: string) => headers.get(name) ?? null }
+      const task = taskOf(asking)
+      if (task === null) return false
+      answerWith(asking, { verb: task.verb, read: () => task.asked ?? parseJson(body) }, send)
+      return true
+    },
   }
+}
+
+/** What is to be done; `asked` where the address says it all. */
+type Task = { readonly verb: Verb; readonly asked: CheckBody | null }
+
+/** null for what is the app's. */
+function taskOf({ method, url, headerOf }: Asking): Task | null {
+  if (method === 'GET') {
+    const query = ASKED.exec(url)?.[1]
+    const asked = query === undefined ? null : readPlainQuery(query)
+    return asked && { verb: 'check', asked }
+  }
+  const verb = method === 'POST' ? POSTED.get(url) : undefined
+  if (verb === undefined || !isPlainJson(headerOf)) return null
+  return verb === 'track' && isBinaryCloudEvent(headerOf) ? null : { verb, asked: null }
 }
 
 type Answerer = {
@@ -114,8 +153,7 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
   }
 }
 
-type Call = {
-  readonly request: IncomingMessage
+type Call = Asking & {
   readonly requestId: string
   /** What is asked; looked at once the caller may ask. @throws DomainError */
   readonly read: () => unknown
@@ -123,18 +161,17 @@ type Call = {
 
 async function answer(
   { authenticate, log }: HotPathOptions,
-  { request, requestId, read }: Call,
+  { url, headerOf, requestId, read }: Call,
   answerer: Answerer,
 ): Promise<Reply> {
   try {
-    const { headers } = request
-    const sent = { get: (name: string) => singleHeader(headers[name]) }
+    const sent = { get: headerOf }
     const caller = await authenticate({ headers: sent })
     if (caller === null) throw nobody(sent)
     const principal = answerer.admit(caller)
     return await answerer.answer(read(), { organizationOf: organizationsOf(principal), requestId })
   } catch (error) {
-    return replyOfError(error, { log, requestId, path: request.url })
+    return replyOfError(error, { log, requestId, path: url })
   }
 }
 
@@ -167,9 +204,9 @@ function parseJson(body: Buffer | null): unknown {
 }
 
 /** JSON that arrives as it is; everything else is left to the app. */
-function isPlainJson({ headers }: IncomingMessage): boolean {
-  const type = headers['content-type']
-  return type !== undefined && /^application\/json\s*(;|$)/i.test(type) && headers['content-encoding'] === undefined
+function isPlainJson(headerOf: HeaderOf): boolean {
+  const type = headerOf('content-type')
+  return type !== null && /^application\/json\s*(;|$)/i.test(type) && headerOf('content-encoding') === null
 }
 
 function singleHeader(value: string | string[] | undefined): string | null {
