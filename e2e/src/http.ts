@@ -8,6 +8,8 @@ export type Caller = {
   get(path: string): Promise<Answer>
   post(path: string, body?: unknown): Promise<Answer>
   delete(path: string): Promise<Answer>
+  /** What a file holds. */
+  text(path: string): Promise<string>
 }
 
 /** Calls a server with one key. */
@@ -25,6 +27,11 @@ export function createCaller(url: string, key: string): Caller {
     get: (path) => call('GET', path),
     post: (path, body = {}) => call('POST', path, body),
     delete: (path) => call('DELETE', path),
+    async text(path) {
+      const response = await fetch(url + path, { headers: { authorization: `Bearer ${key}` } })
+      if (!response.ok) throw new Error(`${path} answered ${response.status}.`)
+      return response.text()
+    },
   }
 }
 

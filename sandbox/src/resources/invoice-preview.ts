@@ -1,5 +1,6 @@
 /** `POST /v1/invoices/create_preview`: the change is made, its invoice read, and everything undone. */
 import type { Ctx } from '../engine/context.ts'
+import type { Store } from '../engine/store.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
 import type { Params } from '../wire.gen.ts'
 import type { Announce } from './announce.ts'
@@ -39,9 +40,25 @@ const silently: Announce = () => {}
 /** The invoice that would be, presented; nothing stays. Throws `invoice_upcoming_none` when there would be none. */
 export function previewInvoice(ctx: Ctx, params: PreviewParams): Record<string, unknown> {
   return ctx.rehearse(() => {
-    const invoice = rehearsedInvoice(ctx, params)
-    return ctx.present(withDiscounts(ctx, invoice, params))
+    const invoice = withDiscounts(ctx, rehearsedInvoice(ctx, params), params)
+    keepLines(ctx.store, invoice)
+    return ctx.present(invoice)
   })
+}
+
+const PREVIEWS_KEPT = 100
+const lines = new WeakMap<Store, Map<string, StoredInvoice['_']['lines']>>()
+
+/** A preview brings its first lines and says where all of them are: those of the last previews are kept for whoever goes there. */
+function keepLines(store: Store, { id, _ }: StoredInvoice): void {
+  const kept = lines.get(store) ?? new Map<string, StoredInvoice['_']['lines']>()
+  lines.set(store, kept.set(id, _.lines))
+  if (kept.size > PREVIEWS_KEPT) kept.delete(kept.keys().next().value!)
+}
+
+/** The lines of an invoice, or of a preview that was just made. Throws `resource_missing`. */
+export function linesOf(ctx: Ctx, id: string): StoredInvoice['_']['lines'] {
+  return lines.get(ctx.store)?.get(id) ?? ctx.require('invoice', id)._.lines
 }
 
 function rehearsedInvoice(ctx: Ctx, params: PreviewParams): StoredInvoice {

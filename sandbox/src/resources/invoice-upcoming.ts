@@ -3,10 +3,10 @@ import type { Ctx } from '../engine/context.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
 import { composeInvoice, type StoredInvoice } from './invoice-compose.ts'
 import { linesOfItems, pendingItems } from './invoice-item-store.ts'
-import { recurrenceOf } from './price-terms.ts'
+import { isMetered, recurrenceOf } from './price-terms.ts'
 import { inheritedDiscounts } from './subscription-create.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
-import { renewalLines, rollsAt } from './subscription-renewal.ts'
+import { renewalLines, rollsAt, type Roll } from './subscription-renewal.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 
 /** The upcoming invoice of a subscription; null when no more is to come. */
@@ -16,7 +16,10 @@ export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): Stor
   const taken = pendingItems(ctx, subscription.customer, { subscription: subscription.id, currency: subscription.currency })
   const ends = subscription.cancel_at !== null && subscription.cancel_at <= at
   const planned = plannedSubscription(ctx, subscription, at)
-  const rolls = ends ? [] : rollsAt(ctx, planned, at)
+  // What was used until then is billed at the prices that it was used under, what comes then at those of the phase that begins.
+  const isUsed = ({ item }: Roll): boolean => isMetered(ctx.require('price', item.price))
+  const used = ends ? [] : rollsAt(ctx, subscription, at).filter(isUsed)
+  const rolls = ends ? [] : [...rollsAt(ctx, planned, at).filter((roll) => !isUsed(roll)), ...used]
   const afterTrial = subscription.status === 'trialing' && subscription.trial_end === at
   const lines = [...linesOfItems(ctx, taken), ...renewalLines(ctx, planned, rolls, { afterTrial })]
   if (lines.length === 0) return null

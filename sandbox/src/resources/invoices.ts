@@ -18,7 +18,7 @@ import {
   updateInvoice,
 } from './invoice-manual.ts'
 import { invoicePresenters } from './invoice-present.ts'
-import { PREVIEW_TAKES, previewInvoice } from './invoice-preview.ts'
+import { linesOf, PREVIEW_TAKES, previewInvoice } from './invoice-preview.ts'
 import { invoiceRules } from './invoice-time.ts'
 import { missing } from '../engine/errors.ts'
 
@@ -107,7 +107,7 @@ const reading = [
   operation({
     on: 'GET /v1/invoices/{id}/lines',
     takes: ['limit', 'starting_after', 'ending_before'],
-    run: (ctx, params, { id }) => pageOf(ctx.require('invoice', id)._.lines, params, `/v1/invoices/${id}/lines`),
+    run: (ctx, params, { id }) => pageOf(linesOf(ctx, id), params, `/v1/invoices/${id}/lines`),
   }),
   operation({ on: 'POST /v1/invoices/create_preview', takes: PREVIEW_TAKES, refuses: PREVIEW_REFUSES, run: previewInvoice }),
 ]

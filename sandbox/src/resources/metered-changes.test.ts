@@ -94,3 +94,40 @@ test('corrections beyond what was used are billed as no usage', async () => {
   await advance(customer.clock, NEXT + 3700)
   expect(await newest()).toContainEqual([0, NOW, NEXT])
 })
+
+test('a preview prices what was used at the prices that a schedule swaps at the renewal, as the renewal does', async () => {
+  const { stripe, customer, cheap, dear, base, send, subscribe, advance } = await withUsagePrice()
+  const subscription = await subscribe(base, cheap)
+  const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription.id })
+  const items = (price: { id: string }) => [{ price: base.id, quantity: 1 }, { price: price.id }]
+  await stripe.subscriptionSchedules.update(schedule.id, {
+    phases: [
+      { items: items(cheap), start_date: NOW, end_date: NEXT },
+      { items: items(dear), duration: { interval: 'month', interval_count: 1 } },
+    ],
+  })
+  await send('10', NOW + 60)
+  const { total } = await stripe.invoices.createPreview({ subscription: subscription.id })
+  await advance(customer.clock, NEXT + 3700)
+  const [renewal] = (await stripe.invoices.list({ customer: customer.id, limit: 1 })).data
+  expect([total, renewal!.total]).toEqual([1020, 1020])
+})
+
+test('a preview of more than ten lines is read by the page', async () => {
+  const { stripe, customer, base, subscribe } = await withUsagePrice()
+  const subscription = await subscribe(base)
+  for (let index = 0; index < 11; index += 1) {
+    await stripe.invoiceItems.create({
+      customer: customer.id,
+      subscription: subscription.id,
+      amount: 100 + index,
+      currency: 'usd',
+    })
+  }
+  const preview = await stripe.invoices.createPreview({ subscription: subscription.id })
+  expect([preview.lines.data.length, preview.lines.has_more]).toEqual([10, true])
+  const { data } = await stripe.invoices.listLineItems(preview.id, { limit: 100 })
+  expect(data).toHaveLength(12)
+  expect(data.reduce((sum, { amount }) => sum + amount, 0)).toBe(preview.total)
+  await expect(stripe.invoices.listLineItems('upcoming_in_none')).rejects.toMatchObject({ code: 'resource_missing' })
+})

@@ -14,7 +14,7 @@ import { anchorOf, itemPeriod, withPeriod } from './subscription-items-params.ts
 import type { StoredSubscription } from './subscription-status.ts'
 
 /** An item that rolls: the period that ended and the one that begins. */
-interface Roll {
+export interface Roll {
   readonly item: StoredSubscriptionItem
   readonly ended: Span
   readonly next: Span

@@ -184,3 +184,15 @@ async function invoiceTotals(id: string): Promise<number[]> {
     .sort((a, b) => a.created - b.created)
     .map((invoice) => invoice.total)
 }
+
+test('a time in which nothing bills has a statement that ends where the next one begins', async () => {
+  const id = await newOrganization('before')
+  const began = await billing.nowOf(id)
+  await billing.advance(id, '2h')
+  await subscribe(id)
+  await billing.use(id, 'calls', 110)
+  const before = await readStatement(billing.context, { organizationId: id, at: began })
+  const billed = await readStatement(billing.context, { organizationId: id, at: before.period.end })
+  expect([before.totalMinor, billed.totalMinor]).toEqual([0, 1010])
+  expect(billed.period.start).toEqual(before.period.end)
+})

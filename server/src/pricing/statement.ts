@@ -68,7 +68,9 @@ export async function readStatement(
   const touching = await listSpans(db, organizationId, { start: moment, end: new Date(moment.getTime() + 1) })
   // Use is billed monthly, also beside a yearly base fee: the shortest period is the statement's.
   const [shortest] = touching.toSorted((a, b) => lengthOf(a) - lengthOf(b))
-  const period = shortest ? { start: shortest.periodStart, end: shortest.periodEnd } : calendarMonthOf(moment)
+  const period = shortest
+    ? { start: shortest.periodStart, end: shortest.periodEnd }
+    : await unbilledMonth(db, organizationId, moment)
   const spans = (await listSpans(db, organizationId, period)).filter(
     ({ startsAt }) => startsAt >= period.start && startsAt < period.end,
   )
@@ -86,6 +88,15 @@ export async function readStatement(
     adjustments,
     totalMinor: lines.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
   }
+}
+
+/** Of a time in which nothing bills: its calendar month, as far as nothing does. What is billed is on the statement of its own period. */
+async function unbilledMonth(db: Queryable, organizationId: string, at: Instant): Promise<Period> {
+  const month = calendarMonthOf(at)
+  const spans = await listSpans(db, organizationId, month)
+  const start = spans.reduce((latest, { endsAt }) => (endsAt <= at && endsAt > latest ? endsAt : latest), month.start)
+  const end = spans.reduce((first, { startsAt }) => (startsAt > at && startsAt < first ? startsAt : first), month.end)
+  return { start, end }
 }
 
 function lengthOf({ periodStart, periodEnd }: BillingSpan): number {

@@ -166,3 +166,17 @@ test('discounts come off one after the other: percentages rounded line by line, 
   expect(lessDiscounts([600, 400], [amount(100), percent(10)])).toBe(810)
   expect(lessDiscounts([-100], [amount(50)])).toBe(-100)
 })
+
+test('KF-9 counts use once on an invoice of more than ten lines', async () => {
+  const id = await subscribed({})
+  await billing.use(id, 'calls', 130)
+  const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+  const { stripe_customer_id: customer, subscription_id: subscription } = body as Record<string, string>
+  for (let index = 0; index < 11; index += 1) {
+    await stripe.invoiceItems.create({ customer: customer!, subscription: subscription!, amount: 100, currency: 'usd' })
+  }
+  expect(await foretold(id)).toBe(1100 + 2900 + 210)
+  expect(await told(id)).toBe(1100 + 2900 + 210)
+  await billing.use(id, 'calls', 1)
+  expect(await told(id)).toBe(1100 + 2900 + 217)
+})

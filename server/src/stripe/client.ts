@@ -146,12 +146,13 @@ function accountPagers({ subscriptions, invoices, charges, refunds, disputes, cu
 
 function createReads(stripe: Stripe, call: Caller): StripeReads {
   const pagers = accountPagers(stripe)
+  const linesOf = <Line>(invoiceId: string, map: (line: Stripe.InvoiceLineItem) => Line): Promise<Line[]> =>
+    readPages((after) => call('list_lines', () => stripe.invoices.listLineItems(invoiceId, { limit: PAGE, ...after })), map)
   /** An invoice brings its first ten lines; the others are read by the page. */
   async function toWhole(invoice: Stripe.Invoice): Promise<InvoiceSnapshot> {
     const snapshot = toInvoiceSnapshot(invoice)
     if (!invoice.lines.has_more) return snapshot
-    const page = (after: object) => call('list_lines', () => stripe.invoices.listLineItems(invoice.id, { limit: PAGE, ...after }))
-    const lines = await readPages(page, toPlainObject)
+    const lines = await linesOf(invoice.id, toPlainObject)
     return { ...snapshot, data: { ...snapshot.data, lines: { object: 'list', data: lines, has_more: false } } }
   }
   return {
@@ -205,8 +206,10 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         (after) => call('list_disputes', () => stripe.disputes.list({ charge, limit: PAGE, ...after })),
         toDisputeSnapshot,
       ),
-    previewInvoice: async (query) =>
-      toPreview(await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))),
+    previewInvoice: async (query) => {
+      const invoice = await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))
+      return toPreview(invoice, invoice.lines.has_more ? await linesOf(invoice.id, (line) => line) : invoice.lines.data)
+    },
     retrieveSchedule: (id) =>
       orNull(call('retrieve_schedule', async () => toScheduleSnapshot(await stripe.subscriptionSchedules.retrieve(id)))),
     retrieveTestClock: async (id) =>
@@ -376,14 +379,14 @@ function toTestClock(clock: Stripe.TestHelpers.TestClock): TestClockSnapshot {
   return { id: clock.id, status: clock.status as TestClockSnapshot['status'], now: fromUnix(clock.frozen_time) }
 }
 
-function toPreview(invoice: Stripe.Invoice): InvoicePreview {
+function toPreview(invoice: Stripe.Invoice, lines: readonly Stripe.InvoiceLineItem[]): InvoicePreview {
   return {
     currency: invoice.currency,
     subtotalMinor: invoice.subtotal,
     totalMinor: invoice.total,
     amountDueMinor: invoice.amount_due,
     startingBalanceMinor: invoice.starting_balance,
-    lines: invoice.lines.data.map((line) => ({
+    lines: lines.map((line) => ({
       description: line.description,
       amountMinor: line.amount,
       proration: (line.parent?.subscription_item_details ?? line.parent?.invoice_item_details)?.proration ?? false,
