@@ -18,6 +18,8 @@ type Statement = {
 
 /** What runs statements in packets: those that are asked for in one turn travel together. */
 export type PacketClient = Queryable & {
+  /** The same for as long as the connection is, whoever it is lent to. */
+  readonly connection: object
   /** `copy … from stdin`, with its rows in the format that the statement names. */
   copy(statement: { readonly name: string; readonly text: string }, rows: CopiedRows): Promise<void>
 }
@@ -246,6 +248,7 @@ export function packetClient(client: ClientBase): PacketClient {
     return add({ name, text, values: given.map((value, index) => wireValue(value, types?.[index])), copied: null })
   }
   return {
+    connection: wire,
     query: query as Queryable['query'],
     async copy({ name, text }, rows) {
       await add({ name, text, values: [], copied: rows })

@@ -1,7 +1,8 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
+import { lockKnownAccounts } from '../grants/known-accounts.ts'
 import { meterOf } from '../grants/rules.ts'
-import { addFreeUse, findActiveGrants, lockAccounts } from '../grants/store.ts'
+import { addFreeUse, findActiveGrants } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
@@ -44,7 +45,7 @@ export async function commitUsage(
   const keys = keysOf(requests)
   const [, locked, active, used] = await Promise.all([
     looksForKeys || keys.length === 0 ? null : insertKeys(tx, keys, recordedAt),
-    lockAccounts(tx, organizationIds),
+    lockKnownAccounts(tx, organizationIds),
     findActiveGrants(tx, organizationIds, recordedAt),
     looksForKeys && keys.length > 0 ? countKnownKeys(tx, keys) : 0,
   ])

@@ -16,7 +16,8 @@ import {
   type PlanTerms,
   type WantedGrant,
 } from '../grants/rules.ts'
-import { findActiveGrants, findGrantsById, insertMissingAccounts, lockAccounts, type AccountRow } from '../grants/store.ts'
+import { lockAndKeepAccounts } from '../grants/known-accounts.ts'
+import { findActiveGrants, findGrantsById, insertMissingAccounts, type AccountRow } from '../grants/store.ts'
 import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { planGrantsNeeded } from './decide.ts'
@@ -47,7 +48,7 @@ export async function openAccounts(tx: PacketClient, context: GrantsContext, rea
   const missing = read.organizationIds.filter((id) => !found.has(id))
   const { version, catalog } = context.catalogs.current
   await insertMissingAccounts(tx, missing, { planKey: catalog.defaultPlanKey, catalogVersion: version, now: read.now })
-  const accounts = await lockAccounts(tx, missing)
+  const accounts = await lockAndKeepAccounts(tx, missing)
   const grants = accounts.length === 0 ? [] : await findActiveGrants(tx, missing, read.now)
   // A grant read before its account was locked may be stale: what was read now replaces it.
   const kept = read.grants.filter((grant) => found.has(grant.organizationId))
