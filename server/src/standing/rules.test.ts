@@ -60,8 +60,11 @@ describe('without an override', () => {
   })
 
   test('a trial that ended without a payment method says so', () => {
-    const facts = { ...subscribed, subscriptionStatus: 'paused' as const, trialEndsAt: daysFromNow(-1) }
-    expect(deriveStanding(facts, policy, now)).toMatchObject({ state: 'paused', mayUse: false, reason: 'trial_ended' })
+    const paused = { ...subscribed, subscriptionStatus: 'paused' as const, trialEndsAt: daysFromNow(-1) }
+    const stopped = { ...paused, currentPeriodEnd: daysFromNow(-1) }
+    expect(deriveStanding(stopped, policy, now)).toMatchObject({ state: 'paused', mayUse: false, reason: 'trial_ended' })
+    // Paid for since, and paused by somebody.
+    expect(deriveStanding(paused, policy, now)).toMatchObject({ state: 'paused', mayUse: false, reason: 'collection_paused' })
   })
 
   test('a trial that is over by our clock goes on until Stripe says what came of it', () => {

@@ -120,6 +120,20 @@ function deriveBeside(facts: StandingFacts, override: StandingOverride, policy: 
   return deriveFromStripe(facts, { planKey, freePlanKey: override.planKey ?? policy.defaultPlanKey }, policy, now)
 }
 
+/**
+ * Whether a paused subscription stopped with its trial, since there was nothing to charge: Stripe begins no period after it then.
+ * Otherwise somebody paused it. https://docs.stripe.com/billing/subscriptions/trials/free-trials#create-free-trials-without-payment
+ */
+export function stoppedAfterTrial({
+  trialEndsAt,
+  currentPeriodEnd,
+}: {
+  readonly trialEndsAt: Instant | null
+  readonly currentPeriodEnd: Instant | null
+}): boolean {
+  return trialEndsAt !== null && currentPeriodEnd !== null && currentPeriodEnd <= trialEndsAt
+}
+
 /** Whether the operator said more than which plan it is. */
 function overridesStanding({ status, trialEndsAt, expiresAt }: StandingOverride): boolean {
   return status !== null || trialEndsAt !== null || expiresAt !== null
@@ -189,7 +203,7 @@ function deriveFromStripe(
       // The first payment is not made yet: nothing of the plan is given, what was there before stays.
       return { ...free, reason: 'payment_pending' }
     case 'paused': {
-      const trialEnded = facts.trialEndsAt !== null && facts.trialEndsAt <= now
+      const trialEnded = stoppedAfterTrial(facts)
       const reason = trialEnded ? 'trial_ended' : 'collection_paused'
       return { state: 'paused', mayUse: false, reason, planKey, since: trialEnded ? facts.trialEndsAt : null, until: null }
     }

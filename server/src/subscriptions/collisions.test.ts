@@ -123,16 +123,6 @@ describe('a purchase', () => {
     expect(await liveOf(id)).toHaveLength(1)
   })
 
-  test('whose card declines leaves a paused subscription as it was', async () => {
-    const id = await subscribed('paused_then_declined', { tier: 'pro' })
-    await post(id, 'pause')
-    const declined = await post(id, 'subscribe', { tier: 'starter', payment_method_id: 'pm_card_chargeCustomerFail' })
-    expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
-    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'paused' })
-    expect((await post(id, 'subscribe', { tier: 'starter', ...GOOD })).body).toMatchObject({ plan: 'starter', status: 'active' })
-    expect(await liveOf(id)).toHaveLength(1)
-  })
-
   test('closes the page of a checkout that was opened before it', async () => {
     const id = await onClock('page_left_open')
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }

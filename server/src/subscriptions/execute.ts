@@ -108,6 +108,7 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
       return perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id })
     case 'resume': {
       const { subscription, keepsPeriod } = change
+      await closePages(execution, subscription.id)
       return perform(execution, 'resume_subscription', { subscriptionId: subscription.id, keepsPeriod })
     }
   }
@@ -144,21 +145,25 @@ async function cancelNow(execution: Execution, change: Extract<PlanChange, { kin
   }
 }
 
+/**
+ * Closes the checkout pages that would start a second subscription beside the one that is started or resumed now.
+ * @throws DomainError `subscription_exists` when one was paid just now
+ */
+async function closePages({ context, session, organizationId }: Execution, ownId: string | null): Promise<void> {
+  if (await closeOpenPages(context, session, organizationId)) return
+  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  const other = (await listLiveSubscriptionIds(session, organizationId)).find((id) => id !== ownId)
+  if (other === undefined) return
+  throw new DomainError('subscription_exists', 'A checkout was paid just now: there is a subscription already.', {
+    subscription_id: other,
+  })
+}
+
 type Start = Extract<PlanChange, { kind: 'start' }>
 
-/** @throws DomainError `subscription_exists` when the page of a checkout was paid just now */
 async function start(execution: Execution, change: Start): Promise<MutationResult> {
   const { context, session, organizationId } = execution
-  if (!(await closeOpenPages(context, session, organizationId))) {
-    await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
-    const live = await listLiveSubscriptionIds(session, organizationId)
-    const other = live.find((id) => id !== change.replaces?.id)
-    if (other !== undefined) {
-      throw new DomainError('subscription_exists', 'A checkout was paid just now: there is a subscription already.', {
-        subscription_id: other,
-      })
-    }
-  }
+  await closePages(execution, change.replaces?.id ?? null)
   const customerId = await ensureCustomer(context, session, organizationId)
   const paymentMethodId =
     change.paymentMethodId === null

@@ -3,10 +3,11 @@ import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { deleteOldRequests } from './answer-once.ts'
 import { closeMeteredGaps } from './metered-items.ts'
+import { endReplaced } from './replaced.ts'
 
 /**
- * Sees to it that use which a plan prices is billed, also for those who subscribed before it had the price. It looks at every live
- * subscription: often enough to cost little use, seldom enough to cost little time.
+ * Sees to it that use which a plan prices is billed, also for those who subscribed before it had the price (it looks at every live
+ * subscription: often enough to cost little use, seldom enough to cost little time), and that a purchase on a page ends what it replaces.
  */
 export function subscriptionJobs(context: BillingContext): readonly Job[] {
   return [
@@ -15,6 +16,13 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
       cron: '*/5 * * * *',
       async run() {
         await closeMeteredGaps(context)
+      },
+    },
+    {
+      name: 'subscriptions.replaced',
+      cron: '*/5 * * * *',
+      async run() {
+        await endReplaced(context)
       },
     },
     { name: 'subscriptions.prune', cron: '43 * * * *', run: () => pruneRequests(context) },

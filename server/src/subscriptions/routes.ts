@@ -31,9 +31,17 @@ import { readChanged, readSubscription, toPreviewView, type ChangedView } from '
 
 const tags = ['Billing']
 
-const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
+type PostParts<Body, Answer> = {
+  readonly summary: string
+  readonly body: Body
+  readonly answer: Answer
+  readonly description?: string
+}
+
+/** What changes nothing here, so that a repeat needs no key. */
+const unkeyedRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
   path: string,
-  { summary, body, answer, description }: { summary: string; body: Body; answer: Answer; description?: string },
+  { summary, body, answer, description }: PostParts<Body, Answer>,
 ) =>
   createRoute({
     method: 'post',
@@ -41,19 +49,21 @@ const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(
     tags,
     summary,
     ...(description === undefined ? {} : { description }),
-    request: { headers: keyHeader, body: { required: false, content: { 'application/json': { schema: body } } } },
+    request: { body: { required: false, content: { 'application/json': { schema: body } } } },
     responses: { 200: json('Done.', answer) },
   })
 
+const postRoute = <Body extends z.ZodType, Answer extends z.ZodType>(path: string, parts: PostParts<Body, Answer>) => {
+  const { request, ...route } = unkeyedRoute(path, parts)
+  return createRoute({ ...route, request: { ...request, headers: keyHeader } })
+}
+
 const previewRoute = <Body extends z.ZodType>(path: string, body: Body) =>
-  createRoute({
-    method: 'post',
-    path: `/api/v1/billing/${path}/preview`,
-    tags,
+  unkeyedRoute(`${path}/preview`, {
     summary: `What ${path} would mean`,
     description: 'The amounts are Stripe’s own. Changes nothing.',
-    request: { body: { required: false, content: { 'application/json': { schema: body } } } },
-    responses: { 200: json('Done.', previewSchema) },
+    body,
+    answer: previewSchema,
   })
 
 const subscriptionRoute = createRoute({
@@ -103,7 +113,11 @@ function registerHostedPages(app: App, context: BillingContext): void {
       })
     return http.json(await answerOnce(context, caller, { operation: 'checkout', body }, open), 200)
   })
-  const portal = postRoute('portal', { summary: 'Open the hosted billing portal', body: portalSchema, answer: hostedPageSchema })
+  const portal = unkeyedRoute('portal', {
+    summary: 'Open the hosted billing portal',
+    body: portalSchema,
+    answer: hostedPageSchema,
+  })
   app.openapi(portal, async (http) => {
     const body = http.req.valid('json')
     const { organizationId } = callerOf(http, 'admin', body.organization_id)

@@ -2,6 +2,7 @@ import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { DAY_MS } from '../lib/period.ts'
+import { stoppedAfterTrial } from '../standing/rules.ts'
 import type {
   BillingState,
   CurrentSubscription,
@@ -69,6 +70,13 @@ type SubscribeRequest = Extract<PlanChangeRequest, { kind: 'subscribe' }>
 function computeStart(state: BillingState, request: SubscribeRequest, policy: PlanChangePolicy): PlanChange {
   const offer = findOffer(state, request.planKey, request.interval)
   const { subscription } = state
+  if (subscription?.status === 'paused' && !makesRoom(subscription)) {
+    // What was paid of it stays paid: a second one beside it, or in its place, is nobody's wish.
+    throw new DomainError('subscription_exists', 'The subscription is paused: resume it with /resume, or cancel it first.', {
+      subscription_id: subscription.id,
+      tier: subscription.planKey,
+    })
+  }
   if (subscription !== null && !makesRoom(subscription)) {
     throw new DomainError('subscription_exists', 'There is a subscription already; change it with /upgrade or /downgrade.', {
       subscription_id: subscription.id,
@@ -97,8 +105,10 @@ function computeStart(state: BillingState, request: SubscribeRequest, policy: Pl
   }
 }
 
-function makesRoom({ status }: CurrentSubscription): boolean {
-  return status === 'incomplete' || status === 'paused'
+/** What nothing was ever paid for gives way to a purchase. */
+function makesRoom(subscription: CurrentSubscription): boolean {
+  const { status } = subscription
+  return status === 'incomplete' || (status === 'paused' && stoppedAfterTrial(subscription))
 }
 
 /** EM-9: no payment method is needed for a trial; each organization has one, unless an operator gives another. */

@@ -1,0 +1,124 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+import { endReplaced } from './replaced.ts'
+
+// Buying beside a subscription that is paused: by somebody, or since its trial ended with nothing to charge.
+
+const billing = testBilling({
+  policy: { trialEndBehavior: 'pause' },
+  catalog: {
+    meters: { call: {} },
+    plans: {
+      free: { name: 'Free', allowances: { call: { amount: 10 } } },
+      starter: { name: 'Starter', prices: { monthly: { amountMinor: 900 } }, allowances: { call: { amount: 100 } } },
+      pro: { name: 'Pro', prices: { monthly: { amountMinor: 2900 } }, allowances: { call: { amount: 1000 } } },
+    },
+    defaultPlan: 'free',
+  },
+})
+const BILLING = '/api/v1/billing'
+const GOOD = { payment_method_id: 'pm_card_visa' }
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
+const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+const statusesOf = async (id: string) =>
+  (
+    await billing.context.db.query<{ status: string }>(
+      'select status from stripe_subscriptions where organization_id = $1 order by created_at, id',
+      [id],
+    )
+  ).rows.map(({ status }) => status)
+
+async function onClock(id: string): Promise<string> {
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  return id
+}
+
+async function advance(id: string, by: string): Promise<void> {
+  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
+}
+
+/** Pays a hosted page as a browser would; answers the status. */
+async function pay(url: string): Promise<number> {
+  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
+  return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
+}
+
+async function triedOut(id: string): Promise<string> {
+  await onClock(id)
+  expect((await post(id, 'subscribe', { tier: 'pro' })).body).toMatchObject({ status: 'trialing' })
+  await advance(id, '15d')
+  expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { reason: 'trial_ended' } })
+  return id
+}
+
+describe('a subscription that somebody paused', () => {
+  test.each(['subscribe', 'checkout'])('is not sold a second time by %s: what was paid of it stays paid', async (path) => {
+    const id = await onClock(`paused_${path}`)
+    expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).status).toBe(200)
+    await post(id, 'pause')
+    const refused = await post(id, path, { tier: 'starter', ...(path === 'subscribe' ? GOOD : {}) })
+    expect(refused).toMatchObject({ status: 409, body: { code: 'subscription_exists', tier: 'pro' } })
+    expect(refused.body['detail']).toBe('The subscription is paused: resume it with /resume, or cancel it first.')
+    expect(await statusesOf(id)).toEqual(['paused'])
+    expect((await post(id, 'cancel', { immediate: true })).status).toBe(200)
+    expect((await post(id, path, { tier: 'starter', ...(path === 'subscribe' ? GOOD : {}) })).status).toBe(200)
+  })
+
+  test('after a trial that was paid for is no trial that ended', async () => {
+    const id = await onClock('tried_and_paid')
+    await post(id, 'subscribe', { tier: 'pro', trial_period_days: 7, ...GOOD })
+    await advance(id, '8d')
+    await post(id, 'pause')
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { reason: 'collection_paused' } })
+    expect(await post(id, 'checkout', { tier: 'starter' })).toMatchObject({ status: 409 })
+  })
+})
+
+describe('a subscription that stopped with its trial', () => {
+  test('gives way to one that is bought, and stays when the card declines', async () => {
+    const id = await triedOut('tried_then_bought')
+    const declined = await post(id, 'subscribe', { tier: 'starter', payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    expect(await statusesOf(id)).toEqual(['paused'])
+    expect((await post(id, 'subscribe', { tier: 'starter', ...GOOD })).body).toMatchObject({ plan: 'starter', status: 'active' })
+    expect(await statusesOf(id)).toEqual(['canceled', 'active'])
+  })
+
+  test('gives way to one that is bought on a page, once that is paid', async () => {
+    const id = await triedOut('tried_then_paid_page')
+    const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
+    expect(await endReplaced(billing.context)).toBe(0)
+    expect(await statusesOf(id)).toEqual(['paused'])
+    expect(await pay(url)).toBe(303)
+    await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
+    await endReplaced(billing.context)
+    expect(await statusesOf(id)).toEqual(['canceled', 'active'])
+    expect(await endReplaced(billing.context)).toBe(0)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+    const { rows } = await billing.context.db.query(
+      `select action, after from audit_log where organization_id = $1 and actor = 'system:replaced'`,
+      [id],
+    )
+    expect(rows).toEqual([
+      { action: 'subscription.canceled', after: { replaced_by: (await subscriptionOf(id))['subscription_id'] } },
+    ])
+  })
+
+  test('that is resumed closes the page on which another could be bought', async () => {
+    const id = await triedOut('tried_then_resumed')
+    const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
+    await post(id, 'payment-methods', GOOD)
+    expect((await post(id, 'resume')).body).toMatchObject({ plan: 'pro', status: 'active' })
+    expect(await pay(url)).not.toBe(303)
+    expect(await statusesOf(id)).toEqual(['active'])
+  })
+})
