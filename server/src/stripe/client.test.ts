@@ -114,6 +114,7 @@ describe(`the contract of the gateway, on ${where}`, () => {
       trialEndUnix: null,
       resetAnchor: false,
       cancelNow: false,
+      resumesNow: false,
       discounts: [],
     })
     // The whole period is left: the new price less the old one.

@@ -170,6 +170,7 @@ export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
   trialEndUnix: null,
   resetAnchor: false,
   cancelNow: false,
+  resumesNow: false,
   discounts: [],
 }
 
@@ -184,6 +185,8 @@ export type InvoicePreviewQuery = {
   readonly trialEndUnix: number | 'now' | null
   readonly resetAnchor: boolean
   readonly cancelNow: boolean
+  /** What a paused subscription is charged when it is resumed with a new period. */
+  readonly resumesNow: boolean
   readonly discounts: readonly DiscountParams[]
 }
 

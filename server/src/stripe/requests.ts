@@ -223,6 +223,7 @@ export function toInvoicePreview(query: InvoicePreviewQuery) {
       ...(query.trialEndUnix === null ? {} : { trial_end: query.trialEndUnix }),
       ...(query.resetAnchor ? { billing_cycle_anchor: { type: 'now' as const } } : {}),
       ...(query.cancelNow ? { cancel_now: true } : {}),
+      ...(query.resumesNow ? { resume_at: 'now' as const, billing_cycle_anchor: { type: 'now' as const } } : {}),
     },
   }
 }

@@ -191,11 +191,15 @@ function previewLaterSwitch(previewing: Previewing, change: SwitchLater): PlanCh
 
 type Resume = Extract<PlanChange, { kind: 'resume' }>
 
-/** Within the period that is paid for nothing is due; otherwise a new one begins, paid at once. */
-function previewResume(previewing: Previewing, change: Resume): PlanChangePreview {
+/** Within the period that is paid for nothing is due; otherwise a new one begins, paid at once with all that the subscription has. */
+async function previewResume(previewing: Previewing, change: Resume): Promise<PlanChangePreview> {
+  const { context, customerId } = previewing
   const { subscription } = change
-  if (change.keepsPeriod) return { ...quiet(previewing, change), ...renewal(subscription) }
-  return { ...quiet(previewing, change), dueNowMinor: subscription.amountMinor * subscription.quantity }
+  const base = quiet(previewing, change)
+  if (change.keepsPeriod) return { ...base, ...renewal(subscription) }
+  if (customerId === null) return { ...base, dueNowMinor: subscription.amountMinor * subscription.quantity }
+  const invoice = await ask(context, { customerId, subscriptionId: subscription.id, resumesNow: true })
+  return { ...base, ...amountsOf(invoice) }
 }
 
 function ask(context: BillingContext, query: Partial<InvoicePreviewQuery> & { customerId: string }): Promise<InvoicePreview> {

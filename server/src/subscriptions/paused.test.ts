@@ -4,7 +4,8 @@ import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 import { endReplaced } from './replaced.ts'
 
-// Buying beside a subscription that is paused: by somebody, or since its trial ended with nothing to charge.
+// A subscription that is paused, by somebody or since its trial ended with nothing to charge: what can be bought beside it, and what
+// resuming it costs.
 
 const billing = testBilling({
   policy: { trialEndBehavior: 'pause' },
@@ -15,6 +16,7 @@ const billing = testBilling({
       starter: { name: 'Starter', prices: { monthly: { amountMinor: 900 } }, allowances: { call: { amount: 100 } } },
       pro: { name: 'Pro', prices: { monthly: { amountMinor: 2900 } }, allowances: { call: { amount: 1000 } } },
     },
+    addOns: { seats: { name: 'Seats', prices: { monthly: { amountMinor: 500 } }, allowances: { call: 50 } } },
     defaultPlan: 'free',
   },
 })
@@ -120,5 +122,71 @@ describe('a subscription that stopped with its trial', () => {
     expect((await post(id, 'resume')).body).toMatchObject({ plan: 'pro', status: 'active' })
     expect(await pay(url)).not.toBe(303)
     expect(await statusesOf(id)).toEqual(['active'])
+  })
+})
+
+type Before = { readonly name: string; readonly begin: (id: string) => Promise<unknown> }
+
+const BEFORE: readonly Before[] = [
+  { name: 'a plan', begin: (id) => post(id, 'subscribe', { tier: 'pro', ...GOOD }) },
+  { name: 'three seats of it', begin: (id) => post(id, 'subscribe', { tier: 'pro', quantity: 3, ...GOOD }) },
+  {
+    name: 'a plan and add-ons',
+    async begin(id) {
+      await post(id, 'subscribe', { tier: 'pro', ...GOOD })
+      await post(id, 'add-ons', { add_on: 'seats', quantity: 4 })
+    },
+  },
+  {
+    name: 'a discount that lasts',
+    async begin(id) {
+      await post(id, 'subscribe', { tier: 'pro', quantity: 2, discount_code: 'ALWAYS', ...GOOD })
+      await post(id, 'add-ons', { add_on: 'seats', quantity: 1 })
+    },
+  },
+  { name: 'a discount that is over', begin: (id) => post(id, 'subscribe', { tier: 'pro', discount_code: 'ONCE', ...GOOD }) },
+  {
+    name: 'a credit for a smaller plan',
+    async begin(id) {
+      await post(id, 'subscribe', { tier: 'pro', ...GOOD })
+      await advance(id, '25d')
+      await post(id, 'downgrade', { tier: 'starter', at: 'now' })
+    },
+  },
+]
+
+describe('resuming after the period that was paid', () => {
+  beforeAll(async () => {
+    for (const terms of [
+      { code: 'ALWAYS', percent_off: 25, duration: 'forever' },
+      { code: 'ONCE', percent_off: 50, duration: 'once' },
+    ]) {
+      const made = await billing.call('operator', 'POST', `${BILLING}/discounts`, terms)
+      expect(made.status, JSON.stringify(made.body)).toBeLessThan(300)
+    }
+  })
+
+  test.each(BEFORE)('charges what its preview said: $name', async ({ begin }) => {
+    const id = await onClock(`resumed_${BEFORE.findIndex((each) => each.begin === begin)}`)
+    await begin(id)
+    expect((await post(id, 'pause')).status).toBe(200)
+    await advance(id, '40d')
+    const preview = await post(id, 'resume/preview')
+    const resumed = await post(id, 'resume')
+    expect(resumed.body).toMatchObject({ status: 'active' })
+    const lines = preview.body['lines'] as { proration: boolean; period_end: string }[]
+    expect(lines.find(({ proration }) => !proration)!.period_end).toBe(resumed.body['billing_cycle_end'])
+    const [invoice] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+    expect(invoice).toMatchObject({ status: 'paid', amount_paid_minor: preview.body['amount_due_now_minor'] })
+    expect(invoice!['amount_paid_minor']).toBeGreaterThan(0)
+  })
+
+  test('charges what its preview said: after a trial that nobody paid for', async () => {
+    const id = await triedOut('resumed_after_trial')
+    await post(id, 'payment-methods', GOOD)
+    expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 2900 })
+    await post(id, 'resume')
+    const [invoice] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+    expect(invoice).toMatchObject({ status: 'paid', amount_paid_minor: 2900 })
   })
 })
