@@ -9,6 +9,8 @@ export type BatcherOptions<Request, Answer> = {
   readonly flushes: number
   /** How many requests may wait; beyond it submissions are refused. */
   readonly queueSize: number
+  /** What whoever is refused then is told; default: that too many uses wait. */
+  readonly whenFull?: string
   /** What to do about a group that failed. */
   readonly onFailure: (error: unknown, attempt: number) => FailurePlan
   /** The answer of a request that failed by itself. */
@@ -116,7 +118,9 @@ export function createBatcher<Request, Answer>(options: BatcherOptions<Request, 
       if (stopping)
         return Promise.reject(new DomainError('stopping', 'The server is stopping; ask another or try again shortly.'))
       if (waiting + requests.length > options.queueSize) {
-        return Promise.reject(new DomainError('overloaded', 'Too many uses wait to be counted; try again shortly.'))
+        return Promise.reject(
+          new DomainError('overloaded', options.whenFull ?? 'Too many uses wait to be counted; try again shortly.'),
+        )
       }
       return new Promise((resolve, reject) => {
         queue.push({ requests, resolve, reject })

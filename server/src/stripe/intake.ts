@@ -45,6 +45,7 @@ function intakeOf({ db, clock }: BillingContext): Batcher<ReceivedEvent, Stored>
     groupSize: GROUP_SIZE,
     flushes: 1,
     queueSize: MOST_WAITING,
+    whenFull: 'Too many events of Stripe wait to be stored; Stripe sends this one again.',
     async flush(events) {
       // Whose events they are will be known when they are handled; the signature says that they are Stripe's.
       const isNew = new Set(await asSystem(() => insertEvents(db, events, clock.now())))

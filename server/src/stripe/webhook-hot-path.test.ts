@@ -5,6 +5,7 @@ import { testBilling } from '../../test/billing.ts'
 import { createApp } from '../http/app.ts'
 import { serve, type HttpServer } from '../http/serve.ts'
 import { readPayload } from './inbox-store.ts'
+import { receiveWebhook } from './intake.ts'
 import { createWebhookHotPath } from './webhook-hot-path.ts'
 import { registerWebhookRoutes } from './webhook-routes.ts'
 
@@ -111,4 +112,19 @@ test('those that come together are stored together, and one that cannot be store
   )
   expect(rows).toHaveLength(15)
   for (const { id } of rows) expect(String(await readPayload(billing.database.db, id))).toBe(eventOf(id))
+})
+
+test('when more events wait than are held, is told so in its own words', async () => {
+  const body = eventOf('evt_too_many')
+  const signature = signed(body)
+  const receive = () => receiveWebhook(billing.context, body, signature)
+  const received = await billing.database.db.transaction(async (tx) => {
+    // Nothing is stored meanwhile.
+    await tx.query('lock table stripe_events in access exclusive mode')
+    const first = receive()
+    const refusal = await Promise.all(Array.from({ length: 5_100 }, receive)).catch((error: unknown) => error)
+    expect(refusal).toMatchObject({ code: 'overloaded', message: expect.stringContaining('events of Stripe wait') as string })
+    return { first }
+  })
+  await received.first
 })
