@@ -10,6 +10,14 @@ export function disputeOutcome(status: string): 'open' | 'kept' | 'lost' {
   return ENDED[status] ?? 'open'
 }
 
+/**
+ * Whether a dispute has taken its payment away: from when it is opened until it is won. An inquiry (`warning_…`) takes no money. The charge's
+ * own `disputed` does not say: Stripe documents that it was disputed, not that it no longer is.
+ */
+export function takesMoney(status: string): boolean {
+  return disputeOutcome(status) !== 'kept' && !status.startsWith('warning_')
+}
+
 /** From when on a dispute counts like a payment that failed (`TOLLGATE_DISPUTE_COUNTS`, decision 0147). */
 export type DisputeCounts = 'never' | 'lost' | 'opened'
 
@@ -24,13 +32,11 @@ export type CountedDispute = {
 }
 
 /**
- * Since when a dispute leaves its subscription unpaid; null when it does not. Pure. An inquiry (`warning_…`) takes no money, so it never
- * does. A payment after that moment settles it, as does winning the dispute.
+ * Since when a dispute leaves its subscription unpaid; null when it does not. Pure. A payment after that moment settles it, as does winning the dispute.
  */
 export function unpaidSince(dispute: CountedDispute, counts: DisputeCounts): Instant | null {
-  const outcome = disputeOutcome(dispute.status)
-  if (counts === 'never' || outcome === 'kept' || dispute.status.startsWith('warning_')) return null
-  if (counts === 'lost' && outcome !== 'lost') return null
+  if (counts === 'never' || !takesMoney(dispute.status)) return null
+  if (counts === 'lost' && disputeOutcome(dispute.status) !== 'lost') return null
   const since = counts === 'opened' ? dispute.createdAt : (dispute.closedAt ?? dispute.createdAt)
   return dispute.lastPaidAt !== null && dispute.lastPaidAt > since ? null : since
 }

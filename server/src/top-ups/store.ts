@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { takesMoney } from '../stripe/dispute-rules.ts'
 import type { Payment, PurchaseStatus } from './rules.ts'
 
 /** `saved` charges the saved method, and opens a page where there is none or the bank asks; `page` always opens one. */
@@ -140,25 +141,39 @@ export async function findLastIntent(db: Queryable, { organizationId, id }: Name
   return rows[0] ?? null
 }
 
-/** Purchases whose payment the mirror has, where it says something that the purchase does not know yet. */
+/**
+ * Purchases whose payment the mirror has, where it says something that the purchase does not know yet. Disputes are known by their own
+ * status; where the mirror has none of a charge that is said to be disputed, it is taken for one that is open.
+ */
 export async function listPaidPurchases(
   db: Queryable,
   organizationId: string,
 ): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment }[]> {
-  const { rows } = await db.query<Purchase & { paidMinor: number; nowRefundedMinor: number; nowDisputed: boolean; by: string }>(
+  const { rows } = await db.query<Purchase & Found>(
     `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
-       c.disputed as "nowDisputed"
+       case when found.disputes = '{}' and c.disputed then '{needs_response}' else found.disputes end as disputes
      from top_up_purchases p
      join stripe_charges c on c.organization_id = p.organization_id and c.data -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id
+     cross join lateral (
+       select array(select d.status from stripe_disputes d where d.organization_id = c.organization_id and d.charge_id = c.id) as disputes
+     ) found
      where p.organization_id = $1 and c.paid and (p.charge_id is null or p.charge_id = c.id)
-       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed)
+       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
      order by c.created_at, c.id for no key update of p`,
     [organizationId],
   )
-  return rows.map(({ paidMinor, nowRefundedMinor, nowDisputed, by, ...purchase }) => ({
+  return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, ...purchase }) => ({
     purchase,
-    payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: nowDisputed },
+    payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: disputes.some(takesMoney) },
   }))
+}
+
+/** A charge that pays for a purchase, with the status of each of its disputes. */
+type Found = {
+  readonly by: string
+  readonly paidMinor: number
+  readonly nowRefundedMinor: number
+  readonly disputes: readonly string[]
 }
 
 export async function setPaid(
