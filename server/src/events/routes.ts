@@ -66,6 +66,16 @@ export function registerEventRoutes(app: App, { db }: { db: Db }): void {
     const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
     const organizationId = everybody ? null : organizationFor(principal, named)
     const last = after === undefined ? null : await findEvent(db, after)
+    if (after !== undefined && (last === null || (organizationId !== null && last.organizationId !== organizationId))) {
+      // From the beginning again, a reader would never end.
+      throw new DomainError(
+        'invalid_request',
+        'There is no such event, or it was forgotten; begin again without starting_after.',
+        {
+          field: 'starting_after',
+        },
+      )
+    }
     const found = await listEvents(db, { organizationId, type, before: last?.sequence ?? null, limit: limit + 1 })
     return c.json({ events: found.slice(0, limit).map(showEvent), has_more: found.length > limit }, 200)
   })

@@ -32,6 +32,25 @@ describe('jobs', () => {
     expect(failed).toEqual(['broken'])
   })
 
+  it('that take long hold up no other, and do not gather meanwhile', async () => {
+    let now = new Date('2026-03-01T12:00:59.990Z')
+    const gate = later()
+    const runs = { long: 0, other: 0 }
+    const jobs: Job[] = [
+      { name: 'takes long', cron: '* * * * *', run: () => ((runs.long += 1), gate.promise) },
+      { name: 'other', cron: '* * * * *', run: async () => void (runs.other += 1) },
+    ]
+    // Each look at the clock is a minute later, so that minutes pass as fast as jobs run.
+    const clock = { now: () => (now = new Date(now.getTime() + 60_000)) }
+    const scheduler = startScheduler({ db: database.db, clock, jobs, onFailure: () => undefined })
+    await vi.waitFor(() => expect(runs.other).toBeGreaterThan(3))
+    expect(runs.long).toBe(1)
+    const stopping = scheduler.stop()
+    gate.resolve()
+    await stopping
+    expect(runs.long).toBe(1)
+  })
+
   it('run on one server at a time, and their end is waited for', async () => {
     const [began, gate] = [later(), later()]
     let runs = 0

@@ -30,11 +30,17 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   // What was packed could not be looked through before.
   app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES), refuseCards())
 
-  async function decideItems(c: Context<AppEnv>, given: readonly GivenItem[]): Promise<Result[]> {
-    if (given.length > MAX_BATCH_ITEMS) throw tooManyItems()
-    const requestId = c.get('requestId')
-    const items = given.flatMap((one) => ('item' in one ? [one.item] : []))
+  /** `read` makes an item of each that was given; who may not write, or gives too many, is refused before any is looked at. */
+  async function decideItems<Given>(
+    c: Context<AppEnv>,
+    all: readonly Given[],
+    read: (one: Given, index: number) => GivenItem,
+  ): Promise<Result[]> {
     const organizationOf = organizationsOf(requireWriter(c.get('principal')))
+    if (all.length > MAX_BATCH_ITEMS) throw tooManyItems()
+    const requestId = c.get('requestId')
+    const given = all.map(read)
+    const items = given.flatMap((one) => ('item' in one ? [one.item] : []))
     const decided = (await decideBatch(usage, { items, organizationOf, requestId }))[Symbol.iterator]()
     return given.map((one): Result => {
       if ('problem' in one) return problemItem(one.problem, requestId)
@@ -45,7 +51,7 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
 
   app.post('/api/v1/usage/batch', async (c, next) => {
     if (!NDJSON.test(c.req.header('content-type') ?? '')) return next()
-    return answerResults(c, await decideItems(c, readLines(await c.req.text())))
+    return answerResults(c, await decideItems(c, linesOf(await c.req.text()), readLine))
   })
 
   app.post('/api/v1/usage/track', async (c, next) => {
@@ -53,7 +59,7 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
     if (CLOUD_EVENTS.test(type)) {
       const events = readJson(await c.req.text())
       if (!Array.isArray(events)) throw new DomainError('invalid_request', 'A batch of CloudEvents is a JSON array.')
-      return answerResults(c, await decideItems(c, events.map(readCloudEvent)))
+      return answerResults(c, await decideItems(c, events, readCloudEvent))
     }
     const event = await singleEvent(c, type)
     if (event === null) return next()
@@ -87,11 +93,13 @@ function answerResults(c: Context<AppEnv>, results: readonly Result[]): Response
   return c.body(results.map((result) => `${JSON.stringify(result)}\n`).join(''), 200, { 'content-type': 'application/x-ndjson' })
 }
 
-function readLines(text: string): GivenItem[] {
-  return text.split('\n').flatMap((line, index) => (line.trim() === '' ? [] : [readLine(line, index + 1)]))
+type Line = { readonly line: string; readonly number: number }
+
+function linesOf(text: string): Line[] {
+  return text.split('\n').flatMap((line, index) => (line.trim() === '' ? [] : [{ line, number: index + 1 }]))
 }
 
-function readLine(line: string, number: number): GivenItem {
+function readLine({ line, number }: Line): GivenItem {
   let item: unknown
   try {
     item = JSON.parse(line)

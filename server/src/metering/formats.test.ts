@@ -3,11 +3,11 @@ import { serve } from '@hono/node-server'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { createApp, MAX_BODY_BYTES } from '../http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
-import { keyOfCloudEvent } from './cloud-events.ts'
+import { cloudEventSchema, keyOfCloudEvent } from './cloud-events.ts'
 import { registerUsageRoutes } from './routes.ts'
 
 const fixture = testMetering()
@@ -106,6 +106,19 @@ describe('a batch of one item a line', () => {
     expect(await send('batch', 'application/x-ndjson', lines, { as: `${organizationId} read` })).toMatchObject({ status: 403 })
     expect(await countedOf(organizationId)).toEqual({ events: 0, quantity: 0 })
   })
+})
+
+test.each([
+  ['batch', 'application/x-ndjson', 'a\n'.repeat(900_000)],
+  ['track', 'application/cloudevents-batch+json', `[${'0,'.repeat(900_000)}0]`],
+])('of what holds far too many, or comes from who may not write, nothing is looked at: %s', async (path, type, body) => {
+  organizationId = await fixture.newOrganization()
+  const looked = vi.spyOn(JSON, 'parse')
+  const validated = vi.spyOn(cloudEventSchema, 'safeParse')
+  expect(await send(path, type, body)).toMatchObject({ status: 400 })
+  expect(await send(path, type, body, { as: `${organizationId} read` })).toMatchObject({ status: 403 })
+  expect([looked.mock.calls.length, validated.mock.calls.length]).toEqual([path === 'track' ? 1 : 0, 0])
+  vi.restoreAllMocks()
 })
 
 describe('a packed body', () => {

@@ -31,6 +31,7 @@ import {
   insertMigration,
   listCandidates,
   listDueMoves,
+  noteMoveAttempt,
   listUnknownOrganizations,
   setCatalogVersion,
   updateMove,
@@ -152,14 +153,34 @@ export async function readMigration(
 
 const AT_ONCE = 50
 
-/** Carries out what is due, one organization after the other. Answers how many were worked on. */
+/** When so many in a row are not answered, it is not these organizations that something is wrong with. */
+const AWAY_AFTER = 3
+
+/**
+ * Carries out what is due, one organization after the other. One that fails comes after the others next time. Answers how many were
+ * worked on.
+ * @throws what the first that could not be moved failed with, after the others
+ */
 export async function runDueMoves(context: BillingContext): Promise<number> {
   const due = await listDueMoves(context.db, context.clock.now(), AT_ONCE)
-  for (const move of due) await runMove(context, move)
+  const failures: unknown[] = []
+  let inARow = 0
+  for (const move of due) {
+    try {
+      await runMove(context, move)
+      inARow = 0
+    } catch (error) {
+      failures.push(error)
+      await noteMoveAttempt(context.db, move, context.clock.now())
+      inARow += 1
+      if (inARow === AWAY_AFTER) break
+    }
+  }
+  if (failures.length > 0) throw failures[0]
   return due.length
 }
 
-/** What Stripe refuses is told in the row and not tried again; an outage ends the run, and the next one goes on. */
+/** What Stripe refuses is told in the row and not tried again. */
 async function runMove(context: BillingContext, move: StoredMove): Promise<void> {
   try {
     await moveOrganization(context, move)

@@ -4,6 +4,7 @@ import { defineBilling } from '../catalog/define.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 import { createApp, type App } from '../http/app.ts'
@@ -54,6 +55,9 @@ beforeAll(async () => {
     ['old_plan', { tier: 'retired' }],
     ['killed_now', { tier: 'pro' }],
     ['killed_period_end', { tier: 'pro' }],
+    ['unlucky', { tier: 'pro' }],
+    ['after_it', { tier: 'pro' }],
+    ['and_after', { tier: 'pro' }],
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
@@ -115,17 +119,17 @@ describe('customers stay on their terms until they are moved', () => {
   test('the preview tells who and how much, and changes nothing', async () => {
     const { status, body } = await call('POST', `${PATH}/preview`, {})
     expect(status).toBe(200)
-    expect(body).toMatchObject({ organizations: 8, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body).toMatchObject({ organizations: 11, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
     expect(body['groups']).toContainEqual({
       plan: 'pro',
       from_version: 1,
-      organizations: 7,
+      organizations: 10,
       newly_billed: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
-    // Monthly: six customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    // Monthly: nine customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([
-      { currency: 'usd', before_minor: 8 * 2000 * 12 + 20_000, after_minor: 8 * 2500 * 12 + 20_000 },
+      { currency: 'usd', before_minor: 11 * 2000 * 12 + 20_000, after_minor: 11 * 2500 * 12 + 20_000 },
     ])
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
   })
@@ -189,6 +193,38 @@ describe('customers stay on their terms until they are moved', () => {
     await changePlan(present, options, { actor: 'operator:test', requestId: 'req_killed' })
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state }])
+  })
+
+  test('one whose call keeps failing holds up no other', async () => {
+    const started = await call('POST', PATH, {
+      organization_ids: ['unlucky', 'after_it', 'and_after'],
+      at: 'now',
+      reason: 'New prices',
+    })
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select subscription_id as id from accounts where organization_id = 'unlucky'`,
+    )
+    const gateway = present.gateway!
+    const failing: BillingContext = {
+      ...present,
+      gateway: {
+        ...gateway,
+        perform: (kind, params, options) =>
+          JSON.stringify(params).includes(rows[0]!.id)
+            ? Promise.reject(new StripeCallError('stripe_unavailable', 'Stripe answers 500', 'unknown'))
+            : gateway.perform(kind, params, options),
+      },
+    }
+    // First by its name as well.
+    await billing.database.db.query(
+      `update plan_migration_moves set updated_at = updated_at - interval '1 hour' where organization_id = 'unlucky'`,
+    )
+    await expect(runDueMoves(failing)).rejects.toThrow('Stripe answers 500')
+    const states = Object.fromEntries(
+      (await statesOf(String(started.body['id']))).map((move) => [move['organization_id'], move['state']]),
+    )
+    expect(states).toEqual({ unlucky: 'pending', after_it: 'done', and_after: 'done' })
+    await runAll()
   })
 
   test('nobody left is said, and an unknown migration is not found', async () => {

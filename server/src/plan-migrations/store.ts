@@ -184,6 +184,18 @@ export async function updateMove(
   )
 }
 
+/** Puts a move behind the others. */
+export async function noteMoveAttempt(
+  db: Queryable,
+  { organizationId, migrationId }: Pick<StoredMove, 'organizationId' | 'migrationId'>,
+  now: Instant,
+): Promise<void> {
+  await db.query(
+    'update plan_migration_moves set attempts = attempts + 1, updated_at = $3 where organization_id = $1 and migration_id = $2',
+    [organizationId, migrationId, now],
+  )
+}
+
 export type MovedAccount = {
   readonly planKey: string
   readonly catalogVersion: number

@@ -27,20 +27,43 @@ export async function reportNow(
 const WINDOW_MS = 60 * MINUTE_MS
 const ORGANIZATIONS_AT_ONCE = 200
 
-/** Reports what is due, of all organizations. */
+/**
+ * Reports what is due, of all organizations. Whoever's use cannot be collected keeps nobody else's.
+ * @throws what the first failed with, after the others
+ */
 export async function reportDue(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
+  const failures: unknown[] = []
+  const seen = new Set<string>()
+  /** Those that stay due, whether they failed or have nobody to be billed to. */
+  const standing = new Set<string>()
   for (;;) {
     const now = context.clock.now()
     const due = await listOrganizationsToReport(context.db, {
       before: new Date(now.getTime() - WINDOW_MS),
       now,
       limit: ORGANIZATIONS_AT_ONCE,
+      except: [...standing],
     })
-    for (const organizationId of due) await collectUse(context, organizationId)
+    for (const organizationId of due) {
+      if (seen.has(organizationId)) standing.add(organizationId)
+      if (standing.has(organizationId)) continue
+      seen.add(organizationId)
+      try {
+        await collectUse(context, organizationId)
+      } catch (error) {
+        standing.add(organizationId)
+        failures.push(error)
+        context.log.error(
+          { event: 'billing.collecting_failed', organization_id: organizationId, err: error },
+          'use could not be collected',
+        )
+      }
+    }
     if (due.length < ORGANIZATIONS_AT_ONCE) break
   }
   await sendReports(context, { organizationId: null })
+  if (failures.length > 0) throw failures[0]
 }
 
 /**

@@ -214,6 +214,28 @@ describe('a report that cannot be sent', () => {
   })
 })
 
+test('an organization whose use cannot be collected holds up no other', async () => {
+  const { db } = billing.database
+  const [broken, other] = [await billing.customer('starter'), await billing.customer('starter')]
+  for (const id of [broken, other]) {
+    await billing.advance(id, '1h')
+    await billing.use(id, 'calls', 150)
+  }
+  await db.query(`update billing_spans set collected_at = collected_at - interval '61 minutes'`)
+  await db.query(`update billing_spans set collected_at = collected_at - interval '1 minute' where organization_id = $1`, [
+    broken,
+  ])
+  await db.query(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$`)
+  await db.query(
+    `create trigger refusing before insert on meter_events for each row when (new.organization_id = '${broken}') execute function refuse()`,
+  )
+  await expect(reportDue(billing.context)).rejects.toThrow('broken')
+  expect(await outboxOf(other)).toMatchObject([{ state: 'sent' }])
+  await db.query('drop trigger refusing on meter_events')
+  await reportDue(billing.context)
+  expect(await outboxOf(broken)).toMatchObject([{ state: 'sent' }])
+})
+
 test('a correction and what it corrects, between two reports, are no report', async () => {
   const id = await billing.customer('starter')
   await billing.use(id, 'calls', 150, { key: 'mistake' })

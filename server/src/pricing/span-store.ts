@@ -284,15 +284,16 @@ export async function recordSettledUsage(tx: Queryable, organizationId: string, 
 /** Organizations whose reports are due: that are closing, were not looked at for the window, or whose period ends soon. */
 export async function listOrganizationsToReport(
   db: Queryable,
-  { before, now, limit }: { readonly before: Instant; readonly now: Instant; readonly limit: number },
+  query: { readonly before: Instant; readonly now: Instant; readonly limit: number; readonly except: readonly string[] },
 ): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
     `select span.organization_id as id from billing_spans span join organizations o on o.id = span.organization_id
      where span.kind = 'usage' and span.state <> 'closed' and span.collected_at < $2::timestamptz - interval '45 seconds'
        and (span.collected_at < $1 or span.state = 'closing'
          or span.ends_at < coalesce(o.test_clock_now, $2) + interval '10 minutes')
+       and span.organization_id <> all ($4)
      group by span.organization_id order by min(span.collected_at) limit $3`,
-    [before, now, limit],
+    [query.before, query.now, query.limit, query.except],
   )
   return rows.map(({ id }) => id)
 }

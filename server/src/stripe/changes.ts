@@ -26,6 +26,8 @@ export type BillingEvent = {
 }
 
 export type StateChange = {
+  /** Names this change: on a clock that stands still, what is done, undone and done again happens at one time. */
+  readonly id: string
   readonly before: DerivedAccount | null
   readonly after: DerivedAccount
   /** What the mirror held of the invoices that were fetched. */
@@ -53,10 +55,9 @@ export function describeChanges(change: StateChange): BillingEvent[] {
   ]
 }
 
-function subscriptionEvents({ before, after, now }: StateChange): BillingEvent[] {
+function subscriptionEvents({ id, before, after, now }: StateChange): BillingEvent[] {
   const events: BillingEvent[] = []
   const subscription = after.subscriptionId
-  const at = now.toISOString()
   const plan = { subscription_id: subscription, plan: after.planKey, status: after.subscriptionStatus }
   const same = before !== null && before.subscriptionId === subscription
   if (subscription !== null && isLive(after) && !(same && isLive(before))) {
@@ -68,7 +69,7 @@ function subscriptionEvents({ before, after, now }: StateChange): BillingEvent[]
   if (same && before.subscriptionStatus !== after.subscriptionStatus) {
     const data = { ...plan, from: before.subscriptionStatus, to: after.subscriptionStatus }
     events.push({
-      key: `subscription.status_changed:${subscription}:${at}`,
+      key: `subscription.status_changed:${subscription}:${id}`,
       kind: 'subscription.status_changed',
       data,
       occurredAt: now,
@@ -76,11 +77,11 @@ function subscriptionEvents({ before, after, now }: StateChange): BillingEvent[]
   }
   if (before !== null && before.planKey !== after.planKey) {
     const data = { subscription_id: subscription, from: before.planKey, to: after.planKey }
-    events.push({ key: `plan.changed:${subscription}:${at}`, kind: 'plan.changed', data, occurredAt: now })
+    events.push({ key: `plan.changed:${subscription}:${id}`, kind: 'plan.changed', data, occurredAt: now })
   }
   if (same && isLive(after) && timeOf(before.cancelAt) !== timeOf(after.cancelAt)) {
     const kind = after.cancelAt === null ? 'subscription.cancel_undone' : 'subscription.cancel_scheduled'
-    events.push({ key: `${kind}:${subscription}:${at}`, kind, data: { ...plan, cancel_at: after.cancelAt }, occurredAt: now })
+    events.push({ key: `${kind}:${subscription}:${id}`, kind, data: { ...plan, cancel_at: after.cancelAt }, occurredAt: now })
   }
   return events
 }

@@ -3,6 +3,7 @@ import type { Queryable, Session, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
 import { lockAccounts, readMirror, readPlansByPrice, refreshAddOns, upsertAccounts, type MirrorState } from './account-store.ts'
 import { describeChanges, type BillingEvent } from './changes.ts'
 import { requireGateway, type BillingContext } from './context.ts'
@@ -192,6 +193,7 @@ async function deriveAndStore(
   )
   const happened = derived.flatMap(({ organization, previous, derivation }, index) =>
     describeChanges({
+      id: newId('chg'),
       before: previous,
       after: derivation.account,
       invoicesBefore: mirrored.invoicesBefore,

@@ -304,3 +304,17 @@ describe('who may do what', () => {
     expect((await billing.call(id, 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '1d' })).status).toBe(403)
   })
 })
+
+test('what is cancelled, undone and cancelled again at one moment of a test clock is told each time', async () => {
+  const id = await onClock('undecided')
+  await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  for (const change of ['cancel', 'cancel/undo', 'cancel', 'cancel/undo']) {
+    expect((await billing.call(id, 'POST', `${BILLING}/${change}`, {})).status).toBe(200)
+  }
+  const { rows } = await billing.database.db.query<{ kind: string }>(
+    `select kind from billing_events where organization_id = $1 and kind like 'subscription.cancel%' order by kind`,
+    [id],
+  )
+  const [undone, scheduled] = ['subscription.cancel_undone', 'subscription.cancel_scheduled']
+  expect(rows.map(({ kind }) => kind)).toEqual([scheduled, scheduled, undone, undone])
+})
