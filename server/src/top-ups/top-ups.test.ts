@@ -7,8 +7,6 @@ import { createMetering, type Metering } from '../metering/metering.ts'
 import { openUsageConnections } from '../metering/pipeline.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
-import type { StripeReads } from '../stripe/gateway.ts'
-import { reconcileOrganization } from '../stripe/reconcile.ts'
 import { buyTopUp } from './actions.ts'
 import { runAutoTopUps } from './auto.ts'
 import { deleteRequest, takeRequests } from './auto-store.ts'
@@ -225,61 +223,6 @@ describe('a package', () => {
     await buy({ top_up: 'small' })
     await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), { timeout: 10_000 })
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: true, not_taken_back: 0 }])
-  })
-})
-
-describe('a top-up whose payment is disputed', () => {
-  /** Ends the dispute, by evidence that a test account's bank decides on, while no webhook tells of it. */
-  async function submit(evidence: string): Promise<void> {
-    billing.sandbox.setChaos({ deliveries: { drop: 1 } })
-    const [dispute] = billing.sandbox.all('dispute').filter(({ charge }) => charge === charges()[0]!.id)
-    const answer = await fetch(`${billing.sandbox.url}/v1/disputes/${dispute!.id}`, {
-      method: 'POST',
-      headers: { authorization: 'Bearer sk_test_tollgate' },
-      body: new URLSearchParams({ 'evidence[uncategorized_text]': evidence, submit: 'true' }),
-    })
-    expect(answer.status).toBe(200)
-    billing.sandbox.setChaos({})
-  }
-
-  /** Looks again, at a Stripe whose charges once disputed stay `disputed`. */
-  async function lookAgain(): Promise<void> {
-    const gateway = billing.context.gateway!
-    const disputedForGood = (reads: StripeReads): StripeReads => ({
-      ...reads,
-      listCharges: async (...asked) => (await reads.listCharges(...asked)).map((charge) => ({ ...charge, disputed: true })),
-    })
-    const reads = { reads: disputedForGood(gateway.reads), backgroundReads: disputedForGood(gateway.backgroundReads) }
-    await reconcileOrganization(billing.with({ gateway: { ...gateway, ...reads } }), organization)
-  }
-
-  test('is given back when the dispute is won, whatever the charge goes on to say', async () => {
-    await saveCard('pm_card_createDispute')
-    await buy({ top_up: 'small' })
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), { timeout: 10_000 })
-    await submit('winning_evidence')
-    await lookAgain()
-    expect(await topUps()).toEqual([['500', '0', '0']])
-    expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
-  })
-
-  test('stays taken when it is lost', async () => {
-    await saveCard('pm_card_createDispute')
-    await buy({ top_up: 'small' })
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), { timeout: 10_000 })
-    await submit('losing_evidence')
-    await lookAgain()
-    expect(await topUps()).toEqual([['500', '0', '500']])
-    expect(await purchases()).toMatchObject([{ disputed: true, taken_back: 500 }])
-  })
-
-  test('stays as it is while a bank only inquires: that takes no money', async () => {
-    await saveCard('pm_card_createDisputeInquiry')
-    await buy({ top_up: 'small' })
-    await vi.waitFor(() => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true))
-    await lookAgain()
-    expect(await topUps()).toEqual([['500', '0', '0']])
-    expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
   })
 })
 

@@ -1,0 +1,92 @@
+import { beforeEach, describe, expect, test, vi } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { listGrants } from '../grants/store.ts'
+import { formatQuantity } from '../lib/quantity.ts'
+import type { StripeReads } from '../stripe/gateway.ts'
+import { reconcileOrganization } from '../stripe/reconcile.ts'
+
+const billing = testBilling({
+  catalog: {
+    meters: { tokens: {} },
+    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
+    topUps: { small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000 } },
+    defaultPlan: 'free',
+  },
+})
+const PATH = '/api/v1/billing/top-ups'
+let organization: string
+let count = 0
+
+beforeEach(async () => {
+  organization = await billing.createOrganization(`org_${(count += 1)}`)
+})
+
+/** Buys the package with a card, with which its holder will do something. */
+async function buyWith(card: string): Promise<void> {
+  await billing.call(organization, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: card })
+  expect((await billing.call(organization, 'POST', PATH, { top_up: 'small' })).status).toBe(201)
+}
+
+async function purchases(): Promise<Record<string, unknown>[]> {
+  return (await billing.call(organization, 'GET', PATH)).body['purchases'] as Record<string, unknown>[]
+}
+
+/** Amount and what was revoked of the organization's top-ups. */
+async function topUps(): Promise<string[][]> {
+  const grants = (await listGrants(billing.database.db, organization)).filter(({ kind }) => kind === 'top_up')
+  return grants.map(({ amount, revoked }) => [amount ?? 0n, revoked].map(formatQuantity))
+}
+
+const charges = () => billing.sandbox.all('charge').filter(({ metadata }) => metadata['tollgate_organization'] === organization)
+
+describe('a top-up whose payment is disputed', () => {
+  /** Ends the dispute, by evidence that a test account's bank decides on, while no webhook tells of it. */
+  async function submit(evidence: string): Promise<void> {
+    billing.sandbox.setChaos({ deliveries: { drop: 1 } })
+    const [dispute] = billing.sandbox.all('dispute').filter(({ charge }) => charge === charges()[0]!.id)
+    const answer = await fetch(`${billing.sandbox.url}/v1/disputes/${dispute!.id}`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer sk_test_tollgate' },
+      body: new URLSearchParams({ 'evidence[uncategorized_text]': evidence, submit: 'true' }),
+    })
+    expect(answer.status).toBe(200)
+    billing.sandbox.setChaos({})
+  }
+
+  /** Looks again, at a Stripe whose charges once disputed stay `disputed`. */
+  async function lookAgain(): Promise<void> {
+    const gateway = billing.context.gateway!
+    const disputedForGood = (reads: StripeReads): StripeReads => ({
+      ...reads,
+      listCharges: async (...asked) => (await reads.listCharges(...asked)).map((charge) => ({ ...charge, disputed: true })),
+    })
+    const reads = { reads: disputedForGood(gateway.reads), backgroundReads: disputedForGood(gateway.backgroundReads) }
+    await reconcileOrganization(billing.with({ gateway: { ...gateway, ...reads } }), organization)
+  }
+
+  test('is given back when the dispute is won, whatever the charge goes on to say', async () => {
+    await buyWith('pm_card_createDispute')
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+    await submit('winning_evidence')
+    await lookAgain()
+    expect(await topUps()).toEqual([['500', '0']])
+    expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
+  })
+
+  test('stays taken when it is lost', async () => {
+    await buyWith('pm_card_createDispute')
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+    await submit('losing_evidence')
+    await lookAgain()
+    expect(await topUps()).toEqual([['500', '500']])
+    expect(await purchases()).toMatchObject([{ disputed: true, taken_back: 500 }])
+  })
+
+  test('stays as it is while a bank only inquires: that takes no money', async () => {
+    await buyWith('pm_card_createDisputeInquiry')
+    await vi.waitFor(() => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true))
+    await lookAgain()
+    expect(await topUps()).toEqual([['500', '0']])
+    expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
+  })
+})
