@@ -81,17 +81,23 @@ async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) =>
 
 const BEGIN = { name: 'begin', text: 'begin' }
 const COMMIT = { name: 'commit', text: 'commit' }
+// The commit lets go of the account's lock before the log is on disk, and the next group goes on with what this one wrote. Nobody is told of it
+// before the flush: that is a transaction of its own right behind, with something to write, since nothing else waits for the log. Its end also
+// covers whatever was read that is not on disk yet: the log is one file, written in order (docs/decisions/0161-the-lock-before-the-disk.md).
+const COMMIT_BEFORE_FLUSH = { name: 'commit_before_flush', text: 'set local synchronous_commit to off' }
+const FLUSH = { name: 'flush', text: `select pg_logical_emit_message(true, 'tollgate', '')` }
 
 async function transact<Result>(client: PacketClient, work: (tx: PacketClient) => Promise<Written<Result>>): Promise<Result> {
   // Whoever fails first is thrown below; the others must not be left unheard.
   client.query(BEGIN).catch(() => {})
+  client.query(COMMIT_BEFORE_FLUSH).catch(() => {})
   try {
     const { send, result } = await work(client)
     let failed = true
     // Whatever fails by itself has failed by the next tick: a write that could not even be put into words takes the commit with it. It is
     // asked for before the writes are, and so is heard before their packet leaves.
     const committed = new Promise<QueryResult | null>((resolve) => {
-      process.nextTick(() => resolve(failed ? null : client.query(COMMIT)))
+      process.nextTick(() => resolve(failed ? null : commit(client)))
     })
     const writes = Promise.all(send())
     failed = false
@@ -103,6 +109,11 @@ async function transact<Result>(client: PacketClient, work: (tx: PacketClient) =
     await client.query('rollback')
     throw error
   }
+}
+
+async function commit(client: PacketClient): Promise<QueryResult> {
+  const [ended] = await Promise.all([client.query(COMMIT), client.query(FLUSH)])
+  return ended
 }
 
 function throwUnavailable(error: unknown): never {
