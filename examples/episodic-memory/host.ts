@@ -55,7 +55,7 @@ export function createHost(tollgate: Tollgate): Hono {
 /** The path of a route, and the older one under which it is served too. */
 const pathsOf = (route: string): string[] => [`/api/v1/${route}`, `/api/${route}`]
 
-/** A field of the body. What is not there, or is no text, is the caller's mistake: it costs nothing, as every answer but 2xx. */
+/** A field of the body. What is not there, or is no text, is the caller's mistake: it costs nothing, as every answer from 400 on. */
 async function readText(context: Context, field: string): Promise<string> {
   const body: unknown = await context.req.json().catch(() => null)
   const value = body !== null && typeof body === 'object' ? Object.getOwnPropertyDescriptor(body, field)?.value : undefined

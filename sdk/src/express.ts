@@ -1,6 +1,5 @@
 import { checkStanding } from './gated-call.ts'
-import { beginMeteredCall, UNAUTHENTICATED, type MeteredCall } from './metered-call.ts'
-import type { RefusalStatus } from './quota.ts'
+import { beginMeteredCall, tell, UNAUTHENTICATED, type MeteredCall, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
 /** What is used of Express' response; any response of `node:http` with `status` and `json` will do. */
@@ -8,20 +7,24 @@ type ExpressResponse = {
   statusCode: number
   setHeader(name: string, value: string): unknown
   status(code: number): { json(body: unknown): unknown }
+  readonly headersSent: boolean
+  write: (...args: never[]) => boolean
   end: (...args: never[]) => unknown
+  once(event: 'close', listener: () => void): unknown
 }
 
-export type MeteredExpressOptions<Request, Response> = {
+export type MeteredExpressOptions<Request, Response> = MeteredTerms & {
   /** The client that acts for this call's organization; null answers 401. */
   readonly client: (request: Request) => UsageClient | null
-  readonly meter: string
   readonly quantity?: QuantityInput | ((request: Request) => QuantityInput | Promise<QuantityInput>)
-  /** What the call came to, read when the handler has answered. */
+  /** What the call came to, read when the handler has answered; of a stream that the caller cut off, at that moment. */
   readonly settleQuantity?: (request: Request, response: Response) => QuantityInput | undefined
-  readonly statuses?: Readonly<Record<string, RefusalStatus>>
 }
 
-/** Meters an Express route (see `beginMeteredCall`). The answer's end waits until the call is recorded. */
+/**
+ * Meters an Express route (see `beginMeteredCall`). The answer's end waits until the call is recorded. An answer that the caller cuts off is
+ * recorded when the connection closes.
+ */
 export function meterRoute<Request, Response extends ExpressResponse>(options: MeteredExpressOptions<Request, Response>) {
   return async (request: Request, response: Response, next: (error?: unknown) => void): Promise<void> => {
     const client = options.client(request)
@@ -31,31 +34,64 @@ export function meterRoute<Request, Response extends ExpressResponse>(options: M
     }
     const quantity = typeof options.quantity === 'function' ? await options.quantity(request) : (options.quantity ?? 1)
     const call = await beginMeteredCall(client, { ...options, quantity })
-    for (const [name, value] of Object.entries(call.headers)) response.setHeader(name, value)
+    // A stream sends its headers before the call has ended: those of the hold. All else gets those of the end.
+    setHeaders(response, call.headers)
     if (call.refusal) {
       response.status(call.refusal.status).json(call.refusal.body)
       return
     }
-    finishBeforeEnd(response, call, () => options.settleQuantity?.(request, response), next)
+    const finish = () => call.finish({ status: response.statusCode, quantity: () => options.settleQuantity?.(request, response) })
+    const report = (error: unknown): void => tell(options, error)
+    finishBeforeEnd(response, finish, { fail: next, report })
+    finishWhenCutOff(response, () => void finish().catch(report))
     next()
   }
 }
 
+function setHeaders(response: ExpressResponse, headers: MeteredCall['headers']): void {
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+}
+
+type OnFailure = Readonly<Record<'fail' | 'report', (error: unknown) => void>>
+
 /** Puts the recording between the handler's last word and the caller's first sight of it. */
 function finishBeforeEnd(
   response: ExpressResponse,
-  call: MeteredCall,
-  settleQuantity: () => QuantityInput | undefined,
-  fail: (error: unknown) => void,
+  finish: () => Promise<MeteredCall['headers']>,
+  { fail, report }: OnFailure,
 ): void {
   const end = response.end.bind(response) as (...args: unknown[]) => unknown
-  const replaced = (...args: unknown[]): ExpressResponse => {
+  const recordAndEnd = async (args: readonly unknown[]): Promise<void> => {
+    try {
+      const headers = await finish()
+      if (!response.headersSent) setHeaders(response, headers)
+    } catch (error) {
+      if (!response.headersSent) return fail(error)
+      // What has begun cannot become a failure any more.
+      report(error)
+    }
+    end(...args)
+  }
+  response.end = (...args: unknown[]) => {
     response.end = end
-    const ok = response.statusCode < 400
-    call.finish({ ok, quantity: ok ? settleQuantity() : undefined }).then(() => end(...args), fail)
+    void recordAndEnd(args)
     return response
   }
-  response.end = replaced
+}
+
+/**
+ * A stream that is piped into a connection that has closed never ends it. One that had begun is over then; one that has not begun is
+ * when it wants to. A handler that is still at work ends the answer itself, and one that never says anything has not succeeded.
+ */
+function finishWhenCutOff(response: ExpressResponse, finish: () => void): void {
+  response.once('close', () => {
+    if (response.headersSent) return finish()
+    const write = response.write.bind(response) as (...args: unknown[]) => boolean
+    response.write = (...args: unknown[]) => {
+      finish()
+      return write(...args)
+    }
+  })
 }
 
 export type GatedExpressOptions<Request> = {

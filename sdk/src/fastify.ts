@@ -1,7 +1,7 @@
 import { checkStanding } from './gated-call.ts'
-import { beginMeteredCall, UNAUTHENTICATED, type MeteredCall } from './metered-call.ts'
-import type { RefusalStatus } from './quota.ts'
+import { beginMeteredCall, tell, UNAUTHENTICATED, type MeteredCall, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
+import { afterBody } from './web-answer.ts'
 
 /** What is used of Fastify's reply. */
 type FastifyReply = {
@@ -10,14 +10,12 @@ type FastifyReply = {
   code(status: number): { send(body: unknown): unknown }
 }
 
-export type MeteredFastifyOptions<Request, Reply> = {
+export type MeteredFastifyOptions<Request, Reply> = MeteredTerms & {
   /** The client that acts for this call's organization; null answers 401. */
   readonly client: (request: Request) => UsageClient | null
-  readonly meter: string
   readonly quantity?: QuantityInput | ((request: Request) => QuantityInput | Promise<QuantityInput>)
-  /** What the call came to, read when the handler has answered. */
+  /** What the call came to, read when the handler has answered; of a stream when it has ended. */
   readonly settleQuantity?: (request: Request, reply: Reply) => QuantityInput | undefined
-  readonly statuses?: Readonly<Record<string, RefusalStatus>>
 }
 
 /**
@@ -32,21 +30,45 @@ export function meterRoute<Request extends object, Reply extends FastifyReply>(o
       if (client === null) return reply.code(401).send(UNAUTHENTICATED)
       const quantity = typeof options.quantity === 'function' ? await options.quantity(request) : (options.quantity ?? 1)
       const call = await beginMeteredCall(client, { ...options, quantity })
-      reply.headers(call.headers)
-      if (call.refusal) return reply.code(call.refusal.status).send(call.refusal.body)
+      if (call.refusal) {
+        reply.headers({ ...call.headers })
+        return reply.code(call.refusal.status).send(call.refusal.body)
+      }
       calls.set(request, call)
       return undefined
     },
     async onSend(request: Request, reply: Reply, payload: unknown): Promise<unknown> {
       const call = calls.get(request)
-      if (call) {
-        calls.delete(request)
-        const ok = reply.statusCode < 400
-        await call.finish({ ok, quantity: ok ? options.settleQuantity?.(request, reply) : undefined })
-      }
-      return payload
+      if (call === undefined) return payload
+      calls.delete(request)
+      const finish = () => call.finish({ status: reply.statusCode, quantity: () => options.settleQuantity?.(request, reply) })
+      const streamed = isStream(payload)
+      reply.headers({ ...(streamed ? call.headers : await finish()) })
+      return streamed ? finishAfter(payload, finish, options) : payload
     },
   }
+}
+
+/** A body that is on its way for a while: of Node, or of the web. */
+type Stream = { once(event: 'close', listener: () => void): unknown } | NonNullable<Response['body']>
+
+function isStream(payload: unknown): payload is Stream {
+  if (payload instanceof ReadableStream) return true
+  return typeof payload === 'object' && payload !== null && 'pipe' in payload && 'once' in payload
+}
+
+/** Records the call when its stream has ended, whole or cut off by the caller: Fastify destroys it then. */
+function finishAfter(stream: Stream, finish: () => Promise<unknown>, options: Pick<MeteredTerms, 'onError'>): Stream {
+  const done = async (): Promise<void> => {
+    try {
+      await finish()
+    } catch (error) {
+      tell(options, error)
+    }
+  }
+  if (stream instanceof ReadableStream) return afterBody(stream, done)
+  stream.once('close', () => void done())
+  return stream
 }
 
 export type GatedFastifyOptions<Request> = {

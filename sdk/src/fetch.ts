@@ -1,17 +1,16 @@
 import { checkStanding } from './gated-call.ts'
-import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
-import type { RefusalStatus } from './quota.ts'
+import { beginMeteredCall, UNAUTHENTICATED, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
+import { finishWith, type WebAnswerOptions } from './web-answer.ts'
 
-export type MeteredHandlerOptions = {
-  /** The client that acts for this call's organization; null answers 401. */
-  readonly client: (request: Request) => UsageClient | null
-  readonly meter: string
-  readonly quantity?: QuantityInput | ((request: Request) => QuantityInput | Promise<QuantityInput>)
-  /** What the call came to, read from the handler's answer. */
-  readonly settleQuantity?: (response: Response) => QuantityInput | undefined
-  readonly statuses?: Readonly<Record<string, RefusalStatus>>
-}
+export type MeteredHandlerOptions = MeteredTerms &
+  WebAnswerOptions & {
+    /** The client that acts for this call's organization; null answers 401. */
+    readonly client: (request: Request) => UsageClient | null
+    readonly quantity?: QuantityInput | ((request: Request) => QuantityInput | Promise<QuantityInput>)
+    /** What the call came to, read from the handler's answer; of a stream when it has ended. */
+    readonly settleQuantity?: (response: Response) => QuantityInput | undefined
+  }
 
 /**
  * Meters a handler of web-standard requests (see `beginMeteredCall`): a route handler of Next, a Worker, Deno, Bun.
@@ -32,14 +31,11 @@ export function meterHandler<Rest extends unknown[]>(
     try {
       response = await handler(request, ...rest)
     } catch (error) {
-      await call.finish({ ok: false })
+      await call.finish({ status: 500 })
       throw error
     }
-    await call.finish({ ok: response.ok, quantity: response.ok ? options.settleQuantity?.(response) : undefined })
-    // The handler's headers may be immutable (a passed-on fetch), so the answer is made anew around its body.
-    const headers = new Headers(response.headers)
-    for (const [name, value] of Object.entries(call.headers)) headers.set(name, value)
-    return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+    const outcome = { status: response.status, quantity: () => options.settleQuantity?.(response) }
+    return finishWith(response, { call, outcome, options })
   }
 }
 

@@ -1,20 +1,18 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { checkStanding } from './gated-call.ts'
-import { beginMeteredCall, UNAUTHENTICATED } from './metered-call.ts'
-import type { RefusalStatus } from './quota.ts'
+import { beginMeteredCall, UNAUTHENTICATED, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
+import { finishWith, type WebAnswerOptions } from './web-answer.ts'
 
-export type MeteredRouteOptions = {
-  /** The client that acts for this call's organization; null answers 401. */
-  readonly client: (context: Context) => UsageClient | null
-  readonly meter: string
-  /** How much one call uses, or at most uses; default 1. */
-  readonly quantity?: QuantityInput | ((context: Context) => QuantityInput | Promise<QuantityInput>)
-  /** What the call came to, read after the handler ran (tokens, for example); without it, what was held is recorded. */
-  readonly settleQuantity?: (context: Context) => QuantityInput | undefined
-  /** Other statuses for refusals by their code, e.g. `{ quota_exceeded: 403 }` (CB-5). */
-  readonly statuses?: Readonly<Record<string, RefusalStatus>>
-}
+export type MeteredRouteOptions = MeteredTerms &
+  WebAnswerOptions & {
+    /** The client that acts for this call's organization; null answers 401. */
+    readonly client: (context: Context) => UsageClient | null
+    /** How much one call uses, or at most uses; default 1. */
+    readonly quantity?: QuantityInput | ((context: Context) => QuantityInput | Promise<QuantityInput>)
+    /** What the call came to, read after the handler ran (tokens, for example), of a stream when it has ended; without it, what was held is recorded. */
+    readonly settleQuantity?: (context: Context) => QuantityInput | undefined
+  }
 
 /** Meters a Hono route (see `beginMeteredCall`): 429 or 403 with the body of EM-4, `X-Credits-*` on every answer. */
 export function meterRoute(options: MeteredRouteOptions): MiddlewareHandler {
@@ -23,12 +21,14 @@ export function meterRoute(options: MeteredRouteOptions): MiddlewareHandler {
     if (client === null) return context.json(UNAUTHENTICATED, 401)
     const quantity = typeof options.quantity === 'function' ? await options.quantity(context) : (options.quantity ?? 1)
     const call = await beginMeteredCall(client, { ...options, quantity })
-    // Before the handler runs: headers that Hono gets afterwards cost a copy of the whole answer.
-    for (const [name, value] of Object.entries(call.headers)) context.header(name, value)
-    if (call.refusal) return context.json(call.refusal.body, call.refusal.status)
+    if (call.refusal) return context.json(call.refusal.body, call.refusal.status, { ...call.headers })
     await next()
-    const ok = context.res.ok && !context.error
-    await call.finish({ ok, quantity: ok ? options.settleQuantity?.(context) : undefined })
+    const { res } = context
+    // A handler that threw has failed, whatever the host answers to it.
+    const status = context.error ? Math.max(res.status, 500) : res.status
+    const outcome = { status, quantity: () => options.settleQuantity?.(context) }
+    const answer = await finishWith(res, { call, outcome, options })
+    if (answer !== res) context.res = answer
     return undefined
   }
 }

@@ -24,7 +24,7 @@ describe('a metered or gated call', () => {
       const call = await beginMeteredCall(peer, { meter: 'search' })
       expect(call).toMatchObject({ refusal: away, headers: { 'Retry-After': '1' } })
       expect(JSON.stringify(call.refusal)).not.toContain('inside')
-      await call.finish({ ok: false })
+      expect(await call.finish({ status: 500 })).toEqual(call.headers)
       expect(await checkStanding(peer, {})).toMatchObject(away)
     }
   })

@@ -1,29 +1,63 @@
 import { isAway, TollgateError } from './errors.ts'
 import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
-import type { QuantityInput, UsageClient } from './usage.ts'
+import type { QuantityInput, UsageAnswer, UsageClient } from './usage.ts'
 
-export type MeteredCallOptions = {
+/** What a metered call is told by, whatever the framework. */
+export type MeteredTerms = {
   readonly meter: string
-  /** What one call uses, or at most uses when the true cost is known afterwards. Default 1. */
-  readonly quantity?: QuantityInput
   /** Other statuses for refusals by their code, e.g. `{ quota_exceeded: 403 }` (CB-5). */
   readonly statuses?: Readonly<Record<string, RefusalStatus>>
+  /**
+   * Told what went wrong beside a call that was done: a quantity that could not be read (what was held is recorded), a hold that could
+   * not be given back (it ends by itself), a stream that could not be recorded. Default `console.error`.
+   */
+  readonly onError?: (error: unknown) => void
+}
+
+export type MeteredCallOptions = MeteredTerms & {
+  /** What one call uses, or at most uses when the true cost is known afterwards. Default 1. */
+  readonly quantity?: QuantityInput
 }
 
 /** What is answered instead of running the handler: a refusal by quota or standing, or Tollgate's own 401, 403 or 503. */
 export type CallRefusal = { readonly status: RefusalStatus | 401 | 503; readonly body: Record<string, unknown> }
 
+/** How a call ended. */
+export type CallOutcome = {
+  /** The status of the answer. */
+  readonly status: number
+  /** Reads what the call came to, of a call that succeeded; without it, and where it answers nothing, what was held is recorded. */
+  readonly quantity?: () => QuantityInput | undefined
+}
+
+type CreditHeaders = Readonly<Record<string, string>>
+
 /** A call whose cost is held, or refused. */
 export type MeteredCall = {
-  /** The headers of EM-5, to be sent with whatever is answered. */
-  readonly headers: Readonly<Record<string, string>>
+  /** The headers of EM-5 while the cost is held, for what is answered before the call has ended: a refusal, a stream. */
+  readonly headers: CreditHeaders
   /** What to answer instead of running the handler; null when the call may run. */
   readonly refusal: CallRefusal | null
   /**
    * Records the call when it succeeded (with what it came to, where that is known), gives back what was held when it did
-   * not (EM-3). To be awaited before the answer is sent, so that an answer means recorded.
+   * not (EM-3). To be awaited before the answer is sent, so that an answer means recorded. Answers the headers of EM-5 as
+   * they stand then. A call ends once: asked again, it answers the same.
    */
-  finish(outcome: { readonly ok: boolean; readonly quantity?: QuantityInput | undefined }): Promise<void>
+  finish(outcome: CallOutcome): Promise<CreditHeaders>
+}
+
+/** Whether an answer means that the call was done: everything below 400, a redirect too. Else it costs nothing (EM-3). */
+export function isSuccess(status: number): boolean {
+  return status < 400
+}
+
+/** Tells an error that must not end what is under way; a report that fails itself is not worth more than the call. */
+export function tell({ onError = console.error }: Pick<MeteredTerms, 'onError'>, error: unknown): void {
+  try {
+    onError(error)
+  } catch {
+    // The call goes on.
+  }
 }
 
 /**
@@ -43,7 +77,7 @@ export async function beginMeteredCall(client: UsageClient, options: MeteredCall
 /** A wrong or revoked key, a scope that is missing and a server that is away are answered as such, not as a failure of the host. */
 function passOn(error: unknown): MeteredCall | null {
   const passedOn = refusalOf(error)
-  return passedOn === null ? null : { ...passedOn, finish: async () => undefined }
+  return passedOn === null ? null : { ...passedOn, finish: async () => passedOn.headers }
 }
 
 /** A refusal of the server's own, as an answer of the host; null for what is the host's failure. */
@@ -64,15 +98,41 @@ async function holdCost(client: UsageClient, options: MeteredCallOptions): Promi
   }
   const reservationId = held.reservation_id
   if (!held.allowed || reservationId === undefined) {
-    return { headers, refusal: await describeRefusal(client, held, options.statuses), finish: async () => undefined }
+    return { headers, refusal: await describeRefusal(client, held, options.statuses), finish: async () => headers }
   }
-  return {
-    headers,
-    refusal: null,
-    async finish({ ok, quantity }) {
-      if (ok) await client.settle(reservationId, quantity === undefined ? {} : { quantity })
-      else await client.release(reservationId)
-    },
+  let finished: Promise<CreditHeaders> | undefined
+  async function end(outcome: CallOutcome): Promise<CreditHeaders> {
+    const ended = isSuccess(outcome.status)
+      ? await settleCall(client, options, { reservationId: reservationId!, quantity: outcome.quantity })
+      : await releaseCall(client, options, reservationId!)
+    return ended?.balance ? creditHeaders(ended.balance) : headers
+  }
+  return { headers, refusal: null, finish: (outcome) => (finished ??= end(outcome)) }
+}
+
+/** Records a call that was done. What it came to may be unreadable, or no quantity; then what was held is recorded. */
+async function settleCall(
+  client: UsageClient,
+  options: MeteredTerms,
+  { reservationId, quantity: read }: { readonly reservationId: string; readonly quantity: CallOutcome['quantity'] },
+): Promise<UsageAnswer> {
+  try {
+    const quantity = read?.()
+    if (quantity !== undefined) return await client.settle(reservationId, { quantity })
+  } catch (error) {
+    if (isAway(error) || (error instanceof TollgateError && error.status !== 400 && error.status !== 422)) throw error
+    tell(options, error)
+  }
+  return client.settle(reservationId)
+}
+
+/** Gives back what was held. Where that fails the hold ends by itself, so the call's own failure is answered all the same. */
+async function releaseCall(client: UsageClient, options: MeteredTerms, reservationId: string): Promise<UsageAnswer | null> {
+  try {
+    return await client.release(reservationId)
+  } catch (error) {
+    tell(options, error)
+    return null
   }
 }
 

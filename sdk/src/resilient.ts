@@ -84,7 +84,7 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
       return letThrough(quantity)
     },
     async release(reservationId, input = {}) {
-      if (!reservationId.startsWith(LOCAL)) await client.release(reservationId, input)
+      return reservationId.startsWith(LOCAL) ? letThrough(0) : client.release(reservationId, input)
     },
     replay: () => replayQueue(client, options),
   }

@@ -118,7 +118,7 @@ export type UsageClient = {
     input?: { readonly quantity?: QuantityInput; readonly organizationId?: string },
   ): Promise<UsageAnswer>
   /** Gives back what was held. */
-  release(reservationId: string, input?: { readonly organizationId?: string }): Promise<void>
+  release(reservationId: string, input?: { readonly organizationId?: string }): Promise<UsageAnswer>
   balances(): Promise<readonly BalanceAnswer[]>
   /** Where the period stands; default the plan's first credit pool. */
   usage(balance?: string): Promise<UsageSummary>
