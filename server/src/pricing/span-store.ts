@@ -233,8 +233,8 @@ export async function closeSettledSpans(tx: Queryable, organizationId: string, n
   const { rows } = await tx.query<SpanRow>(
     `update billing_spans span set state = 'closed', invoice_id = invoice.id
      from (
-       select closing.id as span_id, first.id, first.status
-       from billing_spans closing left join lateral (${FIRST_INVOICE_AFTER}) first on true
+       select closing.id as span_id, own.id, own.status
+       from billing_spans closing left join lateral (${INVOICE_OF_SPAN}) own on true
        where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closing'
      ) invoice
      where span.organization_id = $1 and span.id = invoice.span_id
@@ -246,20 +246,30 @@ export async function closeSettledSpans(tx: Queryable, organizationId: string, n
   return rows.map(spanOf)
 }
 
-// The invoice that bills a span is the first one of its subscription that is made when the span has ended.
-const FIRST_INVOICE_AFTER = `
-  select id, status from stripe_invoices
-  where organization_id = closing.organization_id and subscription_id = closing.subscription_id
-    and created_at >= closing.ends_at - interval '1 minute'
-  order by created_at, id limit 1`
+// The invoice that bills a span has a line of its price for its time; whatever else was invoiced about then is not it. Our clock and
+// Stripe's differ by seconds, so times are compared by how much they share. Where Stripe leaves the line of a period out, it is the
+// period's own invoice.
+const INVOICE_OF_SPAN = `
+  select invoice.id, invoice.status
+  from stripe_invoices invoice cross join lateral (
+    select max(least(to_timestamp((line -> 'period' ->> 'end')::bigint), closing.ends_at)
+      - greatest(to_timestamp((line -> 'period' ->> 'start')::bigint), closing.starts_at)) as shared
+    from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
+    where line #>> '{pricing,price_details,price}' = closing.stripe_price_id
+  ) line
+  where invoice.organization_id = closing.organization_id and invoice.subscription_id = closing.subscription_id
+    and invoice.created_at >= closing.starts_at - interval '1 minute'
+    and (line.shared > interval '0' or (closing.state = 'closing' and invoice.billing_reason = 'subscription_cycle'
+      and invoice.created_at >= closing.ends_at - interval '1 minute'))
+  order by coalesce(line.shared, interval '0') desc, invoice.created_at, invoice.id limit 1`
 
 /** Names the invoice of spans that a change has ended, once it is there. */
 export async function linkInvoices(tx: Queryable, organizationId: string, since: Instant): Promise<void> {
   await tx.query(
     `update billing_spans span set invoice_id = invoice.id
      from (
-       select closing.id as span_id, first.id, first.status
-       from billing_spans closing cross join lateral (${FIRST_INVOICE_AFTER}) first
+       select closing.id as span_id, own.id, own.status
+       from billing_spans closing cross join lateral (${INVOICE_OF_SPAN}) own
        where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closed' and closing.invoice_id is null
          and closing.ends_at > $2
      ) invoice

@@ -1,0 +1,51 @@
+import { describe, expect, test } from 'vitest'
+import { USE_CATALOG } from '../../test/use-catalog.ts'
+import { testUse } from '../../test/used.ts'
+import { readStatement } from './statement.ts'
+
+const billing = testUse(USE_CATALOG)
+
+const statementOf = (organizationId: string, at: Date | null = null) => readStatement(billing.context, { organizationId, at })
+
+async function upgrade(id: string, body: object): Promise<void> {
+  const answer = await billing.call(id, 'POST', '/api/v1/billing/upgrade', body)
+  if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+}
+
+/** The invoice at Stripe that has a line of so much. */
+function invoiceWith(amountMinor: number): string | undefined {
+  return billing.sandbox.all('invoice').find((invoice) => invoice._.lines.some(({ amount }) => amount === amountMinor))?.id
+}
+
+describe('the invoice of a line is the one that has it', () => {
+  test('where another was made within the minute before it', async () => {
+    const id = await billing.customer('starter')
+    const began = await billing.nowOf(id)
+    await billing.use(id, 'calls', 130)
+    await billing.advance(id, '40s')
+    await upgrade(id, { new_tier: 'pro' })
+    const { usage } = await statementOf(id, began)
+    const line = usage.find(({ amountMinor }) => amountMinor === 21)
+    expect(line?.invoiceId).toBe(invoiceWith(21))
+    expect(line?.invoiceId).toBeTruthy()
+  })
+
+  test('where seats were changed within the last minute of the period: it takes late use until its own is closed', async () => {
+    const id = await billing.customer('starter')
+    const { period } = await statementOf(id)
+    await billing.use(id, 'calls', 110)
+    const leftMs = period.end.getTime() - (await billing.nowOf(id)).getTime()
+    await billing.advance(id, `${Math.floor(leftMs / 60_000) - 1}m`)
+    await billing.advance(id, '30s')
+    await upgrade(id, { new_tier: 'starter', quantity: 2 })
+    await billing.advance(id, '20m')
+    const last = new Date(period.end.getTime() - 1)
+    expect(await billing.use(id, 'calls', 67, { occurredAt: last })).toMatchObject({ late: 'open' })
+    expect(await statementOf(id, last)).toMatchObject({ isFinal: false })
+    await billing.advance(id, '2h')
+    const { usage, isFinal } = await statementOf(id, last)
+    expect(isFinal).toBe(true)
+    expect(usage.find(({ balanceKey }) => balanceKey === 'calls')).toMatchObject({ amountMinor: 54, invoiceId: invoiceWith(54) })
+    expect(invoiceWith(54)).toBeTruthy()
+  })
+})
