@@ -11,38 +11,39 @@ const HEADER_BYTES = 20
 type Element = {
   /** The number of the element's type: https://www.postgresql.org/docs/current/catalog-pg-type.html */
   readonly type: number
-  /** Writes a value at a place with room for it; answers how many bytes that took, or null for what is no such value. */
-  readonly write: (bytes: Buffer, value: unknown, at: number) => number | null
+  /** Writes a value into `scratch` at a place with room for it; answers how many bytes that took, or null for what is no such value. */
+  readonly write: (value: unknown, at: number) => number | null
 }
 
 const ELEMENTS: ReadonlyMap<number, Element> = new Map([
   [INT8_ARRAY, { type: 20, write: writeInt8 }],
-  [TEXT_ARRAY, { type: 25, write: (bytes, value, at) => (typeof value === 'string' ? writeText(bytes, value, at) : null) }],
+  [TEXT_ARRAY, { type: 25, write: (value, at) => (typeof value === 'string' ? writeText(scratch, value, at) : null) }],
   [TIMESTAMPTZ_ARRAY, { type: 1_184, write: writeMoment }],
 ])
 
-function writeInt8(bytes: Buffer, value: unknown, at: number): number | null {
+function writeInt8(value: unknown, at: number): number | null {
   if (typeof value !== 'bigint' && !Number.isSafeInteger(value)) return null
-  bytes.writeBigInt64BE(BigInt(value as bigint | number), at)
+  view.setBigInt64(at, BigInt(value as bigint | number))
   return FIXED_BYTES
 }
 
 /** Microseconds since 2000, as two words: safe integers hold them until the year 2285; later ones are left to text. */
-function writeMoment(bytes: Buffer, value: unknown, at: number): number | null {
+function writeMoment(value: unknown, at: number): number | null {
   if (!(value instanceof Date)) return null
   const microseconds = (value.getTime() - POSTGRES_EPOCH_MS) * 1_000
   if (!Number.isSafeInteger(microseconds)) return null
   const high = Math.floor(microseconds / 2 ** 32)
-  bytes.writeInt32BE(high, at)
-  bytes.writeUInt32BE(microseconds - high * 2 ** 32, at + 4)
+  view.setInt32(at, high)
+  view.setUint32(at + 4, microseconds - high * 2 ** 32)
   return FIXED_BYTES
 }
 
 /** A buffer for a list of a few costs more than its text. */
 const FEWEST = 8
 
-// Written into one buffer that grows to what is needed, and copied from it.
-let scratch = Buffer.allocUnsafe(64 * 1_024)
+// Written into one buffer that grows to what is needed, and copied from it; numbers through a view, which takes no bigint apart.
+let scratch = Buffer.allocUnsafeSlow(64 * 1_024)
+let view = new DataView(scratch.buffer)
 
 /**
  * A list as PostgreSQL receives it in binary (`array_recv`), when its type is known and is one that the write path sends by the
@@ -58,21 +59,22 @@ export function arrayBytes(type: number, values: readonly unknown[]): Buffer | n
     // Three bytes at most for each unit of UTF-16.
     reserve(at + 4 + (typeof value === 'string' ? value.length * 3 : FIXED_BYTES))
     const isNull = value === null || value === undefined
-    const length = isNull ? 0 : element.write(scratch, value, at + 4)
+    const length = isNull ? 0 : element.write(value, at + 4)
     if (length === null) return null
     hasNull ||= isNull
-    scratch.writeInt32BE(isNull ? NULL_LENGTH : length, at)
+    view.setInt32(at, isNull ? NULL_LENGTH : length)
     at += 4 + length
   }
   // Dimensions, whether there are nulls, type, length, index of the first.
   const header = [1, hasNull ? 1 : 0, element.type, values.length, 1]
-  header.forEach((word, index) => scratch.writeInt32BE(word, index * 4))
+  header.forEach((word, index) => view.setInt32(index * 4, word))
   return Buffer.from(scratch.subarray(0, at))
 }
 
 function reserve(bytes: number): void {
   if (bytes <= scratch.length) return
-  const larger = Buffer.allocUnsafe(bytes * 2)
+  const larger = Buffer.allocUnsafeSlow(bytes * 2)
   scratch.copy(larger)
   scratch = larger
+  view = new DataView(larger.buffer)
 }

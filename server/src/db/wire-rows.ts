@@ -28,7 +28,7 @@ type BinaryReader = Column['fromBinary']
  */
 const BINARY: ReadonlyMap<number, (column: string) => BinaryReader> = new Map([
   [BOOL, () => (bytes: Buffer, from: number) => bytes[from] !== 0],
-  [INT8, () => (bytes: Buffer, from: number) => bytes.readBigInt64BE(from)],
+  [INT8, () => (bytes: Buffer, from: number) => viewOf(bytes).getBigInt64(from)],
   [INT4, () => (bytes: Buffer, from: number) => bytes.readInt32BE(from)],
   [TEXT, textReader],
   [TIMESTAMPTZ, () => readMoment],
@@ -36,11 +36,24 @@ const BINARY: ReadonlyMap<number, (column: string) => BinaryReader> = new Map([
 
 /** Microseconds since 2000; what is less than a millisecond is dropped, and infinity is a number, both as `pg` does. */
 function readMoment(bytes: Buffer, from: number): Date | number {
-  const high = bytes.readInt32BE(from)
-  const low = bytes.readUInt32BE(from + 4)
+  const view = viewOf(bytes)
+  const high = view.getInt32(from)
+  const low = view.getUint32(from + 4)
   if (high === HIGHEST && low === 0xffffffff) return Number.POSITIVE_INFINITY
   if (high === LOWEST && low === 0) return Number.NEGATIVE_INFINITY
   return new Date(POSTGRES_EPOCH_MS + Math.floor((high * 2 ** 32 + low) / 1_000))
+}
+
+let viewed: Buffer | null = null
+let view: DataView = new DataView(new ArrayBuffer(0))
+
+/** What one reads of many rows in a buffer: a Buffer's own `readBigInt64BE` makes three bigints, and takes five times as long. */
+function viewOf(bytes: Buffer): DataView {
+  if (bytes !== viewed) {
+    viewed = bytes
+    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  }
+  return view
 }
 
 /** Most columns of text say in one row what they said in the row before: then no string is made. */

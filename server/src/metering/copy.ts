@@ -16,7 +16,10 @@ export type CopyTarget = { readonly table: string; readonly columns: Readonly<Re
  */
 export function copyRows(client: PacketClient, { table, columns }: CopyTarget, rows: readonly CopyRow[]): Promise<void> {
   const names = Object.keys(columns)
-  const statement = { name: `copy ${table}`, text: `copy ${table} (${names.join(', ')}) from stdin (format binary)` }
+  const statement = {
+    name: `copy ${names.length} of ${table}`,
+    text: `copy ${table} (${names.join(', ')}) from stdin (format binary)`,
+  }
   return client.copy(statement, encodeRows(Object.values(columns), rows))
 }
 
@@ -25,6 +28,9 @@ const HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 const TRAILER = -1
 const NULL_LENGTH = -1
 const JSONB_VERSION = 1
+const DASH = 0x2d
+/** The value of a hexadecimal digit by its code. */
+const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0)
 const POSTGRES_EPOCH_MS = 946_684_800_000
 // The elements of an array and their types' numbers, which an array names: https://www.postgresql.org/docs/current/catalog-pg-type.html
 const ELEMENTS: Readonly<Record<`${ScalarType}[]`, { readonly type: ScalarType; readonly oid: number }>> = {
@@ -94,9 +100,7 @@ class RowWriter {
       if (value instanceof Date) this.#moment(value)
       else this.#array(type as `${ScalarType}[]`, value)
     } else if (type === 'uuid') {
-      this.#reserve(20)
-      this.#length(16)
-      this.#at += this.bytes.write(value.replaceAll('-', ''), this.#at, 'hex')
+      this.#uuid(value)
     } else {
       this.#text(value, type === 'jsonb')
     }
@@ -139,6 +143,16 @@ class RowWriter {
     this.#view.setInt32(this.#at, high)
     this.#view.setUint32(this.#at + 4, microseconds - high * 2 ** 32)
     this.#at += 8
+  }
+
+  /** Byte by byte: through a string without its dashes it takes four times as long. */
+  #uuid(text: string): void {
+    this.#reserve(20)
+    this.#length(16)
+    for (let index = 0; index < text.length; index += 2) {
+      if (text.charCodeAt(index) === DASH) index += 1
+      this.bytes[this.#at++] = (DIGITS[text.charCodeAt(index)]! << 4) | DIGITS[text.charCodeAt(index + 1)]!
+    }
   }
 
   #text(text: string, isJson: boolean): void {

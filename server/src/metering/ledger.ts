@@ -169,15 +169,19 @@ export class OrganizationLedger {
   }
 
   #openBook(name: string, balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
+    const book = this.#lines.size === 1 ? new BalanceBook([plan], plan) : this.#bookOf(balanceKey, plan, at)
+    this.#books.set(name, book)
+    return book
+  }
+
+  #bookOf(balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
     const left = this.#lines.get(rolloverIdOf(plan.grant.id)) ?? null
     const lines = [...this.#lines.values()].filter(
       (line) =>
         line === plan ||
         (line !== left && line.grant.balanceKey === balanceKey && line.grant.kind !== 'plan' && isActiveAt(line.grant, at)),
     )
-    const book = new BalanceBook(lines, plan, left)
-    this.#books.set(name, book)
-    return book
+    return new BalanceBook(lines, plan, left)
   }
 }
 

@@ -70,7 +70,8 @@ export function isUse({ refusal, verb }: Pick<UsageEvent, 'refusal' | 'verb'>): 
 
 /** Sums up events by organization, meter and hour, and by what their meters are split by. */
 export function rollupsOf(events: readonly UsageEvent[], terms: RollupTerms): Rollups {
-  const hourly = new Map<string, Summing<HourlyChange>>()
+  // By organization, which has one or two: a name made of all that tells sums apart costs as much as the adding.
+  const hourly = new Map<string, Summing<HourlyChange>[]>()
   const grouped = new Map<string, Summing<GroupedChange>>()
   const spansOf = lastingSpans()
   for (const event of events) {
@@ -78,10 +79,7 @@ export function rollupsOf(events: readonly UsageEvent[], terms: RollupTerms): Ro
     const meter = terms.meterOf(event)
     if (!isUse(event) || !isCounted(meter, terms.propertiesOf(event))) continue
     const { hour, day } = spansOf(event, terms.timeZoneOf(organizationId))
-    const name = `${organizationId}\n${meterKey}\n${hour.getTime()}`
-    let sums = hourly.get(name)
-    if (!sums) hourly.set(name, (sums = { organizationId, meter: meterKey, hour, ...NOTHING }))
-    add(sums, event)
+    add(hourlyOf(hourly, organizationId, meterKey, hour), event)
     if (meter.groupBy.length === 0) continue
     const labels = labelsOf(meter, terms.propertiesOf(event))
     for (const [span, startsAt] of [['hour', hour] as const, ['day', day] as const]) {
@@ -91,7 +89,18 @@ export function rollupsOf(events: readonly UsageEvent[], terms: RollupTerms): Ro
       add(parts, event)
     }
   }
-  return { hourly: [...hourly.values()], grouped: [...grouped.values()] }
+  return { hourly: [...hourly.values()].flat(), grouped: [...grouped.values()] }
+}
+
+function hourlyOf(known: Map<string, Summing<HourlyChange>[]>, organizationId: string, meter: string, hour: Instant) {
+  const own = known.get(organizationId)
+  const time = hour.getTime()
+  const sums = own?.find((one) => one.meter === meter && one.hour.getTime() === time)
+  if (sums) return sums
+  const begun: Summing<HourlyChange> = { organizationId, meter, hour, events: 0, quantity: 0n, drawn: 0n, overage: 0n }
+  if (own) own.push(begun)
+  else known.set(organizationId, [begun])
+  return begun
 }
 
 type Spans = { readonly hour: Instant; readonly day: Instant }
