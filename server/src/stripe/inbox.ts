@@ -71,7 +71,7 @@ export async function replayEvent(context: BillingContext, eventId: string): Pro
 }
 
 const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
-const GROUPS_AT_ONCE = 3
+const GROUPS_AT_ONCE = 5
 const MOST_LANES = 16
 const CALLS_OF_A_LANE = 4
 const BUSY_WAIT_MS = 200
