@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
@@ -28,6 +29,7 @@ export type Movement = {
 }
 
 type SubscriptionRow = Omit<RevenueSubscription, 'items' | 'discounts'> & {
+  readonly organizationId: string
   readonly items: readonly ItemRow[] | null
   readonly discounts: readonly WireDiscount[] | null
 }
@@ -53,8 +55,15 @@ type WireCoupon = {
 
 /** An organization's subscriptions in the mirror, with what they sell and what is taken off. */
 export async function listRevenueSubscriptions(tx: Queryable, organizationId: string): Promise<RevenueSubscription[]> {
+  return (await listSubscriptionRows(tx, organizationId)).map((stored) => {
+    const { organizationId: _, items, discounts, ...row } = stored
+    return { ...row, items: (items ?? []).map(toItem), discounts: (discounts ?? []).flatMap(toDiscount) }
+  })
+}
+
+const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<SubscriptionRow>(
-    `select status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
+    `select organization_id as "organizationId", status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
        ended_at as "endedAt", data -> 'discounts' as discounts,
        (select jsonb_agg(jsonb_build_object(
           'unitAmount', coalesce(item.unit_amount_minor::text, (
@@ -64,15 +73,11 @@ export async function listRevenueSubscriptions(tx: Queryable, organizationId: st
           'metered', item.usage_type = 'metered') order by item.id)
         from stripe_subscription_items item
         where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as items
-     from stripe_subscriptions subscription where organization_id = $1 order by id`,
-    [organizationId],
+     from stripe_subscriptions subscription where organization_id = any($1) order by id`,
+    [organizationIds],
   )
-  return rows.map((row) => ({
-    ...row,
-    items: (row.items ?? []).map(toItem),
-    discounts: (row.discounts ?? []).flatMap(toDiscount),
-  }))
-}
+  return rows
+})
 
 /** A price of tiers has no unit amount of its own and counts 0. */
 function toItem({ unitAmount, quantity, ...item }: ItemRow): RevenueItem {
@@ -107,14 +112,21 @@ export async function readLedger(
   tx: Queryable,
   organizationId: string,
 ): Promise<{ readonly planKey: string; readonly accounts: readonly MrrAccount[] } | null> {
-  const { rows } = await tx.query<{ readonly ownPlanKey: string } & (MrrAccount | { readonly currency: null })>(
-    `select account.plan_key as "ownPlanKey", ${MRR_COLUMNS} from accounts account
-     left join mrr_accounts ledger on ledger.organization_id = account.organization_id where account.organization_id = $1`,
-    [organizationId],
-  )
+  const rows = await listLedgerRows(tx, organizationId)
   const [first] = rows
   return first === undefined ? null : { planKey: first.ownPlanKey, accounts: rows.filter((row) => row.currency !== null) }
 }
+
+type LedgerRow = { readonly organizationId: string; readonly ownPlanKey: string } & (MrrAccount | { readonly currency: null })
+
+const listLedgerRows = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<LedgerRow>(
+    `select account.organization_id as "organizationId", account.plan_key as "ownPlanKey", ${MRR_COLUMNS} from accounts account
+     left join mrr_accounts ledger on ledger.organization_id = account.organization_id where account.organization_id = any($1)`,
+    [organizationIds],
+  )
+  return rows
+})
 
 /** When the organization first paid more than nothing, by currency. */
 export async function listFirstPayments(tx: Queryable, organizationId: string): Promise<ReadonlyMap<string, Instant>> {

@@ -3,6 +3,7 @@ import { DomainError } from '../lib/errors.ts'
 import { packetClient } from './packet.ts'
 import { scopeStatement, TENANT_ROLE } from './row-security.ts'
 import { currentScope, type Scope } from './scope.ts'
+import { letTogether } from './together.ts'
 
 /** What runs one statement: the pool, or the client of a transaction. */
 export type Queryable = Pick<Pool | ClientBase, 'query'>
@@ -183,7 +184,9 @@ async function runPackets<Result>(client: PoolClient, work: (tx: Transaction) =>
   try {
     // Whoever fails first is thrown below; the others must not be left unheard.
     for (const statement of [BEGIN, KEEP_PLANS]) packets.query(statement).catch(() => {})
-    const result = await work({ query } as Transaction)
+    const tx = { query } as Transaction
+    letTogether(tx)
+    const result = await work(tx)
     isOver = true
     const { command } = await packets.query(COMMIT)
     if (command !== 'COMMIT') throw new Error(`The transaction ended with ${command}.`)

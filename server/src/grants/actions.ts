@@ -22,11 +22,11 @@ import {
   type WantedGrant,
 } from './rules.ts'
 import {
-  findActiveGrants,
+  findActiveGrantsOf,
   findGrantsById,
   findLastPlanGrants,
   insertGrants,
-  lockAccounts,
+  lockAccount,
   updateGrants,
   type AccountRow,
 } from './store.ts'
@@ -240,13 +240,12 @@ export async function reconcilePlanGrants(
   organizationId: string,
 ): Promise<readonly Grant[]> {
   const machineNow = context.clock.now()
-  const accounts = await lockAccounts(tx, [organizationId])
-  const [account] = accounts
-  if (!account) return []
-  const terms = (await termsOfAccounts(context, accounts, machineNow)).get(organizationId)!
+  const account = await lockAccount(tx, organizationId)
+  if (account === null) return []
+  const terms = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
   const now = timeOf(account, machineNow)
   await recordTerms(tx, context, { organizationId, terms, now })
-  const standing = (await findActiveGrants(tx, [organizationId], machineNow)).filter((grant) => grant.kind === 'plan')
+  const standing = (await findActiveGrantsOf(tx, { organizationId, at: machineNow })).filter((grant) => grant.kind === 'plan')
   // A balance that the plan no longer names still has the old plan's allowance, which has to end.
   const balanceKeys = new Set([...includedBalances(terms), ...standing.map((grant) => grant.balanceKey)])
   const wanted = [...balanceKeys].map((balanceKey) => ({

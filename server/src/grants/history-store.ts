@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { PastTerms } from './history.ts'
 
@@ -24,12 +25,19 @@ export async function findPastTerms(
 }
 
 export async function findLastTerms(tx: Queryable, organizationId: string): Promise<PastTerms | null> {
-  const { rows } = await tx.query<TermsRow>(
-    `select ${COLUMNS} from account_terms t where t.organization_id = $1 order by t.since desc limit 1`,
-    [organizationId],
-  )
-  return rows[0] ? termsOf(rows[0]) : null
+  const [last] = await listLastTerms(tx, organizationId)
+  return last ? termsOf(last) : null
 }
+
+const listLastTerms = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<TermsRow>(
+    `select t.* from unnest($1::text[]) as asked (id) cross join lateral (
+       select ${COLUMNS} from account_terms t where t.organization_id = asked.id order by t.since desc limit 1
+     ) t`,
+    [organizationIds],
+  )
+  return rows
+})
 
 function termsOf({ cycleStart, cycleEnd, ...row }: TermsRow): PastTerms & { readonly organizationId: string } {
   return { ...row, cycle: cycleStart === null || cycleEnd === null ? null : { start: cycleStart, end: cycleEnd } }
@@ -39,21 +47,44 @@ function termsOf({ cycleStart, cycleEnd, ...row }: TermsRow): PastTerms & { read
 export async function insertTerms(
   tx: Queryable,
   organizationId: string,
-  { since, planKey, catalogVersion, cycle, addOns }: PastTerms,
+  terms: PastTerms,
   { forgetBefore }: { readonly forgetBefore: Instant },
 ): Promise<void> {
+  await insertTogether(tx, { organizationId, terms, forgetBefore })
+}
+
+type NewTerms = { readonly organizationId: string; readonly terms: PastTerms; readonly forgetBefore: Instant }
+
+/** Terms of different organizations. */
+const insertTogether = together(async (tx, asked: readonly NewTerms[]) => {
+  const ids = asked.map(({ organizationId }) => organizationId)
+  const column = <Value>(read: (terms: PastTerms) => Value): Value[] => asked.map(({ terms }) => read(terms))
   await tx.query(
     `insert into account_terms (organization_id, since, plan_key, catalog_version, cycle_start, cycle_end, add_ons)
-     values ($1, $2, $3, $4, $5, $6, $7)
+     select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
      on conflict (organization_id, since) do update set (plan_key, catalog_version, cycle_start, cycle_end, add_ons) =
        (excluded.plan_key, excluded.catalog_version, excluded.cycle_start, excluded.cycle_end, excluded.add_ons)`,
-    [organizationId, since, planKey, catalogVersion, cycle?.start ?? null, cycle?.end ?? null, JSON.stringify(addOns)],
+    [
+      ids,
+      column(({ since }) => since),
+      column(({ planKey }) => planKey),
+      column(({ catalogVersion }) => catalogVersion),
+      column(({ cycle }) => cycle?.start ?? null),
+      column(({ cycle }) => cycle?.end ?? null),
+      column(({ addOns }) => JSON.stringify(addOns)),
+    ],
   )
-  await tx.query('update accounts set terms_since = $2 where organization_id = $1', [organizationId, since])
   await tx.query(
-    `delete from account_terms t where t.organization_id = $1 and exists (
-       select from account_terms later where later.organization_id = $1 and later.since > t.since and later.since < $2
-     )`,
-    [organizationId, forgetBefore],
+    `update accounts account set terms_since = news.since from unnest($1::text[], $2::timestamptz[]) as news (id, since)
+     where account.organization_id = news.id`,
+    [ids, column(({ since }) => since)],
   )
-}
+  await tx.query(
+    `delete from account_terms t using unnest($1::text[], $2::timestamptz[]) as asked (id, forget_before)
+     where t.organization_id = asked.id and exists (
+       select from account_terms later where later.organization_id = asked.id and later.since > t.since and later.since < asked.forget_before
+     )`,
+    [ids, asked.map(({ forgetBefore }) => forgetBefore)],
+  )
+  return asked.map(() => undefined)
+})

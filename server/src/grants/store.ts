@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
 import type { Grant, GrantChange, GrantKind, GrantName } from './rules.ts'
@@ -100,6 +101,13 @@ export async function lockKnownVersions(tx: Queryable, versions: readonly Accoun
   })
   return found.rows[0]!.locked
 }
+
+/** The same for one. */
+export const lockAccount = together(async (tx, organizationIds: readonly string[]) => {
+  const accounts = await lockAccounts(tx, [...new Set(organizationIds)])
+  const byId = new Map(accounts.map((account) => [account.organizationId, account]))
+  return organizationIds.map((id) => byId.get(id) ?? null)
+})
 
 /** The same without a lock, for reading. */
 export async function findAccounts(
@@ -205,6 +213,17 @@ export async function findActiveGrants(
   })
   return found.rows.map(grantOf)
 }
+
+/** The same for one; `at` is this server's time, as above. */
+export const findActiveGrantsOf = together(async (tx, asked: readonly Moment[]) => {
+  const grants = new Map<Moment, readonly Grant[]>()
+  for (const moments of Map.groupBy(asked, ({ at }) => at.getTime()).values()) {
+    const found = await findActiveGrants(tx, [...new Set(moments.map(({ organizationId }) => organizationId))], moments[0]!.at)
+    const byId = Map.groupBy(found, ({ organizationId }) => organizationId)
+    for (const moment of moments) grants.set(moment, byId.get(moment.organizationId) ?? [])
+  }
+  return asked.map((moment) => grants.get(moment)!)
+})
 
 /** A moment in an organization's time. */
 export type Moment = { readonly organizationId: string; readonly at: Instant }

@@ -1,8 +1,8 @@
 import type { Queryable } from '../db/database.ts'
 import { timeOf, type GrantsContext } from '../grants/actions.ts'
 import type { GrantChange } from '../grants/rules.ts'
-import { lockAccounts } from '../grants/store.ts'
-import { closeReservations, findOverdueReservations } from './reservations-store.ts'
+import { lockAccount } from '../grants/store.ts'
+import { closeReservations, findOverdueReservationsOf } from './reservations-store.ts'
 import { addUse } from './store.ts'
 
 /**
@@ -14,10 +14,10 @@ export async function endOverdueReservations(
   { clock }: Pick<GrantsContext, 'clock'>,
   organizationId: string,
 ): Promise<void> {
-  const [account] = await lockAccounts(tx, [organizationId])
-  if (!account) return
+  const account = await lockAccount(tx, organizationId)
+  if (account === null) return
   const machineNow = clock.now()
-  const overdue = await findOverdueReservations(tx, [organizationId], machineNow)
+  const overdue = await findOverdueReservationsOf(tx, { organizationId, at: machineNow })
   if (overdue.length === 0) return
   const closedAt = timeOf(account, machineNow)
   await closeReservations(

@@ -1,4 +1,6 @@
 import type { Queryable } from '../db/database.ts'
+import { together } from '../db/together.ts'
+import type { Moment } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { drawsOf, storedDraws, type StoredDraw } from './store.ts'
 import type { Reservation, ReservationStatus } from './usage.ts'
@@ -38,6 +40,15 @@ export async function findOverdueReservations(
   )
   return found.rows.map(reservationOf)
 }
+
+/** The same for one; `at` is this server's time. */
+export const findOverdueReservationsOf = together(async (tx, asked: readonly Moment[]) => {
+  // Whose time is over a moment later is ended with the next look.
+  const at = asked[0]!.at
+  const found = await findOverdueReservations(tx, [...new Set(asked.map(({ organizationId }) => organizationId))], at)
+  const byId = Map.groupBy(found, ({ organizationId }) => organizationId)
+  return asked.map(({ organizationId }) => byId.get(organizationId) ?? [])
+})
 
 export async function insertReservations(tx: Queryable, reservations: readonly Reservation[]): Promise<void> {
   await tx.query(

@@ -3,7 +3,7 @@ import type { Db, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { EventData, NewEvent } from '../events/types.ts'
 import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
-import { lockAccounts, type AccountRow } from '../grants/store.ts'
+import { lockAccount, type AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Standing } from '../standing/rules.ts'
@@ -31,10 +31,9 @@ export type ObservingContext = GrantsContext & {
  */
 export async function observeAccount(tx: Transaction, context: ObservingContext, organizationId: string): Promise<void> {
   const machineNow = context.clock.now()
-  const accounts = await lockAccounts(tx, [organizationId])
-  const [account] = accounts
-  if (account === undefined) return
-  const { standing } = (await termsOfAccounts(context, accounts, machineNow)).get(organizationId)!
+  const account = await lockAccount(tx, organizationId)
+  if (account === null) return
+  const { standing } = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
   const seen: Seen = {
     organizationId,
     account,

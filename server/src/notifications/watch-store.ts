@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { StandingState } from '../standing/rules.ts'
 
@@ -13,13 +14,21 @@ export type Watch = {
 
 /** What was seen last; held until the transaction ends. */
 export async function lockWatch(tx: Queryable, organizationId: string): Promise<Watch | null> {
-  const { rows } = await tx.query<Watch>(
-    `select state, may_use as "mayUse", plan_key as "planKey", changes, dunning_since as "dunningSince", look_at as "lookAt"
-     from standing_watches where organization_id = $1 for update`,
-    [organizationId],
-  )
-  return rows[0] ?? null
+  const [row] = await lockWatches(tx, organizationId)
+  if (row === undefined) return null
+  const { organizationId: _, ...watch } = row
+  return watch
 }
+
+const lockWatches = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<Watch & { readonly organizationId: string }>(
+    `select organization_id as "organizationId", state, may_use as "mayUse", plan_key as "planKey", changes,
+       dunning_since as "dunningSince", look_at as "lookAt"
+     from standing_watches where organization_id = any($1) order by organization_id for update`,
+    [organizationIds],
+  )
+  return rows
+})
 
 export async function upsertWatch(tx: Queryable, organizationId: string, watch: Watch): Promise<void> {
   await tx.query(
@@ -60,20 +69,23 @@ export type PaymentFacts = {
   readonly owed: { readonly amountMinor: bigint; readonly currency: string; readonly url: string | null } | null
 }
 
-export async function readPaymentFacts(tx: Queryable, organizationId: string): Promise<PaymentFacts> {
-  const { rows } = await tx.query<{
-    subscriptionId: string | null
-    cancelAt: Instant | null
-    cardId: string | null
-    brand: string | null
-    last4: string | null
-    expMonth: number | null
-    expYear: number | null
-    amountMinor: bigint | null
-    currency: string | null
-    url: string | null
-  }>(
-    `select account.subscription_id as "subscriptionId", account.cancel_at as "cancelAt", card.id as "cardId", card.card_brand as brand,
+type FactsRow = {
+  readonly organizationId: string
+  readonly subscriptionId: string | null
+  readonly cancelAt: Instant | null
+  readonly cardId: string | null
+  readonly brand: string | null
+  readonly last4: string | null
+  readonly expMonth: number | null
+  readonly expYear: number | null
+  readonly amountMinor: bigint | null
+  readonly currency: string | null
+  readonly url: string | null
+}
+
+const listFacts = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<FactsRow>(
+    `select account.organization_id as "organizationId", account.subscription_id as "subscriptionId", account.cancel_at as "cancelAt", card.id as "cardId", card.card_brand as brand,
        card.card_last4 as last4, card.card_exp_month as "expMonth", card.card_exp_year as "expYear",
        owed.amount_remaining_minor as "amountMinor", owed.currency, owed.hosted_invoice_url as url
      from accounts account
@@ -85,10 +97,14 @@ export async function readPaymentFacts(tx: Queryable, organizationId: string): P
          and status = 'open' and attempted and amount_remaining_minor > 0
        order by finalized_at limit 1
      ) owed on true
-     where account.organization_id = $1`,
-    [organizationId],
+     where account.organization_id = any($1)`,
+    [organizationIds],
   )
-  const row = rows[0]
+  return rows
+})
+
+export async function readPaymentFacts(tx: Queryable, organizationId: string): Promise<PaymentFacts> {
+  const [row] = await listFacts(tx, organizationId)
   if (!row) return { subscriptionId: null, cancelAt: null, card: null, owed: null }
   const { subscriptionId, cancelAt, cardId, brand, last4, expMonth, expYear, amountMinor, currency, url } = row
   return {

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 
@@ -119,19 +120,16 @@ export async function listEventsBetween(
 }
 
 /** Reports of spans that were closed before they were ever sent: they go into the next span, as late ones. */
-export async function takeUnsentOfClosedSpans(
-  tx: Queryable,
-  organizationId: string,
-): Promise<readonly (StoredEvent & { readonly balanceKey: string })[]> {
+export const takeUnsentOfClosedSpans = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<StoredEvent & { balanceKey: string }>(
     `select ${COLUMNS}, span.balance as "balanceKey" from meter_events event
      join billing_spans span on span.organization_id = event.organization_id and span.id = event.span_id
-     where event.organization_id = $1 and event.state = 'pending' and event.attempts = 0 and span.state = 'closed'
+     where event.organization_id = any($1) and event.state = 'pending' and event.attempts = 0 and span.state = 'closed'
      order by event.created_at, event.identifier for update of event`,
-    [organizationId],
+    [organizationIds],
   )
   return rows
-}
+})
 
 export async function moveEvent(
   tx: Queryable,

@@ -1,43 +1,51 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
 
-const COLUMNS = `span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
+const COLUMNS = `span.organization_id as "organizationId", span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
   span.stripe_price_id as "priceId", span.starts_at as "startsAt", span.ends_at as "endsAt", span.whole,
   span.period_start as "periodStart", span.period_end as "periodEnd", span.unit_amount_minor as "unitAmountMinor", span.quantity,
   span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId", span.included`
 
 type SpanRow = Omit<BillingSpan, 'included'> & {
+  readonly organizationId: string
   readonly included: { readonly amount: string | null; readonly used: string; readonly grantIds: readonly string[] } | null
 }
 
-function spanOf({ included, ...row }: SpanRow): BillingSpan {
+function spanOf(stored: SpanRow): BillingSpan {
+  const { included, organizationId: _, ...row } = stored
   if (included === null) return { ...row, included }
   const { amount, used, grantIds } = included
   return { ...row, included: { amount: amount === null ? null : BigInt(amount), used: BigInt(used), grantIds } }
 }
 
-function includedJson({ included }: BillingSpan): string | null {
+function includedOf({ included }: BillingSpan): SpanRow['included'] {
   if (included === null) return null
   const { amount, used, grantIds } = included
-  return JSON.stringify({ amount: amount?.toString() ?? null, used: used.toString(), grantIds })
+  return { amount: amount?.toString() ?? null, used: used.toString(), grantIds }
 }
 
-const UNFINISHED = `select ${COLUMNS} from billing_spans span where organization_id = $1 and state <> 'closed' order by starts_at, id`
+const UNFINISHED = `select ${COLUMNS} from billing_spans span where organization_id = any($1) and state <> 'closed'
+  order by organization_id, starts_at, id`
 
 /**
  * The spans of an organization that are not closed, locked for the rest of the transaction: whoever reports or follows the
  * subscription holds them.
  */
 export async function lockUnfinishedSpans(tx: Queryable, organizationId: string): Promise<readonly BillingSpan[]> {
-  const { rows } = await tx.query<SpanRow>(`${UNFINISHED} for update`, [organizationId])
-  return rows.map(spanOf)
+  return (await lockUnfinishedRows(tx, organizationId)).map(spanOf)
 }
+
+const lockUnfinishedRows = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<SpanRow>(`${UNFINISHED} for update`, [organizationIds])
+  return rows
+})
 
 /** The same without a lock, for reading. */
 export async function listUnfinishedSpans(db: Queryable, organizationId: string): Promise<readonly BillingSpan[]> {
-  const { rows } = await db.query<SpanRow>(UNFINISHED, [organizationId])
+  const { rows } = await db.query<SpanRow>(UNFINISHED, [[organizationId]])
   return rows.map(spanOf)
 }
 
@@ -69,72 +77,76 @@ export async function listSpans(
 
 /** Until when each subscription has spans that are over. */
 export async function readEndedUntil(tx: Queryable, organizationId: string): Promise<ReadonlyMap<string, Instant>> {
-  const { rows } = await tx.query<{ id: string; endsAt: Instant }>(
-    `select subscription_id as id, max(ends_at) as "endsAt" from billing_spans
-     where organization_id = $1 and state <> 'open' group by subscription_id`,
-    [organizationId],
-  )
-  return new Map(rows.map(({ id, endsAt }) => [id, endsAt]))
+  return new Map((await listEnds(tx, organizationId)).map(({ id, endsAt }) => [id, endsAt]))
 }
 
+const listEnds = rowsTogether(async (tx, organizationIds) => {
+  const { rows } = await tx.query<{ organizationId: string; id: string; endsAt: Instant }>(
+    `select organization_id as "organizationId", subscription_id as id, max(ends_at) as "endsAt" from billing_spans
+     where organization_id = any($1) and state <> 'open' group by organization_id, subscription_id`,
+    [organizationIds],
+  )
+  return rows
+})
+
 /** What bills now: items of subscriptions that are charged. A trial, a paused or an ended subscription bills nothing. */
-export async function listBillingItems(db: Queryable, organizationId: string): Promise<readonly BillingItem[]> {
-  const { rows } = await db.query<BillingItem>(
-    `select item.subscription_id as "subscriptionId", item.id as "itemId", item.price_id as "priceId",
+export const listBillingItems: (db: Queryable, organizationId: string) => Promise<readonly BillingItem[]> = rowsTogether(
+  async (db, organizationIds) => {
+    const { rows } = await db.query<BillingItem & { organizationId: string }>(
+      `select item.organization_id as "organizationId", item.subscription_id as "subscriptionId", item.id as "itemId", item.price_id as "priceId",
        coalesce(item.quantity, 0) as quantity, coalesce(item.unit_amount_minor, 0) as "unitAmountMinor", usage.balance as "balanceKey", item.current_period_start as "periodStart",
        item.current_period_end as "periodEnd"
      from stripe_subscriptions subscription
      join stripe_subscription_items item
        on item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
      left join usage_prices usage on usage.stripe_price_id = item.price_id
-     where subscription.organization_id = $1 and subscription.status in ('active', 'past_due', 'unpaid')
+     where subscription.organization_id = any($1) and subscription.status in ('active', 'past_due', 'unpaid')
        and (item.usage_type = 'licensed' or usage.stripe_price_id is not null)
      order by item.id`,
-    [organizationId],
-  )
-  return rows
-}
+      [organizationIds],
+    )
+    return rows
+  },
+)
 
 export async function saveSpans(
   tx: Queryable,
   { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
   spans: readonly BillingSpan[],
 ): Promise<void> {
-  for (const span of spans) {
-    await tx.query(
-      `insert into billing_spans (organization_id, id, kind, subscription_id, item_id, stripe_price_id, starts_at, ends_at, whole,
-         quantity, balance, state, reports, last_report_at, collected_at, invoice_id, period_start, period_end,
-         unit_amount_minor, included)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-       on conflict (organization_id, id) do update set
-         (ends_at, quantity, state, reports, last_report_at, collected_at, invoice_id, included) =
-         (excluded.ends_at, excluded.quantity, excluded.state, excluded.reports, excluded.last_report_at, excluded.collected_at,
-          excluded.invoice_id, excluded.included)`,
-      [
-        organizationId,
-        span.id,
-        span.kind,
-        span.subscriptionId,
-        span.itemId,
-        span.priceId,
-        span.startsAt,
-        span.endsAt,
-        span.whole,
-        span.quantity,
-        span.balanceKey,
-        span.state,
-        span.reports,
-        span.lastReportAt,
-        now,
-        span.invoiceId,
-        span.periodStart,
-        span.periodEnd,
-        span.unitAmountMinor,
-        includedJson(span),
-      ],
-    )
-  }
+  if (spans.length === 0) return
+  // Of one that is there twice the last counts: a statement writes no row twice.
+  const rows = [...new Map(spans.map((span) => [span.id, span])).values()].map((span) => ({
+    ...span,
+    organizationId,
+    now,
+    quantity: span.quantity.toString(),
+    unitAmountMinor: span.unitAmountMinor.toString(),
+    included: includedOf(span),
+  }))
+  await upsertSpans(tx, rows)
 }
+
+/** Spans of one organization each. */
+const upsertSpans = together(async (tx, spans: readonly (readonly object[])[]) => {
+  await tx.query(
+    `insert into billing_spans (organization_id, id, kind, subscription_id, item_id, stripe_price_id, starts_at, ends_at, whole,
+       quantity, balance, state, reports, last_report_at, collected_at, invoice_id, period_start, period_end,
+       unit_amount_minor, included)
+     select "organizationId", id, kind, "subscriptionId", "itemId", "priceId", "startsAt", "endsAt", whole, quantity, "balanceKey", state,
+       reports, "lastReportAt", now, "invoiceId", "periodStart", "periodEnd", "unitAmountMinor", nullif(included, 'null')
+     from jsonb_to_recordset($1) as row ("organizationId" text, id text, kind text, "subscriptionId" text, "itemId" text, "priceId" text,
+       "startsAt" timestamptz, "endsAt" timestamptz, whole boolean, quantity bigint, "balanceKey" text, state text, reports integer,
+       "lastReportAt" timestamptz, now timestamptz, "invoiceId" text, "periodStart" timestamptz, "periodEnd" timestamptz,
+       "unitAmountMinor" bigint, included jsonb)
+     on conflict (organization_id, id) do update set
+       (ends_at, quantity, state, reports, last_report_at, collected_at, invoice_id, included) =
+       (excluded.ends_at, excluded.quantity, excluded.state, excluded.reports, excluded.last_report_at, excluded.collected_at,
+        excluded.invoice_id, excluded.included)`,
+    [JSON.stringify(spans.flat())],
+  )
+  return spans.map(() => undefined)
+})
 
 const OLDEST_GRANT_MS = 70 * DAY_MS
 
@@ -230,21 +242,27 @@ export async function freeCounted(
 
 /** Spans whose period is over and whose invoice has been finalized take no more reports; answers those that were closed. */
 export async function closeSettledSpans(tx: Queryable, organizationId: string, now: Instant): Promise<readonly BillingSpan[]> {
+  return (await closeSettled(tx, { organizationId, now })).map(spanOf)
+}
+
+const closeSettled = together(async (tx, asked: readonly { readonly organizationId: string; readonly now: Instant }[]) => {
   const { rows } = await tx.query<SpanRow>(
     `update billing_spans span set state = 'closed', invoice_id = invoice.id
      from (
-       select closing.id as span_id, own.id, own.status
-       from billing_spans closing left join lateral (${INVOICE_OF_SPAN}) own on true
-       where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closing'
+       select asked.id as organization_id, asked.now, closing.id as span_id, own.id, own.status
+       from unnest($1::text[], $2::timestamptz[]) as asked (id, now)
+       join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closing'
+       left join lateral (${INVOICE_OF_SPAN}) own on true
      ) invoice
-     where span.organization_id = $1 and span.id = invoice.span_id
+     where span.organization_id = invoice.organization_id and span.id = invoice.span_id
        -- An invoice that does not come within four days (Stripe finalizes after three at the latest) will not.
-       and (invoice.status <> 'draft' or (invoice.id is null and span.ends_at < $2::timestamptz - interval '4 days'))
+       and (invoice.status <> 'draft' or (invoice.id is null and span.ends_at < invoice.now - interval '4 days'))
      returning ${COLUMNS}`,
-    [organizationId, now],
+    [asked.map(({ organizationId }) => organizationId), asked.map(({ now }) => now)],
   )
-  return rows.map(spanOf)
-}
+  const closed = Map.groupBy(rows, ({ organizationId }) => organizationId)
+  return asked.map(({ organizationId }) => closed.get(organizationId) ?? [])
+})
 
 // The invoice that bills a span has a line of its price for its time; whatever else was invoiced about then is not it. Our clock and
 // Stripe's differ by seconds, so times are compared by how much they share. Where Stripe leaves the line of a period out, it is the
@@ -265,31 +283,46 @@ const INVOICE_OF_SPAN = `
 
 /** Names the invoice of spans that a change has ended, once it is there. */
 export async function linkInvoices(tx: Queryable, organizationId: string, since: Instant): Promise<void> {
+  await linkTogether(tx, { organizationId, since })
+}
+
+const linkTogether = together(async (tx, asked: readonly { readonly organizationId: string; readonly since: Instant }[]) => {
   await tx.query(
     `update billing_spans span set invoice_id = invoice.id
      from (
-       select closing.id as span_id, own.id, own.status
-       from billing_spans closing cross join lateral (${INVOICE_OF_SPAN}) own
-       where closing.organization_id = $1 and closing.kind = 'usage' and closing.state = 'closed' and closing.invoice_id is null
-         and closing.ends_at > $2
+       select asked.id as organization_id, closing.id as span_id, own.id, own.status
+       from unnest($1::text[], $2::timestamptz[]) as asked (id, since)
+       join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closed'
+         and closing.invoice_id is null and closing.ends_at > asked.since
+       cross join lateral (${INVOICE_OF_SPAN}) own
      ) invoice
-     where span.organization_id = $1 and span.id = invoice.span_id and invoice.status <> 'draft'`,
-    [organizationId, since],
+     where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'`,
+    [asked.map(({ organizationId }) => organizationId), asked.map(({ since }) => since)],
   )
-}
+  return asked.map(() => undefined)
+})
 
 /** Writes down which time each finalized invoice settles, and when it was paid (KF-11). */
 export async function recordSettledUsage(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
+  await recordSettled(tx, { organizationId, now })
+}
+
+const recordSettled = together(async (tx, asked: readonly { readonly organizationId: string; readonly now: Instant }[]) => {
   await tx.query(
     `insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
-     select organization_id, id, period_start, period_end, $2, paid_at from stripe_invoices
-     where organization_id = $1 and subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
+     select invoice.organization_id, invoice.id, period_start, period_end, asked.now, invoice.paid_at
+     from unnest($1::text[], $2::timestamptz[]) as asked (id, now) join stripe_invoices invoice on invoice.organization_id = asked.id
+     where subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
        and (billing_reason = 'subscription_cycle' or billing_reason = 'subscription_update')
-     on conflict (organization_id, invoice_id) do update set paid_at = excluded.paid_at
-     where settled_usage.paid_at is distinct from excluded.paid_at`,
-    [organizationId, now],
+       and not exists (
+         select from settled_usage known where known.organization_id = invoice.organization_id and known.invoice_id = invoice.id
+           and known.paid_at is not distinct from invoice.paid_at
+       )
+     on conflict (organization_id, invoice_id) do update set paid_at = excluded.paid_at`,
+    [asked.map(({ organizationId }) => organizationId), asked.map(({ now }) => now)],
   )
-}
+  return asked.map(() => undefined)
+})
 
 /** Organizations whose reports are due: that are closing, were not looked at for the window, or whose period ends soon. */
 export async function listOrganizationsToReport(

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { together } from '../db/together.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 
@@ -20,11 +21,6 @@ export function timeOf(organization: BilledOrganization, clock: Clock): Instant 
   return organization.testClockNow ?? clock.now()
 }
 
-export async function findOrganization(db: Queryable, id: string): Promise<BilledOrganization | null> {
-  const { rows } = await db.query<BilledOrganization>(`select ${COLUMNS} from organizations where id = $1`, [id])
-  return rows[0] ?? null
-}
-
 export async function findOrganizations(db: Queryable, ids: readonly string[]): Promise<ReadonlyMap<string, BilledOrganization>> {
   const { rows } = await db.query<BilledOrganization>({
     name: 'find_organizations',
@@ -33,6 +29,11 @@ export async function findOrganizations(db: Queryable, ids: readonly string[]): 
   })
   return new Map(rows.map((row) => [row.id, row]))
 }
+
+export const findOrganization = together(async (db, ids: readonly string[]) => {
+  const organizations = await findOrganizations(db, [...new Set(ids)])
+  return ids.map((id) => organizations.get(id) ?? null)
+})
 
 /** @throws DomainError `not_found` */
 export async function readOrganization(db: Queryable, id: string): Promise<BilledOrganization> {

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { rowsTogether } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { takesMoney } from '../stripe/dispute-rules.ts'
@@ -149,19 +150,7 @@ export async function listPaidPurchases(
   db: Queryable,
   organizationId: string,
 ): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment }[]> {
-  const { rows } = await db.query<Purchase & Found>(
-    `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
-       case when found.disputes = '{}' and c.disputed then '{needs_response}' else found.disputes end as disputes
-     from top_up_purchases p
-     join stripe_charges c on c.organization_id = p.organization_id and c.data -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id
-     cross join lateral (
-       select array(select d.status from stripe_disputes d where d.organization_id = c.organization_id and d.charge_id = c.id) as disputes
-     ) found
-     where p.organization_id = $1 and c.paid and (p.charge_id is null or p.charge_id = c.id)
-       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
-     order by c.created_at, c.id for no key update of p`,
-    [organizationId],
-  )
+  const rows = await listPaid(db, organizationId)
   return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, ...purchase }) => ({
     purchase,
     payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: disputes.some(takesMoney) },
@@ -175,6 +164,23 @@ type Found = {
   readonly nowRefundedMinor: number
   readonly disputes: readonly string[]
 }
+
+const listPaid = rowsTogether(async (db, organizationIds) => {
+  const { rows } = await db.query<Purchase & Found>(
+    `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
+       case when found.disputes = '{}' and c.disputed then '{needs_response}' else found.disputes end as disputes
+     from top_up_purchases p
+     join stripe_charges c on c.organization_id = p.organization_id and c.data -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id
+     cross join lateral (
+       select array(select d.status from stripe_disputes d where d.organization_id = c.organization_id and d.charge_id = c.id) as disputes
+     ) found
+     where p.organization_id = any($1) and c.paid and (p.charge_id is null or p.charge_id = c.id)
+       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
+     order by c.created_at, c.id for no key update of p`,
+    [organizationIds],
+  )
+  return rows
+})
 
 export async function setPaid(
   db: Queryable,
