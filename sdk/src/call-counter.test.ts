@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createCallCounter } from './call-counter.ts'
+import { createCallCounter, type DroppedCalls } from './call-counter.ts'
+import { TollgateError } from './errors.ts'
 import type { BatchItem, BatchResult, UsageAnswer } from './usage.ts'
 
 const fine: UsageAnswer = {
@@ -111,6 +112,87 @@ describe('the call counter', () => {
       expect(peer.total('a')).toBe(2)
       await counter.stop()
     }
+  })
+
+  it('KF-10 sends each count with the time of its first call, however late it arrives', async () => {
+    vi.setSystemTime('2026-03-31T23:59:59.500Z')
+    const peer = createPeer()
+    const counter = createCallCounter({ client: peer })
+    counter.count(call('/cases?tenant_id=a'))
+    peer.setAway('before')
+    await vi.advanceTimersByTimeAsync(5_000)
+    peer.setAway('no')
+    await counter.stop()
+    expect([...peer.counted.values()].map(({ occurredAt }) => occurredAt)).toEqual(['2026-03-31T23:59:59.500Z'])
+  })
+
+  it('keeps what the server does not know the key for, asks ever less often, and sends it once that is mended', async () => {
+    const peer = createPeer()
+    const batch = vi.fn<typeof peer.batch>(() =>
+      Promise.reject(new TollgateError(401, { title: 'Nobody is authenticated', code: 'unauthenticated' })),
+    )
+    const client = { batch: batch as typeof peer.batch }
+    const dropped: DroppedCalls[] = []
+    const counter = createCallCounter({
+      client: { batch: (items) => client.batch(items) },
+      onDropped: (one) => dropped.push(one),
+    })
+    for (let minute = 0; minute < 30; minute += 1) {
+      counter.count(call('/cases?tenant_id=a'))
+      await vi.advanceTimersByTimeAsync(60_000)
+    }
+    expect(batch.mock.calls.length).toBeLessThan(40)
+    expect(dropped).toEqual([])
+    client.batch = peer.batch
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(peer.total('a')).toBe(30)
+    await counter.stop()
+  })
+
+  it('keeps no more than it may, drops the oldest, and says how many calls that are', async () => {
+    const peer = createPeer()
+    const dropped: DroppedCalls[] = []
+    const counter = createCallCounter({ client: peer, maxWaiting: 3, onDropped: (one) => dropped.push(one) })
+    peer.setAway('before')
+    for (const tenant of ['a', 'a', 'b', 'c', 'd', 'e']) {
+      counter.count(call(`/cases?tenant_id=${tenant}`))
+    }
+    await counter.flush()
+    expect(dropped).toMatchObject([{ calls: 3, items: [{ organizationId: 'a', quantity: 2 }, { organizationId: 'b' }] }])
+    peer.setAway('no')
+    await counter.stop()
+    expect(['a', 'b', 'c', 'd', 'e'].map(peer.total)).toEqual([0, 0, 1, 1, 1])
+  })
+
+  it('gives up what the server always fails about or refuses, tells it, and lets it stand in nothing’s way', async () => {
+    const peer = createPeer()
+    const dropped: DroppedCalls[] = []
+    const counter = createCallCounter({ client: peer, onDropped: (one) => dropped.push(one) })
+    peer.refused.set('poison', 500)
+    counter.count(call('/cases?tenant_id=poison'))
+    for (let round = 0; round < 10; round += 1) {
+      counter.count(call('/cases?tenant_id=fine'))
+      await counter.flush()
+    }
+    expect(peer.total('fine')).toBe(10)
+    expect(dropped).toMatchObject([{ calls: 1, items: [{ organizationId: 'poison' }], error: { status: 500 } }])
+    const whole = { batch: () => Promise.reject(new TollgateError(400, { title: 'no', code: 'invalid_request' })) }
+    const refused = createCallCounter({ client: whole, onDropped: (one) => dropped.push(one) })
+    refused.count(call('/cases?tenant_id=a'))
+    await refused.flush()
+    expect(dropped[1]).toMatchObject({ calls: 1, error: { status: 400 } })
+    await Promise.all([counter.stop(), refused.stop()])
+    expect(dropped).toHaveLength(2)
+  })
+
+  it('says what it could not send before its end', async () => {
+    const peer = createPeer()
+    const dropped: DroppedCalls[] = []
+    const counter = createCallCounter({ client: peer, onDropped: (one) => dropped.push(one) })
+    for (let i = 0; i < 5; i += 1) counter.count(call('/cases?tenant_id=a'))
+    peer.setAway('before')
+    await counter.stop()
+    expect(dropped).toMatchObject([{ calls: 5, items: [{ organizationId: 'a', quantity: 5 }] }])
   })
 
   it('KF-10 leaves out health and docs, and what names no tenant', () => {

@@ -1,5 +1,6 @@
-import { isAway, statusOf, TollgateError, type Problem } from './errors.ts'
-import type { BatchItem, UsageClient } from './usage.ts'
+import { machineTime } from './clock.ts'
+import { isAway, isStillToCount, statusOf, TollgateError, type Problem } from './errors.ts'
+import type { BatchItem, BatchResult, UsageClient } from './usage.ts'
 
 export type CallCounterOptions = {
   /** An operator's client: each count names its own tenant. */
@@ -14,9 +15,18 @@ export type CallCounterOptions = {
   readonly excludedPaths?: readonly string[]
   /** Where the tenant is found; default the query `tenant_id`, the header `X-Tenant-ID`, the path `/tenants/<id>` or `/tenant/<id>`. */
   readonly tenant?: (request: CountedRequest) => string | null
-  /** Told when counts could not be sent, which are kept and sent with the next ones, and of counts that the server refuses for good. */
+  /** How many counts (one of a tenant at a time) wait at most; beyond it the oldest are dropped. Default 10,000. */
+  readonly maxWaiting?: number
+  /** Told of each failure to send; most are tried again. */
   readonly onError?: (error: unknown) => void
+  /** Told of what will not be counted, and why: the server refuses it for good, too much waits, or it could not be sent before the end. */
+  readonly onDropped?: (dropped: DroppedCalls) => void
+  /** The time of a call; default the machine's. */
+  readonly now?: () => Date
 }
+
+/** Calls that are not counted: `items` are what would have been sent, with tenant, time and key. */
+export type DroppedCalls = { readonly calls: number; readonly items: readonly BatchItem[]; readonly error: unknown }
 
 export type CountedRequest = { readonly url: URL; readonly headers: { get(name: string): string | null } }
 
@@ -32,10 +42,18 @@ export type CallCounter = {
 const EXCLUDED = ['/health', '/healthz', '/readyz', '/metrics', '/docs', '/openapi.json', '/redoc']
 /** As many items as one batch of the server takes. */
 const MAX_ITEMS = 1_000
+const MAX_WAITING = 10_000
+const LONGEST_PAUSE_MS = 60_000
+/** A failure of the server's that is about one item alone is tried so often. */
+const MAX_TRIES = 10
+
+type Gathered = { calls: number; readonly since: Date }
+type Waiting = { readonly item: BatchItem; readonly calls: number; readonly tries: number }
 
 /**
  * Counts API calls by itself (KF-10): gathered per tenant, sent by number and by time. What could not be sent keeps its idempotency
- * key and is sent again, so that it counts once whether or not the first attempt arrived.
+ * key and the time of its first call, and is sent again, so that it counts once, when it happened, whether or not the first attempt
+ * arrived. While the server is away or does not know the key, the pauses grow to a minute, and no more waits than `maxWaiting`.
  */
 export function createCallCounter(options: CallCounterOptions): CallCounter {
   const {
@@ -46,55 +64,89 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
     excludedPaths = EXCLUDED,
     tenant = findTenant,
   } = options
-  let gathered = new Map<string, number>()
+  const { maxWaiting = MAX_WAITING, now = machineTime } = options
+  let gathered = new Map<string, Gathered>()
   let calls = 0
-  let unsent: BatchItem[] = []
+  let waiting: Waiting[] = []
+  let failures = 0
+  let pausedUntil = 0
   let timer: ReturnType<typeof setTimeout> | undefined
   let sending: Promise<void> = Promise.resolve()
+
+  function drop(dropped: readonly Waiting[], error: unknown): void {
+    if (dropped.length === 0) return
+    const sum = dropped.reduce((total, each) => total + each.calls, 0)
+    options.onDropped?.({ calls: sum, items: dropped.map(({ item }) => item), error })
+  }
 
   function gatherUp(): void {
     clearTimeout(timer)
     timer = undefined
-    for (const [organizationId, quantity] of gathered) {
-      unsent.push({ verb: 'track', meter, quantity, organizationId, idempotencyKey: crypto.randomUUID() })
+    for (const [organizationId, { calls: quantity, since }] of gathered) {
+      const key = { organizationId, idempotencyKey: crypto.randomUUID() }
+      waiting.push({
+        item: { verb: 'track', meter, quantity, occurredAt: since.toISOString(), ...key },
+        calls: quantity,
+        tries: 0,
+      })
     }
     gathered = new Map()
     calls = 0
+    const tooMany = waiting.splice(0, Math.max(0, waiting.length - maxWaiting))
+    drop(tooMany, new Error(`More than ${maxWaiting} counts wait to be sent.`))
   }
 
-  async function send(): Promise<void> {
+  async function send(isForced: boolean): Promise<void> {
     gatherUp()
-    while (unsent.length > 0) {
-      const items = unsent.slice(0, MAX_ITEMS)
-      const open = await sendItems(items)
-      unsent = [...open, ...unsent.slice(items.length)]
-      if (open.length > 0) {
-        // Tried again with the next calls, or after the interval.
-        timer ??= setTimeout(() => void flush(), intervalMs)
-        return
-      }
-    }
+    const isPaused = !isForced && now().getTime() < pausedUntil
+    if (!isPaused) await sendAll()
+    if (waiting.length > 0) timer ??= setTimeout(() => void run(false), Math.max(0, pausedUntil - now().getTime()))
   }
 
-  /** Answers which items are still to be counted, under their keys. What is wrong in itself is told, and given up. */
-  async function sendItems(items: readonly BatchItem[]): Promise<BatchItem[]> {
+  /** Each item once: what fails by itself stands in the way of nothing that comes after it. */
+  async function sendAll(): Promise<void> {
+    const round = waiting
+    const open: Waiting[] = []
+    let next = 0
+    let isCut = false
+    while (next < round.length && !isCut) {
+      const part = round.slice(next, next + MAX_ITEMS)
+      next += part.length
+      const sent = await sendItems(part)
+      open.push(...sent.open)
+      isCut = sent.isCut
+    }
+    waiting = [...open, ...round.slice(next)]
+    failures = waiting.length === 0 ? 0 : failures + 1
+    pausedUntil = failures === 0 ? 0 : now().getTime() + Math.min(intervalMs * 2 ** (failures - 1), LONGEST_PAUSE_MS)
+  }
+
+  /** Answers what is still to be counted, and whether all that comes after it would hear the same. */
+  async function sendItems(part: readonly Waiting[]): Promise<{ open: readonly Waiting[]; isCut: boolean }> {
     try {
-      const results = await client.batch(items)
-      return items.filter((_item, index) => {
-        const result = results[index]
-        if (result !== undefined && !('error' in result)) return false
-        const error = result === undefined ? new Error('The server left an item out.') : errorOf(result.error)
-        options.onError?.(error)
-        return result === undefined || isAway(error)
-      })
+      const results = await client.batch(part.map(({ item }) => item))
+      return { open: part.flatMap((each, index) => stillOpen(each, results[index])), isCut: false }
     } catch (error) {
       options.onError?.(error)
-      return [...items]
+      // Refused as a whole for what it is: sent again, it would be refused again.
+      const isLost = error instanceof TollgateError && !isStillToCount(error)
+      if (isLost) drop(part, error)
+      return { open: isLost ? [] : part, isCut: !isLost }
     }
   }
 
-  function flush(): Promise<void> {
-    sending = sending.then(send)
+  function stillOpen(each: Waiting, result: BatchResult | undefined): Waiting[] {
+    if (result !== undefined && !('error' in result)) return []
+    const error = result === undefined ? new Error('The server left an item out.') : errorOf(result.error)
+    options.onError?.(error)
+    const tries = each.tries + 1
+    if (tries < MAX_TRIES && (result === undefined || isAway(error))) return [{ ...each, tries }]
+    drop([each], error)
+    return []
+  }
+
+  function run(isForced: boolean): Promise<void> {
+    sending = sending.then(() => send(isForced))
     return sending
   }
 
@@ -104,16 +156,20 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
       if (excludedPaths.some((path) => pathname === path || pathname.startsWith(`${path}/`))) return false
       const organizationId = tenant(request)
       if (organizationId === null) return false
-      gathered.set(organizationId, (gathered.get(organizationId) ?? 0) + 1)
+      const known = gathered.get(organizationId)
+      if (known === undefined) gathered.set(organizationId, { calls: 1, since: now() })
+      else known.calls += 1
       calls += 1
-      if (calls >= batchSize) void flush()
-      else timer ??= setTimeout(() => void flush(), intervalMs)
+      if (calls >= batchSize) void run(false)
+      else timer ??= setTimeout(() => void run(false), intervalMs)
       return true
     },
-    flush,
+    flush: () => run(true),
     async stop() {
-      await flush()
+      await run(true)
       clearTimeout(timer)
+      timer = undefined
+      drop(waiting.splice(0), new Error('The counter was stopped before they could be sent.'))
     },
   }
 }

@@ -38,6 +38,11 @@ export function isAway(error: unknown): boolean {
   return error instanceof TollgateError && isPassing(error.status)
 }
 
+/** Whether a use that failed so may be counted later: Tollgate is away, or does not know our key any more, which somebody mends. */
+export function isStillToCount(error: unknown): boolean {
+  return isAway(error) || (error instanceof TollgateError && (error.status === 401 || error.status === 403))
+}
+
 /** Statuses that say nothing of what was asked: too much at once, or a failure of the server or of what stands before it. */
 export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500

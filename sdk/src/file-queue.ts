@@ -1,9 +1,11 @@
 import { mkdirSync } from 'node:fs'
 import { open, readFile, rename, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { LocalQueue, QueuedUse } from './queue.ts'
+import type { LocalQueue, ParkedUse, QueuedUse } from './queue.ts'
 
-type Line = { readonly add: QueuedUse } | { readonly remove: string }
+type Line = { readonly add: QueuedUse } | { readonly remove: string } | { readonly park: ParkedUse }
+
+type Held = { readonly uses: Map<string, QueuedUse>; readonly parked: Map<string, ParkedUse> }
 
 /**
  * A queue in an append-only file, flushed to the disk before `append` resolves; it survives the process and the machine.
@@ -11,24 +13,26 @@ type Line = { readonly add: QueuedUse } | { readonly remove: string }
  */
 export function createFileQueue(path: string): LocalQueue {
   mkdirSync(dirname(path), { recursive: true })
-  let opening: Promise<{ file: FileHandle; uses: Map<string, QueuedUse> }> | undefined
+  let opening: Promise<Held & { readonly file: FileHandle }> | undefined
   let writing: Promise<void> = Promise.resolve()
   let isTorn = false
 
   /** Reads what is there, and writes it anew without what was removed. */
   async function load() {
-    const uses = new Map<string, QueuedUse>()
+    const held: Held = { uses: new Map(), parked: new Map() }
     const text = await readFile(path, 'utf8').catch(emptyWhereMissing)
     for (const line of text.split('\n')) {
       const parsed = parseLine(line)
-      if (parsed === null) continue
-      if ('add' in parsed) uses.set(parsed.add.idempotencyKey, parsed.add)
-      else uses.delete(parsed.remove)
+      if (parsed !== null) take(held, parsed)
     }
-    const kept = [...uses.values()].map((use) => `${JSON.stringify({ add: use })}\n`).join('')
+    const lines: readonly Line[] = [
+      ...[...held.uses.values()].map((add) => ({ add })),
+      ...[...held.parked.values()].map((park) => ({ park })),
+    ]
+    const kept = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
     await writeFile(`${path}.new`, kept, { flush: true })
     await rename(`${path}.new`, path)
-    return { file: await open(path, 'a'), uses }
+    return { file: await open(path, 'a'), ...held }
   }
 
   function ready() {
@@ -58,18 +62,38 @@ export function createFileQueue(path: string): LocalQueue {
   return {
     async append(use) {
       await write({ add: use })
-      const { uses } = await ready()
-      uses.set(use.idempotencyKey, use)
+      take(await ready(), { add: use })
     },
     async list() {
       const { uses } = await ready()
       return [...uses.values()]
     },
     async remove(idempotencyKey) {
-      const { uses } = await ready()
-      uses.delete(idempotencyKey)
+      take(await ready(), { remove: idempotencyKey })
       await write({ remove: idempotencyKey })
     },
+    async park(use) {
+      await write({ park: use })
+      take(await ready(), { park: use })
+    },
+    async parked() {
+      const { parked } = await ready()
+      return [...parked.values()]
+    },
+  }
+}
+
+/** What a line means for what is held. */
+function take({ uses, parked }: Held, line: Line): void {
+  if ('add' in line) {
+    parked.delete(line.add.idempotencyKey)
+    uses.set(line.add.idempotencyKey, line.add)
+  } else if ('park' in line) {
+    uses.delete(line.park.idempotencyKey)
+    parked.set(line.park.idempotencyKey, line.park)
+  } else {
+    uses.delete(line.remove)
+    parked.delete(line.remove)
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { TollgateError, TollgateUnreachableError } from './errors.ts'
 import { createFileQueue } from './file-queue.ts'
-import { createMemoryQueue } from './queue.ts'
+import { createMemoryQueue, type ParkedUse } from './queue.ts'
 import { createResilientClient } from './resilient.ts'
 import type { UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
@@ -149,6 +149,33 @@ describe('what was let through', () => {
     expect(await client.replay()).toBe(1)
     expect((await queue.list()).map(({ meter }) => meter)).toEqual(['poison'])
     expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
+  })
+
+  it('puts aside what the server refuses for what it is, and what it fails about ten times, and says so', async () => {
+    for (const queue of [createMemoryQueue(), createFileQueue(join(directory, 'parked.ndjson'))]) {
+      const peer = createPeer(10)
+      const told: string[] = []
+      const onParked = ({ meter }: ParkedUse) => void told.push(meter)
+      const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue, now: () => at(9), onParked })
+      peer.setLine('cut before')
+      for (const meter of ['poison', 'unknown', 'search']) await client.consume({ meter })
+      peer.setLine('up')
+      for (let round = 0; round < 9; round += 1) expect(await client.replay()).toBe(1)
+      expect(told).toEqual(['unknown'])
+      expect(await client.replay()).toBe(0)
+      expect(told).toEqual(['unknown', 'poison'])
+      expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
+      expect(await queue.parked()).toMatchObject([
+        { meter: 'unknown', parked: { tries: 1, status: 422, at: at(9).toISOString() } },
+        { meter: 'poison', parked: { tries: 10, status: 500 } },
+      ])
+    }
+    const later = createFileQueue(join(directory, 'parked.ndjson'))
+    const [unknown, poison] = await later.parked()
+    await later.append(unknown!)
+    await later.remove(poison!.idempotencyKey)
+    expect((await later.list()).map(({ meter }) => meter)).toEqual(['unknown'])
+    expect(await createFileQueue(join(directory, 'parked.ndjson')).parked()).toEqual([])
   })
 
   it('counts at the time when it happened, whichever way it was sent at first', async () => {

@@ -1,6 +1,6 @@
 import { machineTime } from './clock.ts'
-import { isAway, TollgateError } from './errors.ts'
-import type { LocalQueue, QueuedUse } from './queue.ts'
+import { isAway, isStillToCount, TollgateError } from './errors.ts'
+import type { LocalQueue, ParkedUse, QueuedUse } from './queue.ts'
 import type { QuantityInput, ReservationAnswer, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
 /** What a meter's calls are answered while the server cannot be reached: let through and counted later, or refused. */
@@ -16,6 +16,11 @@ export type ResilientOptions = {
   /** The time a use that was let through happened; default the machine's. */
   readonly now?: () => Date
   readonly onError?: (error: unknown) => void
+  /**
+   * Told of a use that is not tried any more: the server refuses it for what it is, or failed about it ten times. It is kept in
+   * `queue.parked()` until it is appended again, or removed.
+   */
+  readonly onParked?: (use: ParkedUse) => void
 }
 
 export type ResilientClient = UsageClient & {
@@ -32,6 +37,7 @@ const CODE = 'tollgate_unreachable'
  */
 export function createResilientClient(client: UsageClient, options: ResilientOptions): ResilientClient {
   const now = options.now ?? machineTime
+  const failed = new Map<string, number>()
   const isOpen = (meter: string): boolean => (options.meters?.[meter] ?? options.whenUnreachable ?? 'closed') === 'open'
   const keyed = (input: UsageInput): UsageInput & { idempotencyKey: string } => ({
     ...input,
@@ -86,7 +92,7 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
     async release(reservationId, input = {}) {
       return reservationId.startsWith(LOCAL) ? letThrough(0) : client.release(reservationId, input)
     },
-    replay: () => replayQueue(client, options),
+    replay: () => replayQueue(client, options, failed),
   }
 }
 
@@ -99,15 +105,16 @@ async function answerWhenAway<Answer>(sending: Promise<Answer>, otherwise: () =>
   }
 }
 
-/** Whether a use that failed so may be counted later: Tollgate is away, or does not know our key any more, which somebody mends. */
-function isStillToCount(error: unknown): boolean {
-  return isAway(error) || (error instanceof TollgateError && (error.status === 401 || error.status === 403))
-}
+/** A use about which the server fails so often is put aside. */
+const MAX_TRIES = 10
 
-async function replayQueue(client: UsageClient, { queue, onError }: ResilientOptions): Promise<number> {
+/** One round over the queue; `failed` says how often the server has failed about each use. */
+async function replayQueue(client: UsageClient, options: ResilientOptions, failed: Map<string, number>): Promise<number> {
+  const { queue, onError } = options
   const waiting = await queue.list()
   let left = 0
   for (const [index, use] of waiting.entries()) {
+    const { idempotencyKey } = use
     try {
       await countLetThrough(client, use)
     } catch (error) {
@@ -115,15 +122,30 @@ async function replayQueue(client: UsageClient, { queue, onError }: ResilientOpt
       // A failure of the server's may be about this use alone; of everything else that passes, the next would hear the same.
       const isOfThisUse = error instanceof TollgateError && error.status === 500
       if (isStillToCount(error) && !isOfThisUse) return left + waiting.length - index
-      if (isOfThisUse || !(error instanceof TollgateError)) {
+      const tries = (failed.get(idempotencyKey) ?? 0) + 1
+      const isGivenUp = error instanceof TollgateError && (!isOfThisUse || tries >= MAX_TRIES)
+      if (isGivenUp) {
+        await park(options, use, { tries, error })
+        failed.delete(idempotencyKey)
+      } else {
+        failed.set(idempotencyKey, tries)
         left += 1
-        continue
       }
-      // Refused for good (an unknown meter, say): keeping it would keep it for ever.
+      continue
     }
-    await queue.remove(use.idempotencyKey)
+    failed.delete(idempotencyKey)
+    await queue.remove(idempotencyKey)
   }
   return left
+}
+
+type Failed = { readonly tries: number; readonly error: TollgateError }
+
+async function park({ queue, onParked, now = machineTime }: ResilientOptions, use: QueuedUse, { tries, error }: Failed) {
+  const { status, message } = error
+  const parked: ParkedUse = { ...use, parked: { at: now().toISOString(), tries, status, error: message } }
+  await queue.park(parked)
+  onParked?.(parked)
 }
 
 /**
