@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { AnalyticsContext } from './analytics/actions.ts'
 import { rateTableOf } from './analytics/rates.ts'
-import { createKeyVerifier } from './auth/api-keys.ts'
+import { createKeyVerifier, keyOfRequest, type Recognizer } from './auth/api-keys.ts'
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
@@ -38,6 +38,8 @@ export type Services = {
   readonly isSecured: boolean
   readonly catalogs: CatalogRegistry
   readonly authenticate: Identity['authenticate']
+  /** The same where an API key decides that was verified lately; null asks `authenticate`. */
+  readonly recognize: Recognizer
   readonly identity: Identity['context']
   readonly organizations: OrganizationsContext
   readonly usage: UsageContext
@@ -132,6 +134,10 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     exportJobs: { db, clock, kick: () => background.kickExports() },
     organizations,
     authenticate: (request) => asSystem(() => identity.authenticate(request)),
+    recognize: (headers) => {
+      const key = keyOfRequest(headers)
+      return key === null ? null : verifier.known(key)
+    },
     identity: identity.context,
   }
 }

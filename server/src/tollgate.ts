@@ -125,13 +125,13 @@ export function createTollgate(options: TollgateOptions): Tollgate {
       })
       const services: Services = await openServices(options, log, metrics)
       const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }
-      const { authenticate, usage } = services
+      const { authenticate, recognize, usage } = services
       const app = assemble(options, parts)
       running = {
         services,
         app,
         groupOf: createPathGroups(app.routes.flatMap(({ path }) => (path.includes('*') ? [] : [path]))),
-        hotPath: createHotPath({ usage, authenticate, log, onAnswered: parts.onAnswered }),
+        hotPath: createHotPath({ usage, authenticate, recognize, log, onAnswered: parts.onAnswered }),
         webhooks: createWebhookHotPath({
           context: services.billing,
           kick: () => services.stripeWorkers.kick(),

@@ -69,8 +69,10 @@ describe('API keys', () => {
     const { verifier, asked, clock } = await startProcess()
     await Promise.all(Array.from({ length: 20 }, () => verifier.verify(key)))
     expect(await verifier.verify(key)).toMatchObject({ kind: 'api_key', organizationId, scopes: ['read', 'write'] })
+    expect(verifier.known(key)).toEqual(await verifier.verify(key))
     expect(asked()).toBe(1)
     clock.advance(5 * MINUTE_MS)
+    expect(verifier.known(key)).toBeNull()
     await verifier.verify(key)
     expect(asked()).toBe(2)
   })
@@ -78,8 +80,10 @@ describe('API keys', () => {
   it('that are wrong never reach bcrypt', async () => {
     const { key } = await makeKey()
     const { verifier, asked } = await startProcess()
-    for (const wrong of [`${key}x`, key.slice(0, -1), `tg_${'0'.repeat(43)}`, '', 'sk_test_1'])
+    for (const wrong of [`${key}x`, key.slice(0, -1), `tg_${'0'.repeat(43)}`, '', 'sk_test_1']) {
       expect(await verifier.verify(wrong)).toBeNull()
+      expect(verifier.known(wrong)).toBeNull()
+    }
     expect(asked()).toBe(0)
   })
 
@@ -96,6 +100,7 @@ describe('API keys', () => {
         })
       }
       expect(await verifier.verify(key)).toBeNull()
+      expect(verifier.known(key)).toBeNull()
     }
     expect(await revokeApiKey(database.db, { organizationId, id }, start)).toBe(false)
   })
@@ -108,6 +113,7 @@ describe('API keys', () => {
     listeners.length = 0
     await database.db.query('update api_keys set revoked_at = $2 where id = $1', [id, start])
     expect(listener.isCurrent()).toBe(false)
+    expect(verifier.known(key)).toBeNull()
     expect(await verifier.verify(key)).toBeNull()
     expect(asked()).toBe(1)
   })
@@ -117,6 +123,7 @@ describe('API keys', () => {
     const { verifier, clock } = await startProcess()
     expect(await verifier.verify(key)).not.toBeNull()
     clock.set(new Date(start.getTime() + MINUTE_MS))
+    expect(verifier.known(key)).toBeNull()
     expect(await verifier.verify(key)).toBeNull()
     clock.advance(DAY_MS)
     expect(await verifier.verify(key)).toBeNull()

@@ -51,9 +51,14 @@ export function digestOf(secret: string, key: string): Buffer {
 }
 
 export type KeyVerifier = {
+  /** Who holds a key that was verified lately; null where that takes a look at the database, or is wrong. */
+  known(key: string): Principal | null
   /** Who holds this key; null for a wrong, revoked or expired one. */
   verify(key: string): Promise<Principal | null>
 }
+
+/** Finds out at once who calls, where nobody has to be asked; null where somebody has. */
+export type Recognizer = (headers: { get(name: string): string | null }) => Principal | null
 
 export type KeyVerifierOptions = {
   readonly db: Queryable
@@ -66,7 +71,7 @@ export type KeyVerifierOptions = {
   readonly compareHash?: (key: string, bcryptHash: string) => Promise<boolean>
 }
 
-type Verified = { readonly row: ApiKeyRow; readonly until: number }
+type Verified = { readonly row: ApiKeyRow; readonly principal: Principal; readonly until: number }
 
 /**
  * Verifies keys: digest → row → bcrypt, the answer kept for five minutes. A revocation told by the feed drops it at once; while
@@ -92,14 +97,19 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
     if (known === undefined) {
       if (!(await compareHash(key, found.bcryptHash))) return null
       // A revocation that arrived while bcrypt worked must not be outlived by what is kept now.
-      if (revocations.generation() === generation) keep(name, { row: found, until: clock.now().getTime() + CACHE_MS })
+      if (revocations.generation() === generation) keep(name, found)
     }
     return principalOf(found)
   }
 
-  function keep(name: string, entry: Verified): void {
+  function keep(name: string, row: ApiKeyRow): void {
     if (verified.size >= CACHE_SIZE) verified.delete(verified.keys().next().value!)
-    verified.set(name, entry)
+    verified.set(name, { row, principal: principalOf(row), until: clock.now().getTime() + CACHE_MS })
+  }
+
+  function verifiedLately(name: string, now: Instant): Verified | undefined {
+    const entry = verified.get(name)
+    return entry !== undefined && entry.until > now.getTime() ? entry : undefined
   }
 
   function isOperator(key: string): boolean {
@@ -107,12 +117,16 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
   }
 
   return {
+    known(key) {
+      const now = clock.now()
+      const known = verifiedLately(nameOf(key), now)
+      return known && revocations.isCurrent() && isLive(known.row, now) ? known.principal : null
+    },
     async verify(key) {
-      // What is kept goes by a plain hash, which takes 0.3 µs where the keyed one takes 2.8; it never leaves this process.
-      const name = hashOf('sha256', key, 'base64')
-      const entry = verified.get(name)
-      const known = entry !== undefined && entry.until > clock.now().getTime() ? entry : undefined
-      if (known && revocations.isCurrent()) return isLive(known.row, clock.now()) ? principalOf(known.row) : null
+      const name = nameOf(key)
+      const now = clock.now()
+      const known = verifiedLately(name, now)
+      if (known && revocations.isCurrent()) return isLive(known.row, now) ? known.principal : null
       if (isOperator(key)) return { kind: 'operator', name: 'bootstrap' }
       if (!key.startsWith(KEY_PREFIX)) return null
       const running = pending.get(name)
@@ -122,6 +136,11 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
       return lookingUp
     },
   }
+}
+
+/** What is kept goes by a plain hash, which takes 0.3 µs where the keyed one takes 2.8; it never leaves this process. */
+function nameOf(key: string): string {
+  return hashOf('sha256', key, 'base64')
 }
 
 function isLive(key: ApiKey, now: Instant): boolean {

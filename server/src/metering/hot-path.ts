@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Recognizer } from '../auth/api-keys.ts'
 import { nobody, type Principal } from '../auth/principal.ts'
 import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
@@ -20,11 +21,13 @@ import {
   type CheckBody,
   type OrganizationOf,
 } from './requests.ts'
-import type { UsageAnswer, UsageRequest } from './usage.ts'
+import type { UsageAnswer } from './usage.ts'
 
 export type HotPathOptions = {
   readonly usage: UsageContext
   readonly authenticate: (request: { readonly headers: { get(name: string): string | null } }) => Promise<Principal | null>
+  /** Says without waiting who calls, where it can; 1 µs less than to wait for what is known. */
+  readonly recognize?: Recognizer
   readonly log: Logger
   readonly onAnswered?: (answered: { method: string; route: string; status: number; seconds: number }) => void
 }
@@ -109,6 +112,7 @@ function taskOf({ method, url, headerOf }: Asking): Task | null {
 type Answerer = {
   /** Refuses who may not ask, before the body is looked at. */
   readonly admit: (principal: Principal | null) => Principal
+  /** @throws DomainError at once, or by what it answers */
   readonly answer: (
     body: unknown,
     caller: { readonly organizationOf: OrganizationOf; readonly requestId: string },
@@ -117,29 +121,26 @@ type Answerer = {
 
 function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> {
   const unitOf = unitsOf(usage)
+  const replyOf = (answer: UsageAnswer): Reply => ({ status: 200, headers: headersOf(answer), body: answerText(answer, unitOf) })
   // Those who asked the same at once got one answer, which is put into words once.
   const replies = new WeakMap<UsageAnswer, Reply>()
-  async function ask(request: UsageRequest): Promise<Reply> {
-    const answer = await usage.metering.ask(request)
+  const sameReplyOf = (answer: UsageAnswer): Reply => {
     let reply = replies.get(answer)
-    if (reply === undefined) {
-      reply = { status: 200, headers: headersOf(answer), body: answerText(answer, unitOf) }
-      if (request.verb === 'check') replies.set(answer, reply)
-    }
+    if (reply === undefined) replies.set(answer, (reply = replyOf(answer)))
     return reply
   }
   const record = (verb: 'track' | 'consume'): Answerer => ({
     admit: requireWriter,
-    answer: async (body, { organizationOf }) =>
-      ask(recordRequestOf(verb, readPlainRecord(body) ?? parse(recordSchema, body), organizationOf)),
+    answer: (body, { organizationOf }) =>
+      usage.metering.ask(recordRequestOf(verb, readPlainRecord(body) ?? parse(recordSchema, body), organizationOf)).then(replyOf),
   })
   return {
     track: record('track'),
     consume: record('consume'),
     check: {
       admit: requireAsker,
-      answer: async (body, { organizationOf }) =>
-        ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationOf)),
+      answer: (body, { organizationOf }) =>
+        usage.metering.ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationOf)).then(sameReplyOf),
     },
     batch: {
       admit: requireWriter,
@@ -160,13 +161,13 @@ type Call = Asking & {
 }
 
 async function answer(
-  { authenticate, log }: HotPathOptions,
+  { authenticate, recognize, log }: HotPathOptions,
   { url, headerOf, requestId, read }: Call,
   answerer: Answerer,
 ): Promise<Reply> {
   try {
     const sent = { get: headerOf }
-    const caller = await authenticate({ headers: sent })
+    const caller = recognize?.(sent) ?? (await authenticate({ headers: sent }))
     if (caller === null) throw nobody(sent)
     const principal = answerer.admit(caller)
     return await answerer.answer(read(), { organizationOf: organizationsOf(principal), requestId })
