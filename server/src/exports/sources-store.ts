@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { OverriddenPlan } from '../standing/rules.ts'
+import { IS_LICENSED } from '../subscriptions/store.ts'
 import type { Export } from './store.ts'
 
 /** Rows are read in batches, by key, so that memory does not grow with a file. */
@@ -113,7 +114,8 @@ export function readSubscriptions(db: Queryable, wanted: Wanted): AsyncGenerator
         where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as plan,
        (select coalesce(sum(coalesce(item.unit_amount_minor, 0) * coalesce(item.quantity, 1)), 0)::float8
         from stripe_subscription_items item
-        where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as "amountMinor"
+        where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id and ${IS_LICENSED})
+         as "amountMinor"
      from stripe_subscriptions subscription ${WHERE('created_at', 'status')} ${PAGE('created_at')}`,
     valuesOf(wanted),
   )

@@ -124,3 +124,17 @@ test('currencies are never added to each other', () => {
     tier_breakdown: { pro: { count: 2, revenue: 10 } },
   })
 })
+
+test('what plans bring adds up to the total, to the cent', () => {
+  const third = { status: 'active', currency: 'usd', count: 1, amount: 3_333_333n }
+  const { monthly_revenue: total, tier_breakdown: tiers } = toStats(
+    [
+      { ...third, planKey: 'a' },
+      { ...third, planKey: 'b' },
+      { ...third, planKey: 'c', amount: 3_333_334n },
+    ],
+    3,
+    'usd',
+  )
+  expect([total, ...Object.values(tiers).map(({ revenue }) => revenue)]).toEqual([0.1, 0.03, 0.03, 0.04])
+})

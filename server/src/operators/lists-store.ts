@@ -3,6 +3,7 @@ import { countRows, type TallySubject } from '../analytics/store.ts'
 import { INVOICE_COLUMNS, toInvoice, type Invoice, type InvoiceRow } from '../invoices/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { shownPlan, type OverriddenPlan } from '../standing/rules.ts'
+import { IS_LICENSED } from '../subscriptions/store.ts'
 import {
   countOf,
   countUpTo,
@@ -264,7 +265,7 @@ const SUBSCRIPTIONS: List = {
       select jsonb_build_array(min(sold.plan_key), sum(coalesce(item.unit_amount_minor, 0) * coalesce(item.quantity, 1)),
         min(item.billing_interval), extract(epoch from min(item.current_period_end)))
       from stripe_subscription_items item left join plan_prices sold on sold.stripe_price_id = item.price_id
-      where item.organization_id = object.organization_id and item.subscription_id = object.id
+      where item.organization_id = object.organization_id and item.subscription_id = object.id and ${IS_LICENSED}
     ) as sold`,
 }
 

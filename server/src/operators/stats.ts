@@ -1,5 +1,5 @@
 import type { Tally } from '../analytics/store.ts'
-import { roundHalfUp } from '../lib/apportion.ts'
+import { roundHalfUp, roundToSum } from '../lib/apportion.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import { MICRO } from '../lib/quantity.ts'
 
@@ -14,31 +14,35 @@ export function toStats(tallies: readonly PlanTally[], totalCustomers: number, c
   const own = live.filter((row) => row.currency === currency)
   const tiers = [...new Set(live.map((row) => row.planKey))].sort()
   const others = [...new Set(live.map((row) => row.currency))].filter((other) => other !== currency)
+  const revenue = roundHalfUp(sumOf(own), MICRO)
+  // In whole cents that add up to the total.
+  const revenues = roundToSum(
+    tiers.map((key) => sumOf(own.filter((row) => row.planKey === key))),
+    MICRO,
+    revenue,
+  )
   return {
     total_customers: totalCustomers,
     active_subscriptions: countOf(live.filter(({ status }) => status !== 'trialing')),
     trial_subscriptions: countOf(live.filter(({ status }) => status === 'trialing')),
-    monthly_revenue: monthlyOf(own, currency),
+    monthly_revenue: toMajorNumber({ amountMinor: Number(revenue), currency }),
     currency,
     tier_breakdown: Object.fromEntries(
-      tiers.map((key) => [
+      tiers.map((key, index) => [
         key,
         {
           count: countOf(live.filter((row) => row.planKey === key)),
-          revenue: monthlyOf(
-            own.filter((row) => row.planKey === key),
-            currency,
-          ),
+          revenue: toMajorNumber({ amountMinor: Number(revenues[index]), currency }),
         },
       ]),
     ),
     other_currencies: Object.fromEntries(
       others.map((other) => [
         other,
-        monthlyOf(
-          live.filter((row) => row.currency === other),
-          other,
-        ),
+        toMajorNumber({
+          amountMinor: Number(roundHalfUp(sumOf(live.filter((row) => row.currency === other)), MICRO)),
+          currency: other,
+        }),
       ]),
     ),
   }
@@ -48,7 +52,6 @@ function countOf(rows: readonly PlanTally[]): number {
   return rows.reduce((sum, row) => sum + row.count, 0)
 }
 
-function monthlyOf(rows: readonly PlanTally[], currency: string): number {
-  const mrr = rows.reduce((sum, row) => sum + row.amount, 0n)
-  return toMajorNumber({ amountMinor: Number(roundHalfUp(mrr, MICRO)), currency })
+function sumOf(rows: readonly PlanTally[]): bigint {
+  return rows.reduce((sum, row) => sum + row.amount, 0n)
 }

@@ -167,7 +167,9 @@ function defaultTerms({ previous, current }: AccountInputs): Terms {
 
 function subscribedTerms({ previous, current }: AccountInputs, subscription: MirroredSubscription, sold: SoldPlan | null): Terms {
   if (sold === null) return previous ?? { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
-  if (previous !== null && previous.subscriptionId === subscription.id && previous.planKey === sold.planKey) {
+  const isSamePlan = previous !== null && previous.subscriptionId === subscription.id && previous.planKey === sold.planKey
+  // Whoever pays a price that was made later has its terms as well, as after changing to another interval.
+  if (isSamePlan && sold.catalogVersion <= previous.catalogVersion) {
     return { planKey: previous.planKey, catalogVersion: previous.catalogVersion }
   }
   // A plan that the current catalog no longer has keeps the terms under which its price was made.

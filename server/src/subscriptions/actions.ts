@@ -3,7 +3,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import { HOUR_MS } from '../lib/period.ts'
+import { HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE, type SyncScope } from '../stripe/fetch.ts'
 import { finishPendingIntents } from '../stripe/finish-intents.ts'
@@ -73,6 +73,7 @@ export async function changePlanIn(
     await followChange(context, session, organizationId, audit)
     return change
   }
+  if (organization.testClockNow === null) refuseNewerPrice(change, options.prorationAt)
   const prorationAt = prorationTime(options.prorationAt, now)
   const telling = { step: decisiveStep(change), audit, isTold: false }
   await executePlanChange({ context, session, organizationId, prorationAt, telling }, change)
@@ -147,6 +148,14 @@ function wasMade({ action, target, after }: IntentAudit, finished: readonly Fini
   return finished.some(
     ({ intent: { audit } }) => audit?.action === action && audit.target === target && isDeepStrictEqual(audit.after, told),
   )
+}
+
+/** A preview's amounts hold; where the price was made after it, another one has to be asked for. */
+function refuseNewerPrice(change: PlanChange, previewedAt: Instant | null): void {
+  if (previewedAt === null || !('offer' in change)) return
+  const { soldSince } = change.offer
+  if (soldSince === null || soldSince.getTime() < previewedAt.getTime() + SECOND_MS) return
+  throw new DomainError('conflict', 'The price has changed since the preview; ask for another one.', { field: 'proration_date' })
 }
 
 const DONE: PlanChange = { kind: 'none', reason: 'An earlier request has done it.' }

@@ -10,6 +10,8 @@ export type Offer = {
   /** Minor units for one, per interval. */
   readonly amountMinor: number
   readonly currency: string
+  /** null is of a customer's own, from before. */
+  readonly soldSince: Instant | null
   /** Metered prices that bill the plan's overage, sold with it. */
   readonly usagePriceIds: readonly string[]
   /** The prices of add-ons at the same interval, by their keys. */

@@ -11,6 +11,7 @@ const offer = (planKey: string, interval: 'monthly' | 'yearly', amountMinor: num
   priceId: `price_${planKey}_${interval}`,
   amountMinor,
   currency: 'usd',
+  soldSince: at(1),
   usagePriceIds: [],
   addOnPriceIds: {},
 })

@@ -142,7 +142,7 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
     // Down to what costs nothing is a cancellation.
     return computeCancel(state, request.at === 'now')
   }
-  const offer = findOffer(state, request.planKey, request.interval, subscription.interval)
+  const offer = keptPrice(subscription, findOffer(state, request.planKey, request.interval, subscription.interval))
   const from: Terms = { planKey: subscription.planKey, interval: subscription.interval, quantity: subscription.quantity }
   const to: Terms = { planKey: offer.planKey, interval: offer.interval, quantity: request.quantity ?? subscription.quantity }
   if (from.planKey === to.planKey && from.interval === to.interval && from.quantity === to.quantity) {
@@ -170,6 +170,12 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
     undoesCancel,
     releasesScheduleId: scheduleId,
   }
+}
+
+/** More or fewer of what somebody has costs what they pay for it, whatever it is sold for today. */
+function keptPrice({ planKey, interval, priceId, amountMinor, usageItems }: CurrentSubscription, offer: Offer): Offer {
+  if (offer.planKey !== planKey || offer.interval !== interval) return offer
+  return { ...offer, priceId, amountMinor, soldSince: null, usagePriceIds: usageItems.map((item) => item.priceId) }
 }
 
 /** A trial has nothing to run out first: nothing is paid yet. */

@@ -4,12 +4,15 @@ import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
 import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
+/** Of `stripe_subscription_items item`: what is paid whether it is used or not; use has prices of its own. */
+export const IS_LICENSED = `item.usage_type is distinct from 'metered'`
+
 /** Prices that sell a plan now, of the plans named, each with the metered prices that are sold with it. */
 export async function listOffers(db: Queryable, planKeys: readonly string[]): Promise<Offer[]> {
   const { rows } = await db.query<Omit<Offer, 'amountMinor'> & { amountMinor: bigint }>(
     // A price of use that every plan has gives way to the plan's own for the same balance.
     `select price.plan_key as "planKey", price.price_key as "interval", price.stripe_price_id as "priceId",
-       price.amount_minor as "amountMinor", price.currency,
+       price.amount_minor as "amountMinor", price.currency, price.created_at as "soldSince",
        array(
          select distinct on (usage.balance) usage.stripe_price_id from usage_prices usage
          where usage.superseded_at is null and (usage.plan_key = price.plan_key or usage.plan_key is null)
@@ -46,6 +49,8 @@ export type AccountSubscription = {
   readonly itemId: string
   readonly priceId: string
   readonly amountMinor: number
+  /** What all of it costs a period, add-ons and seats included, without use. */
+  readonly totalMinor: number
   readonly currency: string
   readonly quantity: number
   readonly currentPeriodStart: Instant
@@ -56,7 +61,11 @@ export type AccountSubscription = {
 
 export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
   const { rows } = await db.query<
-    Omit<AccountSubscription, 'amountMinor' | 'quantity'> & { amountMinor: bigint; quantity: bigint }
+    Omit<AccountSubscription, 'amountMinor' | 'totalMinor' | 'quantity'> & {
+      amountMinor: bigint
+      totalMinor: bigint | null
+      quantity: bigint
+    }
   >(
     `select account.plan_key as "planKey", subscription.id as "subscriptionId", subscription.status,
        case item.billing_interval when 'year' then 'yearly' when 'month' then 'monthly' end as "interval",
@@ -68,6 +77,8 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        waiting.id as "waitingInvoiceId", waiting.hosted_invoice_url as "waitingInvoiceUrl",
        account.payment_method_id as "paymentMethodId", item.id as "itemId",
        item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
+       (select sum(coalesce(item.unit_amount_minor, 0) * coalesce(item.quantity, 1))::bigint from stripe_subscription_items item
+        where item.organization_id = account.organization_id and item.subscription_id = subscription.id and ${IS_LICENSED}) as "totalMinor",
        coalesce(item.quantity, 1) as quantity, item.current_period_start as "currentPeriodStart",
        item.current_period_end as "currentPeriodEnd",
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', metered.id, 'priceId', metered.price_id) order by metered.id), '[]')
@@ -90,7 +101,9 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
     [organizationId],
   )
   const row = rows[0]
-  return row ? { ...row, amountMinor: Number(row.amountMinor), quantity: Number(row.quantity) } : null
+  if (!row) return null
+  const { amountMinor, totalMinor, quantity } = row
+  return { ...row, amountMinor: Number(amountMinor), totalMinor: Number(totalMinor ?? 0), quantity: Number(quantity) }
 }
 
 /** The subscriptions that have not ended. */

@@ -34,7 +34,7 @@ export async function readSubscription(
   const found = await findAccountSubscription(db, organizationId)
   const current = found === null || found.status === 'canceled' || found.status === 'incomplete_expired' ? null : found
   const facts = await findBillingFacts(db, organizationId)
-  const amountMinor = current === null ? 0 : current.amountMinor * current.quantity
+  const amountMinor = current?.totalMinor ?? 0
   const { catalog } = context.catalogs.current
   const currency = current?.currency ?? catalog.currency
   return {
