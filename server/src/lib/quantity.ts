@@ -53,6 +53,9 @@ export function quantityToJson(quantity: Quantity): number | string {
   // Fifteen digits at most: a double holds the count of millionths, and dividing rounds to the double nearest to the decimal,
   // which is what reading its text gives.
   if (quantity < FIFTEEN_DIGITS && quantity > -FIFTEEN_DIGITS) return Number(quantity) / 1_000_000
+  // Thirteen digits at most.
+  const whole = quantity / MICRO
+  if (whole * MICRO === quantity) return Number(whole)
   const text = formatQuantity(quantity)
   return text.replace(/[-.]/g, '').replace(/^0+/, '').length <= 15 ? Number(text) : text
 }
