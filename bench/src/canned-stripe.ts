@@ -1,6 +1,7 @@
 /**
  * Stripe's answers of one moment, ready as bytes: what a server here costs beside a Stripe that is somewhere else. `POST /load` with
  * customers' ids reads what the sandbox says of them; then their lists and objects are answered from memory, anything else by the sandbox.
+ * `GET /refetches` says how many refetches there were since.
  */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -20,6 +21,8 @@ const LISTS = {
 type Item = { readonly id: string }
 type Listed = { readonly data: readonly Item[] }
 
+/** How often a customer's subscriptions were listed since the last load: once in each refetch of ours. */
+let refetches = 0
 let lists = new Map<string, readonly string[]>()
 let objects = new Map<string, string>()
 
@@ -29,6 +32,7 @@ async function ask(path: string): Promise<unknown> {
 }
 
 async function load(customers: readonly string[]): Promise<void> {
+  refetches = 0
   lists = new Map()
   objects = new Map()
   for (const customer of customers) {
@@ -83,6 +87,8 @@ const server = createServer((request, response) => {
       .then(() => send(200, '{}'))
     return
   }
+  if (request.url === '/refetches') return void send(200, JSON.stringify({ refetches }))
+  if (request.url?.startsWith('/v1/subscriptions?') === true) refetches += 1
   const canned = request.method === 'GET' ? answerOf(request.url ?? '') : null
   if (canned !== null) return void send(200, canned)
   void pass(request).then(({ status, body }) => send(status, body))

@@ -5,6 +5,8 @@ export type Measured = {
   readonly p99Ms?: number
   /** What the load generator took of the processor for each request, in microseconds. */
   readonly loadMicros?: number
+  /** What else is worth knowing of it, in words. */
+  readonly note?: string
 }
 
 /** One figure beside its reference of the same run. */
@@ -29,6 +31,7 @@ export type Figure = Pick<Case, 'name' | 'title' | 'reference' | 'unit' | 'wante
   readonly reached: boolean
   readonly p50Ms: number | null
   readonly p99Ms: number | null
+  readonly note: string | null
 }
 
 /** Measures a case and its reference in turns, so that what else the machine does touches both; the median of each counts. */
@@ -63,6 +66,7 @@ function figureOf({ name, title, reference, unit, wanted, better }: Case, own: M
     reached: better === 'more' ? ratio >= wanted : ratio <= wanted,
     p50Ms: own.p50Ms === undefined ? null : rounded(own.p50Ms),
     p99Ms: own.p99Ms === undefined ? null : rounded(own.p99Ms),
+    note: own.note ?? null,
   }
 }
 
@@ -80,9 +84,9 @@ const bound = ({ better, wanted }: Figure): string => `${better === 'more' ? 'â‰
 
 /** A figure as one line of a terminal. */
 export function lineOf(figure: Figure): string {
-  const { title, reference, unit, value, referenceValue, ratio, reached, p99Ms } = figure
+  const { title, reference, unit, value, referenceValue, ratio, reached, p99Ms, note } = figure
   const latency = p99Ms === null ? '' : `, p99 ${p99Ms} ms`
-  return `${title.padEnd(50)}${amount(value, unit).padStart(11)}   ${reference.padEnd(44)}${amount(referenceValue, unit).padStart(11)}   ratio ${ratio} (wanted ${bound(figure)})${reached ? '' : ' MISSED'}${latency}`
+  return `${title.padEnd(50)}${amount(value, unit).padStart(11)}   ${reference.padEnd(44)}${amount(referenceValue, unit).padStart(11)}   ratio ${ratio} (wanted ${bound(figure)})${reached ? '' : ' MISSED'}${latency}${note === null ? '' : `, ${note}`}`
 }
 
 /** A run as it is kept. */

@@ -27,7 +27,7 @@ const EVENTS = [
 ]
 
 const MONTH_SECONDS = 31 * 86_400
-const CUSTOMERS = 300
+const CUSTOMERS = 600
 /** Of a hundred customers in a month: signups and as many cancellations, another card, another number of seats. */
 const NEW = 5
 const CARDS = 8
@@ -43,7 +43,10 @@ export type WebhookStream = {
   begin(): Promise<readonly Signed[]>
   /** A month: everybody renews, some sign up, cancel, take another card or more seats. */
   month(): Promise<readonly Signed[]>
+  /** All that there ever were. */
   customers(): readonly string[]
+  /** How many had a subscription in the last month. */
+  living(): number
   stop(): Promise<void>
 }
 
@@ -62,6 +65,7 @@ export async function openStream(secret: string, newOrganization: (id: string) =
   let made = 0
   let subscribers: Subscriber[] = []
   const customers: string[] = []
+  let living = 0
 
   async function signUp(count: number): Promise<void> {
     const [price] = sandbox.all('price')
@@ -91,8 +95,10 @@ export async function openStream(secret: string, newOrganization: (id: string) =
   return {
     sandbox,
     customers: () => customers,
+    living: () => living,
     async begin() {
       await signUp(CUSTOMERS)
+      living = subscribers.length
       return take()
     },
     async month() {
@@ -104,6 +110,7 @@ export async function openStream(secret: string, newOrganization: (id: string) =
       for (const { customer } of staying.slice(0, part(CARDS))) await takeAnotherCard(sandbox, customer)
       for (const { subscription } of staying.slice(part(CARDS), part(CARDS + SEATS))) await takeASeat(sandbox, subscription)
       await signUp(leaving.length)
+      living = subscribers.length + leaving.length
       return take()
     },
     async stop() {
