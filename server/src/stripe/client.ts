@@ -23,7 +23,7 @@ import { toScheduleSnapshot } from './schedule-snapshots.ts'
 import * as request from './requests.ts'
 import { isSigned } from './signature.ts'
 import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
-import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot, type InvoiceSnapshot } from './snapshots.ts'
+import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot, withLines, type InvoiceSnapshot } from './snapshots.ts'
 import { fromUnix, idOf, toPlainObject, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
@@ -153,7 +153,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
     const snapshot = toInvoiceSnapshot(invoice)
     if (!invoice.lines.has_more) return snapshot
     const lines = await linesOf(invoice.id, toPlainObject)
-    return { ...snapshot, data: { ...snapshot.data, lines: { object: 'list', data: lines, has_more: false } } }
+    return withLines(snapshot, lines)
   }
   return {
     retrieveCustomer: (id) =>

@@ -39,11 +39,11 @@ export function findDrift(mirrored: readonly MirroredRow[], actual: StripeState)
   const objects: Pick<ListedObject, 'objectType' | 'id' | 'data'>[] = [
     ...(actual.customer === null
       ? []
-      : [{ objectType: 'customer' as const, id: actual.customer.id, data: actual.customer.data }]),
-    ...actual.subscriptions.map(({ id, data }) => ({ objectType: 'subscription' as const, id, data })),
-    ...actual.invoices.map(({ id, data }) => ({ objectType: 'invoice' as const, id, data })),
-    ...actual.disputes.map(({ id, data }) => ({ objectType: 'dispute' as const, id, data })),
-    ...actual.charges.map(({ id, data }) => ({ objectType: 'charge' as const, id, data })),
+      : [{ objectType: 'customer' as const, id: actual.customer.id, data: actual.customer.data.toJSON() }]),
+    ...actual.subscriptions.map(({ id, data }) => ({ objectType: 'subscription' as const, id, data: data.toJSON() })),
+    ...actual.invoices.map(({ id, data }) => ({ objectType: 'invoice' as const, id, data: data.toJSON() })),
+    ...actual.disputes.map(({ id, data }) => ({ objectType: 'dispute' as const, id, data: data.toJSON() })),
+    ...actual.charges.map(({ id, data }) => ({ objectType: 'charge' as const, id, data: data.toJSON() })),
   ]
   const gone = actual.goneInvoiceIds.flatMap((id): Drift[] => {
     const known = before.get(`invoice ${id}`)

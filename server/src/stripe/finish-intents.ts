@@ -109,7 +109,7 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
   if (is('create_payment', intent)) {
     // A charge carries the metadata of its payment.
     const charges = await reads.listCharges(intent.params.customerId, null)
-    const made = charges.find(({ data }) => metadataOf(data)[INTENT_METADATA] === intent.id)
+    const made = charges.find(({ data }) => metadataOf(data.toJSON())[INTENT_METADATA] === intent.id)
     return toResult(made && { id: made.paymentIntentId ?? made.id, status: made.status })
   }
   // What else there is either shows in the mirror after a refetch (a plan change, a payment) or is worthless

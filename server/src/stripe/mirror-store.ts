@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { StripeState } from './fetch.ts'
+import type { WholeObject } from './wire.ts'
 
 /** What was fetched of one organization, and when. */
 export type MirrorWrite = {
@@ -24,7 +25,7 @@ export type MirrorOutcome = {
 }
 
 /** A row on its way into the mirror; `digest` tells whether the mirror holds just this. */
-type Row = { readonly id: string; readonly organizationId: string; readonly digest: string }
+type Row = Whole & { readonly id: string; readonly organizationId: string; readonly digest: string }
 
 /**
  * Writes what was fetched of any number of organizations, each of them there once. A refetch mostly brings what is known already:
@@ -60,7 +61,7 @@ export async function writeMirror(tx: Queryable, writes: readonly MirrorWrite[])
 }
 
 function rowsOf(writes: readonly MirrorWrite[]) {
-  const rows = <Source extends { readonly id: string }>(sourcesOf: (state: StripeState) => readonly Source[]) =>
+  const rows = <Source extends Whole & { readonly id: string }>(sourcesOf: (state: StripeState) => readonly Source[]) =>
     writes.flatMap(({ organizationId, refreshedAt, state }) =>
       sourcesOf(state).map((source) => ({ ...source, organizationId, refreshedAt, digest: digestOf(source) })),
     )
@@ -82,8 +83,16 @@ function rowsOf(writes: readonly MirrorWrite[]) {
 }
 
 /** Of the row as this version makes it: one that reads more of an object writes it anew. */
-function digestOf(source: object): string {
-  return hash('sha1', JSON.stringify(source), 'base64')
+function digestOf(source: Whole): string {
+  return hash('sha1', toJson(source), 'base64')
+}
+
+/** What is written of an object, with the object itself. */
+type Whole = { readonly data: WholeObject }
+
+/** As `JSON.stringify` would write it, if it could be told that `data` is JSON already. */
+function toJson({ data, ...columns }: Whole): string {
+  return `${JSON.stringify(columns).slice(0, -1)},"data":${data.text}}`
 }
 
 type MirrorTable = 'stripe_customers' | 'stripe_subscriptions' | 'stripe_payment_methods' | 'stripe_charges'
@@ -110,9 +119,20 @@ async function findInvoices(tx: Queryable, rows: readonly Row[]) {
 }
 
 /** Runs a statement whose `$1` is the rows as JSON; answers whose rows they are. */
-async function write(tx: Queryable, text: string, rows: readonly Pick<Row, 'organizationId'>[]): Promise<readonly string[]> {
+async function write(tx: Queryable, text: string, rows: readonly Row[]): Promise<readonly string[]> {
+  return writeJson(tx, text, rows, (row) => toJson(row))
+}
+
+type Owned = { readonly organizationId: string }
+
+async function writeJson<Written extends Owned>(
+  tx: Queryable,
+  text: string,
+  rows: readonly Written[],
+  toText: (row: Written) => string,
+): Promise<readonly string[]> {
   if (rows.length === 0) return []
-  await tx.query(text, [JSON.stringify(rows)])
+  await tx.query(text, [`[${rows.map(toText).join(',')}]`])
   return rows.map(({ organizationId }) => organizationId)
 }
 
@@ -177,8 +197,8 @@ function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
   ]
 }
 
-function upsertItems(tx: Queryable, items: readonly Pick<Row, 'organizationId'>[]) {
-  return write(
+function upsertItems(tx: Queryable, items: readonly Owned[]) {
+  return writeJson(
     tx,
     `insert into stripe_subscription_items (organization_id, subscription_id, id, price_id, product_id, quantity,
        unit_amount_minor, currency, billing_interval, interval_count, usage_type, current_period_start, current_period_end)
@@ -194,6 +214,7 @@ function upsertItems(tx: Queryable, items: readonly Pick<Row, 'organizationId'>[
         excluded.currency, excluded.billing_interval, excluded.interval_count, excluded.usage_type,
         excluded.current_period_start, excluded.current_period_end)`,
     items,
+    (item) => JSON.stringify(item),
   )
 }
 

@@ -1,5 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
-import { fromUnix, fromUnixOrNull, idOf, requiredId, toPlainObject, type Reference, type StripeObject } from './wire.ts'
+import { fromUnix, fromUnixOrNull, idOf, requiredId, WholeObject, type Reference } from './wire.ts'
 
 export type PaymentMethodSnapshot = {
   readonly id: string
@@ -12,7 +12,7 @@ export type PaymentMethodSnapshot = {
     readonly expYear: number
   } | null
   readonly createdAt: Instant
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type ChargeSnapshot = {
@@ -29,7 +29,7 @@ export type ChargeSnapshot = {
   readonly description: string | null
   readonly failureCode: string | null
   readonly createdAt: Instant
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type WirePaymentMethod = {
@@ -69,7 +69,7 @@ export function toPaymentMethodSnapshot(wire: WirePaymentMethod): PaymentMethodS
     type: wire.type,
     card: card ? { brand: card.brand, last4: card.last4, expMonth: card.exp_month, expYear: card.exp_year } : null,
     createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
   }
 }
 
@@ -88,7 +88,7 @@ export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
     description: wire.description,
     failureCode: wire.failure_code,
     createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
   }
 }
 
@@ -102,7 +102,7 @@ export type DisputeSnapshot = {
   /** Until when evidence can be handed in. */
   readonly dueAt: Instant | null
   readonly createdAt: Instant
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type WireDispute = {
@@ -126,6 +126,6 @@ export function toDisputeSnapshot(wire: WireDispute): DisputeSnapshot {
     status: wire.status,
     dueAt: fromUnixOrNull(wire.evidence_details.due_by),
     createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
   }
 }

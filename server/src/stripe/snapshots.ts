@@ -6,7 +6,7 @@ import {
   fromUnixOrNull,
   idOf,
   requiredId,
-  toPlainObject,
+  WholeObject,
   type Metadata,
   type Reference,
   type StripeObject,
@@ -29,7 +29,7 @@ export type CustomerSnapshot = {
   readonly testClockId: string | null
   readonly metadata: Readonly<Record<string, string>>
   readonly createdAt: Instant
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type SubscriptionSnapshot = {
@@ -55,7 +55,7 @@ export type SubscriptionSnapshot = {
   readonly metadata: Readonly<Record<string, string>>
   readonly createdAt: Instant
   readonly items: readonly SubscriptionItemSnapshot[]
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type SubscriptionItemSnapshot = {
@@ -101,7 +101,7 @@ export type InvoiceSnapshot = {
   /** The payments that paid it, or try to. */
   readonly paymentIntentIds: readonly string[]
   readonly createdAt: Instant
-  readonly data: StripeObject
+  readonly data: WholeObject
 }
 
 export type WireCustomer = {
@@ -196,7 +196,7 @@ export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
     testClockId: idOf(wire.test_clock),
     metadata: wire.metadata ?? {},
     createdAt: fromUnix(wire.created ?? 0),
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
   }
 }
 
@@ -226,7 +226,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     metadata: wire.metadata,
     createdAt: fromUnix(wire.created),
     items,
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
   }
 }
 
@@ -273,6 +273,14 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     invoicePdf: wire.invoice_pdf ?? null,
     paymentIntentIds: (wire.payments?.data ?? []).flatMap(({ payment }) => idOf(payment.payment_intent) ?? []),
     createdAt: fromUnix(wire.created),
-    data: toPlainObject(wire),
+    data: new WholeObject(wire),
+  }
+}
+
+/** The same with all its lines, where the answer brought only the first. */
+export function withLines(snapshot: InvoiceSnapshot, lines: readonly StripeObject[]): InvoiceSnapshot {
+  return {
+    ...snapshot,
+    data: new WholeObject({ ...snapshot.data.toJSON(), lines: { object: 'list', data: lines, has_more: false } }),
   }
 }
