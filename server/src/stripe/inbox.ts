@@ -71,8 +71,8 @@ export async function replayEvent(context: BillingContext, eventId: string): Pro
 }
 
 const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
-const GROUPS_AT_ONCE = 5
-const MOST_LANES = 16
+const GROUPS_AT_ONCE = 3
+const MOST_LANES = 32
 const CALLS_OF_A_LANE = 4
 const BUSY_WAIT_MS = 200
 /** After this many failures that are not Stripe's absence, an event waits for a replay. */
@@ -80,7 +80,7 @@ const MOST_ATTEMPTS = 20
 
 /**
  * How many customers are refetched together: as many as Stripe's rate limit lets through in half a second, since people who change
- * something wait for the locks that are held meanwhile. Their transaction holds their accounts, on which use is counted: so not more.
+ * something wait for the locks that are held meanwhile. Their transaction holds their accounts, on which use is counted: so not more than 32.
  */
 function groupSize(callsPerSecond: number): number {
   return Math.min(MOST_LANES, Math.max(2, Math.floor(callsPerSecond / 2 / CALLS_OF_A_LANE / GROUPS_AT_ONCE)))
