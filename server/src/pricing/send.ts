@@ -80,7 +80,7 @@ async function sendOne(context: BillingContext, event: StoredEvent): Promise<boo
     await gateway.sendMeterEvent({ identifier, eventName, customerId, value: formatQuantity(value), at })
     await settle(context, event, 'sent', null)
   } catch (error) {
-    if (!(error instanceof StripeCallError) || error.outcome === 'unknown' || error.code === 'stripe_unavailable') throw error
+    if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
     await settle(context, event, 'failed', error.message)
   }
   return true

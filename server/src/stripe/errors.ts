@@ -1,10 +1,11 @@
 import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 
 /**
- * What is known after a call to Stripe failed: `refused` means that nothing happened there, `unknown` that it may have
- * happened (connection lost, time-out, 5xx): such a call is repeated with the same key, or looked for.
+ * What is known after a call to Stripe failed: `refused` is Stripe's answer about what was asked for, and nothing happened; `later` says
+ * nothing about it, and nothing happened either (too many calls, a key that is not good); `unknown` that it may have happened (connection
+ * lost, time-out, 5xx): such a call is repeated with the same key, or looked for.
  */
-export type CallOutcome = 'refused' | 'unknown'
+export type CallOutcome = 'refused' | 'later' | 'unknown'
 
 /** A failed call to Stripe, with a message fit to be shown. Stripe's own words are logged where it is made, not carried along. */
 export class StripeCallError extends DomainError {
@@ -43,7 +44,13 @@ export function toStripeCallError(error: WireError): StripeCallError {
     case 'StripeConnectionError':
       return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'unknown', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
     case 'StripeRateLimitError':
-      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'refused', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+    case 'StripeAuthenticationError':
+    case 'StripePermissionError':
+      return new StripeCallError('stripe_failed', 'Stripe does not take the key of this server.', 'later')
+    case 'StripeIdempotencyError':
+      // Its key was used, for the same wish in other words.
+      return new StripeCallError('stripe_failed', 'Stripe could not carry this out.', 'unknown', { key_used: true })
     case 'StripeCardError':
       return toPaymentFailed(error)
     case 'StripeInvalidRequestError':
@@ -109,4 +116,9 @@ function toRefused(error: WireError): StripeCallError {
 /** Whether a failed call says that the thing asked for does not exist at Stripe. */
 export function isMissingAtStripe(error: unknown): boolean {
   return error instanceof StripeCallError && error.details['missing'] === true
+}
+
+/** Whether a repeated call was made before under its key, though worded otherwise, as by an earlier version of the server. */
+export function isKeyUsed(error: unknown): boolean {
+  return error instanceof StripeCallError && error.details['key_used'] === true
 }

@@ -2,7 +2,7 @@ import type { Queryable, Session } from '../db/database.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
-import { StripeCallError } from './errors.ts'
+import { isKeyUsed, StripeCallError } from './errors.ts'
 import type { MutationKind, MutationResult } from './gateway.ts'
 import {
   carryOut,
@@ -26,7 +26,7 @@ const MOST_REPEATS = 5
 /**
  * Settles what an earlier request left open, before anything else of the organization is changed: so a customer who tries again
  * after a time-out is not given a second subscription. The caller holds the organization's lock.
- * @returns those that turned out to be done
+ * @returns those that turned out to be done, and those of which the mirror alone can tell: it has to follow before it is believed
  */
 export async function finishPendingIntents(
   context: BillingContext,
@@ -36,8 +36,8 @@ export async function finishPendingIntents(
 ): Promise<FinishedIntent[]> {
   const finished: FinishedIntent[] = []
   for (const intent of await listPendingIntents(session, { organizationId })) {
-    const result = await finishIntent(context, session, intent, priority)
-    if (result !== null) finished.push({ intent, result })
+    const settled = await finishIntent(context, session, intent, priority)
+    if (settled !== null) finished.push(settled)
   }
   return finished
 }
@@ -66,20 +66,22 @@ async function finishIntent(
   db: IntentDb,
   intent: Intent,
   priority: CallPriority,
-): Promise<MutationResult | null> {
+): Promise<FinishedIntent | null> {
   const finish = (result: MutationResult) => db.transaction((tx) => settleDone(tx, { intent, result }, context.clock.now()))
   const ageMs = context.clock.now().getTime() - intent.createdAt.getTime()
+  let wasMade = false
   if (ageMs < KEY_LIFE_MS && intent.attempts < MOST_REPEATS) {
     try {
       const result = await carryOut(context, db, intent, priority)
       await finish(result)
-      return result
+      return { intent, result }
     } catch (error) {
-      if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') return null
-      throw error
+      if (error instanceof StripeCallError && error.outcome !== 'unknown') return null
+      if (!isKeyUsed(error)) throw error
+      wasMade = true
     }
   }
-  // The key may be forgotten: asking again could do it twice. Look for what it made; if there is nothing, leave it at that.
+  // The key may be forgotten, or stands for other words: asking again could do it twice. Look for what it made; if there is nothing, leave it at that.
   const found = await findResult(context, db, intent)
   if (found === null) await settleIntent(db, intent.id, { state: 'abandoned' }, context.clock.now())
   else await finish(found)
@@ -87,7 +89,11 @@ async function finishIntent(
     { event: 'stripe.intent_looked_up', intent_id: intent.id, kind: intent.kind, found: found !== null },
     'the end of a call to Stripe was looked up',
   )
-  return found
+  if (found !== null) return { intent, result: found }
+  // Nothing is said of how it ended: whoever asks again is answered by what the mirror then has.
+  return wasMade
+    ? { intent: { ...intent, audit: null }, result: { id: intent.id, status: null, url: null, clientSecret: null } }
+    : null
 }
 
 async function findResult(context: BillingContext, db: Queryable, intent: Intent): Promise<MutationResult | null> {

@@ -11,7 +11,9 @@ import { createStripeClient } from './client.ts'
 import type { BillingContext } from './context.ts'
 import { requireGateway } from './context.ts'
 import { ensureCustomer } from './customers.ts'
+import { toStripeCallError } from './errors.ts'
 import { finishPendingIntents, finishStrandedIntents } from './finish-intents.ts'
+import type { MutationKind } from './gateway.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
 import { pushCatalog } from './push.ts'
@@ -235,5 +237,80 @@ describe('while Stripe is away', () => {
     const buy = { kind: 'cancel', immediate: true } as const
     const change = changePlan(none, { organizationId: 'keyless', request: buy, prorationAt: null }, asker)
     await expect(change).rejects.toMatchObject({ code: 'billing_not_configured' })
+  })
+})
+
+test('a call that a newer version of the server words otherwise is not made twice', async () => {
+  const id = await billing.createOrganization('reworded')
+  await expect(ensure(dyingAfterCalls(), id)).rejects.toThrow('killed')
+  const gateway = requireGateway(billing.context)
+  const newer = billing.with({
+    gateway: {
+      ...gateway,
+      perform: (kind, params, call) =>
+        gateway.perform(
+          kind,
+          'metadata' in params ? { ...params, metadata: { ...params.metadata, version: '2' } } : params,
+          call,
+        ),
+    },
+  })
+  expect(await finish(newer, id)).toHaveLength(1)
+  await ensure(newer, id)
+  expect(customersOf(id)).toHaveLength(1)
+})
+
+describe('while Stripe throttles', () => {
+  const buying = (paymentMethodId: string): PlanChangeRequest => ({
+    kind: 'subscribe',
+    planKey: 'pro',
+    interval: null,
+    quantity: 1,
+    paymentMethodId,
+    trialDays: null,
+    byOperator: false,
+    discount: null,
+  })
+  const buy = (context: BillingContext, id: string, method: string) =>
+    changePlan(context, { organizationId: id, request: buying(method), prorationAt: null }, asker)
+
+  function throttling(kindRefused: MutationKind): BillingContext {
+    const gateway = requireGateway(billing.context)
+    return billing.with({
+      gateway: {
+        ...gateway,
+        perform: (kind, params, call) =>
+          kind === kindRefused
+            ? Promise.reject(toStripeCallError({ call: kind, type: 'StripeRateLimitError', statusCode: 429 }))
+            : gateway.perform(kind, params, call),
+      },
+    })
+  }
+
+  test('a page that could not be closed is not taken for paid: nothing is bought beside it', async () => {
+    const id = await billing.createOrganization('page')
+    await billing.call(id, 'POST', '/api/v1/billing/checkout', { plan: 'pro' })
+    await expect(buy(throttling('expire_checkout_session'), id, 'pm_card_visa')).rejects.toMatchObject({
+      code: 'stripe_unavailable',
+    })
+    const [customer] = customersOf(id)
+    expect(billing.sandbox.all('subscription').filter((one) => one.customer === customer!.id)).toEqual([])
+    await buy(billing.context, id, 'pm_card_visa')
+    expect(billing.sandbox.all('subscription').filter((one) => one.customer === customer!.id)).toMatchObject([
+      { status: 'active' },
+    ])
+  })
+
+  test('what was not tried is not done later by itself', async () => {
+    const id = await billing.createOrganization('later')
+    await expect(buy(throttling('create_subscription'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    expect((await intentsOf(id)).at(-1)).toMatchObject({ kind: 'create_subscription', state: 'failed' })
+    expect(await finish(billing.context, id)).toEqual([])
+  })
+
+  test('what waits for the bank, and could not be called off, is not said to be settled', async () => {
+    const id = await billing.createOrganization('waits')
+    await buy(billing.context, id, 'pm_card_authenticationRequired').catch(() => undefined)
+    await expect(buy(throttling('void_invoice'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
   })
 })

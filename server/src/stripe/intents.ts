@@ -100,7 +100,8 @@ export async function carryOut<Kind extends MutationKind>(
   } catch (error) {
     const ended = endedAlready(intent, error)
     if (ended !== null) return ended
-    if (error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable') {
+    // Where nothing happened, nothing is to happen later: whoever asked was told that it failed.
+    if (error instanceof StripeCallError && error.outcome !== 'unknown') {
       await settleIntent(db, intent.id, { state: 'failed', errorCode: error.code }, context.clock.now())
     } else {
       await noteAttempt(db, intent.id, context.clock.now())

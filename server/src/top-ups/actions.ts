@@ -169,8 +169,7 @@ export async function payPurchase(
       },
     })
   } catch (error) {
-    const refused = error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable'
-    if (!refused) throw error
+    if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
     if (error.details['requires_action'] === true && pages !== null) return openPage(context, session, purchase, pages)
     await setFailed(session, purchase, error.code)
     throw error
@@ -224,7 +223,9 @@ export async function resumePurchase(
     return follow(context, session, purchase)
   }
   if (intent?.state === 'succeeded' || purchase.pageUrl !== null) return follow(context, session, purchase)
-  if (intent === null || intent.kind === 'create_payment_page') return beginPaying(context, session, purchase, pages)
+  // What Stripe had no time for was not tried.
+  const isUntried = intent === null || intent.kind === 'create_payment_page' || intent.errorCode === 'stripe_unavailable'
+  if (isUntried) return beginPaying(context, session, purchase, pages)
   await setFailed(session, purchase, intent.errorCode ?? 'abandoned')
   return (await findPurchase(session, purchase)) ?? purchase
 }

@@ -182,7 +182,7 @@ async function finish(
   } catch (error) {
     const final = error instanceof DomainError && (!(error instanceof StripeCallError) || error.outcome === 'refused')
     // When it is unknown what came of the payment, the purchase is pending, and looked at again.
-    if (!final || error.code === 'stripe_unavailable') throw error
+    if (!final) throw error
     return stop(error.code)
   }
 }
