@@ -84,3 +84,16 @@ test('intents and drifts are history for 400 days; an intent whose end is not kn
   expect(await idsOf('select id from stripe_intents order by 1')).toEqual(['pending_401', 'succeeded_399'])
   expect(await idsOf('select object_id as id from stripe_drifts')).toEqual(['in_399'])
 })
+
+test('finds what is to be forgotten by an index, among any number that is not', async () => {
+  const { db } = database
+  await db.query(
+    `insert into stripe_intents (id, kind, params, idempotency_key, state, created_at, finished_at)
+     select 'many_' || i, 'create_customer', '{}', 'many_' || i, 'succeeded', now(), now() from generate_series(1, 5000) i`,
+  )
+  await db.query('analyze stripe_intents')
+  const { rows } = await db.query<Record<string, string>>(
+    `explain select ctid from stripe_intents where finished_at < now() - interval '400 days' limit 1000`,
+  )
+  expect(rows.map((row) => row['QUERY PLAN']).join(' ')).toContain('stripe_intents_finished')
+})

@@ -10,12 +10,14 @@ import { endReplaced } from './replaced.ts'
  * subscription: often enough to cost little use, seldom enough to cost little time), and that a purchase on a page ends what it replaces.
  */
 export function subscriptionJobs(context: BillingContext): readonly Job[] {
+  // Where the last run stopped; another server, or this one started anew, begins from the front.
+  let after = ''
   return [
     {
       name: 'subscriptions.metered_items',
       cron: '*/5 * * * *',
       async run() {
-        await closeMeteredGaps(context)
+        after = (await closeMeteredGaps(context, after)).next
       },
     },
     {

@@ -5,6 +5,7 @@ import { defineBilling } from '../catalog/define.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
 import { previewMigration, startMigration } from '../plan-migrations/actions.ts'
 import { planMigrationJobs } from '../plan-migrations/jobs.ts'
+import { StripeCallError } from '../stripe/errors.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import type { UsagePriceRow } from '../stripe/push-usage-prices.ts'
 import { closeMeteredGaps, listMeteredGaps, meteredPricesOf } from './metered-items.ts'
@@ -49,11 +50,11 @@ describe('use that a plan prices', () => {
     await pushCatalog(billing.context, { variables: {} })
     expect(await gapsOf(id)).toMatchObject([{ planKey: 'priced', prices: [{ balanceKey: 'calls' }] }])
     const none = billing.with({ gateway: null })
-    expect(await closeMeteredGaps(none)).toBe(0)
+    expect(await closeMeteredGaps(none)).toEqual({ closed: 0, next: '' })
     // Any number of servers may look.
     await Promise.all([closeMeteredGaps(billing.context), closeMeteredGaps(billing.context)])
     expect(await gapsOf(id)).toEqual([])
-    expect(await closeMeteredGaps(billing.context)).toBe(0)
+    expect(await closeMeteredGaps(billing.context)).toEqual({ closed: 0, next: '' })
     const items = await db.query(`select usage_type from stripe_subscription_items where organization_id = $1 order by 1`, [id])
     expect(items.rows.map((row) => row['usage_type'] as string)).toEqual(['licensed', 'metered'])
     const audited = await db.query(`select actor from audit_log where action = 'subscription.metered_prices_added'`)
@@ -65,6 +66,46 @@ describe('use that a plan prices', () => {
     expect(statement.body).toMatchObject({ usage: [{ balance: 'calls', quantity: 7, amount_minor: 21 }] })
     await billing.advance(id, '32d')
     expect((await invoicesOf(id))[0]).toMatchObject({ amount_paid_minor: 2021 })
+  })
+
+  test('comes to everybody in turns, past one whom Stripe refuses, and after as long as a run may take', async () => {
+    await billing.database.db.query(`delete from usage_prices`)
+    const ids = []
+    for (let i = 0; i < 3; i += 1) ids.push(await billing.customer('priced'))
+    ids.sort()
+    await pushCatalog(billing.context, { variables: {} })
+    const gateway = billing.context.gateway!
+    const [first] = ids
+    const subscriptionId = (await billing.call(first!, 'GET', '/api/v1/billing/subscription')).body['subscription_id']
+    const refusing = billing.with({
+      gateway: {
+        ...gateway,
+        perform: (kind, params, call) =>
+          'subscriptionId' in params && params.subscriptionId === subscriptionId
+            ? Promise.reject(new StripeCallError('stripe_failed', 'no', 'refused'))
+            : gateway.perform(kind, params, call),
+      },
+    })
+    let after = ''
+    const runs: unknown[] = []
+    for (let run = 0; run < 3; run += 1) {
+      const { closed, next } = await closeMeteredGaps(refusing, after, 1)
+      runs.push([closed, next])
+      after = next
+    }
+    expect(runs).toEqual([
+      [0, ids[0]],
+      [1, ids[1]],
+      [1, ids[2]],
+    ])
+    // After the last, from the front again.
+    expect((await closeMeteredGaps(billing.context, after, 1)).next).toBe('')
+    let minutes = 0
+    const slow = { now: () => new Date(Date.UTC(2026, 0, 1, 0, (minutes += 1))) }
+    expect(await closeMeteredGaps(billing.with({ clock: slow }), '', 100)).toEqual({ closed: 0, next: '' })
+    expect(await gapsOf(first!)).toHaveLength(1)
+    await closeMeteredGaps(billing.context)
+    expect(await gapsOf(first!)).toEqual([])
   })
 
   test('waits for a change that is scheduled', async () => {

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Plan } from '../catalog/catalog.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
+import { SECOND_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent } from '../stripe/intents.ts'
@@ -35,13 +36,12 @@ export function meteredPricesOf(
   return [...own, ...common.filter(({ balanceKey }) => !own.some((price) => price.balanceKey === balanceKey))]
 }
 
-const PAGE = 500
-
 /**
- * Who uses what nobody bills: subscriptions from before their plan had a price of use, or made elsewhere. Changes nothing.
+ * Who uses what nobody bills: subscriptions from before their plan had a price of use, or made elsewhere; by organization. Changes nothing.
  * @param limit the most that are answered
+ * @param after the organization after which to begin
  */
-export async function listMeteredGaps(context: BillingContext, limit: number): Promise<readonly MeteredGap[]> {
+export async function listMeteredGaps(context: BillingContext, limit: number, after = ''): Promise<readonly MeteredGap[]> {
   const { db, catalogs } = context
   const known = await listAllUsagePrices(db)
   const gaps: MeteredGap[] = []
@@ -49,31 +49,24 @@ export async function listMeteredGaps(context: BillingContext, limit: number): P
   for (const terms of await listTermsInUse(db)) {
     const catalog = await catalogs.get(terms.catalogVersion)
     const wanted = meteredPricesOf(catalog.plans.get(terms.planKey), known, terms.currency)
-    if (wanted.length > 0) gaps.push(...(await listGapsOf(db, terms, wanted, limit - gaps.length)))
-    if (gaps.length >= limit) break
+    if (wanted.length > 0) gaps.push(...(await listGapsOf(db, terms, wanted, { limit, after })))
   }
-  return gaps
+  return gaps.sort((a, b) => (a.organizationId < b.organizationId ? -1 : 1)).slice(0, limit)
 }
 
 async function listGapsOf(
   db: Queryable,
   terms: TermsInUse,
   wanted: readonly UsagePriceRow[],
-  limit: number,
+  page: { readonly limit: number; readonly after: string },
 ): Promise<readonly MeteredGap[]> {
   const balances = wanted.map(({ balanceKey }) => balanceKey)
-  const gaps: MeteredGap[] = []
-  for (let after = ''; gaps.length < limit;) {
-    const rows = await listLackingItems(db, terms, { balances, after, limit: Math.min(PAGE, limit - gaps.length) })
-    for (const { organizationId, balances: billed } of rows) {
-      const prices = wanted.filter(({ balanceKey }) => !billed.includes(balanceKey))
-      gaps.push({ organizationId, planKey: terms.planKey, prices })
-    }
-    const last = rows.at(-1)
-    if (last === undefined) break
-    after = last.organizationId
-  }
-  return gaps
+  const rows = await listLackingItems(db, terms, { balances, ...page })
+  return rows.map(({ organizationId, balances: billed }) => ({
+    organizationId,
+    planKey: terms.planKey,
+    prices: wanted.filter(({ balanceKey }) => !billed.includes(balanceKey)),
+  }))
 }
 
 /**
@@ -125,14 +118,28 @@ export async function addMissingItems(
 }
 
 const BILLING: ReadonlySet<string> = new Set(['active', 'trialing', 'past_due', 'unpaid'])
-const AT_ONCE = 1_000
 const TRANSIENT: ReadonlySet<string> = new Set(['stripe_unavailable', 'database_unavailable', 'overloaded'])
 
-/** Adds what is missing everywhere; answers how many subscriptions got something. One that Stripe refuses is told in the log. */
-export async function closeMeteredGaps(context: BillingContext): Promise<number> {
-  if (context.gateway === null) return 0
+/** One run looks at so many, or works for so long: each takes about seven calls to Stripe, which others wait for as well. */
+const MOST_AT_ONCE = 100
+const LONGEST_MS = 20 * SECOND_MS
+
+/** What a run did, and after which organization the next goes on; '' begins anew. */
+export type GapsRun = { readonly closed: number; readonly next: string }
+
+/**
+ * Adds what is missing to those that come after an organization, as many as one run may. One that Stripe refuses is told in the log, and
+ * keeps none of those after it waiting.
+ */
+export async function closeMeteredGaps(context: BillingContext, after = '', most = MOST_AT_ONCE): Promise<GapsRun> {
+  if (context.gateway === null) return { closed: 0, next: '' }
+  const began = context.clock.now().getTime()
   let closed = 0
-  for (const { organizationId, prices } of await listMeteredGaps(context, AT_ONCE)) {
+  let last = after
+  const gaps = await listMeteredGaps(context, most, after)
+  for (const { organizationId, prices } of gaps) {
+    if (context.clock.now().getTime() - began > LONGEST_MS) return { closed, next: last }
+    last = organizationId
     try {
       const added = await runExclusively(context, organizationId, (session) => addMissingItems(context, session, organizationId))
       if (added.length > 0) closed += 1
@@ -149,5 +156,5 @@ export async function closeMeteredGaps(context: BillingContext): Promise<number>
       )
     }
   }
-  return closed
+  return { closed, next: gaps.length < most ? '' : last }
 }
