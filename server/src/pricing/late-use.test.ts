@@ -196,3 +196,23 @@ test('a time in which nothing bills has a statement that ends where the next one
   expect([before.totalMinor, billed.totalMinor]).toEqual([0, 1010])
   expect(billed.period.start).toEqual(before.period.end)
 })
+
+test('KF-8 an hour in which the cycle turns is billed when both of its sides are', async () => {
+  const id = await newOrganization('turning')
+  await subscribe(id)
+  const { period } = await readStatement(billing.context, { organizationId: id, at: null })
+  const turn = period.end.getTime()
+  await billing.advance(id, `${Math.floor((turn - (await billing.nowOf(id)).getTime()) / 60_000) - 1}m`)
+  await billing.use(id, 'month', 1)
+  await billing.advance(id, '3m')
+  await billing.use(id, 'month', 1)
+  // The invoice of the period that is over is paid, that of the one that has begun is not there yet.
+  await billing.advance(id, '3h')
+  const billed = async (start: number, end: number): Promise<unknown> => {
+    const span = `period_start=${new Date(start).toISOString()}&period_end=${new Date(end).toISOString()}`
+    return (await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary?${span}`, undefined, id)).body['billed']
+  }
+  expect(await billed(period.start.getTime(), turn)).toBe(true)
+  expect(await billed(period.start.getTime(), turn + 600_000)).toBe(false)
+  expect(await billed(turn, turn + 600_000)).toBe(false)
+})

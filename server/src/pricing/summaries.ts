@@ -211,7 +211,7 @@ export async function readUseSummary(
     currency: terms.catalog.currency,
     usage: types,
     total_cost_cents: Object.values(types).reduce((sum, { cost_cents: cost }) => sum + cost, 0),
-    billed: await isSettled(billing.db, { organizationId, ...period }),
+    billed: await isSettled(billing.db, { organizationId, ...period }, meters),
     invoices: settled.map(({ invoiceId, period: own, paidAt }) => ({
       invoice_id: invoiceId,
       period_start: own.start.toISOString(),

@@ -54,23 +54,35 @@ export async function listSettledUse(
 }
 
 /**
- * Whether paid invoices settle all that was used in a time; of a time without any use, whether they cover it. The hours of the
- * time in which something was used each lie in a time that a paid invoice settles.
+ * Whether paid invoices settle all that was used in a time; of a time without any use, whether they cover it. The hours in which
+ * something was used each lie, as far as within the time, in what paid invoices settle. An hour in which the meter's own period turns ends with it;
+ * of any other, as under a calendar month, the use may lie on either side of a turn of the cycle, and both have to be settled.
  */
 export async function isSettled(
   db: Queryable,
   { organizationId, start, end }: Period & { readonly organizationId: string },
+  meters: readonly { readonly key: string; readonly balanceKey: string }[],
 ): Promise<boolean> {
   const { rows } = await db.query<{ used: boolean; settled: boolean; covered: boolean }>(
     `with paid as (
        select tstzrange(starts_at, ends_at) as span from settled_usage
        where organization_id = $1 and paid_at is not null and starts_at < $3 and ends_at > $2
-     ), settled as (select range_agg(span) as spans from paid)
-     select count(*) > 0 as used, coalesce(bool_and(coalesce(settled.spans @> u.hour, false)), true) as settled,
-       coalesce((select spans @> tstzrange($2, $3) from settled), false) as covered
-     from settled left join usage_hourly u on u.organization_id = $1 and u.hour >= $2 and u.hour < $3 and u.events > 0
-     where u.hour is not null`,
-    [organizationId, start, end],
+     ), settled as (
+       select range_agg(span) as spans from paid
+     ), used as (
+       select u.hour, least(u.hour + interval '1 hour', turn.at) as ends
+       from usage_hourly u left join unnest($4::text[], $5::text[]) as m (meter, balance) on m.meter = u.meter
+       cross join lateral (
+         select min(g.starts_at) as at from grants g
+         where g.organization_id = $1 and g.balance = m.balance and g.kind = 'plan' and g.starts_at > u.hour
+       ) turn
+       where u.organization_id = $1 and u.hour > $2::timestamptz - interval '1 hour' and u.hour < $3 and u.events > 0
+     )
+     select count(*) > 0 as used, coalesce(
+         bool_and(coalesce(settled.spans @> tstzrange(greatest(used.hour, $2), least(used.ends, $3)), false)), true
+       ) as settled, coalesce((select spans @> tstzrange($2, $3) from settled), false) as covered
+     from used cross join settled where used.ends > $2`,
+    [organizationId, start, end, meters.map(({ key }) => key), meters.map(({ balanceKey }) => balanceKey)],
   )
   const [found] = rows
   return found !== undefined && (found.used ? found.settled : found.covered)
