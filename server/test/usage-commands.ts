@@ -1,43 +1,50 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { PastTerms } from '../src/grants/history.ts'
 import { openedGrant, partsOf, planGrantOf, type Grant } from '../src/grants/rules.ts'
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'
 import type { Quantity } from '../src/lib/quantity.ts'
 import type { Outcome } from '../src/metering/decision.ts'
 import type { UsageAnswer, UsageRequest } from '../src/metering/usage.ts'
-import { catalog, PLANS, recordTerms, spansOf, START, termsOf, type Facts } from './usage-facts.ts'
-import { UsageModel, type ModelAnswer } from './usage-model.ts'
+import { catalog, plainTermsOf, PLANS, recordTerms, START, termsOf, type Facts } from './usage-facts.ts'
+import { answerTo, type Answer, type Asked, type Terms } from './usage-reference.ts'
 
-// A search costs a tenth of a credit: the model counts in tenths, the real thing in millionths.
+// A search costs a tenth of a credit: the reference counts in tenths, the real thing in millionths.
 const TENTH = 100_000n
 
 /** What is put to the test: metering with one organization. */
 export type System = {
   ask(facts: Facts, request: UsageRequest): Promise<Outcome>
-  /** Told of terms that begin. */
-  change(facts: Facts, terms: PastTerms): Promise<void>
+  /** Told of a plan, a cycle or a standing that begins. */
+  change(facts: Facts): Promise<void>
   give(facts: Facts, grant: Grant): Promise<void>
   grants(facts: Facts): Promise<readonly Grant[]>
 }
 
-type Real = {
-  readonly system: System
-  readonly facts: Facts
-  readonly reservationIds: Map<number, string>
-  readonly corrections: { count: number }
+/** What was asked so far, all that the reference needs; and what of it commands may name. */
+type Model = {
+  readonly first: Terms
+  readonly asked: Asked[]
+  readonly uses: Set<string>
+  readonly holds: Set<string>
+  now: number
 }
-type Command = fc.AsyncCommand<UsageModel, Real>
+type Real = { readonly system: System; readonly facts: Facts; readonly reservationIds: Map<string, string> }
+type Command = fc.AsyncCommand<Model, Real>
 
-function shown(answer: UsageAnswer): ModelAnswer {
+function expectedOf(model: Model, asked: Asked): Answer {
+  model.asked.push(asked)
+  return answerTo(model.first, model.asked)
+}
+
+function shown(answer: UsageAnswer): Answer {
   const tenths = (quantity: Quantity): number => {
     if (quantity % TENTH !== 0n) throw new Error(`${quantity} is no whole tenth`)
     return Number(quantity / TENTH)
   }
   const { used, overage, reserved, remaining } = answer.balance
+  expect(answer.allowed).toBe(answer.code === null)
   return {
-    allowed: answer.allowed,
     code: answer.code,
     used: tenths(used),
     overage: tenths(overage),
@@ -47,21 +54,18 @@ function shown(answer: UsageAnswer): ModelAnswer {
   }
 }
 
-const EXPECTED_ERRORS: Readonly<Record<string, 'conflict' | 'closed' | 'invalid'>> = {
+const ERRORS: Readonly<Record<string, string>> = {
   invalid_quantity: 'invalid',
   idempotency_conflict: 'conflict',
   reservation_closed: 'closed',
 }
 
-async function compare(
-  model: UsageModel,
-  real: Real,
-  request: UsageRequest,
-  expected: ModelAnswer | 'conflict' | 'closed' | 'invalid',
-): Promise<UsageAnswer | null> {
+async function compare(model: Model, real: Real, request: UsageRequest, asked: Asked): Promise<UsageAnswer | null> {
+  const expected = expectedOf(model, asked)
   const outcome = await real.system.ask(real.facts, request)
   if (outcome.kind === 'error') {
-    expect(outcome.error instanceof DomainError ? EXPECTED_ERRORS[outcome.error.code] : outcome.error).toEqual(expected)
+    const { error } = outcome
+    expect(error instanceof DomainError ? { error: ERRORS[error.code] } : error).toEqual(expected)
     return null
   }
   expect(shown(outcome.answer)).toEqual(expected)
@@ -79,254 +83,142 @@ async function expectIdentity(real: Real, now: Date): Promise<void> {
   }
 }
 
-class Use implements Command {
-  readonly verb: 'consume' | 'track'
-  readonly key: string
-  readonly quantity: number
-  /** How long ago it happened, where the caller says so. */
-  readonly hoursAgo: number | null
-  constructor(verb: 'consume' | 'track', key: string, quantity: number, hoursAgo: number | null = null) {
-    this.verb = verb
-    this.key = key
-    this.quantity = quantity
-    this.hoursAgo = hoursAgo
-  }
-  check(): boolean {
-    return true
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    const { verb, key, quantity, hoursAgo } = this
-    const at = hoursAgo === null ? null : model.now - hoursAgo * HOUR_MS
-    const expected = model.use(verb, `${verb} ${key}`, quantity, at)
-    const request: UsageRequest = {
+const micro = (quantity: number): Quantity => BigInt(quantity) * 1_000_000n
+
+/** A command of a name, which says what it does. */
+const command = (
+  name: string,
+  run: (model: Model, real: Real) => Promise<unknown>,
+  check: (model: Readonly<Model>) => boolean = () => true,
+): Command => ({ check, run: async (model, real) => void (await run(model, real)), toString: () => name })
+
+const use = (verb: 'consume' | 'track', key: string, quantity: number, hoursAgo: number | null = null): Command =>
+  command(`${verb}(${key}, ${quantity}${hoursAgo === null ? '' : `, ${hoursAgo} hours ago`})`, async (model, real) => {
+    const name = `${verb} ${key}`
+    const at = model.now
+    const occurred = hoursAgo === null ? at : at - hoursAgo * HOUR_MS
+    const { organizationId } = real.facts
+    const occurredAt = hoursAgo === null ? null : new Date(occurred)
+    const asked = {
       verb,
-      organizationId: real.facts.organizationId,
+      organizationId,
       meter: 'search',
-      quantity: BigInt(quantity) * 1_000_000n,
-      idempotencyKey: `${verb} ${key}`,
-      occurredAt: at === null ? null : new Date(at),
+      quantity: micro(quantity),
+      idempotencyKey: name,
+      occurredAt,
       properties: null,
     }
-    await compare(model, real, request, expected)
-  }
-  toString(): string {
-    return `${this.verb}(${this.key}, ${this.quantity}${this.hoursAgo === null ? '' : `, ${this.hoursAgo} hours ago`})`
-  }
-}
+    const answer = await compare(model, real, asked, { at, do: verb, name, quantity, occurred })
+    if (answer?.allowed === true) model.uses.add(name)
+  })
 
 /** Corrects a use of any period. */
-class Correct implements Command {
-  readonly pick: number
-  readonly change: number
-  constructor(pick: number, change: number) {
-    this.pick = pick
-    this.change = change
-  }
-  #key(model: UsageModel): string | undefined {
-    return [...model.uses.keys()][this.pick % Math.max(model.uses.size, 1)]
-  }
-  check(): boolean {
-    return true
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    const key = this.#key(model)
-    if (key === undefined) return
-    const expected = model.correct(key, this.change)
-    const request: UsageRequest = {
-      verb: 'correct',
+const correct = (pick: number, change: number): Command =>
+  command(`correct(${pick}, ${change})`, async (model, real) => {
+    const name = [...model.uses][pick % Math.max(model.uses.size, 1)]
+    if (name === undefined) return
+    const idempotencyKey = `correct ${model.asked.length}`
+    const asked = {
       organizationId: real.facts.organizationId,
-      corrects: key,
-      quantity: BigInt(this.change) * 1_000_000n,
-      idempotencyKey: `correct ${real.corrections.count}`,
+      corrects: name,
+      quantity: micro(change),
+      idempotencyKey,
       properties: null,
     }
-    real.corrections.count += 1
-    await compare(model, real, request, expected)
-  }
-  toString(): string {
-    return `correct(${this.pick}, ${this.change})`
-  }
-}
+    await compare(model, real, { verb: 'correct', ...asked }, { at: model.now, do: 'correct', name, quantity: change })
+  })
 
-class Reserve implements Command {
-  readonly name: number
-  readonly quantity: number
-  readonly hours: number
-  constructor(name: number, quantity: number, hours: number) {
-    this.name = name
-    this.quantity = quantity
-    this.hours = hours
-  }
-  check(model: Readonly<UsageModel>): boolean {
-    return !model.holds.has(this.name)
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    const expected = model.reserve(this.name, this.quantity, this.hours * HOUR_MS)
-    const answer = await compare(
-      model,
-      real,
-      {
-        verb: 'reserve',
-        organizationId: real.facts.organizationId,
-        meter: 'search',
-        quantity: BigInt(this.quantity) * 1_000_000n,
-        idempotencyKey: `reserve ${this.name} at ${model.now}, attempt ${model.answers.size}`,
-        properties: null,
-        ttlMs: this.hours * HOUR_MS,
-      },
-      expected,
-    )
-    model.answers.set(`reserve ${model.answers.size}`, { quantity: 0, answer: expected })
-    if (answer?.reservation) real.reservationIds.set(this.name, answer.reservation.id)
-  }
-  toString(): string {
-    return `reserve(${this.name}, ${this.quantity}, ${this.hours}h)`
-  }
-}
+const reserve = (name: string, quantity: number, hours: number): Command =>
+  command(
+    `reserve(${name}, ${quantity}, ${hours}h)`,
+    async (model, real) => {
+      const [at, ttlMs] = [model.now, hours * HOUR_MS]
+      const { organizationId } = real.facts
+      const idempotencyKey = `reserve ${model.asked.length}`
+      const asked = { organizationId, meter: 'search', quantity: micro(quantity), idempotencyKey, properties: null, ttlMs }
+      const plain: Asked = { at, do: 'reserve', name, quantity, end: at + ttlMs }
+      const answer = await compare(model, real, { verb: 'reserve', ...asked }, plain)
+      if (!answer?.reservation) return
+      model.holds.add(name)
+      real.reservationIds.set(name, answer.reservation.id)
+    },
+    ({ holds }) => !holds.has(name),
+  )
 
-class Close implements Command {
-  readonly name: number
-  readonly settle: boolean
-  readonly quantity: number | null
-  constructor(name: number, settle: boolean, quantity: number | null) {
-    this.name = name
-    this.settle = settle
-    this.quantity = quantity
-  }
-  check(model: Readonly<UsageModel>): boolean {
-    return model.holds.has(this.name)
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    const reservationId = real.reservationIds.get(this.name)!
-    const { organizationId } = real.facts
-    if (this.settle) {
-      const quantity = this.quantity === null ? null : BigInt(this.quantity) * 1_000_000n
-      await compare(
-        model,
-        real,
-        { verb: 'settle', organizationId, reservationId, quantity },
-        model.settle(this.name, this.quantity),
-      )
-    } else {
-      await compare(model, real, { verb: 'release', organizationId, reservationId }, model.release(this.name))
-    }
-  }
-  toString(): string {
-    return this.settle ? `settle(${this.name}, ${this.quantity})` : `release(${this.name})`
-  }
-}
+const close = (name: string, verb: 'settle' | 'release', quantity: number | null): Command =>
+  command(
+    `${verb}(${name}, ${quantity})`,
+    async (model, real) => {
+      const named = { organizationId: real.facts.organizationId, reservationId: real.reservationIds.get(name)! }
+      const settled = { verb: 'settle' as const, ...named, quantity: quantity === null ? null : micro(quantity) }
+      const asked = verb === 'settle' ? settled : { verb, ...named }
+      await compare(model, real, asked, { at: model.now, do: verb, name, quantity })
+    },
+    ({ holds }) => holds.has(name),
+  )
 
-class Change implements Command {
-  readonly name: string
-  readonly change: (facts: Facts, model: UsageModel) => void
-  constructor(name: string, change: (facts: Facts, model: UsageModel) => void) {
-    this.name = name
-    this.change = change
-  }
-  check(): boolean {
-    return true
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    this.change(real.facts, model)
-    const terms = recordTerms(real.facts)
-    if (terms !== null) await real.system.change(real.facts, terms)
-    model.now = real.facts.now
-    model.plan = PLANS.find((plan) => plan.key === real.facts.planKey)!
-    model.standing = real.facts.suspended ? 'suspended' : 'active'
-  }
-  toString(): string {
-    return this.name
-  }
-}
+const wait = (hours: number): Command =>
+  command(`wait(${hours}h)`, async (model, { facts }) => {
+    model.now += hours * HOUR_MS
+    facts.now = model.now
+  })
 
-class Give implements Command {
-  readonly amount: number | null
-  readonly priority: number
-  readonly days: number | null
-  constructor(amount: number | null, priority: number, days: number | null) {
-    this.amount = amount
-    this.priority = priority
-    this.days = days
-  }
-  check(): boolean {
-    return true
-  }
-  async run(model: UsageModel, real: Real): Promise<void> {
-    const order = model.grants.length
-    const id = `gift ${String(order).padStart(3, '0')}`
-    const expiresAt = this.days === null ? null : new Date(model.now + this.days * DAY_MS)
-    const template = openedGrant(
-      real.facts.organizationId,
-      planGrantOf(termsOf(real.facts), 'credits', new Date(model.now)),
-      new Date(model.now),
-    )
-    const amount = this.amount === null ? null : BigInt(this.amount) * TENTH
-    await real.system.give(real.facts, {
-      ...template,
-      id,
-      kind: 'manual',
-      planKey: null,
-      catalogVersion: null,
-      amount,
-      limit: 'hard',
-      priority: this.priority,
-      startsAt: new Date(model.now),
-      expiresAt,
-    })
-    model.grants.push({
-      id,
-      isPlan: false,
-      amount: this.amount,
-      used: 0,
-      overage: 0,
-      reserved: 0,
-      heldOverage: 0,
-      moved: 0,
-      priced: 0,
-      cost: 0,
-      priority: this.priority,
-      startsAt: model.now,
-      expiresAt: expiresAt?.getTime() ?? Number.MAX_SAFE_INTEGER,
-      createdAt: model.now,
-    })
-  }
-  toString(): string {
-    return `give(${this.amount}, priority ${this.priority}, ${this.days} days)`
-  }
-}
+/** Another plan, cycle or standing: upgrade, downgrade, cancel, renew, suspend. */
+const change = (name: string, alter: (facts: Facts) => Partial<Facts>): Command =>
+  command(name, async (model, { facts, system }) => {
+    Object.assign(facts, alter(facts))
+    model.now = facts.now
+    recordTerms(facts)
+    await system.change(facts)
+    expectedOf(model, { at: model.now, do: 'terms', terms: plainTermsOf(facts) })
+  })
+
+const give = (amount: number | null, priority: number, days: number | null): Command =>
+  command(`give(${amount}, priority ${priority}, ${days} days)`, async (model, { facts, system }) => {
+    const now = new Date(model.now)
+    const name = `gift ${String(model.asked.length).padStart(3, '0')}`
+    const expiresAt = days === null ? null : new Date(model.now + days * DAY_MS)
+    const template = openedGrant(facts.organizationId, planGrantOf(termsOf(facts), 'credits', now), now)
+    const granted = amount === null ? null : BigInt(amount) * TENTH
+    const over = { id: name, kind: 'manual', planKey: null, catalogVersion: null, amount: granted, limit: 'hard' } as const
+    await system.give(facts, { ...template, ...over, priority, startsAt: now, expiresAt })
+    const end = expiresAt?.getTime() ?? Number.MAX_SAFE_INTEGER
+    expectedOf(model, { at: model.now, do: 'grant', name, amount, priority, end })
+  })
 
 const quantity = fc.integer({ min: 0, max: 45 })
-const name = fc.nat(3)
+const name = fc.constantFrom('a', 'b', 'c', 'd')
+const verb = fc.constantFrom('consume', 'track' as const)
 export const commands = [
-  fc
-    .tuple(fc.constantFrom('consume', 'track' as const), fc.nat(12), quantity)
-    .map(([verb, key, amount]) => new Use(verb, `k${key}`, amount)),
-  fc
-    .tuple(fc.constantFrom('consume', 'track' as const), fc.nat(1_000_000), quantity)
-    .map(([verb, key, amount]) => new Use(verb, `n${key}`, amount)),
+  fc.tuple(verb, fc.nat(12), quantity).map(([how, key, amount]) => use(how, `k${key}`, amount)),
+  fc.tuple(verb, fc.nat(1_000_000), quantity).map(([how, key, amount]) => use(how, `n${key}`, amount)),
   fc
     .tuple(fc.nat(1_000_000), quantity, fc.integer({ min: 1, max: 34 * 24 }))
-    .map(([key, amount, hoursAgo]) => new Use('track', `l${key}`, amount, hoursAgo)),
-  fc.tuple(fc.nat(20), fc.integer({ min: -30, max: 10 })).map(([pick, change]) => new Correct(pick, change)),
-  fc.tuple(name, quantity, fc.integer({ min: 1, max: 40 })).map(([hold, amount, hours]) => new Reserve(hold, amount, hours)),
-  fc.tuple(name, fc.boolean(), fc.option(quantity)).map(([hold, settle, amount]) => new Close(hold, settle, amount)),
-  fc.constantFrom(...PLANS.map(({ key }) => key)).map((key) => new Change(`plan(${key})`, (facts) => void (facts.planKey = key))),
+    .map(([key, amount, hoursAgo]) => use('track', `l${key}`, amount, hoursAgo)),
+  fc.tuple(fc.nat(20), fc.integer({ min: -30, max: 10 })).map(([pick, by]) => correct(pick, by)),
+  fc.tuple(name, quantity, fc.integer({ min: 1, max: 40 })).map(([hold, amount, hours]) => reserve(hold, amount, hours)),
   fc
-    .integer({ min: 1, max: 40 * 24 })
-    .map((hours) => new Change(`wait(${hours}h)`, (facts) => void (facts.now += hours * HOUR_MS))),
-  fc.constant(
-    new Change('renew', (facts) => Object.assign(facts, { cycleStart: facts.cycleEnd, cycleEnd: facts.cycleEnd + 30 * DAY_MS })),
+    .tuple(name, fc.constantFrom('settle', 'release' as const), fc.option(quantity))
+    .map(([hold, how, amount]) => close(hold, how, how === 'settle' ? amount : null)),
+  fc.constantFrom(...PLANS.map(({ key }) => key)).map((planKey) => change(`plan(${planKey})`, () => ({ planKey }))),
+  fc.integer({ min: 1, max: 40 * 24 }).map(wait),
+  // Heard of late, or by a clock that is a little behind.
+  fc.integer({ min: -1, max: 48 }).map((hours) =>
+    change(`renew(${hours}h)`, ({ now, cycleEnd }) => ({
+      now: Math.max(now, cycleEnd + hours * HOUR_MS),
+      cycleStart: cycleEnd,
+      cycleEnd: cycleEnd + 30 * DAY_MS,
+    })),
   ),
-  fc.constant(
-    new Change('anchor now', (facts) => Object.assign(facts, { cycleStart: facts.now, cycleEnd: facts.now + 30 * DAY_MS })),
-  ),
-  fc.boolean().map((suspended) => new Change(`suspended(${suspended})`, (facts) => void (facts.suspended = suspended))),
+  fc.constant(change('anchor now', ({ now }) => ({ cycleStart: now, cycleEnd: now + 30 * DAY_MS }))),
+  fc.constant(change('cancel', () => ({ planKey: 'free' }))),
+  fc.boolean().map((suspended) => change(`suspended(${suspended})`, () => ({ suspended }))),
   fc
     .tuple(fc.option(quantity, { freq: 9 }), fc.constantFrom(10, 50, 90), fc.option(fc.integer({ min: 1, max: 60 })))
-    .map(([amount, priority, days]) => new Give(amount, priority, days)),
+    .map(([amount, priority, days]) => give(amount, priority, days)),
 ]
 
-export function startOf(organizationId: string, system: System): { model: UsageModel; real: Real } {
+export function startOf(organizationId: string, system: System): { model: Model; real: Real } {
   const facts: Facts = {
     organizationId,
     now: START,
@@ -336,8 +228,11 @@ export function startOf(organizationId: string, system: System): { model: UsageM
     cycleEnd: START + 27 * DAY_MS,
     history: [{ since: new Date(0), planKey: 'free', catalogVersion: 1, catalog, cycle: null, addOns: {} }],
   }
+  const first = plainTermsOf(facts)
+  // The first period begins with the organization.
+  const asked: Asked[] = [{ at: START, do: 'terms', terms: first }]
   return {
-    model: new UsageModel(START, PLANS[0]!, spansOf(facts)),
-    real: { system, facts, reservationIds: new Map(), corrections: { count: 0 } },
+    model: { first, asked, uses: new Set(), holds: new Set(), now: START },
+    real: { system, facts, reservationIds: new Map() },
   }
 }

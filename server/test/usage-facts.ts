@@ -1,12 +1,11 @@
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
 import type { CatalogDefinition } from '../src/catalog/schema.ts'
-import { spanBefore } from '../src/grants/periods.ts'
-import { nextTerms, planGrantAt, type History } from '../src/grants/history.ts'
-import { billingCycleOf, planGrantOf, planGrantOn, type PlanGrant, type PlanTerms } from '../src/grants/rules.ts'
+import { nextTerms, type History } from '../src/grants/history.ts'
+import type { PlanTerms } from '../src/grants/rules.ts'
 import type { Standing } from '../src/standing/rules.ts'
-import type { ModelPlan, ModelSpan, ModelSpans } from './usage-model.ts'
+import type { Plan, Terms } from './usage-reference.ts'
 
-// What the model of usage and the real thing are both told: plans, the organization's facts, when periods begin.
+// What the reference of usage and the real thing are both told: plans, and the organization's facts.
 
 export const definition: CatalogDefinition = {
   meters: { search: {}, other: {} },
@@ -26,12 +25,12 @@ export const definition: CatalogDefinition = {
   defaultPlan: 'free',
 }
 export const catalog = normalizeCatalog(definition)
-export const PLANS: readonly ModelPlan[] = [
-  { key: 'free', amount: 30, limit: 'hard', included: true, rollover: { max: 20, periods: 2 } },
-  { key: 'pro', amount: 120, limit: 'hard', included: true, rollover: { max: 80, periods: 1 } },
-  { key: 'soft', amount: 60, limit: 'soft', included: true, spendLimit: 4 },
-  { key: 'unlimited', amount: null, limit: 'hard', included: true },
-  { key: 'none', amount: 0, limit: 'hard', included: false },
+export const PLANS: readonly Plan[] = [
+  { key: 'free', amount: 30, monthly: 'calendar', rollover: { max: 20, periods: 2 } },
+  { key: 'pro', amount: 120, monthly: 'cycle', rollover: { max: 80, periods: 1 } },
+  { key: 'soft', amount: 60, monthly: 'cycle', spendLimit: 4 },
+  { key: 'unlimited', amount: null, monthly: 'cycle' },
+  { key: 'none', monthly: 'cycle' },
 ]
 export const START = Date.parse('2026-03-10T12:00:00Z')
 
@@ -47,13 +46,10 @@ export type Facts = {
   history: History
 }
 
-/** Keeps what the organization has from now on; answers it where it is something else than before. */
-export function recordTerms(facts: Facts): History[number] | null {
+/** Keeps what the organization has from now on, where it is something else than before. */
+export function recordTerms(facts: Facts): void {
   const next = nextTerms(termsOf(facts), facts.history.at(-1) ?? null, new Date(facts.now))
-  if (next === null) return null
-  const entry = { ...next, catalog }
-  facts.history = [...facts.history.filter(({ since }) => since < entry.since), entry]
-  return entry
+  if (next !== null) facts.history = [...facts.history.filter(({ since }) => since < next.since), { ...next, catalog }]
 }
 
 export function termsOf(facts: Facts): PlanTerms {
@@ -79,22 +75,12 @@ export function termsOf(facts: Facts): PlanTerms {
   }
 }
 
-/** When periods begin and end, as the server works it out. */
-export function spansOf(facts: Facts): ModelSpans {
-  const shown = ({ id, span }: PlanGrant): ModelSpan => ({ id, start: span.start.getTime(), end: span.end!.getTime() })
-  const planAt = (time: number): PlanGrant => planGrantOf(termsOf(facts), 'credits', new Date(time))
+/** The same as the reference is told. */
+export function plainTermsOf({ planKey, suspended, cycleStart, cycleEnd }: Facts): Terms {
+  const hasCycle = planKey !== 'free' || suspended
   return {
-    at: (time) => shown(planAt(time)),
-    before(span) {
-      const plan = planAt(facts.now)
-      const own = { name: new Date(span.start), start: new Date(span.start), end: new Date(span.end) }
-      const earlier = spanBefore(plan.period, billingCycleOf(termsOf(facts)), own)
-      return earlier && shown(planGrantOn(plan, earlier))
-    },
-    past(time) {
-      const plan = planGrantAt(termsOf(facts), facts.history, 'credits', new Date(time))
-      return { ...shown(plan), plan: PLANS.find(({ key }) => key === plan.planKey)! }
-    },
-    createdAt: START,
+    plan: PLANS.find(({ key }) => key === planKey)!,
+    cycle: hasCycle ? { start: cycleStart, end: cycleEnd } : null,
+    suspended,
   }
 }
