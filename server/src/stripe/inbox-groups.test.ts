@@ -130,6 +130,16 @@ describe('in a rush', () => {
   })
 })
 
+test('an event that was given up stays so until it is replayed, whatever else comes of its customer', async () => {
+  const customerId = await buyer('parked')
+  await signal(customerId)
+  await billing.database.db.query('update stripe_events set parked_at = received_at where customer_id = $1', [customerId])
+  await signal(customerId)
+  await handleDueEvents(billing.context)
+  expect(await planOf('parked')).toBe('pro')
+  expect(await openOf(customerId)).toEqual([0])
+})
+
 describe('customers that are handled together', () => {
   test('fail alone: one whose account cannot be derived is tried again later, the others are done', async () => {
     const customers = [await buyer('sound_1'), await buyer('unsound'), await buyer('sound_2')]

@@ -71,7 +71,8 @@ export async function replayEvent(context: BillingContext, eventId: string): Pro
 }
 
 const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
-const GROUPS_AT_ONCE = 3
+/** Fewer than sessions may be lent (lock.ts): people change something meanwhile. */
+const GROUPS_AT_ONCE = 4
 const MOST_LANES = 32
 const CALLS_OF_A_LANE = 4
 const BUSY_WAIT_MS = 200
