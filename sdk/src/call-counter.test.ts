@@ -185,6 +185,23 @@ describe('the call counter', () => {
     expect(dropped).toHaveLength(2)
   })
 
+  it('goes on where a report fails itself', async () => {
+    const peer = createPeer()
+    const full = () => {
+      throw new Error('The log is full.')
+    }
+    const counter = createCallCounter({ client: peer, onError: full, onDropped: full })
+    peer.setAway('before')
+    counter.count(call('/cases?tenant_id=a'))
+    await counter.flush()
+    peer.setAway('no')
+    peer.refused.set('nobody', 404)
+    for (const tenant of ['nobody', 'a']) counter.count(call(`/cases?tenant_id=${tenant}`))
+    await counter.flush()
+    expect(peer.total('a')).toBe(2)
+    await counter.stop()
+  })
+
   it('says what it could not send before its end', async () => {
     const peer = createPeer()
     const dropped: DroppedCalls[] = []

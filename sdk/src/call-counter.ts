@@ -1,5 +1,6 @@
 import { machineTime } from './clock.ts'
 import { isAway, isStillToCount, statusOf, TollgateError, type Problem } from './errors.ts'
+import { report } from './report.ts'
 import type { BatchItem, BatchResult, UsageClient } from './usage.ts'
 
 export type CallCounterOptions = {
@@ -76,7 +77,8 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
   function drop(dropped: readonly Waiting[], error: unknown): void {
     if (dropped.length === 0) return
     const sum = dropped.reduce((total, each) => total + each.calls, 0)
-    options.onDropped?.({ calls: sum, items: dropped.map(({ item }) => item), error })
+    const items = dropped.map(({ item }) => item)
+    report(() => options.onDropped?.({ calls: sum, items, error }))
   }
 
   function gatherUp(): void {
@@ -127,7 +129,7 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
       const results = await client.batch(part.map(({ item }) => item))
       return { open: part.flatMap((each, index) => stillOpen(each, results[index])), isCut: false }
     } catch (error) {
-      options.onError?.(error)
+      report(() => options.onError?.(error))
       // Refused as a whole for what it is: sent again, it would be refused again.
       const isLost = error instanceof TollgateError && !isStillToCount(error)
       if (isLost) drop(part, error)
@@ -138,7 +140,7 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
   function stillOpen(each: Waiting, result: BatchResult | undefined): Waiting[] {
     if (result !== undefined && !('error' in result)) return []
     const error = result === undefined ? new Error('The server left an item out.') : errorOf(result.error)
-    options.onError?.(error)
+    report(() => options.onError?.(error))
     const tries = each.tries + 1
     if (tries < MAX_TRIES && (result === undefined || isAway(error))) return [{ ...each, tries }]
     drop([each], error)
@@ -146,7 +148,8 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
   }
 
   function run(isForced: boolean): Promise<void> {
-    sending = sending.then(() => send(isForced))
+    const sent = () => send(isForced)
+    sending = sending.then(sent, sent)
     return sending
   }
 

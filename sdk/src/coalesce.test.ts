@@ -21,6 +21,7 @@ function createPeer() {
     reserve: refuse,
     settle: refuse,
     release: refuse,
+    correct: refuse,
     balances: refuse,
     usage: refuse,
     gate: refuse,

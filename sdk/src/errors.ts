@@ -26,9 +26,13 @@ export class TollgateError extends Error {
 
 /** No answer arrived. The call may have been carried out: repeat it with the same idempotency key to find out. */
 export class TollgateUnreachableError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
+  /** False where no connection came about, so that the server cannot have seen the call. */
+  readonly mayHaveArrived: boolean
+
+  constructor(message: string, { mayHaveArrived = true, ...options }: ErrorOptions & { mayHaveArrived?: boolean } = {}) {
     super(message, options)
     this.name = 'TollgateUnreachableError'
+    this.mayHaveArrived = mayHaveArrived
   }
 }
 

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { createFileQueue } from './file-queue.ts'
-import type { QueuedUse } from './queue.ts'
+import { nameOf, type QueuedUse } from './queue.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-file-queue-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
 const useOf = (idempotencyKey: string): QueuedUse => ({ meter: 'calls', quantity: 1, idempotencyKey })
-const keysOf = async (path: string) => (await createFileQueue(path).list()).map(({ idempotencyKey }) => idempotencyKey)
+const keysOf = async (path: string) => (await createFileQueue(path).list()).map(nameOf)
 
 describe('a queue in a file', () => {
   it('loses nothing to a line that a full disk has cut', async () => {

@@ -1,11 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { open, readFile, rename, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { LocalQueue, ParkedUse, QueuedUse } from './queue.ts'
-
-type Line = { readonly add: QueuedUse } | { readonly remove: string } | { readonly park: ParkedUse }
-
-type Held = { readonly uses: Map<string, QueuedUse>; readonly parked: Map<string, ParkedUse> }
+import { applyChange, nameOf, type HeldCalls, type LocalQueue, type QueueChange } from './queue.ts'
 
 /**
  * A queue in an append-only file, flushed to the disk before `append` resolves; it survives the process and the machine.
@@ -13,20 +9,20 @@ type Held = { readonly uses: Map<string, QueuedUse>; readonly parked: Map<string
  */
 export function createFileQueue(path: string): LocalQueue {
   mkdirSync(dirname(path), { recursive: true })
-  let opening: Promise<Held & { readonly file: FileHandle }> | undefined
+  let opening: Promise<HeldCalls & { readonly file: FileHandle }> | undefined
   let writing: Promise<void> = Promise.resolve()
   let isTorn = false
 
   /** Reads what is there, and writes it anew without what was removed. */
   async function load() {
-    const held: Held = { uses: new Map(), parked: new Map() }
+    const held: HeldCalls = { waiting: new Map(), parked: new Map() }
     const text = await readFile(path, 'utf8').catch(emptyWhereMissing)
     for (const line of text.split('\n')) {
       const parsed = parseLine(line)
-      if (parsed !== null) take(held, parsed)
+      if (parsed !== null) applyChange(held, parsed)
     }
-    const lines: readonly Line[] = [
-      ...[...held.uses.values()].map((add) => ({ add })),
+    const lines: readonly QueueChange[] = [
+      ...[...held.waiting.values()].map((add) => ({ add })),
       ...[...held.parked.values()].map((park) => ({ park })),
     ]
     const kept = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
@@ -44,9 +40,9 @@ export function createFileQueue(path: string): LocalQueue {
     return opening
   }
 
-  /** Lines are written one after another, each on the disk before the next. */
-  async function write(line: Line): Promise<void> {
-    const { file } = await ready()
+  /** Lines are written one after another, each on the disk before the next; what is in memory follows them in their order. */
+  async function write(line: QueueChange): Promise<void> {
+    const { file, ...held } = await ready()
     const written = writing.then(async () => {
       // A line that was written in part (a full disk) ends here, and takes none of the next with it.
       await file.appendFile(`${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`)
@@ -57,43 +53,15 @@ export function createFileQueue(path: string): LocalQueue {
       isTorn = true
     })
     await written
+    applyChange(held, line)
   }
 
   return {
-    async append(use) {
-      await write({ add: use })
-      take(await ready(), { add: use })
-    },
-    async list() {
-      const { uses } = await ready()
-      return [...uses.values()]
-    },
-    async remove(idempotencyKey) {
-      take(await ready(), { remove: idempotencyKey })
-      await write({ remove: idempotencyKey })
-    },
-    async park(use) {
-      await write({ park: use })
-      take(await ready(), { park: use })
-    },
-    async parked() {
-      const { parked } = await ready()
-      return [...parked.values()]
-    },
-  }
-}
-
-/** What a line means for what is held. */
-function take({ uses, parked }: Held, line: Line): void {
-  if ('add' in line) {
-    parked.delete(line.add.idempotencyKey)
-    uses.set(line.add.idempotencyKey, line.add)
-  } else if ('park' in line) {
-    uses.delete(line.park.idempotencyKey)
-    parked.set(line.park.idempotencyKey, line.park)
-  } else {
-    uses.delete(line.remove)
-    parked.delete(line.remove)
+    append: (call) => write({ add: call }),
+    list: async () => [...(await ready()).waiting.values()],
+    remove: (call) => write({ remove: nameOf(call) }),
+    park: (call) => write({ park: call }),
+    parked: async () => [...(await ready()).parked.values()],
   }
 }
 
@@ -104,10 +72,10 @@ function emptyWhereMissing(error: unknown): string {
 }
 
 /** A line that a crash cut short was never acknowledged, so it is left out. */
-function parseLine(line: string): Line | null {
+function parseLine(line: string): QueueChange | null {
   if (line === '') return null
   try {
-    return JSON.parse(line) as Line
+    return JSON.parse(line) as QueueChange
   } catch {
     return null
   }

@@ -8,9 +8,18 @@ export {
 export { createCoalescingClient, type CoalesceOptions } from './coalesce.ts'
 export { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
 export { checkStanding, type GateRefusal } from './gated-call.ts'
-export { beginMeteredCall, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
+export { beginMeteredCall, isSuccess, type CallOutcome, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
 export { creditHeaders, describeRefusal, statusOfRefusal, type RefusalStatus } from './quota.ts'
-export { createMemoryQueue, type LocalQueue, type ParkedUse, type QueuedUse } from './queue.ts'
+export {
+  createMemoryQueue,
+  nameOf,
+  type LocalQueue,
+  type ParkedCall,
+  type QueuedCall,
+  type QueuedRetraction,
+  type QueuedSettlement,
+  type QueuedUse,
+} from './queue.ts'
 export { createRecorders, type CheckResult, type Recorder } from './recorders.ts'
 export { createResilientClient, type ResilientClient, type ResilientOptions, type UnreachableAnswer } from './resilient.ts'
 export type { TransportOptions } from './transport.ts'

@@ -1,5 +1,6 @@
 import { isAway, TollgateError } from './errors.ts'
 import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
+import { report } from './report.ts'
 import type { QuantityInput, UsageAnswer, UsageClient } from './usage.ts'
 
 /** What a metered call is told by, whatever the framework. */
@@ -51,13 +52,9 @@ export function isSuccess(status: number): boolean {
   return status < 400
 }
 
-/** Tells an error that must not end what is under way; a report that fails itself is not worth more than the call. */
+/** Tells an error that must not end what is under way. */
 export function tell({ onError = console.error }: Pick<MeteredTerms, 'onError'>, error: unknown): void {
-  try {
-    onError(error)
-  } catch {
-    // The call goes on.
-  }
+  report(() => onError(error))
 }
 
 /**

@@ -2,65 +2,15 @@ import { mkdtempSync, rmSync, appendFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { TollgateError, TollgateUnreachableError } from './errors.ts'
+import { createPeer } from '../test/usage-peer.ts'
 import { createFileQueue } from './file-queue.ts'
-import { createMemoryQueue, type ParkedUse } from './queue.ts'
+import { createMemoryQueue, type LocalQueue, type QueuedCall } from './queue.ts'
 import { createResilientClient } from './resilient.ts'
-import type { UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-queue-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
-const answer = (allowed: boolean): UsageAnswer => ({
-  allowed,
-  balance: null,
-  credits_used: 1,
-  total_credits_used: 1,
-  quota_remaining: 0,
-  quota_exceeded: !allowed,
-})
-
-type Line = 'up' | 'cut before' | 'cut after' | { readonly status: number }
-
-const problem = (status: number, code: string, field?: string) => new TollgateError(status, { title: code, code, status, field })
-
-/** A server with a quota, which knows keys, and whose line can be cut before or after a request arrives. */
-function createPeer(quota: number) {
-  const counted = new Map<string, UsageInput>()
-  const first = new Map<string, { readonly verb: string; readonly input: UsageInput; readonly answer: UsageAnswer }>()
-  let line: Line = 'up'
-  async function call(input: UsageInput, verb: 'track' | 'consume' | 'check'): Promise<UsageAnswer> {
-    if (line === 'cut before') throw new TollgateUnreachableError('no answer')
-    if (typeof line === 'object') throw problem(line.status, 'refused')
-    if (input.meter === 'unknown') throw problem(422, 'unknown_meter')
-    if (input.meter === 'poison') throw problem(500, 'internal_error')
-    const key = input.idempotencyKey!
-    const known = first.get(key)
-    if (known !== undefined && known.verb !== verb) throw problem(409, 'idempotency_conflict', 'verb')
-    if (known !== undefined && known.input.occurredAt !== input.occurredAt) {
-      throw problem(409, 'idempotency_conflict', 'occurred_at')
-    }
-    const decided = known?.answer ?? answer(verb === 'track' || counted.size < quota)
-    first.set(key, { verb, input, answer: decided })
-    if (decided.allowed && !counted.has(key)) counted.set(key, input)
-    if (line === 'cut after') throw new TollgateUnreachableError('no answer')
-    return decided
-  }
-  const refuse = () => Promise.reject(new Error('not part of this peer'))
-  const client: UsageClient = {
-    check: (input) => call({ ...input, idempotencyKey: 'check' }, 'check'),
-    consume: (input) => call(input, 'consume'),
-    track: (input) => call(input, 'track'),
-    reserve: (input) => call(input, 'consume'),
-    settle: refuse,
-    release: refuse,
-    batch: refuse,
-    balances: refuse,
-    usage: refuse,
-    gate: refuse,
-  }
-  return { client, counted, setLine: (next: Line) => void (line = next) }
-}
+const metersOf = async (queue: LocalQueue) => (await queue.list()).map((call) => ('meter' in call ? call.meter : call.kind))
 
 describe('a meter declared open', () => {
   it('lets a use through while the server is away, and counts it once when it is back, whether or not it had arrived', async () => {
@@ -97,6 +47,52 @@ describe('a meter declared open', () => {
     await client.release(dropped.reservation_id!)
     await client.replay()
     expect([...peer.counted.values()].map((use) => use.quantity)).toEqual([3])
+  })
+})
+
+describe('held work', () => {
+  it.each(['cut before', 'cut after', { status: 503 }, { status: 401 }] as const)(
+    'that is settled while the server is away (%j) is counted once when it is back',
+    async (line) => {
+      const peer = createPeer(10)
+      const queue = createMemoryQueue()
+      const client = createResilientClient(peer.client, { queue })
+      const held = await client.reserve({ meter: 'search', quantity: 5 })
+      peer.setLine(line)
+      expect(await client.settle(held.reservation_id!, { quantity: 3 })).toMatchObject({ allowed: true, credits_used: 3 })
+      expect(await client.replay()).toBe(1)
+      peer.setLine('up')
+      expect(await client.replay()).toBe(0)
+      expect(await client.replay()).toBe(0)
+      expect([...peer.counted.values()].map(({ quantity }) => quantity)).toEqual([3])
+      expect(await queue.list()).toEqual([])
+    },
+  )
+
+  it('that is given back while the server is away is left to end by itself', async () => {
+    const peer = createPeer(10)
+    const queue = createMemoryQueue()
+    const client = createResilientClient(peer.client, { queue })
+    const held = await client.reserve({ meter: 'search' })
+    peer.setLine('cut before')
+    expect(await client.release(held.reservation_id!)).toMatchObject({ allowed: true })
+    expect(await queue.list()).toEqual([])
+  })
+
+  it('is counted under a key of the longest length too, and so is a use that had not fitted', async () => {
+    const peer = createPeer(0)
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+    peer.setLine('cut before')
+    const keys = ['j', 'k'].map((letter) => letter.repeat(255))
+    for (const idempotencyKey of keys) {
+      const held = await client.reserve({ meter: 'search', quantity: 5, idempotencyKey })
+      await client.settle(held.reservation_id!, { quantity: 3 })
+    }
+    peer.setLine('cut after')
+    await client.consume({ meter: 'search', idempotencyKey: 'l'.repeat(255) })
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    expect(peer.counted.size).toBe(3)
   })
 })
 
@@ -139,7 +135,7 @@ describe('what was let through', () => {
     expect(peer.counted.size).toBe(2)
   })
 
-  it('is given up only where it is wrong in itself, and does not keep what is behind it', async () => {
+  it('is put aside where it is wrong in itself, and does not keep what is behind it', async () => {
     const peer = createPeer(10)
     const queue = createMemoryQueue()
     const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue })
@@ -147,35 +143,76 @@ describe('what was let through', () => {
     for (const meter of ['unknown', 'poison', 'search']) await client.consume({ meter })
     peer.setLine('up')
     expect(await client.replay()).toBe(1)
-    expect((await queue.list()).map(({ meter }) => meter)).toEqual(['poison'])
+    expect(await metersOf(queue)).toEqual(['poison'])
+    expect(await queue.parked()).toMatchObject([{ meter: 'unknown', parked: { status: 422, error: 'unknown_meter' } }])
     expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
   })
 
-  it('puts aside what the server refuses for what it is, and what it fails about ten times, and says so', async () => {
-    for (const queue of [createMemoryQueue(), createFileQueue(join(directory, 'parked.ndjson'))]) {
+  it('belongs to one organization: two may use the same key', async () => {
+    const path = join(directory, 'organizations.ndjson')
+    for (const make of [createMemoryQueue, () => createFileQueue(path)]) {
       const peer = createPeer(10)
-      const told: string[] = []
-      const onParked = ({ meter }: ParkedUse) => void told.push(meter)
-      const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue, now: () => at(9), onParked })
+      const queue = make()
+      const client = createResilientClient(peer.client, { queue })
       peer.setLine('cut before')
-      for (const meter of ['poison', 'unknown', 'search']) await client.consume({ meter })
+      for (const organizationId of ['a', 'b']) {
+        await client.track({ meter: 'search', idempotencyKey: 'order-1', organizationId })
+      }
+      expect(await queue.list()).toHaveLength(2)
       peer.setLine('up')
-      for (let round = 0; round < 9; round += 1) expect(await client.replay()).toBe(1)
-      expect(told).toEqual(['unknown'])
       expect(await client.replay()).toBe(0)
-      expect(told).toEqual(['unknown', 'poison'])
-      expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
-      expect(await queue.parked()).toMatchObject([
-        { meter: 'unknown', parked: { tries: 1, status: 422, at: at(9).toISOString() } },
-        { meter: 'poison', parked: { tries: 10, status: 500 } },
-      ])
+      expect([...peer.counted.values()].map(({ organizationId }) => organizationId)).toEqual(['a', 'b'])
+      expect(await make().list()).toEqual([])
     }
-    const later = createFileQueue(join(directory, 'parked.ndjson'))
-    const [unknown, poison] = await later.parked()
-    await later.append(unknown!)
-    await later.remove(poison!.idempotencyKey)
-    expect((await later.list()).map(({ meter }) => meter)).toEqual(['unknown'])
-    expect(await createFileQueue(join(directory, 'parked.ndjson')).parked()).toEqual([])
+  })
+
+  it('is put aside where the server fails about it for an hour, told, kept, and counted when it is queued again', async () => {
+    const path = join(directory, 'parked.ndjson')
+    for (const make of [createMemoryQueue, () => createFileQueue(path)]) {
+      const peer = createPeer(10)
+      const queue = make()
+      const told: QueuedCall[] = []
+      let minute = 0
+      const client = createResilientClient(peer.client, {
+        queue,
+        now: () => new Date(Date.UTC(2026, 2, 10, 9, minute)),
+        onError: (_error, call) => void told.push(call!),
+        onParked: (call) => void told.push(call),
+      })
+      peer.setLine('cut before')
+      await client.track({ meter: 'search' })
+      peer.setLine({ status: 500 })
+      // Ten times within the hour may be an outage of the server's own.
+      for (; minute < 59; minute += 5) expect(await client.replay()).toBe(1)
+      expect(await queue.parked()).toEqual([])
+      expect(await client.replay()).toBe(0)
+      expect(told.slice(-2)).toMatchObject([{ meter: 'search' }, { parked: { tries: 13, status: 500 } }])
+      peer.setLine('up')
+      expect([await client.replay(), peer.counted.size]).toEqual([0, 0])
+      const [parked] = await queue.parked()
+      await queue.append(parked!)
+      expect([await client.replay(), peer.counted.size]).toEqual([0, 1])
+      expect([await queue.list(), await queue.parked()]).toEqual([[], []])
+    }
+  })
+
+  it('is counted also where the report of an error fails itself', async () => {
+    const peer = createPeer(10)
+    const client = createResilientClient(peer.client, {
+      queue: createMemoryQueue(),
+      onError() {
+        throw new Error('The log is full.')
+      },
+      onParked() {
+        throw new Error('The log is full.')
+      },
+    })
+    peer.setLine({ status: 401 })
+    await client.track({ meter: 'search' })
+    expect(await client.replay()).toBe(1)
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    expect(peer.counted.size).toBe(1)
   })
 
   it('counts at the time when it happened, whichever way it was sent at first', async () => {
@@ -229,16 +266,29 @@ describe('a meter declared closed', () => {
 })
 
 describe('the file queue', () => {
+  it('keeps for a later process what was put aside', async () => {
+    const path = join(directory, 'aside.ndjson')
+    const call = { meter: 'search', idempotencyKey: 'a', organizationId: 'o' }
+    const parked = { ...call, parked: { at: '2026-03-10T09:00:00Z', tries: 1, status: 422, error: 'unknown_meter' } }
+    const queue = createFileQueue(path)
+    await queue.append(call)
+    await queue.park(parked)
+    const later = createFileQueue(path)
+    expect([await later.list(), await later.parked()]).toEqual([[], [parked]])
+    await later.remove(call)
+    expect(await createFileQueue(path).parked()).toEqual([])
+  })
+
   it('gives a later process what an earlier one had not yet sent, without a line that was cut short', async () => {
     const path = join(directory, 'uses.ndjson')
     const earlier = createFileQueue(path)
     await earlier.append({ meter: 'search', idempotencyKey: 'a' })
     await earlier.append({ meter: 'search', idempotencyKey: 'b' })
-    await earlier.remove('a')
+    await earlier.remove({ meter: 'search', idempotencyKey: 'a' })
     appendFileSync(path, '{"add":{"meter":"sea')
     const later = createFileQueue(path)
     expect(await later.list()).toEqual([{ meter: 'search', idempotencyKey: 'b' }])
-    await later.remove('b')
+    await later.remove({ meter: 'search', idempotencyKey: 'b' })
     expect(await createFileQueue(path).list()).toEqual([])
   })
 })

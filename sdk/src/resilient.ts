@@ -1,6 +1,9 @@
 import { machineTime } from './clock.ts'
-import { isAway, isStillToCount, TollgateError } from './errors.ts'
-import type { LocalQueue, ParkedUse, QueuedUse } from './queue.ts'
+import { isAway, isStillToCount, TollgateUnreachableError } from './errors.ts'
+import { derivedKey, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
+import { createReplay } from './replay.ts'
+import { report } from './report.ts'
+import { createRetractions, type KeyedUse } from './retractions.ts'
 import type { QuantityInput, ReservationAnswer, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
 /** What a meter's calls are answered while the server cannot be reached: let through and counted later, or refused. */
@@ -11,20 +14,24 @@ export type ResilientOptions = {
   readonly whenUnreachable?: UnreachableAnswer
   /** The answer per meter, where it differs. */
   readonly meters?: Readonly<Record<string, UnreachableAnswer>>
-  /** Where uses that were let through wait; `createFileQueue` survives the process. */
+  /** Where what the server has to hear yet waits; `createFileQueue` survives the process. */
   readonly queue: LocalQueue
   /** The time a use that was let through happened; default the machine's. */
   readonly now?: () => Date
-  readonly onError?: (error: unknown) => void
+  /** Told what went wrong without ending anything; of what waits, about which call. */
+  readonly onError?: (error: unknown, call?: QueuedCall) => void
   /**
-   * Told of a use that is not tried any more: the server refuses it for what it is, or failed about it ten times. It is kept in
-   * `queue.parked()` until it is appended again, or removed.
+   * Told of a call that is not tried any more: the server refuses it for what it is, or has failed about it ten times in an hour or more. It is
+   * kept in `queue.parked()` until it is appended again, or removed.
    */
-  readonly onParked?: (use: ParkedUse) => void
+  readonly onParked?: (call: ParkedCall) => void
 }
 
 export type ResilientClient = UsageClient & {
-  /** Counts the uses that were let through. Answers how many are left. Call it by an interval and before the process ends. */
+  /**
+   * Tells the server what waits: uses that were let through are counted, settlements made up for, and uses that were refused without an answer
+   * but counted are taken back. Answers how many are left, without those that are parked. Call it by an interval and before the process ends.
+   */
   replay(): Promise<number>
 }
 
@@ -33,31 +40,41 @@ const CODE = 'tollgate_unreachable'
 
 /**
  * A client with a declared answer for when Tollgate is away. A use that is let through is written to the queue before it
- * is answered, under the key of the attempt that had no answer: if that attempt arrived after all, it counts once.
+ * is answered, under the key of the attempt that had no answer: if that attempt arrived after all, it counts once. One that is refused
+ * is taken back if it arrived after all.
  */
 export function createResilientClient(client: UsageClient, options: ResilientOptions): ResilientClient {
-  const now = options.now ?? machineTime
-  const failed = new Map<string, number>()
+  const { queue, now = machineTime } = options
+  const retractions = createRetractions({ client, queue, now })
   const isOpen = (meter: string): boolean => (options.meters?.[meter] ?? options.whenUnreachable ?? 'closed') === 'open'
-  const keyed = (input: UsageInput): UsageInput & { idempotencyKey: string } => ({
-    ...input,
-    idempotencyKey: input.idempotencyKey ?? crypto.randomUUID(),
-  })
+  const keyed = (input: UsageInput): KeyedUse => ({ ...input, idempotencyKey: input.idempotencyKey ?? crypto.randomUUID() })
 
-  async function queue(input: UsageInput & { idempotencyKey: string }, sentAs?: 'consume' | 'track'): Promise<void> {
-    const { occurredAt } = input
+  const tell = (error: unknown, call?: QueuedCall): void => report(() => options.onError?.(error, call))
+  const tellParked = (call: ParkedCall): void => report(() => options.onParked?.(call))
+
+  async function keep(use: KeyedUse, sentAs?: 'consume' | 'track'): Promise<void> {
+    const { occurredAt } = use
     const sent = sentAs && { verb: sentAs, ...(occurredAt === undefined ? {} : { occurredAt }) }
-    await options.queue.append({ ...input, occurredAt: occurredAt ?? now().toISOString(), ...(sent ? { sentAs: sent } : {}) })
+    await queue.append({ ...use, occurredAt: occurredAt ?? now().toISOString(), ...(sent ? { sentAs: sent } : {}) })
+  }
+
+  /** Refuses a use, and remembers to take it back where it may have been counted. Refused it is even where that cannot be written. */
+  async function refuse(use: KeyedUse, error: unknown): Promise<UsageAnswer> {
+    if (!(error instanceof TollgateUnreachableError) || error.mayHaveArrived) {
+      await retractions.add(use).catch((failure: unknown) => tell(failure))
+    }
+    return refused(use.meter)
   }
 
   return {
     ...client,
     check: (input) => answerWhenAway(client.check(input), () => (isOpen(input.meter) ? letThrough(0) : refused(input.meter))),
     async consume(input) {
-      const use = keyed(input)
-      return answerWhenAway(client.consume(use), async () => {
-        if (!isOpen(use.meter)) return refused(use.meter)
-        await queue(use, 'consume')
+      const open = isOpen(input.meter)
+      const use = open || input.idempotencyKey === undefined ? keyed(input) : await retractions.again(keyed(input))
+      return answerWhenAway(client.consume(use), async (error) => {
+        if (!open) return refuse(use, error)
+        await keep(use, 'consume')
         return letThrough(use.quantity ?? 1)
       })
     },
@@ -68,8 +85,8 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
         return await client.track(use)
       } catch (error) {
         if (!isStillToCount(error)) throw error
-        if (!isAway(error)) options.onError?.(error)
-        await queue(use, 'track')
+        if (!isAway(error)) tell(error)
+        await keep(use, 'track')
         return letThrough(use.quantity ?? 1)
       }
     },
@@ -82,97 +99,40 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
       )
     },
     async settle(reservationId, input = {}) {
-      if (!reservationId.startsWith(LOCAL)) return client.settle(reservationId, input)
-      const use = JSON.parse(reservationId.slice(LOCAL.length)) as UsageInput & { idempotencyKey: string }
-      // Its own key: the reservation, if it arrived after all, expires without being counted.
-      const quantity = input.quantity ?? use.quantity ?? 1
-      await queue({ ...use, quantity, idempotencyKey: `${use.idempotencyKey}:settled` })
-      return letThrough(quantity)
+      if (reservationId.startsWith(LOCAL)) {
+        const use = JSON.parse(reservationId.slice(LOCAL.length)) as KeyedUse
+        const quantity = input.quantity ?? use.quantity ?? 1
+        // Its own key: the reservation, if it arrived after all, expires without being counted.
+        await keep({ ...use, quantity, idempotencyKey: await derivedKey(use.idempotencyKey, 'settled') })
+        return letThrough(quantity)
+      }
+      try {
+        return await client.settle(reservationId, input)
+      } catch (error) {
+        // The work is done. Settled later it counts once, whether or not this attempt arrived and the hold still stands.
+        if (!isStillToCount(error)) throw error
+        if (!isAway(error)) tell(error)
+        await queue.append({ kind: 'settlement', reservationId, ...input })
+        return letThrough(input.quantity ?? 0)
+      }
     },
-    async release(reservationId, input = {}) {
-      return reservationId.startsWith(LOCAL) ? letThrough(0) : client.release(reservationId, input)
-    },
-    replay: () => replayQueue(client, options, failed),
+    // What cannot be given back now ends by itself.
+    release: async (reservationId, input) =>
+      reservationId.startsWith(LOCAL) ? letThrough(0) : answerWhenAway(client.release(reservationId, input), () => letThrough(0)),
+    replay: createReplay({ client, queue, retractions, now, tell, tellParked }),
   }
 }
 
-async function answerWhenAway<Answer>(sending: Promise<Answer>, otherwise: () => Answer | Promise<Answer>): Promise<Answer> {
+async function answerWhenAway<Answer>(
+  sending: Promise<Answer>,
+  otherwise: (error: unknown) => Answer | Promise<Answer>,
+): Promise<Answer> {
   try {
     return await sending
   } catch (error) {
-    if (isAway(error)) return otherwise()
+    if (isAway(error)) return otherwise(error)
     throw error
   }
-}
-
-/** A use about which the server fails so often is put aside. */
-const MAX_TRIES = 10
-
-/** One round over the queue; `failed` says how often the server has failed about each use. */
-async function replayQueue(client: UsageClient, options: ResilientOptions, failed: Map<string, number>): Promise<number> {
-  const { queue, onError } = options
-  const waiting = await queue.list()
-  let left = 0
-  for (const [index, use] of waiting.entries()) {
-    const { idempotencyKey } = use
-    try {
-      await countLetThrough(client, use)
-    } catch (error) {
-      onError?.(error)
-      // A failure of the server's may be about this use alone; of everything else that passes, the next would hear the same.
-      const isOfThisUse = error instanceof TollgateError && error.status === 500
-      if (isStillToCount(error) && !isOfThisUse) return left + waiting.length - index
-      const tries = (failed.get(idempotencyKey) ?? 0) + 1
-      const isGivenUp = error instanceof TollgateError && (!isOfThisUse || tries >= MAX_TRIES)
-      if (isGivenUp) {
-        await park(options, use, { tries, error })
-        failed.delete(idempotencyKey)
-      } else {
-        failed.set(idempotencyKey, tries)
-        left += 1
-      }
-      continue
-    }
-    failed.delete(idempotencyKey)
-    await queue.remove(idempotencyKey)
-  }
-  return left
-}
-
-type Failed = { readonly tries: number; readonly error: TollgateError }
-
-async function park({ queue, onParked, now = machineTime }: ResilientOptions, use: QueuedUse, { tries, error }: Failed) {
-  const { status, message } = error
-  const parked: ParkedUse = { ...use, parked: { at: now().toISOString(), tries, status, error: message } }
-  await queue.park(parked)
-  onParked?.(parked)
-}
-
-/**
- * Counts a use at the time when it happened. Its first attempt may have arrived after all: its key then says so, and what it was
- * answered is asked for. A use that was let through although it did not fit is tracked under a key of its own.
- */
-async function countLetThrough(client: UsageClient, { sentAs, ...use }: QueuedUse): Promise<void> {
-  try {
-    await client.track(use)
-    return
-  } catch (error) {
-    const field = conflictOf(error)
-    // It was tracked, without the time that only the queue knows.
-    if (sentAs?.verb === 'track' && field === 'occurred_at') return
-    if (field !== 'verb') throw error
-  }
-  const { occurredAt: _now, ...asked } = use
-  const answer = await client.consume({
-    ...asked,
-    ...(sentAs?.occurredAt === undefined ? {} : { occurredAt: sentAs.occurredAt }),
-  })
-  if (!answer.allowed) await client.track({ ...use, idempotencyKey: `${use.idempotencyKey}:open` })
-}
-
-/** The field in which a request differs from the one that used its key before; null for every other error. */
-function conflictOf(error: unknown): unknown {
-  return error instanceof TollgateError && error.code === 'idempotency_conflict' ? error.problem['field'] : null
 }
 
 function letThrough(quantity: QuantityInput): UsageAnswer {

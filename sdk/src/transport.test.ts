@@ -125,6 +125,18 @@ describe('the client', () => {
     expect(received).toHaveLength(2)
   })
 
+  it('says whether a call without an answer may have arrived', async () => {
+    const { url } = await startPeer([hangUp])
+    const lost = createTollgateClient({ url, apiKey: 'tg_key', retries: 0 }).consume({ meter: 'x' })
+    await expect(lost).rejects.toMatchObject({ mayHaveArrived: true })
+    const server = servers.pop()!
+    server.closeAllConnections()
+    server.close()
+    await once(server, 'close')
+    const unconnected = createTollgateClient({ url, apiKey: 'tg_key', retries: 1 }).consume({ meter: 'x' })
+    await expect(unconnected).rejects.toMatchObject({ mayHaveArrived: false })
+  })
+
   it('gives up on an attempt that takes too long', async () => {
     const { url } = await startPeer([() => undefined])
     const client = createTollgateClient({ url, apiKey: 'tg_key', retries: 0, timeoutMs: 50 })

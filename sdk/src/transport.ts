@@ -56,16 +56,18 @@ export function createTransport(options: TransportOptions): Transport {
   }
 
   async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    let mayHaveArrived = false
     for (let tried = 0; ; tried++) {
       const outcome = await attempt<Answer>(method, path, body)
       if (outcome.kind === 'answered') return outcome.answer
       const isFinal = tried >= retries
+      mayHaveArrived ||= outcome.kind === 'refused' || !isUnconnected(outcome.error)
       if (outcome.kind === 'refused' && (isFinal || !isRepeatable(outcome.status))) {
         throw new TollgateError(outcome.status, readProblem(outcome.text, outcome.status))
       }
       if (outcome.kind === 'lost' && isFinal) {
         const sentence = `${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.error.message}`
-        throw new TollgateUnreachableError(sentence, { cause: outcome.error })
+        throw new TollgateUnreachableError(sentence, { cause: outcome.error, mayHaveArrived })
       }
       await delay(delayBeforeRetry(outcome.kind === 'refused' ? outcome.retryAfter : Number.NaN, tried))
     }
@@ -81,6 +83,13 @@ type Outcome<Answer> =
   | { readonly kind: 'answered'; readonly answer: Answer }
   | { readonly kind: 'refused'; readonly status: number; readonly text: string; readonly retryAfter: number }
   | { readonly kind: 'lost'; readonly error: Error }
+
+// As Node names them; elsewhere what failed may have arrived.
+const UNCONNECTED: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'])
+
+function isUnconnected({ cause }: Error): boolean {
+  return cause instanceof Error && 'code' in cause && UNCONNECTED.has(cause.code)
+}
 
 export function isRepeatable(status: number): boolean {
   return status === 429 || status === 502 || status === 503 || status === 504

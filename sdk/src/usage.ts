@@ -77,6 +77,27 @@ export type UsageSummary = {
   readonly trial_end_date: string | null
 }
 
+/** Changes what a recorded use counts: by a quantity, or whole. */
+export type CorrectionInput = {
+  /** The key of the use that is corrected; of a settlement, the reservation's id. */
+  readonly corrects: string
+  /** Makes a repeat safe; the client makes one up when it is left out. */
+  readonly idempotencyKey?: string
+  /** Kept with the correction, for whoever reads it later. */
+  readonly reason?: string
+  /** Only for operators, who act for any organization. */
+  readonly organizationId?: string
+} & (
+  | {
+      /** What is added; below zero it is taken away, at most down to nothing. For meters that count or add. */
+      readonly quantity: QuantityInput
+    }
+  | {
+      /** Takes the use back whole. */
+      readonly retract: true
+    }
+)
+
 /** What came of an item of a batch: its answer, or what was wrong with it alone. */
 export type BatchResult = UsageAnswer | { readonly allowed: false; readonly error: Problem }
 
@@ -119,6 +140,8 @@ export type UsageClient = {
   ): Promise<UsageAnswer>
   /** Gives back what was held. */
   release(reservationId: string, input?: { readonly organizationId?: string }): Promise<UsageAnswer>
+  /** Corrects a use that was recorded wrongly, or takes it back. */
+  correct(input: CorrectionInput): Promise<UsageAnswer>
   balances(): Promise<readonly BalanceAnswer[]>
   /** Where the period stands; default the plan's first credit pool. */
   usage(balance?: string): Promise<UsageSummary>
@@ -151,6 +174,14 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
       }),
     release: (id, input = {}) =>
       transport.post(`/api/v1/usage/reservations/${encodeURIComponent(id)}/release`, { organization_id: input.organizationId }),
+    correct: (input) =>
+      transport.post('/api/v1/usage/corrections', {
+        corrects: input.corrects,
+        ...('retract' in input ? { retract: true } : { quantity: input.quantity }),
+        idempotency_key: input.idempotencyKey ?? crypto.randomUUID(),
+        reason: input.reason,
+        organization_id: input.organizationId,
+      }),
     async balances() {
       const answer = await transport.get<{ balances: BalanceAnswer[] }>('/api/v1/balances')
       return answer.balances

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest'
+import { createPeer } from '../test/usage-peer.ts'
+import { TollgateUnreachableError } from './errors.ts'
+import { createMemoryQueue, type LocalQueue } from './queue.ts'
+import { createResilientClient } from './resilient.ts'
+
+describe('a use refused without an answer', () => {
+  const minute = { at: 0 }
+  function closed(quota = 10) {
+    minute.at = 0
+    const peer = createPeer(quota)
+    const queue = createMemoryQueue()
+    const client = createResilientClient(peer.client, { queue, now: () => new Date(Date.UTC(2026, 2, 10, 9, minute.at)) })
+    return { peer, queue, client }
+  }
+
+  it('is taken back if it was counted all the same', async () => {
+    const { peer, client, queue } = closed()
+    peer.setLine('cut after')
+    expect((await client.consume({ meter: 'search' })).allowed).toBe(false)
+    expect(peer.counted.size).toBe(1)
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    expect(peer.counted.size).toBe(0)
+    expect(await queue.list()).toEqual([])
+  })
+
+  it('is looked for until nothing of it can be under way any more', async () => {
+    const { peer, client } = closed()
+    peer.setLine('cut before')
+    await client.consume({ meter: 'search', idempotencyKey: 'late' })
+    peer.setLine('up')
+    expect(await client.replay()).toBe(1)
+    // What was on its way arrives.
+    await peer.client.consume({ meter: 'search', idempotencyKey: 'late' })
+    expect(await client.replay()).toBe(0)
+    expect(peer.counted.size).toBe(0)
+    peer.setLine('cut before')
+    await client.consume({ meter: 'search', idempotencyKey: 'never' })
+    peer.setLine('up')
+    minute.at = 1
+    expect(await client.replay()).toBe(0)
+  })
+
+  it('counts when it is asked for again under its key, before or after it was taken back', async () => {
+    for (const replayed of [false, true]) {
+      const { peer, client } = closed()
+      const use = { meter: 'search', idempotencyKey: 'order-1' }
+      peer.setLine('cut after')
+      expect((await client.consume(use)).allowed).toBe(false)
+      peer.setLine('up')
+      if (replayed) await client.replay()
+      expect((await client.consume(use)).allowed).toBe(true)
+      expect((await client.consume(use)).allowed).toBe(true)
+      expect(await client.replay()).toBe(0)
+      expect(peer.counted.size).toBe(1)
+    }
+  })
+
+  it('leaves nothing behind where no connection came about, so that nothing can have arrived', async () => {
+    const { peer, client, queue } = closed()
+    const unconnected = new TollgateUnreachableError('refused', { mayHaveArrived: false })
+    const off = createResilientClient({ ...peer.client, consume: () => Promise.reject(unconnected) }, { queue })
+    expect((await off.consume({ meter: 'search' })).allowed).toBe(false)
+    expect(await queue.list()).toEqual([])
+    expect(await client.replay()).toBe(0)
+  })
+
+  it('is refused also where that cannot be written down', async () => {
+    const { peer } = closed()
+    const errors: unknown[] = []
+    const full: LocalQueue = { ...createMemoryQueue(), append: () => Promise.reject(new Error('ENOSPC')) }
+    const client = createResilientClient(peer.client, { queue: full, onError: (error) => errors.push(error) })
+    peer.setLine('cut before')
+    expect((await client.consume({ meter: 'search' })).allowed).toBe(false)
+    expect(errors).toMatchObject([{ message: 'ENOSPC' }])
+  })
+})
