@@ -5,7 +5,14 @@ import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
 import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
 import { attachAsDefault } from '../subscriptions/execute.ts'
-import { findInvoice, findSubscriptionWithMethod, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
+import {
+  findInvoice,
+  findMethodInstead,
+  findSubscriptionWithMethod,
+  listPaymentMethods,
+  type Invoice,
+  type PaymentMethod,
+} from './store.ts'
 
 /**
  * Pays an open invoice with the payment method that is there, or with a new one. Paying the invoice that suspended an
@@ -33,7 +40,7 @@ export async function payInvoice(
     const customerId = await ensureCustomer(context, session, organizationId)
     const paymentMethodId =
       request.paymentMethodId === null
-        ? null
+        ? await findMethodInstead(session, organizationId, invoice.subscriptionId)
         : await attachAsDefault({ context, session, organizationId }, { customerId, paymentMethodId: request.paymentMethodId })
     const params = { invoiceId, paymentMethodId }
     const audit = {

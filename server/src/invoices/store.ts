@@ -132,6 +132,24 @@ export async function findSubscriptionWithMethod(db: Queryable, organizationId: 
   return rows[0]?.id ?? null
 }
 
+/**
+ * The customer's default payment method, for an invoice of a subscription that has ended: Stripe would go on charging what that subscription
+ * was paid with. null where Stripe's own order holds.
+ */
+export async function findMethodInstead(
+  db: Queryable,
+  organizationId: string,
+  subscriptionId: string | null,
+): Promise<string | null> {
+  const { rows } = await db.query<{ method: string | null }>(
+    `select customer.default_payment_method_id as method from stripe_subscriptions subscription
+     join stripe_customers customer on customer.id = subscription.customer_id
+     where subscription.organization_id = $1 and subscription.id = $2 and subscription.status in ('canceled', 'incomplete_expired')`,
+    [organizationId, subscriptionId],
+  )
+  return rows[0]?.method ?? null
+}
+
 /** When the organization's mirror was last refreshed; null when it never was. */
 export async function findSyncTime(db: Queryable, organizationId: string): Promise<Instant | null> {
   const { rows } = await db.query<{ at: Instant | null }>('select synced_at as at from stripe_syncs where organization_id = $1', [

@@ -33,6 +33,10 @@ export type WireError = {
 export const STRIPE_RETRY_AFTER_SECONDS = 5
 
 const UNAVAILABLE = 'Stripe cannot be reached at the moment; nothing is lost, please try again.'
+const FAILED = 'Stripe could not carry this out.'
+// Said of reads as well, of which nothing has to be settled.
+const UNSETTLED =
+  'Stripe did not say whether this was carried out. Ask again: it happens once, and is settled before anything else of the organization changes.'
 
 /**
  * Maps an error of the SDK to one of ours. Pure.
@@ -47,17 +51,17 @@ export function toStripeCallError(error: WireError): StripeCallError {
       return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
     case 'StripeAuthenticationError':
     case 'StripePermissionError':
-      return new StripeCallError('stripe_failed', 'Stripe does not take the key of this server.', 'later')
+      return new StripeCallError('stripe_failed', FAILED, 'later')
     case 'StripeIdempotencyError':
       // Its key was used, for the same wish in other words.
-      return new StripeCallError('stripe_failed', 'Stripe could not carry this out.', 'unknown', { key_used: true })
+      return new StripeCallError('stripe_failed', UNSETTLED, 'unknown', { key_used: true })
     case 'StripeCardError':
       return toPaymentFailed(error)
     case 'StripeInvalidRequestError':
       return toRefused(error)
     default: {
       const unknown = error.type === 'StripeAPIError' || (error.statusCode ?? 500) >= 500
-      return new StripeCallError('stripe_failed', 'Stripe could not carry this out.', unknown ? 'unknown' : 'refused')
+      return new StripeCallError('stripe_failed', unknown ? UNSETTLED : FAILED, unknown ? 'unknown' : 'refused')
     }
   }
 }
