@@ -1,5 +1,5 @@
 import { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
@@ -154,6 +154,36 @@ describe('KF-9 the next invoice is told as it will come', () => {
     const other = await subscribed({ quantity: 3 })
     expect(await readUpcomingMinor(away, other)).toBe(8700)
     expect(await readUpcomingMinor(billing.with({ gateway: null }), other)).toBe(8700)
+  })
+})
+
+test('a Stripe that hangs is asked by one reader, and waited for briefly by any', async () => {
+  const id = await subscribed({ quantity: 2 })
+  const gateway = billing.context.gateway!
+  const { promise, resolve } = Promise.withResolvers<Awaited<ReturnType<typeof gateway.reads.previewInvoice>>>()
+  let calls = 0
+  let query: Parameters<typeof gateway.reads.previewInvoice>[0] | undefined
+  const hanging = billing.with({
+    gateway: {
+      ...gateway,
+      reads: {
+        ...gateway.reads,
+        previewInvoice(wanted) {
+          calls += 1
+          query = wanted
+          return promise
+        },
+      },
+    },
+  })
+  expect(await Promise.all([readUpcomingMinor(hanging, id), readUpcomingMinor(hanging, id)])).toEqual([5800, 5800])
+  expect(calls).toBe(1)
+  // What it says in the end is kept.
+  resolve(await gateway.reads.previewInvoice(query!))
+  await vi.waitFor(async () => {
+    expect(
+      (await billing.database.db.query('select 1 from upcoming_invoices where organization_id = $1', [id])).rows,
+    ).toHaveLength(1)
   })
 })
 

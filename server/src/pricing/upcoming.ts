@@ -1,7 +1,7 @@
 import { roundHalfUp } from '../lib/apportion.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { NEXT_INVOICE } from '../stripe/gateway.ts'
-import { StripeCallError } from '../stripe/errors.ts'
+import { NEXT_INVOICE, type StripeReads } from '../stripe/gateway.ts'
+import { askBriefly } from '../stripe/ask-briefly.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { readStatement } from './statement.ts'
 import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing, type TakenOff } from './upcoming-store.ts'
@@ -10,7 +10,7 @@ import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing
  * What the next invoice comes to by now, in minor units (KF-9): plan, seats, add-ons, what a change of plan left to be settled,
  * discounts and credits as Stripe works them out, with the overage as it is counted here. 0 when none is coming.
  *
- * Stripe is asked once after each change of the mirror; its answer is kept. While it is away, the one before holds, or what the mirror
+ * Stripe is asked once after each change of the mirror; its answer is kept. While it is away, or takes long, the one before holds, or what the mirror
  * knows: so this read works without it.
  */
 export async function readUpcomingMinor(context: BillingContext, organizationId: string): Promise<number> {
@@ -52,24 +52,38 @@ function sum(amounts: readonly number[]): number {
   return amounts.reduce((total, amount) => total + amount, 0)
 }
 
+/** Who has been asked and has not answered: a Stripe that hangs is not asked again by every reader. */
+const asked = new WeakMap<StripeReads, Map<string, Promise<Foretold>>>()
+
 async function foretell(context: BillingContext, organizationId: string, renewing: Renewing): Promise<Foretold | null> {
-  const { db, gateway, clock } = context
+  const { db, gateway } = context
   const known = await findForetold(db, organizationId)
   if (known?.isCurrent === true || gateway === null) return known
-  const computedAt = clock.now()
-  try {
-    const foretold = await askStripe(context, gateway.reads, renewing)
-    await storeForetold(db, { organizationId, computedAt }, foretold)
-    return foretold
-  } catch (error) {
-    if (!(error instanceof StripeCallError)) throw error
-    return known
-  }
+  const { reads } = gateway
+  const asking = asked.get(reads) ?? new Map<string, Promise<Foretold>>()
+  asked.set(reads, asking)
+  const answer = asking.get(organizationId) ?? askAndKeep(context, reads, organizationId, renewing)
+  asking.set(organizationId, answer)
+  const ended = (): boolean => asking.delete(organizationId)
+  answer.then(ended, ended)
+  return (await askBriefly(answer)) ?? known
+}
+
+async function askAndKeep(
+  context: BillingContext,
+  reads: StripeReads,
+  organizationId: string,
+  renewing: Renewing,
+): Promise<Foretold> {
+  const computedAt = context.clock.now()
+  const foretold = await askStripe(context, reads, renewing)
+  await storeForetold(context.db, { organizationId, computedAt }, foretold)
+  return foretold
 }
 
 async function askStripe(
   { db }: BillingContext,
-  reads: NonNullable<BillingContext['gateway']>['reads'],
+  reads: StripeReads,
   { customerId, subscriptionId, renews, balanceMinor }: Renewing,
 ): Promise<Foretold> {
   // Of a subscription that ends, Stripe foretells nothing; what its meters have counted is invoiced then all the same.

@@ -2,6 +2,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Queryable } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
+import { askBriefly } from '../stripe/ask-briefly.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import type { CouponSnapshot } from '../stripe/gateway.ts'
 import { performIntent } from '../stripe/intents.ts'
@@ -73,10 +74,8 @@ async function orExisting(context: BillingContext, terms: DiscountTerms, make: (
 export async function readDiscountUse(context: BillingContext, code: string): Promise<DiscountRow> {
   const row = await findDiscount(context.db, normalizeCode(code))
   if (row === null) throw new DomainError('not_found', 'There is no such discount.')
-  const coupon = await context.gateway?.reads.retrieveCoupon(row.couponId).catch((error: unknown) => {
-    if (error instanceof StripeCallError) return undefined
-    throw error
-  })
+  const { gateway } = context
+  const coupon = gateway === null ? undefined : await askBriefly(gateway.reads.retrieveCoupon(row.couponId))
   if (coupon === undefined) return row
   // A coupon that was deleted at Stripe cannot be redeemed any more.
   const use = { timesRedeemed: coupon?.timesRedeemed ?? row.timesRedeemed, valid: coupon?.valid ?? false }
