@@ -163,6 +163,25 @@ describe('a trial', () => {
 })
 
 describe('a payment that fails', () => {
+  it('is not told as paid when an operator lets the customer go on, but when it is paid', async () => {
+    const id = await onClock('promised')
+    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
+    await renew(id)
+    const goingOn = { billing_status: 'active', reason: 'promised to pay' }
+    expect((await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, goingOn)).status).toBe(200)
+    const observe = () =>
+      billing.context.db.transaction((tx) => observeAccount(tx, { ...billing.context, graceDays: 3, dunningDays: [1] }, id))
+    await observe()
+    expect(await stepsOf(id)).toEqual(['failed'])
+    expect((await changesOf(id)).at(-1)).toBe('grace → active (pro)')
+    await replaceCard(id, 'pm_card_visa')
+    const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
+    expect((await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`)).status).toBe(200)
+    await observe()
+    expect(await stepsOf(id)).toEqual(['failed', 'recovered'])
+  })
+
   it('KF-13 is told at once, after a day, a day before use stops, when it does, and when it was paid after all', async () => {
     const id = await onClock('owing')
     await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })

@@ -54,7 +54,7 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     mayUse: standing.mayUse,
     planKey: standing.planKey,
     changes: (before?.changes ?? 0) + (changed ? 1 : 0),
-    dunningSince: owedSince(seen),
+    dunningSince: owedSince(seen) ?? (account.paymentFailedAt === null ? null : (before?.dunningSince ?? null)),
     lookAt:
       account.testClockNow === null
         ? nextLook([standing.until, account.overrideEndsAt, ...found.flatMap(({ times }) => times)], seen.now)
@@ -150,10 +150,10 @@ function dunning(seen: Seen, before: Watch | null): Finding {
   return step === null ? { events: [], times } : { events: [dunningEvent(seen, since, step)], times }
 }
 
-/** The customer paid, and stands again. */
+/** The customer paid, and stands again. An operator who lets somebody go on has not paid for them. */
 function recovery(seen: Seen, before: Watch | null): Finding {
   const since = before?.dunningSince ?? null
-  if (since === null || seen.standing.state !== 'active') return NOTHING
+  if (since === null || seen.standing.state !== 'active' || seen.account.paymentFailedAt !== null) return NOTHING
   return { events: [dunningEvent(seen, since, { step: 'recovered', at: seen.now })], times: [] }
 }
 
