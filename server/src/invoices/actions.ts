@@ -1,6 +1,7 @@
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
+import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
 import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
@@ -50,10 +51,18 @@ export async function payInvoice(
       before: { status: invoice.status },
       after: { amount_minor: invoice.amountRemainingMinor, currency: invoice.currency },
     }
-    await performIntent(context, session, { organizationId, kind: 'pay_invoice', params, audit })
+    await performIntent(context, session, { organizationId, kind: 'pay_invoice', params, audit }).catch((error: unknown) => {
+      throw withPage(error, invoice)
+    })
     await followChange(context, session, organizationId, null, scope)
     return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
   })
+}
+
+/** Where the bank asks the customer, with the page where they answer it. */
+function withPage(error: unknown, { hostedInvoiceUrl }: Invoice): unknown {
+  if (!(error instanceof StripeCallError) || error.details['requires_action'] !== true) return error
+  return new StripeCallError(error.code, error.message, error.outcome, { ...error.details, payment_url: hostedInvoiceUrl })
 }
 
 /**

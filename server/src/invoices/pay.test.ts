@@ -8,6 +8,21 @@ const BILLING = '/api/v1/billing'
 
 beforeAll(() => pushCatalog(billing.context, { variables: {} }))
 
+test('an invoice about which the bank asks the customer has the page where they answer', async () => {
+  const id = 'asked'
+  await billing.createOrganization(id)
+  await startTestClock(billing.context, id)
+  const post = (path: string, body: Record<string, unknown> = {}) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
+  await post('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await post('payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+  await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '33d' })
+  const [owed] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
+  expect(await post(`invoices/${owed!.id}/pay`)).toMatchObject({
+    status: 402,
+    body: { code: 'payment_failed', requires_action: true, payment_url: expect.stringMatching(/^http/) },
+  })
+})
+
 test('EM-7 whoever lost the subscription over a card that failed comes back with another card', async () => {
   const id = 'comes_back'
   await billing.createOrganization(id)

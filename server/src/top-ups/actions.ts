@@ -49,10 +49,17 @@ export async function buyTopUp(context: BillingContext, request: TopUpRequest, a
   }
   return runExclusively(context, request.organizationId, async (session) => {
     const known = await findPurchase(session, request)
-    if (known !== null) return resumePurchase(context, session, sameRequest(known, request), pages)
+    if (known !== null) return unlessFailed(await resumePurchase(context, session, sameRequest(known, request), pages))
     const purchase = await storePurchase(context, session, { ...request, automatic: false }, asker)
     return beginPaying(context, session, purchase, pages)
   })
+}
+
+/** What failed is answered as it was the first time. */
+function unlessFailed(purchase: Purchase): Purchase {
+  if (purchase.status !== 'failed') return purchase
+  const code = purchase.failureCode === 'payment_method_missing' ? 'payment_method_missing' : 'payment_failed'
+  throw new DomainError(code, 'The payment of this purchase failed; buy it again under another key.', { top_up_id: purchase.id })
 }
 
 function beginPaying(context: BillingContext, session: Session, purchase: Purchase, pages: Pages | null): Promise<Purchase> {

@@ -138,8 +138,10 @@ describe('a package', () => {
 
   test('of a declined card is not granted, and the purchase says why', async () => {
     await saveCard('pm_card_chargeCustomerFail')
-    const declined = await buy({ top_up: 'small' })
-    expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    for (const _ of ['at first', 'and asked for again']) {
+      const declined = await buy({ top_up: 'small', idempotency_key: 'declined' })
+      expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    }
     expect(await topUps()).toEqual([])
     expect(await purchases()).toMatchObject([{ status: 'failed', failure_code: 'payment_failed' }])
     expect((await billing.call(organization, 'GET', '/api/v1/usage')).status).not.toBe(402)
