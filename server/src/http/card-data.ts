@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { refuseCardData } from '../lib/card-data.ts'
+import { readText, requireUtf8 } from './body-text.ts'
 
 /** Headers that name a caller, and are kept nowhere. */
 const CREDENTIALS = new Set(['authorization', 'cookie', 'x-api-key', 'stripe-signature'])
@@ -17,8 +18,9 @@ export function refuseCards(): MiddlewareHandler {
     const { raw } = c.req
     refuseCardData({ path: decodeURI(c.req.path), query: c.req.query(), headers: headersOf(raw.headers) })
     const type = raw.headers.get('content-type') ?? ''
+    requireUtf8(type)
     if (!/^application\/json\b/i.test(type) || UNREAD.some((name) => raw.headers.has(name))) return next()
-    const text = await c.req.text()
+    const text = await readText(c)
     // Better-auth reads the request itself, whose body has been read by now.
     if (text !== '')
       c.req.raw = new Request(raw.url, { method: raw.method, headers: raw.headers, signal: raw.signal, body: text })

@@ -4,6 +4,7 @@ import { matchedRoutes } from 'hono/route'
 import { organizationFor } from '../auth/principal.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { AppEnv } from './app.ts'
+import { readText } from './body-text.ts'
 
 /** What a route says about its requests. */
 type Declared = {
@@ -89,5 +90,5 @@ async function isEmpty(c: Context<AppEnv>): Promise<boolean> {
   if (length === '0' || (length === null && raw.body === null)) return true
   // A JSON body has been read by now (card-data.ts), unless it is packed.
   const isRead = /^application\/json\b/i.test(type) && !raw.headers.has('content-encoding')
-  return isRead && (await c.req.text()).trim() === ''
+  return isRead && (await readText(c)).trim() === ''
 }

@@ -1,9 +1,15 @@
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { DomainError } from '../lib/errors.ts'
+import { textOfBytes } from '../http/body-text.ts'
+import { invalidRequest } from '../http/app.ts'
+import { refuseCardData } from '../lib/card-data.ts'
 import { quantity, properties, storableText } from './requests.ts'
 
 const LONGEST_KEY = 255
+
+/** Strict, as every body: a quantity under a mistyped name would be counted as 1. */
+const dataSchema = z.strictObject({ quantity: quantity.optional(), properties: properties.nullish() })
 
 /**
  * A CloudEvent that tells a use (CloudEvents 1.0.2, JSON format: https://github.com/cloudevents/spec/tree/v1.0.2). Extension
@@ -23,10 +29,15 @@ export const cloudEventSchema = z
       .string()
       .regex(/^application\/([\w.-]+\+)?json\s*(;|$)/i, 'data is read as JSON')
       .optional(),
-    data: z
-      .object({ quantity: quantity.optional(), properties: properties.nullish() })
+    data: dataSchema.nullish().meta({ description: 'Without a quantity it is 1.' }),
+    data_base64: z
+      .base64('base64 is expected')
       .nullish()
-      .meta({ description: 'Without a quantity it is 1.' }),
+      .meta({ description: 'In the place of `data`: its JSON in base64 (JSON format, section 3.1.1).' }),
+  })
+  .refine(({ data, data_base64: packed }) => data === undefined || (packed ?? null) === null, {
+    path: ['data_base64'],
+    message: 'an event has data or data_base64, not both',
   })
   .openapi('UsageCloudEvent')
 
@@ -73,9 +84,10 @@ function decodeAttribute(attribute: string, value: string): string {
   }
 }
 
-/** The item of a batch that a CloudEvent stands for: a use that has happened. */
+/** The item of a batch that a CloudEvent stands for: a use that has happened. @throws DomainError for data that cannot be read */
 export function itemOfCloudEvent(event: UsageCloudEvent): Record<string, unknown> {
-  const { data, subject, time } = event
+  const { subject, time } = event
+  const data = event.data_base64 ? unpackData(event.data_base64) : event.data
   return {
     verb: 'track',
     meter: event.type,
@@ -85,6 +97,23 @@ export function itemOfCloudEvent(event: UsageCloudEvent): Record<string, unknown
     ...(time === undefined ? {} : { occurred_at: time }),
     ...(subject === undefined ? {} : { organization_id: subject }),
   }
+}
+
+/** What `data_base64` holds: JSON, as of a binary event's body. */
+function unpackData(packed: string): z.output<typeof dataSchema> {
+  const field = 'data_base64'
+  let data: unknown
+  let text: string
+  try {
+    text = textOfBytes(Buffer.from(packed, 'base64'))
+    data = JSON.parse(text)
+  } catch (error) {
+    throw new DomainError('invalid_request', `${field}: it holds no JSON.`, { field }, { cause: error })
+  }
+  refuseCardData(data, text)
+  const parsed = dataSchema.safeParse(data)
+  if (parsed.success) return parsed.data
+  throw invalidRequest(parsed.error.issues.map((issue) => ({ ...issue, path: [field, ...issue.path] })))
 }
 
 /**

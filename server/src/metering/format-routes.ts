@@ -1,16 +1,18 @@
 import type { Context } from 'hono'
 import type { z } from '@hono/zod-openapi'
 import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/app.ts'
+import { readText } from '../http/body-text.ts'
 import { refuseCards } from '../http/card-data.ts'
 import { inflateBody } from '../http/inflate.ts'
 import { problemOf } from '../http/problems.ts'
+import type { Principal } from '../auth/principal.ts'
 import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
 import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireWriter } from './calls.ts'
 import { binaryCloudEvent, cloudEventSchema, isBinaryCloudEvent, itemOfCloudEvent } from './cloud-events.ts'
-import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem } from './requests.ts'
+import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type OrganizationOf } from './requests.ts'
 
 const NDJSON = /^application\/(x-ndjson|ndjson|jsonl)\s*(;|$)/i
 const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
@@ -19,6 +21,11 @@ const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
 
 /** What a line or an event stands for: an item of a batch, or what is wrong with it. */
 type GivenItem = { readonly item: unknown } | { readonly problem: DomainError }
+/** A form of batch: how an item is made of each that is given, and how one names its organization. */
+type Form<Given> = {
+  readonly read: (one: Given) => GivenItem
+  readonly organizationsOf: (principal: Principal) => OrganizationOf
+}
 type Result = AnswerBody | z.infer<typeof problemItemSchema>
 
 /**
@@ -30,16 +37,16 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   // What was packed could not be looked through before.
   app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES), refuseCards())
 
-  /** `read` makes an item of each that was given; who may not write, or gives too many, is refused before any is looked at. */
+  /** Who may not write, or gives too many, is refused before any is looked at. */
   async function decideItems<Given>(
     c: Context<AppEnv>,
     all: readonly Given[],
-    read: (one: Given, index: number) => GivenItem,
+    form: Form<Given>,
   ): Promise<Result[]> {
-    const organizationOf = organizationsOf(requireWriter(c.get('principal')))
+    const organizationOf = form.organizationsOf(requireWriter(c.get('principal')))
     if (all.length > MAX_BATCH_ITEMS) throw tooManyItems()
     const requestId = c.get('requestId')
-    const given = all.map(read)
+    const given = all.map(form.read)
     const items = given.flatMap((one) => ('item' in one ? [one.item] : []))
     const decided = (await decideBatch(usage, { items, organizationOf, requestId }))[Symbol.iterator]()
     return given.map((one): Result => {
@@ -51,15 +58,15 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
 
   app.post('/api/v1/usage/batch', async (c, next) => {
     if (!NDJSON.test(c.req.header('content-type') ?? '')) return next()
-    return answerResults(c, await decideItems(c, linesOf(await c.req.text()), readLine))
+    return answerResults(c, await decideItems(c, linesOf(await readText(c)), { read: readLine, organizationsOf }))
   })
 
   app.post('/api/v1/usage/track', async (c, next) => {
     const type = c.req.header('content-type') ?? ''
     if (CLOUD_EVENTS.test(type)) {
-      const events = readJson(await c.req.text())
+      const events = readJson(await readText(c))
       if (!Array.isArray(events)) throw new DomainError('invalid_request', 'A batch of CloudEvents is a JSON array.')
-      return answerResults(c, await decideItems(c, events, readCloudEvent))
+      return answerResults(c, await decideItems(c, events, { read: readCloudEvent, organizationsOf: subjectsOf }))
     }
     const event = await singleEvent(c, type)
     if (event === null) return next()
@@ -67,17 +74,17 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
     if ('problem' in given) throw given.problem
     const parsed = batchItemSchema.safeParse(given.item)
     if (!parsed.success) throw invalidRequest(parsed.error.issues)
-    const answer = await usage.metering.ask(requestOfItem(parsed.data, organizationsOf(requireWriter(c.get('principal')))))
+    const answer = await usage.metering.ask(requestOfItem(parsed.data, subjectsOf(requireWriter(c.get('principal')))))
     return c.json(answerBody(answer, unitOf), 200, headersOf(answer))
   })
 }
 
 /** A CloudEvent by itself, in structured or in binary mode (the type tells first, section 3 of the binding); null for something else. */
 async function singleEvent(c: Context<AppEnv>, type: string): Promise<unknown> {
-  if (CLOUD_EVENT.test(type)) return readJson(await c.req.text())
+  if (CLOUD_EVENT.test(type)) return readJson(await readText(c))
   const header = (name: string) => c.req.raw.headers.get(name)
   if (!isBinaryCloudEvent(header)) return null
-  const text = await c.req.text()
+  const text = await readText(c)
   if (text !== '' && !JSON_DATA.test(type)) {
     throw new DomainError('unsupported_media_type', 'The data of a CloudEvent is read as JSON, with that content-type.')
   }
@@ -106,18 +113,42 @@ function readLine({ line, number }: Line): GivenItem {
   } catch {
     return { problem: new DomainError('invalid_request', `Line ${number} is not JSON.`, { line: number }) }
   }
-  try {
+  return givenItem(() => {
     refuseCardData(item, line)
-    return { item }
+    return item
+  })
+}
+
+function readCloudEvent(event: unknown): GivenItem {
+  const parsed = cloudEventSchema.safeParse(event)
+  if (!parsed.success) return { problem: invalidRequest(parsed.error.issues) }
+  return givenItem(() => itemOfCloudEvent(parsed.data))
+}
+
+function givenItem(read: () => unknown): GivenItem {
+  try {
+    return { item: read() }
   } catch (error) {
     if (error instanceof DomainError) return { problem: error }
     throw error
   }
 }
 
-function readCloudEvent(event: unknown): GivenItem {
-  const parsed = cloudEventSchema.safeParse(event)
-  return parsed.success ? { item: itemOfCloudEvent(parsed.data) } : { problem: invalidRequest(parsed.error.issues) }
+/** An event names its organization by its subject, and hears of it under that name. */
+function subjectsOf(principal: Principal): OrganizationOf {
+  const organizationOf = organizationsOf(principal)
+  return (subject) => {
+    try {
+      return organizationOf(subject)
+    } catch (error) {
+      if (!(error instanceof DomainError) || error.code === 'forbidden') throw error
+      const detail =
+        subject === undefined
+          ? 'An operator names the organization: subject is missing.'
+          : `subject: it names the organization, and there is none called "${subject}"; a key’s event needs no subject.`
+      throw new DomainError(error.code, detail, { field: 'subject' })
+    }
+  }
 }
 
 function readJson(text: string): unknown {

@@ -189,6 +189,39 @@ describe('a CloudEvent', () => {
     ])
   })
 
+  it('has its data in base64 too, and never both', async () => {
+    organizationId = await fixture.newOrganization()
+    const packed = (text: string, over = {}) =>
+      JSON.stringify(event({ data: undefined, data_base64: Buffer.from(text, 'latin1').toString('base64'), ...over }))
+    const first = await send('track', single, packed('{"quantity":4}'))
+    expect(first.json()).toMatchObject({ allowed: true, quantity: 4 })
+    const none = await send('track', single, packed('', { id: 'none' }))
+    expect(none.json()).toMatchObject({ quantity: 1 })
+    const refused = [
+      [packed('{"quantity":4}', { id: 'b', data: {} }), 'data_base64'],
+      [packed('quantity: 4', { id: 'c' }), 'data_base64'],
+      [packed('{"quantity":4,"properties":{"a":"caf\xe9"}}', { id: 'd' }), 'data_base64'],
+      [packed('{"quantty":4}', { id: 'e' }), 'data_base64.quantty'],
+      [packed('{"properties":{"card":"4242 4242 4242 4242"}}', { id: 'f' }), 'properties.card'],
+      [JSON.stringify(event({ id: 'g', data: undefined, data_base64: 'no base64!' })), 'data_base64'],
+    ] as const
+    for (const [body, field] of refused) {
+      const answer = await send('track', single, body)
+      expect(answer).toMatchObject({ status: 400 })
+      expect(answer.json(), body).toMatchObject({ detail: expect.stringContaining(field) as string })
+    }
+    const inBatch = await send('track', batch, `[${packed('{"quantty":4}', { id: 'e' })},${packed('{"quantity":2}', { id: 'h' })}]`)
+    expect(inBatch.json()).toMatchObject({ results: [{ error: { code: 'invalid_request' } }, { quantity: 2 }] })
+    expect(await countedOf(organizationId)).toEqual({ events: 3, quantity: 7 })
+  })
+
+  it('is refused by name where a member of its data is mistyped, instead of counting one', async () => {
+    organizationId = await fixture.newOrganization()
+    const answer = await send('track', single, JSON.stringify(event({ data: { quantty: 50 } })))
+    expect(answer.json()).toMatchObject({ status: 400, detail: 'data.quantty: there is no such field' })
+    expect(await countedOf(organizationId)).toEqual({ events: 0, quantity: 0 })
+  })
+
   it('counts one of its meter when it has no data', async () => {
     organizationId = await fixture.newOrganization()
     await send('track', single, JSON.stringify(event({ data: undefined, time: undefined })))
@@ -198,7 +231,8 @@ describe('a CloudEvent', () => {
   it('names its organization by its subject: a key only its own, an operator any', async () => {
     organizationId = await fixture.newOrganization()
     const other = await fixture.newOrganization()
-    expect(await send('track', single, JSON.stringify(event({ subject: other })))).toMatchObject({ status: 404 })
+    const foreign = await send('track', single, JSON.stringify(event({ subject: other })))
+    expect(foreign.json()).toMatchObject({ status: 404, field: 'subject', detail: expect.stringMatching(/^subject: /) as string })
     expect(await send('track', single, JSON.stringify(event({ subject: organizationId })))).toMatchObject({ status: 200 })
     expect(await send('track', single, JSON.stringify(event()), { as: 'operator' })).toMatchObject({ status: 400 })
     expect(await send('track', single, JSON.stringify(event({ subject: other })), { as: 'operator' })).toMatchObject({

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { request as httpRequest } from 'node:http'
 import fc from 'fast-check'
 import { pino } from 'pino'
@@ -69,7 +70,7 @@ async function get(to: HttpServer, path: string, headers: Record<string, string>
 
 type Answer = { status: number; type: string | null; headers: Headers; body: unknown }
 
-async function post(to: HttpServer, path: string, body: string, headers: Record<string, string> = {}): Promise<Answer> {
+async function post(to: HttpServer, path: string, body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}): Promise<Answer> {
   const response = await fetch(`http://127.0.0.1:${to.port}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
@@ -134,6 +135,44 @@ describe('the hot path answers as the app does', () => {
     )
     expect(hotRoutes.length).toBeGreaterThanOrEqual(400)
     expect(plainAnswers).toBeGreaterThanOrEqual(200)
+  })
+
+  test('for bytes that are no UTF-8, a byte order mark, and any charset that is named', async () => {
+    const organizations = await Promise.all([1, 2, 3].map(() => fixture.newOrganization()))
+    const bytes = fc.oneof(
+      fc.constant(Buffer.from([])),
+      fc.constant(Buffer.from('\uFEFF{"meter":"tokens","quantity":1,"idempotency_key":"mark"}')),
+      fc
+        .uint8Array({ minLength: 1, maxLength: 4 })
+        .map((key) => Buffer.concat([Buffer.from('{"meter":"tokens","idempotency_key":"'), key, Buffer.from('"}')])),
+    )
+    const type = fc.constantFrom('', ';charset=utf-8', '; charset=UTF-8', '; charset="utf-8"', '; charset=iso-8859-1', '; v=1')
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...paths), bytes, type, async (path, sent, charset) => {
+        const [hot, bare, cool] = await Promise.all(
+          [server, plain, cold].map((one, index) =>
+            post(one, path, new Uint8Array(sent), {
+              'x-api-key': organizations[index]!,
+              'content-type': `application/json${charset}`,
+            }),
+          ),
+        )
+        expect(comparable(hot!)).toEqual(comparable(cool!))
+        expect(comparable(bare!)).toEqual(comparable(cool!))
+        if (charset.includes('iso')) expect(cool!.status).toBe(415)
+        else if (!isUtf8(sent)) expect(cool!.status).toBe(400)
+      }),
+      { numRuns: 150 },
+    )
+  })
+
+  test('and two keys that differ in a byte that is no UTF-8 are not one: neither is counted', async () => {
+    const organizationId = await fixture.newOrganization()
+    for (const to of [server, plain, cold]) {
+      const body = Buffer.from('{"meter":"tokens","idempotency_key":"caf\xe9"}', 'latin1')
+      const answer = await post(to, '/api/v1/usage/track', new Uint8Array(body), { 'x-api-key': organizationId })
+      expect(answer).toMatchObject({ status: 400, body: { detail: expect.stringContaining('UTF-8') as string } })
+    }
   })
 
   test('for any link that asks', async () => {

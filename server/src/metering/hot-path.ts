@@ -3,6 +3,7 @@ import type { Recognizer } from '../auth/api-keys.ts'
 import { nobody, type Principal } from '../auth/principal.ts'
 import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
+import { textOfBytes } from '../http/body-text.ts'
 import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { refuseCardData } from '../lib/card-data.ts'
@@ -191,7 +192,7 @@ function parse<Output>(
 
 function parseJson(body: Buffer | null): unknown {
   if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
-  const text = body.toString()
+  const text = textOfBytes(body)
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -204,10 +205,12 @@ function parseJson(body: Buffer | null): unknown {
   return value
 }
 
+const PLAIN_JSON = /^application\/json\s*(?:;\s*charset=utf-?8\s*)?$/i
+
 /** JSON that arrives as it is; everything else is left to the app. */
 function isPlainJson(headerOf: HeaderOf): boolean {
   const type = headerOf('content-type')
-  return type !== null && /^application\/json\s*(;|$)/i.test(type) && headerOf('content-encoding') === null
+  return type !== null && PLAIN_JSON.test(type) && headerOf('content-encoding') === null
 }
 
 function singleHeader(value: string | string[] | undefined): string | null {
