@@ -12,7 +12,10 @@ export type AuditContext = {
   readonly db: Db
   /** Streams of rows, of which only a few are open at once. */
   readonly exports: {
-    open<Row extends object>(options: Omit<RowStreamOptions<Row>, 'signal'>): Promise<ReadableStream<Uint8Array>>
+    open<Row extends object>(
+      organizationId: string,
+      options: Omit<RowStreamOptions<Row>, 'signal' | 'longestMs'>,
+    ): Promise<ReadableStream<Uint8Array>>
   }
 }
 
@@ -121,8 +124,10 @@ export function registerAuditRoutes(app: App, context: AuditContext): void {
   app.openapi(exportRoute, async (c) => {
     const { format, ...query } = c.req.valid('query')
     const { head, contentType, lineOf } = auditWriter(format)
-    const stream = await context.exports.open<AuditRow>({
-      statement: exportStatement(filterOf(c.get('principal'), query)),
+    const filter = filterOf(c.get('principal'), query)
+    // An operator's is everybody's.
+    const stream = await context.exports.open<AuditRow>(filter.organizationId ?? '*', {
+      statement: exportStatement(filter),
       head,
       textOf: (row) => lineOf(showChained(row)),
     })

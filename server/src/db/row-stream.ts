@@ -13,6 +13,8 @@ export type RowStreamOptions<Row> = {
   readonly signal: AbortSignal
   /** How long a reader may leave off before its connection is taken from it; default 60 s. */
   readonly idleMs?: number
+  /** How long it may take in all, however steadily it is read: it holds a connection and a snapshot. Without it, as long as it takes. */
+  readonly longestMs?: number
   readonly rowsAtOnce?: number
 }
 
@@ -33,7 +35,9 @@ export function streamRows<Row extends object>(
   options: RowStreamOptions<Row>,
 ): Promise<ReadableStream<Uint8Array>> {
   const { promise, resolve, reject } = Promise.withResolvers<ReadableStream<Uint8Array>>()
-  const reader = createDemand(options)
+  const { signal, longestMs } = options
+  const over = longestMs === undefined ? null : AbortSignal.timeout(longestMs)
+  const reader = createDemand({ ...options, over, signal: over === null ? signal : AbortSignal.any([signal, over]) })
   void db
     .transaction(async (tx) => {
       const { text, values } = options.statement
@@ -94,11 +98,18 @@ type Demand = {
 }
 
 /** A stream that is filled only as it is read. */
-function createDemand({ signal, idleMs = IDLE_MS }: Pick<RowStreamOptions<object>, 'signal' | 'idleMs'>): Demand {
+function createDemand({
+  signal,
+  over,
+  idleMs = IDLE_MS,
+}: Pick<RowStreamOptions<object>, 'signal' | 'idleMs'> & { readonly over: AbortSignal | null }): Demand {
   let controller: ReadableStreamDefaultController<Uint8Array>
   const reader = { gone: false }
   let wake: () => void = () => {}
-  const stopping = () => new DomainError('stopping', 'The server is stopping.')
+  const stopping = () =>
+    over?.aborted
+      ? new DomainError('overloaded', 'The stream has taken longer than one may.')
+      : new DomainError('stopping', 'The server is stopping.')
   function throwIfStopping(): void {
     if (signal.aborted) throw stopping()
   }

@@ -123,6 +123,13 @@ export class BalanceBook {
     return this.#linesFor(meter).length
   }
 
+  /** What is counted of the balance and held on it, all in all: it can be as much as is stored, and no more. */
+  get counted(): Quantity {
+    let sum = 0n
+    for (const { used, overage, reserved, heldOverage } of this.#lines) sum += used + overage + reserved + heldOverage
+    return sum
+  }
+
   /** What a meter may still use; null is unlimited. */
   availableFor(meter: string): Quantity | null {
     let sum = 0n

@@ -27,13 +27,18 @@ export function parseQuantity(input: number | string, field = 'quantity'): Quant
   if (!match) {
     throw new DomainError(
       'invalid_quantity',
-      `${field} must be a decimal with at most six places and thirteen digits before the point.`,
+      `${field} must be a decimal with at most six places and thirteen digits before the point, as 1500 or "0.25".`,
       { field },
     )
   }
   const [, sign, whole, fraction = ''] = match
   const micro = BigInt(whole!) * MICRO + BigInt(fraction.padEnd(6, '0'))
-  if (micro > MAX_QUANTITY) throw new DomainError('invalid_quantity', `${field} is larger than this server can count.`, { field })
+  if (micro > MAX_QUANTITY)
+    throw new DomainError(
+      'invalid_quantity',
+      `${field} is larger than can be counted: at most ${formatQuantity(MAX_QUANTITY)}.`,
+      { field },
+    )
   return sign === '-' ? -micro : micro
 }
 

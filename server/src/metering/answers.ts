@@ -1,3 +1,4 @@
+import type { RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { BalanceSnapshot, RefusalCode, UsageAnswer, UsageEvent } from './usage.ts'
@@ -22,18 +23,25 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
   }
 }
 
+/** What is decided of a request that is not stored. */
+export type Unstored = Pick<UsageAnswer, 'code' | 'balance'> & {
+  readonly retryAfterMs?: number
+  /** The limit of pace that it is larger than. */
+  readonly tooLargeFor?: RateLimit
+}
+
 /** The answer to what is not stored: a question, or a use that came too fast, whose key may be used again. */
 export function unstoredAnswer(
   request: Pick<UsageAnswer, 'verb' | 'organizationId' | 'meter' | 'quantity'>,
-  decided: Pick<UsageAnswer, 'code' | 'balance' | 'retryAfterMs'>,
+  decided: Unstored,
 ): UsageAnswer {
   const { verb, organizationId, meter, quantity } = request
-  const { code, balance, retryAfterMs } = decided
+  const { code, balance, retryAfterMs = null, tooLargeFor } = decided
   return {
     verb,
     allowed: code === null,
     code,
-    reason: code && reasonOf(code, balance),
+    reason: code && (tooLargeFor ? neverFits(request, tooLargeFor, balance) : reasonOf(code, balance)),
     eventId: null,
     organizationId,
     meter,
@@ -47,13 +55,24 @@ export function unstoredAnswer(
   }
 }
 
+function neverFits(
+  { meter, quantity }: Pick<UsageAnswer, 'meter' | 'quantity'>,
+  { limit, seconds }: RateLimit,
+  { planKey }: BalanceSnapshot,
+) {
+  const pace = `${formatQuantity(limit)} of ${meter.replaceAll('_', ' ')} in ${seconds} second${seconds === 1 ? '' : 's'}`
+  return `${formatQuantity(quantity)} at once never fits: the plan ${planKey} allows ${pace}.`
+}
+
 /** A refusal in a sentence fit to be shown. The quota's form is EM-4's. */
 export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
   const what = balance.balanceKey.replaceAll('_', ' ')
   switch (code) {
     case 'quota_exceeded': {
       const limit = formatQuantity(balance.amount ?? 0n)
-      return `${PERIOD_WORDS[balance.period]} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.`
+      const held =
+        balance.reserved > 0n ? ` ${formatQuantity(balance.reserved)} more are held until they are settled or released.` : ''
+      return `${PERIOD_WORDS[balance.period]} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.${held}`
     }
     case 'spend_limit_reached':
       return `Use beyond the included ${formatQuantity(balance.amount ?? 0n)} ${what} would cost more than the limit of spending.`

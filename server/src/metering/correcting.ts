@@ -3,7 +3,7 @@ import { eventKey, settlementName } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
 import { mergeDraws } from './rules.ts'
-import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
+import { costOf, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
 /**
@@ -35,6 +35,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   }
   const cost = costOf(meter, change)
   const book = ledger.bookOf(event)
+  requireRoom(book, cost)
   const isFree = ledger.isFreeAt(meter.balanceKey, event.occurredAt)
   const draws = drawOrGiveBack(ledger, { book, meter, cost, drawn: target.draws, isFree })
   const retracted = request.quantity === null
@@ -59,8 +60,26 @@ function targetOf(session: DecisionSession, { organizationId, corrects }: Correc
   const target =
     session.corrected.get(eventKey(organizationId, corrects)) ??
     (event && { event, counted: event.counted, draws: event.draws, retracted: false })
-  if (target && target.event.refusal === null && CORRECTABLE.has(target.event.verb)) return target
-  throw notCounted(corrects)
+  if (target === undefined) throw notCounted(corrects)
+  const why = whyNot(target.event)
+  if (why !== null) throw new DomainError('not_found', why, { field: 'corrects' })
+  return target
+}
+
+/** Why an event is nothing that can be corrected; null where it is. */
+function whyNot({ idempotencyKey: key, verb, refusal, corrects }: UsageEvent): string | null {
+  if (refusal !== null) return `What was asked under the key "${key}" was refused (${refusal}): nothing of it is counted.`
+  switch (verb) {
+    case 'correct':
+    case 'retract':
+      return `"${key}" is the key of a correction itself, which is not corrected: correct the use "${corrects}" once more.`
+    case 'reserve':
+      return `"${key}" is the key of a reservation: settle or release that; what it was settled with is corrected by the reservation’s id.`
+    case 'track':
+    case 'consume':
+    case 'settle':
+      return null
+  }
 }
 
 function notCounted(key: string): DomainError {
@@ -68,5 +87,3 @@ function notCounted(key: string): DomainError {
     field: 'corrects',
   })
 }
-
-const CORRECTABLE: ReadonlySet<UsageEvent['verb']> = new Set(['track', 'consume', 'settle'])

@@ -4,7 +4,7 @@ import { insertGrants } from '../grants/store.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
-import type { CorrectRequest, UsageAnswer, UsageRequest } from './usage.ts'
+import type { CheckRequest, CorrectRequest, UsageAnswer, UsageRequest } from './usage.ts'
 
 const fixture = testMetering()
 const { clock } = fixture
@@ -155,4 +155,19 @@ test('a use and its corrections may come in one batch', async () => {
     ])
   expect(outcomes.map((outcome) => outcome.kind)).toEqual(['answer', 'answer', 'answer', 'error'])
   expect(await listImbalances(fixture.database.db, 10)).toEqual([])
+})
+
+test('a correction, a refusal or a hold is not corrected: the answer says what its key is', async () => {
+  const organizationId = await fixture.newOrganization()
+  await ask(use(organizationId, 2, 'u1'))
+  await ask(correct(organizationId, 'u1', -1, 'fix'))
+  await ask({ ...correct(organizationId, 'u1', 0, 'back'), quantity: null })
+  await ask(use(organizationId, 1_000_000, 'refused'))
+  const { organizationId: of, meter, quantity, properties } = use(organizationId, 1, '') as CheckRequest
+  await ask({ verb: 'reserve', organizationId: of, meter, quantity, properties, idempotencyKey: 'hold', ttlMs: DAY_MS })
+  await expect(ask(correct(organizationId, 'fix', -1))).rejects.toThrow('"fix" is the key of a correction itself')
+  await expect(ask(correct(organizationId, 'back', -1))).rejects.toThrow('correct the use "u1"')
+  await expect(ask(correct(organizationId, 'refused', -1))).rejects.toThrow('"refused" was refused (quota_exceeded)')
+  await expect(ask(correct(organizationId, 'hold', -1))).rejects.toThrow('"hold" is the key of a reservation')
+  await expect(ask(correct(organizationId, 'unheard of', -1))).rejects.toThrow('No use was counted under the key')
 })

@@ -38,11 +38,7 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES), refuseCards())
 
   /** Who may not write, or gives too many, is refused before any is looked at. */
-  async function decideItems<Given>(
-    c: Context<AppEnv>,
-    all: readonly Given[],
-    form: Form<Given>,
-  ): Promise<Result[]> {
+  async function decideItems<Given>(c: Context<AppEnv>, all: readonly Given[], form: Form<Given>): Promise<Result[]> {
     const organizationOf = form.organizationsOf(requireWriter(c.get('principal')))
     if (all.length > MAX_BATCH_ITEMS) throw tooManyItems()
     const requestId = c.get('requestId')

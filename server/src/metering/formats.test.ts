@@ -210,7 +210,11 @@ describe('a CloudEvent', () => {
       expect(answer).toMatchObject({ status: 400 })
       expect(answer.json(), body).toMatchObject({ detail: expect.stringContaining(field) as string })
     }
-    const inBatch = await send('track', batch, `[${packed('{"quantty":4}', { id: 'e' })},${packed('{"quantity":2}', { id: 'h' })}]`)
+    const inBatch = await send(
+      'track',
+      batch,
+      `[${packed('{"quantty":4}', { id: 'e' })},${packed('{"quantity":2}', { id: 'h' })}]`,
+    )
     expect(inBatch.json()).toMatchObject({ results: [{ error: { code: 'invalid_request' } }, { quantity: 2 }] })
     expect(await countedOf(organizationId)).toEqual({ events: 3, quantity: 7 })
   })

@@ -7,7 +7,7 @@ import { createMetering } from './metering.ts'
 import { registerUsageRoutes } from './routes.ts'
 
 const fixture = testMetering({
-  meters: { calls: { aggregation: 'count' }, tokens: {}, pages: {} },
+  meters: { calls: { aggregation: 'count' }, tokens: {}, pages: {}, words: {} },
   plans: {
     free: {
       name: 'Free',
@@ -23,6 +23,7 @@ const fixture = testMetering({
           thresholds: [50, 80, 100, 120],
         },
         pages: { amount: 20, period: 'calendar_month' },
+        words: { amount: 20, period: 'calendar_month' },
       },
       rateLimits: { calls: { limit: 5, per: 'minute' }, pages: { limit: 10, per: 'hour' } },
     },
@@ -232,4 +233,59 @@ describe('shares of an allowance', () => {
     await use('consume', 'tokens', 200)
     expect(await told()).toEqual([...[50, 80, 100, 120].map((percent) => [percent, 100]), [50, 1_000], [80, 1_000]])
   })
+})
+
+describe('what is larger than can be counted', () => {
+  const LARGEST = '9223372036.854775'
+
+  test('is refused in words, by a check as by a use, and the words name the most', async () => {
+    for (const verb of ['check', 'consume', 'track']) {
+      const { status, body } = await use(verb, 'tokens', 0, { quantity: '9223372036.854776' })
+      expect([status, body['code'], body['detail']]).toEqual([422, 'invalid_quantity', `One use is at most ${LARGEST}.`])
+    }
+    expect((await use('track', 'tokens', 0, { quantity: LARGEST })).status).toBe(200)
+  })
+
+  test('is refused where the sum of the period would be, and changes nothing', async () => {
+    const items = Array.from({ length: 1_000 }, (_unused, index) => ({
+      verb: 'track',
+      meter: 'tokens',
+      quantity: LARGEST,
+      idempotency_key: `${organization} ${index}`,
+    }))
+    const batch = await call('POST', '/api/v1/usage/batch', { items }, organization)
+    expect((batch.body['results'] as { allowed: boolean }[]).every(({ allowed }) => allowed)).toBe(true)
+    for (const verb of ['check', 'consume', 'track', 'reservations']) {
+      const { status, body } = await use(verb, 'tokens', 0, { quantity: LARGEST })
+      expect([verb, status, body['code']]).toEqual([verb, 422, 'invalid_quantity'])
+    }
+    expect((await use('track', 'tokens', 0, { quantity: '0.000001' })).status).toBe(200)
+    expect(await listImbalances(fixture.database.db, 10)).toEqual([])
+  })
+
+  test('is refused where another sum of the database has no room for it', async () => {
+    await use('track', 'tokens', 1)
+    await fixture.database.db.query('update usage_hourly set quantity = 9223372036854775800 where organization_id = $1', [
+      organization,
+    ])
+    expect((await use('track', 'tokens', 1)).body).toMatchObject({ status: 422, code: 'invalid_quantity' })
+  })
+})
+
+test('a use larger than its limit of pace is told that it never fits, and no time to come again', async () => {
+  const { body, headers } = await use('consume', 'pages', 11)
+  expect(body).toMatchObject({
+    allowed: false,
+    code: 'rate_limited',
+    reason: '11 at once never fits: the plan free allows 10 of pages in 3600 seconds.',
+  })
+  expect([headers.get('retry-after'), body['retry_after']]).toEqual([null, undefined])
+})
+
+test('a refusal for what is held says how much is', async () => {
+  const item = { meter: 'words', quantity: 10 }
+  await call('POST', '/api/v1/usage/reservations', { ...item, idempotency_key: 'hold' }, organization)
+  expect((await use('consume', 'words', 11)).body['reason']).toBe(
+    'Monthly quota exceeded. Used 0/20 words. 10 more are held until they are settled or released.',
+  )
 })

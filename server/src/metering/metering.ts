@@ -8,6 +8,7 @@ import { KeyLooks, KeysWanted } from './key-looks.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { decideChecks } from './reads.ts'
 import { isRepeatedKey } from './store.ts'
+import { tooMuch } from './session.ts'
 import type { CheckRequest, UsageAnswer, UsageRequest } from './usage.ts'
 
 export type MeteringOptions = GrantsContext & {
@@ -50,6 +51,8 @@ const FIRST_RETRY_MS = 25
 // Deadlock, serialization failure: the same again is the cure. https://www.postgresql.org/docs/current/errcodes-appendix.html
 // So it is for a statement that was prepared before a migration changed its tables.
 const TRANSIENT = new Set(['40P01', '40001', '0A000', '26000'])
+// A sum that its column cannot hold.
+const OUT_OF_RANGE = '22003'
 // Lock or statement timeout: one organization is held by somebody; its neighbours need not wait for it.
 const TIMED_OUT = new Set(['55P03', '57014'])
 
@@ -131,6 +134,7 @@ function faultOf(error: unknown, onFault: ((error: unknown) => void) | undefined
   if (TIMED_OUT.has(codeOf(error))) {
     return new DomainError('overloaded', 'The organization is busy; try again shortly.', {}, { cause: error })
   }
+  if (codeOf(error) === OUT_OF_RANGE) return tooMuch(undefined, error)
   onFault?.(error)
   return error instanceof Error ? error : new Error(String(error))
 }

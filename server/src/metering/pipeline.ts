@@ -22,6 +22,9 @@ export type UsageConnections = {
   close(): Promise<void>
 }
 
+/** What the sessions of the write path are called in `pg_stat_activity`. */
+export const USAGE_APPLICATION = 'tollgate usage'
+
 export type UsageConnectionOptions = {
   readonly connectionString: string
   readonly size: number
@@ -44,7 +47,7 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     max: options.size,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    application_name: 'tollgate usage',
+    application_name: USAGE_APPLICATION,
     options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
   })
   // An idle connection that is lost is replaced by the pool when next needed.

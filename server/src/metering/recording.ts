@@ -1,9 +1,9 @@
 import { DomainError } from '../lib/errors.ts'
-import { answerOf, unstoredAnswer } from './answers.ts'
+import { answerOf, unstoredAnswer, type Unstored } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf } from './rules.ts'
-import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
+import { costOf, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
 
@@ -34,21 +34,27 @@ export function check(session: DecisionSession, request: CheckRequest): UsageAns
   const book = ledger.currentBook(meter.balanceKey)
   const use = { ...request, grantId: book.plan.grant.id, occurredAt: ledger.state.now }
   const { counted } = session.readings.weigh(meter, use)
-  const refusal = refusalOf(ledger, book, meter, costOf(meter, counted))
+  const cost = costOf(meter, counted)
+  requireRoom(book, cost)
+  const refusal = refusalOf(ledger, book, meter, cost)
   return unstoredAnswer(request, {
     code: refusal,
     balance: snapshotOf(book, meter.key),
-    retryAfterMs: null,
     ...(refusal === null ? paceOf(session, session.pacedUse(ledger, meter, counted)) : {}),
   })
 }
 
-type Pace = Pick<UsageAnswer, 'code' | 'retryAfterMs'>
+const IN_TIME = { code: null }
 
-/** Whether a use comes too fast, and for how long. */
-export function paceOf({ windows }: DecisionSession, use: PacedUse | null): Pace {
-  const waitMs = use === null ? 0 : windows.waitMs(use)
-  return waitMs === 0 ? { code: null, retryAfterMs: null } : { code: 'rate_limited', retryAfterMs: waitMs }
+/** Whether a use comes too fast, and for how long; one that is larger than the limit itself is told no time to come again. */
+export function paceOf(
+  { windows }: DecisionSession,
+  use: PacedUse | null,
+): Pick<Unstored, 'code' | 'retryAfterMs' | 'tooLargeFor'> {
+  if (use === null) return IN_TIME
+  const waitMs = windows.waitMs(use)
+  if (waitMs === null) return { code: 'rate_limited', tooLargeFor: use.limit }
+  return waitMs === 0 ? IN_TIME : { code: 'rate_limited', retryAfterMs: waitMs }
 }
 
 /** Consumes, which may be refused, or tracks, which never is. */
@@ -62,6 +68,7 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const book = told ? ledger.bookAt(meter.balanceKey, occurredAt) : ledger.currentBook(meter.balanceKey)
   const weight = session.readings.weigh(meter, { ...request, grantId: book.plan.grant.id, occurredAt })
   const cost = costOf(meter, weight.counted)
+  requireRoom(book, cost)
   const refusal = tracked ? null : refusalOf(ledger, book, meter, cost)
   const paced = session.pacedUse(ledger, meter, weight.counted)
   const pace = paceOf(session, tracked || refusal !== null ? null : paced)

@@ -24,7 +24,10 @@ export const storableText = (longest: number) =>
 const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
 export const quantity = z
   .union([z.number(), z.string().max(32)], 'a number or a decimal text is expected')
-  .meta({ description: 'A JSON number or a decimal string; at most six decimal places, not negative.', example: 1 })
+  .meta({
+    description: 'A JSON number or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
+    example: 1,
+  })
 const idempotencyKey = storableText(255).meta({
   description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
   example: 'request-8f14e45f',
@@ -32,7 +35,10 @@ const idempotencyKey = storableText(255).meta({
 const occurredAt = z.iso.datetime({ offset: true }).meta({
   description: 'When it happened, at most 35 days ago; default now.',
 })
-const propertyValue = z.union([z.string().max(1_000).refine(storable), z.number(), z.boolean()])
+const propertyValue = z.union(
+  [z.string().max(1_000).refine(storable), z.number(), z.boolean()],
+  'a text of at most 1000 characters without a NUL or half a character, a number or a boolean is expected',
+)
 export const properties = z
   .record(storableText(100), propertyValue)
   .refine((given) => Object.keys(given).length <= MAX_PROPERTIES, `at most ${MAX_PROPERTIES} properties are kept`)

@@ -7,7 +7,7 @@ import { isAdditive, isCounted } from './readings.ts'
 import { keyConflict, paceOf } from './recording.ts'
 import { mergeDraws, refusalOf, takeFrom } from './rules.ts'
 import { settlementName } from './decision.ts'
-import { costOf, type DecisionSession } from './session.ts'
+import { costOf, requireRoom, type DecisionSession } from './session.ts'
 import type { ReleaseRequest, Reservation, ReserveRequest, SettleRequest, UsageAnswer, UsageProperties } from './usage.ts'
 
 /** What is held or settled of a meter that adds up. */
@@ -28,6 +28,7 @@ export function reserve(session: DecisionSession, request: ReserveRequest): Usag
   const quantity = additiveQuantity(meter, request.quantity, request.properties)
   const cost = costOf(meter, quantity)
   const book = ledger.currentBook(meter.balanceKey)
+  requireRoom(book, cost)
   const refusal = refusalOf(ledger, book, meter, cost)
   const { now } = ledger.state
   if (refusal) return session.store({ asked: request, meter, book }, { occurredAt: now, draws: [], refusal })
@@ -71,8 +72,10 @@ export function settle(session: DecisionSession, request: SettleRequest): UsageA
   const meter = session.meterOf(ledger, reservation.meter)
   const counted = additiveQuantity(meter, quantity, reservation.properties)
   const cost = costOf(meter, counted)
-  const held = reservation.status === 'open' ? session.unhold(reservation) : []
   const book = ledger.currentBook(meter.balanceKey)
+  const isOpen = reservation.status === 'open'
+  requireRoom(book, cost - (isOpen ? heldBy(reservation) : 0n))
+  const held = isOpen ? session.unhold(reservation) : []
   const fromHolds = takeFrom(held, cost)
   const left = cost - fromHolds.reduce((sum, draw) => sum + draw.amount, 0n)
   const draws = mergeDraws([...fromHolds, ...(left > 0n ? book.draw(meter.key, left) : [])])
@@ -96,7 +99,7 @@ export function release(session: DecisionSession, request: ReleaseRequest): Usag
   const { meter, quantity } = reservation
   const balance = snapshotOf(book, meter)
   return {
-    ...unstoredAnswer({ ...request, meter, quantity }, { code: null, balance, retryAfterMs: null }),
+    ...unstoredAnswer({ ...request, meter, quantity }, { code: null, balance }),
     reservation: { id: reservation.id, expiresAt: null },
     replayed: reservation.status !== 'open',
   }
@@ -110,6 +113,10 @@ export function expireReservations(session: DecisionSession): void {
     session.unhold(reservation)
     session.closeReservation(reservation, { status: 'expired' })
   }
+}
+
+function heldBy({ holds }: Reservation): Quantity {
+  return holds.reduce((sum, { amount, overage }) => sum + amount + overage, 0n)
 }
 
 function closed(reservation: Reservation, status: 'settled' | 'released'): DomainError {

@@ -4,7 +4,7 @@ import { meterOf, rateLimitOf, type Draw, type GrantChange } from '../grants/rul
 import type { NewEvent } from '../events/types.ts'
 import { thresholdsReached } from '../grants/thresholds.ts'
 import { DomainError } from '../lib/errors.ts'
-import { MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
+import { formatQuantity, MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf } from './answers.ts'
 import { eventKey, nameOf, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
@@ -211,17 +211,35 @@ export class DecisionSession {
   }
 }
 
+/** The most that one use may be, and may take from its balance: a thousandth of what a sum of uses can be. */
+export const LARGEST_USE: Quantity = MAX_QUANTITY / 1_000n
+
 /**
  * What a quantity of a meter takes from its balance.
- * @throws DomainError `invalid_quantity` when the product is not exact, or too large to be summed up
+ * @throws DomainError `invalid_quantity` when the product is not exact, or larger than one use may be
  */
 export function costOf(meter: Meter, counted: Quantity): Quantity {
   const cost = multiplyQuantities(counted, meter.cost)
-  // A thousandth of what a counter can hold, so that sums of many uses fit as well.
-  if (cost > MAX_QUANTITY / 1_000n) {
-    throw new DomainError('invalid_quantity', 'quantity is larger than this server can count.', { field: 'quantity' })
+  if (cost > LARGEST_USE || counted > LARGEST_USE) {
+    const larger = counted > LARGEST_USE ? '' : `, and this one takes ${formatQuantity(cost)} from ${meter.balanceKey}`
+    throw tooMuch(`One use is at most ${formatQuantity(LARGEST_USE)}${larger}.`)
   }
   return cost
+}
+
+/**
+ * Holds a balance to what its counters can store, before anything of it is changed.
+ * @throws DomainError `invalid_quantity`
+ */
+export function requireRoom(book: BalanceBook, cost: Quantity): void {
+  if (book.counted + cost <= MAX_QUANTITY) return
+  const { balanceKey } = book.plan.grant
+  throw tooMuch(`In one period at most ${formatQuantity(MAX_QUANTITY)} can be counted of ${balanceKey}; this use does not fit.`)
+}
+
+/** A sum that the database has no room for, such as that of a meter in an hour, tells the same. */
+export function tooMuch(detail = 'The use does not fit into what can be counted of its meter.', cause?: unknown): DomainError {
+  return new DomainError('invalid_quantity', detail, { field: 'quantity' }, { cause })
 }
 
 type Drawing = {

@@ -39,11 +39,9 @@ export class RateWindows {
     return [...this.#changed.values()]
   }
 
-  /**
-   * How long until a use fits, in milliseconds: 0 when it fits now. What is larger than the limit itself never fits; for that the
-   * length of the window is answered.
-   */
-  waitMs(use: PacedUse): number {
+  /** How long until a use fits, in milliseconds: 0 when it fits now, null for what is larger than the limit itself and never fits. */
+  waitMs(use: PacedUse): number | null {
+    if (use.quantity > use.limit.limit) return null
     const windowMs = use.limit.seconds * SECOND_MS
     const slots = this.#liveSlots(use)
     let room = use.limit.limit - use.quantity - slots.reduce((sum, { quantity }) => sum + quantity, 0n)

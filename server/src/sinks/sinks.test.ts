@@ -200,13 +200,22 @@ describe('OC-9 use is forwarded to Lago', () => {
   test('never before what is recorded earlier is committed', async () => {
     const { db } = metered.database
     const farAhead = new Date('2999-01-01T00:00:00Z')
-    const began = await db.transaction(async (tx) => {
+    const began = await metered.connections().transaction(async (tx) => {
       const { rows } = await tx.query<{ now: Date }>('select now()')
       const horizon = await readHorizon(db, farAhead, 1_000)
       expect(horizon.getTime()).toBeLessThanOrEqual(rows[0]!.now.getTime() - 999)
-      return rows[0]!.now
+      return { send: () => [], result: rows[0]!.now }
     })
     expect((await readHorizon(db, farAhead, 1_000)).getTime()).toBeGreaterThan(began.getTime())
+  })
+
+  test('and however long others read meanwhile', async () => {
+    const { db } = metered.database
+    const now = new Date('2999-01-01T00:00:00Z')
+    await db.transaction(async (tx) => {
+      await tx.query('select now()')
+      expect(await readHorizon(db, now, 1_000)).toEqual(new Date(now.getTime() - 1_000))
+    })
   })
 })
 

@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { USAGE_APPLICATION } from '../metering/pipeline.ts'
 import { formatQuantity, type Quantity } from '../lib/quantity.ts'
 import type { ForwardedUse, Rejection } from './sink.ts'
 
@@ -27,13 +28,14 @@ export async function openCursor(db: Queryable, sink: string, now: Instant): Pro
 }
 
 /**
- * Until when all events are committed: a margin behind now, and behind the oldest transaction that still runs, which may write
- * events that were recorded when it began. A role that may not see when other sessions' transactions began (it lacks
+ * Until when all events are committed: a margin behind now, and behind the oldest transaction of the write path that still runs, which
+ * may write events that were recorded when it began. Others write none, and a long one of theirs, such as an export, holds up nothing. A role that may not see when other sessions' transactions began (it lacks
  * pg_read_all_stats) has the margin alone; a write of use takes milliseconds of it.
  */
 export async function readHorizon(db: Queryable, now: Instant, marginMs: number): Promise<Instant> {
   const { rows } = await db.query<{ oldest: Instant | null }>(
-    `select min(xact_start) as oldest from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+    `select min(xact_start) as oldest from pg_stat_activity where datname = current_database() and application_name = $1`,
+    [USAGE_APPLICATION],
   )
   const oldest = rows[0]!.oldest ?? now
   return new Date(Math.min(now.getTime(), oldest.getTime()) - marginMs)

@@ -89,7 +89,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
     const plan = await planEvents(context, spanInputOf(query, organizationId))
     const { head, lineOf } = eventWriter(query.format)
-    const stream = await context.exports.open<EventRow>({
+    const stream = await context.exports.open<EventRow>(organizationId, {
       statement: plan.statement,
       head,
       textOf: (row) => lineOf(eventBody(eventOf(row))),
@@ -109,7 +109,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
       filter: filterOf(query.filter),
     })
     const { head, lineOf } = reportWriter(query.format, groupBy)
-    const stream = await context.exports.open<ReportRow>({
+    const stream = await context.exports.open<ReportRow>(organizationId, {
       statement: plan.statement,
       head,
       textOf: (row) => lineOf(showReportRow({ ...row, ...spanOfRow(grain, plan.calendar, row.start, plan) })),

@@ -22,7 +22,7 @@ let port: number
 
 beforeAll(async () => {
   const { db } = fixture.database
-  exports = createExports(db, 2)
+  exports = createExports(db, { atOnce: 3 })
   const app = createApp({
     log: pino({ level: 'silent' }),
     authenticate: async (request) => ({
@@ -171,7 +171,7 @@ describe('an export', () => {
     expect(await openTransactions()).toBe(0)
   }, 60_000)
 
-  it('is refused while as many run as may, and when something is wrong before its first row', async () => {
+  it('is refused while its organization has two, and no other is kept out by that; and when something is wrong before its first row', async () => {
     const id = await fixture.newOrganization()
     await seed(id, 30_000)
     const sockets = [await askAndStop('events/export', id), await askAndStop('events/export', id)]
@@ -180,6 +180,8 @@ describe('an export', () => {
     expect(refused.status).toBe(503)
     expect(refused.headers.get('retry-after')).toBe('1')
     expect(await refused.json()).toMatchObject({ code: 'overloaded' })
+    const other = await fixture.newOrganization()
+    expect((await get('events/export', other)).status).toBe(200)
     for (const socket of sockets) socket.destroy()
     await vi.waitFor(() => expect(exports.running()).toBe(0), { timeout: 10_000 })
     expect((await get('events/export?end=2026-01-01T00:00:00Z', id)).status).toBe(400)
@@ -191,7 +193,7 @@ describe('an export', () => {
     const own = createExports(db)
     const id = await fixture.newOrganization()
     await seed(id, 30_000)
-    const stream = await own.open({
+    const stream = await own.open(id, {
       statement: { text: 'select * from usage_events where organization_id = $1', values: [id] },
       head: 'head',
       textOf: () => 'x',
@@ -211,8 +213,16 @@ describe('an export', () => {
     const { db } = fixture.database
     const own = createExports(db)
     const statement = { text: 'select n from generate_series(1, 100) as n', values: [] }
-    const stream = await own.open({ statement, head: '', textOf: () => 'x', rowsAtOnce: 1, idleMs: 50 })
+    const stream = await own.open('org', { statement, head: '', textOf: () => 'x', rowsAtOnce: 1, idleMs: 50 })
     await vi.waitFor(() => expect(own.running()).toBe(0))
     await expect(new Response(stream).text()).rejects.toMatchObject({ code: 'overloaded' })
+  })
+
+  it('ends after a time, however steadily it is read', async () => {
+    const own = createExports(fixture.database.db, { longestMs: 50 })
+    const statement = { text: 'select n from generate_series(1, 1000000) as n', values: [] }
+    const stream = await own.open('org', { statement, head: '', textOf: () => 'x', rowsAtOnce: 1 })
+    await expect(new Response(stream).text()).rejects.toMatchObject({ code: 'overloaded', message: /longer/ })
+    expect(own.running()).toBe(0)
   })
 })

@@ -30,10 +30,12 @@ export const pageQuery = {
 export const splitQuery = {
   grain: z.enum(GRAINS).default('total').meta({ description: 'What one row spans, in the organization’s time zone.' }),
   group_by: z
-    .string()
-    .max(400)
+    .union([z.string().max(400), z.array(z.string().max(400)).max(50)])
     .optional()
-    .meta({ description: 'Properties that the meter’s `groupBy` names, separated by commas.', example: 'model,endpoint' }),
+    .meta({
+      description: 'Properties that the meter’s `groupBy` names, separated by commas or one a parameter.',
+      example: 'model,endpoint',
+    }),
   filter: z
     .union([z.string().max(400), z.array(z.string().max(400)).max(50)])
     .optional()
@@ -54,8 +56,9 @@ function dateOf(text: string | undefined): Date | undefined {
   return text === undefined ? undefined : new Date(text)
 }
 
-export function groupByOf(text: string | undefined): readonly string[] {
-  return [...new Set((text ?? '').split(',').filter((name) => name !== ''))]
+export function groupByOf(given: string | readonly string[] | undefined): readonly string[] {
+  const names = [given ?? []].flat().flatMap((text) => text.split(','))
+  return [...new Set(names.filter((name) => name !== ''))]
 }
 
 /** @throws DomainError `invalid_request` for what is not `property:value` */
