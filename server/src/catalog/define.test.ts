@@ -193,6 +193,14 @@ describe('limits and prices of use', () => {
     ])
   })
 
+  it('says what an add-on’s allowance is where it is written as a plan’s', () => {
+    const allowances = { credits: { amount: 5 } } as unknown as { credits: number }
+    const addOns = { pack: { name: 'Pack', prices: { monthly: { amountMinor: 100 } }, allowances } }
+    expect(problemsOf({ ...definition, addOns })[0]).toContain(
+      'addOns.pack.allowances.credits: a quantity is expected, such as 500',
+    )
+  })
+
   it('makes an unknown balance of a top-up or meter of a rate limit a type error', () => {
     const draft = { meters: { search: {} }, plans: { free: { name: 'Free', allowances: {} } }, defaultPlan: 'free' } as const
     // @ts-expect-error "coins" can not be used up

@@ -4,6 +4,11 @@ const key = z
   .string()
   .regex(/^[a-z][a-z0-9_]{0,62}$/, 'a name is lower-case letters, digits and _, beginning with a letter, at most 63 long')
 const decimal = z.union([z.number(), z.string()])
+/** What an add-on adds is a bare quantity: the period and the limit are the plan's. */
+const addedQuantity = z.union(
+  [z.number(), z.string()],
+  'a quantity is expected, such as 500; period and limit are those of the plan’s allowance',
+)
 const minor = z.int('an amount is a whole number of minor units').nonnegative()
 const variable = z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'the name of an environment variable is expected')
 
@@ -63,7 +68,7 @@ const topUpSchema = z.strictObject({
 const addOnSchema = z.strictObject({
   name: z.string().min(1),
   prices: pricesSchema,
-  allowances: z.record(key, decimal).optional(),
+  allowances: z.record(key, addedQuantity).optional(),
   maxQuantity: z.int().min(1).max(1_000_000).optional(),
 })
 

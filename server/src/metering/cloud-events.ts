@@ -1,15 +1,12 @@
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { DomainError } from '../lib/errors.ts'
-import { textOfBytes } from '../http/body-text.ts'
-import { invalidRequest } from '../http/app.ts'
-import { refuseCardData } from '../lib/card-data.ts'
 import { quantity, properties, storableText } from './requests.ts'
 
 const LONGEST_KEY = 255
 
 /** Strict, as every body: a quantity under a mistyped name would be counted as 1. */
-const dataSchema = z.strictObject({ quantity: quantity.optional(), properties: properties.nullish() })
+export const dataSchema = z.strictObject({ quantity: quantity.optional(), properties: properties.nullish() })
 
 /**
  * A CloudEvent that tells a use (CloudEvents 1.0.2, JSON format: https://github.com/cloudevents/spec/tree/v1.0.2). Extension
@@ -84,10 +81,9 @@ function decodeAttribute(attribute: string, value: string): string {
   }
 }
 
-/** The item of a batch that a CloudEvent stands for: a use that has happened. @throws DomainError for data that cannot be read */
+/** The item of a batch that a CloudEvent stands for: a use that has happened. What is packed is unpacked by then. */
 export function itemOfCloudEvent(event: UsageCloudEvent): Record<string, unknown> {
-  const { subject, time } = event
-  const data = event.data_base64 ? unpackData(event.data_base64) : event.data
+  const { data, subject, time } = event
   return {
     verb: 'track',
     meter: event.type,
@@ -97,23 +93,6 @@ export function itemOfCloudEvent(event: UsageCloudEvent): Record<string, unknown
     ...(time === undefined ? {} : { occurred_at: time }),
     ...(subject === undefined ? {} : { organization_id: subject }),
   }
-}
-
-/** What `data_base64` holds: JSON, as of a binary event's body. */
-function unpackData(packed: string): z.output<typeof dataSchema> {
-  const field = 'data_base64'
-  let data: unknown
-  let text: string
-  try {
-    text = textOfBytes(Buffer.from(packed, 'base64'))
-    data = JSON.parse(text)
-  } catch (error) {
-    throw new DomainError('invalid_request', `${field}: it holds no JSON.`, { field }, { cause: error })
-  }
-  refuseCardData(data, text)
-  const parsed = dataSchema.safeParse(data)
-  if (parsed.success) return parsed.data
-  throw invalidRequest(parsed.error.issues.map((issue) => ({ ...issue, path: [field, ...issue.path] })))
 }
 
 /**

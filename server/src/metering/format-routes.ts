@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { z } from '@hono/zod-openapi'
 import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/app.ts'
-import { readText } from '../http/body-text.ts'
+import { readText, textOfBytes } from '../http/body-text.ts'
 import { refuseCards } from '../http/card-data.ts'
 import { inflateBody } from '../http/inflate.ts'
 import { problemOf } from '../http/problems.ts'
@@ -11,7 +11,14 @@ import { DomainError } from '../lib/errors.ts'
 import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
 import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireWriter } from './calls.ts'
-import { binaryCloudEvent, cloudEventSchema, isBinaryCloudEvent, itemOfCloudEvent } from './cloud-events.ts'
+import {
+  binaryCloudEvent,
+  cloudEventSchema,
+  dataSchema,
+  isBinaryCloudEvent,
+  itemOfCloudEvent,
+  type UsageCloudEvent,
+} from './cloud-events.ts'
 import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type OrganizationOf } from './requests.ts'
 
 const NDJSON = /^application\/(x-ndjson|ndjson|jsonl)\s*(;|$)/i
@@ -118,7 +125,25 @@ function readLine({ line, number }: Line): GivenItem {
 function readCloudEvent(event: unknown): GivenItem {
   const parsed = cloudEventSchema.safeParse(event)
   if (!parsed.success) return { problem: invalidRequest(parsed.error.issues) }
-  return givenItem(() => itemOfCloudEvent(parsed.data))
+  return givenItem(() => itemOfCloudEvent(unpacked(parsed.data)))
+}
+
+/** An event with its data, which `data_base64` may hold: JSON, as of a binary event's body. @throws DomainError for what is none */
+function unpacked(event: UsageCloudEvent): UsageCloudEvent {
+  if (!event.data_base64) return event
+  const field = 'data_base64'
+  let data: unknown
+  let text: string
+  try {
+    text = textOfBytes(Buffer.from(event.data_base64, 'base64'))
+    data = JSON.parse(text)
+  } catch (error) {
+    throw new DomainError('invalid_request', `${field}: it holds no JSON.`, { field }, { cause: error })
+  }
+  refuseCardData(data, text)
+  const parsed = dataSchema.safeParse(data)
+  if (parsed.success) return { ...event, data: parsed.data }
+  throw invalidRequest(parsed.error.issues.map((issue) => ({ ...issue, path: [field, ...issue.path] })))
 }
 
 function givenItem(read: () => unknown): GivenItem {

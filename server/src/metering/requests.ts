@@ -22,12 +22,10 @@ export const storableText = (longest: number) =>
   z.string().min(1).max(longest).refine(storable, 'a NUL or half a character cannot be stored')
 
 const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
-export const quantity = z
-  .union([z.number(), z.string().max(32)], 'a number or a decimal text is expected')
-  .meta({
-    description: 'A JSON number or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
-    example: 1,
-  })
+export const quantity = z.union([z.number(), z.string().max(32)], 'a number or a decimal text is expected').meta({
+  description: 'A JSON number or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
+  example: 1,
+})
 const idempotencyKey = storableText(255).meta({
   description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
   example: 'request-8f14e45f',

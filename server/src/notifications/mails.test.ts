@@ -61,6 +61,13 @@ async function mails(): Promise<readonly MailRow[]> {
 const addressesOf = (rows: readonly MailRow[]): string[] => rows.map(({ recipient }) => recipient).sort()
 
 describe('an event that people are mailed about', () => {
+  it('is the highest of the thresholds that were reached at once, and each that was reached by itself', async () => {
+    for (const percent of [50, 80, 100]) await tellThreshold(percent)
+    expect((await mails()).map(({ subject }) => subject)).toEqual(['Your credits are used up'])
+    await tellThreshold(120)
+    expect(await mails()).toHaveLength(2)
+  })
+
   it('KF-13 reaches the billing address once, however often and by however many it is handed out', async () => {
     await Promise.all([1, 2, 3].map(() => tellDunning('last_warning')))
     await Promise.all([1, 2, 3, 4].map(() => handOutEvents(context)))

@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { EventRow } from '../events/store.ts'
+import type { EventData } from '../events/types.ts'
 import { queueMails, type NewMail } from '../mail/actions.ts'
 import { renderMail } from '../mail/layout.ts'
 import type { Instant } from '../lib/clock.ts'
@@ -24,7 +25,7 @@ type Told = Pick<EventRow, 'organizationId' | 'id' | 'type' | 'data' | 'occurred
 
 /** Stores the mails that follow from events, in the transaction that hands them out; one to each address that wants its kind. */
 export async function enqueueMails(tx: Queryable, context: MailingContext, events: readonly Told[], now: Instant): Promise<void> {
-  const mailed = events.filter(({ type }) => kindOf(type) !== null)
+  const mailed = highestThresholds(events).filter(({ type }) => kindOf(type) !== null)
   if (mailed.length === 0) return
   const addressees = await listAddressees(tx, [...new Set(mailed.map(({ organizationId }) => organizationId))])
   const mails: NewMail[] = []
@@ -40,6 +41,22 @@ export async function enqueueMails(tx: Queryable, context: MailingContext, event
     }
   }
   await queueMails(tx, mails, now)
+}
+
+/** Of the thresholds of one allowance that are reached at once, the highest: the others are in what it says. */
+function highestThresholds(events: readonly Told[]): readonly Told[] {
+  const highest = new Map<string, number>()
+  const levels = events.map((event) => {
+    if (event.type !== 'usage.threshold_reached') return null
+    const { grant_id: grantId, percent } = event.data as EventData<'usage.threshold_reached'>
+    const name = `${event.organizationId}\n${grantId}`
+    highest.set(name, Math.max(highest.get(name) ?? 0, percent))
+    return { name, percent }
+  })
+  return events.filter((_event, index) => {
+    const level = levels[index]!
+    return level === null || level.percent === highest.get(level.name)
+  })
 }
 
 function isNews({ occurredAt }: Told, { testClockNow }: Addressee, now: Instant): boolean {

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import type { Queryable } from '../db/database.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
@@ -11,7 +12,7 @@ import { removeAutoTopUp, setAutoTopUp } from './auto.ts'
 import { listAutoTopUps, type AutoTopUp } from './auto-store.ts'
 import { unpaidShare } from './rules.ts'
 import { topUpGrantId } from './settle.ts'
-import { listPurchases, type Purchase } from './store.ts'
+import { findSavedMethod, listPurchases, type Purchase } from './store.ts'
 
 const TAGS = ['Top-ups']
 const quantityOut = z.union([z.number(), z.string()])
@@ -165,7 +166,7 @@ export function registerTopUpRoutes(app: App, context: BillingContext): void {
       expires_after_days: topUp.expiresAfterDays,
     }))
     const purchases = (await listPurchases(context.db, id, limit)).map(showPurchase)
-    const automatic = (await listAutoTopUps(context.db, id)).map(showAuto)
+    const automatic = await showAutomatic(context.db, id)
     return c.json({ packages: sold, purchases, automatic }, 200)
   })
 
@@ -219,6 +220,12 @@ function showPurchase(purchase: Purchase): z.infer<typeof purchaseSchema> {
     created_at: purchase.createdAt.toISOString(),
     paid_at: purchase.paidAt?.toISOString() ?? null,
   }
+}
+
+async function showAutomatic(db: Queryable, organizationId: string): Promise<z.infer<typeof autoSchema>[]> {
+  const [all, method] = await Promise.all([listAutoTopUps(db, organizationId), findSavedMethod(db, organizationId)])
+  // Another payment method starts it again (`decideAutoTopUp`), also before the next purchase.
+  return all.map((auto) => showAuto(auto.stoppedMethod === method ? auto : { ...auto, stoppedAt: null }))
 }
 
 function showAuto(auto: AutoTopUp): z.infer<typeof autoSchema> {

@@ -328,6 +328,8 @@ describe('buying by itself', () => {
     )
     expect(rows.map(({ type }) => type)).toEqual(['auto_top_up.stopped', 'usage.balance_low'])
     await saveCard()
+    const restarted = await billing.call(organization, 'GET', PATH)
+    expect(restarted.body['automatic']).toMatchObject([{ stopped: null }])
     await again()
     await run()
     expect(await topUps()).toEqual([['500', '0', '0']])
