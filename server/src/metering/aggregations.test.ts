@@ -52,10 +52,10 @@ function tell(
 const used = (answer: UsageAnswer): number => Number(answer.balance.used) / 1e6
 
 describe('max', () => {
-  test('counts what exceeds the largest of the period; a new period knows nothing of that of the old one', async () => {
+  test('counts what exceeds the largest of the period; a new one begins with the level that stands, not with the largest', async () => {
     const organizationId = await fixture.newOrganization()
     const answers = []
-    for (const quantity of [4, 2, 9, 11, 9]) answers.push(await tell(organizationId, 'storage', { quantity }))
+    for (const quantity of [4, 2, 9, 11, 2]) answers.push(await tell(organizationId, 'storage', { quantity }))
     expect(answers.map((answer) => [answer.allowed, used(answer)])).toEqual([
       [true, 4],
       [true, 4],
@@ -65,6 +65,7 @@ describe('max', () => {
     ])
     const before = clock.now()
     clock.set(new Date('2026-04-02T00:00:00Z'))
+    expect(used(await tell(organizationId, 'storage', { quantity: 1 }))).toBe(2)
     expect(used(await tell(organizationId, 'storage', { quantity: 3 }))).toBe(3)
     clock.set(before)
   })
