@@ -71,7 +71,7 @@ async function startServer({ url }: Cluster): Promise<{ call: Call; child: Child
     const response = await fetch(runtime.url + path, {
       method,
       headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-      body: body === undefined ? null : JSON.stringify(body),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
     const text = await response.text()
     expect(response.status, `${method} ${path}: ${text}`).toBeLessThan(300)
