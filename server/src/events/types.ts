@@ -172,6 +172,9 @@ export const eventTypes = {
       amount_due_minor: z.int().nullable(),
       currency: z.string().nullable(),
       recovery_url: z.string().nullable().meta({ description: 'Where the customer pays: the hosted page of the invoice.' }),
+      charged_back: z.object({ dispute_id: z.string(), amount_minor: z.int(), currency: z.string() }).nullable().meta({
+        description: 'Where a lost dispute is the reason: `POST /api/v1/billing/disputes/{id}/pay` opens a page for it.',
+      }),
     }),
     example: {
       step: 'last_warning',
@@ -180,6 +183,7 @@ export const eventTypes = {
       amount_due_minor: 2900,
       currency: 'usd',
       recovery_url: 'https://invoice.stripe.com/i/1',
+      charged_back: null,
     },
   }),
   'payment_method.expiring': define({

@@ -6,13 +6,20 @@ import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { answerOnce } from '../subscriptions/answer-once.ts'
 import { callerOf } from '../subscriptions/routes.ts'
-import { keyHeader, organizationField } from '../subscriptions/schemas.ts'
+import { hostedPageSchema, keyHeader, organizationField } from '../subscriptions/schemas.ts'
 import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
+import { openDisputePayment } from './disputes.ts'
 import { findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
 const tags = ['Invoices']
 const SYNCED = 'Read from the mirror of Stripe; the header `X-Synced-At` says when Stripe was last asked.'
 const time = z.iso.datetime().nullable()
+
+const redirectsSchema = z.object({
+  ...organizationField,
+  success_url: z.string().optional().meta({ description: 'Default: STRIPE_SUCCESS_URL.' }),
+  cancel_url: z.string().optional().meta({ description: 'Default: STRIPE_CANCEL_URL.' }),
+})
 
 /** OC-2: amounts in major units; beside them the minor units, which are exact. */
 export const invoiceSchema = z
@@ -97,6 +104,20 @@ const payInvoiceRoute = createRoute({
   responses: { 200: json('It is paid.', invoiceSchema) },
 })
 
+const payDisputeRoute = createRoute({
+  method: 'post',
+  path: '/api/v1/billing/disputes/{id}/pay',
+  tags,
+  summary: 'Open a page where a payment that was charged back is made again',
+  description: 'Of a dispute that was lost. Paying it settles the dispute: the standing follows.',
+  request: {
+    headers: keyHeader,
+    params: z.object({ id: z.string() }),
+    body: { required: false, content: { 'application/json': { schema: redirectsSchema } } },
+  },
+  responses: { 200: json('The page.', hostedPageSchema) },
+})
+
 const listPaymentMethodsRoute = createRoute({
   method: 'get',
   path: '/api/v1/billing/payment-methods',
@@ -152,6 +173,14 @@ export function registerInvoiceRoutes(app: App, context: BillingContext): void {
       await answerOnce(context, caller, sent, async (asker) => toInvoiceView(await payInvoice(context, request, asker))),
       200,
     )
+  })
+  app.openapi(payDisputeRoute, async (http) => {
+    const body = http.req.valid('json')
+    const caller = callerOf(http, 'admin', body.organization_id)
+    const { id: disputeId } = http.req.valid('param')
+    const urls = { successUrl: body.success_url, cancelUrl: body.cancel_url }
+    const open = () => openDisputePayment(context, { organizationId: caller.organizationId, disputeId, ...urls })
+    return http.json(await answerOnce(context, caller, { operation: `disputes/${disputeId}/pay`, body }, open), 200)
   })
   app.openapi(listPaymentMethodsRoute, async (http) => {
     const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)

@@ -100,6 +100,24 @@ describe('an event that people are mailed about', () => {
     expect(messageOf('invoice.created', eventTypes['invoice.created'].example, sample)).toBeNull()
   })
 
+  it('says of a payment that was charged back how much it is about and what to do', () => {
+    const charged_back = { dispute_id: 'dp_1', amount_minor: 2900, currency: 'usd' }
+    const write = (step: 'failed' | 'suspended') =>
+      messageOf(
+        'dunning.reminder',
+        { ...eventTypes['dunning.reminder'].example, step, amount_due_minor: null, recovery_url: null, charged_back },
+        { name: 'Acme', billingUrl: 'https://billing.example.com' },
+      )!
+    expect(write('failed')).toMatchObject({
+      subject: 'A payment of $29.00 was charged back',
+      action: { label: 'Pay $29.00', url: 'https://billing.example.com' },
+    })
+    expect(write('failed').paragraphs.join(' ')).toMatch(/disputed at your bank.*Use goes on until .*Pay it again/)
+    expect(write('suspended').paragraphs.join(' ')).toContain(
+      'Use has stopped. Nothing is lost: paying it again starts it at once.',
+    )
+  })
+
   it('writes money exactly, in its own currency', () => {
     const owed = (amount_due_minor: number, currency: string) =>
       messageOf(

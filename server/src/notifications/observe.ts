@@ -8,6 +8,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Standing } from '../standing/rules.ts'
 import { reasonInWords } from '../standing/words.ts'
+import { listLostDisputes, type InvoiceDispute } from '../stripe/dispute-store.ts'
 import { cardExpiresAt, cardNotices, currentStep, dunningSteps, nextLook, trialNoticeAt, type Reminder } from './rules.ts'
 import {
   listDueWatches,
@@ -34,11 +35,15 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
   const account = await lockAccount(tx, organizationId)
   if (account === null) return
   const { standing } = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
+  const facts = await readPaymentFacts(tx, organizationId)
+  // What is owed without an open invoice was charged back.
+  const isChargedBack = owedSince({ standing, account }) !== null && facts.owed === null
   const seen: Seen = {
     organizationId,
     account,
     standing,
-    facts: await readPaymentFacts(tx, organizationId),
+    facts,
+    chargedBack: isChargedBack ? ((await listLostDisputes(tx, [organizationId]))[0] ?? null) : null,
     now: timeOf(account, machineNow),
     context,
   }
@@ -89,6 +94,7 @@ type Seen = {
   readonly account: AccountRow
   readonly standing: Standing
   readonly facts: PaymentFacts
+  readonly chargedBack: InvoiceDispute | null
   readonly now: Instant
   readonly context: ObservingContext
 }
@@ -160,7 +166,7 @@ function recovery(seen: Seen, before: Watch | null): Finding {
 type DunningData = EventData<'dunning.reminder'>
 
 function dunningEvent(seen: Seen, since: Instant, { step, at }: Reminder<DunningData['step']>): NewEvent {
-  const { organizationId, facts, now } = seen
+  const { organizationId, facts, chargedBack, now } = seen
   const which = step === 'reminder' ? `${step}:${at.toISOString()}` : step
   return {
     organizationId,
@@ -173,6 +179,10 @@ function dunningEvent(seen: Seen, since: Instant, { step, at }: Reminder<Dunning
       amount_due_minor: facts.owed === null ? null : Number(facts.owed.amountMinor),
       currency: facts.owed?.currency ?? null,
       recovery_url: facts.owed?.url ?? null,
+      charged_back:
+        chargedBack === null
+          ? null
+          : { dispute_id: chargedBack.id, amount_minor: chargedBack.amountMinor, currency: chargedBack.currency },
     },
     occurredAt: now,
   }

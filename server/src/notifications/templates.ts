@@ -54,7 +54,11 @@ function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, bil
   }
 }
 
-function dunning(data: EventData<'dunning.reminder'>, { name, billingUrl }: MessageContext): Message {
+function dunning(data: EventData<'dunning.reminder'>, context: MessageContext): Message {
+  const { charged_back: chargedBack } = data
+  // Null too where the event is from before it had the field.
+  if (chargedBack != null && data.step !== 'recovered') return dunningOfDispute(data, chargedBack, context)
+  const { name, billingUrl } = context
   const { step, currency, amount_due_minor: due, recovery_url: url, suspends_at: suspendsAt } = data
   const amount = due === null || currency === null ? null : moneyOf(due, currency)
   const suspension = timeOf(suspendsAt)
@@ -102,6 +106,38 @@ function dunning(data: EventData<'dunning.reminder'>, { name, billingUrl }: Mess
         paragraphs: [`The open payment of ${name} has arrived. Use goes on.`],
         action: { label: 'See your billing', url: billingUrl },
       }
+  }
+}
+
+type ChargedBack = NonNullable<EventData<'dunning.reminder'>['charged_back']>
+
+/** A payment that the bank took back: what happened, how much it is about, and what to do. */
+function dunningOfDispute(
+  { step, suspends_at: suspendsAt }: EventData<'dunning.reminder'>,
+  { amount_minor: amountMinor, currency }: ChargedBack,
+  { name, billingUrl }: MessageContext,
+): Message {
+  const amount = moneyOf(amountMinor, currency)
+  const suspension = timeOf(suspendsAt)
+  const hasStopped = step === 'suspended'
+  const subject = {
+    failed: `A payment of ${amount} was charged back`,
+    reminder: `A payment of ${amount} that was charged back is still open`,
+    last_warning: 'Use stops tomorrow unless you pay what was charged back',
+    suspended: 'Use has stopped: a payment was charged back',
+    recovered: '',
+  }[step]
+  return {
+    subject,
+    preview: hasStopped ? 'Paying starts it again at once.' : `Use stops on ${suspension}.`,
+    paragraphs: [
+      `A payment of ${amount} for ${name} was disputed at your bank, which took it back.`,
+      hasStopped
+        ? 'Use has stopped. Nothing is lost: paying it again starts it at once.'
+        : `Use goes on until ${suspension}. Pay it again before then, or write to us if this is a mistake.`,
+    ],
+    facts: [['Organization', name], ['Charged back', amount], ...(hasStopped ? [] : [['Use stops', suspension] as const])],
+    action: { label: `Pay ${amount}`, url: billingUrl },
   }
 }
 

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { disputeOutcome, type CountedDispute } from './dispute-rules.ts'
+import { disputeOutcome, unpaidSince, type CountedDispute } from './dispute-rules.ts'
 import type { StripeState } from './fetch.ts'
 
 export type DisputeWrite = {
@@ -111,22 +111,46 @@ async function reflectPayments(tx: Queryable, writes: readonly DisputeWrite[]): 
   return rows.map(({ id }) => id)
 }
 
-/** Disputes that may cost something, of invoices: what standing depends on. By organization. */
-export async function listCountedDisputes(
-  tx: Queryable,
-  organizationIds: readonly string[],
-): Promise<readonly (CountedDispute & { readonly organizationId: string })[]> {
-  const { rows } = await tx.query<CountedDispute & { organizationId: string }>(
-    `select dispute.organization_id as "organizationId", invoice.subscription_id as "subscriptionId", dispute.status,
+/** The metadata by which a payment says that it makes up for a disputed one. */
+export const DISPUTE_METADATA = 'tollgate_dispute'
+
+/** A dispute that may cost something, of an invoice. */
+export type InvoiceDispute = CountedDispute & {
+  readonly organizationId: string
+  readonly id: string
+  readonly amountMinor: number
+  readonly currency: string
+  readonly reason: string
+}
+
+/** Disputes of invoices that may cost something and were not paid again: what standing depends on. By organization. */
+export async function listCountedDisputes(tx: Queryable, organizationIds: readonly string[]): Promise<readonly InvoiceDispute[]> {
+  const { rows } = await tx.query<InvoiceDispute>(
+    `select dispute.organization_id as "organizationId", dispute.id, dispute.amount_minor::float8 as "amountMinor", dispute.currency,
+       dispute.reason, invoice.subscription_id as "subscriptionId", dispute.status,
        dispute.created_at as "createdAt", dispute.closed_at as "closedAt",
        (select max(paid_at) from stripe_invoices later where later.organization_id = invoice.organization_id
           and later.subscription_id = invoice.subscription_id and later.status = 'paid' and later.amount_paid_minor > 0) as "lastPaidAt"
      from stripe_disputes dispute
      join stripe_invoices invoice on invoice.organization_id = dispute.organization_id and invoice.dispute_id = dispute.id
-     where dispute.organization_id = any($1) and dispute.status not in ('won', 'warning_closed', 'prevented')`,
+     where dispute.organization_id = any($1) and dispute.status not in ('won', 'warning_closed', 'prevented')
+       and not exists (select from stripe_charges charge where charge.organization_id = dispute.organization_id
+         and charge.paid and not charge.refunded and charge.data -> 'metadata' ->> '${DISPUTE_METADATA}' = dispute.id)
+     order by dispute.created_at desc, dispute.id`,
     [organizationIds],
   )
   return rows
+}
+
+/** Disputes that were lost and that nothing was paid for since, with when they were; the newest first. */
+export async function listLostDisputes(
+  tx: Queryable,
+  organizationIds: readonly string[],
+): Promise<readonly (InvoiceDispute & { readonly since: Instant })[]> {
+  return (await listCountedDisputes(tx, organizationIds)).flatMap((dispute) => {
+    const since = unpaidSince(dispute, 'lost')
+    return since === null ? [] : [{ ...dispute, since }]
+  })
 }
 
 /** Charges of disputes that are not over: they are looked at again, however old. */

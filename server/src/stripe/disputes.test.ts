@@ -122,6 +122,40 @@ describe('a dispute', () => {
     expect(await failedAt('lost')).toEqual(since)
   })
 
+  test('that is lost says what happened, how much it is about and what to do, and is settled by paying it again', async () => {
+    const { charge } = await paying('pays_again', 'pm_card_createDispute')
+    const { id } = await disputeOf(charge)
+    const pay = (caller: string) => billing.call(caller, 'POST', `/api/v1/billing/disputes/${id}/pay`)
+    expect((await pay('pays_again')).status).toBe(404)
+    await stripe.disputes.close(id)
+    await expect.poll(() => failedAt('pays_again'), PATIENCE).not.toBeNull()
+    const standing = async () => (await billing.call('pays_again', 'GET', '/api/v1/billing/subscription')).body['standing']
+    expect(await standing()).toMatchObject({
+      state: 'grace',
+      notices: [
+        {
+          code: 'payment_charged_back',
+          message: `A payment of 29.00 USD was charged back (fraudulent), and the dispute was lost. POST /api/v1/billing/disputes/${id}/pay opens a page where it is paid again; the next payment for the subscription settles it too.`,
+        },
+      ],
+    })
+    const [reminder] = await rowsOf<{ data: Record<string, unknown> }>(
+      `select data from events where organization_id = 'pays_again' and type = 'dunning.reminder'`,
+    )
+    expect(reminder!.data).toMatchObject({
+      step: 'failed',
+      charged_back: { dispute_id: id, amount_minor: 2900, currency: 'usd' },
+    })
+    await paying('stranger', 'pm_card_visa')
+    expect((await pay('stranger')).status).toBe(404)
+    const { url } = (await pay('pays_again')).body as { url: string }
+    const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
+    expect((await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
+    await expect.poll(() => failedAt('pays_again'), PATIENCE).toBeNull()
+    expect(await standing()).toMatchObject({ state: 'active', notices: [] })
+    expect((await pay('pays_again')).status).toBe(404)
+  })
+
   test('that was lost before it was ever heard of counts from its beginning, and is settled by what was paid since', async () => {
     const { charge } = await paying('lost_long_ago', 'pm_card_createDispute')
     const dispute = await disputeOf(charge)
