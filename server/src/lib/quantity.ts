@@ -27,7 +27,7 @@ export function parseQuantity(input: number | string, field = 'quantity'): Quant
   if (!match) {
     throw new DomainError(
       'invalid_quantity',
-      `${field} must be a decimal with at most six places and thirteen digits before the point, as 1500 or "0.25".`,
+      `${field} must be a decimal with at most six places and thirteen digits before the point.`,
       { field },
     )
   }
