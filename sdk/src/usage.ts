@@ -42,7 +42,7 @@ export type LateUse = {
   /** The invoice that bills its time, when it was told; `none`: nothing billed the balance at that time. */
   readonly invoice: 'open' | 'closed' | 'none'
   /** Where what is not included is billed; null: nowhere, it is free. */
-  readonly billed_on: 'own_invoice' | 'next_invoice' | null
+  readonly billed_on: 'own_invoice' | 'next_invoice' | 'credit' | null
 }
 
 /** A refusal is an answer: `allowed: false` with a code and a sentence. */

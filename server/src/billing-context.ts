@@ -10,7 +10,7 @@ import { carryLevels } from './metering/levels.ts'
 import type { Metering } from './metering/metering.ts'
 import { observeAccount, type ObservingContext } from './notifications/observe.ts'
 import type { StripeOptions, TollgateOptions } from './options.ts'
-import { followBilling, reportNow } from './pricing/actions.ts'
+import { followBilling, settleBeforeClockMoves } from './pricing/actions.ts'
 import { noteMeterFaults } from './pricing/faults.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
@@ -67,7 +67,7 @@ export function createBillingContext(
     },
     async onClockMoving(organizationId) {
       await carryLevels({ ...rest, metering }, organizationId)
-      await reportNow(billing, organizationId, { isStanding: true })
+      await settleBeforeClockMoves(billing, organizationId)
     },
     onMeterFaults: () => noteMeterFaults(billing),
     onBillingEvents: (events) => countPayments(metrics, events),

@@ -18,7 +18,7 @@ import { createApp, type App } from '../src/http/app.ts'
 import { systemClock, type Clock } from '../src/lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 import { registerBillingRoutes } from '../src/billing.ts'
-import { followBilling, reportNow } from '../src/pricing/actions.ts'
+import { followBilling, settleBeforeClockMoves } from '../src/pricing/actions.ts'
 import { noteMeterFaults } from '../src/pricing/faults.ts'
 import type { OrganizationsContext } from '../src/organizations/actions.ts'
 import { observeAccount } from '../src/notifications/observe.ts'
@@ -174,7 +174,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
       await recordRevenue(tx, { organizationId, now, recordedAt: clock.now() })
       await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)
     },
-    onClockMoving: (organizationId) => reportNow(context, organizationId, { isStanding: true }),
+    onClockMoving: (organizationId) => settleBeforeClockMoves(context, organizationId),
     onMeterFaults: () => noteMeterFaults(context),
   }
   return context

@@ -8,7 +8,7 @@ import type { UsageAnswer } from '../src/metering/usage.ts'
 import { pushCatalog } from '../src/stripe/push.ts'
 import { readOrganization } from '../src/stripe/organizations.ts'
 import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
-import { reportNow } from '../src/pricing/actions.ts'
+import { settleBeforeClockMoves } from '../src/pricing/actions.ts'
 import { registerPricingRoutes } from '../src/pricing/routes.ts'
 import { registerExplainRoutes } from '../src/usage/explain-routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
@@ -113,7 +113,7 @@ export function testUse(catalog: CatalogDefinition): TestUse {
       const context = billing.with({
         async onClockMoving(id) {
           await carryLevels({ db, clock, catalogs, metering }, id)
-          await reportNow(billing.context, id, { isStanding: true })
+          await settleBeforeClockMoves(billing.context, id)
         },
       })
       await advanceTestClock(context, organizationId, { by })

@@ -33,7 +33,7 @@ test('the text of an answer, written directly, is the JSON of its body', () => {
     drawn: quantity,
     balance,
     reservation: maybe(fc.record({ id: text, expiresAt: maybe(instant) })),
-    late: fc.constantFrom(null, 'open', 'closed', 'ended', 'free'),
+    late: fc.constantFrom(null, 'open', 'closed', 'credited', 'ended', 'free'),
     retryAfterMs: maybe(fc.integer({ min: 1, max: 86_400_000 })),
     replayed: fc.boolean(),
   })

@@ -32,8 +32,9 @@ export const lateSchema = z
       description:
         'The invoice that bills its time, when the use was told. `none`: nothing billed the balance at that time (before a subscription, in a trial, under a plan without a price for it).',
     }),
-    billed_on: z.enum(['own_invoice', 'next_invoice']).nullable().meta({
-      description: 'Where what is not included is billed; null: nowhere, it is free.',
+    billed_on: z.enum(['own_invoice', 'next_invoice', 'credit']).nullable().meta({
+      description:
+        'Where what is not included is billed. `credit`: what was taken back and had been charged comes back to the customer’s balance at Stripe, `credited_minor` of its line in the statement. null: nowhere, it is free.',
     }),
   })
   .openapi('LateUse')
@@ -121,6 +122,7 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
 const LATE_BODIES: Readonly<Record<LateUse, Pick<LateBody, 'invoice' | 'billed_on'>>> = {
   open: { invoice: 'open', billed_on: 'own_invoice' },
   closed: { invoice: 'closed', billed_on: 'next_invoice' },
+  credited: { invoice: 'closed', billed_on: 'credit' },
   ended: { invoice: 'closed', billed_on: null },
   free: { invoice: 'none', billed_on: null },
 }

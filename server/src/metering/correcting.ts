@@ -46,7 +46,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
     { asked, meter, book },
     {
       occurredAt: event.occurredAt,
-      late: ledger.lateUseAt(book, event.occurredAt),
+      late: ledger.correctionAt(book, event.occurredAt, change),
       counted: change,
       draws,
       corrects: request.corrects,

@@ -85,7 +85,13 @@ export class OrganizationLedger {
     return id === current.plan.grant.id ? current : this.#pastBook(this.lineOf(id), at)
   }
 
-  /** What becomes of use of a moment that is told or corrected now; null for use of the present. */
+  /** The same of a correction: what it takes from use of a closed time is credited. */
+  correctionAt(book: BalanceBook, at: Instant, change: Quantity): LateUse | null {
+    const late = this.lateUseAt(book, at)
+    return change < 0n && (late === 'closed' || late === 'ended') ? 'credited' : late
+  }
+
+  /** What becomes of use of a moment that is told now; null for use of the present. */
   lateUseAt(book: BalanceBook, at: Instant): LateUse | null {
     const { grant } = book.plan
     if (this.isFreeAt(grant.balanceKey, at)) return 'free'

@@ -117,7 +117,7 @@ export async function upsertCorrections(tx: Queryable, corrections: readonly Cor
      select organization_id, idempotency_key, counted, draws, retracted from json_to_recordset($1)
        as c (organization_id text, idempotency_key text, counted bigint, draws jsonb, retracted boolean)
      on conflict (organization_id, idempotency_key) do update
-     set counted = excluded.counted, draws = excluded.draws, retracted = excluded.retracted`,
+     set counted = excluded.counted, draws = excluded.draws, retracted = excluded.retracted, looked_at = false`,
     [JSON.stringify(rows)],
   )
 }

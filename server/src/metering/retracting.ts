@@ -41,7 +41,7 @@ export function retractLevel(
     },
     {
       occurredAt: event.occurredAt,
-      late: ledger.lateUseAt(book, event.occurredAt),
+      late: ledger.correctionAt(book, event.occurredAt, counted),
       counted,
       draws,
       corrects: request.corrects,

@@ -81,9 +81,9 @@ export type BalanceSnapshot = {
 
 /**
  * What becomes of use that is told late. `open`: the invoice of its period is not closed, and takes it. `closed`: it is, and the next
- * one takes it. `ended`: it is, and there is none after it. `free`: nothing billed the balance at that time.
+ * one takes it. `credited`: it is, and what is taken back of it comes back as a credit. `ended`: it is, and there is none after it. `free`: nothing billed the balance at that time.
  */
-export type LateUse = 'open' | 'closed' | 'ended' | 'free'
+export type LateUse = 'open' | 'closed' | 'credited' | 'ended' | 'free'
 
 /**
  * A use that was decided, as it is stored: what was asked, what came of it, and the balance after. Nothing else is needed

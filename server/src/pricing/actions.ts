@@ -3,6 +3,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { insertAuditEntry } from '../audit/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { collectUse } from './collect.ts'
+import { giveCredits } from './credits.ts'
 import { reopenFailedEvent } from './event-store.ts'
 import { sendReports } from './send.ts'
 import { listOrganizationsToReport } from './span-store.ts'
@@ -21,6 +22,16 @@ export async function reportNow(
   if (context.gateway === null) return
   await collectUse(context, organizationId, options)
   await sendReports(context, { organizationId })
+}
+
+/**
+ * The same before an organization's test clock moves, by whoever moves it and so holds its lock; also what was taken back is given, so
+ * that it is there when the next period is invoiced.
+ */
+export async function settleBeforeClockMoves(context: BillingContext, organizationId: string): Promise<void> {
+  if (context.gateway === null) return
+  await reportNow(context, organizationId, { isStanding: true })
+  await giveCredits(context, context.db, organizationId)
 }
 
 /** How long use is summed up before it is reported, while no period ends. */

@@ -4,6 +4,7 @@ import type { Instant } from '../lib/clock.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
 import { readOrganization, timeOf, type BilledOrganization } from '../stripe/organizations.ts'
+import { markCorrectionsLookedAt } from './credit-store.ts'
 import { insertMeterEvent, moveEvent, moveReported, takeUnsentOfClosedSpans } from './event-store.ts'
 import {
   closeSettledSpans,
@@ -18,6 +19,7 @@ import {
   saveSpans,
 } from './span-store.ts'
 import { readIncluded } from './statement-store.ts'
+import { lockFalls, storeCredits } from './taken-back.ts'
 import { assignCounts, followItems, reportTime, type BillingSpan, type Report } from './spans.ts'
 import { DAY_MS } from '../lib/period.ts'
 
@@ -33,7 +35,8 @@ type Collecting = {
 /**
  * Takes what has been counted since the last time into reports for Stripe: stored here, sent by `send.ts`. What a report holds
  * is the difference of what the grants have counted and what was reported of them, in one transaction with writing that down;
- * so every count is in exactly one report, however often and wherever this runs.
+ * so every count is in exactly one report, however often and wherever this runs. What was taken back of lines whose invoice is closed
+ * becomes a credit.
  */
 export async function collectUse(
   context: BillingContext,
@@ -44,6 +47,7 @@ export async function collectUse(
   const now = timeOf(organization, context.clock)
   await context.db.transaction(async (tx) => {
     const collecting = { context, organization, now, isStanding }
+    await markCorrectionsLookedAt(tx, organizationId)
     await collect(tx, collecting)
     await carryOver(tx, collecting)
   })
@@ -97,8 +101,11 @@ async function withIncluded(
 async function collect(tx: Transaction, collecting: Collecting): Promise<readonly BillingSpan[]> {
   const { context, organization, now } = collecting
   const spans = await lockUnfinishedSpans(tx, organization.id)
+  if (organization.customerId === null) return spans
+  const falls = await lockFalls(tx, { organizationId: organization.id, now })
+  await storeCredits(tx, { organizationId: organization.id, machineNow: context.clock.now() }, falls.closed)
   const billing = spans.filter(({ kind }) => kind === 'usage')
-  if (billing.length === 0 || organization.customerId === null) return spans
+  if (billing.length === 0) return spans
   const prices = await findUsagePrices(
     tx,
     billing.map(({ priceId }) => priceId),
@@ -108,7 +115,8 @@ async function collect(tx: Transaction, collecting: Collecting): Promise<readonl
     const own = billing.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
     if (own.length === 0) continue
     const query = { organizationId: organization.id, balanceKeys: balancesOf(own), reports, now }
-    for (const report of assignCounts(own, await listCountedGrants(tx, query))) {
+    const rises = assignCounts(own, await listCountedGrants(tx, query))
+    for (const report of [...rises, ...falls.open.filter((fall) => fall.reports === reports)]) {
       const before = current.get(report.span.id)!
       const at = reportTime(before, now, collecting)
       if (at === null) continue

@@ -30,7 +30,7 @@ const billing = testUse({
   defaultPlan: 'free',
 })
 
-type Bill = { readonly line: string; readonly quantity: number; readonly late: boolean }
+type Bill = { readonly line: string; readonly quantity: number; readonly credited: number; readonly late: boolean }
 type Share = { readonly id: string; readonly overage: number; readonly free_overage: number; readonly bills: readonly Bill[] }
 type Event = { readonly id: string; readonly overage: number; readonly draws: readonly { grant: string; overage: number }[] }
 type Line = {
@@ -38,6 +38,7 @@ type Line = {
   readonly balance: string
   readonly quantity: number
   readonly late_quantity: number
+  readonly credited_quantity: number
   readonly amount_minor: number
   readonly included: number
   readonly included_used: number
@@ -95,8 +96,9 @@ async function expectToAddUp(id: string, from: Date): Promise<void> {
     const here = grants.flatMap(({ bills }) => bills.filter((bill) => bill.line === line.id))
     expect(sum(here.map(({ quantity }) => quantity))).toBe(line.quantity)
     expect(sum(here.filter(({ late }) => late).map(({ quantity }) => quantity))).toBe(line.late_quantity)
+    expect(sum(here.map(({ credited }) => credited))).toBe(line.credited_quantity)
     for (const grant of grants) {
-      expect(sum(grant.bills.map(({ quantity }) => quantity)) + grant.free_overage).toBe(grant.overage)
+      expect(sum(grant.bills.map(({ quantity, credited }) => quantity - credited)) + grant.free_overage).toBe(grant.overage)
       const drawn = events.flatMap(({ draws }) => draws.filter((draw) => draw.grant === grant.id))
       expect(sum(drawn.map(({ overage }) => overage))).toBe(grant.overage)
     }

@@ -7,7 +7,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { explainGrantsOf, type GrantsExplanation, type Paging } from '../usage/explain.ts'
 import { listGrantsOfLine } from '../usage/bills-store.ts'
 import { findSpan } from './span-store.ts'
-import { listWaiting, usageLines, type UsageLine } from './statement.ts'
+import { readWaiting, usageLines, type UsageLine } from './statement.ts'
 
 /** A line, the grants whose count it bills, and the events that made that count. */
 export type LineExplanation = { readonly line: UsageLine; readonly explained: GrantsExplanation | null }
@@ -27,7 +27,7 @@ export async function explainLine(
   if (span === null || span.kind !== 'usage') throw new DomainError('not_found', 'There is no such line.', { line: lineId })
   const now: Instant = timeOf(await readOrganization(db, organizationId), clock)
   const [line] = await usageLines(db, { organizationId, now }, [span])
-  const waiting = await listWaiting(db, { organizationId, now })
+  const { waiting } = await readWaiting(db, { organizationId, now })
   const grantIds = new Set([
     ...(await listGrantsOfLine(db, { organizationId, lineId })),
     ...waiting.filter((report) => report.span.id === lineId).flatMap(({ grants }) => grants.map(({ grantId }) => grantId)),

@@ -1,3 +1,4 @@
+import { roundHalfUp } from '../lib/apportion.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import type { Tier, UsagePrice } from '../catalog/catalog.ts'
@@ -45,6 +46,24 @@ export function priceParts(price: UsagePrice, quantity: Quantity): readonly Pric
 /** What a quantity costs in whole minor units: the sum of its rounded parts. */
 export function priceOf(price: UsagePrice, quantity: Quantity): number {
   return priceParts(price, quantity).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+}
+
+/**
+ * What comes back of a line whose invoice is closed: what it cost less than what it costs without what was taken back of it, never
+ * below zero (under a price by volume less can cost more).
+ */
+export function creditedMinorOf(price: UsagePrice, { quantity, credited }: { quantity: Quantity; credited: Quantity }): number {
+  return Math.max(0, priceOf(price, quantity) - priceOf(price, quantity - credited))
+}
+
+/** What the invoice says of a line in minor units: its amount, what discounts took off it, what tax came upon it. */
+export type InvoicedLine = { readonly amountMinor: number; readonly discountMinor: number; readonly taxMinor: number }
+
+/** What was charged for so much of an invoiced line: with its share of discounts and tax, and never more than the whole. */
+export function chargedShareOf({ amountMinor, discountMinor, taxMinor }: InvoicedLine, partMinor: number): number {
+  if (amountMinor <= 0) return 0
+  const part = Math.min(partMinor, amountMinor)
+  return Math.max(0, Number(roundHalfUp(BigInt(part) * BigInt(amountMinor - discountMinor + taxMinor), BigInt(amountMinor))))
 }
 
 function graduatedParts(tiers: readonly Tier[], quantity: Quantity): PricePart[] {

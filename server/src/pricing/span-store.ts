@@ -49,6 +49,29 @@ export async function listUnfinishedSpans(db: Queryable, organizationId: string)
   return rows.map(spanOf)
 }
 
+/** Spans by their ids. */
+export async function listSpansById(
+  db: Queryable,
+  { organizationId, ids }: { readonly organizationId: string; readonly ids: readonly string[] },
+): Promise<readonly BillingSpan[]> {
+  const { rows } = await db.query<SpanRow>(
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and id = any($2)`,
+    [organizationId, ids],
+  )
+  return rows.map(spanOf)
+}
+
+/** Locks spans for the rest of the transaction, closed ones too. */
+export async function lockSpans(
+  tx: Queryable,
+  { organizationId, ids }: { readonly organizationId: string; readonly ids: readonly string[] },
+): Promise<void> {
+  await tx.query('select from billing_spans where organization_id = $1 and id = any($2) order by starts_at, id for update', [
+    organizationId,
+    ids,
+  ])
+}
+
 /** A span by its id. */
 export async function findSpan(
   db: Queryable,

@@ -178,14 +178,17 @@ export type Report = {
   readonly grants: readonly CountedGrant[]
 }
 
-/** Which span bills what grants have counted since the last report (`billingTimeOf`); before any has begun, it waits. Pure. */
+/**
+ * Which span bills what grants have counted since the last report (`billingTimeOf`); before any has begun, it waits. What was taken
+ * back is `takenBackFrom`’s. Pure.
+ */
 export function assignCounts(spans: readonly BillingSpan[], grants: readonly CountedGrant[]): readonly Report[] {
   const reportable = spans
     .filter(({ kind, state }) => kind === 'usage' && state !== 'closed')
     .toSorted((a, b) => a.startsAt.getTime() - b.startsAt.getTime())
   const reports = new Map<string, Report>()
   for (const grant of grants) {
-    if (grant.counted === grant.reported) continue
+    if (grant.counted <= grant.reported) continue
     const own = reportable.filter(({ balanceKey }) => balanceKey === grant.balanceKey)
     const billing = billingTimeOf(own, grant)
     if (billing === null) continue

@@ -29,6 +29,13 @@ const usageLineSchema = lineSchema
     grants: z.array(z.string()).meta({ description: 'The allowances; /usage/explain?grant=… shows what made their overage.' }),
     quantity: figure.meta({ description: 'What is billed: what went beyond the allowance.' }),
     late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own period was closed.' }),
+    credited_quantity: figure.meta({
+      description: 'What of it was taken back after the invoice was closed: it comes back to the customer’s balance at Stripe.',
+    }),
+    credited_minor: z
+      .number()
+      .int()
+      .meta({ description: 'What that had cost, before tax and discounts. Not taken off `amount_minor`.' }),
     parts: z.array(
       z.object({ quantity: figure, amount_minor: z.number().int(), tier: z.number().int().nullable(), flat: z.boolean() }),
     ),
@@ -46,6 +53,10 @@ const statementSchema = z
     usage: z.array(usageLineSchema),
     adjustments: z.array(lineSchema.extend({ description: z.string(), invoice_id: z.string() })),
     total_minor: z.number().int(),
+    credited_minor: z
+      .number()
+      .int()
+      .meta({ description: 'What of the lines of use comes back as a credit; not taken off the total.' }),
   })
   .openapi('Statement')
 
@@ -140,6 +151,7 @@ function statementBody(statement: Statement): z.infer<typeof statementSchema> {
       invoice_id: line.invoiceId,
     })),
     total_minor: statement.totalMinor,
+    credited_minor: statement.creditedMinor,
   }
 }
 
@@ -154,6 +166,8 @@ function usageLineBody(line: UsageLine): z.infer<typeof usageLineSchema> {
     grants: [...line.included.grantIds],
     quantity: quantityToJson(line.quantity),
     late_quantity: quantityToJson(line.lateQuantity),
+    credited_quantity: quantityToJson(line.creditedQuantity),
+    credited_minor: line.creditedMinor,
     parts: line.parts.map(({ quantity, amountMinor, tier, flat }) => ({
       quantity: quantityToJson(quantity),
       amount_minor: amountMinor,

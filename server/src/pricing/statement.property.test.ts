@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import { reportNow } from './actions.ts'
+import { giveDueCredits } from './credits.ts'
 import { readStatement, type Statement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
@@ -91,6 +92,7 @@ test('our statements and Stripe’s invoices are equal to the cent, whatever is 
       // Two quiet periods, so that everything that was used is on an invoice.
       await billing.advance(id, '32d')
       await billing.advance(id, '32d')
+      await giveDueCredits(billing.context)
       const statements = await statementsFrom(id, began, await billing.nowOf(id))
       const { rows } = await billing.database.db.query<{ customer: string }>(
         'select stripe_customer_id as customer from organizations where id = $1',
@@ -112,6 +114,13 @@ test('our statements and Stripe’s invoices are equal to the cent, whatever is 
       const ours = statements.reduce((sum, { totalMinor }) => sum + totalMinor, 0)
       const theirs = invoices.reduce((sum, { total }) => sum + total, 0)
       expect(ours).toBe(theirs)
+      // What was taken back of lines that were paid has come back, each to the cent.
+      const credited = statements.reduce((sum, { creditedMinor }) => sum + creditedMinor, 0)
+      const given = billing.sandbox
+        .all('customer_balance_transaction')
+        .filter(({ customer, metadata }) => customer === rows[0]!.customer && metadata?.['tollgate_use_credit'] !== undefined)
+        .reduce((sum, { amount }) => sum - amount, 0)
+      expect(given).toBe(credited)
     }),
     { numRuns: 50, endOnFailure: true },
   )

@@ -5,9 +5,11 @@ import type { Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
+import { sumCredits } from './credit-store.ts'
 import { priceParts, type PricePart } from './rules.ts'
 import { listCountedGrants, listSpans, listUnfinishedSpans } from './span-store.ts'
 import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
+import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
 import { listAdjustments, listLateUse, readIncluded, type Adjustment } from './statement-store.ts'
 
 /** What a period costs, as far as it is known. Amounts are whole minor units of `currency`. */
@@ -22,6 +24,8 @@ export type Statement = {
   /** What a change of plan within the period credited and charged, as Stripe worked it out; there once it is on an invoice. */
   readonly adjustments: readonly Adjustment[]
   readonly totalMinor: number
+  /** What of the use comes back, or has come back, to the customer's balance; not in the total, as on no invoice. */
+  readonly creditedMinor: number
 }
 
 export type BaseLine = {
@@ -47,6 +51,9 @@ export type UsageLine = {
   readonly lateQuantity: Quantity
   readonly parts: readonly PricePart[]
   readonly amountMinor: number
+  /** What of the quantity was taken back after the invoice was closed, and what it had cost: it comes back as a credit. */
+  readonly creditedQuantity: Quantity
+  readonly creditedMinor: number
   readonly period: Period
   readonly invoiceId: string | null
 }
@@ -87,6 +94,7 @@ export async function readStatement(
     usage,
     adjustments,
     totalMinor: lines.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+    creditedMinor: usage.reduce((sum, { creditedMinor }) => sum + creditedMinor, 0),
   }
 }
 
@@ -127,18 +135,22 @@ export async function usageLines(
     db,
     billing.map(({ priceId }) => priceId),
   )
-  const waiting = await listWaiting(db, place)
-  const late = await listLateUse(
-    db,
-    place.organizationId,
-    billing.map(({ id }) => id),
-  )
+  const { waiting, falling } = await readWaiting(db, place)
+  const ids = billing.map(({ id }) => id)
+  const late = await listLateUse(db, place.organizationId, ids)
+  const credits = await sumCredits(db, place.organizationId, ids)
   return Promise.all(
     billing.map(async (span) => {
       const price = prices.get(span.priceId)!
       const own = waiting.filter((report) => report.span.id === span.id)
       const quantity = span.quantity + totalOf(own)
       const parts = priceParts(price.price, quantity)
+      const credited = falling
+        .filter((fall) => fall.span.id === span.id)
+        .reduce(
+          (sum, fall) => creditedWith(sum, { price: price.price, quantity }, fall.quantity),
+          credits.get(span.id) ?? NO_CREDIT,
+        )
       const period = { start: span.startsAt, end: span.endsAt }
       return {
         id: span.id,
@@ -153,6 +165,8 @@ export async function usageLines(
         lateQuantity: (late.get(span.id) ?? 0n) + totalOf(own.filter((report) => report.late)),
         parts,
         amountMinor: parts.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+        creditedQuantity: credited.quantity,
+        creditedMinor: credited.amountMinor,
         period,
         invoiceId: span.invoiceId,
       }
@@ -160,11 +174,18 @@ export async function usageLines(
   )
 }
 
-/** What has been counted but is in no report yet: on whichever of the organization's lines it will be. */
-export async function listWaiting(
+/** What has been counted or taken back and is written down nowhere yet. */
+export type Waiting = {
+  /** On whichever of the organization's open lines it will be. */
+  readonly waiting: readonly Report[]
+  /** Of closed lines. */
+  readonly falling: Falls['closed']
+}
+
+export async function readWaiting(
   db: Queryable,
   { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
-): Promise<readonly Report[]> {
+): Promise<Waiting> {
   const spans = (await listUnfinishedSpans(db, organizationId)).filter(({ kind }) => kind === 'usage')
   const prices = await findUsagePrices(
     db,
@@ -176,7 +197,8 @@ export async function listWaiting(
     const balanceKeys = own.map(({ balanceKey }) => balanceKey!)
     waiting.push(...assignCounts(own, await listCountedGrants(db, { organizationId, balanceKeys, reports, now })))
   }
-  return waiting
+  const { open, closed } = await listFalls(db, { organizationId, now })
+  return { waiting: [...waiting, ...open], falling: closed }
 }
 
 function totalOf(reports: readonly Report[]): Quantity {

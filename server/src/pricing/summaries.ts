@@ -230,8 +230,8 @@ async function costsOfLines(
   const partial = spans.filter(({ startsAt, endsAt }) => startsAt < period.start || endsAt > period.end)
   const isPartial = new Set(partial.map(({ balanceKey }) => balanceKey))
   const costs = new Map<string, number>()
-  for (const { balanceKey, amountMinor } of await usageLines(db, { organizationId, now }, spans)) {
-    if (!isPartial.has(balanceKey)) costs.set(balanceKey, (costs.get(balanceKey) ?? 0) + amountMinor)
+  for (const { balanceKey, amountMinor, creditedMinor } of await usageLines(db, { organizationId, now }, spans)) {
+    if (!isPartial.has(balanceKey)) costs.set(balanceKey, (costs.get(balanceKey) ?? 0) + amountMinor - creditedMinor)
   }
   return costs
 }

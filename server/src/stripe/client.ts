@@ -21,6 +21,7 @@ import type { Log } from './log.ts'
 import { orNull, readPages } from './pages.ts'
 import { toScheduleSnapshot } from './schedule-snapshots.ts'
 import * as request from './requests.ts'
+import { result } from './results.ts'
 import { isSigned } from './signature.ts'
 import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
 import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot, withLines, type InvoiceSnapshot } from './snapshots.ts'
@@ -189,6 +190,12 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       )
       return Promise.all(found.map((invoice) => toWhole(invoice)))
     },
+    listBalanceTransactions: (customer) =>
+      readPages(
+        (after) =>
+          call('list_balance_transactions', () => stripe.customers.listBalanceTransactions(customer, { limit: PAGE, ...after })),
+        ({ id, metadata }) => ({ id, metadata: metadata ?? {} }),
+      ),
     listPaymentMethods: (customer) =>
       readPages(
         (after) => call('list_payment_methods', () => stripe.customers.listPaymentMethods(customer, { limit: PAGE, ...after })),
@@ -292,6 +299,8 @@ function mutationTable(stripe: Stripe): MutationTable {
       ),
     update_customer: async (params, options) =>
       result(await stripe.customers.update(params.customerId, request.toCustomerUpdate(params), options)),
+    credit_customer: async (params, options) =>
+      result(await stripe.customers.createBalanceTransaction(params.customerId, request.toCredit(params), options)),
     attach_payment_method: async ({ customerId, paymentMethodId }, options) =>
       result(await stripe.paymentMethods.attach(paymentMethodId, { customer: customerId }, options)),
     detach_payment_method: async ({ paymentMethodId }, options) =>
@@ -362,17 +371,6 @@ function mutationTable(stripe: Stripe): MutationTable {
     create_promotion_code: async ({ couponId, code }, options) =>
       result(await stripe.promotionCodes.create({ code, promotion: { type: 'coupon', coupon: couponId } }, options)),
   }
-}
-
-type WireResult = {
-  readonly id: string
-  readonly status?: string | null
-  readonly url?: string | null
-  readonly client_secret?: string | null
-}
-
-function result(wire: WireResult): MutationResult {
-  return { id: wire.id, status: wire.status ?? null, url: wire.url ?? null, clientSecret: wire.client_secret ?? null }
 }
 
 function toTestClock(clock: Stripe.TestHelpers.TestClock): TestClockSnapshot {

@@ -112,6 +112,10 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
     const subscriptions = await listSubscriptions(context, db, intent.organizationId)
     return toResult(subscriptions.find(({ id, status }) => id === intent.params.subscriptionId && status === 'canceled'))
   }
+  if (is('credit_customer', intent)) {
+    const transactions = await reads.listBalanceTransactions(intent.params.customerId)
+    return toResult(transactions.find(({ metadata }) => metadata[INTENT_METADATA] === intent.id))
+  }
   if (is('create_payment', intent)) {
     // A charge carries the metadata of its payment.
     const charges = await reads.listCharges(intent.params.customerId, null)

@@ -43,6 +43,8 @@ export type StripeReads = {
   retrieveInvoice(invoiceId: string): Promise<InvoiceSnapshot | null>
   /** Newest first; `limit` null is all. */
   listInvoices(customerId: string, limit: number | null): Promise<InvoiceSnapshot[]>
+  /** Changes of the customer's balance, newest first. */
+  listBalanceTransactions(customerId: string): Promise<readonly BalanceTransaction[]>
   listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>
   retrieveCharge(chargeId: string): Promise<ChargeSnapshot | null>
   listDisputes(chargeId: string): Promise<DisputeSnapshot[]>
@@ -82,6 +84,8 @@ export type EventPage = {
   readonly events: readonly { readonly envelope: WebhookEnvelope; readonly payload: string }[]
   readonly hasMore: boolean
 }
+
+export type BalanceTransaction = { readonly id: string; readonly metadata: Readonly<Record<string, string>> }
 
 export type ProductSnapshot = {
   readonly id: string
@@ -238,6 +242,15 @@ export type StripeMutations = {
     readonly email?: string
     readonly name?: string
     readonly defaultPaymentMethodId?: string
+  }
+  /** Lowers what the customer's next invoices ask for. */
+  readonly credit_customer: {
+    readonly customerId: string
+    /** More than zero. */
+    readonly amountMinor: number
+    readonly currency: string
+    readonly description: string
+    readonly metadata: Readonly<Record<string, string>>
   }
   readonly attach_payment_method: { readonly customerId: string; readonly paymentMethodId: string }
   readonly detach_payment_method: { readonly paymentMethodId: string }

@@ -58,6 +58,11 @@ export function toCheckoutSession(params: StripeMutations['create_checkout_sessi
   }
 }
 
+export function toCredit({ amountMinor, currency, description, metadata }: StripeMutations['credit_customer']) {
+  // At Stripe, what is below zero is a credit.
+  return { amount: -amountMinor, currency, description, metadata: { ...metadata } }
+}
+
 export function toPayment(params: StripeMutations['create_payment']) {
   return {
     customer: params.customerId,

@@ -16,14 +16,17 @@ export async function listBillingLines(
   return rows
 }
 
-/** What lines have billed of grants. */
+/** What lines bill of grants, and what was credited of that. */
 export async function listReportedParts(
   db: Queryable,
   { organizationId, grantIds }: { readonly organizationId: string; readonly grantIds: readonly string[] },
 ): Promise<readonly ReportedPart[]> {
   const { rows } = await db.query<ReportedPart>(
-    `select grant_id as "grantId", span_id as "lineId", late, counted as quantity from reported_grants
-     where organization_id = $1 and grant_id = any ($2) order by grant_id, span_id, late`,
+    `select grant_id as "grantId", span_id as "lineId", reports, late, counted as quantity, (
+       select coalesce(sum(credit.quantity), 0)::bigint from use_credits credit
+       where credit.organization_id = $1 and credit.grant_id = part.grant_id and credit.span_id = part.span_id and credit.late = part.late
+     ) as credited
+     from reported_grants part where organization_id = $1 and grant_id = any ($2) order by grant_id, span_id, late`,
     [organizationId, grantIds],
   )
   return rows
@@ -35,7 +38,8 @@ export async function listGrantsOfLine(
   { organizationId, lineId }: { readonly organizationId: string; readonly lineId: string },
 ): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    'select distinct grant_id as id from reported_grants where organization_id = $1 and span_id = $2 and counted <> 0',
+    `select distinct grant_id as id from reported_grants where organization_id = $1 and span_id = $2 and counted <> 0
+     union select grant_id from use_credits where organization_id = $1 and span_id = $2`,
     [organizationId, lineId],
   )
   return rows.map(({ id }) => id)

@@ -1,7 +1,7 @@
 import type { Grant } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { billingTimeOf, type BilledTime } from '../metering/late.ts'
+import { billingTimeOf, takenBackFrom, type BilledPart, type BilledTime } from '../metering/late.ts'
 
 /** A line of a statement: the time in which one price bills the use of a balance. */
 export type BillingLine = BilledTime & {
@@ -11,12 +11,11 @@ export type BillingLine = BilledTime & {
   readonly reports: 'overage' | 'use'
 }
 
-/** What a line has billed of a grant so far. */
-export type ReportedPart = {
+/** What a line bills of a grant so far, and what it billed besides and was credited. */
+export type ReportedPart = BilledPart & {
   readonly grantId: string
-  readonly lineId: string
-  readonly late: boolean
-  readonly quantity: Quantity
+  readonly reports: BillingLine['reports']
+  readonly credited: Quantity
 }
 
 /** A part of what a grant counts, on the line that bills it; `late`: counted after the invoice of its own time was closed. */
@@ -25,27 +24,38 @@ export type Bill = {
   readonly period: { readonly start: Instant; readonly end: Instant } | null
   readonly invoiceId: string | null
   readonly late: boolean
+  /** What the line's invoice has of it, or will have. */
   readonly quantity: Quantity
+  /** What of that was taken back after the invoice was closed, and comes back as a credit. */
+  readonly credited: Quantity
 }
 
 type Counted = Pick<Grant, 'id' | 'kind' | 'startsAt' | 'expiresAt' | 'used' | 'overage' | 'freeUsed' | 'freeOverage'>
 
 /**
  * Where what a grant counts is billed: what lines have billed of it, and on which of them the rest will be. What is on none is free.
- * Pure; over all grants the bills of a line add up to what the line bills.
+ * Pure; over all grants the bills of a line add up to what the line bills, and what is credited of them to what is credited of it.
  * @param lines of the grant's balance, in the order of their times
  */
 export function billsOf(grant: Counted, lines: readonly BillingLine[], reported: readonly ReportedPart[]): readonly Bill[] {
   const bills = new Map<string, Bill>()
   const own = reported.filter(({ grantId }) => grantId === grant.id)
-  for (const { lineId, late, quantity } of own) add(bills, lines, { lineId, late, quantity })
+  for (const { lineId, late, quantity, credited } of own)
+    add(bills, lines, { lineId, late, quantity: quantity + credited, credited })
   const isTouched = lines.some(({ startsAt, endsAt }) => startsAt < (grant.expiresAt ?? FOREVER) && endsAt > grant.startsAt)
   if (isTouched) {
     const billing = billingTimeOf(lines, grant)
     const billed = own.reduce((sum, { quantity }) => sum + quantity, 0n)
-    if (billing !== null) {
-      const { time, isLate: late } = billing
-      add(bills, lines, { lineId: time.id, late, quantity: billableOf(grant, time.reports) - billed })
+    const reports = billing?.time.reports ?? own[0]?.reports
+    const rest = reports === undefined ? 0n : billableOf(grant, reports) - billed
+    if (billing !== null && rest > 0n)
+      add(bills, lines, { lineId: billing.time.id, late: billing.isLate, quantity: rest, credited: 0n })
+    for (const { lineId, late, quantity, isClosed } of takenBackFrom(lines, own, rest < 0n ? -rest : 0n)) {
+      add(
+        bills,
+        lines,
+        isClosed ? { lineId, late, quantity: 0n, credited: quantity } : { lineId, late, quantity: -quantity, credited: 0n },
+      )
     }
   }
   return [...bills.values()].filter(({ lineId, quantity }) => lineId !== '' && quantity !== 0n)
@@ -62,7 +72,7 @@ const FOREVER = new Date(8.64e15)
 function add(
   bills: Map<string, Bill>,
   lines: readonly BillingLine[],
-  { lineId, late, quantity }: Pick<Bill, 'lineId' | 'late' | 'quantity'>,
+  { lineId, late, quantity, credited }: Pick<Bill, 'lineId' | 'late' | 'quantity' | 'credited'>,
 ): void {
   const name = `${lineId}\n${late}`
   const line = lines.find(({ id }) => id === lineId)
@@ -72,5 +82,6 @@ function add(
     invoiceId: line?.invoiceId ?? null,
     late,
     quantity: (bills.get(name)?.quantity ?? 0n) + quantity,
+    credited: (bills.get(name)?.credited ?? 0n) + credited,
   })
 }

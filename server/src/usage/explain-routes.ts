@@ -47,11 +47,14 @@ export const shareSchema = z
           start: z.iso.datetime().nullable(),
           end: z.iso.datetime().nullable(),
           quantity: quantityOut,
+          credited: quantityOut.meta({ description: 'What of it was taken back after the invoice was closed, and is credited.' }),
           late: z.boolean().meta({ description: 'Counted after the invoice of its own time was closed.' }),
         }),
       )
       .meta({ description: 'The lines on which it is billed. Over all grants they add up to each line’s quantity.' }),
-    free_overage: quantityOut.meta({ description: 'What of the overage is billed nowhere. overage = bills + free_overage.' }),
+    free_overage: quantityOut.meta({
+      description: 'What of the overage is billed nowhere. overage = bills − what of them is credited + free_overage.',
+    }),
     free_because: z
       .enum(['trial', 'no_subscription', 'unbilled_time'])
       .nullable()
@@ -213,12 +216,13 @@ export function showShare(share: GrantShare): z.infer<typeof shareSchema> {
       amount: quantityToJson(hold.amount),
       expires_at: hold.expiresAt.toISOString(),
     })),
-    bills: bills.map(({ lineId, invoiceId, period, quantity, late }) => ({
+    bills: bills.map(({ lineId, invoiceId, period, quantity, credited, late }) => ({
       line: lineId,
       invoice_id: invoiceId,
       start: period?.start.toISOString() ?? null,
       end: period?.end.toISOString() ?? null,
       quantity: quantityToJson(quantity),
+      credited: quantityToJson(credited),
       late,
     })),
     free_overage: quantityToJson(free?.overage ?? 0n),

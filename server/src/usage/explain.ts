@@ -310,5 +310,5 @@ function partsOfCost(price: UsagePrice, priced: PricedOverage): readonly PricePa
 }
 
 function sumOf(bills: readonly Bill[]): Quantity {
-  return bills.reduce((sum, { quantity }) => sum + quantity, 0n)
+  return bills.reduce((sum, { quantity, credited }) => sum + quantity - credited, 0n)
 }

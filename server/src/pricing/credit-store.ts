@@ -1,0 +1,205 @@
+import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
+import type { Quantity } from '../lib/quantity.ts'
+import type { InvoicedLine } from './rules.ts'
+import type { CountedGrant } from './spans.ts'
+
+/** A grant that counts less than lines have billed of it. */
+export type FallenGrant = CountedGrant & { readonly reports: 'overage' | 'use' }
+
+/** As far back as use may be corrected, and a period before it. */
+const OLDEST_GRANT_MS = 70 * DAY_MS
+
+/** Those of an organization that are not older than anything can be corrected. */
+export async function listFallenGrants(
+  db: Queryable,
+  { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
+): Promise<readonly FallenGrant[]> {
+  const { rows } = await db.query<FallenGrant>(
+    `select g.id as "grantId", g.balance as "balanceKey", g.starts_at as "startsAt", nullif(g.expires_at, 'infinity') as "expiresAt",
+       r.reports, count.counted, r.reported
+     from grants g cross join lateral (
+       select reports, sum(counted)::bigint as reported from reported_grants
+       where organization_id = g.organization_id and grant_id = g.id group by reports
+     ) as r cross join lateral (
+       select (case r.reports when 'use' then g.used - coalesce(g.free_used, 0) else 0 end
+         + g.overage - coalesce(g.free_overage, 0))::bigint as counted
+     ) as count
+     where g.organization_id = $1 and g.expires_at > $2 and count.counted < r.reported
+     order by g.id`,
+    [organizationId, new Date(now.getTime() - OLDEST_GRANT_MS)],
+  )
+  return rows
+}
+
+/** A part of a closed line that was taken back. */
+export type UseCredit = {
+  readonly organizationId: string
+  readonly id: string
+  readonly spanId: string
+  readonly grantId: string
+  readonly late: boolean
+  readonly quantity: Quantity
+  /** What the line cost for it, before tax and discounts. */
+  readonly amountMinor: number
+}
+
+export async function insertCredit(tx: Queryable, credit: UseCredit, now: Instant): Promise<void> {
+  await tx.query(
+    `insert into use_credits (organization_id, id, span_id, grant_id, late, quantity, amount_minor, state, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8)`,
+    [credit.organizationId, credit.id, credit.spanId, credit.grantId, credit.late, credit.quantity, credit.amountMinor, now],
+  )
+}
+
+/** Of an allowance that stands under another plan by now: what was credited is not priced by the plan before any more. */
+export async function unpriceOverage(
+  tx: Queryable,
+  { organizationId, grantId, quantity, amountMinor }: Pick<UseCredit, 'organizationId' | 'grantId' | 'quantity' | 'amountMinor'>,
+): Promise<void> {
+  await tx.query(
+    `update grants set priced_overage = nullif(greatest(priced_overage - $3, 0), 0),
+       priced_minor = nullif(greatest(priced_minor - $4, 0), 0)
+     where organization_id = $1 and id = $2 and priced_overage > 0`,
+    [organizationId, grantId, quantity, amountMinor],
+  )
+}
+
+export type Credited = { readonly quantity: Quantity; readonly amountMinor: number }
+
+/** What was credited of lines, in all. */
+export async function sumCredits(
+  db: Queryable,
+  organizationId: string,
+  spanIds: readonly string[],
+): Promise<ReadonlyMap<string, Credited>> {
+  const { rows } = await db.query<{ id: string; quantity: Quantity; amountMinor: bigint }>(
+    `select span_id as id, sum(quantity)::bigint as quantity, sum(amount_minor)::bigint as "amountMinor" from use_credits
+     where organization_id = $1 and span_id = any($2) group by span_id`,
+    [organizationId, spanIds],
+  )
+  return new Map(rows.map(({ id, quantity, amountMinor }) => [id, { quantity, amountMinor: Number(amountMinor) }]))
+}
+
+/** A credit whose line is on an invoice that is settled, so that it can be given. */
+export type GivableCredit = Pick<UseCredit, 'organizationId' | 'id' | 'spanId' | 'quantity' | 'amountMinor'> & {
+  readonly balanceKey: string
+  readonly startsAt: Instant
+  readonly endsAt: Instant
+  readonly invoiceId: string
+  readonly customerId: string
+  readonly currency: string
+  readonly isVoid: boolean
+  readonly line: InvoicedLine
+  /** What of the line came back before. */
+  readonly before: { readonly amountMinor: number; readonly givenMinor: number }
+}
+
+type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor'> & {
+  readonly [Amount in 'amountMinor' | 'lineMinor' | 'discountMinor' | 'taxMinor' | 'beforeMinor' | 'givenMinor']: bigint
+}
+
+const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
+  and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and line #>> '{pricing,price_details,price}' = span.stripe_price_id`
+
+/** The oldest of an organization that can be given; what its invoice charged is not known before that is paid, or void. */
+export async function findGivableCredit(db: Queryable, organizationId: string): Promise<GivableCredit | null> {
+  const { rows } = await db.query<GivableRow>(
+    `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId", credit.quantity,
+       credit.amount_minor as "amountMinor", span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt",
+       invoice.id as "invoiceId", invoice.customer_id as "customerId", invoice.currency, invoice.status = 'void' as "isVoid",
+       line.*, before.*
+     from use_credits credit
+     join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
+     join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id
+     cross join lateral (
+       select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
+         coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
+           as "discountMinor",
+         coalesce(sum((select sum((each ->> 'amount')::bigint)
+           from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor"
+       from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line where ${OF_LINE}
+     ) line
+     cross join lateral (
+       select coalesce(sum(amount_minor), 0)::bigint as "beforeMinor", coalesce(sum(given_minor), 0)::bigint as "givenMinor"
+       from use_credits other
+       where other.organization_id = credit.organization_id and other.span_id = credit.span_id and other.state <> 'waiting'
+     ) before
+     where credit.organization_id = $1 and credit.state = 'waiting' and invoice.status in ('paid', 'void')
+     order by credit.created_at, credit.id limit 1`,
+    [organizationId],
+  )
+  const [row] = rows
+  if (row === undefined) return null
+  const { amountMinor, lineMinor, discountMinor, taxMinor, beforeMinor, givenMinor, ...credit } = row
+  return {
+    ...credit,
+    amountMinor: Number(amountMinor),
+    line: { amountMinor: Number(lineMinor), discountMinor: Number(discountMinor), taxMinor: Number(taxMinor) },
+    before: { amountMinor: Number(beforeMinor), givenMinor: Number(givenMinor) },
+  }
+}
+
+/** Organizations of which a credit can be given. */
+export async function listCreditors(db: Queryable, limit: number): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select distinct credit.organization_id as id from use_credits credit
+     join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
+     join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id
+     where credit.state = 'waiting' and invoice.status in ('paid', 'void') limit $1`,
+    [limit],
+  )
+  return rows.map(({ id }) => id)
+}
+
+export type CreditEnd =
+  | { readonly state: 'given'; readonly givenMinor: number; readonly transactionId: string | null }
+  | { readonly state: 'failed' }
+
+export async function endCredit(
+  db: Queryable,
+  { organizationId, id }: Pick<UseCredit, 'organizationId' | 'id'>,
+  end: CreditEnd,
+  now: Instant,
+): Promise<void> {
+  const [given, transaction] = end.state === 'given' ? [end.givenMinor, end.transactionId] : [0, null]
+  await db.query(
+    `update use_credits set state = $3, given_minor = $4, transaction_id = $5, given_at = $6
+     where organization_id = $1 and id = $2 and state = 'waiting'`,
+    [organizationId, id, end.state, given, transaction, now],
+  )
+}
+
+/** The metadata by which a transaction of a customer's balance names what it gives back. */
+export const CREDIT_METADATA = 'tollgate_use_credit'
+
+type CreditIntent = { readonly state: string; readonly transactionId: string | null; readonly amountMinor: number }
+
+/** What is known of the last call that was to give a credit. */
+export async function findCreditIntent(
+  db: Queryable,
+  { organizationId, id }: Pick<UseCredit, 'organizationId' | 'id'>,
+): Promise<CreditIntent | null> {
+  const { rows } = await db.query<CreditIntent>(
+    `select state, result ->> 'id' as "transactionId", (params ->> 'amountMinor')::float8 as "amountMinor" from stripe_intents
+     where organization_id = $1 and kind = 'credit_customer' and params -> 'metadata' ->> '${CREDIT_METADATA}' = $2
+     order by created_at desc limit 1`,
+    [organizationId, id],
+  )
+  return rows[0] ?? null
+}
+
+/** Organizations that corrected use which nobody has looked at since. */
+export async function listCorrectors(db: Queryable, limit: number): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    'select distinct organization_id as id from corrected_events where not looked_at limit $1',
+    [limit],
+  )
+  return rows.map(({ id }) => id)
+}
+
+/** Notes that what was corrected until now is being looked at. */
+export async function markCorrectionsLookedAt(tx: Queryable, organizationId: string): Promise<void> {
+  await tx.query('update corrected_events set looked_at = true where organization_id = $1 and not looked_at', [organizationId])
+}

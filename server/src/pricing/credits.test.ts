@@ -1,0 +1,187 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { USE_CATALOG } from '../../test/use-catalog.ts'
+import { testUse } from '../../test/used.ts'
+import type { UsagePrice } from '../catalog/catalog.ts'
+import { MICRO, parseQuantity } from '../lib/quantity.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { giveDueCredits } from './credits.ts'
+import { chargedShareOf, priceOf } from './rules.ts'
+import { readStatement } from './statement.ts'
+import { creditedWith, NO_CREDIT } from './taken-back.ts'
+
+const billing = testUse(USE_CATALOG)
+
+const statementOf = (organizationId: string, at: Date | null = null) => readStatement(billing.context, { organizationId, at })
+const callsOf = async (id: string, at: Date | null = null) =>
+  (await statementOf(id, at)).usage.filter(({ balanceKey }) => balanceKey === 'calls')
+
+async function customerOf(id: string): Promise<string> {
+  const { rows } = await billing.database.db.query<{ customer: string }>(
+    'select stripe_customer_id as customer from organizations where id = $1',
+    [id],
+  )
+  return rows[0]!.customer
+}
+
+async function invoicesOf(id: string): Promise<{ total: number; due: number }[]> {
+  const customer = await customerOf(id)
+  return billing.sandbox
+    .all('invoice')
+    .filter((invoice) => invoice.customer === customer)
+    .sort((a, b) => a.created - b.created)
+    .map(({ total, amount_due: due }) => ({ total, due }))
+}
+
+/** What was given back at Stripe, oldest first. */
+async function givenTo(id: string): Promise<number[]> {
+  const customer = await customerOf(id)
+  return billing.sandbox
+    .all('customer_balance_transaction')
+    .filter((each) => each.customer === customer && each.metadata?.['tollgate_use_credit'] !== undefined)
+    .map(({ amount }) => -amount)
+}
+
+async function change(id: string, what: 'upgrade' | 'cancel' | 'pause', body: object): Promise<void> {
+  const answer = await billing.call(id, 'POST', `/api/v1/billing/${what}`, body)
+  if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+}
+
+/** An organization of which a month with 200 calls over is paid, 140 of them by one use. */
+async function paidMonth(): Promise<{ id: string; began: Date; key: string }> {
+  const id = await billing.customer('starter')
+  const began = await billing.nowOf(id)
+  const key = `${id} mistaken`
+  await billing.use(id, 'calls', 160)
+  await billing.use(id, 'calls', 140, { key })
+  await billing.advance(id, '33d')
+  return { id, began, key }
+}
+
+describe('what is taken back of a paid month', () => {
+  test('comes back at the price at which it was charged, whatever is used since', async () => {
+    const { id, began, key } = await paidMonth()
+    expect(await billing.correct(id, key, -100)).toMatchObject({ late: 'credited' })
+    expect(await callsOf(id, began)).toMatchObject([
+      { quantity: parseQuantity(200), amountMinor: 140, creditedQuantity: parseQuantity(100), creditedMinor: 70 },
+    ])
+    await billing.use(id, 'calls', 150)
+    expect(await callsOf(id)).toMatchObject([{ quantity: parseQuantity(50), amountMinor: 35, creditedMinor: 0 }])
+    await billing.advance(id, '31d')
+    expect(await givenTo(id)).toEqual([70])
+    expect((await invoicesOf(id)).slice(1)).toEqual([
+      { total: 1140, due: 1140 },
+      { total: 1035, due: 1035 - 70 },
+    ])
+    expect(await statementOf(id, began)).toMatchObject({ totalMinor: 1140, creditedMinor: 70, isFinal: true })
+  })
+
+  test('is taken off in the summary (KF-8), and shown with its grant', async () => {
+    const { id, began, key } = await paidMonth()
+    await billing.correct(id, key, -100)
+    const [line] = await callsOf(id, began)
+    const { start, end } = line!.period
+    const explained = await billing.ask('GET', `/api/v1/billing/statement/lines/${line!.id}`, undefined, id)
+    const bills = [{ line: line!.id, quantity: 200, credited: 100, late: false }]
+    expect(explained.body).toMatchObject({
+      line: { credited_quantity: 100, credited_minor: 70 },
+      grants: [{ overage: 100, bills }],
+    })
+    await giveDueCredits(billing.context)
+    const again = await billing.ask('GET', `/api/v1/billing/statement/lines/${line!.id}`, undefined, id)
+    expect(again.body).toMatchObject({ line: { credited_quantity: 100, credited_minor: 70 }, grants: [{ overage: 100, bills }] })
+    const query = `?period_start=${start.toISOString()}&period_end=${end.toISOString()}`
+    const summary = await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary${query}`)
+    expect(summary.body).toMatchObject({ usage: { calls: { quantity: 200, cost_cents: 70 } } })
+  })
+
+  test('is given once, and told to the audit log, also after its subscription has ended', async () => {
+    const { id, key } = await paidMonth()
+    await change(id, 'cancel', { immediate: true })
+    expect(await billing.correct(id, key, -140)).toMatchObject({ late: 'credited' })
+    await giveDueCredits(billing.context)
+    await giveDueCredits(billing.context)
+    expect(await givenTo(id)).toEqual([98])
+    const { rows } = await billing.database.db.query<{ after: object }>(
+      `select after from audit_log where organization_id = $1 and action = 'use.credited'`,
+      [id],
+    )
+    expect(rows).toMatchObject([{ after: { quantity: '140', amount_minor: 98 } }])
+  })
+
+  test('is given once where the answer of Stripe was lost', async () => {
+    const { id, key } = await paidMonth()
+    await billing.correct(id, key, -140)
+    const gateway = billing.context.gateway!
+    const losing: BillingContext = billing.with({
+      gateway: {
+        ...gateway,
+        async perform(kind, params, callOptions) {
+          const result = await gateway.perform(kind, params, callOptions)
+          if (kind === 'credit_customer') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+          return result
+        },
+      },
+    })
+    await giveDueCredits(losing)
+    await giveDueCredits(billing.context)
+    expect(await givenTo(id)).toEqual([98])
+  })
+})
+
+test('what a plan that was changed had charged comes back at that plan’s price, and the new plan bills what it counts', async () => {
+  const id = await billing.customer('starter')
+  const began = await billing.nowOf(id)
+  const key = `${id} mistaken`
+  await billing.use(id, 'calls', 130, { key })
+  await billing.advance(id, '3d')
+  await change(id, 'upgrade', { new_tier: 'pro' })
+  await billing.correct(id, key, -130)
+  await giveDueCredits(billing.context)
+  const [starter, pro] = await callsOf(id, began)
+  expect(starter).toMatchObject({ amountMinor: 21, creditedQuantity: parseQuantity(30), creditedMinor: 21 })
+  expect(pro).toMatchObject({ quantity: 0n, amountMinor: 0 })
+  await billing.use(id, 'calls', 260)
+  expect((await callsOf(id, began))[1]).toMatchObject({ quantity: parseQuantity(60), amountMinor: 30 })
+  await billing.advance(id, '31d')
+  expect(await givenTo(id)).toEqual([21])
+})
+
+describe('a price', () => {
+  const prices: readonly UsagePrice[] = [
+    { model: 'per_unit', unitAmount: 700_000_000_000n },
+    { model: 'package', size: 10n * MICRO, amountMinor: 7 },
+    ...(['graduated', 'volume'] as const).map((model): UsagePrice => {
+      const first = { upTo: 50n * MICRO, unitAmount: 4_000_000_000_000n, flatAmountMinor: 0 }
+      return { model, tiers: [first, { upTo: null, unitAmount: 1_000_000_000_000n, flatAmountMinor: 30 }] }
+    }),
+  ]
+  const micro = fc.bigInt({ min: 1n, max: 90n * MICRO })
+
+  test('gives back what a line costs less without what was taken back of it, however often that was, and never more than it cost', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...prices), fc.array(micro, { minLength: 1, maxLength: 6 }), micro, (price, backs, left) => {
+        const quantity = backs.reduce((sum, back) => sum + back, left)
+        let credited = NO_CREDIT
+        for (const back of backs) {
+          const next = creditedWith(credited, { price, quantity }, back)
+          expect(next.amountMinor).toBeGreaterThanOrEqual(credited.amountMinor)
+          credited = next
+        }
+        expect(credited.amountMinor).toBeLessThanOrEqual(priceOf(price, quantity))
+        expect(credited.amountMinor).toBeGreaterThanOrEqual(priceOf(price, quantity) - priceOf(price, left))
+        const whole = priceOf(price, quantity) - priceOf(price, left)
+        // Under a price by volume, what is left can cost more than what there was.
+        expect(credited.amountMinor).toBe(price.model === 'volume' ? credited.amountMinor : whole)
+      }),
+    )
+  })
+
+  test('what was charged is with its share of discounts and tax, in all what the line came to', () => {
+    const line = { amountMinor: 1000, discountMinor: 500, taxMinor: 95 }
+    expect(chargedShareOf(line, 100)).toBe(60)
+    expect(chargedShareOf(line, 5000)).toBe(595)
+    expect(chargedShareOf({ amountMinor: 0, discountMinor: 0, taxMinor: 0 }, 70)).toBe(0)
+  })
+})

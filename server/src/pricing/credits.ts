@@ -1,0 +1,118 @@
+import { formatQuantity } from '../lib/quantity.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
+import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
+import { performIntent, type IntentDb } from '../stripe/intents.ts'
+import { tryOrganizationLock } from '../stripe/lock.ts'
+import { syncOrganization } from '../stripe/sync.ts'
+import { collectUse } from './collect.ts'
+import {
+  CREDIT_METADATA,
+  endCredit,
+  findCreditIntent,
+  findGivableCredit,
+  listCorrectors,
+  listCreditors,
+  type CreditEnd,
+  type GivableCredit,
+} from './credit-store.ts'
+import { chargedShareOf } from './rules.ts'
+
+const ORGANIZATIONS_AT_ONCE = 200
+
+/**
+ * Gives the credits of all organizations that can be given. One that Stripe does not answer waits, and keeps nobody else's. What was
+ * corrected is collected before: at once, so that it is not made up for by what is used since at another price, and also where all that
+ * bills an organization has ended, and nothing else looks at it.
+ */
+export async function giveDueCredits(context: BillingContext): Promise<void> {
+  if (context.gateway === null) return
+  for (const organizationId of await listCorrectors(context.db, ORGANIZATIONS_AT_ONCE)) {
+    await collectUse(context, organizationId)
+  }
+  for (const organizationId of await listCreditors(context.db, ORGANIZATIONS_AT_ONCE)) {
+    try {
+      await tryOrganizationLock(context, organizationId, async (session) => {
+        await finishPendingIntents(context, session, organizationId, 'background')
+        if ((await giveCredits(context, session, organizationId)) === 0) return
+        await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'background' })
+      })
+    } catch (error) {
+      if (!(error instanceof StripeCallError)) throw error
+      context.log.warn(
+        { event: 'billing.credit_postponed', organization_id: organizationId, err: error },
+        'a credit for use that was taken back could not be given; it waits',
+      )
+    }
+  }
+}
+
+/**
+ * Gives an organization what was taken back of its paid lines, to its customer's balance at Stripe. The caller holds the organization's
+ * lock and has settled its pending intents: so what came of an earlier call is known, and each credit is given once.
+ * Answers how many calls were made.
+ * @throws DomainError those of Stripe; what was not given waits
+ */
+export async function giveCredits(context: BillingContext, db: IntentDb, organizationId: string): Promise<number> {
+  requireGateway(context)
+  let calls = 0
+  for (;;) {
+    const credit = await findGivableCredit(db, organizationId)
+    if (credit === null) return calls
+    const known = await endOfLastCall(db, credit)
+    if (known === null) calls += 1
+    await endCredit(db, credit, known ?? (await give(context, db, credit)), context.clock.now())
+  }
+}
+
+/** null when it has to be asked for (again). One that was refused is left to people: asked again it would be refused again. */
+async function endOfLastCall(db: IntentDb, credit: GivableCredit): Promise<CreditEnd | null> {
+  const intent = await findCreditIntent(db, credit)
+  if (intent?.state === 'failed') return { state: 'failed' }
+  if (intent?.state !== 'succeeded') return null
+  return { state: 'given', givenMinor: intent.amountMinor, transactionId: intent.transactionId }
+}
+
+async function give(context: BillingContext, db: IntentDb, credit: GivableCredit): Promise<CreditEnd> {
+  const { organizationId, id, spanId, customerId, currency, quantity, invoiceId } = credit
+  const amountMinor = giveMinorOf(credit)
+  if (amountMinor === 0) return { state: 'given', givenMinor: 0, transactionId: null }
+  const after = { credit: id, quantity: formatQuantity(quantity), amount_minor: amountMinor, currency, invoice_id: invoiceId }
+  try {
+    const { id: transactionId } = await performIntent(context, db, {
+      organizationId,
+      kind: 'credit_customer',
+      params: {
+        customerId,
+        amountMinor,
+        currency,
+        description: describe(credit),
+        metadata: { [ORGANIZATION_METADATA]: organizationId, [CREDIT_METADATA]: id },
+      },
+      priority: 'background',
+      audit: { actor: 'system:billing', action: 'use.credited', target: spanId, before: null, after, requestId: null },
+    })
+    return { state: 'given', givenMinor: amountMinor, transactionId }
+  } catch (error) {
+    const isRefused = error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable'
+    if (!isRefused) throw error
+    context.log.error(
+      { event: 'billing.credit_failed', organization_id: organizationId, credit: id, amount_minor: amountMinor, err: error },
+      'Stripe did not take a credit for use that was taken back',
+    )
+    return { state: 'failed' }
+  }
+}
+
+/** What was charged for it, less what came back of its line before; a void invoice has charged nothing. */
+function giveMinorOf({ isVoid, line, amountMinor, before }: GivableCredit): number {
+  if (isVoid) return 0
+  return Math.max(0, chargedShareOf(line, before.amountMinor + amountMinor) - before.givenMinor)
+}
+
+function describe({ quantity, balanceKey, startsAt, endsAt }: GivableCredit): string {
+  const day = (at: Date): string => at.toISOString().slice(0, 10)
+  return `${formatQuantity(quantity)} × ${balanceKey} taken back, of ${day(startsAt)} to ${day(endsAt)}`
+}
