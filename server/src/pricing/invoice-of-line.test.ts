@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
+import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
+import { eventBody } from '../usage/events.ts'
+import { findSettlements } from '../usage/settlements.ts'
 import { readStatement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
@@ -16,6 +19,20 @@ async function upgrade(id: string, body: object): Promise<void> {
 function invoiceWith(amountMinor: number): string | undefined {
   return billing.sandbox.all('invoice').find((invoice) => invoice._.lines.some(({ amount }) => amount === amountMinor))?.id
 }
+
+test('a hold is neither overage nor on an invoice: what is used of it is', async () => {
+  const id = await billing.customer('starter')
+  await billing.hold(id, 'tokens', 15, 60)
+  await billing.advance(id, '32d')
+  const { rows } = await billing.database.db.query<EventRow>(
+    `select ${EVENT_COLUMNS} from usage_events e where organization_id = $1 and meter = 'tokens'`,
+    [id],
+  )
+  const [event, ...others] = rows.map(eventOf).filter(({ verb }) => verb === 'reserve')
+  expect(others).toEqual([])
+  expect(eventBody(event!)).toMatchObject({ verb: 'reserve', credits_used: 0, overage: 0 })
+  expect((await findSettlements(billing.database.db, [event!]))(event!)).toEqual({ billed: false, invoice_id: null })
+})
 
 describe('the invoice of a line is the one that has it', () => {
   test('where another was made within the minute before it', async () => {

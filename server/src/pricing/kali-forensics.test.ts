@@ -110,7 +110,8 @@ describe('KF-8 the summary', () => {
     const { body } = await record(tenant, 'case', 2)
     const settled = async () => {
       const { rows } = await billing.database.db.query<UsageEvent>(
-        `select organization_id as "organizationId", id, occurred_at as "occurredAt", recorded_at as "recordedAt"
+        `select organization_id as "organizationId", id, occurred_at as "occurredAt", recorded_at as "recordedAt",
+           verb, refusal
          from usage_events where organization_id = $1`,
         [tenant],
       )

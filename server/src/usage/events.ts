@@ -49,7 +49,8 @@ export function eventBody(event: UsageEvent): EventBody {
     quantity: quantityToJson(event.quantity),
     counted: quantityToJson(event.counted),
     credits_used: quantityToJson(isUse(event) ? event.drawn : 0n),
-    overage: quantityToJson(event.overage),
+    // A hold is no overage: what is used of it is the settlement's.
+    overage: quantityToJson(isUse(event) ? event.overage : 0n),
     refusal: event.refusal,
     balance: after.balanceKey,
     plan: after.planKey,
