@@ -173,7 +173,8 @@ function registerSwitches(app: App, context: BillingContext): void {
   for (const path of ['upgrade', 'downgrade']) {
     const change = postRoute(path, {
       summary: 'Change the plan, the interval or the seats',
-      description: 'Up is paid now, the difference only. Down happens now or at the period’s end.',
+      description:
+        'Up is paid now, the difference only. Down happens now or at the period’s end. A change that still waits for the bank is called off by a later one, also where the card of the later one declines (402 `payment_failed`).',
       body: switchSchema,
       answer: changedSchema,
     })
