@@ -76,6 +76,37 @@ describe('the coalescing client', () => {
     expect(await failed).toBeInstanceOf(TollgateError)
   })
 
+  it('sends no more bytes than a request holds, and what is larger by itself alone', async () => {
+    const sizes: number[] = []
+    const { client: peer } = createPeer()
+    const batch = async (items: readonly BatchItem[]) => {
+      const bytes = new TextEncoder().encode(JSON.stringify({ items })).byteLength
+      sizes.push(items.length)
+      if (bytes > 4 * 1_024 * 1_024) throw new TollgateError(413, { title: 'too large', code: 'payload_too_large' })
+      return items.map(resultOf)
+    }
+    const client = createCoalescingClient({ ...peer, batch })
+    // Three bytes a character.
+    const text = '€'.repeat(3_400)
+    const answers = await Promise.all(Array.from({ length: 600 }, () => client.track({ meter: 'search', properties: { text } })))
+    expect(answers).toHaveLength(600)
+    expect([sizes.length, Math.max(...sizes) < 400]).toEqual([2, true])
+    const huge = client.track({ meter: 'search', properties: { text: '€'.repeat(2_000_000) } }).catch((error: unknown) => error)
+    await expect(client.track({ meter: 'search' })).resolves.toMatchObject({ allowed: true })
+    expect(await huge).toMatchObject({ status: 413 })
+  })
+
+  it('sends in halves what is too large for what stands before the server', async () => {
+    const { client: peer } = createPeer()
+    const batch = async (items: readonly BatchItem[]) => {
+      if (items.length > 3) throw new TollgateError(413, { title: 'too large', code: 'unknown' })
+      return items.map(resultOf)
+    }
+    const client = createCoalescingClient({ ...peer, batch })
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, quantity) => client.track({ meter: 'search', quantity })))
+    expect(answers.map(({ credits_used }) => credits_used)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
   it('sends no more than a batch holds', async () => {
     const peer = createPeer()
     const client = createCoalescingClient(peer.client, { maxItems: 2 })
