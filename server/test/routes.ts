@@ -4,6 +4,8 @@ import type { Principal } from '../src/auth/principal.ts'
 import { createApp, type App } from '../src/http/app.ts'
 import type { ApiKeyId, OrganizationId } from '../src/lib/ids.ts'
 
+type Call = [method: string, path: string, body?: unknown, as?: string, headers?: Record<string, string>]
+
 export type Answered = { readonly status: number; readonly headers: Headers; readonly body: Record<string, unknown> }
 
 /**
@@ -24,18 +26,20 @@ export function testRoutes(register: (app: App) => void) {
       register: [register],
     })
   })
-  const request = async (method: string, path: string, body: unknown, as: string): Promise<Response> =>
+  type Sent = { readonly body?: unknown; readonly as: string; readonly headers?: Record<string, string> }
+  const request = async (method: string, path: string, { body, as, headers = {} }: Sent): Promise<Response> =>
     app.request(path, {
       method,
-      headers: { 'x-api-key': as, 'content-type': 'application/json' },
+      headers: { 'x-api-key': as, 'content-type': 'application/json', ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
-  const call = async (method: string, path: string, body?: unknown, as = 'operator'): Promise<Answered> => {
-    const response = await request(method, path, body, as)
+  // As many as a request has parts.
+  const call = async (...[method, path, body, as = 'operator', headers = {}]: Call): Promise<Answered> => {
+    const response = await request(method, path, { body, as, headers })
     return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> }
   }
   /** What a file holds. */
   const text = async (method: string, path: string, as = 'operator'): Promise<string> =>
-    (await request(method, path, undefined, as)).text()
+    (await request(method, path, { as })).text()
   return Object.assign(call, { text })
 }

@@ -7,9 +7,12 @@ export type Pulled = { readonly text: string; readonly plans: number; readonly s
 type PulledPrice = { readonly interval: 'monthly' | 'yearly'; readonly price: PriceSnapshot; readonly variable: string }
 type PulledPlan = { readonly key: string; readonly product: ProductSnapshot; readonly prices: readonly PulledPrice[] }
 
+/** As what `tollgate push` makes the product of an add-on. */
+const ADD_ON = 'add_on:'
+
 /**
  * Writes the products and recurring prices of a Stripe account as a catalog. Existing prices go on being used: each is named by
- * a variable. Meters and allowances are not at Stripe, so there are none. Pure.
+ * a variable. Meters and allowances are not at Stripe, so there are none, and neither are prices of what meters count. Pure.
  */
 export function catalogOfStripe(products: readonly ProductSnapshot[], prices: readonly PriceSnapshot[]): Pulled {
   const skipped: string[] = []
@@ -43,12 +46,18 @@ function pricesOf(
   const found: PulledPrice[] = []
   for (const price of prices) {
     const interval = price.intervalCount === 1 ? INTERVALS[price.interval ?? ''] : undefined
+    if (price.meterId !== null) {
+      skipped.push(
+        `${price.id}: a price of what the meter ${price.meterId} counts; it belongs into a plan's allowance, as its overage.`,
+      )
+      continue
+    }
     const fits = price.active && price.currency === currency && price.unitAmountMinor !== null
     if (interval === undefined || !fits || found.some((each) => each.interval === interval)) {
       skipped.push(`${price.id}: not the first monthly or yearly price of "${key}" in ${currency} with a fixed amount.`)
       continue
     }
-    found.push({ interval, price, variable: `STRIPE_PRICE_${key}_${interval}`.toUpperCase() })
+    found.push({ interval, price, variable: `STRIPE_PRICE_${key.replaceAll(/\W/g, '_')}_${interval}`.toUpperCase() })
   }
   return found
 }
@@ -68,13 +77,20 @@ function keyOf({ id, name, metadata }: ProductSnapshot, taken: ReadonlySet<strin
 
 function write(currency: string, plans: readonly PulledPlan[]): string {
   const variables = plans.flatMap(({ prices }) => prices.map(({ variable, price }) => `//   ${variable}=${price.id}\n`))
-  const written = plans.map(
-    ({ key, product, prices }) => `    ${key}: {
+  const isAddOn = ({ key }: PulledPlan): boolean => key.startsWith(ADD_ON)
+  const written = plans
+    .filter((plan) => !isAddOn(plan))
+    .map(
+      ({ key, product, prices }) => `    ${key}: {
       name: ${quote(product.name)},${product.description === null ? '' : `\n      description: ${quote(product.description)},`}
-      prices: {
-${prices.map(({ interval, price, variable }) => `        ${interval}: { amountMinor: ${price.unitAmountMinor}, priceVariable: '${variable}' },\n`).join('')}      },
-      allowances: {},
+${writePrices(prices)}      allowances: {},
     },
+`,
+    )
+  const addOns = plans.filter(isAddOn).map(
+    ({ key, product, prices }) => `    ${key.slice(ADD_ON.length)}: {
+      name: ${quote(product.name)},
+${writePrices(prices)}    },
 `,
   )
   return `import { defineBilling } from '@tollgate/server/catalog'
@@ -86,9 +102,17 @@ ${variables.join('')}export default defineBilling({
   plans: {
     free: { name: 'Free', allowances: {} },
 ${written.join('')}  },
-  defaultPlan: 'free',
+${addOns.length === 0 ? '' : `  addOns: {\n${addOns.join('')}  },\n`}  defaultPlan: 'free',
 })
 `
+}
+
+function writePrices(prices: readonly PulledPrice[]): string {
+  const lines = prices.map(
+    ({ interval, price, variable }) =>
+      `        ${interval}: { amountMinor: ${price.unitAmountMinor}, priceVariable: '${variable}' },\n`,
+  )
+  return `      prices: {\n${lines.join('')}      },\n`
 }
 
 /** A TypeScript string: what JSON escapes is escaped, in single quotes. */

@@ -22,6 +22,18 @@ describe('KF-7 a tenant’s use', () => {
     })
   })
 
+  test('is told again under its key with the time of the first', async () => {
+    const tenant = await billing.customer('standard')
+    const again = () => {
+      const use = { tenant_id: tenant, usage_type: 'case', quantity: 1 }
+      return billing.ask('POST', '/api/v1/billing/usage', use, 'operator', { 'idempotency-key': 'once' })
+    }
+    const first = await again()
+    const recorded = Date.parse(String(first.body['recorded_at']))
+    while (billing.context.clock.now().getTime() <= recorded) await new Promise(setImmediate)
+    expect((await again()).body).toEqual(first.body)
+  })
+
   test('of less than nothing is refused: what was recorded wrongly is corrected', async () => {
     const tenant = await billing.customer('standard')
     expect(await record(tenant, 'case', -1)).toMatchObject({ status: 422, body: { code: 'invalid_quantity', field: 'quantity' } })

@@ -3,7 +3,7 @@ import { actorOf, organizationFor, requireOperator, requireScope } from '../auth
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
-import { newId } from '../lib/ids.ts'
+import { newId, recordedAtOf } from '../lib/ids.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import { quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
@@ -204,7 +204,8 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
       tenant_id: organizationId,
       usage_type: given.usage_type,
       quantity: quantityToJson(answer.quantity),
-      recorded_at: billing.clock.now().toISOString(),
+      // A repeat tells the first time: the event's own.
+      recorded_at: (recordedAtOf(answer.eventId) ?? billing.clock.now()).toISOString(),
     }
     return c.json({ success: true as const, data, ...data }, 200)
   })

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { ManualClock } from '../lib/clock.ts'
 import { testBilling } from '../../test/billing.ts'
 import { ensureCustomer } from './customers.ts'
 import { requireGateway } from './context.ts'
@@ -127,6 +128,12 @@ describe('a webhook', () => {
     expect(answer).toMatchObject({ status: 400, body: { detail: 'invalid signature' } })
     const { rows } = await billing.database.db.query(`select 1 from stripe_events where event_id = 'evt_forged'`)
     expect(rows).toEqual([])
+    // A wrong secret is seen in the log: once a minute, however many are refused.
+    const refusals = () => billing.logged.filter(({ fields }) => fields['event'] === 'stripe.webhook_refused')
+    expect(refusals()).toMatchObject([{ level: 'warn', fields: { refused: 1 } }])
+    const later = new ManualClock(new Date(billing.context.clock.now().getTime() + 60_000))
+    await expect(receiveWebhook({ ...billing.context, clock: later }, payload, 'nonsense')).rejects.toThrow('invalid signature')
+    expect(refusals()).toMatchObject([{ fields: { refused: 1 } }, { fields: { refused: 3 } }])
   })
 
   test('MR-14 without a Stripe key is answered billing_not_configured', async () => {

@@ -1,6 +1,7 @@
 import { isConnectionError, type Db } from '../db/database.ts'
 import { asSystem } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { createBatcher, type Batcher } from '../metering/batcher.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { insertEvents, type ReceivedEvent } from './inbox-store.ts'
@@ -28,11 +29,33 @@ export async function receiveWebhook(
     throw new DomainError('billing_not_configured', 'No signing secret of the webhook endpoint is set.')
   }
   if (signature === undefined) throw new DomainError('invalid_signature', 'invalid signature')
-  const envelope = gateway.verifyWebhook(rawBody, signature, secrets)
+  const envelope = verified(context, () => gateway.verifyWebhook(rawBody, signature, secrets))
   const payload = typeof rawBody === 'string' ? Buffer.from(rawBody) : rawBody
   const [stored] = await intakeOf(context).submit([{ envelope, payload, source: 'webhook' }])
   if (typeof stored === 'object') throw stored.error
   return stored === true
+}
+
+/** How many were refused since the log last said so, and when that was; anybody can send some, so it is said once a minute. */
+const refusals = new WeakMap<Db, { count: number; saidAt: number }>()
+
+/** Says in the log that webhooks are refused: with a wrong secret everything looks well but for that nothing comes. */
+function verified<Envelope>({ db, clock, log }: BillingContext, verify: () => Envelope): Envelope {
+  try {
+    return verify()
+  } catch (error) {
+    const refused = refusals.get(db) ?? { count: 0, saidAt: Number.NEGATIVE_INFINITY }
+    refusals.set(db, refused)
+    refused.count += 1
+    const now = clock.now().getTime()
+    if (now - refused.saidAt >= MINUTE_MS) {
+      const fields = { event: 'stripe.webhook_refused', refused: refused.count }
+      log.warn(fields, 'webhooks are refused for their signature: is STRIPE_WEBHOOK_SECRET that of the endpoint?')
+      refused.saidAt = now
+      refused.count = 0
+    }
+    throw error
+  }
 }
 
 const intakes = new WeakMap<Db, Batcher<ReceivedEvent, Stored>>()
