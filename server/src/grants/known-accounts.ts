@@ -1,5 +1,6 @@
 import type { PacketClient } from '../db/packet.ts'
-import { lockAccountVersions, lockKnownVersions, type AccountRow, type AccountVersion } from './store.ts'
+import { lockAccountVersions, lockKnownVersions, type AccountVersion } from './account-versions-store.ts'
+import type { AccountRow } from './store.ts'
 
 /** More are forgotten, all at once: it costs them one reading. */
 const MOST_KNOWN = 20_000

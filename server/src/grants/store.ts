@@ -46,7 +46,9 @@ const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationC
 // wanted rows with a table of 10,000 was planned as a scan of all of it (measured: 200 µs of PostgreSQL per use, now 40).
 
 /** What is selected of accounts `a` and organizations `o`, by the ids `$1`, one by one and locked. */
-const lockedAccounts = (fields: string): string => `select account.* from unnest($1::text[]) as asked (id) cross join lateral (
+export const lockedAccounts = (
+  fields: string,
+): string => `select account.* from unnest($1::text[]) as asked (id) cross join lateral (
     select ${ACCOUNT_FIELDS}, a.plan_key as "planKey", a.catalog_version as "catalogVersion"${fields}
     from accounts a join organizations o on o.id = a.organization_id
     where a.organization_id = asked.id for no key update of a
@@ -63,43 +65,6 @@ export async function lockAccounts(tx: Queryable, organizationIds: readonly stri
     values: [organizationIds.toSorted()],
   })
   return found.rows
-}
-
-/**
- * An account row as it was read, and the name of that version of it: where it lies, and the transaction that wrote it. Whatever changes
- * the row, or what it holds of its organization (`touch_account`), makes another version.
- */
-export type AccountVersion = { readonly account: AccountRow; readonly place: string; readonly writer: string }
-
-/** Locks accounts as `lockAccounts` does, and answers their versions as well. */
-export async function lockAccountVersions(tx: Queryable, organizationIds: readonly string[]): Promise<readonly AccountVersion[]> {
-  const found = await tx.query<AccountRow & Omit<AccountVersion, 'account'>>({
-    name: 'lock_account_versions',
-    text: lockedAccounts(', a.ctid::text as place, a.xmin::text as writer'),
-    values: [organizationIds.toSorted()],
-  })
-  return found.rows.map(({ place, writer, ...account }) => ({ account, place, writer }))
-}
-
-/**
- * Locks the accounts of which these versions are the present ones, and answers how many that is. A row that somebody else is changing
- * is waited for, and is another version then.
- * @param versions in the order of their organizations' ids, as everywhere
- */
-export async function lockKnownVersions(tx: Queryable, versions: readonly AccountVersion[]): Promise<number> {
-  const found = await tx.query<{ readonly locked: number }>({
-    name: 'lock_known_versions',
-    text: `select count(*)::int as locked from unnest($1::text[], $2::tid[], $3::xid[]) as known (id, place, writer) cross join lateral (
-        select 1 from accounts a where a.ctid = known.place and a.xmin = known.writer and a.organization_id = known.id
-        for no key update
-      ) as account`,
-    values: [
-      versions.map(({ account }) => account.organizationId),
-      versions.map(({ place }) => place),
-      versions.map(({ writer }) => writer),
-    ],
-  })
-  return found.rows[0]!.locked
 }
 
 /** The same for one. */
@@ -206,6 +171,7 @@ export async function findActiveGrants(
   organizationIds: readonly string[],
   now: Instant,
 ): Promise<readonly Grant[]> {
+  if (organizationIds.length === 1) return findActiveGrantsOfOne(tx, organizationIds[0]!, now)
   const found = await tx.query<GrantRow>({
     name: 'find_active_grants',
     text: `select ${GRANT_COLUMNS} from ${ACTIVE_GRANTS}`,
@@ -213,6 +179,19 @@ export async function findActiveGrants(
   })
   return found.rows.map(grantOf)
 }
+
+/** The same of one organization, as of a busy one: without joins it costs 35 µs instead of 60, all of it under the lock. */
+async function findActiveGrantsOfOne(tx: Queryable, organizationId: string, now: Instant): Promise<readonly Grant[]> {
+  const found = await tx.query<GrantRow>({
+    name: 'find_active_grants_of_one',
+    text: `select ${GRANT_COLUMNS} from grants g where g.organization_id = $1 and g.expires_at > ${TIME_OF_ONE}
+      and (g.kind in ('plan', 'rollover') or g.starts_at <= ${TIME_OF_ONE})`,
+    values: [organizationId, now],
+  })
+  return found.rows.map(grantOf)
+}
+
+const TIME_OF_ONE = `coalesce((select o.test_clock_now from organizations o where o.test_clock_now is not null and o.id = $1), $2)`
 
 /** The same for one; `at` is this server's time, as above. */
 export const findActiveGrantsOf = together(async (tx, asked: readonly Moment[]) => {
