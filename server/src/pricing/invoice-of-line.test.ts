@@ -20,6 +20,24 @@ function invoiceWith(amountMinor: number): string | undefined {
   return billing.sandbox.all('invoice').find((invoice) => invoice._.lines.some(({ amount }) => amount === amountMinor))?.id
 }
 
+test('what a paused subscription has yet to bill is not final', async () => {
+  const id = await billing.customer('starter')
+  const began = await billing.nowOf(id)
+  await billing.use(id, 'calls', 130)
+  await billing.advance(id, '3d')
+  expect((await billing.call(id, 'POST', '/api/v1/billing/pause', {})).status).toBe(200)
+  await billing.advance(id, '3d')
+  const [line] = (await statementOf(id, began)).usage.filter(({ amountMinor }) => amountMinor > 0)
+  expect(line).toMatchObject({ amountMinor: 21, invoiceId: null })
+  expect(await statementOf(id, began)).toMatchObject({ isFinal: false })
+  expect((await billing.call(id, 'POST', '/api/v1/billing/cancel', { immediate: true })).status).toBe(200)
+  const { usage, isFinal } = await statementOf(id, began)
+  expect({ isFinal, invoice: usage.find(({ amountMinor }) => amountMinor > 0)?.invoiceId }).toEqual({
+    isFinal: true,
+    invoice: invoiceWith(21),
+  })
+})
+
 test('a hold is neither overage nor on an invoice: what is used of it is', async () => {
   const id = await billing.customer('starter')
   await billing.hold(id, 'tokens', 15, 60)

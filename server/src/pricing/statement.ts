@@ -89,13 +89,23 @@ export async function readStatement(
     organizationId,
     currency: catalogs.current.catalog.currency,
     period,
-    isFinal: spans.every(({ state, endsAt }) => state === 'closed' && endsAt <= now) && (spans.length > 0 || period.end <= now),
+    isFinal: isFinal({ period, spans, usage }, now),
     base,
     usage,
     adjustments,
     totalMinor: lines.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
     creditedMinor: usage.reduce((sum, { creditedMinor }) => sum + creditedMinor, 0),
   }
+}
+
+/** Use that costs something is final on an invoice only: of a paused subscription it waits for the resume, or the end. */
+function isFinal(
+  { period, spans, usage }: Pick<Statement, 'period' | 'usage'> & { readonly spans: readonly BillingSpan[] },
+  now: Instant,
+): boolean {
+  const isOver = spans.every(({ state, endsAt }) => state === 'closed' && endsAt <= now)
+  const isInvoiced = usage.every(({ invoiceId, amountMinor }) => invoiceId !== null || amountMinor === 0)
+  return isOver && isInvoiced && (spans.length > 0 || period.end <= now)
 }
 
 /** Of a time in which nothing bills: its calendar month, as far as nothing does. What is billed is on the statement of its own period. */
