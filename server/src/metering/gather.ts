@@ -25,7 +25,7 @@ import type { Present } from './due-levels.ts'
 import { eventKey, type Decision, type DecisionInput } from './decision.ts'
 import type { KnownPast, OrganizationState } from './ledger.ts'
 import { keepPast } from './past.ts'
-import { findCorrections, findReadings, findValues, type MeterName } from './readings-store.ts'
+import { findCorrections, findReadings, findValues, type MeterName, type MeterSince } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
 import { findRivals, type RivalOrder } from './rivals-store.ts'
 import { findOverdueReservations, findReservations } from './reservations-store.ts'
@@ -166,7 +166,7 @@ export async function gather(
   // What is opened of the past afterwards hands nothing on into the present.
   await keepPast(tx, context, gathered, { requests, corrected })
   const levels = levelsOf(gathered, corrected)
-  const { readings, values } = await readReadings(tx, gathered.terms, requests, levels)
+  const { readings, values } = await readReadings(tx, (id) => gathered.presentOf(id), requests, levels)
   const rivals = await readRivals(tx, levels)
   await gathered.keepDrawn(tx, [
     ...readings,
@@ -287,18 +287,22 @@ type ReadReadings = Pick<DecisionInput, 'readings' | 'values'>
 /** What the meters that do not add up have come to, in each period that may be asked for here. */
 export async function readReadings(
   client: Queryable,
-  terms: ReadonlyMap<string, PlanTerms>,
+  presentOf: (organizationId: string) => Present | undefined,
   requests: readonly UsageRequest[],
   corrected: readonly CorrectedLevel[] = [],
 ): Promise<ReadReadings> {
-  const meters: MeterName[] = corrected.map(({ event: { organizationId }, meter }) => ({ organizationId, meter: meter.key }))
-  const seen: (MeterName & { readonly value: string })[] = []
+  const meters = corrected.map(({ event: { organizationId, after }, meter }): MeterSince => {
+    return { organizationId, meter: meter.key, since: after.periodStart }
+  })
+  const seen: (MeterSince & { readonly value: string })[] = []
   for (const request of requests) {
     if (!('meter' in request) || request.verb === 'reserve') continue
-    const own = terms.get(request.organizationId)
-    const meter = own && meterOf(own, request.meter)
+    const { organizationId } = request
+    const present = presentOf(organizationId)
+    const meter = present && meterOf(present.terms, request.meter)
     if (!meter || isAdditive(meter)) continue
-    const name = { organizationId: request.organizationId, meter: meter.key }
+    const told = request.verb === 'track' ? request.occurredAt : null
+    const name = { organizationId, meter: meter.key, since: told !== null && told < present.now ? told : present.now }
     const value = meter.uniqueBy === null ? undefined : request.properties?.[meter.uniqueBy]
     if (value === undefined) meters.push(name)
     else seen.push({ ...name, value: String(value) })

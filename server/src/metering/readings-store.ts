@@ -1,33 +1,44 @@
 import type { Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
 import { drawsOf, storedDraws, type EventKey, type StoredDraw } from './store.ts'
 import type { CorrectedEvent } from './usage.ts'
 
 export type MeterName = { readonly organizationId: string; readonly meter: string }
 
-/** What `max` and `latest` meters have come to, in every period that is kept. */
-export async function findReadings(tx: Queryable, meters: readonly MeterName[]): Promise<readonly MeterReading[]> {
+/** A meter, and the time from which on periods are asked for: those that end before it are not looked at, however many there are. */
+export type MeterSince = MeterName & { readonly since: Instant }
+
+// The plan's allowances name the periods.
+const PERIODS = `join grants g on g.organization_id = m.organization_id and g.kind = 'plan' and g.expires_at > m.since`
+
+/** What `max` and `latest` meters have come to. */
+export async function findReadings(tx: Queryable, meters: readonly MeterSince[]): Promise<readonly MeterReading[]> {
   const found = await tx.query<Omit<MeterReading, 'draws'> & { readonly draws: readonly StoredDraw[] }>(
     `select distinct on (r.organization_id, r.grant_id, r.meter) r.organization_id as "organizationId", r.grant_id as "grantId",
        r.meter, r.quantity, r.occurred_at as "occurredAt", r.draws, r.level, r.level_at as "levelAt",
        r.level_properties as "levelProperties"
-     from unnest($1::text[], $2::text[]) as m (organization_id, meter)
-     join meter_readings r on r.organization_id = m.organization_id and r.meter = m.meter`,
-    [meters.map((name) => name.organizationId), meters.map((name) => name.meter)],
+     from unnest($1::text[], $2::text[], $3::timestamptz[]) as m (organization_id, meter, since) ${PERIODS}
+     join meter_readings r on r.organization_id = m.organization_id and r.grant_id = g.id and r.meter = m.meter`,
+    columnsOf(meters),
   )
   return found.rows.map((row) => ({ ...row, draws: drawsOf(row.draws) }))
+}
+
+function columnsOf(meters: readonly MeterSince[]): unknown[][] {
+  return [meters.map(({ organizationId }) => organizationId), meters.map(({ meter }) => meter), meters.map(({ since }) => since)]
 }
 
 /** Which of these values `unique` meters have seen, and in which periods. */
 export async function findValues(
   tx: Queryable,
-  values: readonly (MeterName & { readonly value: string })[],
+  values: readonly (MeterSince & { readonly value: string })[],
 ): Promise<readonly MeterValue[]> {
   const found = await tx.query<MeterValue>(
     `select v.organization_id as "organizationId", v.grant_id as "grantId", v.meter, v.value
-     from unnest($1::text[], $2::text[], $3::text[]) as m (organization_id, meter, value)
-     join meter_values v on v.organization_id = m.organization_id and v.meter = m.meter and v.value = m.value`,
-    [values.map((value) => value.organizationId), values.map((value) => value.meter), values.map((value) => value.value)],
+     from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) as m (organization_id, meter, since, value) ${PERIODS}
+     join meter_values v on v.organization_id = m.organization_id and v.grant_id = g.id and v.meter = m.meter and v.value = m.value`,
+    [...columnsOf(values), values.map(({ value }) => value)],
   )
   return found.rows
 }

@@ -64,7 +64,7 @@ async function decideQuestions(
   const carried = due.map(({ use }) => use)
   const decision = decide({
     ...NOTHING_KNOWN,
-    ...(await readReadings(client, terms, [...carried, ...requests])),
+    ...(await readReadings(client, (id) => states.get(id), [...carried, ...requests])),
     windows: await readWindows(client, terms, requests),
     requests: [...carried, ...requests],
     organizations: states,
@@ -90,8 +90,7 @@ async function withLevels(
 ): Promise<ReadonlyMap<string, OrganizationState>> {
   if (due.length === 0) return states
   const requests = due.map(({ use }) => use)
-  const terms = new Map([...states].map(([organizationId, state]) => [organizationId, state.terms]))
-  const readings = await readReadings(client, terms, requests)
+  const readings = await readReadings(client, (id) => states.get(id), requests)
   const { grantChanges } = decide({ ...NOTHING_KNOWN, ...readings, requests, organizations: states, ...namesFrom(context) })
   const changes = new Map(grantChanges.map((change) => [`${change.organizationId}\n${change.id}`, change]))
   const withChange = (grant: Grant): Grant => {
@@ -238,7 +237,7 @@ async function readStates(
   if (due.length > 0) {
     const { readings } = await readReadings(
       client,
-      terms,
+      presentOf,
       due.map(({ use }) => use),
     )
     keep(await findDrawnGrants(client, readings, grants))
