@@ -96,6 +96,11 @@ async function startWebhooks(
     () => engineDb.close(),
   )
 
+  // The day's comparison with Stripe would begin in the midst of it, and repair what webhooks are about to tell.
+  await ownDb.query(
+    `insert into stripe_reconciliations (started_at, finished_at, list, updated_at) values (now(), now(), 'customers', now())`,
+  )
+
   async function send(events: readonly Signed[]): Promise<Measured> {
     await post(`${stripeUrl}/load`, stream.customers())
     const began = performance.now()
