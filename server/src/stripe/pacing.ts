@@ -16,8 +16,8 @@ export const CALM: Quiet = { quietMs: 50, mostMs: 250 }
  * what is not answered in time; what is handled two seconds later would have waited in the backlog anyway.
  */
 export const BUSY: Quiet = { quietMs: 2_000, mostMs: 2_000 }
-/** So many within the quiet time are a rush: 640 a second. */
-export const RUSH = 32
+/** So many within the quiet time are a rush: 320 a second. Two purchases at once may be one, and are over as soon as they are told. */
+export const RUSH = 16
 
 /** Times are a process's own, in milliseconds, and never go back. */
 export function createPacing(): Pacing {
