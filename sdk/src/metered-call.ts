@@ -120,7 +120,7 @@ async function settleCall(
     if (isAway(error) || (error instanceof TollgateError && error.status !== 400 && error.status !== 422)) throw error
     tell(options, error)
   }
-  return client.settle(reservationId)
+  return client.settle(reservationId, {})
 }
 
 /** Gives back what was held. Where that fails the hold ends by itself, so the call's own failure is answered all the same. */
