@@ -123,6 +123,6 @@ test('whatever a customer does in whatever order, the books agree after each ste
         await life.settleBooks()
       }
     }),
-    { numRuns: Number(process.env['STORY_RUNS'] ?? 24), endOnFailure: true },
+    { numRuns: Number(process.env['STORY_RUNS'] ?? 12), endOnFailure: true },
   )
 }, 300_000)
