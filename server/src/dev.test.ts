@@ -68,6 +68,22 @@ describe('tollgate dev', () => {
     await expect(fetch(`${url}/healthz`)).rejects.toThrow('fetch failed')
   })
 
+  it('MR-14 OC-10 works without Stripe when it is told to: no sandbox, reads answer, what needs Stripe says 503', async () => {
+    env = { ...env, STRIPE_ENABLED: 'false' }
+    const { url, sandboxUrl, operatorKey, out } = await start()
+    expect([sandboxUrl, out().includes('STRIPE_ENABLED=false')]).toEqual([null, true])
+    const call = (path: string, init: RequestInit = {}) =>
+      fetch(`${url}/api/v1/${path}`, { ...init, headers: { 'x-api-key': operatorKey, 'content-type': 'application/json' } })
+    expect(await (await call('billing/config')).json()).toMatchObject({ stripe_enabled: false })
+    await call('organizations', {
+      method: 'POST',
+      body: JSON.stringify({ id: 'basic', name: 'Basic', email: 'basic@example.com' }),
+    })
+    expect((await call('billing/subscription?organization_id=basic')).status).toBe(200)
+    const checkout = { method: 'POST', body: JSON.stringify({ organization_id: 'basic', tier: 'PRO' }) }
+    expect((await call('billing/checkout', checkout)).status).toBe(503)
+  })
+
   it('finds its data again: organizations, operator key, prices at the sandbox', async () => {
     const first = await start()
     const created = await runCli(['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme', '--json'], env)

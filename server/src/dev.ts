@@ -32,7 +32,7 @@ export type Development = {
   readonly tollgate: Tollgate
   readonly url: string
   readonly operatorKey: string
-  /** null while Stripe itself is used. */
+  /** null while Stripe itself is used, or none. */
   readonly sandboxUrl: string | null
   readonly dataDirectory: string
   /** Whether PostgreSQL is the embedded one. */
@@ -45,7 +45,7 @@ export type Development = {
 type Parts = { server?: HttpServer; host?: Host; tollgate?: Tollgate; sandbox?: Sandbox; postgres?: EmbeddedPostgres }
 
 /**
- * Starts everything on this machine: PostgreSQL unless DATABASE_URL is set, the Stripe sandbox unless a Stripe key is set,
+ * Starts everything on this machine: PostgreSQL unless DATABASE_URL is set, the Stripe sandbox unless a Stripe key is set or there is to be none,
  * and the server on PORT. Used by `tollgate dev` and by hosts that mount Tollgate.
  * @throws Error with a sentence for the user when something cannot start; whatever had started is stopped again
  */
@@ -134,9 +134,13 @@ async function startDatabase(
   return parts.postgres.url
 }
 
-async function startStripe(config: Config, { directory, parts, port }: Starting & { port: number }): Promise<StripeOptions> {
+async function startStripe(
+  config: Config,
+  { directory, parts, port }: Starting & { port: number },
+): Promise<StripeOptions | null> {
   const configured = stripeOfConfig(config)
-  if (configured) return configured
+  // To see what the server does without Stripe, there must be none.
+  if (configured || config.STRIPE_ENABLED === 'false') return configured
   const { sandbox, stripe } = await openSandbox({
     port: config.TOLLGATE_SANDBOX_PORT,
     file: directory.sandboxFile,

@@ -20,7 +20,7 @@ function describe(development: Development, config: Config, seconds: number): st
     `Tollgate is ready (${seconds.toFixed(1)} s).`,
     '',
     `  server      ${url}   reference: ${url}/docs`,
-    `  stripe      ${sandboxUrl === null ? `Stripe itself (${config.STRIPE_SECRET_KEY?.slice(0, 8)}…)` : `${sandboxUrl}   the sandbox; no account, no network`}`,
+    `  stripe      ${stripeInWords(config, sandboxUrl)}`,
     `  postgresql  ${embedded ? `embedded, in ${dataDirectory}` : 'the one of DATABASE_URL'}`,
     `  operator    ${operatorKey}`,
     '',
@@ -33,4 +33,11 @@ function describe(development: Development, config: Config, seconds: number): st
     '',
   ]
   return `${lines.join('\n')}\n`
+}
+
+function stripeInWords(config: Config, sandboxUrl: string | null): string {
+  if (sandboxUrl !== null) return `${sandboxUrl}   the sandbox; no account, no network`
+  return config.STRIPE_ENABLED === 'false'
+    ? 'none: STRIPE_ENABLED=false'
+    : `Stripe itself (${config.STRIPE_SECRET_KEY?.slice(0, 8)}…)`
 }
