@@ -267,6 +267,31 @@ describe('while an answer is under way', () => {
     await stopped
   })
 
+  it('a server that stops carries nothing out that comes after its last answer', async () => {
+    const bodies: string[] = []
+    let answer = (): void => undefined
+    const { promise: asked, resolve: ask } = Promise.withResolvers<void>()
+    const server = await start({
+      plainHandler: ({ body }, send) => {
+        bodies.push(body.toString())
+        answer = () => send('id', { status: 200, headers: {}, body: '{}' })
+        ask()
+        return true
+      },
+    })
+    const socket = createConnection({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.write(post('"last"'))
+    await asked
+    const stopped = server.stop()
+    const said = text(socket)
+    answer()
+    expect(await said).toContain('connection: close')
+    // It was on its way when the answer came.
+    socket.end(post('"late"'))
+    await Promise.all([once(socket, 'close'), stopped])
+    expect(bodies).toEqual(['"last"'])
+  })
+
   it('a server that stops waits no longer than it is told to', async () => {
     const { handler, asked } = heldHandler()
     const server = await start({ plainHandler: handler, drainTimeoutMs: 50 })

@@ -100,7 +100,10 @@ class PlainConnection {
     const { text, encoding } = plainReplyText({ requestId, reply, keepAliveSeconds })
     const isTaken = socket.write(text, encoding)
     if (isLast) {
+      // What still comes is not carried out: its answer would not arrive (RFC 9112, section 9.6).
+      socket.off('data', this.#onData)
       socket.end()
+      socket.resume()
     } else if (this.#early !== null) {
       this.#handOver(this.#early)
     } else if (!isTaken) {

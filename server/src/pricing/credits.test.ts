@@ -5,7 +5,7 @@ import { testUse } from '../../test/used.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { StripeCallError } from '../stripe/errors.ts'
+import { StripeCallError, toStripeCallError } from '../stripe/errors.ts'
 import { giveDueCredits } from './credits.ts'
 import { chargedShareOf, priceOf } from './rules.ts'
 import { readStatement } from './statement.ts'
@@ -184,4 +184,39 @@ describe('a price', () => {
     expect(chargedShareOf(line, 5000)).toBe(595)
     expect(chargedShareOf({ amountMinor: 0, discountMinor: 0, taxMinor: 0 }, 70)).toBe(0)
   })
+})
+
+test('a credit that Stripe had no time for is given later, once', async () => {
+  const { id, key } = await paidMonth()
+  await billing.correct(id, key, -100)
+  const gateway = billing.context.gateway!
+  const throttled = billing.with({
+    gateway: {
+      ...gateway,
+      perform: (kind, params, options) =>
+        kind === 'credit_customer'
+          ? Promise.reject(toStripeCallError({ call: kind, type: 'StripeRateLimitError', statusCode: 429 }))
+          : gateway.perform(kind, params, options),
+    },
+  })
+  await giveDueCredits(throttled)
+  expect(await givenTo(id)).toEqual([])
+  await giveDueCredits(billing.context)
+  await giveDueCredits(billing.context)
+  expect(await givenTo(id)).toEqual([70])
+})
+
+test('an organization whose correction cannot be collected keeps nobody else’s credit', async () => {
+  const { db } = billing.database
+  const [broken, other] = [await paidMonth(), await paidMonth()]
+  for (const { id, key } of [broken, other]) await billing.correct(id, key, -100)
+  await db.query(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$`)
+  await db.query(
+    `create trigger refusing before update on corrected_events for each row when (new.organization_id = '${broken.id}') execute function refuse()`,
+  )
+  await expect(giveDueCredits(billing.context)).rejects.toThrow('broken')
+  expect(await givenTo(other.id)).toEqual([70])
+  await db.query('drop trigger refusing on corrected_events')
+  await giveDueCredits(billing.context)
+  expect(await givenTo(broken.id)).toEqual([70])
 })

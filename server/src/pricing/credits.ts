@@ -23,30 +23,37 @@ import { chargedShareOf } from './rules.ts'
 const ORGANIZATIONS_AT_ONCE = 200
 
 /**
- * Gives the credits of all organizations that can be given. One that Stripe does not answer waits, and keeps nobody else's. What was
+ * Gives the credits of all organizations that can be given. One that fails waits, and keeps nobody else's. What was
  * corrected is collected before: at once, so that it is not made up for by what is used since at another price, and also where all that
  * bills an organization has ended, and nothing else looks at it.
  */
 export async function giveDueCredits(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
-  for (const organizationId of await listCorrectors(context.db, ORGANIZATIONS_AT_ONCE)) {
-    await collectUse(context, organizationId)
-  }
-  for (const organizationId of await listCreditors(context.db, ORGANIZATIONS_AT_ONCE)) {
+  const failures: unknown[] = []
+  const trying = async (organizationId: string, work: () => Promise<unknown>): Promise<void> => {
     try {
-      await tryOrganizationLock(context, organizationId, async (session) => {
-        await finishPendingIntents(context, session, organizationId, 'background')
-        if ((await giveCredits(context, session, organizationId)) === 0) return
-        await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'background' })
-      })
+      await work()
     } catch (error) {
-      if (!(error instanceof StripeCallError)) throw error
+      if (!(error instanceof StripeCallError)) failures.push(error)
       context.log.warn(
         { event: 'billing.credit_postponed', organization_id: organizationId, err: error },
         'a credit for use that was taken back could not be given; it waits',
       )
     }
   }
+  for (const organizationId of await listCorrectors(context.db, ORGANIZATIONS_AT_ONCE)) {
+    await trying(organizationId, () => collectUse(context, organizationId))
+  }
+  for (const organizationId of await listCreditors(context.db, ORGANIZATIONS_AT_ONCE)) {
+    await trying(organizationId, () =>
+      tryOrganizationLock(context, organizationId, async (session) => {
+        await finishPendingIntents(context, session, organizationId, 'background')
+        if ((await giveCredits(context, session, organizationId)) === 0) return
+        await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'background' })
+      }),
+    )
+  }
+  if (failures.length > 0) throw failures[0]
 }
 
 /**
@@ -96,7 +103,7 @@ async function give(context: BillingContext, db: IntentDb, credit: GivableCredit
     })
     return { state: 'given', givenMinor: amountMinor, transactionId }
   } catch (error) {
-    const isRefused = error instanceof StripeCallError && error.outcome === 'refused' && error.code !== 'stripe_unavailable'
+    const isRefused = error instanceof StripeCallError && error.outcome === 'refused'
     if (!isRefused) throw error
     context.log.error(
       { event: 'billing.credit_failed', organization_id: organizationId, credit: id, amount_minor: amountMinor, err: error },

@@ -2,8 +2,8 @@ import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 
 /**
  * What is known after a call to Stripe failed: `refused` is Stripe's answer about what was asked for, and nothing happened; `later` says
- * nothing about it, and nothing happened either (too many calls, a key that is not good); `unknown` that it may have happened (connection
- * lost, time-out, 5xx): such a call is repeated with the same key, or looked for.
+ * nothing about it (too many calls, a key that is not good); `unknown` that it may have happened (connection lost, time-out, 5xx). Those
+ * calls are repeated with the same key, or looked for.
  */
 export type CallOutcome = 'refused' | 'later' | 'unknown'
 
@@ -51,7 +51,7 @@ export function toStripeCallError(error: WireError): StripeCallError {
       return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
     case 'StripeAuthenticationError':
     case 'StripePermissionError':
-      return new StripeCallError('stripe_failed', FAILED, 'later')
+      return new StripeCallError('stripe_failed', UNSETTLED, 'later')
     case 'StripeIdempotencyError':
       // Its key was used, for the same wish in other words.
       return new StripeCallError('stripe_failed', UNSETTLED, 'unknown', { key_used: true })

@@ -76,7 +76,7 @@ async function finishIntent(
       await finish(result)
       return { intent, result }
     } catch (error) {
-      if (error instanceof StripeCallError && error.outcome !== 'unknown') return null
+      if (error instanceof StripeCallError && error.outcome === 'refused') return null
       if (!isKeyUsed(error)) throw error
       wasMade = true
     }

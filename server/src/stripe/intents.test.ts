@@ -46,14 +46,15 @@ const finish = (context: BillingContext, id: string) =>
   withOrganizationLock(context, id, (session) => finishPendingIntents(context, session, id))
 
 /** A context whose process dies after the answer of Stripe has come and before it is written down. */
-function dyingAfterCalls(): BillingContext {
+function dyingAfterCalls(only?: MutationKind): BillingContext {
   const gateway = requireGateway(billing.context)
   return billing.with({
     gateway: {
       ...gateway,
       async perform(kind, params, call) {
-        await gateway.perform(kind, params, call)
-        throw new Error('the process was killed')
+        const result = await gateway.perform(kind, params, call)
+        if (only === undefined || only === kind) throw new Error('the process was killed')
+        return result
       },
     },
   })
@@ -301,11 +302,16 @@ describe('while Stripe throttles', () => {
     ])
   })
 
-  test('what was not tried is not done later by itself', async () => {
+  test('a repeat says nothing of the attempt before it: what was bought is found, and not bought again', async () => {
     const id = await billing.createOrganization('later')
+    await expect(buy(dyingAfterCalls('create_subscription'), id, 'pm_card_visa')).rejects.toThrow('killed')
     await expect(buy(throttling('create_subscription'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
-    expect((await intentsOf(id)).at(-1)).toMatchObject({ kind: 'create_subscription', state: 'failed' })
-    expect(await finish(billing.context, id)).toEqual([])
+    expect((await intentsOf(id)).at(-1)).toMatchObject({ kind: 'create_subscription', state: 'pending' })
+    await buy(billing.context, id, 'pm_card_visa')
+    const [customer] = customersOf(id)
+    expect(billing.sandbox.all('subscription').filter((one) => one.customer === customer!.id)).toMatchObject([
+      { status: 'active' },
+    ])
   })
 
   test('what waits for the bank, and could not be called off, is not said to be settled', async () => {

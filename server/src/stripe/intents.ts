@@ -100,8 +100,9 @@ export async function carryOut<Kind extends MutationKind>(
   } catch (error) {
     const ended = endedAlready(intent, error)
     if (ended !== null) return ended
-    // Where nothing happened, nothing is to happen later: whoever asked was told that it failed.
-    if (error instanceof StripeCallError && error.outcome !== 'unknown') {
+    // Only Stripe's answer about the wish itself ends it. What is said of this attempt says nothing of one before it, which may have been the
+    // library's own: forgotten here, the wish could come true twice.
+    if (error instanceof StripeCallError && error.outcome === 'refused') {
       await settleIntent(db, intent.id, { state: 'failed', errorCode: error.code }, context.clock.now())
     } else {
       await noteAttempt(db, intent.id, context.clock.now())

@@ -230,9 +230,7 @@ export async function resumePurchase(
     return follow(context, session, purchase)
   }
   if (intent?.state === 'succeeded' || purchase.pageUrl !== null) return follow(context, session, purchase)
-  // What Stripe had no time for was not tried.
-  const isUntried = intent === null || intent.kind === 'create_payment_page' || intent.errorCode === 'stripe_unavailable'
-  if (isUntried) return beginPaying(context, session, purchase, pages)
+  if (intent === null || intent.kind === 'create_payment_page') return beginPaying(context, session, purchase, pages)
   await setFailed(session, purchase, intent.errorCode ?? 'abandoned')
   return (await findPurchase(session, purchase)) ?? purchase
 }
