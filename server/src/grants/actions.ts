@@ -67,6 +67,7 @@ export function planTermsOf(
     trialEndsAt: account.trialEndsAt,
     currentPeriodEnd: account.currentPeriodEnd,
     paymentFailedAt: account.paymentFailedAt,
+    endedAt: account.endedAt,
     override: overrideOf(account, now),
   }
   return {

@@ -18,6 +18,8 @@ export type AccountRow = {
   readonly currentPeriodEnd: Instant | null
   readonly trialEndsAt: Instant | null
   readonly paymentFailedAt: Instant | null
+  /** When the subscription ended. */
+  readonly endedAt: Instant | null
   readonly overridePlanKey: string | null
   readonly overrideStatus: SubscriptionStatus | null
   readonly overrideTrialEndsAt: Instant | null
@@ -37,6 +39,7 @@ export type DefaultTerms = { readonly planKey: string; readonly catalogVersion: 
 const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationCreatedAt", o.test_clock_now as "testClockNow",
   o.time_zone as "timeZone",   a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
   a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
+  a.ended_at as "endedAt",
   a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
   a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt",
   a.override_ends_at as "overrideEndsAt", a.low_marks as "lowMarks",

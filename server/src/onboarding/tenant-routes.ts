@@ -11,7 +11,7 @@ import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { changePlan } from '../subscriptions/actions.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import { callerOf } from '../subscriptions/routes.ts'
-import { sumOpenInvoices } from '../subscriptions/store.ts'
+import { findDebt, sumOpenInvoices } from '../subscriptions/store.ts'
 import { readChanged, readSubscription } from '../subscriptions/views.ts'
 import { findOfferByPrice, makeCustomer } from './tenants.ts'
 
@@ -80,7 +80,9 @@ const statusRoute = createRoute({
           subscription_status: z.string().nullable(),
           trial_ends_at: time,
           current_period_end: time,
-          is_delinquent: z.boolean(),
+          is_delinquent: z
+            .boolean()
+            .meta({ description: 'Whether a payment failed and is still due, also of a subscription that has ended.' }),
           outstanding_balance_cents: z.number().int(),
           next_invoice_amount_cents: z.number().int().meta({
             description:
@@ -142,7 +144,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
         subscription_status: subscription.status === 'none' ? null : subscription.status,
         trial_ends_at: subscription.trial_end,
         current_period_end: subscription.current_period_end,
-        is_delinquent: subscription.payment_failed,
+        is_delinquent: subscription.payment_failed || (await findDebt(context.db, organizationId)) !== null,
         outstanding_balance_cents: outstanding,
         next_invoice_amount_cents: await readUpcomingMinor(context, organizationId),
         payment_method_configured: subscription.payment_method_id !== null,

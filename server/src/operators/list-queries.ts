@@ -45,7 +45,7 @@ export const organizationFields = {
     .optional()
     .meta({ description: 'Of the subscription, e.g. past_due; none where there is none.' }),
   currency: currencyField,
-  delinquent: yes.meta({ description: 'Whether a payment failed and is still due.' }),
+  delinquent: yes.meta({ description: 'Whether a payment failed and is still due, also of a subscription that has ended.' }),
   has_override: yes.meta({ description: 'Whether an operator set something by hand.' }),
 }
 

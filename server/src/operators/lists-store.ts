@@ -148,6 +148,9 @@ const OVERRIDDEN_NOW = `account.organization_id = any (array(select account.orga
     select account.organization_id, account.override_ends_at from accounts account where ${OVERRIDDEN} offset 0
   ) account where ${COUNTS}))`
 
+/** As the index `accounts_delinquent` says it. */
+const DELINQUENT = `coalesce(account.payment_failed_at, account.left_owing_since)`
+
 const ORGANIZATIONS = {
   from: 'organizations',
   alias: 'organization',
@@ -163,7 +166,7 @@ const ORGANIZATIONS = {
 
 const ORGANIZATION_COLUMNS = `coalesce(organization.stripe_customer_id, organization.id) as id, organization.id as "organizationId",
   organization.email, organization.name, account.plan_key as "planKey", account.override_plan_key as "overridePlanKey",
-  account.override_ends_at as "overrideEndsAt", organization.test_clock_now as "testClockNow", account.subscription_status as status, customer.currency, coalesce(account.payment_failed_at is not null, false) as delinquent,
+  account.override_ends_at as "overrideEndsAt", organization.test_clock_now as "testClockNow", account.subscription_status as status, customer.currency, ${DELINQUENT} is not null as delinquent,
   coalesce(${OVERRIDDEN}, false) as "hasOverride", organization.created_at as "createdAt"`
 
 /**
@@ -208,7 +211,7 @@ function filterAccounts({ plan, status, delinquent, overridden }: OrganizationFi
   }
   if (status === 'none') filter = filterBy(filter, 'account.subscription_status is null')
   else filter = filterIf(filter, 'account.subscription_status = ?', status)
-  if (delinquent !== null) filter = filterBy(filter, `account.payment_failed_at is ${delinquent ? 'not null' : 'null'}`)
+  if (delinquent !== null) filter = filterBy(filter, `${DELINQUENT} is ${delinquent ? 'not null' : 'null'}`)
   if (overridden === true) filter = filterBy(filter, OVERRIDDEN_NOW, now)
   if (overridden === false) filter = filterBy(filter, `not (${OVERRIDDEN} and ${COUNTS})`, now)
   return filter

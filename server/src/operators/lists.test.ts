@@ -53,7 +53,12 @@ describe('organizations', () => {
       await count(`accounts where plan_key = 'starter' and subscription_status = 'active'`),
     )
     expect(await total('currency=eur')).toBe(await count(`stripe_customers where currency = 'eur'`))
-    expect(await total('delinquent=true')).toBe(await count(`accounts where payment_failed_at is not null`))
+    const owing = await count(`accounts where payment_failed_at is not null`)
+    expect(await total('delinquent=true')).toBe(owing)
+    await db.query(`update accounts set left_owing_since = now() where organization_id = 'given'`)
+    expect(await total('delinquent=true')).toBe(owing + 1)
+    expect(await find('delinquent=true&has_override=true')).toEqual(['given'])
+    expect(await find('delinquent=false&has_override=true')).toEqual([])
     expect(await find('has_override=true')).toEqual(['given'])
     expect(await find('has_override=true&plan=free')).toEqual([])
     expect(await total('created_from=2025-01-02&created_to=2025-01-02T06:00:00Z')).toBe(

@@ -24,6 +24,7 @@ import { findOverrideNotes } from '../standing/store.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { listDrifts } from '../stripe/drift-store.ts'
 import { subscriptionSchema } from '../subscriptions/schemas.ts'
+import { findAccountSubscription } from '../subscriptions/store.ts'
 import { readSubscription } from '../subscriptions/views.ts'
 import { findSyncTimes, listReceivedEvents, sumInvoices } from './state-store.ts'
 import { readTimeline, summarize } from './timeline.ts'
@@ -43,7 +44,7 @@ const stateSchema = z
       test_clock_now: time,
       created_at: z.iso.datetime(),
     }),
-    explanation: z.string().meta({ description: 'Why it stands where it stands, as a sentence.' }),
+    explanation: z.string().meta({ description: 'Why it stands where it stands, and what is scheduled, in sentences.' }),
     subscription: subscriptionSchema,
     override: z
       .object({
@@ -210,7 +211,7 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
       test_clock_now: iso(organization.testClockNow),
       created_at: organization.createdAt.toISOString(),
     },
-    explanation: describeStanding(reading.terms.standing),
+    explanation: describeStanding(reading.terms.standing, await findAccountSubscription(db, id)),
     subscription: await readSubscription(context, db, id),
     override: toOverrideView(overrideOf(reading.account, reading.now), (await findOverrideNotes(db, [id])).get(id)),
     revenue: (await listMrrAccounts(db, id)).map(({ currency, mrr, firstPaidAt }) => ({

@@ -52,6 +52,27 @@ describe('the whole state of an organization', () => {
     })
   })
 
+  test('says which change is scheduled, or that it is cancelled, and for when', async () => {
+    await billing.createOrganization('leaves')
+    await billing.call('leaves', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    const explanation = async () => (await read('leaves')).body['explanation']
+    expect(await explanation()).toMatch(/plan pro\.$/)
+    const { db } = billing.database
+    const { rows } = await db.query<{ end: Date }>(
+      `select current_period_end as end from accounts where organization_id = 'leaves'`,
+    )
+    const end = `${rows[0]!.end.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+    await billing.call('leaves', 'POST', '/api/v1/billing/cancel', { immediate: false })
+    expect(await explanation()).toMatch(new RegExp(`plan pro\\. It is cancelled: the subscription ends on ${end}\\.$`))
+    await billing.call('leaves', 'POST', '/api/v1/billing/cancel/undo')
+    expect(await explanation()).toMatch(/plan pro\.$/)
+    await db.query(
+      `update accounts set scheduled_plan_key = 'starter', scheduled_price_key = 'yearly', scheduled_at = current_period_end
+       where organization_id = 'leaves'`,
+    )
+    expect(await explanation()).toMatch(new RegExp(`plan pro\\. It changes to plan starter, yearly, on ${end}\\.$`))
+  })
+
   test('holds no secret of its keys', async () => {
     await billing.database.db.query(
       `insert into api_keys (organization_id, id, name, scopes, digest, bcrypt_hash, display_prefix, created_at)
@@ -125,7 +146,7 @@ test('a standing in words says why, since when, until when, and on which plan', 
     since: at,
     until: null,
   } as const
-  expect(describeStanding(standing)).toBe(
+  expect(describeStanding(standing, null)).toBe(
     'A payment failed or was charged back, and the days of grace are over. Use stops until it is paid. State: suspended since 2026-03-04 05:06 UTC, plan pro.',
   )
 })

@@ -7,7 +7,7 @@ import type { Instant } from '../lib/clock.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
 import { noticeSchema, readNotices, type Notice } from './notices.ts'
 import { overrideStanding, type OverrideContext } from './overrides.ts'
-import type { StandingOverride } from './rules.ts'
+import { STANDING_REASONS, type StandingOverride } from './rules.ts'
 import { findOverrideNotes, findSubscriptionIds, listBilledNames, type BilledName, type OverrideNote } from './store.ts'
 
 const time = z.iso.datetime().nullable()
@@ -31,7 +31,7 @@ const snapshotSchema = z
     standing: z.object({
       state: z.string(),
       may_use: z.boolean(),
-      reason: z.string(),
+      reason: z.enum(STANDING_REASONS),
       since: time,
       until: time,
       notices: z.array(noticeSchema),

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DAY_MS } from '../lib/period.ts'
 import { deriveStanding, type StandingFacts, type StandingOverride, type SubscriptionStatus } from './rules.ts'
+import { reasonInWords } from './words.ts'
 
 const policy = { defaultPlanKey: 'free', graceDays: 3 }
 const now = new Date('2026-03-10T12:00:00Z')
@@ -13,6 +14,7 @@ const subscribed: StandingFacts = {
   trialEndsAt: null,
   currentPeriodEnd: daysFromNow(20),
   paymentFailedAt: null,
+  endedAt: null,
   override: null,
 }
 const noOverride: StandingOverride = { planKey: null, status: null, trialEndsAt: null, expiresAt: null, endsAt: null }
@@ -33,6 +35,24 @@ describe('without an override', () => {
       planKey: 'free',
       reason: 'payment_pending',
     })
+  })
+
+  test('a subscription that ended before its period is free since then, before and after that period’s end', () => {
+    const ended = { ...subscribed, subscriptionStatus: 'canceled' as const, endedAt: daysFromNow(-2) }
+    const standing = { state: 'free', planKey: 'free', reason: 'subscription_ended', since: daysFromNow(-2) }
+    expect(deriveStanding(ended, policy, now)).toMatchObject(standing)
+    expect(deriveStanding(ended, policy, daysFromNow(40))).toMatchObject(standing)
+  })
+
+  test('a subscription whose first payment was never made has not ended: it never began', () => {
+    const expired = { ...subscribed, subscriptionStatus: 'incomplete_expired' as const, endedAt: daysFromNow(-1) }
+    expect(deriveStanding(expired, policy, now)).toMatchObject({
+      state: 'free',
+      planKey: 'free',
+      reason: 'never_paid',
+      since: null,
+    })
+    expect(reasonInWords({ reason: 'never_paid' })).toMatch(/^The first payment was never made/)
   })
 
   test('EM-7 a failed payment leaves use allowed for the days of grace, to the millisecond', () => {
@@ -162,6 +182,7 @@ const facts: fc.Arbitrary<StandingFacts> = fc.record({
   trialEndsAt: maybeInstant,
   currentPeriodEnd: maybeInstant,
   paymentFailedAt: maybeInstant,
+  endedAt: maybeInstant,
   override: fc.option(
     fc.record({
       planKey: fc.option(fc.constantFrom('pro', 'enterprise')),
@@ -218,6 +239,7 @@ describe('for all facts and times', () => {
       trialEndsAt: null,
       currentPeriodEnd: null,
       paymentFailedAt: failed,
+      endedAt: null,
       override: { ...noOverride, expiresAt: expires },
     } as const
     expect(deriveStanding(given, policy, failed)).toMatchObject({ state: 'grace', until: expires })

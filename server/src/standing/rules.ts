@@ -23,6 +23,8 @@ export type StandingFacts = {
   readonly currentPeriodEnd: Instant | null
   /** When the first attempt to collect the oldest open invoice failed; null when nothing is owed. */
   readonly paymentFailedAt: Instant | null
+  /** When the subscription ended: cancelled at once or by dunning, that is before its period does. */
+  readonly endedAt: Instant | null
   readonly override: StandingOverride | null
 }
 
@@ -70,17 +72,21 @@ export type StandingPolicy = {
 
 export type StandingState = 'free' | 'trialing' | 'active' | 'grace' | 'suspended' | 'paused'
 
-export type StandingReason =
-  | 'no_subscription'
-  | 'subscription_ended'
-  | 'payment_pending'
-  | 'in_trial'
-  | 'paid'
-  | 'payment_failed_in_grace'
-  | 'payment_failed'
-  | 'collection_paused'
-  | 'trial_ended'
-  | 'override'
+export const STANDING_REASONS = [
+  'no_subscription',
+  'subscription_ended',
+  'payment_pending',
+  'never_paid',
+  'in_trial',
+  'paid',
+  'payment_failed_in_grace',
+  'payment_failed',
+  'collection_paused',
+  'trial_ended',
+  'override',
+] as const
+
+export type StandingReason = (typeof STANDING_REASONS)[number]
 
 export type Standing = {
   readonly state: StandingState
@@ -196,9 +202,10 @@ function deriveFromStripe(
     case null:
       return { ...free, reason: 'no_subscription' }
     case 'canceled':
+      return { ...free, reason: 'subscription_ended', since: facts.endedAt }
     case 'incomplete_expired':
-      // One that was cancelled at once ended before its period did; when, these facts do not say.
-      return { ...free, reason: 'subscription_ended', since: pastOrNull(facts.currentPeriodEnd, now) }
+      // Nothing of the plan was ever given: the organization is where it was before.
+      return { ...free, reason: 'never_paid' }
     case 'incomplete':
       // The first payment is not made yet: nothing of the plan is given, what was there before stays.
       return { ...free, reason: 'payment_pending' }
@@ -228,10 +235,6 @@ function derivePaid(facts: StandingFacts, planKey: string, policy: StandingPolic
   return now < graceEnd
     ? { state: 'grace', mayUse: true, reason: 'payment_failed_in_grace', planKey, since: failedAt, until: graceEnd }
     : { state: 'suspended', mayUse: false, reason: 'payment_failed', planKey, since: graceEnd, until: null }
-}
-
-function pastOrNull(at: Instant | null, now: Instant): Instant | null {
-  return at !== null && at <= now ? at : null
 }
 
 function earliest(a: Instant | null, b: Instant | null): Instant | null {

@@ -55,7 +55,8 @@ async function listMirroredSubscriptions(
   const [subscriptions, items] = await Promise.all([
     tx.query<SubscriptionRow & Owned>(
       `select organization_id as "organizationId", id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd",
-         trial_end as "trialEnd", default_payment_method_id as "defaultPaymentMethodId", created_at as "createdAt",
+         trial_end as "trialEnd", default_payment_method_id as "defaultPaymentMethodId", ended_at as "endedAt",
+         created_at as "createdAt",
          scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
          case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
        from stripe_subscriptions where organization_id = any($1)`,
@@ -130,7 +131,8 @@ export async function lockAccounts(
        current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd", trial_ends_at as "trialEndsAt",
        cancel_at as "cancelAt", payment_failed_at as "paymentFailedAt", stripe_price_id as "stripePriceId",
        price_key as "priceKey", quantity, payment_method_id as "paymentMethodId", next_invoice_at as "nextInvoiceAt",
-       scheduled_plan_key as "scheduledPlanKey", scheduled_price_key as "scheduledPriceKey", scheduled_at as "scheduledAt"
+       scheduled_plan_key as "scheduledPlanKey", scheduled_price_key as "scheduledPriceKey", scheduled_at as "scheduledAt",
+       ended_at as "endedAt", left_owing_since as "leftOwingSince"
      from unnest($1::text[]) as asked (id)
      cross join lateral (select * from accounts where organization_id = asked.id for update) as account`,
     [organizationIds.toSorted()],
@@ -170,24 +172,25 @@ export async function upsertAccounts(tx: Queryable, accounts: readonly OwnAccoun
   await tx.query(
     `insert into accounts (organization_id, plan_key, catalog_version, subscription_id, subscription_status,
        current_period_start, current_period_end, trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key,
-       quantity, payment_method_id, next_invoice_at, scheduled_plan_key, scheduled_price_key, scheduled_at, updated_at)
+       quantity, payment_method_id, next_invoice_at, scheduled_plan_key, scheduled_price_key, scheduled_at, ended_at, left_owing_since,
+       updated_at)
      select "organizationId", "planKey", "catalogVersion", "subscriptionId", "subscriptionStatus", "currentPeriodStart",
        "currentPeriodEnd", "trialEndsAt", "cancelAt", "paymentFailedAt", "stripePriceId", "priceKey", quantity, "paymentMethodId",
-       "nextInvoiceAt", "scheduledPlanKey", "scheduledPriceKey", "scheduledAt", $2
+       "nextInvoiceAt", "scheduledPlanKey", "scheduledPriceKey", "scheduledAt", "endedAt", "leftOwingSince", $2
      from jsonb_to_recordset($1) as row ("organizationId" text, "planKey" text, "catalogVersion" integer, "subscriptionId" text,
        "subscriptionStatus" text, "currentPeriodStart" timestamptz, "currentPeriodEnd" timestamptz, "trialEndsAt" timestamptz,
        "cancelAt" timestamptz, "paymentFailedAt" timestamptz, "stripePriceId" text, "priceKey" text, quantity bigint,
        "paymentMethodId" text, "nextInvoiceAt" timestamptz, "scheduledPlanKey" text, "scheduledPriceKey" text,
-       "scheduledAt" timestamptz)
+       "scheduledAt" timestamptz, "endedAt" timestamptz, "leftOwingSince" timestamptz)
      on conflict (organization_id) do update set
        (plan_key, catalog_version, subscription_id, subscription_status, current_period_start, current_period_end,
         trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key, quantity, payment_method_id, next_invoice_at,
-        scheduled_plan_key, scheduled_price_key, scheduled_at, updated_at) =
+        scheduled_plan_key, scheduled_price_key, scheduled_at, ended_at, left_owing_since, updated_at) =
        (excluded.plan_key, excluded.catalog_version, excluded.subscription_id, excluded.subscription_status,
         excluded.current_period_start, excluded.current_period_end, excluded.trial_ends_at, excluded.cancel_at,
         excluded.payment_failed_at, excluded.stripe_price_id, excluded.price_key, excluded.quantity,
         excluded.payment_method_id, excluded.next_invoice_at, excluded.scheduled_plan_key, excluded.scheduled_price_key,
-        excluded.scheduled_at, excluded.updated_at)`,
+        excluded.scheduled_at, excluded.ended_at, excluded.left_owing_since, excluded.updated_at)`,
     [JSON.stringify(accounts), now],
   )
 }

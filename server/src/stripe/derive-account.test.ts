@@ -11,6 +11,7 @@ const subscription: MirroredSubscription = {
   cancelAtPeriodEnd: false,
   trialEnd: null,
   defaultPaymentMethodId: null,
+  endedAt: null,
   createdAt: at(1),
   items: [item],
   scheduled: null,
@@ -104,6 +105,32 @@ describe('EM-7 the failed payment', () => {
     ['settled in full', { amountRemainingMinor: 0 }],
   ])('is not an invoice that is %s', (_, changes) => {
     expect(derive({ invoices: [{ ...openInvoice, ...changes }] }).account.paymentFailedAt).toBeNull()
+  })
+})
+
+describe('what an ended subscription left unpaid', () => {
+  const ended = { ...subscription, id: 'sub_0', status: 'canceled' as const, endedAt: at(9) }
+  const left = { ...openInvoice, subscriptionId: 'sub_0' }
+
+  test('is owed since the oldest of it was due, and the account knows when it ended', () => {
+    const { account } = derive({ subscriptions: [ended], invoices: [left, { ...left, id: 'in_0', finalizedAt: at(3) }] })
+    expect(account).toMatchObject({ endedAt: at(9), leftOwingSince: at(3), paymentFailedAt: null })
+  })
+
+  test('is owed beside another subscription too, which has not ended', () => {
+    const { account } = derive({ subscriptions: [ended, subscription], invoices: [left] })
+    expect(account).toMatchObject({ subscriptionId: 'sub_1', endedAt: null, leftOwingSince: at(5), paymentFailedAt: null })
+  })
+
+  test.each([
+    ['not yet attempted', { attempted: false }],
+    ['a draft', { status: 'draft' as const }],
+    ['of a subscription that stands', { subscriptionId: 'sub_1' }],
+    ['of none', { subscriptionId: null }],
+    ['settled in full', { amountRemainingMinor: 0 }],
+  ])('is no invoice that is %s', (_, changes) => {
+    const { account } = derive({ subscriptions: [ended, subscription], invoices: [{ ...left, ...changes }] })
+    expect(account.leftOwingSince).toBeNull()
   })
 })
 

@@ -11,6 +11,7 @@ export type MirroredSubscription = {
   readonly cancelAtPeriodEnd: boolean
   readonly trialEnd: Instant | null
   readonly defaultPaymentMethodId: string | null
+  readonly endedAt: Instant | null
   readonly createdAt: Instant
   readonly items: readonly MirroredItem[]
   /** The invoice of a change that waits for the customer: nothing of it has been given, so nothing is owed. */
@@ -66,6 +67,10 @@ export type DerivedAccount = {
   readonly trialEndsAt: Instant | null
   readonly cancelAt: Instant | null
   readonly paymentFailedAt: Instant | null
+  /** When the subscription ended; null while it has not. */
+  readonly endedAt: Instant | null
+  /** Since when an invoice of a subscription that ended is due; null when none is. */
+  readonly leftOwingSince: Instant | null
   readonly stripePriceId: string | null
   readonly priceKey: string | null
   readonly quantity: number | null
@@ -89,6 +94,7 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - An account keeps the catalog version under which its subscription began.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
  *   Stripe tries to charge it in that moment. A dispute that took the money back counts likewise (`dispute-rules.ts`).
+ * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now: it ends no use, but a new one is not sold.
  */
 export function deriveAccount(inputs: AccountInputs): AccountDerivation {
   const ranked = [...inputs.subscriptions].sort(compareSubscriptions)
@@ -108,6 +114,8 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
     trialEndsAt: subscription.trialEnd,
     cancelAt: ended ? null : cancelTime(subscription, timed),
     paymentFailedAt: ended ? null : findPaymentFailure(inputs, subscription),
+    endedAt: ended ? subscription.endedAt : null,
+    leftOwingSince: findLeftDebt(inputs),
     stripePriceId: item?.priceId ?? null,
     priceKey: sold?.priceKey ?? null,
     quantity: item?.quantity ?? null,
@@ -145,6 +153,8 @@ function withoutSubscription(inputs: AccountInputs): DerivedAccount {
     trialEndsAt: null,
     cancelAt: null,
     paymentFailedAt: null,
+    endedAt: null,
+    leftOwingSince: null,
     stripePriceId: null,
     priceKey: null,
     quantity: null,
@@ -205,9 +215,26 @@ function findPaymentFailure(inputs: AccountInputs, subscription: MirroredSubscri
         invoice.collectionMethod === 'charge_automatically' &&
         invoice.amountRemainingMinor > 0,
     )
-    .map((invoice) => (invoice.finalizedAt ?? invoice.createdAt).getTime())
-  const since = [...failed, ...disputed]
-  return since.length === 0 ? null : new Date(Math.min(...since))
+    .map(dueTime)
+  return earliest([...failed, ...disputed])
+}
+
+/** The same invoices for which no other subscription is sold (`findDebt` of subscriptions). */
+function findLeftDebt({ invoices, subscriptions }: AccountInputs): Instant | null {
+  const ended = new Set(subscriptions.filter(({ status }) => status === 'canceled').map(({ id }) => id))
+  const left = invoices.filter(
+    ({ subscriptionId, status, attempted, amountRemainingMinor }) =>
+      subscriptionId !== null && ended.has(subscriptionId) && status === 'open' && attempted && amountRemainingMinor > 0,
+  )
+  return earliest(left.map(dueTime))
+}
+
+function dueTime({ finalizedAt, createdAt }: MirroredInvoice): number {
+  return (finalizedAt ?? createdAt).getTime()
+}
+
+function earliest(times: readonly number[]): Instant | null {
+  return times.length === 0 ? null : new Date(Math.min(...times))
 }
 
 type ScheduledChange = Pick<DerivedAccount, 'scheduledPlanKey' | 'scheduledPriceKey' | 'scheduledAt'>

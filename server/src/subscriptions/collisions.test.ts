@@ -150,16 +150,29 @@ describe('a purchase', () => {
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
   })
 
-  test('waits until what an ended subscription owes is paid', async () => {
+  test('waits until what an ended subscription owes is paid: it is delinquent as long (KF-9)', async () => {
     const id = await subscribed('in_debt', { tier: 'pro' })
+    const delinquent = async () => {
+      const status = await billing.call(id, 'GET', `${BILLING}/status/tenant/${id}`)
+      const list = async (is: boolean) => {
+        const { body } = await billing.call('operator', 'GET', `/api/v1/admin/organizations?search=${id}&delinquent=${is}`)
+        return (body as { organizations: { delinquent: boolean }[] }).organizations.map((row) => row.delinquent)
+      }
+      return { status: status.body['is_delinquent'], listed: await list(true), others: await list(false) }
+    }
     await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     await advance(id, '36d')
     expect((await subscriptionOf(id))['standing']).toMatchObject({ state: 'suspended' })
     await post(id, 'cancel', { immediate: true })
+    const ended = await subscriptionOf(id)
+    expect(ended['ended_at']).not.toBeNull()
+    expect(ended['standing']).toMatchObject({ state: 'free', reason: 'subscription_ended', since: ended['ended_at'] })
+    expect(await delinquent()).toEqual({ status: true, listed: [true], others: [] })
     const again = await post(id, 'subscribe', { tier: 'pro', ...GOOD })
     const [open] = await invoicesOf(id, '?status=open')
     expect(again).toMatchObject({ status: 402, body: { code: 'payment_failed', invoice_id: open!['id'] } })
     expect((await post(id, `invoices/${String(open!['id'])}/pay`, GOOD)).status).toBe(200)
+    expect(await delinquent()).toEqual({ status: false, listed: [], others: [false] })
     expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).status).toBe(200)
   })
 })

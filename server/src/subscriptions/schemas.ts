@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { noticeSchema } from '../standing/notices.ts'
+import { STANDING_REASONS } from '../standing/rules.ts'
 
 const plan = z.string().min(1).max(63)
 const quantity = z.number().int().min(1).max(100_000)
@@ -147,8 +148,8 @@ export const subscriptionSchema = z
     standing: z.object({
       state: z.enum(['free', 'trialing', 'active', 'grace', 'suspended', 'paused']),
       may_use: z.boolean(),
-      reason: z.string(),
-      since: time,
+      reason: z.enum(STANDING_REASONS),
+      since: time.meta({ description: 'When this state began, where that is known.' }),
       until: time,
       notices: z.array(noticeSchema).meta({ description: 'What is not in order, and takes nothing away.' }),
     }),
