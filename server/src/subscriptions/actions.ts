@@ -66,7 +66,7 @@ export async function changePlanIn(
   const isAnswered = (await wasHeard(session, organizationId, asker)) || isDoneAlready(state, request, finished)
   const wished = isAnswered ? DONE : computePlanChange(state, request, context.policy, now)
   const toAudit = (each: PlanChange): IntentAudit => ({ ...asker, ...entryOf(each, state.subscription, organizationId) })
-  const change = wasMade(toAudit(wished), finished) ? DONE : wished
+  const change = isUnderWay(wished) && wasMade(toAudit(wished), finished) ? DONE : wished
   const audit = toAudit(change)
   if (change.kind === 'none') {
     if (change !== DONE && finished.length === 0) throw new DomainError('nothing_to_change', change.reason)
@@ -142,7 +142,16 @@ function isDoneAlready(state: BillingState, request: PlanChangeRequest, finished
   )
 }
 
-/** Whether the very change was made and nobody was told, where the state still lets it be made: as a change for the period's end. */
+/**
+ * Whether the mirror, which has just followed, has something of this kind that is not done yet: for the period's end, or waiting for the bank.
+ * Anything else that was made shows in it; where it does not, it has been undone since, at Stripe, and is made again.
+ */
+function isUnderWay(change: PlanChange): boolean {
+  if (change.kind === 'switch_at_period_end') return change.subscription.scheduledAt !== null
+  return change.kind === 'switch_now' && change.subscription.waitingInvoiceId !== null
+}
+
+/** Whether the very change was made and nobody was told. */
 function wasMade({ action, target, after }: IntentAudit, finished: readonly FinishedIntent[]): boolean {
   const told = JSON.parse(JSON.stringify(after)) as unknown
   return finished.some(

@@ -209,3 +209,15 @@ describe('a key of the caller’s', () => {
     expect(await keys()).toBe(0)
   })
 })
+
+test('a cancellation of which nobody heard, and that was undone at Stripe since, is made when it is asked for again', async () => {
+  const id = await subscribed('undone_there')
+  const cancel = post(id, 'cancel', { immediate: false })
+  await unread(cancel)
+  const { subscription_id: subscriptionId } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+  const undo = { subscriptionId: String(subscriptionId), cancelAtPeriodEnd: false }
+  await billing.context.gateway!.perform('update_subscription', undo, { idempotencyKey: 'in the portal' })
+  expect(await cancel()).toMatchObject({ status: 200, body: { cancel_at_period_end: true } })
+  const [subscription] = billing.sandbox.all('subscription').filter((one) => one.id === subscriptionId)
+  expect(subscription!.cancel_at_period_end).toBe(true)
+})
