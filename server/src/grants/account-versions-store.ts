@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
-import { lockedAccounts, type AccountRow } from './store.ts'
+import type { PacketClient } from '../db/packet.ts'
+import { LOCK_ACCOUNTS, lockedAccounts, type AccountRow } from './store.ts'
 
 /**
  * An account row as it was read, and the name of that version of it: where it lies, and the transaction that wrote it. Whatever changes
@@ -8,12 +9,19 @@ import { lockedAccounts, type AccountRow } from './store.ts'
 export type AccountVersion = { readonly account: AccountRow; readonly place: string; readonly writer: string }
 
 /** Locks accounts as `lockAccounts` does, and answers their versions as well. */
-export async function lockAccountVersions(tx: Queryable, organizationIds: readonly string[]): Promise<readonly AccountVersion[]> {
-  const found = await tx.query<AccountRow & Omit<AccountVersion, 'account'>>({
-    name: 'lock_account_versions',
-    text: lockedAccounts(', a.ctid::text as place, a.xmin::text as writer'),
-    values: [organizationIds.toSorted()],
-  })
+export async function lockAccountVersions(
+  tx: PacketClient,
+  organizationIds: readonly string[],
+): Promise<readonly AccountVersion[]> {
+  const values = [organizationIds.toSorted()]
+  const [, found] = await Promise.all([
+    tx.query({ ...LOCK_ACCOUNTS, values }),
+    tx.query<AccountRow & Omit<AccountVersion, 'account'>>({
+      name: 'read_account_versions',
+      text: lockedAccounts(', a.ctid::text as place, a.xmin::text as writer'),
+      values,
+    }),
+  ])
   return found.rows.map(({ place, writer, ...account }) => ({ account, place, writer }))
 }
 

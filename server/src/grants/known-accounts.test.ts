@@ -131,3 +131,25 @@ test('an account that was written by a transaction that failed is not known', as
   ).rejects.toThrow('given up')
   expect(await lockAgain([id])).toEqual({ known: false, accounts: [] })
 })
+
+test('what was read after waiting for a change of the organization is what it was changed to', async () => {
+  const [id] = (await newAccounts(1)) as [string]
+  const { db } = fixture.database
+  const { promise: told, resolve: tell } = Promise.withResolvers<void>()
+  const { promise: changed, resolve: leave } = Promise.withResolvers<void>()
+  const changing = db.transaction(async (tx) => {
+    await tx.query(`update organizations set time_zone = 'Asia/Tokyo' where id = $1`, [id])
+    tell()
+    await changed
+  })
+  await told
+  const reading = onOneConnection((tx) => lockKnownAccounts(tx, [id]))
+  await vi.waitFor(async () => {
+    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+    expect((await db.query(waiting)).rows).toHaveLength(1)
+  })
+  leave()
+  await changing
+  expect(await reading).toMatchObject([{ timeZone: 'Asia/Tokyo' }])
+  expect(await lockAgain([id])).toMatchObject({ known: true, accounts: [{ timeZone: 'Asia/Tokyo' }] })
+})

@@ -48,13 +48,23 @@ const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationC
 // Statements of the write path look their rows up one by one: `lateral` leaves the planner no other way, where a join of 250
 // wanted rows with a table of 10,000 was planned as a scan of all of it (measured: 200 µs of PostgreSQL per use, now 40).
 
-/** What is selected of accounts `a` and organizations `o`, by the ids `$1`, one by one and locked. */
+/**
+ * Locks rows of accounts, one by one. They are read by a statement of its own behind it: one that had to wait reads the row that it has locked anew,
+ * but not what it is joined with (https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED).
+ */
+export const LOCK_ACCOUNTS = {
+  name: 'lock_accounts',
+  text: `select 1 from unnest($1::text[]) as asked (id) cross join lateral (
+    select 1 from accounts a where a.organization_id = asked.id for no key update
+  ) as account`,
+}
+
+/** What is selected of accounts `a` and organizations `o`, by the ids `$1`, one by one; the caller holds their locks. */
 export const lockedAccounts = (
   fields: string,
 ): string => `select account.* from unnest($1::text[]) as asked (id) cross join lateral (
     select ${ACCOUNT_FIELDS}, a.plan_key as "planKey", a.catalog_version as "catalogVersion"${fields}
-    from accounts a join organizations o on o.id = a.organization_id
-    where a.organization_id = asked.id for no key update of a
+    from accounts a join organizations o on o.id = a.organization_id where a.organization_id = asked.id offset 0
   ) as account`
 
 /**
@@ -62,11 +72,9 @@ export const lockedAccounts = (
  * holds this lock; so nothing below it is ever changed by two transactions at once.
  */
 export async function lockAccounts(tx: Queryable, organizationIds: readonly string[]): Promise<readonly AccountRow[]> {
-  const found = await tx.query<AccountRow>({
-    name: 'lock_accounts',
-    text: lockedAccounts(''),
-    values: [organizationIds.toSorted()],
-  })
+  const values = [organizationIds.toSorted()]
+  await tx.query({ ...LOCK_ACCOUNTS, values })
+  const found = await tx.query<AccountRow>({ name: 'read_locked_accounts', text: lockedAccounts(''), values })
   return found.rows
 }
 

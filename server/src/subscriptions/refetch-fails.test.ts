@@ -217,7 +217,7 @@ test('a cancellation of which nobody heard, and that was undone at Stripe since,
   const { subscription_id: subscriptionId } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
   const undo = { subscriptionId: String(subscriptionId), cancelAtPeriodEnd: false }
   await billing.context.gateway!.perform('update_subscription', undo, { idempotencyKey: 'in the portal' })
-  expect(await cancel()).toMatchObject({ status: 200, body: { cancel_at_period_end: true } })
+  expect(await cancel()).toMatchObject({ status: 200, body: { status: 'cancelled' } })
   const [subscription] = billing.sandbox.all('subscription').filter((one) => one.id === subscriptionId)
   expect(subscription!.cancel_at_period_end).toBe(true)
 })
