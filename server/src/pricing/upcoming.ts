@@ -1,6 +1,6 @@
 import { roundHalfUp } from '../lib/apportion.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { NEXT_INVOICE, type StripeReads } from '../stripe/gateway.ts'
+import { NEXT_INVOICE, type InvoicePreview, type StripeReads } from '../stripe/gateway.ts'
 import { askBriefly } from '../stripe/ask-briefly.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { readStatement } from './statement.ts'
@@ -17,13 +17,40 @@ export async function readUpcomingMinor(context: BillingContext, organizationId:
   const renewing = await findRenewing(context.db, organizationId)
   if (renewing === null) return 0
   const foretold = (await foretell(context, organizationId, renewing)) ?? fromMirror(renewing)
+  const since = await countedSince(context, organizationId, foretold, renewing.discounts)
+  return Math.max(0, foretold.totalMinor + since + foretold.balanceMinor)
+}
+
+/**
+ * What an invoice that Stripe foretells, or where it foretells none the use alone, comes to with all that is counted here by now:
+ * after discounts, and the balance that comes off. Minor units.
+ */
+export async function withUseByNow(
+  context: BillingContext,
+  organizationId: string,
+  invoice: InvoicePreview | null,
+): Promise<Pick<Foretold, 'totalMinor' | 'balanceMinor'>> {
+  const renewing = await findRenewing(context.db, organizationId)
+  if (renewing === null) return { totalMinor: invoice?.totalMinor ?? 0, balanceMinor: invoice?.startingBalanceMinor ?? 0 }
+  const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice)
+  const since = await countedSince(context, organizationId, foretold, renewing.discounts)
+  return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor }
+}
+
+async function countedSince(
+  context: BillingContext,
+  organizationId: string,
+  { subtotalMinor, meteredMinor }: Foretold,
+  discounts: readonly TakenOff[],
+): Promise<number> {
   const { usage } = await readStatement(context, { organizationId, at: null })
   const counted = usage.flatMap(({ invoiceId, parts }) => (invoiceId === null ? parts.map(({ amountMinor }) => amountMinor) : []))
-  const { subtotalMinor, totalMinor, meteredMinor, balanceMinor } = foretold
-  const { discounts } = renewing
   const fixed = subtotalMinor - sum(meteredMinor)
-  const since = lessDiscounts([fixed, ...counted], discounts) - lessDiscounts([fixed, ...meteredMinor], discounts)
-  return Math.max(0, totalMinor + since + balanceMinor)
+  return lessDiscounts([fixed, ...counted], discounts) - lessDiscounts([fixed, ...meteredMinor], discounts)
+}
+
+function noneForetold({ balanceMinor }: Renewing): Foretold {
+  return { subtotalMinor: 0, totalMinor: 0, meteredMinor: [], balanceMinor }
 }
 
 function fromMirror({ renews, itemsMinor, discounts, balanceMinor }: Renewing): Foretold {
@@ -81,14 +108,14 @@ async function askAndKeep(
   return foretold
 }
 
-async function askStripe(
-  { db }: BillingContext,
-  reads: StripeReads,
-  { customerId, subscriptionId, renews, balanceMinor }: Renewing,
-): Promise<Foretold> {
+async function askStripe(context: BillingContext, reads: StripeReads, renewing: Renewing): Promise<Foretold> {
   // Of a subscription that ends, Stripe foretells nothing; what its meters have counted is invoiced then all the same.
-  if (!renews) return { subtotalMinor: 0, totalMinor: 0, meteredMinor: [], balanceMinor }
-  const invoice = await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId })
+  if (!renewing.renews) return noneForetold(renewing)
+  const { customerId, subscriptionId } = renewing
+  return toForetold(context, await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId }))
+}
+
+async function toForetold({ db }: BillingContext, invoice: InvoicePreview): Promise<Foretold> {
   const priceIds = invoice.lines.flatMap(({ priceId }) => (priceId === null ? [] : [priceId]))
   const metered = await findUsagePrices(db, priceIds)
   const meteredMinor = invoice.lines.flatMap(({ priceId, amountMinor }) =>

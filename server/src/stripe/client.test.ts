@@ -115,6 +115,7 @@ describe(`the contract of the gateway, on ${where}`, () => {
       resetAnchor: false,
       cancelNow: false,
       resumesNow: false,
+      ending: null,
       discounts: [],
     })
     // The whole period is left: the new price less the old one.

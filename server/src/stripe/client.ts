@@ -384,6 +384,7 @@ function toPreview(invoice: Stripe.Invoice, lines: readonly Stripe.InvoiceLineIt
     totalMinor: invoice.total,
     amountDueMinor: invoice.amount_due,
     startingBalanceMinor: invoice.starting_balance,
+    periodEnd: fromUnix(invoice.period_end),
     lines: lines.map((line) => ({
       description: line.description,
       amountMinor: line.amount,

@@ -113,6 +113,9 @@ function toRefused(error: WireError): StripeCallError {
   if (code === 'resource_missing' && param === '' && error.statusCode === 400) {
     return new StripeCallError('payment_method_missing', 'There is no payment method to charge; add one first.', 'refused')
   }
+  if (code === 'invoice_upcoming_none') {
+    return new StripeCallError('stripe_failed', 'Stripe foretells no invoice.', 'refused', { none_upcoming: true })
+  }
   const missing = code === 'resource_missing' || error.statusCode === 404
   return new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused', missing ? { missing: true } : {})
 }
@@ -120,6 +123,11 @@ function toRefused(error: WireError): StripeCallError {
 /** Whether a failed call says that the thing asked for does not exist at Stripe. */
 export function isMissingAtStripe(error: unknown): boolean {
   return error instanceof StripeCallError && error.details['missing'] === true
+}
+
+/** Whether a preview found that no invoice is to come. */
+export function isNoneUpcoming(error: unknown): boolean {
+  return error instanceof StripeCallError && error.details['none_upcoming'] === true
 }
 
 /** Whether a repeated call was made before under its key, though worded otherwise, as by an earlier version of the server. */

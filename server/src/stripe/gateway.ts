@@ -175,6 +175,7 @@ export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
   resetAnchor: false,
   cancelNow: false,
   resumesNow: false,
+  ending: null,
   discounts: [],
 }
 
@@ -191,6 +192,8 @@ export type InvoicePreviewQuery = {
   readonly cancelNow: boolean
   /** What a paused subscription is charged when it is resumed with a new period. */
   readonly resumesNow: boolean
+  /** As if it were told to end, or that it does not, as `update_subscription` tells it. */
+  readonly ending: Pick<StripeMutations['update_subscription'], 'cancelAtPeriodEnd' | 'clearCancelAt'> | null
   readonly discounts: readonly DiscountParams[]
 }
 
@@ -200,6 +203,8 @@ export type InvoicePreview = {
   readonly totalMinor: number
   readonly amountDueMinor: number
   readonly startingBalanceMinor: number
+  /** Of the next invoice, when it comes. */
+  readonly periodEnd: Instant
   readonly lines: readonly InvoicePreviewLine[]
 }
 

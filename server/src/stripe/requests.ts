@@ -229,6 +229,8 @@ export function toInvoicePreview(query: InvoicePreviewQuery) {
       ...(query.resetAnchor ? { billing_cycle_anchor: { type: 'now' as const } } : {}),
       ...(query.cancelNow ? { cancel_now: true } : {}),
       ...(query.resumesNow ? { resume_at: 'now' as const, billing_cycle_anchor: { type: 'now' as const } } : {}),
+      ...(query.ending?.cancelAtPeriodEnd === undefined ? {} : { cancel_at_period_end: query.ending.cancelAtPeriodEnd }),
+      ...(query.ending?.clearCancelAt === true ? { cancel_at: '' as const } : {}),
     },
   }
 }

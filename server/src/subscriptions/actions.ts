@@ -38,7 +38,7 @@ export async function previewChange(context: BillingContext, options: PlanChange
   const state = await readBillingState(context, context.db, organization.id)
   const change = computePlanChange(state, options.request, context.policy, now)
   const at = prorationTime(options.prorationAt, now)
-  return previewPlanChange({ context, customerId: organization.customerId, now: at }, change)
+  return previewPlanChange({ context, organizationId: organization.id, customerId: organization.customerId, now: at }, change)
 }
 
 /**

@@ -1,9 +1,20 @@
 import type { Instant } from '../lib/clock.ts'
-import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway.ts'
+import { requireGateway } from '../stripe/context.ts'
+import type { InvoicePreview } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { newItems, switchedItems } from './items.ts'
-import type { CurrentSubscription, PlanChange, Terms } from './plan-change.ts'
+import {
+  ask,
+  askForAny,
+  dueOf,
+  foretellAfter,
+  foretellNext,
+  staying,
+  type NextInvoice,
+  type Previewing,
+  type Query,
+} from './next-invoice.ts'
+import type { CurrentSubscription, Discount, Offer, PlanChange, Terms } from './plan-change.ts'
 import { discounted, trialEndOf } from './rules.ts'
 
 /** What a plan change would mean, before it is made. Amounts are minor units of `currency`. */
@@ -21,7 +32,8 @@ export type PlanChangePreview = {
   /** What is credited for time that is not used, a positive number; it lowers later invoices. */
   readonly creditMinor: number
   readonly lines: readonly PreviewLine[]
-  readonly nextInvoice: { readonly at: Instant; readonly amountMinor: number } | null
+  /** With all that will be on it, as far as it can be foretold; null where it cannot, and where none comes. */
+  readonly nextInvoice: NextInvoice | null
   readonly trialEndsAt: Instant | null
   readonly cancelAt: Instant | null
   /** Send it back with the change, and the amounts are those of this preview. */
@@ -36,8 +48,6 @@ export type PreviewLine = {
   readonly periodEnd: Instant
 }
 
-type Previewing = { readonly context: BillingContext; readonly customerId: string | null; readonly now: Instant }
-
 /** Answers a plan change with the amounts that Stripe itself works out for it. Changes nothing. */
 export async function previewPlanChange(previewing: Previewing, change: PlanChange): Promise<PlanChangePreview> {
   switch (change.kind) {
@@ -48,14 +58,26 @@ export async function previewPlanChange(previewing: Previewing, change: PlanChan
     case 'switch_at_period_end':
       return previewLaterSwitch(previewing, change)
     case 'cancel_now':
-      return { ...quiet(previewing, change), to: null, effectiveAt: previewing.now, nextInvoice: null, cancelAt: previewing.now }
-    case 'cancel_at_period_end':
-      return { ...quiet(previewing, change), to: null, effectiveAt: change.at, nextInvoice: null, cancelAt: change.at }
+      return previewCancel(previewing, change)
+    case 'cancel_at_period_end': {
+      const nextInvoice = await renewal(previewing, change.subscription, { ending: { cancelAtPeriodEnd: true } })
+      const charges = nextInvoice !== null && nextInvoice.amountMinor > 0
+      return {
+        ...quiet(previewing, change),
+        to: null,
+        effectiveAt: change.at,
+        cancelAt: change.at,
+        nextInvoice: charges ? nextInvoice : null,
+      }
+    }
     case 'pause':
-      return { ...quiet(previewing, change), nextInvoice: null }
-    case 'undo_cancel':
     case 'undo_switch':
-      return { ...quiet(previewing, change), ...renewal(change.subscription), cancelAt: null }
+      // While a schedule is there, Stripe foretells what it will have made of the subscription.
+      return quiet(previewing, change)
+    case 'undo_cancel': {
+      const nextInvoice = await renewal(previewing, change.subscription, { ending: staying(change.subscription) })
+      return { ...quiet(previewing, change), nextInvoice, cancelAt: null }
+    }
     case 'resume':
       return previewResume(previewing, change)
     case 'none':
@@ -104,10 +126,15 @@ function quiet(
   }
 }
 
-function renewal(subscription: CurrentSubscription): Pick<PlanChangePreview, 'nextInvoice'> {
-  return {
-    nextInvoice: { at: subscription.currentPeriodEnd, amountMinor: subscription.amountMinor * subscription.quantity },
-  }
+/** The next invoice of a subscription that stays what it is, or changes as `query` says; null where nobody can be invoiced. */
+async function renewal(
+  previewing: Previewing,
+  subscription: CurrentSubscription,
+  query: Omit<Query, 'customerId'> = {},
+): Promise<NextInvoice | null> {
+  const { customerId } = previewing
+  if (customerId === null) return null
+  return foretellNext(previewing, subscription.currentPeriodEnd, { ...query, customerId, subscriptionId: subscription.id })
 }
 
 type Start = Extract<PlanChange, { kind: 'start' }>
@@ -122,21 +149,33 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
     effectiveAt: now,
     currency: offer.currency,
   }
+  const items = newItems(offer, quantity)
+  const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
   if (trialDays !== null) {
     const trialEndsAt = trialEndOf(now, trialDays)
-    return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: discounted(amountMinor, discount) } }
+    if (customerId === null) {
+      return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: discounted(amountMinor, discount) } }
+    }
+    const query: Query = { customerId, items, discounts, trialEndUnix: toUnix(trialEndsAt), mode: 'recurring' }
+    return { ...started, trialEndsAt, nextInvoice: await foretellNext(previewing, trialEndsAt, query) }
   }
   // Nobody is a customer at Stripe before the first purchase: the price is all there is to know.
   if (customerId === null) return { ...started, dueNowMinor: discounted(amountMinor, discount) }
-  const items = newItems(offer, quantity)
-  const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
   const invoice = await ask(context, { customerId, items, discounts })
-  const renewsAt = invoice.lines.find(({ proration }) => !proration)?.periodEnd
+  const later = { customerId, items, discounts: (await isLeftAtRenewal(previewing, discount, offer)) ? discounts : [] }
   return {
     ...started,
     ...amountsOf(invoice),
-    nextInvoice: renewsAt === undefined ? null : { at: renewsAt, amountMinor },
+    nextInvoice: await foretellAfter(previewing, later, invoice, { withUse: false }),
   }
+}
+
+/** Whether a code takes something off the second invoice as well. */
+async function isLeftAtRenewal({ context }: Previewing, discount: Discount | null, { interval }: Offer): Promise<boolean> {
+  if (discount === null) return false
+  const coupon = await requireGateway(context).reads.retrieveCoupon(discount.couponId)
+  if (coupon === null || coupon.duration === 'once') return false
+  return coupon.durationInMonths === null || coupon.durationInMonths > (interval === 'monthly' ? 1 : 12)
 }
 
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
@@ -144,39 +183,62 @@ type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise<PlanChangePreview> {
   const { context, customerId, now } = previewing
   const { subscription, offer, to, from, direction, invoiceNow } = change
-  const base = { ...quiet(previewing, change), direction, from, to, effectiveAt: now, currency: offer.currency }
-  const amountMinor = offer.amountMinor * to.quantity
-  const cancelAt = change.undoesCancel ? null : base.cancelAt
+  const base = {
+    ...quiet(previewing, change),
+    direction,
+    from,
+    to,
+    effectiveAt: now,
+    currency: offer.currency,
+    cancelAt: change.undoesCancel ? null : subscription.cancelAt,
+  }
+  const items = switchedItems(subscription, offer, to.quantity)
+  const ending = change.undoesCancel ? staying(subscription) : null
+  const prorationBehavior = invoiceNow ? 'always_invoice' : 'create_prorations'
   if (subscription.status === 'trialing' || customerId === null) {
-    return { ...base, cancelAt, nextInvoice: { at: subscription.currentPeriodEnd, amountMinor } }
+    return { ...base, nextInvoice: await renewal(previewing, subscription, { items, prorationBehavior, ending }) }
   }
   const newInterval = from.interval !== to.interval
-  const invoice = await ask(context, {
+  const query: Query = {
     customerId,
     subscriptionId: subscription.id,
-    items: switchedItems(subscription, offer, to.quantity),
-    prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
+    items,
+    prorationBehavior,
     prorationAtUnix: toUnix(base.prorationAt),
-  })
+  }
   // Another interval begins a new period at once, and its invoice comes with it; otherwise a smaller plan waits for the next one.
-  const chargedNow = invoiceNow || newInterval
-  const credit = sum(invoice.lines.filter(({ proration }) => proration))
+  if (!invoiceNow && !newInterval) {
+    const invoice = await ask(context, { ...query, ending })
+    const amountMinor = await dueOf(previewing, invoice)
+    const creditMinor = Math.max(0, -sum(invoice.lines.filter(({ proration }) => proration)))
+    const nextInvoice = isForetold(change) ? { at: invoice.periodEnd, amountMinor } : null
+    return { ...base, ...amountsOf(invoice), dueNowMinor: 0, creditMinor, nextInvoice }
+  }
+  const invoice = await ask(context, query)
+  // Use at prices that stay is for the next invoice, at prices that go for this one.
+  const stays = subscription.usageItems.some(({ priceId }) => offer.usagePriceIds.includes(priceId))
   return {
     ...base,
     ...amountsOf(invoice),
-    dueNowMinor: chargedNow ? invoice.amountDueMinor : 0,
-    creditMinor: chargedNow ? Math.max(0, -invoice.totalMinor) : Math.max(0, -credit),
-    cancelAt,
-    nextInvoice: chargedNow
-      ? { at: newInterval ? (latestEnd(invoice) ?? subscription.currentPeriodEnd) : subscription.currentPeriodEnd, amountMinor }
-      : { at: subscription.currentPeriodEnd, amountMinor: invoice.amountDueMinor },
+    dueNowMinor: stays ? invoice.amountDueMinor : await dueOf(previewing, invoice),
+    nextInvoice: isForetold(change) ? await foretellAfter(previewing, query, invoice, { withUse: stays }) : null,
   }
+}
+
+/** A schedule that is dropped, or an end within the period that is taken back, is still in what Stripe foretells. */
+function isForetold({ subscription, undoesCancel, releasesScheduleId }: SwitchNow): boolean {
+  const { cancelAt, currentPeriodEnd } = subscription
+  return releasesScheduleId === null && !(undoesCancel && cancelAt !== null && cancelAt < currentPeriodEnd)
 }
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
-function previewLaterSwitch(previewing: Previewing, change: SwitchLater): PlanChangePreview {
-  const { offer, to, from, direction, at } = change
+async function previewLaterSwitch(previewing: Previewing, change: SwitchLater): Promise<PlanChangePreview> {
+  const { subscription, offer, to, from, direction, at } = change
+  const items = switchedItems(subscription, offer, to.quantity)
+  const ending = change.undoesCancel ? staying(subscription) : null
+  // Stripe shows another interval as it would begin now, and a schedule that is there instead of what will be.
+  const isForetellable = from.interval === to.interval && change.scheduleId === null
   return {
     ...quiet(previewing, change),
     direction,
@@ -184,9 +246,23 @@ function previewLaterSwitch(previewing: Previewing, change: SwitchLater): PlanCh
     to,
     effectiveAt: at,
     currency: offer.currency,
-    cancelAt: change.undoesCancel ? null : change.subscription.cancelAt,
-    nextInvoice: { at, amountMinor: offer.amountMinor * to.quantity },
+    cancelAt: change.undoesCancel ? null : subscription.cancelAt,
+    nextInvoice: isForetellable ? await renewal(previewing, subscription, { items, ending, prorationBehavior: 'none' }) : null,
   }
+}
+
+type CancelNow = Extract<PlanChange, { kind: 'cancel_now' }>
+
+/** What was used beyond the allowance is billed in the moment; without metered prices nothing is. */
+async function previewCancel(previewing: Previewing, change: CancelNow): Promise<PlanChangePreview> {
+  const { context, customerId, now } = previewing
+  const { subscription } = change
+  const base = { ...quiet(previewing, change), to: null, cancelAt: now }
+  const charges = subscription.usageItems.length > 0 && ['active', 'past_due', 'unpaid', 'paused'].includes(subscription.status)
+  if (customerId === null || !charges) return base
+  const query: Query = { customerId, subscriptionId: subscription.id, cancelNow: true, prorationBehavior: 'none' }
+  const invoice = await askForAny(context, query)
+  return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), dueNowMinor: await dueOf(previewing, invoice) }
 }
 
 type Resume = Extract<PlanChange, { kind: 'resume' }>
@@ -196,14 +272,12 @@ async function previewResume(previewing: Previewing, change: Resume): Promise<Pl
   const { context, customerId } = previewing
   const { subscription } = change
   const base = quiet(previewing, change)
-  if (change.keepsPeriod) return { ...base, ...renewal(subscription) }
+  if (change.keepsPeriod) {
+    return { ...base, nextInvoice: subscription.cancelAt === null ? await renewal(previewing, subscription) : null }
+  }
   if (customerId === null) return { ...base, dueNowMinor: subscription.amountMinor * subscription.quantity }
   const invoice = await ask(context, { customerId, subscriptionId: subscription.id, resumesNow: true })
   return { ...base, ...amountsOf(invoice) }
-}
-
-function ask(context: BillingContext, query: Partial<InvoicePreviewQuery> & { customerId: string }): Promise<InvoicePreview> {
-  return requireGateway(context).reads.previewInvoice({ ...NEXT_INVOICE, ...query })
 }
 
 function amountsOf(invoice: InvoicePreview): Pick<PlanChangePreview, 'currency' | 'dueNowMinor' | 'creditMinor' | 'lines'> {
@@ -223,8 +297,4 @@ function amountsOf(invoice: InvoicePreview): Pick<PlanChangePreview, 'currency' 
 
 function sum(lines: readonly { amountMinor: number }[]): number {
   return lines.reduce((total, { amountMinor }) => total + amountMinor, 0)
-}
-
-function latestEnd({ lines }: InvoicePreview): Instant | null {
-  return lines.length === 0 ? null : new Date(Math.max(...lines.map(({ periodEnd }) => periodEnd.getTime())))
 }

@@ -1,0 +1,72 @@
+import type { Instant } from '../lib/clock.ts'
+import { withUseByNow } from '../pricing/upcoming.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
+import { isNoneUpcoming } from '../stripe/errors.ts'
+import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway.ts'
+import type { CurrentSubscription } from './plan-change.ts'
+
+export type Previewing = {
+  readonly context: BillingContext
+  readonly organizationId: string
+  readonly customerId: string | null
+  readonly now: Instant
+}
+
+/** Amounts are minor units. */
+export type NextInvoice = { readonly at: Instant; readonly amountMinor: number }
+
+export type Query = Partial<InvoicePreviewQuery> & { readonly customerId: string }
+
+export function ask(context: BillingContext, query: Query): Promise<InvoicePreview> {
+  return requireGateway(context).reads.previewInvoice({ ...NEXT_INVOICE, ...query })
+}
+
+/** The same; null where Stripe foretells no invoice. */
+export async function askForAny(context: BillingContext, query: Query): Promise<InvoicePreview | null> {
+  try {
+    return await ask(context, query)
+  } catch (error) {
+    if (isNoneUpcoming(error)) return null
+    throw error
+  }
+}
+
+/** How Stripe is told that a subscription does not end, by how it was told that it does. */
+export function staying({ cancelAtPeriodEnd, cancelAt }: CurrentSubscription): InvoicePreviewQuery['ending'] {
+  if (cancelAt === null) return null
+  return cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }
+}
+
+/** What an invoice charges: all of it that Stripe works out, and the use that it has not been told of yet. */
+export async function dueOf({ context, organizationId }: Previewing, invoice: InvoicePreview | null): Promise<number> {
+  const { totalMinor, balanceMinor } = await withUseByNow(context, organizationId, invoice)
+  return Math.max(0, totalMinor + balanceMinor)
+}
+
+/**
+ * The next invoice of a subscription as a query has it, with what is pending, discounts and credit; null when none comes. Use that is left
+ * of a subscription that ends is invoiced when it does (`endsAt`).
+ */
+export async function foretellNext(previewing: Previewing, endsAt: Instant, query: Query): Promise<NextInvoice | null> {
+  const invoice = await askForAny(previewing.context, query)
+  const amountMinor = await dueOf(previewing, invoice)
+  return invoice === null && amountMinor === 0 ? null : { at: invoice?.periodEnd ?? endsAt, amountMinor }
+}
+
+/**
+ * The invoice that follows one that is paid in this moment (`paid`): what a period costs, less what `paid` leaves of the customer's
+ * credit.
+ */
+export async function foretellAfter(
+  previewing: Previewing,
+  query: Query,
+  paid: InvoicePreview,
+  options: { readonly withUse: boolean },
+): Promise<NextInvoice | null> {
+  const invoice = await askForAny(previewing.context, { ...query, mode: 'recurring' })
+  if (invoice === null) return null
+  const { context, organizationId } = previewing
+  const { totalMinor } = options.withUse ? await withUseByNow(context, organizationId, invoice) : invoice
+  const creditMinor = Math.min(0, paid.startingBalanceMinor + paid.totalMinor)
+  return { at: invoice.periodEnd, amountMinor: Math.max(0, totalMinor + creditMinor) }
+}
