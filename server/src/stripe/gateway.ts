@@ -7,7 +7,6 @@ import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './
 /**
  * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same
  * contract tests. Everything here is plain data: no type of the SDK passes this line.
- *
  * Errors of every function: `stripe_unavailable`, `stripe_failed`, `payment_failed`, `payment_method_missing`,
  * `invalid_request` (see `errors.ts`).
  */
@@ -179,20 +178,18 @@ export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
   discounts: [],
 }
 
+/** Mode `next` has what is pending, `recurring` what each later period costs; `resumesNow` begins a new period. */
 export type InvoicePreviewQuery = {
   readonly customerId: string
   readonly subscriptionId: string | null
   readonly items: readonly SubscriptionItemParams[]
-  /** `next` shows what is due at the next invoice with what is pending, `recurring` what each later period costs. */
   readonly mode: 'next' | 'recurring'
   readonly prorationBehavior: ProrationBehavior | null
   readonly prorationAtUnix: number | null
   readonly trialEndUnix: number | 'now' | null
   readonly resetAnchor: boolean
   readonly cancelNow: boolean
-  /** What a paused subscription is charged when it is resumed with a new period. */
   readonly resumesNow: boolean
-  /** As if it were told to end, or that it does not, as `update_subscription` tells it. */
   readonly ending: Pick<StripeMutations['update_subscription'], 'cancelAtPeriodEnd' | 'clearCancelAt'> | null
   readonly discounts: readonly DiscountParams[]
 }
@@ -203,7 +200,6 @@ export type InvoicePreview = {
   readonly totalMinor: number
   readonly amountDueMinor: number
   readonly startingBalanceMinor: number
-  /** Of the next invoice, when it comes. */
   readonly periodEnd: Instant
   readonly lines: readonly InvoicePreviewLine[]
 }
