@@ -79,7 +79,10 @@ export const variablesSchema = z.object({
   STRIPE_ENABLED: z
     .enum(['true', 'false'], 'true or false is expected')
     .default('true')
-    .meta({ description: 'false: the server works without Stripe, whether a key is set or not; `npm start` then starts no sandbox either.' }),
+    .meta({
+      description:
+        'false: the server works without Stripe, whether a key is set or not; `npm start` then starts no sandbox either.',
+    }),
   STRIPE_WEBHOOK_SECRET: z
     .string()
     .regex(/^whsec_[^,\s]+(,whsec_[^,\s]+)*$/, 'a secret that begins with whsec_ is expected, or several with a comma between')

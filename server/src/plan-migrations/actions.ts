@@ -1,3 +1,4 @@
+import { eachApart } from '../jobs/apart.ts'
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { isPlanKnown } from '../catalog/plans-store.ts'
@@ -153,30 +154,17 @@ export async function readMigration(
 
 const AT_ONCE = 50
 
-/** When so many in a row are not answered, it is not these organizations that something is wrong with. */
-const AWAY_AFTER = 3
-
 /**
- * Carries out what is due, one organization after the other. One that fails comes after the others next time. Answers how many were
- * worked on.
+ * Carries out what is due, one organization after the other. One that fails comes after the others next time. Answers how many were due.
  * @throws what the first that could not be moved failed with, after the others
  */
 export async function runDueMoves(context: BillingContext): Promise<number> {
   const due = await listDueMoves(context.db, context.clock.now(), AT_ONCE)
-  const failures: unknown[] = []
-  let inARow = 0
-  for (const move of due) {
-    try {
-      await runMove(context, move)
-      inARow = 0
-    } catch (error) {
-      failures.push(error)
-      await noteMoveAttempt(context.db, move, context.clock.now())
-      inARow += 1
-      if (inARow === AWAY_AFTER) break
-    }
-  }
-  if (failures.length > 0) throw failures[0]
+  await eachApart(
+    due,
+    (move) => runMove(context, move),
+    (move) => noteMoveAttempt(context.db, move, context.clock.now()),
+  )
   return due.length
 }
 

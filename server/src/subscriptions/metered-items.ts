@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Plan } from '../catalog/catalog.ts'
 import type { Queryable, Session } from '../db/database.ts'
-import { DomainError } from '../lib/errors.ts'
+import { AWAY_AFTER } from '../jobs/apart.ts'
 import { SECOND_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
@@ -118,7 +118,6 @@ export async function addMissingItems(
 }
 
 const BILLING: ReadonlySet<string> = new Set(['active', 'trialing', 'past_due', 'unpaid'])
-const TRANSIENT: ReadonlySet<string> = new Set(['stripe_unavailable', 'database_unavailable', 'overloaded'])
 
 /** One run looks at so many, or works for so long: each takes about seven calls to Stripe, which others wait for as well. */
 const MOST_AT_ONCE = 100
@@ -128,13 +127,14 @@ const LONGEST_MS = 20 * SECOND_MS
 export type GapsRun = { readonly closed: number; readonly next: string }
 
 /**
- * Adds what is missing to those that come after an organization, as many as one run may. One that Stripe refuses is told in the log, and
+ * Adds what is missing to those that come after an organization, as many as one run may. One that fails is told in the log, and
  * keeps none of those after it waiting.
  */
 export async function closeMeteredGaps(context: BillingContext, after = '', most = MOST_AT_ONCE): Promise<GapsRun> {
   if (context.gateway === null) return { closed: 0, next: '' }
   const began = context.clock.now().getTime()
   let closed = 0
+  let inARow = 0
   let last = after
   const gaps = await listMeteredGaps(context, most, after)
   for (const { organizationId, prices } of gaps) {
@@ -143,8 +143,9 @@ export async function closeMeteredGaps(context: BillingContext, after = '', most
     try {
       const added = await runExclusively(context, organizationId, (session) => addMissingItems(context, session, organizationId))
       if (added.length > 0) closed += 1
+      inARow = 0
     } catch (error) {
-      if (!(error instanceof DomainError) || TRANSIENT.has(error.code)) throw error
+      inARow += 1
       context.log.error(
         {
           event: 'billing.use_not_billed',
@@ -152,8 +153,10 @@ export async function closeMeteredGaps(context: BillingContext, after = '', most
           prices: prices.map(({ priceId }) => priceId),
           err: error,
         },
-        'a subscription does not bill use that its plan prices, and Stripe refuses to add the price',
+        'a subscription does not bill use that its plan prices, and the price could not be added',
       )
+      // It is not these that something is wrong with; the next run goes on after them.
+      if (inARow === AWAY_AFTER) return { closed, next: last }
     }
   }
   return { closed, next: gaps.length < most ? '' : last }

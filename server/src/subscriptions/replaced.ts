@@ -1,5 +1,5 @@
 import type { Queryable, Session } from '../db/database.ts'
-import { DomainError } from '../lib/errors.ts'
+import { eachApart } from '../jobs/apart.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { performIntent } from '../stripe/intents.ts'
@@ -7,7 +7,6 @@ import { syncOrganization } from '../stripe/sync.ts'
 import { runExclusively } from './actions.ts'
 
 const AT_ONCE = 50
-const TRANSIENT: ReadonlySet<string> = new Set(['stripe_unavailable', 'database_unavailable', 'overloaded'])
 
 /**
  * Ends subscriptions that stopped with their trial where another was bought since: on a checkout's page, which cannot end the one that
@@ -16,17 +15,17 @@ const TRANSIENT: ReadonlySet<string> = new Set(['stripe_unavailable', 'database_
 export async function endReplaced(context: BillingContext): Promise<number> {
   if (context.gateway === null) return 0
   let ended = 0
-  for (const organizationId of await listReplaced(context.db, AT_ONCE)) {
-    try {
+  await eachApart(
+    await listReplaced(context.db, AT_ONCE),
+    async (organizationId) => {
       ended += await runExclusively(context, organizationId, (session) => endReplacedOf(context, session, organizationId))
-    } catch (error) {
-      if (!(error instanceof DomainError) || TRANSIENT.has(error.code)) throw error
+    },
+    (organizationId, error) =>
       context.log.error(
         { event: 'billing.replaced_not_ended', organization_id: organizationId, err: error },
         'a subscription that another has replaced could not be ended',
-      )
-    }
-  }
+      ),
+  )
   return ended
 }
 
