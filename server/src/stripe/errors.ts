@@ -51,7 +51,7 @@ export function toStripeCallError(error: WireError): StripeCallError {
       return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
     case 'StripeAuthenticationError':
     case 'StripePermissionError':
-      return new StripeCallError('stripe_failed', UNSETTLED, 'later')
+      return new StripeCallError('stripe_failed', FAILED, 'later')
     case 'StripeIdempotencyError':
       // Its key was used, for the same wish in other words.
       return new StripeCallError('stripe_failed', UNSETTLED, 'unknown', { key_used: true })
