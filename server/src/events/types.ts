@@ -15,6 +15,7 @@ function define<Data extends z.ZodType>(definition: EventTypeDefinition<Data>): 
 }
 
 const time = z.iso.datetime()
+const balanceName = z.string().meta({ description: 'As the catalog calls the balance.' })
 /** Exact to six places: a number where that holds it, else a decimal text. */
 const quantity = z.union([z.number(), z.string()])
 
@@ -203,6 +204,7 @@ export const eventTypes = {
     data: z.object({
       grant_id: z.string(),
       balance: z.string(),
+      balance_name: balanceName,
       percent: z.number(),
       used: quantity,
       amount: quantity,
@@ -211,6 +213,7 @@ export const eventTypes = {
     example: {
       grant_id: 'plan:credits:month:2026-03-01',
       balance: 'credits',
+      balance_name: 'credits',
       percent: 80,
       used: 8000,
       amount: 10_000,
@@ -219,13 +222,13 @@ export const eventTypes = {
   }),
   'usage.balance_low': define({
     summary: 'Less than a set amount is left of a balance.',
-    data: z.object({ balance: z.string(), remaining: quantity, threshold: quantity }),
-    example: { balance: 'credits', remaining: 90, threshold: 100 },
+    data: z.object({ balance: z.string(), balance_name: balanceName, remaining: quantity, threshold: quantity }),
+    example: { balance: 'credits', balance_name: 'credits', remaining: 90, threshold: 100 },
   }),
   'auto_top_up.stopped': define({
     summary: 'A payment failed of what is bought by itself: nothing more is bought until another method is there.',
-    data: z.object({ balance: z.string(), top_up: z.string(), code: z.string() }),
-    example: { balance: 'credits', top_up: 'credits_500', code: 'payment_failed' },
+    data: z.object({ balance: z.string(), balance_name: balanceName, top_up: z.string(), code: z.string() }),
+    example: { balance: 'credits', balance_name: 'credits', top_up: 'credits_500', code: 'payment_failed' },
   }),
   'grant.created': define({ summary: 'Something was granted beside the plan.', data: grant, example: exampleGrant }),
   'grant.revoked': define({

@@ -130,7 +130,9 @@ export async function ensurePlanGrants(
     const regranted = regrant(grant, plan, catalogOf(grant, terms))
     changed.push(regranted)
     // Under other terms the shares of what was used so far are others.
-    notices.push(...thresholdsReached({ grant, plan, before: 0n, after: regranted.used + regranted.overage }, now))
+    notices.push(
+      ...thresholdsReached({ grant, plan, catalog: terms.catalog, before: 0n, after: regranted.used + regranted.overage }, now),
+    )
     return regranted
   })
   // What was replaced and left something over is among both: it was written as it is now.

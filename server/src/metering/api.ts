@@ -3,7 +3,7 @@ import { asOrganization } from '../db/scope.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
-import { answerBody, type AnswerBody, type BalanceBody, type UnitOf } from './bodies.ts'
+import { answerBody, type AnswerBody, type OwnBalanceBody, type UnitOf } from './bodies.ts'
 import type { Metering } from './metering.ts'
 import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type BatchItem } from './requests.ts'
 import { listBalances, readSummary, type UsageSummary } from './summary.ts'
@@ -57,7 +57,7 @@ export type UsageApi = {
   correct(input: CorrectInput): Promise<AnswerBody>
   /** Up to 1,000 items; one result each, in order. */
   batch(items: readonly (UsageInput & { readonly verb: 'check' | 'track' | 'consume' })[]): Promise<readonly BatchResult[]>
-  balances(input: { readonly organizationId: string }): Promise<readonly BalanceBody[]>
+  balances(input: { readonly organizationId: string }): Promise<readonly OwnBalanceBody[]>
   usage(input: { readonly organizationId: string; readonly balance?: string }): Promise<UsageSummary>
 }
 

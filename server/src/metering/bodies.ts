@@ -23,6 +23,21 @@ export const balanceSchema = z
   })
   .openapi('Balance')
 
+/** A balance where it is read by itself: with what the plan lets its overage cost. */
+export const ownBalanceSchema = balanceSchema
+  .extend({
+    spend_limit_minor: z.int().nullable().meta({
+      description:
+        'What use beyond the amount may cost in the period; null without a limit. More is refused as `spend_limit_reached`.',
+    }),
+    spent_minor: z.int().nullable().meta({
+      description: 'What of that limit is spent, or held by open reservations. `track`, which is never refused, may exceed it.',
+    }),
+  })
+  .openapi('OwnBalance')
+
+export type OwnBalanceBody = z.infer<typeof ownBalanceSchema>
+
 /** Of use that was told when what bills its time was over. */
 export const lateSchema = z
   .object({

@@ -7,7 +7,7 @@ import { createMetering } from './metering.ts'
 import { registerUsageRoutes } from './routes.ts'
 
 const fixture = testMetering({
-  meters: { calls: { aggregation: 'count' }, tokens: {}, pages: {}, words: {} },
+  meters: { calls: { aggregation: 'count' }, tokens: { name: 'Tokens of text' }, pages: {}, words: {} },
   plans: {
     free: {
       name: 'Free',
@@ -135,6 +135,13 @@ describe('a limit of pace', () => {
 })
 
 describe('a limit of spending', () => {
+  /** By balance, the limit and what of it is spent, as the balances show them. */
+  async function spending(): Promise<Record<string, unknown>> {
+    const { body } = await call('GET', '/api/v1/balances', undefined, organization)
+    const balances = body['balances'] as { balance: string; spend_limit_minor: unknown; spent_minor: unknown }[]
+    return Object.fromEntries(balances.map((each) => [each.balance, [each.spend_limit_minor, each.spent_minor]]))
+  }
+
   test('lets overage go on to the cent, and refuses what would cost more', async () => {
     expect((await use('consume', 'tokens', 130)).body).toMatchObject({ allowed: true, balance: { used: 100, overage: 30 } })
     // 40 cost 100 cents; 40.2 cost 100.5, which is billed as 101.
@@ -142,6 +149,8 @@ describe('a limit of spending', () => {
     expect((await use('consume', 'tokens', 10)).body).toMatchObject({ allowed: true, balance: { overage: 40 } })
     expect((await use('check', 'tokens', 1)).body['code']).toBe('spend_limit_reached')
     expect((await use('track', 'tokens', 5)).body).toMatchObject({ allowed: true, balance: { overage: 45 } })
+    // 45 cost 112.5 cents: what is tracked is never refused.
+    expect(await spending()).toEqual({ tokens: [100, 113], calls: [null, null], pages: [null, null], words: [null, null] })
     clock.set(new Date('2026-04-01T00:00:00Z'))
     expect((await use('consume', 'tokens', 140)).body['allowed']).toBe(true)
   })
@@ -152,6 +161,7 @@ describe('a limit of spending', () => {
     expect((await use('reservations', 'tokens', 21)).body['code']).toBe('spend_limit_reached')
     expect((await use('consume', 'tokens', 21)).body['code']).toBe('spend_limit_reached')
     expect((await use('reservations', 'tokens', 20)).body['allowed']).toBe(true)
+    expect((await spending())['tokens']).toEqual([100, 100])
     const path = `/api/v1/usage/reservations/${String(first.body['reservation_id'])}`
     await call('POST', `${path}/settle`, { quantity: 90 }, organization)
     // 90 are used, 20 held beyond the amount; 10 of the amount and 20 of overage are left.
@@ -172,6 +182,12 @@ describe('shares of an allowance', () => {
     )
     return rows.map(({ data }) => [data['percent'], data['amount']])
   }
+
+  test('name the balance by its key and as the catalog calls it', async () => {
+    await use('consume', 'tokens', 50)
+    const { rows } = await fixture.database.db.query(`select data from events where organization_id = $1`, [organization])
+    expect(rows).toMatchObject([{ data: { balance: 'tokens', balance_name: 'Tokens of text' } }])
+  })
 
   test('are told once each per period, all of them when one use reaches several', async () => {
     await use('consume', 'tokens', 49)

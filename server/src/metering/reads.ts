@@ -24,6 +24,7 @@ import { NOTHING_KNOWN, type DecisionInput, type Outcome } from './decision.ts'
 import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './reservations-store.ts'
+import { spendingOf, type Spending } from './rules.ts'
 import type { BalanceSnapshot, CheckRequest } from './usage.ts'
 
 /**
@@ -105,6 +106,8 @@ export type BalanceReading = BalanceSnapshot & {
   readonly name: string
   readonly unit: string
   readonly limit: 'hard' | 'soft'
+  /** null where the plan sets no limit of spending. */
+  readonly spending: Spending | null
   /** The grants whose sum it is, in the order in which they are drawn. */
   readonly lines: readonly GrantLine[]
 }
@@ -152,7 +155,8 @@ function readingOf(account: AccountRow, state: OrganizationState, keysOf: typeof
   const balances = [...new Set(keysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
     const book = ledger.currentBook(key)
     const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
-    return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit, lines: book.lines }
+    const spending = spendingOf(ledger.planGrant(key), book.plan)
+    return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit, spending, lines: book.lines }
   })
   return { account, terms: state.terms, now: state.now, balances }
 }

@@ -4,7 +4,7 @@ import { organizationFor, requireScope, type Principal } from '../auth/principal
 import type { App, AppEnv } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { unitsOf, type UsageContext } from './api.ts'
-import { answerBody, answerSchema, balanceSchema, creditHeaders, problemItemSchema } from './bodies.ts'
+import { answerBody, answerSchema, creditHeaders, ownBalanceSchema, problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
 import { cloudEventSchema } from './cloud-events.ts'
 import { registerBodyFormats } from './format-routes.ts'
@@ -155,7 +155,7 @@ const balancesRoute = createRoute({
   tags: TAGS,
   summary: 'The balances of the present period',
   request: { query: z.object(organizationQuery) },
-  responses: { 200: json('The balances.', z.object({ balances: z.array(balanceSchema) })) },
+  responses: { 200: json('The balances.', z.object({ balances: z.array(ownBalanceSchema) })) },
 })
 
 const usageRoute = createRoute({

@@ -28,16 +28,25 @@ export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: 
   return isTooDear(plan, book.plan, cost - available) ? 'spend_limit_reached' : null
 }
 
-/** Whether more overage would make that of the period cost more than the plan lets it, rounded as it will be on the bill. */
-function isTooDear(
+/** What a plan lets the overage of a period cost, and what it costs, in minor units. */
+export type Spending = { readonly limitMinor: number; readonly spentMinor: number }
+
+/** What is spent of a limit of spending, with what is held and so much more, rounded as it will be on the bill; null without a limit. */
+export function spendingOf(
   { allowance: { overage: price, spendLimitMinor } }: PlanGrant,
   { grant, overage, heldOverage, freeOverage }: GrantLine,
-  more: Quantity,
-): boolean {
-  if (price === null || spendLimitMinor === null) return false
+  more: Quantity = 0n,
+): Spending | null {
+  if (price === null || spendLimitMinor === null) return null
   const { pricedOverage, pricedMinor } = grant
   const whole = { overage: overage + heldOverage + more, freeOverage, pricedOverage, pricedMinor }
-  return overageCost(price, whole) > spendLimitMinor
+  return { limitMinor: spendLimitMinor, spentMinor: overageCost(price, whole) }
+}
+
+/** Whether more overage would make that of the period cost more than the plan lets it. */
+function isTooDear(plan: PlanGrant, line: GrantLine, more: Quantity): boolean {
+  const spending = spendingOf(plan, line, more)
+  return spending !== null && spending.spentMinor > spending.limitMinor
 }
 
 export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant {

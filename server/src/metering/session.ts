@@ -166,8 +166,10 @@ export class DecisionSession {
     for (const ledger of this.#ledgers.values()) {
       for (const { line, plan } of ledger.changedPlans()) {
         const { grant } = line
-        const change = { grant, plan, before: grant.used + grant.overage, after: line.used + line.overage }
-        for (const notice of thresholdsReached(change, ledger.state.now)) notices.push(notice)
+        const { now, terms } = ledger.state
+        const { catalog } = terms
+        const change = { grant, plan, catalog, before: grant.used + grant.overage, after: line.used + line.overage }
+        for (const notice of thresholdsReached(change, now)) notices.push(notice)
       }
     }
     return notices

@@ -5,7 +5,7 @@ import { overrideOf, type GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { StandingState } from '../standing/rules.ts'
-import { balanceBody, isUsedUp, totalUsed, type BalanceBody, type UnitOf } from './bodies.ts'
+import { balanceBody, isUsedUp, totalUsed, type OwnBalanceBody, type UnitOf } from './bodies.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from './reads.ts'
 
 export const usageSummarySchema = z
@@ -83,12 +83,16 @@ function percentageOf(balance: BalanceReading): number {
   return balance.amount === 0n ? 100 : Number((totalUsed(balance) * 10_000n) / balance.amount) / 100
 }
 
-/** Every balance of an organization. */
+/** Every balance of an organization, with its limit of spending. */
 export async function listBalances(
   db: Queryable,
   context: GrantsContext,
   { organizationId, unitOf }: { organizationId: string; unitOf: UnitOf },
-): Promise<readonly BalanceBody[]> {
+): Promise<readonly OwnBalanceBody[]> {
   const { balances } = await readBalances(db, context, organizationId)
-  return balances.map((balance) => balanceBody(balance, unitOf))
+  return balances.map((balance) => ({
+    ...balanceBody(balance, unitOf),
+    spend_limit_minor: balance.spending?.limitMinor ?? null,
+    spent_minor: balance.spending?.spentMinor ?? null,
+  }))
 }

@@ -68,6 +68,15 @@ describe('an event that people are mailed about', () => {
     expect(await mails()).toHaveLength(2)
   })
 
+  it('calls a balance by its name, and by its key where the event is from before it had the name', () => {
+    const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
+    for (const type of ['usage.threshold_reached', 'usage.balance_low', 'auto_top_up.stopped'] as const) {
+      const data = { ...eventTypes[type].example, balance: 'api' }
+      expect(messageOf(type, { ...data, balance_name: 'API calls' }, sample)!.subject).toMatch(/our API calls are /)
+      expect(messageOf(type, { ...data, balance_name: undefined }, sample)!.subject).toMatch(/our api are /)
+    }
+  })
+
   it('KF-13 reaches the billing address once, however often and by however many it is handed out', async () => {
     await Promise.all([1, 2, 3].map(() => tellDunning('last_warning')))
     await Promise.all([1, 2, 3, 4].map(() => handOutEvents(context)))

@@ -175,9 +175,9 @@ function thresholdReached(data: EventData<'usage.threshold_reached'>, { name, bi
   const facts: [string, string][] = [['Used', `${data.used} of ${data.amount}`]]
   if (data.period_end !== null) facts.push(['Starts again', timeOf(data.period_end)])
   return {
-    subject: all ? `Your ${data.balance} are used up` : `${data.percent} % of your ${data.balance} are used`,
+    subject: all ? `Your ${balanceNameOf(data)} are used up` : `${data.percent} % of your ${balanceNameOf(data)} are used`,
     preview: `${data.used} of ${data.amount} used.`,
-    paragraphs: [`${name} has used ${data.percent} % of its ${data.balance} in this period.`],
+    paragraphs: [`${name} has used ${data.percent} % of its ${balanceNameOf(data)} in this period.`],
     facts,
     action: { label: 'See your use', url: billingUrl },
   }
@@ -185,16 +185,16 @@ function thresholdReached(data: EventData<'usage.threshold_reached'>, { name, bi
 
 function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: MessageContext): Message {
   return {
-    subject: `Your ${data.balance} are running low`,
+    subject: `Your ${balanceNameOf(data)} are running low`,
     preview: `${data.remaining} are left.`,
-    paragraphs: [`${name} has ${data.remaining} ${data.balance} left.`],
+    paragraphs: [`${name} has ${data.remaining} ${balanceNameOf(data)} left.`],
     action: { label: 'See your balance', url: billingUrl },
   }
 }
 
 function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billingUrl }: MessageContext): Message {
   return {
-    subject: `Your ${data.balance} are no longer topped up`,
+    subject: `Your ${balanceNameOf(data)} are no longer topped up`,
     preview: 'A payment failed.',
     paragraphs: [
       `A payment failed when ${name} was to be topped up. Nothing more is bought by itself.`,
@@ -220,6 +220,11 @@ function endpointDisabled(data: EventData<'endpoint.disabled'>, { name, billingU
     ],
     action: { label: 'See your endpoints', url: billingUrl },
   }
+}
+
+/** By its key where the event is from before it had the name. */
+function balanceNameOf({ balance, balance_name: name }: { balance: string; balance_name?: string | undefined }): string {
+  return name ?? balance
 }
 
 function moneyOf(amountMinor: number, currency: string): string {

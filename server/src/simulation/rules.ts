@@ -1,6 +1,7 @@
 import type { Allowance, Catalog, Plan, PlanPrice } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import { DEFAULT_PRIORITY } from '../grants/rules.ts'
+import { roundHalfUp } from '../lib/apportion.ts'
 import { multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { priceOf } from '../pricing/rules.ts'
 import { addDays, beyondByPeriod, type Drawn, type Pool, type Terms } from './replay.ts'
@@ -27,8 +28,9 @@ export type BoughtTopUp = {
   readonly quantity: number
   readonly amount: Quantity
   readonly paidMinor: number
-  /** Of what was paid at first, the part that was not refunded: 0 to 1,000,000. */
-  readonly keptMillionths: number
+  /** Amount and price as it was sold, before anything was refunded and taken back. */
+  readonly soldAmount: Quantity
+  readonly soldMinor: number
   /** Days, the last exclusive; null never ends. */
   readonly from: string
   readonly until: string | null
@@ -84,21 +86,27 @@ export function simulate(
 }
 
 /**
- * The same packages as another catalog would have sold them: at its price and amount, with the same share refunded. One that it
- * does not sell for the balance was not bought.
+ * The same packages as another catalog would have sold them: at its price and amount, with the same share of the price refunded and
+ * of the amount taken back (less, where some was used). One that it does not sell for the balance was not bought.
  */
 export function sellAgain(catalog: Catalog, topUps: readonly BoughtTopUp[]): BoughtTopUp[] {
   return topUps.flatMap((bought) => {
     const topUp = catalog.topUps.get(bought.topUpKey)
     if (topUp?.balanceKey !== bought.balanceKey) return []
-    const { quantity, keptMillionths, from } = bought
+    const { quantity, amount, soldAmount, paidMinor, soldMinor, from } = bought
+    const count = BigInt(quantity)
     return {
       ...bought,
-      amount: (topUp.amount * BigInt(quantity) * BigInt(keptMillionths)) / 1_000_000n,
-      paidMinor: Math.round((topUp.priceMinor * quantity * keptMillionths) / 1_000_000),
+      amount: shareOf(topUp.amount * count, amount, soldAmount),
+      paidMinor: Number(shareOf(BigInt(topUp.priceMinor) * count, BigInt(paidMinor), BigInt(soldMinor))),
       until: topUp.expiresAfterDays === null ? null : addDays(from, topUp.expiresAfterDays),
     }
   })
+}
+
+/** As much of the whole as a part is of another whole, exactly so where both are the same; all of it where that is nothing. */
+function shareOf(whole: bigint, part: bigint, of: bigint): bigint {
+  return of === 0n ? whole : roundHalfUp(whole * part, of)
 }
 
 function poolOf({ balanceKey, amount, from, until }: BoughtTopUp): GivenGrant {

@@ -169,6 +169,14 @@ describe('add-ons, grants and top-ups', () => {
       },
     ])
     expect(body['customers']).toMatchObject([{ other: { refused: { calls: 50 } } }])
+    // Refunded wholly, when 200 of it were used: 100 were taken back.
+    await billing.database.db.query(
+      `update top_up_purchases set refunded_minor = price_minor, taken_back = 100000000 where organization_id = 'rich_one'`,
+    )
+    const same = await simulateOverHttp({ catalog: present, from: month, to: month, organization_id: 'rich_one' })
+    expect(same.body['customers']).toMatchObject([
+      { difference_minor: 0, present: { usage_minor: 175, top_ups_minor: 0 }, other: { usage_minor: 175, top_ups_minor: 0 } },
+    ])
     const { topUps: _topUps, addOns: _addOns, ...bare } = other
     const without = await simulateOverHttp({ catalog: bare, from: month, to: month, organization_id: 'rich_one' })
     expect(without.body['customers']).toMatchObject([{ other: { add_ons_minor: 0, top_ups_minor: 0, refused: { calls: 450 } } }])

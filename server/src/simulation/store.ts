@@ -88,10 +88,8 @@ export async function listBoughtTopUps(db: Queryable, use: ReplayedUse): Promise
     db,
     use,
     `select organization_id as "organizationId", top_up as "topUpKey", balance as "balanceKey", quantity, amount - taken_back as amount,
-       (price_minor - kept.refunded)::float8 as "paidMinor",
-       case when price_minor = 0 then 1000000 else floor((price_minor - kept.refunded) * 1000000.0 / price_minor) end::float8
-         as "keptMillionths",
-       ${dayOf('paid_at')} as "from", ${dayOf(`(paid_at + expires_after_days * interval '1 day')`)} as until
+       amount as "soldAmount", price_minor::float8 as "soldMinor", (price_minor - kept.refunded)::float8 as "paidMinor",
+       ${dayOf('paid_at')} as "from", to_char((paid_at at time zone $2) + expires_after_days * interval '1 day', 'YYYY-MM-DD') as until
      from top_up_purchases
      cross join lateral (select case when disputed then price_minor else least(refunded_minor, price_minor) end as refunded) as kept
      where organization_id = any($1) and status = 'paid' and paid_at >= ${BEGIN} and paid_at < ${END}`,

@@ -142,7 +142,7 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
     method: await findSavedMethod(session, organizationId),
   })
   if (decision === 'enough') return 'enough'
-  await tellLow(session, auto, { remaining: remaining ?? 0n, since, now })
+  await tellLow(context, session, auto, { remaining: remaining ?? 0n, since, now })
   if (decision === 'wait') return 'waits'
   return finish(context, session, auto, async () => {
     const { topUpKey, quantity } = auto
@@ -170,7 +170,7 @@ async function finish(
     const { organizationId, balanceKey, topUpKey } = auto
     const at = context.clock.now()
     await stopAutoTopUp(session, auto, { at, code, method: await findSavedMethod(session, organizationId) })
-    const data = { balance: balanceKey, top_up: topUpKey, code }
+    const data = { balance: balanceKey, balance_name: balanceNameOf(context, balanceKey), top_up: topUpKey, code }
     const key = `auto_top_up.stopped:${balanceKey}:${at.toISOString()}`
     await publishEvent(session, { organizationId, type: 'auto_top_up.stopped', key, data, occurredAt: at })
     return 'waits'
@@ -189,11 +189,22 @@ async function finish(
 
 /** Told once a month and mark. */
 async function tellLow(
+  context: BillingContext,
   session: Session,
   { organizationId, balanceKey, below }: AutoTopUp,
   { remaining, since, now }: { remaining: Quantity; since: Date; now: Date },
 ): Promise<void> {
-  const data = { balance: balanceKey, remaining: quantityToJson(remaining), threshold: quantityToJson(below) }
+  const data = {
+    balance: balanceKey,
+    balance_name: balanceNameOf(context, balanceKey),
+    remaining: quantityToJson(remaining),
+    threshold: quantityToJson(below),
+  }
   const key = `usage.balance_low:${balanceKey}:${below}:${since.toISOString()}`
   await publishEvent(session, { organizationId, type: 'usage.balance_low', key, data, occurredAt: now })
+}
+
+/** As the catalog that packages are bought of calls it. */
+function balanceNameOf({ catalogs }: BillingContext, balanceKey: string): string {
+  return catalogs.current.catalog.balances.get(balanceKey)?.name ?? balanceKey
 }

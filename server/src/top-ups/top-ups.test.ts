@@ -13,7 +13,7 @@ import { deleteRequest, takeRequests } from './auto-store.ts'
 
 const billing = testBilling({
   catalog: {
-    meters: { tokens: {} },
+    meters: { tokens: { name: 'Tokens of text' } },
     plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
     topUps: {
       small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000, expiresAfterDays: 90 },
@@ -323,10 +323,11 @@ describe('buying by itself', () => {
     const { body } = await billing.call(organization, 'GET', PATH)
     expect(body['automatic']).toMatchObject([{ stopped: { code: 'payment_failed' } }])
     const { rows } = await billing.database.db.query(
-      `select type from events where organization_id = $1 and type in ('auto_top_up.stopped', 'usage.balance_low') order by type`,
+      `select type, data->>'balance_name' as name from events where organization_id = $1 and type in ('auto_top_up.stopped', 'usage.balance_low') order by type`,
       [organization],
     )
     expect(rows.map(({ type }) => type)).toEqual(['auto_top_up.stopped', 'usage.balance_low'])
+    expect(rows.map(({ name }) => name)).toEqual(['Tokens of text', 'Tokens of text'])
     await saveCard()
     const restarted = await billing.call(organization, 'GET', PATH)
     expect(restarted.body['automatic']).toMatchObject([{ stopped: null }])
