@@ -228,6 +228,8 @@ describe('reading', () => {
           period: 'calendar_month',
           period_start: '2026-03-01T00:00:00.000Z',
           period_end: '2026-04-01T00:00:00.000Z',
+          spend_limit_minor: null,
+          spent_minor: null,
         },
       ],
     })

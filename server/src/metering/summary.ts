@@ -90,9 +90,14 @@ export async function listBalances(
   { organizationId, unitOf }: { organizationId: string; unitOf: UnitOf },
 ): Promise<readonly OwnBalanceBody[]> {
   const { balances } = await readBalances(db, context, organizationId)
-  return balances.map((balance) => ({
+  return balances.map((balance) => ownBalanceBody(balance, unitOf))
+}
+
+export function ownBalanceBody(balance: BalanceReading, unitOf: UnitOf): OwnBalanceBody {
+  const { spending } = balance
+  return {
     ...balanceBody(balance, unitOf),
-    spend_limit_minor: balance.spending?.limitMinor ?? null,
-    spent_minor: balance.spending?.spentMinor ?? null,
-  }))
+    spend_limit_minor: spending?.limitMinor ?? null,
+    spent_minor: spending?.spentMinor ?? null,
+  }
 }

@@ -5,7 +5,8 @@ import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { unitsOf } from '../metering/api.ts'
-import { balanceBody, balanceSchema, type UnitOf } from '../metering/bodies.ts'
+import { balanceBody, balanceSchema, ownBalanceSchema, type UnitOf } from '../metering/bodies.ts'
+import { ownBalanceBody } from '../metering/summary.ts'
 import { carryLevels, type LevelsContext } from '../metering/levels.ts'
 import { eventBody, eventSchema } from './events.ts'
 import {
@@ -88,7 +89,7 @@ const explanationSchema = z
         .array(shareSchema)
         .meta({ description: 'What it drew from, as it stands now; of a refusal, the plan’s allowance.' }),
     }),
-    z.object({ kind: z.literal('balance'), balance: balanceSchema, grants: z.array(shareSchema), ...events }),
+    z.object({ kind: z.literal('balance'), balance: ownBalanceSchema, grants: z.array(shareSchema), ...events }),
     z.object({ kind: z.literal('grants'), balance: z.string(), grants: z.array(shareSchema), ...events }),
     z.object({
       kind: z.literal('figure'),
@@ -163,7 +164,7 @@ export function registerExplainRoutes(app: App, context: ReadingContext & Pick<L
     return c.json(
       {
         kind: 'balance' as const,
-        balance: balanceBody(explained.balance, unitOf),
+        balance: ownBalanceBody(explained.balance, unitOf),
         grants: explained.grants.map(showShare),
         ...showEvents(explained),
       },
