@@ -76,13 +76,10 @@ export const variablesSchema = z.object({
     .regex(/^pk_(test|live)_/, 'a key that begins with pk_test_ or pk_live_ is expected')
     .optional()
     .meta({ description: 'The key with which Stripe.js takes cards in the browser; pages read it from /api/v1/billing/config.' }),
-  STRIPE_ENABLED: z
-    .enum(['true', 'false'], 'true or false is expected')
-    .default('true')
-    .meta({
-      description:
-        'false: the server works without Stripe, whether a key is set or not; `npm start` then starts no sandbox either.',
-    }),
+  STRIPE_ENABLED: z.enum(['true', 'false'], 'true or false is expected').default('true').meta({
+    description:
+      'false: the server works without Stripe, whether a key is set or not; `npm start` then starts no sandbox either.',
+  }),
   STRIPE_WEBHOOK_SECRET: z
     .string()
     .regex(/^whsec_[^,\s]+(,whsec_[^,\s]+)*$/, 'a secret that begins with whsec_ is expected, or several with a comma between')
