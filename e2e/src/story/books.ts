@@ -11,6 +11,7 @@ type UsageLine = {
   readonly price_id: string
   readonly quantity: number
   readonly late_quantity: number
+  readonly credited_quantity: number
   readonly invoice_id: string | null
   readonly amount_minor: number
   readonly parts: readonly { readonly quantity: number; readonly amount_minor: number; readonly flat: boolean }[]
@@ -49,7 +50,7 @@ type Grant = {
   readonly expires_at: string | null
 }
 type Share = Grant & {
-  readonly bills: readonly { line: string; quantity: number; late: boolean }[]
+  readonly bills: readonly { line: string; quantity: number; credited: number; late: boolean }[]
   readonly free_overage: number
 }
 type StripeLine = { readonly amount: number; readonly price: string | null; readonly start: number; readonly isUse: boolean }
@@ -198,13 +199,15 @@ async function expectLineToBeExplained(customer: Customer, line: UsageLine): Pro
       ),
     ),
   ).toBe(line.late_quantity)
+  expect(exact(sum(here, ({ credited }) => credited))).toBe(line.credited_quantity)
   expect(sum(line.parts, (part) => part.amount_minor)).toBe(line.amount_minor)
   const units = line.parts.filter(({ flat }) => !flat)
   if (line.quantity > 0) expect(exact(sum(units, ({ quantity }) => quantity))).toBe(line.quantity)
   if (grants.length === 0) return
   const events = await readAll<Event>(customer, `${path}?limit=1000`, 'events')
   for (const grant of grants) {
-    expect(exact(sum(grant.bills, ({ quantity }) => quantity) + grant.free_overage), `bills of ${grant.id}`).toBe(grant.overage)
+    const billed = sum(grant.bills, ({ quantity, credited }) => quantity - credited)
+    expect(exact(billed + grant.free_overage), `bills of ${grant.id}`).toBe(grant.overage)
     expect(exact(drawnFrom(grant.id, events).overage), `events of ${grant.id}`).toBe(grant.overage)
   }
 }

@@ -15,9 +15,12 @@ async function upgrade(id: string, body: object): Promise<void> {
   if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
 }
 
-/** The invoice at Stripe that has a line of so much. */
-function invoiceWith(amountMinor: number): string | undefined {
-  return billing.sandbox.all('invoice').find((invoice) => invoice._.lines.some(({ amount }) => amount === amountMinor))?.id
+/** The organization's newest invoice at Stripe that has a line of so much. */
+async function invoiceWith(id: string, amountMinor: number): Promise<string | undefined> {
+  const { stripe_customer_id: customer } = (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+  return billing.sandbox
+    .all('invoice')
+    .findLast((invoice) => invoice.customer === customer && invoice._.lines.some(({ amount }) => amount === amountMinor))?.id
 }
 
 test('what a paused subscription has yet to bill is not final', async () => {
@@ -34,7 +37,7 @@ test('what a paused subscription has yet to bill is not final', async () => {
   const { usage, isFinal } = await statementOf(id, began)
   expect({ isFinal, invoice: usage.find(({ amountMinor }) => amountMinor > 0)?.invoiceId }).toEqual({
     isFinal: true,
-    invoice: invoiceWith(21),
+    invoice: await invoiceWith(id, 21),
   })
 })
 
@@ -61,7 +64,7 @@ describe('the invoice of a line is the one that has it', () => {
     await upgrade(id, { new_tier: 'pro' })
     const { usage } = await statementOf(id, began)
     const line = usage.find(({ amountMinor }) => amountMinor === 21)
-    expect(line?.invoiceId).toBe(invoiceWith(21))
+    expect(line?.invoiceId).toBe(await invoiceWith(id, 21))
     expect(line?.invoiceId).toBeTruthy()
   })
 
@@ -80,7 +83,10 @@ describe('the invoice of a line is the one that has it', () => {
     await billing.advance(id, '2h')
     const { usage, isFinal } = await statementOf(id, last)
     expect(isFinal).toBe(true)
-    expect(usage.find(({ balanceKey }) => balanceKey === 'calls')).toMatchObject({ amountMinor: 54, invoiceId: invoiceWith(54) })
-    expect(invoiceWith(54)).toBeTruthy()
+    expect(usage.find(({ balanceKey }) => balanceKey === 'calls')).toMatchObject({
+      amountMinor: 54,
+      invoiceId: await invoiceWith(id, 54),
+    })
+    expect(await invoiceWith(id, 54)).toBeTruthy()
   })
 })

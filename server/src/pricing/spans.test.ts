@@ -132,12 +132,15 @@ describe('what has been counted since the last report', () => {
     expect(assignCounts([closing], [grant({ startsAt: day(31), expiresAt: day(59) })])).toEqual([])
   })
 
-  test('is summed up over the grants of a span: days within a month, what a correction took back', () => {
+  test('is summed up over the grants of a span: days within a month; what was taken back is told otherwise', () => {
     const days = [
       grant({ grantId: 'monday', counted: 3n, reported: 0n }),
-      grant({ grantId: 'tuesday', counted: 1n, reported: 2n }),
+      grant({ grantId: 'tuesday', counted: 2n, reported: 1n }),
+      grant({ grantId: 'wednesday', counted: 1n, reported: 2n }),
     ]
-    expect(assignCounts([first!], days)).toMatchObject([{ quantity: 2n }])
+    expect(assignCounts([first!], days)).toMatchObject([
+      { quantity: 4n, grants: [{ grantId: 'monday' }, { grantId: 'tuesday' }] },
+    ])
   })
 })
 
