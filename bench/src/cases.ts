@@ -45,6 +45,8 @@ export async function openCases(world: World, options: CaseOptions): Promise<Cas
 
 async function httpCases(world: World, { seconds }: CaseOptions): Promise<readonly Case[]> {
   const [single, batch, check] = [await world.newCustomer(), await world.newCustomer(), await world.newCustomer()]
+  // Who is asked about is somebody who uses: before the first use of a period, a check also has to work out the allowance that it would open.
+  await consumeOverHttp(world, check, 0.1)
   await makeRawTable(world)
   return [
     {
