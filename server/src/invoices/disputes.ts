@@ -5,7 +5,7 @@ import { DISPUTE_METADATA, listLostDisputes } from '../stripe/dispute-store.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { runExclusively } from '../subscriptions/actions.ts'
-import { checkRedirect } from '../subscriptions/redirects.ts'
+import { checkPages } from '../subscriptions/redirects.ts'
 
 export type DisputePayment = {
   readonly organizationId: string
@@ -20,9 +20,7 @@ export type DisputePayment = {
  * @throws DomainError `not_found` where no dispute of that id is lost and unsettled, and those of Stripe
  */
 export async function openDisputePayment(context: BillingContext, request: DisputePayment): Promise<{ id: string; url: string }> {
-  const { policy } = context
-  const successUrl = checkRedirect(policy, request.successUrl, { field: 'success_url', fallback: policy.successUrl })
-  const cancelUrl = checkRedirect(policy, request.cancelUrl, { field: 'cancel_url', fallback: policy.cancelUrl })
+  const { successUrl, cancelUrl } = checkPages(context.policy, request)
   return runExclusively(context, request.organizationId, async (session) => {
     const { organizationId, disputeId } = request
     const dispute = (await listLostDisputes(session, [organizationId])).find(({ id }) => id === disputeId)

@@ -1,3 +1,4 @@
+import { AWAY_AFTER } from '../jobs/apart.ts'
 import { backoffMs, type Backoff } from '../lib/backoff.ts'
 import type { Instant } from '../lib/clock.ts'
 import { HOUR_MS, MINUTE_MS } from '../lib/period.ts'
@@ -19,8 +20,6 @@ const IDENTIFIER_LIFE_MS = 23 * HOUR_MS
 const EVENTS_AT_ONCE = 200
 
 const BACKOFF: Backoff = { firstMs: MINUTE_MS, mostMs: HOUR_MS }
-/** When the reports of so many organizations in a row are not answered, it is Stripe that is away. */
-const AWAY_AFTER = 3
 
 /**
  * Sends what waits in the outbox, oldest first: of one organization, or what is due of all. A report that was tried before is sent again

@@ -9,7 +9,7 @@ import { performIntent } from '../stripe/intents.ts'
 import { runExclusively } from './actions.ts'
 import { callOff } from './execute.ts'
 import { closeOpenPages } from './open-pages.ts'
-import { checkRedirect } from './redirects.ts'
+import { checkPages, checkRedirect } from './redirects.ts'
 import type { BillingState, Offer } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
@@ -32,8 +32,7 @@ export type CheckoutRequest = {
  */
 export async function openCheckout(context: BillingContext, request: CheckoutRequest): Promise<{ id: string; url: string }> {
   const { policy } = context
-  const successUrl = checkRedirect(policy, request.successUrl, { field: 'success_url', fallback: policy.successUrl })
-  const cancelUrl = checkRedirect(policy, request.cancelUrl, { field: 'cancel_url', fallback: policy.cancelUrl })
+  const { successUrl, cancelUrl } = checkPages(policy, request)
   return runExclusively(context, request.organizationId, async (session) => {
     const { organizationId, quantity } = request
     const state = await readBillingState(context, session, organizationId)

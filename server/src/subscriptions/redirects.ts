@@ -31,3 +31,17 @@ export function checkRedirect(
 function parse(text: string): URL | null {
   return URL.canParse(text) ? new URL(text) : null
 }
+
+/** Where a page of Stripe's leads, paid and not. */
+export type Pages = { readonly successUrl: string; readonly cancelUrl: string }
+
+/** Both, checked; where none is asked for, the policy's. @throws as `checkRedirect` */
+export function checkPages(
+  policy: BillingPolicy,
+  asked: { readonly successUrl: string | undefined; readonly cancelUrl: string | undefined },
+): Pages {
+  return {
+    successUrl: checkRedirect(policy, asked.successUrl, { field: 'success_url', fallback: policy.successUrl }),
+    cancelUrl: checkRedirect(policy, asked.cancelUrl, { field: 'cancel_url', fallback: policy.cancelUrl }),
+  }
+}

@@ -12,7 +12,7 @@ import { performIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { runExclusively, type Asker } from '../subscriptions/actions.ts'
-import { checkRedirect } from '../subscriptions/redirects.ts'
+import { checkPages, type Pages } from '../subscriptions/redirects.ts'
 import {
   findLastIntent,
   findPurchase,
@@ -42,11 +42,7 @@ export type TopUpRequest = {
  */
 export async function buyTopUp(context: BillingContext, request: TopUpRequest, asker: Asker): Promise<Purchase> {
   requireGateway(context)
-  const { policy } = context
-  const pages = {
-    successUrl: checkRedirect(policy, request.successUrl, { field: 'success_url', fallback: policy.successUrl }),
-    cancelUrl: checkRedirect(policy, request.cancelUrl, { field: 'cancel_url', fallback: policy.cancelUrl }),
-  }
+  const pages = checkPages(context.policy, request)
   return runExclusively(context, request.organizationId, async (session) => {
     const known = await findPurchase(session, request)
     if (known !== null) return unlessFailed(await resumePurchase(context, session, sameRequest(known, request), pages))
@@ -67,8 +63,6 @@ function beginPaying(context: BillingContext, session: Session, purchase: Purcha
     ? openPage(context, session, purchase, pages)
     : payPurchase(context, session, purchase, pages)
 }
-
-type Pages = { readonly successUrl: string; readonly cancelUrl: string }
 
 function sameRequest(known: Purchase, { topUpKey, quantity, payWith, idempotencyKey }: TopUpRequest): Purchase {
   const field =
