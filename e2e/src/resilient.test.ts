@@ -40,7 +40,7 @@ beforeEach(async () => {
   line = 'up'
   const { id } = await operate('/api/v1/organizations', { name: 'Host', email: 'host@example.com' })
   const { key } = await operate(`/api/v1/organizations/${id}/api-keys`, { name: 'host', scopes: ['read', 'write'] })
-  const direct = createTollgateClient({ url: 'http://in-process', apiKey: key!, retries: 0, fetch: overTheLine })
+  const direct = createTollgateClient({ url: 'http://in-process', apiKey: key!, retries: 0, awayMs: 0, fetch: overTheLine })
   queue = createMemoryQueue()
   client = createResilientClient(direct, {
     meters: { reflection: 'open', episode_search: 'closed' },

@@ -6,6 +6,7 @@ import { createPeer } from '../test/usage-peer.ts'
 import { createFileQueue } from './file-queue.ts'
 import { createMemoryQueue, type LocalQueue, type QueuedCall } from './queue.ts'
 import { createResilientClient } from './resilient.ts'
+import { createTollgateClient } from './usage.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-queue-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -47,6 +48,33 @@ describe('a meter declared open', () => {
     await client.release(dropped.reservation_id!)
     await client.replay()
     expect([...peer.counted.values()].map((use) => use.quantity)).toEqual([3])
+  })
+})
+
+describe('while the server is known to be away', () => {
+  it('each use has its declared answer at once, without waiting for an answer of its own', async () => {
+    let sent = 0
+    const silent = (): Promise<Response> => {
+      sent += 1
+      return new Promise(() => undefined)
+    }
+    const direct = createTollgateClient({
+      url: 'http://away',
+      apiKey: 'tg_key',
+      deadlineMs: 50,
+      retries: 0,
+      awayMs: 60_000,
+      fetch: silent,
+    })
+    const queue = createMemoryQueue()
+    const client = createResilientClient(direct, { meters: { open: 'open' }, queue })
+    for (let times = 0; times < 20; times += 1) {
+      expect(await client.consume({ meter: 'open' })).toMatchObject({ allowed: true, code: 'tollgate_unreachable' })
+      expect(await client.consume({ meter: 'shut' })).toMatchObject({ allowed: false, code: 'tollgate_unreachable' })
+    }
+    expect(sent).toBe(1)
+    // What was never sent is not looked for at the server either.
+    expect(await metersOf(queue)).toEqual(Array.from({ length: 20 }, () => 'open'))
   })
 })
 

@@ -1,3 +1,5 @@
+import { circuitOf, createCircuit, type Passage } from './circuit.ts'
+import { elapsedMs } from './clock.ts'
 import { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
 
 /** How a client reaches the server. */
@@ -6,34 +8,56 @@ export type TransportOptions = {
   readonly url: string
   /** An organization's API key, or an operator's. Sent as a bearer token, never logged. */
   readonly apiKey: string
-  /** How long one attempt may take, in milliseconds. Default 5,000. */
+  /** How long a call may take with all its attempts and the pauses between them, in milliseconds. Default 3,000. */
+  readonly deadlineMs?: number
+  /** How long one attempt may take, in milliseconds. Default 2,000. */
   readonly timeoutMs?: number
   /** How often a failed attempt is repeated. Default 3. Every repetition carries the same idempotency key. */
   readonly retries?: number
-  /** Another `fetch`, e.g. the `fetch` of a server in the same process. */
+  /**
+   * After a call that had no answer, for how long further calls are not sent but fail at once, in milliseconds. Default 1,000; 0: never. Then one
+   * call looks, by one attempt, whether the server is back. Clients of one `url` share this memory.
+   */
+  readonly awayMs?: number
+  /** Another `fetch`, e.g. the `fetch` of a server in the same process; a client with one has a memory of its own. */
   readonly fetch?: (request: Request) => Promise<Response>
 }
 
+/** The time that is left for a call. */
+export type Deadline = { leftMs(): number }
+
 export type Transport = {
+  startDeadline(): Deadline
   get<Answer>(path: string): Promise<Answer>
-  post<Answer>(path: string, body: unknown): Promise<Answer>
+  post<Answer>(path: string, body: unknown, deadline?: Deadline): Promise<Answer>
 }
 
 export const RETRIES = 3
+
+const DEADLINE_MS = 3_000
+const TIMEOUT_MS = 2_000
+const AWAY_MS = 1_000
 
 const FIRST_DELAY_MS = 50
 const LONGEST_DELAY_MS = 5_000
 
 /**
  * Sends JSON and repeats what failed on the way: no answer, 429, 502, 503, 504. Only for requests that are safe to repeat:
- * reads, and writes that carry their idempotency key in the body.
+ * reads, and writes that carry their idempotency key in the body. Gives up at the deadline, and at once while the server is known to be away.
  */
 export function createTransport(options: TransportOptions): Transport {
+  const { retries = RETRIES, deadlineMs = DEADLINE_MS, timeoutMs = TIMEOUT_MS, awayMs = AWAY_MS } = options
   const send = options.fetch ?? ((request: Request) => fetch(request))
   const base = options.url.replace(/\/+$/, '')
-  const retries = options.retries ?? RETRIES
+  const circuit = options.fetch === undefined ? circuitOf(base, elapsedMs) : createCircuit(elapsedMs)
 
-  async function attempt<Answer>(method: string, path: string, body: unknown): Promise<Outcome<Answer>> {
+  function startDeadline(): Deadline {
+    const end = elapsedMs() + deadlineMs
+    return { leftMs: () => end - elapsedMs() }
+  }
+
+  async function attempt<Answer>({ method, path, body }: Call, leftMs: number): Promise<Outcome<Answer>> {
+    const signal = AbortSignal.timeout(Math.max(0, Math.min(timeoutMs, Math.ceil(leftMs))))
     const request = new Request(base + path, {
       method,
       headers: {
@@ -41,48 +65,81 @@ export function createTransport(options: TransportOptions): Transport {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       body: body === undefined ? null : JSON.stringify(body),
-      signal: AbortSignal.timeout(options.timeoutMs ?? 5_000),
+      signal,
     })
     try {
-      const response = await send(request)
-      // An answer that breaks off, or is no JSON, is none.
-      const text = await response.text()
-      if (response.ok) return { kind: 'answered', answer: (text === '' ? undefined : JSON.parse(text)) as Answer }
-      const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN)
-      return { kind: 'refused', status: response.status, text, retryAfter }
+      return await unlessAborted(signal, readOutcome<Answer>(send(request)))
     } catch (error) {
       return { kind: 'lost', error: error instanceof Error ? error : new Error(String(error)) }
     }
   }
 
-  async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+  async function attemptAll<Answer>(call: Call, deadline: Deadline, passage: Passage): Promise<Answer> {
+    const mostRetries = passage.isProbe ? 0 : retries
     let mayHaveArrived = false
     for (let tried = 0; ; tried++) {
-      const outcome = await attempt<Answer>(method, path, body)
+      const outcome = await attempt<Answer>(call, deadline.leftMs())
+      if (outcome.kind !== 'lost') passage.answered()
       if (outcome.kind === 'answered') return outcome.answer
-      const isFinal = tried >= retries
+      const pauseMs = delayBeforeRetry(outcome.kind === 'refused' ? outcome.retryAfter : Number.NaN, tried)
+      const isFinal = tried >= mostRetries || pauseMs >= deadline.leftMs()
       mayHaveArrived ||= outcome.kind === 'refused' || !isUnconnected(outcome.error)
       if (outcome.kind === 'refused' && (isFinal || !isRepeatable(outcome.status))) {
         throw new TollgateError(outcome.status, readProblem(outcome.text, outcome.status))
       }
       if (outcome.kind === 'lost' && isFinal) {
-        const sentence = `${method} ${path} had no answer after ${tried + 1} attempts: ${outcome.error.message}`
+        passage.lost(awayMs)
+        const attempts = tried === 0 ? 'an attempt' : `${tried + 1} attempts`
+        const sentence = `${call.method} ${call.path} had no answer after ${attempts}: ${outcome.error.message}`
         throw new TollgateUnreachableError(sentence, { cause: outcome.error, mayHaveArrived })
       }
-      await delay(delayBeforeRetry(outcome.kind === 'refused' ? outcome.retryAfter : Number.NaN, tried))
+      await delay(pauseMs)
+    }
+  }
+
+  async function make<Answer>(call: Call, deadline = startDeadline()): Promise<Answer> {
+    const passage = circuit.enter()
+    if (passage === null) {
+      const sentence = `${call.method} ${call.path} was not sent: a call just before it had no answer.`
+      throw new TollgateUnreachableError(sentence, { mayHaveArrived: false })
+    }
+    try {
+      return await attemptAll<Answer>(call, deadline, passage)
+    } finally {
+      passage.end()
     }
   }
 
   return {
-    get: (path) => call('GET', path),
-    post: (path, body) => call('POST', path, body),
+    startDeadline,
+    get: (path) => make({ method: 'GET', path }),
+    post: (path, body, deadline) => make({ method: 'POST', path, body }, deadline),
   }
 }
+
+type Call = { readonly method: string; readonly path: string; readonly body?: unknown }
 
 type Outcome<Answer> =
   | { readonly kind: 'answered'; readonly answer: Answer }
   | { readonly kind: 'refused'; readonly status: number; readonly text: string; readonly retryAfter: number }
   | { readonly kind: 'lost'; readonly error: Error }
+
+/** An answer that breaks off, or is no JSON, is none. */
+async function readOutcome<Answer>(answering: Promise<Response>): Promise<Outcome<Answer>> {
+  const response = await answering
+  const text = await response.text()
+  if (response.ok) return { kind: 'answered', answer: (text === '' ? undefined : JSON.parse(text)) as Answer }
+  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN)
+  return { kind: 'refused', status: response.status, text, retryAfter }
+}
+
+/** What a promise comes to, unless the signal is first: a `fetch` of the host's own may not heed it. */
+function unlessAborted<Value>(signal: AbortSignal, promise: Promise<Value>): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+    promise.then(resolve, reject)
+  })
+}
 
 // As Node names them; elsewhere what failed may have arrived.
 const UNCONNECTED: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'])

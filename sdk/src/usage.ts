@@ -1,5 +1,13 @@
 import { statusOf, type Problem } from './errors.ts'
-import { createTransport, delay, delayBeforeRetry, isRepeatable, RETRIES, type TransportOptions } from './transport.ts'
+import {
+  createTransport,
+  delay,
+  delayBeforeRetry,
+  isRepeatable,
+  RETRIES,
+  type Transport,
+  type TransportOptions,
+} from './transport.ts'
 
 /** A quantity as it travels: a JSON number, or a decimal string where a double would round it. */
 export type QuantityInput = number | string
@@ -162,7 +170,7 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
     consume: (input) => transport.post('/api/v1/usage/consume', toBody(input)),
     batch: (items) =>
       sendBatch(
-        async (bodies) => (await transport.post<{ results: BatchResult[] }>('/api/v1/usage/batch', { items: bodies })).results,
+        transport,
         items.map((item) => ({ verb: item.verb, ...toBody(item, item.verb !== 'check') })),
         options.retries ?? RETRIES,
       ),
@@ -200,16 +208,16 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
 type ItemBody = Readonly<Record<string, unknown>>
 
 /** Sends items together, and those again, under their keys, of which the server says that it could not decide them now. */
-async function sendBatch(
-  send: (items: readonly ItemBody[]) => Promise<readonly BatchResult[]>,
-  items: readonly ItemBody[],
-  retries: number,
-): Promise<readonly BatchResult[]> {
+async function sendBatch(transport: Transport, items: readonly ItemBody[], retries: number): Promise<readonly BatchResult[]> {
+  const deadline = transport.startDeadline()
+  const send = async (bodies: readonly ItemBody[]) =>
+    (await transport.post<{ results: BatchResult[] }>('/api/v1/usage/batch', { items: bodies }, deadline)).results
   const results = [...(await send(items))]
   for (let tried = 0; tried < retries; tried += 1) {
     const open = results.flatMap((result, index) => ('error' in result && isRepeatable(statusOf(result.error)) ? [index] : []))
-    if (open.length === 0) break
-    await delay(delayBeforeRetry(Number.NaN, tried))
+    const pauseMs = delayBeforeRetry(Number.NaN, tried)
+    if (open.length === 0 || pauseMs >= deadline.leftMs()) break
+    await delay(pauseMs)
     const again = await send(open.map((index) => items[index]!))
     for (const [at, index] of open.entries()) results[index] = again[at] ?? results[index]!
   }
