@@ -35,11 +35,18 @@ export async function finishPendingIntents(
   priority: CallPriority = 'interactive',
 ): Promise<FinishedIntent[]> {
   const finished: FinishedIntent[] = []
-  for (const intent of await listPendingIntents(session, { organizationId })) {
-    const settled = await finishIntent(context, session, intent, priority)
-    if (settled !== null) finished.push(settled)
+  // What has to follow on one that is done is pending with its end.
+  for (let pending = await list(); pending.length > 0; pending = await list()) {
+    for (const intent of pending) {
+      const settled = await finishIntent(context, session, intent, priority)
+      if (settled !== null) finished.push(settled)
+    }
   }
   return finished
+
+  function list(): Promise<Intent[]> {
+    return listPendingIntents(session, { organizationId })
+  }
 }
 
 /** Settles what no request has come back for. Answers how many it looked at. */

@@ -182,6 +182,46 @@ describe('a purchase', () => {
   })
 })
 
+describe('a purchase that takes the place of one that waits for the bank', () => {
+  const buying = (paymentMethodId: string): PlanChangeRequest => ({
+    kind: 'subscribe',
+    planKey: 'pro',
+    interval: null,
+    quantity: 1,
+    paymentMethodId,
+    trialDays: null,
+    byOperator: false,
+    discount: null,
+  })
+  const buy = (context: BillingContext, organizationId: string, method: string) =>
+    changePlan(context, { organizationId, request: buying(method), prorationAt: null }, asker)
+  const payable = (organizationId: string) =>
+    billing.sandbox
+      .all('subscription')
+      .filter(({ customer, status }) => customer === customersOf(organizationId)[0]!.id && status !== 'incomplete_expired')
+      .map(({ status }) => status)
+  const later = () => billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 3 * 60_000) } })
+
+  test.each([
+    { killed: 'between the two', method: 'pm_card_visa', left: ['active'] },
+    { killed: 'and waits itself', method: 'pm_card_authenticationRequired', left: ['incomplete'] },
+  ])('ends that one although the server is killed $killed, when nobody comes back', async ({ method, left }) => {
+    const id = await billing.createOrganization(`replacing_${left[0]}`)
+    await buy(billing.context, id, 'pm_card_authenticationRequired')
+    await expect(buy(dyingAfterCalls('create_subscription'), id, method)).rejects.toThrow('killed')
+    await finishStrandedIntents(later())
+    expect(payable(id)).toEqual(left)
+  })
+
+  test('leaves that one when the card declines', async () => {
+    const id = await billing.createOrganization('kept')
+    await buy(billing.context, id, 'pm_card_authenticationRequired')
+    await expect(buy(billing.context, id, 'pm_card_chargeDeclined')).rejects.toMatchObject({ code: 'payment_failed' })
+    await finishStrandedIntents(later())
+    expect(payable(id)).toEqual(['incomplete'])
+  })
+})
+
 describe('while Stripe is away', () => {
   let server: Server
   let away: BillingContext

@@ -22,7 +22,13 @@ export type Intent<Kind extends MutationKind = MutationKind> = {
   readonly attempts: number
   readonly createdAt: Instant
   readonly audit: IntentAudit | null
+  readonly afterwards: readonly FollowUp[]
 }
+
+/** A call that has to be made once another is done, by whoever finds that it is: what a purchase takes the place of ends. */
+export type FollowUp = {
+  readonly [Kind in MutationKind]: { readonly kind: Kind; readonly params: StripeMutations[Kind] }
+}[MutationKind]
 
 /** What the audit log says when an intent is done, and under which key of the caller's it was asked for. */
 export type IntentAudit = Omit<AuditEntry, 'organizationId' | 'at'> & { readonly requestKey?: string | null }
@@ -40,6 +46,8 @@ export type IntentRequest<Kind extends MutationKind> = {
   readonly params: StripeMutations[Kind]
   readonly priority?: CallPriority
   readonly audit?: IntentAudit | null
+  /** Left pending by the call's end, for `finishPendingIntents`. */
+  readonly afterwards?: readonly FollowUp[]
 }
 
 /** Where intents are kept: each statement by itself, and their end with what follows from it. */
@@ -57,20 +65,17 @@ export async function performIntent<Kind extends MutationKind>(
   request: IntentRequest<Kind>,
 ): Promise<MutationResult> {
   requireGateway(context)
-  const intent: Intent<Kind> = {
-    id: newId('int'),
-    organizationId: request.organizationId,
-    kind: request.kind,
-    params: request.params,
-    idempotencyKey: newIdempotencyKey(),
-    attempts: 0,
-    createdAt: context.clock.now(),
-    audit: request.audit ?? null,
-  }
+  const intent = newIntent(request, context.clock.now())
   await insertIntent(db, intent)
   const result = await carryOut(context, db, intent, request.priority ?? 'interactive')
   await db.transaction((tx) => settleDone(tx, { intent, result }, context.clock.now()))
   return result
+}
+
+function newIntent<Kind extends MutationKind>(request: IntentRequest<Kind>, now: Instant): Intent<Kind> {
+  const { organizationId, kind, params, audit = null, afterwards = [] } = request
+  const key = newIdempotencyKey()
+  return { id: newId('int'), organizationId, kind, params, idempotencyKey: key, attempts: 0, createdAt: now, audit, afterwards }
 }
 
 /** An intent, and what came of it. */
@@ -84,6 +89,7 @@ export async function settleDone(tx: Queryable, { intent, result }: FinishedInte
     await linkCustomer(tx, { organizationId, customerId: result.id })
   }
   if (audit !== null) await insertAuditEntry(tx, { ...audit, organizationId, at: now })
+  for (const each of intent.afterwards) await insertIntent(tx, newIntent({ ...each, organizationId }, now))
 }
 
 /** Makes (or repeats) the call of an intent. Writes down that it failed; that it succeeded is written by the caller. */
@@ -129,8 +135,8 @@ function withIntentMetadata<Kind extends MutationKind>(intent: Intent<Kind>): St
 
 async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
   await db.query(
-    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, audit)
-     values ($1, $2, $3, $4, $5, 'pending', $6, $7)`,
+    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, audit, afterwards)
+     values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8)`,
     [
       intent.organizationId,
       intent.id,
@@ -139,6 +145,7 @@ async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
       intent.idempotencyKey,
       intent.createdAt,
       intent.audit === null ? null : JSON.stringify(intent.audit),
+      intent.afterwards.length === 0 ? null : JSON.stringify(intent.afterwards),
     ],
   )
 }
@@ -172,7 +179,7 @@ async function noteAttempt(db: Queryable, id: string, now: Instant): Promise<voi
 }
 
 const COLUMNS = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
-  created_at as "createdAt", audit`
+  created_at as "createdAt", audit, coalesce(afterwards, '[]') as afterwards`
 
 /** Intents whose end is not known, oldest first; of one organization, or of all (null) that were last tried before `until`. */
 export async function listPendingIntents(

@@ -6,7 +6,8 @@ import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
-import { performIntent, type IntentAudit } from '../stripe/intents.ts'
+import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -69,12 +70,13 @@ export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSu
     await perform(execution, 'void_invoice', { invoiceId: waitingInvoiceId })
   } catch (error) {
     if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
-    await syncOrganization(execution.context, execution.session, execution.organizationId, {
-      scope: RECENT_SCOPE,
-      priority: 'interactive',
-    })
-    throw new DomainError('conflict', 'The change before this one was settled just now: look at the plan, and ask again.')
+    await refuseSettled(execution)
   }
+}
+
+async function refuseSettled({ context, session, organizationId }: Acting): Promise<never> {
+  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  throw new DomainError('conflict', 'The change before this one was settled just now: look at the plan, and ask again.')
 }
 
 /** Whether metered prices go in this moment: what was used is at Stripe before that, since it bills it then. */
@@ -100,7 +102,7 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
       }
       return
     case 'undo_cancel':
-      return undoCancel(execution, change.subscription)
+      return update(execution, undoingCancel(change.subscription))
     case 'undo_switch':
       return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
     case 'pause':
@@ -118,15 +120,21 @@ async function perform<Kind extends MutationKind>(
   { context, session, organizationId, telling }: Acting,
   kind: Kind,
   params: StripeMutations[Kind],
+  afterwards: readonly FollowUp[] = [],
 ): Promise<MutationResult> {
   const told = telling?.step === kind && !telling.isTold ? telling : null
-  const result = await performIntent(context, session, { organizationId, kind, params, audit: told?.audit ?? null })
+  const audit = told?.audit ?? null
+  const result = await performIntent(context, session, { organizationId, kind, params, audit, afterwards })
   if (told !== null) told.isTold = true
   return result
 }
 
-function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {
-  return perform(execution, 'update_subscription', params)
+function update(
+  execution: Execution,
+  params: StripeMutations['update_subscription'],
+  afterwards: readonly FollowUp[] = [],
+): Promise<MutationResult> {
+  return perform(execution, 'update_subscription', params, afterwards)
 }
 
 /** An invoice that is voided ends what was never paid. */
@@ -180,28 +188,34 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
     discounts: change.discount === null ? [] : [{ couponId: change.discount.couponId }],
     metadata: { [ORGANIZATION_METADATA]: organizationId },
   }
-  const started = await createSubscription(execution, params)
+  // Only afterwards: a card that declines leaves what there was.
+  const started = await createSubscription(execution, params, change.replaces === null ? [] : [endingOf(change.replaces)])
   if (change.replaces !== null) {
-    // Only now: a card that declines leaves what there was.
-    await callOff(execution, change.replaces)
-    const cancel = {
-      kind: 'cancel_now',
-      subscription: change.replaces,
-      otherSubscriptionIds: [],
-      releasesScheduleId: null,
-    } as const
-    await cancelNow(execution, cancel)
+    const ended = await finishPendingIntents(context, session, organizationId)
+    if (ended.length === 0) await refuseSettled(execution)
   }
   return started
 }
 
-async function createSubscription(execution: Execution, params: StripeMutations['create_subscription']): Promise<MutationResult> {
+/** What ends a subscription that nothing was ever paid for. */
+function endingOf(subscription: CurrentSubscription): FollowUp {
+  const { id, waitingInvoiceId, usageItems } = subscription
+  return endsByVoiding(subscription) && waitingInvoiceId !== null
+    ? { kind: 'void_invoice', params: { invoiceId: waitingInvoiceId } }
+    : { kind: 'cancel_subscription', params: { subscriptionId: id, prorate: false, invoiceNow: usageItems.length > 0 } }
+}
+
+async function createSubscription(
+  execution: Execution,
+  params: StripeMutations['create_subscription'],
+  afterwards: readonly FollowUp[],
+): Promise<MutationResult> {
   try {
-    return await perform(execution, 'create_subscription', params)
+    return await perform(execution, 'create_subscription', params, afterwards)
   } catch (error) {
     if (!wantsAuthentication(error)) throw error
     // The bank asks the customer: the subscription waits for that as `incomplete`, and its invoice has a page for it.
-    return perform(execution, 'create_subscription', { ...params, paymentBehavior: 'default_incomplete' })
+    return perform(execution, 'create_subscription', { ...params, paymentBehavior: 'default_incomplete' }, afterwards)
   }
 }
 
@@ -244,24 +258,27 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
   }
-  if (!invoiceNow) await update(execution, params)
-  else if (!(await payAndSwitch(execution, params))) return
   // Only after the switch, so that a declined card does not take the cancellation back.
-  if (change.undoesCancel) await undoCancel(execution, subscription)
+  const afterwards: FollowUp[] = change.undoesCancel ? [{ kind: 'update_subscription', params: undoingCancel(subscription) }] : []
+  if (invoiceNow) await payAndSwitch(execution, params, afterwards)
+  else await update(execution, params, afterwards)
+  await finishPendingIntents(execution.context, execution.session, execution.organizationId)
 }
 
 /**
  * Nothing is given that is not paid: a declined card leaves the plan as it was. Where the bank asks the customer, the change
- * waits for that, with its invoice's page; answers whether it has taken place.
+ * waits for that, with its invoice's page, and nothing of `afterwards` follows.
  */
-export async function payAndSwitch(execution: Execution, params: StripeMutations['update_subscription']): Promise<boolean> {
+export async function payAndSwitch(
+  execution: Execution,
+  params: StripeMutations['update_subscription'],
+  afterwards: readonly FollowUp[] = [],
+): Promise<void> {
   try {
-    await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' })
-    return true
+    await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' }, afterwards)
   } catch (error) {
     if (!wantsAuthentication(error)) throw error
     await update(execution, { ...params, paymentBehavior: 'pending_if_incomplete' })
-    return false
   }
 }
 
@@ -269,7 +286,7 @@ type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
 async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<MutationResult> {
   const { subscription, offer, to, at } = change
-  if (change.undoesCancel) await undoCancel(execution, subscription)
+  if (change.undoesCancel) await update(execution, undoingCancel(subscription))
   const scheduleId = change.scheduleId ?? (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
   return perform(execution, 'schedule_switch', {
     scheduleId,
@@ -288,11 +305,8 @@ async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Pro
 }
 
 /** Takes back what was said: `cancel_at_period_end`, or a date, as a portal in flexible mode sets it. */
-function undoCancel(execution: Execution, { id, cancelAtPeriodEnd }: CurrentSubscription): Promise<MutationResult> {
-  return update(execution, {
-    subscriptionId: id,
-    ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }),
-  })
+function undoingCancel({ id, cancelAtPeriodEnd }: CurrentSubscription): StripeMutations['update_subscription'] {
+  return { subscriptionId: id, ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }) }
 }
 
 /** A schedule would bring its phases back; released, the subscription stays as it is. */

@@ -90,6 +90,14 @@ describe('a change whose answer was lost', () => {
     ])
   })
 
+  test('of plan, by who had cancelled: the repeat finds that they stay', async () => {
+    const id = await subscribed('staying')
+    await post(id, 'cancel', { immediate: false })
+    await losing('POST /v1/subscriptions/*', () => post(id, 'upgrade', { new_tier: 'max' }))
+    expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 200, body: { tier: 'max', cancel_at: null } })
+    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ cancel_at_period_end: false })
+  })
+
   test('of an add-on: the repeat answers 200, once it is told, and it is paid once', async () => {
     const id = await subscribed('helped')
     await losing('POST /v1/subscriptions/*', () => post(id, 'add-ons', { add_on: 'support', quantity: 2 }))

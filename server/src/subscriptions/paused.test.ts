@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { requireGateway } from '../stripe/context.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 import { endReplaced } from './replaced.ts'
@@ -113,6 +114,35 @@ describe('a subscription that stopped with its trial', () => {
     expect(rows).toEqual([
       { action: 'subscription.canceled', after: { replaced_by: (await subscriptionOf(id))['subscription_id'] } },
     ])
+  })
+
+  test('is ended although those before it cannot be, however often the run begins', async () => {
+    const ids = ['stuck_1', 'stuck_2', 'stuck_3', 'well_last']
+    for (const id of ids) {
+      const { url } = (await post(await triedOut(id), 'checkout', { plan: 'starter' })).body as { url: string }
+      expect(await pay(url)).toBe(303)
+      await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
+    }
+    const gateway = requireGateway(billing.context)
+    const { rows } = await billing.context.db.query<{ id: string }>(
+      `select id from stripe_subscriptions where organization_id like 'stuck%'`,
+    )
+    const stuck = billing.with({
+      gateway: {
+        ...gateway,
+        async perform(kind, params, call) {
+          if ('subscriptionId' in params && rows.some(({ id }) => id === params.subscriptionId)) throw new Error('stuck')
+          return gateway.perform(kind, params, call)
+        },
+      },
+    })
+    // Each run stops after three failures; it is the last of four in every fourth.
+    for (let run = 0; run < 60 && (await statusesOf('well_last'))[0] === 'paused'; run += 1) {
+      await endReplaced(stuck).catch(() => undefined)
+    }
+    expect(await statusesOf('well_last')).toEqual(['canceled', 'active'])
+    expect(await statusesOf('stuck_1')).toEqual(['paused', 'active'])
+    await endReplaced(billing.context)
   })
 
   test('that is resumed closes the page on which another could be bought', async () => {
