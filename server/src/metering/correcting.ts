@@ -3,7 +3,7 @@ import { eventKey, settlementName } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
 import { mergeDraws } from './rules.ts'
-import { costOf, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
+import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
 /**
@@ -33,7 +33,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   if (counted < 0n) {
     throw new DomainError('invalid_quantity', 'A correction cannot take away more than is counted.', { field: 'quantity' })
   }
-  const cost = costOf(meter, change)
+  const cost = costOfChange(meter, change, { counted: target.counted, drawn: target.draws })
   const book = ledger.bookOf(event)
   requireRoom(book, cost)
   const isFree = ledger.isFreeAt(meter.balanceKey, event.occurredAt)

@@ -42,11 +42,16 @@ export type MeteredUse = {
 /** What a use adds to its meter's quantity of the period (a falling gauge: less than nothing), and how that is remembered. */
 export type Weight = {
   readonly counted: Quantity
-  /** What the meter has drawn so far; a falling gauge gives back from it. */
-  readonly drawn: readonly Draw[]
+  /** What the meter came to before; a falling gauge gives back from it. */
+  readonly before: Counted
   /** Keeps what was counted, with what it drew; not called for a use that is refused or only checked. */
   readonly remember: (draws: readonly Draw[]) => void
 }
+
+/** What is counted of something, and what it drew. */
+export type Counted = { readonly counted: Quantity; readonly drawn: readonly Draw[] }
+
+const NOTHING: Counted = { counted: 0n, drawn: [] }
 
 /** Whether each use adds what it says, so that uses can be held, corrected and told in any order. */
 export function isAdditive(meter: Meter): boolean {
@@ -117,12 +122,12 @@ export class Readings {
   }
 
   weigh(meter: Meter, use: MeteredUse): Weight {
-    if (!isCounted(meter, use.properties)) return { counted: 0n, drawn: [], remember: nothing }
+    if (!isCounted(meter, use.properties)) return { counted: 0n, before: NOTHING, remember: nothing }
     switch (meter.aggregation) {
       case 'sum':
-        return { counted: use.quantity, drawn: [], remember: nothing }
+        return { counted: use.quantity, before: NOTHING, remember: nothing }
       case 'count':
-        return { counted: MICRO, drawn: [], remember: nothing }
+        return { counted: MICRO, before: NOTHING, remember: nothing }
       case 'max':
         return this.#weighLargest(meter, use)
       case 'latest':
@@ -136,22 +141,22 @@ export class Readings {
     const before = this.#readings.get(nameOf({ ...use, meter: meter.key }))
     if (before && use.quantity <= before.quantity) {
       const { quantity, occurredAt, draws } = before
-      return { counted: 0n, drawn: [], remember: () => this.#keep(meter, use, { quantity, occurredAt, draws }) }
+      return { counted: 0n, before: NOTHING, remember: () => this.#keep(meter, use, { quantity, occurredAt, draws }) }
     }
     return {
       counted: use.quantity - (before?.quantity ?? 0n),
-      drawn: [],
+      before: NOTHING,
       remember: (draws) => this.#keep(meter, use, { ...use, draws: [...(before?.draws ?? []), ...draws] }),
     }
   }
 
   #weighLatest(meter: Meter, use: MeteredUse): Weight {
     const before = this.#readings.get(nameOf({ ...use, meter: meter.key }))
-    if (before && use.occurredAt < before.occurredAt) return { counted: 0n, drawn: [], remember: nothing }
+    if (before && use.occurredAt < before.occurredAt) return { counted: 0n, before: NOTHING, remember: nothing }
     const drawn = before?.draws ?? []
     return {
       counted: use.quantity - (before?.quantity ?? 0n),
-      drawn,
+      before: { counted: before?.quantity ?? 0n, drawn },
       remember: (draws) => this.#keep(meter, use, { ...use, draws: [...drawn, ...draws] }),
     }
   }
@@ -167,10 +172,10 @@ export class Readings {
     }
     const value = { organizationId: use.organizationId, grantId: use.grantId, meter: meter.key, value: String(given) }
     const name = `${nameOf(value)}\n${value.value}`
-    if (this.#values.has(name)) return { counted: 0n, drawn: [], remember: nothing }
+    if (this.#values.has(name)) return { counted: 0n, before: NOTHING, remember: nothing }
     return {
       counted: MICRO,
-      drawn: [],
+      before: NOTHING,
       remember: () => {
         this.#values.add(name)
         // One that was forgotten here is there still.

@@ -3,7 +3,7 @@ import { answerOf, unstoredAnswer, type Unstored } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf } from './rules.ts'
-import { costOf, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
+import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
 
@@ -33,8 +33,8 @@ export function check(session: DecisionSession, request: CheckRequest): UsageAns
   const meter = session.meterOf(ledger, request.meter)
   const book = ledger.currentBook(meter.balanceKey)
   const use = { ...request, grantId: book.plan.grant.id, occurredAt: ledger.state.now }
-  const { counted } = session.readings.weigh(meter, use)
-  const cost = costOf(meter, counted)
+  const { counted, before } = session.readings.weigh(meter, use)
+  const cost = costOfChange(meter, counted, before)
   requireRoom(book, cost)
   const refusal = refusalOf(ledger, book, meter, cost)
   return unstoredAnswer(request, {
@@ -67,14 +67,14 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const told = tracked && request.occurredAt !== null
   const book = told ? ledger.bookAt(meter.balanceKey, occurredAt) : ledger.currentBook(meter.balanceKey)
   const weight = session.readings.weigh(meter, { ...request, grantId: book.plan.grant.id, occurredAt })
-  const cost = costOf(meter, weight.counted)
+  const cost = costOfChange(meter, weight.counted, weight.before)
   requireRoom(book, cost)
   const refusal = tracked ? null : refusalOf(ledger, book, meter, cost)
   const paced = session.pacedUse(ledger, meter, weight.counted)
   const pace = paceOf(session, tracked || refusal !== null ? null : paced)
   if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
   const isFree = told && ledger.isFreeAt(meter.balanceKey, occurredAt)
-  const draws = refusal ? [] : drawOrGiveBack(ledger, { book, meter, cost, drawn: weight.drawn, isFree })
+  const draws = refusal ? [] : drawOrGiveBack(ledger, { book, meter, cost, drawn: weight.before.drawn, isFree })
   if (!refusal) {
     weight.remember(draws)
     if (paced) session.windows.add(paced, tracked ? occurredAt : ledger.state.now)

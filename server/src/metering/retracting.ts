@@ -2,9 +2,9 @@ import type { Meter } from '../catalog/catalog.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import { eventKey } from './decision.ts'
-import { isCounted, type MeterReading } from './readings.ts'
+import { isCounted, type Counted, type MeterReading } from './readings.ts'
 import { mergeDraws } from './rules.ts'
-import { costOf, drawOrGiveBack, type DecisionSession } from './session.ts'
+import { costOfChange, drawOrGiveBack, type DecisionSession } from './session.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './usage.ts'
 
 /**
@@ -27,11 +27,12 @@ export function retractLevel(
   const left = meter.aggregation === 'unique' ? target : { event, counted: 0n, draws: [] }
   session.keepCorrection({ ...left, retracted: true })
   const uses = usesOfReading(session, meter, event)
-  const { counted, drawn, remember } =
+  const { counted, before, remember } =
     meter.aggregation === 'unique'
       ? withoutValue(session, meter, { target, uses })
       : withoutReading(session, meter, { event, uses })
-  const draws = drawOrGiveBack(ledger, { book, meter, cost: costOf(meter, counted), drawn, isFree })
+  const { drawn } = before
+  const draws = drawOrGiveBack(ledger, { book, meter, cost: costOfChange(meter, counted, before), drawn, isFree })
   remember(mergeDraws([...drawn, ...draws]).filter(({ amount, overage }) => amount !== 0n || overage !== 0n))
   return session.store(
     {
@@ -52,7 +53,7 @@ export function retractLevel(
 type Left = {
   /** What the meter's figure changes by. */
   readonly counted: Quantity
-  readonly drawn: UsageEvent['draws']
+  readonly before: Counted
   readonly remember: (draws: UsageEvent['draws']) => void
 }
 
@@ -94,7 +95,7 @@ function withoutReading(
   const level = { level: last.quantity, levelAt: last.occurredAt, levelProperties: last.properties }
   return {
     counted: quantity - (before?.quantity ?? 0n),
-    drawn: before?.draws ?? [],
+    before: { counted: before?.quantity ?? 0n, drawn: before?.draws ?? [] },
     remember: (draws) => readings.put({ ...name, quantity, occurredAt, draws, ...level } satisfies MeterReading),
   }
 }
@@ -121,11 +122,11 @@ function withoutValue(
   const same = uses.filter(({ event }) => valueOf(event) === value)
   const counting = same.find(({ counted }) => counted > 0n)
   if (counting === undefined || same.some(({ retracted }) => !retracted))
-    return { counted: 0n, drawn: [], remember: () => undefined }
+    return { counted: 0n, before: { counted: 0n, drawn: [] }, remember: () => undefined }
   const { organizationId, after } = target.event
   return {
     counted: -MICRO,
-    drawn: counting.draws,
+    before: { counted: MICRO, drawn: counting.draws },
     remember: (draws) => {
       session.keepCorrection({ ...counting, counted: 0n, draws })
       session.readings.forget({ organizationId, grantId: after.planGrantId, meter: meter.key, value })

@@ -8,7 +8,7 @@ import { formatQuantity, MAX_QUANTITY, multiplyQuantities, type Quantity } from 
 import { answerOf } from './answers.ts'
 import { eventKey, nameOf, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
-import { Readings } from './readings.ts'
+import { Readings, type Counted } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
 import { sumsOf, type HeldLine } from './rules.ts'
 import { RateWindows, type PacedUse } from './windows.ts'
@@ -227,6 +227,14 @@ export function costOf(meter: Meter, counted: Quantity): Quantity {
     throw tooMuch(`One use is at most ${formatQuantity(LARGEST_USE)}${larger}.`)
   }
   return cost
+}
+
+/**
+ * What counting more or less of something costs. More costs what the meter says now; less gives back that part of what the whole drew,
+ * whatever it would cost by now, so that taking back all of a use gives back all that it took.
+ */
+export function costOfChange(meter: Meter, change: Quantity, before: Counted): Quantity {
+  return change < 0n ? (sumsOf(before.drawn).drawn * change) / before.counted : costOf(meter, change)
 }
 
 /**

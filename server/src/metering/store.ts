@@ -199,17 +199,20 @@ const ADD_TO_HOURS = `on conflict (organization_id, meter, hour) do update set e
 
 /**
  * Adds to the counters of grants and to the hourly sums from which every report is made, in one statement. The table's own
- * check refuses what would overdraw a grant, whatever the caller believed.
+ * check refuses what would overdraw a grant, whatever the caller believed; and where a grant was not found, a division by nothing fails the
+ * whole, so that no use is kept that no grant counts. A grant that somebody changes without its account's lock is such a one: it lies
+ * elsewhere when the update has waited for it. The group is then tried again in parts.
  */
 export async function addUse(tx: Queryable, grants: readonly GrantChange[], hours: readonly HourlyChange[]): Promise<void> {
   if (grants.length === 1 && hours.length === 1) return addOneUse(tx, grants[0]!, hours[0]!)
   await tx.query({
     name: 'add_use',
-    text: `with added as (${ADD_TO_GRANTS})
+    text: `with added as (${ADD_TO_GRANTS} returning 1)
       insert into usage_hourly as u (organization_id, meter, hour, events, quantity, drawn, overage)
       select o, m, h, coalesce(e, 1), q, coalesce(d, q), coalesce(x, 0)
       from unnest($8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
         as c (o, m, h, e, q, d, x)
+      where 1 = 1 / case when (select count(*) from added) = cardinality($1) then 1 else 0 end
       ${ADD_TO_HOURS}`,
     values: [...grantChangeColumns(grants), ...hourColumns(hours)],
   })

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Transaction } from '../db/database.ts'
+import { lockAccount } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
@@ -47,6 +48,8 @@ export async function collectUse(
   const now = timeOf(organization, context.clock)
   await context.db.transaction(async (tx) => {
     const collecting = { context, organization, now, isStanding }
+    // Credits write to grants; and who follows Stripe locks in this order too.
+    await lockAccount(tx, organizationId)
     await markCorrectionsLookedAt(tx, organizationId)
     await collect(tx, collecting)
     await carryOver(tx, collecting)

@@ -1,11 +1,13 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
+import { lockAccount } from '../grants/store.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError, toStripeCallError } from '../stripe/errors.ts'
+import { collectUse } from './collect.ts'
 import { giveDueCredits } from './credits.ts'
 import { chargedShareOf, priceOf } from './rules.ts'
 import { readStatement } from './statement.ts'
@@ -219,4 +221,21 @@ test('an organization whose correction cannot be collected keeps nobody else’s
   await db.query('drop trigger refusing on corrected_events')
   await giveDueCredits(billing.context)
   expect(await givenTo(broken.id)).toEqual([70])
+})
+
+test('what is taken back is written down under the account’s lock, as whatever changes a grant', async () => {
+  const { id, key } = await paidMonth()
+  await billing.correct(id, key, -140)
+  const { db } = billing.database
+  const credits = async () => (await db.query('select from use_credits where organization_id = $1', [id])).rowCount
+  const collecting = await db.transaction(async (tx) => {
+    await lockAccount(tx, id)
+    const collected = collectUse(billing.context, id)
+    const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(1))
+    expect(await credits()).toBe(0)
+    return { collected }
+  })
+  await collecting.collected
+  expect(await credits()).toBe(1)
 })
