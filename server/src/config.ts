@@ -163,6 +163,14 @@ export const variablesSchema = z.object({
     .regex(/^([a-z]{3}=\d{1,9}(\.\d{1,6})?)(,[a-z]{3}=\d{1,9}(\.\d{1,6})?)*$/, 'a list such as eur=1.08,gbp=1.27 is expected')
     .optional()
     .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27.' }),
+  TOLLGATE_PDF_FONTS: z
+    .string()
+    .transform((text) => text.split(',').map((path) => path.trim()))
+    .optional()
+    .meta({
+      description:
+        'Font files (TTF, OTF, TTC, WOFF; a comma between) for what the font of PDFs does not have: Chinese, Japanese, Korean, Indic scripts, Thai.',
+    }),
   ...identityVariables,
   LAGO_API_URL: httpUrl.optional().meta({ description: 'Where use is forwarded to Lago (OC-9), e.g. https://api.getlago.com.' }),
   LAGO_API_KEY: z.string().min(1).optional().meta({ description: 'The key for it.' }),

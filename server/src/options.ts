@@ -45,6 +45,8 @@ export type TollgateOptions = {
   readonly variables?: Readonly<Record<string, string | undefined>>
   /** Into what analytics converts all currencies beside; by default they are only kept apart. */
   readonly reporting?: ReportingOptions | undefined
+  /** Font files for what the font of PDFs does not have, e.g. Chinese, Japanese, Korean. */
+  readonly pdfFonts?: readonly string[] | undefined
   /** Whether the process itself is measured too (memory, event loop); default true. Once in a process. */
   readonly processMetrics?: boolean
 }
@@ -95,6 +97,7 @@ export function optionsOfConfig(
 ): Pick<
   TollgateOptions,
   | 'reporting'
+  | 'pdfFonts'
   | 'publicUrl'
   | 'secret'
   | 'rowSecurity'
@@ -109,6 +112,7 @@ export function optionsOfConfig(
   return {
     publicUrl: publicUrlOf(config),
     reporting: reportingOf(config),
+    pdfFonts: config.TOLLGATE_PDF_FONTS,
     secret: config.TOLLGATE_SECRET,
     rowSecurity: config.TOLLGATE_ROW_SECURITY,
     metrics: { token: config.METRICS_TOKEN },

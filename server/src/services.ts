@@ -15,6 +15,7 @@ import { asSystem } from './db/scope.ts'
 import type { GrantsContext } from './grants/actions.ts'
 import { insertMissingAccounts } from './grants/store.ts'
 import type { ExportsContext } from './exports/actions.ts'
+import { loadTypeface } from './exports/pdf-fonts.ts'
 import type { Metrics } from './http/metrics.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { randomBase62 } from './lib/ids.ts'
@@ -101,11 +102,12 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     if (changed > 0) log.info({ changes: lines }, 'catalog pushed')
   }
   const figures = { db, clock, log, rates: options.reporting === undefined ? null : rateTableOf(options.reporting) }
+  const typeface = loadTypeface(options.pdfFonts ?? [])
   const background = startBackground(options, {
     billing,
     connections: counting.connections,
     metering: counting.usage.metering,
-    figures,
+    figures: { ...figures, typeface },
   })
   closers.push(() => background.stop())
   const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })

@@ -10,6 +10,7 @@ import { roundHalfUp } from '../lib/apportion.ts'
 import type { Instant } from '../lib/clock.ts'
 import { invoiceReport, revenueReport, usageReport } from './documents.ts'
 import { renderReport } from './pdf.ts'
+import type { Typeface } from './pdf-fonts.ts'
 import { EVERYBODY } from './rules.ts'
 import {
   countInvoices,
@@ -34,7 +35,7 @@ export type Content = {
   readonly pieces: AsyncIterable<Piece>
 }
 
-export type ExportContext = AnalyticsContext
+export type ExportContext = AnalyticsContext & { readonly typeface: Typeface }
 
 /** As many documents as one ZIP holds. */
 const DOCUMENTS_AT_MOST = 10_000
@@ -54,7 +55,7 @@ export async function contentOf(context: ExportContext, made: Export): Promise<C
           `There are ${planned} invoices; a ZIP holds ${DOCUMENTS_AT_MOST}. Choose a shorter span.`,
         )
       }
-      return { planned, pieces: zipOf(batches) }
+      return { planned, pieces: zipOf(batches, context.typeface) }
     }
     case 'organizations':
       return {
@@ -154,7 +155,7 @@ const MOVEMENT_COLUMNS: Columns<RowOf<ReturnType<typeof readMovements>>> = {
 }
 
 /** Each invoice as a document of its own, one after the other, as fast as the file is written. */
-async function* zipOf(batches: AsyncIterable<readonly ExportedInvoice[]>): AsyncGenerator<Piece> {
+async function* zipOf(batches: AsyncIterable<readonly ExportedInvoice[]>, typeface: Typeface): AsyncGenerator<Piece> {
   const zip = new ZipFile()
   let made = 0
   const adding = (async () => {
@@ -166,7 +167,7 @@ async function* zipOf(batches: AsyncIterable<readonly ExportedInvoice[]>): Async
           `${invoice.number ?? invoice.id}-${invoice.id}.pdf`,
           { mtime: invoice.createdAt, compress: false },
           (give) => {
-            renderReport(invoiceReport(invoice)).then(
+            renderReport(invoiceReport(invoice), typeface).then(
               (bytes) => {
                 made += 1
                 open -= 1
@@ -202,12 +203,12 @@ function periodOf({ startsAt, endsAt, createdAt }: Export): { readonly from: Ins
   return { from: startsAt ?? month.start, to: endsAt ?? month.end }
 }
 
-async function usageStatement({ db }: ExportContext, made: Export): Promise<Content> {
+async function usageStatement({ db, typeface }: ExportContext, made: Export): Promise<Content> {
   const { from, to } = periodOf(made)
   const rows = await listUsage(db, made.organizationId, from, to)
   if (made.format === 'pdf') {
     const report = usageReport({ name: await findName(db, made.organizationId), from, to, rows, createdAt: made.createdAt })
-    return { planned: rows.length, pieces: once(await renderReport(report), rows.length) }
+    return { planned: rows.length, pieces: once(await renderReport(report, typeface), rows.length) }
   }
   const columns: Columns<(typeof rows)[number]> = {
     day: (row) => row.day.toISOString().slice(0, 10),
@@ -223,7 +224,7 @@ async function usageStatement({ db }: ExportContext, made: Export): Promise<Cont
 async function analyticsReport(context: ExportContext, made: Export): Promise<Content> {
   const { from, to } = periodOf(made)
   const report = revenueReport({ from, to, summary: await summarize(context, { from, to }), createdAt: made.createdAt })
-  return { planned: 1, pieces: once(await renderReport(report), 1) }
+  return { planned: 1, pieces: once(await renderReport(report, context.typeface), 1) }
 }
 
 async function* once(data: Buffer, made: number): AsyncGenerator<Piece> {

@@ -1,15 +1,17 @@
-import { inflateSync } from 'node:zlib'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { textOfPdf } from '../../test/pdf-text.ts'
 import { seedCustomers } from '../../test/seed-customers.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { closeDays } from '../analytics/jobs.ts'
+import { loadTypeface } from './pdf-fonts.ts'
 import { exportJobs, makeNextExport } from './jobs.ts'
 import { claimExport, finishExport, insertChunk, readChunk, saveProgress } from './store.ts'
 
 const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
+const typeface = loadTypeface([])
 const billing = testBilling({ webhooks: false, clock })
-const worker = () => ({ ...billing.context, rates: null })
+const worker = () => ({ ...billing.context, rates: null, typeface })
 const ADMIN = '/api/v1/admin/exports'
 
 type Made = {
@@ -49,16 +51,6 @@ async function bytesOf(id: string): Promise<Buffer> {
     [id],
   )
   return Buffer.concat(rows.map(({ data }) => data))
-}
-
-/** The words of a PDF: what its compressed pages write, letter by letter in hexadecimal. */
-function textOf(pdf: Buffer): string {
-  const streams = [...pdf.toString('latin1').matchAll(/FlateDecode[^]*?stream\n([^]*?)\nendstream/g)]
-  const pages = streams.map(([, stream]) => inflateSync(Buffer.from(stream!, 'latin1')).toString('latin1'))
-  return pages
-    .flatMap((page) => page.match(/\[.*?\] TJ/g) ?? [])
-    .map((line) => Buffer.from([...line.matchAll(/<([0-9a-f]+)>/g)].map(([, hex]) => hex).join(''), 'hex').toString('latin1'))
-    .join('\n')
 }
 
 describe('an export', () => {
@@ -108,14 +100,14 @@ describe('an export', () => {
     const csv = (await bytesOf((await make('seed_00002', { ...asked, format: 'csv' })).id)).toString('utf8')
     expect(csv.split('\r\n')[1]).toBe('2026-03-01,episode_search,10,2.5,0.25,0.05')
     const pdf = await bytesOf((await make('seed_00002', { ...asked, format: 'pdf' })).id)
-    expect(textOf(pdf)).toContain('Usage statement')
-    expect(textOf(pdf)).toContain('episode_search')
+    expect(textOfPdf(pdf)).toContain('Usage statement')
+    expect(textOfPdf(pdf)).toContain('episode_search')
   })
 
   test('tells how revenue stands, as PDF', async () => {
     await closeDays(billing.database.db, clock)
     const made = await make('operator', { kind: 'analytics_report', format: 'pdf' }, ADMIN)
-    expect(textOf(await bytesOf(made.id))).toContain('Revenue report')
+    expect(textOfPdf(await bytesOf(made.id))).toContain('Revenue report')
     const movements = await make('operator', { kind: 'revenue_movements', format: 'csv' }, ADMIN)
     expect(movements).toMatchObject({ state: 'done' })
   })

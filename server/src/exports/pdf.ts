@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
 import PdfDocument from 'pdfkit'
 import type { Instant } from '../lib/clock.ts'
+import { runsOf, type Faces, type Typeface } from './pdf-fonts.ts'
 
 const MARGIN = 50
 const WIDTH = 595 - 2 * MARGIN
@@ -23,61 +24,82 @@ export type PdfReport = {
 }
 
 /** A report as a PDF of A4 pages. The same report makes the same bytes. */
-export async function renderReport({ title, facts, tables, note, createdAt }: PdfReport): Promise<Buffer> {
+export async function renderReport(report: PdfReport, typeface: Typeface): Promise<Buffer> {
+  const { title, facts, tables, note, createdAt } = report
   const document = new PdfDocument({
     size: 'A4',
     margin: MARGIN,
     info: { Title: title, CreationDate: createdAt, Producer: 'Tollgate' },
   })
   const bytes = buffer(document)
-  document.font('Helvetica-Bold').fontSize(18).text(printable(title)).moveDown(0.5)
-  document.fontSize(10)
+  const { regular, bold } = typeface
+  for (const face of new Set([...regular.embedded, ...bold.embedded])) document.registerFont(face.name, face.bytes, face.member)
+  document.fontSize(18)
+  write(document, title, bold)
+  document.moveDown(0.5).fontSize(10)
   for (const [label, value] of facts) {
-    document
-      .font('Helvetica-Bold')
-      .text(printable(`${label}: `), { continued: true })
-      .font('Helvetica')
-      .text(printable(value))
+    write(document, `${label}: `, bold, { continued: true })
+    write(document, value, regular)
   }
-  for (const table of tables) drawTable(document, table)
-  if (note !== null) document.moveDown().font('Helvetica').fontSize(8).text(printable(note))
+  for (const table of tables) drawTable(document, table, typeface)
+  if (note !== null) {
+    document.moveDown().fontSize(8)
+    write(document, note, regular)
+  }
   document.end()
   await once(document, 'end')
   return bytes
 }
 
+/** Writes a text from where the last one ended, each part of it in the font that has it; lines break as they must. */
+function write(document: PDFKit.PDFDocument, text: string, faces: Faces, options: PDFKit.Mixins.TextOptions = {}): void {
+  const runs = runsOf(text, faces)
+  for (const [index, run] of runs.entries()) {
+    const isContinued = index < runs.length - 1 || options.continued === true
+    document.font(run.font).text(run.text, { ...options, continued: isContinued })
+  }
+}
+
+/** Writes a text in one line that ends at a place. */
+function writeUpTo(
+  document: PDFKit.PDFDocument,
+  text: string,
+  faces: Faces,
+  end: { readonly x: number; readonly y: number },
+): void {
+  let { x } = end
+  for (const run of runsOf(text, faces).toReversed()) {
+    x -= document.font(run.font).widthOfString(run.text)
+    document.text(run.text, x, end.y, { lineBreak: false })
+  }
+}
+
 const COLUMN = 85
 
-function drawTable(document: PDFKit.PDFDocument, { heading, columns, rows }: PdfTable): void {
+function drawTable(document: PDFKit.PDFDocument, { heading, columns, rows }: PdfTable, { regular, bold }: Typeface): void {
   if (document.y > BOTTOM - 60) document.addPage()
-  document.moveDown().font('Helvetica-Bold').fontSize(12).text(printable(heading), MARGIN).moveDown(0.3)
-  document.fontSize(9)
-  drawRow(document, columns, 'Helvetica-Bold')
+  document.moveDown().fontSize(12)
+  document.x = MARGIN
+  write(document, heading, bold)
+  document.moveDown(0.3).fontSize(9)
+  drawRow(document, columns, bold)
   for (const row of rows) {
     if (document.y > BOTTOM) {
       document.addPage()
-      drawRow(document, columns, 'Helvetica-Bold')
+      drawRow(document, columns, bold)
     }
-    drawRow(document, row, 'Helvetica')
+    drawRow(document, row, regular)
   }
 }
 
-function drawRow(document: PDFKit.PDFDocument, cells: readonly string[], font: string): void {
+function drawRow(document: PDFKit.PDFDocument, cells: readonly string[], faces: Faces): void {
   const top = document.y
   const first = WIDTH - COLUMN * (cells.length - 1)
-  document.font(font)
   for (const [index, cell] of cells.slice(1).entries()) {
-    document.text(printable(cell), MARGIN + first + index * COLUMN, top, { width: COLUMN, align: 'right', lineBreak: false })
+    writeUpTo(document, cell, faces, { x: MARGIN + first + (index + 1) * COLUMN, y: top })
   }
-  document.text(printable(cells[0] ?? ''), MARGIN, top, { width: first - 10 })
+  document.x = MARGIN
+  document.y = top
+  write(document, cells[0] ?? '', faces, { width: first - 10 })
   document.moveDown(0.4)
-}
-
-/** The fonts that every reader has know Latin-1 only; other characters would come out as noise, so they become question marks. */
-function printable(text: string): string {
-  return text
-    .replaceAll('–', '-')
-    .replaceAll('’', "'")
-    .replaceAll('×', 'x')
-    .replace(/[^\u0020-\u007e\u00a0-\u00ff]/gu, '?')
 }
