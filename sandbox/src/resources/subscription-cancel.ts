@@ -109,6 +109,9 @@ function unbilledUsage(ctx: Ctx, subscription: StoredSubscription, now: number):
     const price = ctx.require('price', item.price)
     if (!isMetered(price) || item.current_period_start >= now) return []
     const lines = usageLines(ctx, subscription, item, price, { start: item.current_period_start, end: now })
-    return lines.some((line) => line.amount !== 0) ? lines : []
+    // Use was billed up to the pause: the time since then is a line only where something was used in it.
+    const isBilled =
+      subscription.status === 'paused' ? ({ quantity }: StoredLine) => quantity !== 0 : ({ amount }: StoredLine) => amount !== 0
+    return lines.some(isBilled) ? lines : []
   })
 }

@@ -113,7 +113,9 @@ describe('calendar periods of a time zone', () => {
 
   it('are asked for by IANA names only', () => {
     expect(readTimeZone('europe/berlin')).toBe('Europe/Berlin')
-    expect(readTimeZone('UTC')).toBe('UTC')
+    expect(readTimeZone('asia/kolkata')).toBe('Asia/Kolkata')
+    expect(readTimeZone('Asia/Calcutta')).toBe('Asia/Calcutta')
+    expect(['UTC', 'etc/utc', 'GMT'].map(readTimeZone)).toEqual(['UTC', 'UTC', 'UTC'])
     for (const text of ['', '+02:00', 'Berlin', 'Mars/Olympus']) expect(() => readTimeZone(text)).toThrow(DomainError)
   })
 })

@@ -79,13 +79,28 @@ function zonedPeriodOf(unit: CalendarUnit, timeZone: string, now: Instant): Cale
   }
 }
 
+const ALSO_UTC: ReadonlySet<string> = new Set([
+  'Etc/UTC',
+  'Etc/UCT',
+  'Etc/GMT',
+  'Etc/Zulu',
+  'Etc/Universal',
+  'GMT',
+  'UCT',
+  'Zulu',
+  'Universal',
+])
+
 /**
- * The IANA name of a time zone in its usual spelling.
+ * The IANA name of a time zone in its usual spelling; one of several names of a zone stays the one it is.
  * @throws DomainError `invalid_request` for what is none, offsets such as +02:00 included: they know no summer time
  */
 export function readTimeZone(text: string): string {
   try {
-    if (/^[A-Za-z]/.test(text)) return new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions().timeZone
+    if (/^[A-Za-z]/.test(text)) {
+      const { timeZoneId } = Temporal.Instant.fromEpochMilliseconds(0).toZonedDateTimeISO(text)
+      return ALSO_UTC.has(timeZoneId) ? 'UTC' : timeZoneId
+    }
   } catch {
     // Said below, as for an offset.
   }

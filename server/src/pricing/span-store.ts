@@ -98,6 +98,19 @@ export async function listSpans(
   return rows.map(spanOf)
 }
 
+/** The spans of a subscription's use that are on no invoice, not even a draft. */
+export async function listUninvoicedSpans(
+  db: Queryable,
+  { organizationId, subscriptionId }: { readonly organizationId: string; readonly subscriptionId: string },
+): Promise<readonly BillingSpan[]> {
+  const { rows } = await db.query<SpanRow>(
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and subscription_id = $2 and kind = 'usage'
+       and state <> 'closing' and invoice_id is null order by starts_at, balance, id`,
+    [organizationId, subscriptionId],
+  )
+  return rows.map(spanOf)
+}
+
 /** Until when each subscription has spans that are over. */
 export async function readEndedUntil(tx: Queryable, organizationId: string): Promise<ReadonlyMap<string, Instant>> {
   return new Map((await listEnds(tx, organizationId)).map(({ id, endsAt }) => [id, endsAt]))

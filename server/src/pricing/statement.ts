@@ -7,7 +7,7 @@ import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { sumCredits } from './credit-store.ts'
 import { priceParts, type PricePart } from './rules.ts'
-import { listCountedGrants, listSpans, listUnfinishedSpans } from './span-store.ts'
+import { listCountedGrants, listSpans, listUnfinishedSpans, listUninvoicedSpans } from './span-store.ts'
 import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
 import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
 import { listAdjustments, listLateUse, readIncluded, type Adjustment } from './statement-store.ts'
@@ -96,6 +96,15 @@ export async function readStatement(
     totalMinor: lines.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
     creditedMinor: usage.reduce((sum, { creditedMinor }) => sum + creditedMinor, 0),
   }
+}
+
+/** What a subscription's use comes to that no invoice has yet, a draft neither: of the present period, and what a pause left to be settled. */
+export async function readUninvoicedUse(
+  { db, clock }: BillingContext,
+  { organizationId, subscriptionId }: { readonly organizationId: string; readonly subscriptionId: string },
+): Promise<readonly UsageLine[]> {
+  const now = timeOf(await readOrganization(db, organizationId), clock)
+  return usageLines(db, { organizationId, now }, await listUninvoicedSpans(db, { organizationId, subscriptionId }))
 }
 
 /** Use that costs something is final on an invoice only: of a paused subscription it waits for the resume, or the end. */

@@ -70,7 +70,7 @@ export type Renewing = {
 
 type RenewingRow = Omit<Renewing, 'itemsMinor' | 'balanceMinor'> & { readonly itemsMinor: bigint; readonly balanceMinor: bigint }
 
-/** Null when no invoice can come: nothing is subscribed to, it has ended, or it is paused. */
+/** Null when no invoice can come: nothing is subscribed to, it has ended, or it is paused and does not end either. */
 export async function findRenewing(db: Queryable, organizationId: string): Promise<Renewing | null> {
   const { rows } = await db.query<RenewingRow>(
     `select subscription.id as "subscriptionId", subscription.customer_id as "customerId",
@@ -89,7 +89,8 @@ export async function findRenewing(db: Queryable, organizationId: string): Promi
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
      left join stripe_customers customer
        on customer.organization_id = account.organization_id and customer.id = subscription.customer_id
-     where account.organization_id = $1 and subscription.status in ('trialing', 'active', 'past_due', 'unpaid')`,
+     where account.organization_id = $1 and (subscription.status in ('trialing', 'active', 'past_due', 'unpaid')
+       or (subscription.status = 'paused' and subscription.cancel_at is not null))`,
     [organizationId],
   )
   const row = rows[0]

@@ -1,9 +1,10 @@
 import { roundHalfUp } from '../lib/apportion.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { isNoneUpcoming } from '../stripe/errors.ts'
 import { NEXT_INVOICE, type InvoicePreview, type StripeReads } from '../stripe/gateway.ts'
 import { askBriefly } from '../stripe/ask-briefly.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
-import { readStatement } from './statement.ts'
+import { readUninvoicedUse } from './statement.ts'
 import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing, type TakenOff } from './upcoming-store.ts'
 
 /**
@@ -17,7 +18,7 @@ export async function readUpcomingMinor(context: BillingContext, organizationId:
   const renewing = await findRenewing(context.db, organizationId)
   if (renewing === null) return 0
   const foretold = (await foretell(context, organizationId, renewing)) ?? fromMirror(renewing)
-  const since = await countedSince(context, organizationId, foretold, renewing.discounts)
+  const since = await countedSince(context, organizationId, foretold, renewing)
   return Math.max(0, foretold.totalMinor + since + foretold.balanceMinor)
 }
 
@@ -33,7 +34,7 @@ export async function withUseByNow(
   const renewing = await findRenewing(context.db, organizationId)
   if (renewing === null) return { totalMinor: invoice?.totalMinor ?? 0, balanceMinor: invoice?.startingBalanceMinor ?? 0 }
   const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice)
-  const since = await countedSince(context, organizationId, foretold, renewing.discounts)
+  const since = await countedSince(context, organizationId, foretold, renewing)
   return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor }
 }
 
@@ -41,10 +42,10 @@ async function countedSince(
   context: BillingContext,
   organizationId: string,
   { subtotalMinor, meteredMinor }: Foretold,
-  discounts: readonly TakenOff[],
+  { subscriptionId, discounts }: Renewing,
 ): Promise<number> {
-  const { usage } = await readStatement(context, { organizationId, at: null })
-  const counted = usage.flatMap(({ invoiceId, parts }) => (invoiceId === null ? parts.map(({ amountMinor }) => amountMinor) : []))
+  const usage = await readUninvoicedUse(context, { organizationId, subscriptionId })
+  const counted = usage.flatMap(({ parts }) => parts.map(({ amountMinor }) => amountMinor))
   const fixed = subtotalMinor - sum(meteredMinor)
   return lessDiscounts([fixed, ...counted], discounts) - lessDiscounts([fixed, ...meteredMinor], discounts)
 }
@@ -109,10 +110,14 @@ async function askAndKeep(
 }
 
 async function askStripe(context: BillingContext, reads: StripeReads, renewing: Renewing): Promise<Foretold> {
-  // Of a subscription that ends, Stripe foretells nothing; what its meters have counted is invoiced then all the same.
-  if (!renewing.renews) return noneForetold(renewing)
   const { customerId, subscriptionId } = renewing
-  return toForetold(context, await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId }))
+  try {
+    return await toForetold(context, await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId }))
+  } catch (error) {
+    // Of a subscription that ends, Stripe foretells what waits to be settled, or nothing; what was counted since is invoiced all the same.
+    if (isNoneUpcoming(error)) return noneForetold(renewing)
+    throw error
+  }
 }
 
 async function toForetold({ db }: BillingContext, invoice: InvoicePreview): Promise<Foretold> {

@@ -1,4 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
+import { anchoredMonthOf } from '../lib/period.ts'
 import { requireGateway } from '../stripe/context.ts'
 import type { InvoicePreview } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/wire.ts'
@@ -171,11 +172,17 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
 }
 
 /** Whether a code takes something off the second invoice as well. */
-async function isLeftAtRenewal({ context }: Previewing, discount: Discount | null, { interval }: Offer): Promise<boolean> {
+async function isLeftAtRenewal(
+  { context }: Previewing,
+  discount: Discount | null,
+  { interval, usagePriceIds }: Offer,
+): Promise<boolean> {
   if (discount === null) return false
   const coupon = await requireGateway(context).reads.retrieveCoupon(discount.couponId)
   if (coupon === null || coupon.duration === 'once') return false
-  return coupon.durationInMonths === null || coupon.durationInMonths > (interval === 'monthly' ? 1 : 12)
+  // Use is billed by the month beside a year's fee too.
+  const months = interval === 'monthly' || usagePriceIds.length > 0 ? 1 : 12
+  return coupon.durationInMonths === null || coupon.durationInMonths > months
 }
 
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
@@ -269,11 +276,14 @@ type Resume = Extract<PlanChange, { kind: 'resume' }>
 
 /** Within the period that is paid for nothing is due; otherwise a new one begins, paid at once with all that the subscription has. */
 async function previewResume(previewing: Previewing, change: Resume): Promise<PlanChangePreview> {
-  const { context, customerId } = previewing
+  const { context, customerId, now } = previewing
   const { subscription } = change
   const base = quiet(previewing, change)
   if (change.keepsPeriod) {
-    return { ...base, nextInvoice: subscription.cancelAt === null ? await renewal(previewing, subscription) : null }
+    const next = subscription.cancelAt === null ? await renewal(previewing, subscription) : null
+    // The months in which use is billed beside a year's fee went on meanwhile; Stripe foretells the one in which it was paused.
+    const isOver = next !== null && next.at <= now
+    return { ...base, nextInvoice: isOver ? { ...next, at: anchoredMonthOf(subscription.currentPeriodStart, now).end } : next }
   }
   if (customerId === null) return { ...base, dueNowMinor: subscription.amountMinor * subscription.quantity }
   const invoice = await ask(context, { customerId, subscriptionId: subscription.id, resumesNow: true })

@@ -1,0 +1,128 @@
+import { beforeAll, expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { readStatement } from '../pricing/statement.ts'
+
+// What a pause has billed so far waits at Stripe for the next invoice. It is told, and charged, once.
+
+const billing = testUse({
+  meters: { calls: {}, users: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    basic: { name: 'Basic', prices: { monthly: { amountMinor: 900 } }, allowances: {} },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2900 }, yearly: { amountMinor: 29_000 } },
+      allowances: {
+        calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 7 } },
+        users: {
+          amount: 3,
+          limit: 'soft',
+          overage: { model: 'graduated', tiers: [{ upTo: 'infinity', unitAmountMinor: 100, flatAmountMinor: 500 }] },
+        },
+      },
+    },
+    max: { name: 'Max', prices: { yearly: { amountMinor: 99_000 } }, allowances: { calls: { amount: 'unlimited' } } },
+  },
+  defaultPlan: 'free',
+})
+
+beforeAll(async () => {
+  const half = { code: 'HALF', percent_off: 50, duration: 'repeating', duration_in_months: 2 }
+  await billing.call('operator', 'POST', '/api/v1/billing/discounts', half)
+})
+
+type Told = {
+  readonly amount_due_now_minor: number
+  readonly next_invoice: { readonly at: string; readonly amount_minor: number } | null
+}
+
+async function post(id: string, path: string, body: object = {}): Promise<Told> {
+  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  return answer.body as Told
+}
+const told = async (id: string) =>
+  (await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body['next_invoice_amount_cents'] as number
+
+async function invoicesOf(id: string): Promise<number[]> {
+  const { body } = await billing.call(id, 'GET', '/api/v1/billing/invoices')
+  return (body as unknown as { amount_due_minor: number }[]).map(({ amount_due_minor: due }) => due)
+}
+
+const EVERYTHING_USED = 350 + 500
+
+async function pausedAfterUse(interval: 'monthly' | 'yearly' = 'monthly'): Promise<string> {
+  const id = await billing.customer('pro', interval)
+  await billing.advance(id, '5d')
+  await billing.use(id, 'calls', 150)
+  await post(id, 'pause')
+  await billing.advance(id, '1d')
+  return id
+}
+
+test('of a paused subscription that ends with its period: told before, charged once, and the statement says the same', async () => {
+  const id = await pausedAfterUse()
+  const used = new Date((await billing.nowOf(id)).getTime() - 2 * DAY_MS)
+  const preview = await post(id, 'cancel/preview', { immediate: false })
+  expect(preview.next_invoice).toMatchObject({ amount_minor: EVERYTHING_USED })
+  await post(id, 'cancel', { immediate: false })
+  expect(await told(id)).toBe(EVERYTHING_USED)
+  const { totalMinor } = await readStatement(billing.context, { organizationId: id, at: used })
+  await billing.advance(id, '30d')
+  expect((await invoicesOf(id))[0]).toBe(EVERYTHING_USED)
+  expect(totalMinor).toBe(2900 + EVERYTHING_USED)
+})
+
+test('of one that is cancelled at once: what the preview says is charged', async () => {
+  const id = await pausedAfterUse()
+  const { amount_due_now_minor: due } = await post(id, 'cancel/preview', { immediate: true })
+  await post(id, 'cancel', { immediate: true })
+  expect(due).toBe(EVERYTHING_USED)
+  expect((await invoicesOf(id))[0]).toBe(due)
+})
+
+test('of a yearly plan that was paused beyond the month: told for the end of the present month', async () => {
+  const id = await pausedAfterUse('yearly')
+  await billing.advance(id, '58d')
+  const { next_invoice: next } = await post(id, 'resume/preview')
+  await post(id, 'resume')
+  expect(Date.parse(next!.at)).toBeGreaterThan((await billing.nowOf(id)).getTime())
+  // The month after the pause has a flat amount of its own.
+  const amount = await told(id)
+  expect(amount).toBe(EVERYTHING_USED + 500)
+  expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: amount })
+  await billing.advance(id, '31d')
+  expect((await invoicesOf(id))[0]).toBe(amount)
+})
+
+test('of a yearly plan that was paused: a larger plan is charged as its preview says', async () => {
+  const id = await pausedAfterUse('yearly')
+  await billing.advance(id, '58d')
+  await post(id, 'resume')
+  const body = { new_tier: 'max', interval: 'yearly' }
+  const preview = (await post(id, 'upgrade/preview', body)) as Told & { proration_date: number }
+  await post(id, 'upgrade', { ...body, proration_date: preview.proration_date })
+  expect((await invoicesOf(id))[0]).toBe(preview.amount_due_now_minor)
+})
+
+test('KF-9 has what waits to be settled also where the subscription ends', async () => {
+  const id = await billing.customer('pro')
+  await billing.advance(id, '10d')
+  await billing.use(id, 'calls', 600)
+  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  await post(id, 'cancel', { immediate: false })
+  const amount = await told(id)
+  expect(amount).toBeGreaterThan(0)
+  await billing.advance(id, '30d')
+  expect((await invoicesOf(id))[0]).toBe(amount)
+})
+
+test('a code for two months is off the first month of use beside a year’s fee', async () => {
+  const id = await billing.createOrganization('coupon')
+  const body = { tier: 'pro', interval: 'yearly', discount_code: 'HALF' }
+  await post(id, 'subscribe', { ...body, payment_method_id: 'pm_card_visa' })
+  await post(id, 'cancel', { immediate: true })
+  const { next_invoice: next } = await post(id, 'subscribe/preview', { ...body, plan: undefined })
+  expect(next).toMatchObject({ amount_minor: 250 })
+})
