@@ -242,6 +242,11 @@ const AWAY = /^(08...|57P0[1-5]|25006|53300)$/
 const MESSAGES =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/
 
+/** Whether a transaction was ended because it and others waited for each other (40P01), or because others came first (40001). */
+export function isCollision(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && (error.code === '40P01' || error.code === '40001')
+}
+
 /** Whether an error means that PostgreSQL is away, rather than that a statement was wrong. */
 export function isConnectionError(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isConnectionError)

@@ -7,10 +7,11 @@ import { registerGrantRoutes } from './routes.ts'
 
 const { free } = CATALOG.plans
 const kept = { amount: 100, period: 'calendar_month', rollover: {} } as const
+const daily = { amount: 100, period: 'day' } as const
 const fixture = testMetering({
   ...CATALOG,
-  meters: { ...CATALOG.meters, kept: {} },
-  plans: { ...CATALOG.plans, free: { ...free!, allowances: { ...free!.allowances, kept } } },
+  meters: { ...CATALOG.meters, kept: {}, peak: { aggregation: 'max' }, users: { aggregation: 'unique', uniqueBy: 'user' } },
+  plans: { ...CATALOG.plans, free: { ...free!, allowances: { ...free!.allowances, kept, peak: daily, users: daily } } },
 })
 const { clock } = fixture
 const call = testRoutes((app) => registerGrantRoutes(app, { ...fixture.context(), db: fixture.database.db }))
@@ -130,4 +131,34 @@ test('a hold that is overdue when a zone begins the next month has ended before 
     .metering()
     .ask({ verb: 'check', organizationId, meter: 'kept', quantity: 0n, properties: null })
   expect(balance).toMatchObject({ amount: 200n * MICRO, reserved: 0n })
+})
+
+test.each([
+  ['peak', '7'],
+  ['users', '1'],
+])('what %s came to on a day that a change of zone ended is known to use of that day which is told late', async (meter, used) => {
+  const organizationId = await fixture.newOrganization()
+  const track = (quantity: number, at: string | null) =>
+    fixture.metering().ask({
+      verb: 'track',
+      organizationId,
+      meter,
+      quantity: BigInt(quantity) * MICRO,
+      idempotencyKey: `k${(keys += 1)}`,
+      occurredAt: at === null ? null : new Date(at),
+      properties: { user: 'ann' },
+    })
+  clock.set(new Date('2026-03-10T01:00:00Z'))
+  await track(7, null)
+  // The level falls to nothing, so that none stands on the days that follow.
+  if (meter === 'peak') await track(0, null)
+  clock.set(new Date('2026-03-10T02:00:00Z'))
+  await call('PUT', `/api/v1/organizations/${organizationId}/time-zone`, { time_zone: 'America/New_York' })
+  clock.set(new Date('2026-03-11T12:00:00Z'))
+  expect((await track(7, '2026-03-10T12:00:00Z')).allowed).toBe(true)
+  const { rows } = await fixture.database.db.query<{ used: string }>(
+    `select (used / 1000000)::text as used from grants where organization_id = $1 and balance = $2 and id like '%2026-03-10%'`,
+    [organizationId, meter],
+  )
+  expect(rows).toEqual([{ used }])
 })

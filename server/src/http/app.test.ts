@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import pg from 'pg'
 import { pino } from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
@@ -40,6 +41,9 @@ function registerThings(app: App): void {
   app.delete('/api/v1/things/1', (context) => context.body(null, 204))
   app.get('/api/v1/away', () => {
     throw new DomainError('database_unavailable', 'PostgreSQL does not answer.')
+  })
+  app.get('/api/v1/collides', () => {
+    throw Object.assign(new pg.DatabaseError('deadlock detected', 0, 'error'), { code: '40P01' })
   })
   app.get('/api/v1/mine', (context) => {
     const principal = requireScope(context.get('principal'), 'write')
@@ -106,6 +110,12 @@ describe('the app', () => {
     expect(text).not.toContain('hunter2')
     expect(JSON.parse(text)).toMatchObject({ code: 'internal_error', request_id: 'mine-1' })
     expect(logged.join('')).toContain('mine-1')
+  })
+
+  it('asks to come again who collided with others in the database', async () => {
+    const response = await app.request('/api/v1/collides', { headers: { authorization: 'reader' } })
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(await response.json()).toMatchObject({ code: 'overloaded' })
   })
 
   it('makes a request id of its own when the given one could forge a log line', async () => {

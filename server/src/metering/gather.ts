@@ -1,6 +1,7 @@
 import type { PacketClient } from '../db/packet.ts'
 import type { Queryable } from '../db/database.ts'
 import { ensurePlanGrants, timeOf, type GrantsContext } from '../grants/actions.ts'
+import { planGrantAt } from '../grants/history.ts'
 import { rolloverIdOf } from '../grants/rollover.ts'
 import {
   changedGrant,
@@ -79,6 +80,12 @@ export class Gathering {
   presentOf(organizationId: string): Present | undefined {
     const terms = this.terms.get(organizationId)
     return terms && { terms, now: this.times.get(organizationId)! }
+  }
+
+  /** The plan's allowance that stood at a past moment; null where nothing of the past was read. */
+  pastGrantOf(organizationId: string, balanceKey: string, at: Instant): string | null {
+    const past = this.pasts.get(organizationId)
+    return past ? planGrantAt(this.terms.get(organizationId)!, past.history, balanceKey, at).id : null
   }
 
   keep(grants: readonly Grant[]): void {
@@ -166,7 +173,10 @@ export async function gather(
   // What is opened of the past afterwards hands nothing on into the present.
   await keepPast(tx, context, gathered, { requests, corrected })
   const levels = levelsOf(gathered, corrected)
-  const { readings, values } = await readReadings(tx, (id) => gathered.presentOf(id), requests, levels)
+  const { readings, values } = await readReadings(tx, (id) => gathered.presentOf(id), requests, {
+    corrected: levels,
+    pastGrantOf: (id, balanceKey, at) => gathered.pastGrantOf(id, balanceKey, at),
+  })
   const rivals = await readRivals(tx, levels)
   await gathered.keepDrawn(tx, [
     ...readings,
@@ -284,15 +294,21 @@ function wantedGrants({ terms, times, plans }: Gathering, { requests, reservatio
 
 type ReadReadings = Pick<DecisionInput, 'readings' | 'values'>
 
+type OfPast = {
+  readonly corrected?: readonly CorrectedLevel[]
+  /** The allowance on which use of a past moment is counted. */
+  readonly pastGrantOf?: (organizationId: string, balanceKey: string, at: Instant) => string | null
+}
+
 /** What the meters that do not add up have come to, in each period that may be asked for here. */
 export async function readReadings(
   client: Queryable,
   presentOf: (organizationId: string) => Present | undefined,
   requests: readonly UsageRequest[],
-  corrected: readonly CorrectedLevel[] = [],
+  { corrected = [], pastGrantOf }: OfPast = {},
 ): Promise<ReadReadings> {
   const meters = corrected.map(({ event: { organizationId, after }, meter }): MeterSince => {
-    return { organizationId, meter: meter.key, since: after.periodStart }
+    return { organizationId, meter: meter.key, since: after.periodStart, grantId: after.planGrantId }
   })
   const seen: (MeterSince & { readonly value: string })[] = []
   for (const request of requests) {
@@ -302,7 +318,9 @@ export async function readReadings(
     const meter = present && meterOf(present.terms, request.meter)
     if (!meter || isAdditive(meter)) continue
     const told = request.verb === 'track' ? request.occurredAt : null
-    const name = { organizationId, meter: meter.key, since: told !== null && told < present.now ? told : present.now }
+    const isPast = told !== null && told < present.now
+    const grantId = isPast ? (pastGrantOf?.(organizationId, meter.balanceKey, told) ?? null) : null
+    const name = { organizationId, meter: meter.key, since: isPast ? told : present.now, grantId }
     const value = meter.uniqueBy === null ? undefined : request.properties?.[meter.uniqueBy]
     if (value === undefined) meters.push(name)
     else seen.push({ ...name, value: String(value) })

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import type { Meter } from '../catalog/catalog.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
@@ -94,6 +94,30 @@ describe('KF-1 a level', () => {
       await carry()
       expect(await used(id, 'owned')).toBe(7)
     })
+  })
+
+  test('is carried without keeping its key before the account is locked, where servers would wait for each other in a circle', async () => {
+    const id = await fixture.newOrganization()
+    await tell(id, 'seats', 7)
+    const { db } = fixture.database
+    // A server of its own, which has seen no repeat yet and so looks for no keys.
+    const metering = createMetering({ ...fixture.context(), connections: fixture.connections() })
+    await inMonth('2026-04-01T00:01:00Z', async () => {
+      const carrying = await db.transaction(async (tx) => {
+        await tx.query('select from accounts where organization_id = $1 for update', [id])
+        const carried = carryLevels({ ...fixture.context(), db, metering }, id)
+        const waiting = `select pid from pg_stat_activity where application_name = 'tollgate usage' and wait_event_type = 'Lock'`
+        await vi.waitFor(async () => expect((await db.query(waiting)).rowCount).toBe(1))
+        const keeping = await db.query(
+          `select from pg_locks where relation = 'usage_keys'::regclass and mode = 'RowExclusiveLock' and pid in (${waiting})`,
+        )
+        expect(keeping.rowCount).toBe(0)
+        return { carried }
+      })
+      await carrying.carried
+      expect(await carriedEvents(id)).toBe(1)
+    })
+    await metering.stop()
   })
 
   test('whose account is busy when its period ends is carried at the next time', async () => {

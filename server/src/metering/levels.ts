@@ -7,7 +7,7 @@ import { listEndedLevels, markCarried, type StandingLevel } from './levels-store
 import type { Metering } from './metering.ts'
 import { isLevel } from './readings.ts'
 import { LATEST_MS } from './rules.ts'
-import type { RecordRequest, UsageProperties } from './usage.ts'
+import type { RecordRequest, UsageProperties, UsageRequest } from './usage.ts'
 
 /** What was told last of a level in a period that is over. */
 export type EndedLevel = {
@@ -22,6 +22,8 @@ export type EndedLevel = {
   readonly now: Instant
 }
 
+const CARRIED = 'level:'
+
 /**
  * The use by which a level stands in the next period as well: as if it had been told again when that began. Pure.
  * Whatever is told of the next period counts beside it by the meter's own rule: `latest` goes by the later one, `max` by the
@@ -34,11 +36,16 @@ export function carriedUse({ organizationId, meter, level, levelAt, properties, 
     organizationId,
     meter,
     quantity: level,
-    idempotencyKey: `level:${meter}:${endedAt.toISOString()}:${levelAt.toISOString()}:${level}`,
+    idempotencyKey: `${CARRIED}${meter}:${endedAt.toISOString()}:${levelAt.toISOString()}:${level}`,
     // After a longer pause of this server than late use may have, the periods before that stay without it.
     occurredAt: endedAt < earliest ? earliest : endedAt,
     properties,
   }
+}
+
+/** Whether a use carries a level on. */
+export function isCarried(request: UsageRequest): boolean {
+  return 'idempotencyKey' in request && request.idempotencyKey.startsWith(CARRIED)
 }
 
 export type LevelsContext = {

@@ -5,6 +5,7 @@ import { createBatcher, type FailurePlan } from './batcher.ts'
 import { commitUsage } from './commit.ts'
 import type { Outcome } from './decision.ts'
 import { KeyLooks, KeysWanted } from './key-looks.ts'
+import { isCarried } from './levels.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { decideChecks } from './reads.ts'
 import { isRepeatedKey } from './store.ts'
@@ -64,7 +65,8 @@ export function createMetering(options: MeteringOptions): Metering {
     asSystem(() => connections.transaction((tx) => commitUsage(tx, options, requests, { looksForKeys })))
 
   async function carryOut(requests: readonly UsageRequest[]): Promise<readonly Outcome[]> {
-    if (!looks.wanted) {
+    // At the turn of a period several servers carry the same levels: they would wait for each other's keys and locks in a circle.
+    if (!looks.wanted && !requests.some(isCarried)) {
       try {
         return await commit(requests, false)
       } catch (error) {

@@ -6,11 +6,15 @@ import type { CorrectedEvent } from './usage.ts'
 
 export type MeterName = { readonly organizationId: string; readonly meter: string }
 
-/** A meter, and the time from which on periods are asked for: those that end before it are not looked at, however many there are. */
-export type MeterSince = MeterName & { readonly since: Instant }
+/**
+ * A meter, and the time from which on periods are asked for: those that end before it are not looked at, however many there are. The one
+ * on which something of that time is counted may have ended before, by a change of time zone.
+ */
+export type MeterSince = MeterName & { readonly since: Instant; readonly grantId: string | null }
 
 // The plan's allowances name the periods.
-const PERIODS = `join grants g on g.organization_id = m.organization_id and g.kind = 'plan' and g.expires_at > m.since`
+const PERIODS = `join grants g on g.organization_id = m.organization_id and g.kind = 'plan'
+  and (g.expires_at > m.since or g.id = m.grant_id)`
 
 /** What `max` and `latest` meters have come to. */
 export async function findReadings(tx: Queryable, meters: readonly MeterSince[]): Promise<readonly MeterReading[]> {
@@ -18,7 +22,7 @@ export async function findReadings(tx: Queryable, meters: readonly MeterSince[])
     `select distinct on (r.organization_id, r.grant_id, r.meter) r.organization_id as "organizationId", r.grant_id as "grantId",
        r.meter, r.quantity, r.occurred_at as "occurredAt", r.draws, r.level, r.level_at as "levelAt",
        r.level_properties as "levelProperties"
-     from unnest($1::text[], $2::text[], $3::timestamptz[]) as m (organization_id, meter, since) ${PERIODS}
+     from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) as m (organization_id, meter, since, grant_id) ${PERIODS}
      join meter_readings r on r.organization_id = m.organization_id and r.grant_id = g.id and r.meter = m.meter`,
     columnsOf(meters),
   )
@@ -26,7 +30,12 @@ export async function findReadings(tx: Queryable, meters: readonly MeterSince[])
 }
 
 function columnsOf(meters: readonly MeterSince[]): unknown[][] {
-  return [meters.map(({ organizationId }) => organizationId), meters.map(({ meter }) => meter), meters.map(({ since }) => since)]
+  return [
+    meters.map(({ organizationId }) => organizationId),
+    meters.map(({ meter }) => meter),
+    meters.map(({ since }) => since),
+    meters.map(({ grantId }) => grantId),
+  ]
 }
 
 /** Which of these values `unique` meters have seen, and in which periods. */
@@ -36,7 +45,7 @@ export async function findValues(
 ): Promise<readonly MeterValue[]> {
   const found = await tx.query<MeterValue>(
     `select v.organization_id as "organizationId", v.grant_id as "grantId", v.meter, v.value
-     from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) as m (organization_id, meter, since, value) ${PERIODS}
+     from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[]) as m (organization_id, meter, since, grant_id, value) ${PERIODS}
      join meter_values v on v.organization_id = m.organization_id and v.grant_id = g.id and v.meter = m.meter and v.value = m.value`,
     [...columnsOf(values), values.map(({ value }) => value)],
   )

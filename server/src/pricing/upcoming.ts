@@ -18,8 +18,8 @@ export async function readUpcomingMinor(context: BillingContext, organizationId:
   const renewing = await findRenewing(context.db, organizationId)
   if (renewing === null) return 0
   const foretold = (await foretell(context, organizationId, renewing)) ?? fromMirror(renewing)
-  const since = await countedSince(context, organizationId, foretold, renewing)
-  return Math.max(0, foretold.totalMinor + since + foretold.balanceMinor)
+  const totalMinor = foretold.totalMinor + (await countedSince(context, organizationId, foretold, renewing))
+  return dueOf({ totalMinor, balanceMinor: foretold.balanceMinor }, { comes: renewing.renews || totalMinor !== 0 })
 }
 
 /**
@@ -36,6 +36,14 @@ export async function withUseByNow(
   const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice)
   const since = await countedSince(context, organizationId, foretold, renewing)
   return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor }
+}
+
+/** What an invoice charges. Without one that comes a customer's balance, a debt of theirs too, stays where it is. */
+export function dueOf(
+  { totalMinor, balanceMinor }: Pick<Foretold, 'totalMinor' | 'balanceMinor'>,
+  { comes }: { readonly comes: boolean },
+): number {
+  return comes ? Math.max(0, totalMinor + balanceMinor) : 0
 }
 
 async function countedSince(

@@ -1,5 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
-import { withUseByNow } from '../pricing/upcoming.ts'
+import { dueOf, withUseByNow } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { isNoneUpcoming } from '../stripe/errors.ts'
 import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway.ts'
@@ -38,9 +38,9 @@ export function staying({ cancelAtPeriodEnd, cancelAt }: CurrentSubscription): I
 }
 
 /** What an invoice charges: all of it that Stripe works out, and the use that it has not been told of yet. */
-export async function dueOf({ context, organizationId }: Previewing, invoice: InvoicePreview | null): Promise<number> {
-  const { totalMinor, balanceMinor } = await withUseByNow(context, organizationId, invoice)
-  return Math.max(0, totalMinor + balanceMinor)
+export async function dueByNow({ context, organizationId }: Previewing, invoice: InvoicePreview | null): Promise<number> {
+  const due = await withUseByNow(context, organizationId, invoice)
+  return dueOf(due, { comes: invoice !== null || due.totalMinor !== 0 })
 }
 
 /**
@@ -49,7 +49,7 @@ export async function dueOf({ context, organizationId }: Previewing, invoice: In
  */
 export async function foretellNext(previewing: Previewing, endsAt: Instant, query: Query): Promise<NextInvoice | null> {
   const invoice = await askForAny(previewing.context, query)
-  const amountMinor = await dueOf(previewing, invoice)
+  const amountMinor = await dueByNow(previewing, invoice)
   return invoice === null && amountMinor === 0 ? null : { at: invoice?.periodEnd ?? endsAt, amountMinor }
 }
 

@@ -7,7 +7,7 @@ import { newItems, switchedItems } from './items.ts'
 import {
   ask,
   askForAny,
-  dueOf,
+  dueByNow,
   foretellAfter,
   foretellNext,
   staying,
@@ -216,7 +216,7 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
   // Another interval begins a new period at once, and its invoice comes with it; otherwise a smaller plan waits for the next one.
   if (!invoiceNow && !newInterval) {
     const invoice = await ask(context, { ...query, ending })
-    const amountMinor = await dueOf(previewing, invoice)
+    const amountMinor = await dueByNow(previewing, invoice)
     const creditMinor = Math.max(0, -sum(invoice.lines.filter(({ proration }) => proration)))
     const nextInvoice = isForetold(change) ? { at: invoice.periodEnd, amountMinor } : null
     return { ...base, ...amountsOf(invoice), dueNowMinor: 0, creditMinor, nextInvoice }
@@ -227,7 +227,7 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
   return {
     ...base,
     ...amountsOf(invoice),
-    dueNowMinor: stays ? invoice.amountDueMinor : await dueOf(previewing, invoice),
+    dueNowMinor: stays ? invoice.amountDueMinor : await dueByNow(previewing, invoice),
     nextInvoice: isForetold(change) ? await foretellAfter(previewing, query, invoice, { withUse: stays }) : null,
   }
 }
@@ -269,7 +269,7 @@ async function previewCancel(previewing: Previewing, change: CancelNow): Promise
   if (customerId === null || !charges) return base
   const query: Query = { customerId, subscriptionId: subscription.id, cancelNow: true, prorationBehavior: 'none' }
   const invoice = await askForAny(context, query)
-  return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), dueNowMinor: await dueOf(previewing, invoice) }
+  return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), dueNowMinor: await dueByNow(previewing, invoice) }
 }
 
 type Resume = Extract<PlanChange, { kind: 'resume' }>

@@ -157,7 +157,9 @@ const replayRoute = createRoute({
     params,
     query,
     body: bodyOf(
-      z.union([z.strictObject({ event_id: z.string().max(100) }), z.strictObject({ since: z.iso.datetime({ offset: true }) })]),
+      z.union([z.strictObject({ event_id: z.string().max(100) }), z.strictObject({ since: z.iso.datetime({ offset: true }) })], {
+        error: 'either event_id, or since with a time such as 2026-01-01T00:00:00Z, is expected',
+      }),
     ),
   },
   responses: { 202: json('They are on their way.', z.object({ deliveries: z.number().int() })) },
