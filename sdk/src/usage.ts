@@ -60,6 +60,10 @@ export type UsageAnswer = {
   readonly reason?: string
   /** Of a use that came too fast: seconds until it would be allowed. */
   readonly retry_after?: number
+  /** Of what was refused as `spend_limit_reached`: the limit and what of it was spent or held, in minor units of `currency`. */
+  readonly spend_limit_minor?: number
+  readonly spent_minor?: number
+  readonly currency?: string
   readonly late?: LateUse
   readonly balance: BalanceAnswer | null
   /** EM-3: what this item cost, and where the period stands after it. */

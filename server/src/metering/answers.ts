@@ -1,7 +1,8 @@
 import type { RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
+import { formatMajor } from '../lib/money.ts'
 import { formatQuantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot, RefusalCode, UsageAnswer, UsageEvent } from './usage.ts'
+import type { BalanceSnapshot, RefusalCode, Spending, UsageAnswer, UsageEvent } from './usage.ts'
 
 /** The answer that an event gave and gives again; made from what is stored and nothing else. */
 export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
@@ -9,7 +10,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
     verb: event.verb === 'retract' ? 'correct' : event.verb,
     allowed: event.refusal === null,
     code: event.refusal,
-    reason: event.refusal && reasonOf(event.refusal, event.after),
+    reason: event.refusal && reasonOf(event.refusal, event.after, event.spending),
     eventId: event.id,
     organizationId: event.organizationId,
     meter: event.meter,
@@ -18,6 +19,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
     balance: event.after,
     reservation: event.reservationId === null ? null : { id: event.reservationId, expiresAt: event.heldUntil },
     late: event.late,
+    spending: event.spending,
     retryAfterMs: null,
     replayed,
   }
@@ -25,6 +27,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
 
 /** What is decided of a request that is not stored. */
 export type Unstored = Pick<UsageAnswer, 'code' | 'balance'> & {
+  readonly spending?: Spending | null
   readonly retryAfterMs?: number
   /** The limit of pace that it is larger than. */
   readonly tooLargeFor?: RateLimit
@@ -36,12 +39,12 @@ export function unstoredAnswer(
   decided: Unstored,
 ): UsageAnswer {
   const { verb, organizationId, meter, quantity } = request
-  const { code, balance, retryAfterMs = null, tooLargeFor } = decided
+  const { code, balance, spending = null, retryAfterMs = null, tooLargeFor } = decided
   return {
     verb,
     allowed: code === null,
     code,
-    reason: code && (tooLargeFor ? neverFits(request, tooLargeFor, balance) : reasonOf(code, balance)),
+    reason: code && (tooLargeFor ? neverFits(request, tooLargeFor, balance) : reasonOf(code, balance, spending)),
     eventId: null,
     organizationId,
     meter,
@@ -50,6 +53,7 @@ export function unstoredAnswer(
     balance,
     reservation: null,
     late: null,
+    spending,
     retryAfterMs,
     replayed: false,
   }
@@ -65,7 +69,7 @@ function neverFits(
 }
 
 /** A refusal in a sentence fit to be shown. The quota's form is EM-4's. */
-export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
+export function reasonOf(code: RefusalCode, balance: BalanceSnapshot, spending: Spending | null = null): string {
   const what = balance.balanceKey.replaceAll('_', ' ')
   switch (code) {
     case 'quota_exceeded': {
@@ -74,8 +78,13 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot): string {
         balance.reserved > 0n ? ` ${formatQuantity(balance.reserved)} more are held until they are settled or released.` : ''
       return `${PERIOD_WORDS[balance.period]} exceeded. Used ${formatQuantity(balance.used)}/${limit} ${what}.${held}`
     }
-    case 'spend_limit_reached':
-      return `Use beyond the included ${formatQuantity(balance.amount ?? 0n)} ${what} would cost more than the limit of spending.`
+    case 'spend_limit_reached': {
+      const sentence = `Use beyond the included ${formatQuantity(balance.amount ?? 0n)} ${what} would cost more than the limit of spending`
+      if (spending === null) return `${sentence}.`
+      const { currency, limitMinor, spentMinor } = spending
+      const [limit, spent] = [limitMinor, spentMinor].map((amountMinor) => formatMajor({ amountMinor, currency }))
+      return `${sentence}, ${limit} ${currency.toUpperCase()}. Of it ${spent} ${currency.toUpperCase()} is spent or held.`
+    }
     case 'rate_limited':
       return `${what} are used faster than the plan ${balance.planKey} allows. Try again shortly.`
     case 'not_included':

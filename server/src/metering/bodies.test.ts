@@ -34,6 +34,7 @@ test('the text of an answer, written directly, is the JSON of its body', () => {
     balance,
     reservation: maybe(fc.record({ id: text, expiresAt: maybe(instant) })),
     late: fc.constantFrom(null, 'open', 'closed', 'credited', 'ended', 'free'),
+    spending: fc.constantFrom(null, { currency: 'usd', limitMinor: 1_000, spentMinor: 980 }),
     retryAfterMs: maybe(fc.integer({ min: 1, max: 86_400_000 })),
     replayed: fc.boolean(),
   })

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Instant } from '../lib/clock.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
-import type { BalanceSnapshot, LateUse, UsageAnswer } from './usage.ts'
+import type { BalanceSnapshot, LateUse, Spending, UsageAnswer } from './usage.ts'
 
 const quantity = z.union([z.number(), z.string()]).meta({
   description: 'A JSON number where a double holds it exactly, else a decimal string.',
@@ -33,6 +33,7 @@ export const ownBalanceSchema = balanceSchema
     spent_minor: z.int().nullable().meta({
       description: 'What of that limit is spent, or held by open reservations. `track`, which is never refused, may exceed it.',
     }),
+    currency: z.string().nullable().meta({ description: 'Of both.' }),
   })
   .openapi('OwnBalance')
 
@@ -74,6 +75,9 @@ export const answerSchema = z
     quota_remaining: quantity.nullable(),
     quota_exceeded: z.boolean(),
     late: lateSchema.optional(),
+    spend_limit_minor: z.int().optional().meta({ description: 'Of what was refused as `spend_limit_reached`: the limit.' }),
+    spent_minor: z.int().optional().meta({ description: 'What of that limit was spent or held then.' }),
+    currency: z.string().optional().meta({ description: 'Of both.' }),
     retry_after: z.int().optional().meta({ description: 'Of a use that came too fast: seconds until it would be allowed.' }),
     reservation_id: z.string().optional(),
     expires_at: z.iso.datetime().optional(),
@@ -126,12 +130,22 @@ export function answerBody(answer: UsageAnswer, unitOf: UnitOf): AnswerBody {
   if (answer.code !== null) body.code = answer.code
   if (answer.reason !== null) body.reason = answer.reason
   if (answer.late !== null) body.late = lateBody(answer.late, answer.balance)
+  if (answer.spending !== null) Object.assign(body, spendingBody(answer.spending))
   if (answer.retryAfterMs !== null) body.retry_after = retryAfterOf(answer.retryAfterMs)
   if (answer.reservation !== null) {
     body.reservation_id = answer.reservation.id
     if (answer.reservation.expiresAt) body.expires_at = answer.reservation.expiresAt.toISOString()
   }
   return body
+}
+
+function spendingBody({ limitMinor, spentMinor, currency }: Spending) {
+  return { spend_limit_minor: limitMinor, spent_minor: spentMinor, currency }
+}
+
+/** The limit of spending of a balance that is read by itself; all null without one. */
+export function ownSpendingBody(spending: Spending | null) {
+  return spending === null ? { spend_limit_minor: null, spent_minor: null, currency: null } : spendingBody(spending)
 }
 
 const LATE_BODIES: Readonly<Record<LateUse, Pick<LateBody, 'invoice' | 'billed_on'>>> = {
@@ -177,6 +191,7 @@ export function answerText(answer: UsageAnswer, unitOf: UnitOf): string {
   if (answer.code !== null) text += `,"code":"${answer.code}"`
   if (answer.reason !== null) text += `,"reason":${jsonText(answer.reason)}`
   if (answer.late !== null) text += `,"late":${JSON.stringify(lateBody(answer.late, answer.balance))}`
+  if (answer.spending !== null) text += `,${JSON.stringify(spendingBody(answer.spending)).slice(1, -1)}`
   if (answer.retryAfterMs !== null) text += `,"retry_after":${retryAfterOf(answer.retryAfterMs)}`
   if (answer.reservation !== null) {
     text += `,"reservation_id":${jsonText(answer.reservation.id)}`

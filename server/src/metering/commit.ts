@@ -14,6 +14,7 @@ import { insertEvents } from './event-blocks.ts'
 import { markCarried } from './levels-store.ts'
 import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
+import { insertSpendRefusals } from './spend-refusals-store.ts'
 import { addGroupedUse } from './rollups-store.ts'
 import { deleteValues, insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import { closeReservations, insertReservations } from './reservations-store.ts'
@@ -122,6 +123,8 @@ function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys:
   const keyed = keepsKeys ? decision.events.filter((event) => event.verb !== 'settle') : []
   if (keyed.length > 0) writes.push(insertKeys(tx, keyed, keyed[0]!.recordedAt))
   if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
+  const refused = decision.events.filter(({ spending }) => spending !== null)
+  if (refused.length > 0) writes.push(insertSpendRefusals(tx, refused))
   if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
     writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
   }

@@ -38,6 +38,7 @@ function eventWith(
     overage: 0n,
     draws: [],
     refusal: null,
+    spending: null,
     reservationId: null,
     heldUntil: null,
     corrects: null,

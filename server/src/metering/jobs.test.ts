@@ -58,16 +58,25 @@ test('a reservation that nobody settled ends by itself, also when its grant has 
   expect(rows[0]).toEqual({ status: 'expired', reserved: 0 })
 })
 
-test('keys are kept for 35 days and forgotten after 36', async () => {
+test('keys are kept for 35 days and forgotten after 36, with what refused uses were told', async () => {
   const organizationId = await fixture.newOrganization()
   const before = clock.now()
+  await database.db.query(
+    `insert into spend_refusals (organization_id, event_id, recorded_at, currency, limit_minor, spent_minor)
+     values ($1, gen_random_uuid(), $2, 'usd', 100, 75)`,
+    [organizationId, before],
+  )
+  const told = async () =>
+    (await database.db.query('select 1 from spend_refusals where organization_id = $1', [organizationId])).rowCount
   await fixture.metering().ask(track(organizationId, 'old'))
   clock.set(new Date(before.getTime() + 35 * DAY_MS))
   await pruneKeys(context())
   expect((await fixture.metering().ask(track(organizationId, 'old'))).replayed).toBe(true)
+  expect(await told()).toBe(1)
   clock.set(new Date(before.getTime() + 37 * DAY_MS))
   await pruneKeys(context())
   expect((await fixture.metering().ask(track(organizationId, 'old'))).replayed).toBe(false)
+  expect(await told()).toBe(0)
   clock.set(before)
 })
 

@@ -7,6 +7,7 @@ import type { UsageConnections } from './pipeline.ts'
 import { carryLevels, type LevelsContext } from './levels.ts'
 import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
 import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './reservations-store.ts'
+import { deleteSpendRefusalsBefore } from './spend-refusals-store.ts'
 import { deleteKeysBefore } from './store.ts'
 
 export type MeteringJobsContext = GrantsContext &
@@ -50,6 +51,7 @@ export async function expireReservations(context: MeteringJobsContext): Promise<
 export async function pruneKeys(context: MeteringJobsContext): Promise<void> {
   const before = new Date(context.clock.now().getTime() - KEY_RETENTION_MS)
   while ((await deleteKeysBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
+  while ((await deleteSpendRefusalsBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
 }
 
 /** Forgets reservations that ended so long ago that no repeat of their keys is answered any more. */

@@ -155,6 +155,25 @@ describe('a limit of spending', () => {
     expect((await use('consume', 'tokens', 140)).body['allowed']).toBe(true)
   })
 
+  test('says in words and numbers what it is and what of it is spent, again for the same key, also when more is spent by then', async () => {
+    await use('consume', 'tokens', 130)
+    const refused = await use('consume', 'tokens', 11, { idempotency_key: 'dear' })
+    const said = {
+      code: 'spend_limit_reached',
+      reason:
+        'Use beyond the included 100 tokens would cost more than the limit of spending, 1.00 USD. Of it 0.75 USD is spent or held.',
+      spend_limit_minor: 100,
+      spent_minor: 75,
+      currency: 'usd',
+    }
+    expect(refused.body).toMatchObject(said)
+    expect((await use('check', 'tokens', 11)).body).toMatchObject(said)
+    expect((await use('reservations', 'tokens', 11)).body).toMatchObject(said)
+    await use('track', 'tokens', 5)
+    expect((await use('consume', 'tokens', 11, { idempotency_key: 'dear' })).body).toEqual(refused.body)
+    expect((await use('consume', 'tokens', 1)).body).not.toHaveProperty('spent_minor')
+  })
+
   test('counts what reservations will cost, and what they give back', async () => {
     const first = await use('reservations', 'tokens', 120)
     expect(first.body['allowed']).toBe(true)

@@ -24,8 +24,8 @@ import { NOTHING_KNOWN, type DecisionInput, type Outcome } from './decision.ts'
 import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
 import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
 import { findOverdueReservations } from './reservations-store.ts'
-import { spendingOf, type Spending } from './rules.ts'
-import type { BalanceSnapshot, CheckRequest } from './usage.ts'
+import { spendingOf } from './rules.ts'
+import type { BalanceSnapshot, CheckRequest, Spending } from './usage.ts'
 
 /**
  * Answers checks together: the same decision as `consume`, with nothing written. The same question asked by many at once, as a
@@ -155,7 +155,7 @@ function readingOf(account: AccountRow, state: OrganizationState, keysOf: typeof
   const balances = [...new Set(keysOf(organizationId, state.terms, state.grants))].map((key): BalanceReading => {
     const book = ledger.currentBook(key)
     const { name, unit } = state.terms.catalog.balances.get(key) ?? { name: key, unit: key }
-    const spending = spendingOf(ledger.planGrant(key), book.plan)
+    const spending = spendingOf(ledger, book)
     return { ...snapshotOf(book, null), name, unit, limit: book.plan.grant.limit, spending, lines: book.lines }
   })
   return { account, terms: state.terms, now: state.now, balances }

@@ -2,7 +2,7 @@ import { DomainError } from '../lib/errors.ts'
 import { answerOf, unstoredAnswer, type Unstored } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
-import { occurredAtOf, refusalOf } from './rules.ts'
+import { occurredAtOf, refusalOf, spendingOf } from './rules.ts'
 import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
@@ -40,6 +40,7 @@ export function check(session: DecisionSession, request: CheckRequest): UsageAns
   return unstoredAnswer(request, {
     code: refusal,
     balance: snapshotOf(book, meter.key),
+    spending: refusal === 'spend_limit_reached' ? spendingOf(ledger, book) : null,
     ...(refusal === null ? paceOf(session, session.pacedUse(ledger, meter, counted)) : {}),
   })
 }

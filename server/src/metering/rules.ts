@@ -7,7 +7,7 @@ import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { overageCost } from '../pricing/rules.ts'
 import type { OrganizationLedger } from './ledger.ts'
-import type { RefusalCode, UsageEvent } from './usage.ts'
+import type { RefusalCode, Spending, UsageEvent } from './usage.ts'
 
 /** How far in the past a use may be told, and how far ahead a caller's clock may be (as Stripe's meter events). */
 export const LATEST_MS = 35 * DAY_MS
@@ -28,15 +28,19 @@ export function refusalOf(ledger: OrganizationLedger, book: BalanceBook, meter: 
   return isTooDear(plan, book.plan, cost - available) ? 'spend_limit_reached' : null
 }
 
-/** What a plan lets the overage of a period cost, and what it costs, in minor units. */
-export type Spending = { readonly limitMinor: number; readonly spentMinor: number }
+/** What is spent of a balance's limit of spending, with what is held; null without a limit. */
+export function spendingOf(ledger: OrganizationLedger, book: BalanceBook): Spending | null {
+  const { balanceKey } = book.plan.grant
+  const spending = withMore(ledger.planGrant(balanceKey), book.plan, 0n)
+  return spending && { ...spending, currency: ledger.state.terms.catalog.currency }
+}
 
-/** What is spent of a limit of spending, with what is held and so much more, rounded as it will be on the bill; null without a limit. */
-export function spendingOf(
+/** What would be spent with so much more overage, rounded as it will be on the bill. */
+function withMore(
   { allowance: { overage: price, spendLimitMinor } }: PlanGrant,
   { grant, overage, heldOverage, freeOverage }: GrantLine,
-  more: Quantity = 0n,
-): Spending | null {
+  more: Quantity,
+): Omit<Spending, 'currency'> | null {
   if (price === null || spendLimitMinor === null) return null
   const { pricedOverage, pricedMinor } = grant
   const whole = { overage: overage + heldOverage + more, freeOverage, pricedOverage, pricedMinor }
@@ -45,7 +49,7 @@ export function spendingOf(
 
 /** Whether more overage would make that of the period cost more than the plan lets it. */
 function isTooDear(plan: PlanGrant, line: GrantLine, more: Quantity): boolean {
-  const spending = spendingOf(plan, line, more)
+  const spending = withMore(plan, line, more)
   return spending !== null && spending.spentMinor > spending.limitMinor
 }
 

@@ -10,7 +10,7 @@ import { eventKey, nameOf, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings, type Counted } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
-import { sumsOf, type HeldLine } from './rules.ts'
+import { spendingOf, sumsOf, type HeldLine } from './rules.ts'
 import { RateWindows, type PacedUse } from './windows.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
 
@@ -137,6 +137,7 @@ export class DecisionSession {
       overage,
       draws: facts.draws,
       refusal: facts.refusal ?? null,
+      spending: facts.refusal === 'spend_limit_reached' ? spendingOf(this.ledgerOf(asked.organizationId), book) : null,
       reservationId: facts.reservationId ?? null,
       heldUntil: facts.heldUntil ?? null,
       corrects: facts.corrects ?? null,

@@ -6,6 +6,7 @@ import type { Instant } from '../lib/clock.ts'
 import { copyRows, type CopyRow, type CopyTarget } from './copy.ts'
 import type { PacketClient } from '../db/packet.ts'
 import type { HourlyChange } from './rollups.ts'
+import { withSpending } from './spend-refusals-store.ts'
 import type { BalanceSnapshot, Reservation, UsageEvent } from './usage.ts'
 
 /**
@@ -61,7 +62,7 @@ const UNIQUE_VIOLATION = '23505'
 /** `[grant, amount, overage]` as jsonb. */
 export type StoredDraw = readonly [string, string, string]
 
-export type EventRow = Omit<UsageEvent, 'draws' | 'after'> &
+export type EventRow = Omit<UsageEvent, 'draws' | 'after' | 'spending'> &
   Omit<BalanceSnapshot, 'amount' | 'used' | 'overage' | 'reserved' | 'remaining' | 'planGrantId'> & {
     readonly planGrant: string | null
     readonly draws: readonly StoredDraw[] | null
@@ -97,7 +98,7 @@ const EVENTS_OF_KEYS = `with key as (
 /** The events of keys. */
 export async function findEventsOfKeys(tx: Queryable, keys: readonly EventKey[]): Promise<readonly UsageEvent[]> {
   const found = await tx.query<EventRow>(EVENTS_OF_KEYS, columnsOf(keys))
-  return found.rows.map(eventOf)
+  return withSpending(tx, found.rows.map(eventOf))
 }
 
 /** The events of keys, and the settlements of reservations whose id is given as a key. */
@@ -150,6 +151,8 @@ export function eventOf(row: EventRow): UsageEvent {
   return {
     ...rest,
     draws: draws === null ? planDraws(row, planGrantId) : drawsOf(draws),
+    // Kept beside the event (`withSpending`).
+    spending: null,
     after: {
       balanceKey,
       planGrantId,

@@ -5,7 +5,7 @@ import { overrideOf, type GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { StandingState } from '../standing/rules.ts'
-import { balanceBody, isUsedUp, totalUsed, type OwnBalanceBody, type UnitOf } from './bodies.ts'
+import { balanceBody, isUsedUp, ownSpendingBody, totalUsed, type OwnBalanceBody, type UnitOf } from './bodies.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from './reads.ts'
 
 export const usageSummarySchema = z
@@ -94,10 +94,8 @@ export async function listBalances(
 }
 
 export function ownBalanceBody(balance: BalanceReading, unitOf: UnitOf): OwnBalanceBody {
-  const { spending } = balance
   return {
     ...balanceBody(balance, unitOf),
-    spend_limit_minor: spending?.limitMinor ?? null,
-    spent_minor: spending?.spentMinor ?? null,
+    ...ownSpendingBody(balance.spending),
   }
 }

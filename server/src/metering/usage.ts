@@ -79,6 +79,9 @@ export type BalanceSnapshot = {
   readonly periodEnd: Instant | null
 }
 
+/** What a plan lets the overage of a period cost, and what it costs, in minor units of a currency. */
+export type Spending = { readonly currency: string; readonly limitMinor: number; readonly spentMinor: number }
+
 /**
  * What becomes of use that is told late. `open`: the invoice of its period is not closed, and takes it. `closed`: it is, and the next
  * one takes it. `credited`: it is, and what is taken back of it comes back as a credit. `ended`: it is, and there is none after it. `free`: nothing billed the balance at that time.
@@ -113,6 +116,8 @@ export type UsageEvent = {
   readonly overage: Quantity
   readonly draws: readonly Draw[]
   readonly refusal: RefusalCode | null
+  /** Of what was refused for the limit of spending: what was spent of it. */
+  readonly spending: Spending | null
   /** The reservation that was made or settled. */
   readonly reservationId: string | null
   /** Of a reservation: when the hold ends by itself. */
@@ -139,6 +144,8 @@ export type UsageAnswer = {
   readonly reservation: { readonly id: string; readonly expiresAt: Instant | null } | null
   /** Of use that was told when what bills its time was over: what becomes of it. `balance` is that of its own period then. */
   readonly late: LateUse | null
+  /** Of what was refused for the limit of spending: what was spent of it then. */
+  readonly spending: Spending | null
   /** Of a use that came too fast: in how many milliseconds it would be allowed. */
   readonly retryAfterMs: number | null
   /** True when the same key was answered before and this is that answer. */

@@ -15,6 +15,7 @@ import { DomainError } from '../lib/errors.ts'
 import type { OrganizationId } from '../lib/ids.ts'
 import { MICRO, quantityToJson } from '../lib/quantity.ts'
 import { listMails } from '../mail/store.ts'
+import { ownSpendingBody } from '../metering/bodies.ts'
 import { readBalances } from '../metering/reads.ts'
 import { listMembers } from '../organizations/members-store.ts'
 import { keySchema, showKey } from '../organizations/routes.ts'
@@ -67,6 +68,9 @@ const stateSchema = z
         overage: quantity,
         reserved: quantity,
         remaining: quantity.nullable(),
+        spend_limit_minor: z.int().nullable().meta({ description: 'What use beyond the amount may cost; null without a limit.' }),
+        spent_minor: z.int().nullable(),
+        currency: z.string().nullable(),
         period_start: z.iso.datetime(),
         period_end: time,
       }),
@@ -226,6 +230,7 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
       overage: quantityToJson(balance.overage),
       reserved: quantityToJson(balance.reserved),
       remaining: balance.remaining === null ? null : quantityToJson(balance.remaining),
+      ...ownSpendingBody(balance.spending),
       period_start: balance.periodStart.toISOString(),
       period_end: iso(balance.periodEnd),
     })),

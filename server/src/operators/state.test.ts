@@ -41,7 +41,7 @@ describe('the whole state of an organization', () => {
       subscription: { status: 'active', plan: 'enterprise', standing: { state: 'active', reason: 'paid' } },
       override: { plan: 'enterprise', set_by: 'operator:test', reason: 'goodwill' },
       revenue: [{ currency: 'usd', mrr_minor: 2900 }],
-      balances: [{ balance: 'credits', amount: null }],
+      balances: [{ balance: 'credits', amount: null, spend_limit_minor: null, spent_minor: null, currency: null }],
       invoices: {
         totals: [{ status: 'paid', currency: 'usd', count: 1, total_minor: 2900, remaining_minor: 0 }],
         latest: [{ status: 'paid' }],

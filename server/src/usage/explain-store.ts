@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { EVENT_COLUMNS, drawsOf, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from '../metering/store.ts'
+import { withSpending } from '../metering/spend-refusals-store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import type { EventPage } from './events-store.ts'
 
@@ -14,8 +15,8 @@ export async function findEvent(
     `select ${EVENT_COLUMNS} from usage_events e where e.organization_id = $1 and e.recorded_at = $2 and e.id = $3`,
     [organizationId, recordedAt, id],
   )
-  const [row] = found.rows
-  return row ? eventOf(row) : null
+  const [event] = await withSpending(db, found.rows.map(eventOf))
+  return event ?? null
 }
 
 /** The corrections of an event, which come after it; most events have none, and then nothing is looked through. */

@@ -87,7 +87,7 @@ export async function explainUse(
     corrections.reduce((total, one) => total + read(one), read(event))
   return {
     event,
-    reason: event.refusal && reasonOf(event.refusal, event.after),
+    reason: event.refusal && reasonOf(event.refusal, event.after, event.spending),
     corrections,
     counts: sum(({ counted }) => counted),
     takes: event.verb === 'reserve' ? 0n : sum((one) => one.drawn),
