@@ -13,7 +13,7 @@ import type { Span } from './periods.ts'
 export function prorate(amount: number, period: Span, at: number): number {
   const length = period.end - period.start
   const left = Math.min(Math.max(period.end - at, 0), Math.max(length, 0))
-  if (length <= 0 || left === 0 || amount === 0) return 0
+  if (left === 0 || amount === 0) return 0
   return toSafeInteger(roundProration(BigInt(amount) * BigInt(left), BigInt(length)))
 }
 

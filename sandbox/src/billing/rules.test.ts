@@ -2,10 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decimalOf, formatDecimal, parseDecimal, type Decimal } from './decimal.ts'
 import { applyDiscounts, apportion, type AppliedDiscount, type DiscountableLine } from './discounts.ts'
+import { evenShares } from './inferred.ts'
 import { computeTotals, type PipelineLine, settleBalance } from './invoice-totals.ts'
-import { anchorFromConfig, boundary, periodContaining, type Recurrence } from './periods.ts'
+import { anchorFromConfig, boundary, isWithinThreeYears, periodContaining, type Recurrence, type Span } from './periods.ts'
 import { priceAmount, priceParts, type PriceTerms } from './pricing.ts'
-import { creditsOfDebits, prorate } from './proration.ts'
+import { creditsOfDebits, prorate, type Debit } from './proration.ts'
 import { isHardDecline, nextRetryAt, smartRetries } from './retries.ts'
 import { describePart, describeUnusedTime } from './descriptions.ts'
 import { isChargeableAmount, minimumChargeAmount } from './currencies.ts'
@@ -51,10 +52,22 @@ describe('periods', () => {
     const start = Date.parse('2027-01-20T08:30:15Z') / 1000
     const iso = (config: Parameters<typeof anchorFromConfig>[0]) => new Date(anchorFromConfig(config, start) * 1000).toISOString()
     expect(iso({ dayOfMonth: 25 })).toBe('2027-01-25T08:30:15.000Z')
+    expect(iso({ dayOfMonth: 20 })).toBe('2027-01-20T08:30:15.000Z')
     expect(iso({ dayOfMonth: 5 })).toBe('2027-02-05T08:30:15.000Z')
     expect(iso({ dayOfMonth: 31, month: 2 })).toBe('2027-02-28T08:30:15.000Z')
     expect(iso({ dayOfMonth: 20, hour: 8 })).toBe('2027-02-20T08:00:00.000Z')
     expect(iso({ dayOfMonth: 20, month: 1, hour: 8 })).toBe('2028-01-20T08:00:00.000Z')
+  })
+
+  it('are three years long at most', () => {
+    for (const [interval, most] of [
+      ['day', 1095],
+      ['week', 156],
+      ['month', 36],
+      ['year', 3],
+    ] as const) {
+      expect([0, 1, most, most + 1].map((count) => isWithinThreeYears({ interval, count }))).toEqual([false, true, true, false])
+    }
   })
 })
 
@@ -102,18 +115,28 @@ describe('proration', () => {
     expect(prorate(-1, { start: 0, end: 2 }, 1)).toBe(-1)
   })
 
+  const debitOf = (value: number, span: Span): Debit => ({
+    amount: value,
+    period: span,
+    quantity: 1,
+    invoice: null,
+    lines: [],
+    invoiceItem: 'ii',
+    price: 'p',
+  })
+
+  it('credits a debit for its own time only: one that begins later, whole', () => {
+    const debits = [debitOf(300, { start: 0, end: 30 }), debitOf(100, { start: 20, end: 30 })]
+    expect(creditsOfDebits(debits, 10).map(({ amount: credited, period: span }) => ({ credited, span }))).toEqual([
+      { credited: -200, span: { start: 10, end: 30 } },
+      { credited: -100, span: { start: 20, end: 30 } },
+    ])
+  })
+
   it('never credits more than was debited', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(amount, period)), instant, (debits, at) => {
-        const list = debits.map(([value, span]) => ({
-          amount: value,
-          period: span,
-          quantity: 1,
-          invoice: null,
-          lines: [],
-          invoiceItem: 'ii',
-          price: 'p',
-        }))
+        const list = debits.map(([value, span]) => debitOf(value, span))
         const credited = creditsOfDebits(list, at).reduce((sum, credit) => sum - credit.amount, 0)
         expect(credited).toBeLessThanOrEqual(list.reduce((sum, debit) => sum + debit.amount, 0))
       }),
@@ -211,6 +234,16 @@ describe('discounts', () => {
     )
   })
 
+  it('of an amount that is spread evenly leave nothing over', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: 0n, max: 10n ** 9n }), fc.integer({ min: 1, max: 8 }), (whole, parts) => {
+        const shares = evenShares(whole, parts)
+        expect(shares.reduce((sum, share) => sum + share, 0n)).toBe(whole)
+        expect(shares.every((share) => share - whole / BigInt(parts) < BigInt(parts))).toBe(true)
+      }),
+    )
+  })
+
   it('apportion the whole of an amount, or all that the lines hold', () => {
     const big = fc.bigInt({ min: 0n, max: 10n ** 9n })
     fc.assert(
@@ -259,6 +292,30 @@ describe('invoice totals', () => {
         expect(settled.amountDue === 0 || settled.amountDue >= 50).toBe(true)
       }),
     )
+  })
+
+  it('are charged from the least that can be charged on', () => {
+    expect(settleBalance({ total: 49, startingBalance: 0, minimum: 50 })).toMatchObject({ amountDue: 0, endingBalance: 49 })
+    expect(settleBalance({ total: 50, startingBalance: 0, minimum: 50 })).toMatchObject({ amountDue: 50, endingBalance: 0 })
+  })
+
+  it('have credits pay for metered lines only', () => {
+    const licensed = {
+      amount: 1000,
+      discountable: true,
+      product: null,
+      itemDiscounts: [],
+      itemKey: 'a',
+      price: 'p',
+      taxRates: [],
+    }
+    const lines = [
+      { ...licensed, metered: false },
+      { ...licensed, itemKey: 'b', metered: true },
+    ]
+    const totals = computeTotals({ lines, discounts: [], credits: [{ grant: 'g', available: 1500, prices: null }] })
+    expect(totals.lines.map((each) => each.credits)).toEqual([[], [{ grant: 'g', amount: 1000 }]])
+    expect(totals.total).toBe(1000)
   })
 
   it('take inclusive tax out of the amount and put exclusive tax on top', () => {

@@ -41,6 +41,21 @@ test('a hand-made invoice takes the pending items, is finalized, and is paid', a
   await expect(stripe.invoices.finalizeInvoice(open.id)).rejects.toMatchObject({ statusCode: 400, code: 'invoice_not_editable' })
 })
 
+test('a customer’s invoices are numbered one after the other, each customer’s by itself, and a number given by hand stays', async () => {
+  const { stripe, customer } = await startBillingBench()
+  const [one, other] = [await customer(), await customer()]
+  const numberOf = async (id: string, number?: string): Promise<string | null> => {
+    const draft = await stripe.invoices.create({ customer: id, ...(number === undefined ? {} : { number }) })
+    return (await stripe.invoices.finalizeInvoice(draft.id)).number
+  }
+  const first = await numberOf(one.id)
+  const prefix = first?.replace(/-0001$/, '')
+  expect([await numberOf(one.id), await numberOf(one.id)]).toEqual([`${prefix}-0002`, `${prefix}-0003`])
+  expect(await numberOf(other.id)).toMatch(/-0001$/)
+  expect(await numberOf(one.id, 'BY-HAND-7')).toBe('BY-HAND-7')
+  expect(await numberOf(one.id)).toBe(`${prefix}-0004`)
+})
+
 test('a payment that is declined answers 402 and leaves the failed payment behind', async () => {
   const { stripe, customer } = await startBillingBench()
   const { id } = await customer('pm_card_chargeCustomerFail')

@@ -154,6 +154,25 @@ it('MRR(t1) − MRR(t0) = new + expansion + reactivation − contraction − chu
   )
 })
 
+it('revenue is converted by what a major unit is worth, however many decimal places its currency has', () => {
+  const boundaries = [FROM, TO]
+  const standing = [
+    { currency: 'usd', mrr: 100_000_000n, customers: 1 },
+    { currency: 'jpy', mrr: 1_000_000_000n, customers: 2 },
+    { currency: 'kwd', mrr: 1_000_000_000n, customers: 3 },
+    { currency: 'chf', mrr: 1_000_000_000n, customers: 4 },
+  ]
+  const rates = new Map([
+    ['jpy', 6_500n],
+    ['kwd', 3_250_000n],
+  ])
+  const { series, left } = convertSeries(seriesOf(standing, [], boundaries), { currency: 'usd', rates })
+  // 1.00 and, of 1,000 yen at 0.0065, 6.50 and, of 1.000 dinar at 3.25, 3.25.
+  expect(roundSpan(series.spans[0]!, series.unit)).toMatchObject({ openingMinor: 1_075, closingMinor: 1_075 })
+  expect(series.spans[0]!.customersClosing).toBe(6)
+  expect(left).toEqual(['chf'])
+})
+
 it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () => {
   const boundaries = [new Date('2026-01-01T00:00:00Z'), new Date('2027-01-01T00:00:00Z')]
   const sums = [

@@ -48,6 +48,27 @@ describe('the span of an allowance', () => {
   test('a clock behind Stripe’s sees the cycle that is about to begin', () => {
     const soon = cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z')
     expect(spanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(soon.current)
+    const year = cycle('2026-02-15T00:00:00Z', '2027-02-15T00:00:00Z')
+    expect(spanOf('billing_cycle', year, at('2026-02-14T23:59:58Z'))).toEqual({
+      start: at('2026-02-15T00:00:00Z'),
+      end: at('2026-03-15T00:00:00Z'),
+    })
+  })
+
+  test('a cycle of seven weeks is cut into months, the last one ending with it', () => {
+    const weeks = cycle('2026-01-10T00:00:00Z', '2026-02-28T00:00:00Z')
+    expect(spanOf('billing_cycle', weeks, at('2026-02-10T00:00:00Z'))).toEqual({
+      start: at('2026-02-10T00:00:00Z'),
+      end: at('2026-02-28T00:00:00Z'),
+    })
+  })
+
+  test('after February comes March, a month and not 28 days', () => {
+    const february = cycle('2026-02-01T00:00:00Z', '2026-03-01T00:00:00Z')
+    expect(spanOf('billing_cycle', february, at('2026-03-30T00:00:00Z'))).toEqual({
+      start: at('2026-03-01T00:00:00Z'),
+      end: at('2026-04-01T00:00:00Z'),
+    })
   })
 
   test('without a subscription the months are counted from the day the organization came', () => {

@@ -145,6 +145,11 @@ describe('track', () => {
     expect(decision.events[0]!.after.periodStart).toEqual(new Date('2026-03-01T00:00:00Z'))
   })
 
+  test.each([35 * DAY_MS, -5 * 60_000])('takes a time of exactly %d ms ago', (agoMs) => {
+    const told = use('track', 'episode_ingestion', 2, 'a', new Date(now.getTime() - agoMs))
+    expect(answers(run(stateOf(termsOf('free')), [told]))[0]!.allowed).toBe(true)
+  })
+
   test.each([
     ['more than 35 days ago', new Date(now.getTime() - 35 * DAY_MS - 1)],
     ['more than 5 minutes ahead', new Date(now.getTime() + 5 * 60_000 + 1)],
@@ -182,8 +187,11 @@ describe('repeats', () => {
     ['verb', { verb: 'track' as const }],
     ['occurred_at', { occurredAt: now }],
     ['properties', { properties: { model: 'large' } }],
+    ['properties', { properties: { model: 'small', region: 'eu' } }],
+    ['properties', { properties: {} }],
+    ['properties', { properties: null }],
   ])('the same key with another %s is refused and names the field', (field, change) => {
-    const first = use('consume', 'episode_ingestion', 1, 'a')
+    const first = { ...use('consume', 'episode_ingestion', 1, 'a'), properties: { model: 'small' } } as UsageRequest
     const decision = run(stateOf(termsOf('free')), [first, { ...first, ...change } as UsageRequest])
     expect(errorOf(decision, 1)).toMatchObject({ code: 'idempotency_conflict', details: { field, idempotency_key: 'a' } })
     expect(decision.events).toHaveLength(1)

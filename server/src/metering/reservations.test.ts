@@ -69,6 +69,19 @@ describe('reservations', () => {
     expect(errorOf(decision, 2)).toMatchObject({ code: 'idempotency_conflict', details: { field: 'quantity' } })
   })
 
+  test('what was released is not settled any more, and what was settled not released', () => {
+    const { state, reservation } = reserved(10)
+    const release: UsageRequest = { verb: 'release', organizationId: 'org', reservationId: reservation.id }
+    for (const [first, second, status] of [
+      [release, settle(reservation.id, null), 'released'],
+      [settle(reservation.id, null), release, 'settled'],
+    ] as const) {
+      const decision = run(state, [first, second], { reservations: [reservation] })
+      expect(errorOf(decision, 1)).toMatchObject({ code: 'reservation_closed', details: { reservation_status: status } })
+      expect(decision.closedReservations).toMatchObject([{ status }])
+    }
+  })
+
   test('a hold ends by itself, and use that is settled afterwards is still recorded', () => {
     const { state, reservation } = reserved(80)
     const later = { ...state, now: new Date(now.getTime() + 60_000) }

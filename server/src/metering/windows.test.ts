@@ -60,6 +60,13 @@ test('around a full minute no more is accepted than within one', () => {
   expect(attempt(stored, useAt(61_000, 1n, 60))).toBeGreaterThan(0)
 })
 
+test('what is told of a moment ahead counts from now on', () => {
+  const windows = new RateWindows([])
+  windows.add(useAt(0, 10n, 60), new Date(START + 120_000))
+  expect(windows.waitMs(useAt(1_000, 1n, 60))).toBeGreaterThan(0)
+  expect(windows.waitMs(useAt(62_000, 10n, 60))).toBe(0)
+})
+
 test('what is larger than the limit never fits', () => {
   expect(attempt({ window: null }, useAt(0, 11n, 60))).toBeNull()
 })

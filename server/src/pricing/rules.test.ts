@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { parseDecimal } from '../../../sandbox/src/billing/decimal.ts'
 import { priceParts as stripeParts, type PriceTerms } from '../../../sandbox/src/billing/pricing.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
-import { formatQuantity, parseQuantity } from '../lib/quantity.ts'
+import { formatQuantity, parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { formatUnitAmount, parseUnitAmount } from '../lib/unit-amount.ts'
-import { priceOf, priceParts } from './rules.ts'
+import { creditedMinorOf, priceOf, priceParts } from './rules.ts'
 
 const perUnit = (amount: string): UsagePrice => ({ model: 'per_unit', unitAmount: parseUnitAmount(amount, 'unitAmountMinor') })
 const tier = (upTo: string | null, unitAmount: string, flatAmountMinor = 0) => ({
@@ -35,12 +35,24 @@ describe('what use costs', () => {
   it('charges each unit at its own tier, or all at one', () => {
     expect(priceOf({ model: 'graduated', tiers }, parseQuantity(12))).toBe(5 * 700 + 5 * 650 + 2 * 600)
     expect(priceOf({ model: 'volume', tiers }, parseQuantity(12))).toBe(12 * 600)
+    expect(priceOf({ model: 'volume', tiers }, parseQuantity(5))).toBe(5 * 700)
     expect(priceParts({ model: 'graduated', tiers: [tier('1', '100', 50), tier(null, '10', 30)] }, parseQuantity(3))).toEqual([
       { quantity: parseQuantity(1), amountMinor: 100, tier: 1, flat: false },
       { quantity: 0n, amountMinor: 50, tier: 1, flat: true },
       { quantity: parseQuantity(2), amountMinor: 20, tier: 2, flat: false },
       { quantity: 0n, amountMinor: 30, tier: 2, flat: true },
     ])
+  })
+
+  it('credits what a part cost, and nothing where less would have cost more', () => {
+    expect(creditedMinorOf({ model: 'volume', tiers }, { quantity: parseQuantity(12), credited: parseQuantity(2) })).toBe(
+      12 * 600 - 10 * 650,
+    )
+    // 11 cost 110, and 10 would cost 1,000.
+    const steep = [tier('10', '100'), tier(null, '10')]
+    expect(creditedMinorOf({ model: 'volume', tiers: steep }, { quantity: parseQuantity(11), credited: parseQuantity(1) })).toBe(
+      0,
+    )
   })
 
   it('never costs less than nothing', () => {
@@ -101,14 +113,21 @@ function asStripeHasIt(price: UsagePrice): PriceTerms {
   }
 }
 
+/** What fills a tier to its end: chance hardly ever finds it. */
+function endsOfTiers(price: UsagePrice): Quantity[] {
+  return 'tiers' in price ? price.tiers.flatMap(({ upTo }) => upTo ?? []) : []
+}
+
 describe('for any price and quantity', () => {
   it('each part is that of Stripe’s invoice line', () => {
     fc.assert(
-      fc.property(prices, quantities, (price, quantity) => {
-        const theirs = stripeParts(asStripeHasIt(price), parseDecimal(formatQuantity(quantity))!)
-        expect(priceParts(price, quantity).map((part) => [part.amountMinor, part.tier, part.flat, part.quantity])).toEqual(
-          theirs.map((part) => [part.amount, part.tier, part.flat, part.quantity / 1_000_000n]),
-        )
+      fc.property(prices, quantities, (price, any) => {
+        for (const quantity of [any, ...endsOfTiers(price)]) {
+          const theirs = stripeParts(asStripeHasIt(price), parseDecimal(formatQuantity(quantity))!)
+          expect(priceParts(price, quantity).map((part) => [part.amountMinor, part.tier, part.flat, part.quantity])).toEqual(
+            theirs.map((part) => [part.amount, part.tier, part.flat, part.quantity / 1_000_000n]),
+          )
+        }
       }),
     )
   })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DAY_MS } from '../lib/period.ts'
-import { deriveStanding, type StandingFacts, type StandingOverride, type SubscriptionStatus } from './rules.ts'
+import { deriveStanding, shownPlan, type StandingFacts, type StandingOverride, type SubscriptionStatus } from './rules.ts'
 import { reasonInWords } from './words.ts'
 
 const policy = { defaultPlanKey: 'free', graceDays: 3 }
@@ -192,6 +192,15 @@ const facts: fc.Arbitrary<StandingFacts> = fc.record({
       endsAt: maybeInstant,
     }),
   ),
+})
+
+test('lists show an operator’s plan while it counts, by the organization’s own clock', () => {
+  const row = { planKey: 'starter', overridePlanKey: 'pro', overrideEndsAt: now, testClockNow: null }
+  expect(shownPlan(row, daysFromNow(-1))).toBe('pro')
+  expect(shownPlan(row, now)).toBe('starter')
+  expect(shownPlan({ ...row, testClockNow: daysFromNow(-1) }, now)).toBe('pro')
+  expect(shownPlan({ ...row, testClockNow: daysFromNow(1) }, daysFromNow(-1))).toBe('starter')
+  expect(shownPlan({ ...row, overrideEndsAt: null }, now)).toBe('pro')
 })
 
 describe('for all facts and times', () => {

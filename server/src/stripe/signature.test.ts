@@ -34,4 +34,5 @@ test('a signature of five minutes ago is too old, and an empty secret signs noth
   for (const header of ['', 'nonsense', 't=,v1=', `t=${seconds}`, `t=${seconds},v1=`, `t=${seconds},v0=abc`]) {
     expect(isSigned('{}', header, ['whsec', ''], NOW), header).toBe(false)
   }
+  expect(isSigned('{}', sign('{}', ''), [''], NOW)).toBe(false)
 })
