@@ -1,6 +1,6 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
-import { lockKnownAccounts } from '../grants/known-accounts.ts'
+import { lockAndKeepAccounts, lockKnownAccounts } from '../grants/known-accounts.ts'
 import { meterOf } from '../grants/rules.ts'
 import { addFreeUse, findActiveGrants } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
@@ -46,7 +46,8 @@ export async function commitUsage(
   const keys = keysOf(requests)
   const [, locked, active, used] = await Promise.all([
     looksForKeys || keys.length === 0 ? null : insertKeys(tx, keys, recordedAt),
-    lockKnownAccounts(tx, organizationIds),
+    // What has no second attempt reads them.
+    alsoExpire.length > 0 ? lockAndKeepAccounts(tx, organizationIds) : lockKnownAccounts(tx, organizationIds),
     findActiveGrants(tx, organizationIds, recordedAt),
     looksForKeys && keys.length > 0 ? countKnownKeys(tx, keys) : 0,
   ])

@@ -1,4 +1,5 @@
 import type { GrantsContext } from '../grants/actions.ts'
+import { AccountsChanged } from '../grants/known-accounts.ts'
 import { asSystem } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import { createBatcher, type FailurePlan } from './batcher.ts'
@@ -125,6 +126,7 @@ function isCheck(request: UsageRequest): request is CheckRequest {
 
 function planFailure(error: unknown, attempt: number): FailurePlan {
   const away = error instanceof DomainError && error.code === 'database_unavailable'
+  if (error instanceof AccountsChanged && attempt < ATTEMPTS) return { kind: 'retry', afterMs: 0 }
   // A commit whose outcome is unknown is found again by its keys, so the same group may simply be tried again.
   if ((away || TRANSIENT.has(codeOf(error))) && attempt < ATTEMPTS) {
     return { kind: 'retry', afterMs: FIRST_RETRY_MS * 2 ** (attempt - 1) }

@@ -1,5 +1,6 @@
-import type { UsagePrice } from '../catalog/catalog.ts'
+import type { Meter, UsagePrice } from '../catalog/catalog.ts'
 import { tierOf } from '../catalog/tiers.ts'
+import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { roundToSum } from '../lib/apportion.ts'
 import { minorDigits, toMajorNumber } from '../lib/money.ts'
@@ -9,9 +10,10 @@ import { formatUnitAmount } from '../lib/unit-amount.ts'
 import type { UsageContext } from '../metering/api.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { freeReasonOf, overageCost, priceOf, type FreeReason } from './rules.ts'
 import { listSpans } from './span-store.ts'
-import { usageLines } from './statement.ts'
+import { usageLines, type UsageLine } from './statement.ts'
 import { isSettled, listSettledUse, sumUse, type MeterUse } from './use-store.ts'
 
 export type PricingContext = { readonly billing: BillingContext; readonly usage: UsageContext }
@@ -171,8 +173,8 @@ export type UseSummary = {
 const BASE_FEE = 'platform_base'
 
 /**
- * Sums up a time, by default the running billing period. A type costs what its use beyond the plan's allowance costs at the plan's
- * present price, where it was billed at all; over one billing period that is what the statement says.
+ * Sums up a time, by default the running billing period. A type costs what the lines of its use in that time cost; over billing periods that
+ * is what their statements say.
  */
 export async function readUseSummary(
   { billing, usage }: PricingContext,
@@ -190,14 +192,15 @@ export async function readUseSummary(
   const sums = new Map((await sumUse(billing.db, { organizationId, ...period }, meters)).map((sum) => [sum.meter, sum]))
   const isCharged = freeReasonOf(account) === null
   const base = await sumBaseFees(billing, organizationId, period)
-  const costs = await costsOfLines(billing, { organizationId, now, period })
+  const costs = await costsOfLines(billing, { organizationId, now, period, meters })
   const lines = meters.map((meter) => {
     const sum = sums.get(meter.key)
     const price = priceIn(reading, meter.balanceKey)
     // Before there is any line, the subscription says whether there will be one.
-    const billed = sum?.billed ?? (isCharged ? (sum?.overage ?? 0n) : 0n)
+    const isLineAhead = isCharged && sum?.billed === null && sum.overage > 0n
     const own = meters.filter(({ balanceKey }) => balanceKey === meter.balanceKey)
-    const cost = shareOf(meter, own, sums, costs.get(meter.balanceKey)) ?? (price === null ? 0 : priceOf(price, billed))
+    const ahead = isLineAhead && price !== null ? priceOf(price, sum.overage) : 0
+    const cost = shareOf(meter, own, sums, costs.get(meter.balanceKey)) ?? ahead
     const line = { quantity: quantityToJson(sum?.quantity ?? 0n), cost_cents: cost, unit: meter.unit }
     return [meter.key, line] as const
   })
@@ -221,19 +224,46 @@ export async function readUseSummary(
   }
 }
 
-/** What the lines of each balance cost that lie wholly within a time: as the statement has them, each at its own price. */
-async function costsOfLines(
-  { db }: BillingContext,
-  { organizationId, now, period }: { readonly organizationId: string; readonly now: Instant; readonly period: Period },
-): Promise<ReadonlyMap<string, number>> {
+type Summing = {
+  readonly organizationId: string
+  readonly now: Instant
+  readonly period: Period
+  readonly meters: readonly Meter[]
+}
+
+/**
+ * What the lines of each balance cost in a time: as the statement has them, each at its own price and rounded by itself. Of a line that
+ * reaches beyond the time, what was counted within it costs what it would alone.
+ */
+async function costsOfLines({ db }: BillingContext, summing: Summing): Promise<ReadonlyMap<string, number>> {
+  const { organizationId, now, period } = summing
   const spans = (await listSpans(db, organizationId, period)).filter(({ kind }) => kind === 'usage')
-  const partial = spans.filter(({ startsAt, endsAt }) => startsAt < period.start || endsAt > period.end)
-  const isPartial = new Set(partial.map(({ balanceKey }) => balanceKey))
   const costs = new Map<string, number>()
-  for (const { balanceKey, amountMinor, creditedMinor } of await usageLines(db, { organizationId, now }, spans)) {
-    if (!isPartial.has(balanceKey)) costs.set(balanceKey, (costs.get(balanceKey) ?? 0) + amountMinor - creditedMinor)
+  for (const line of await usageLines(db, { organizationId, now }, spans)) {
+    const { start, end } = line.period
+    // What is still running has nothing beyond the present.
+    const isWithin = start >= period.start && (end <= period.end || now <= period.end)
+    const cost = isWithin ? line.amountMinor - line.creditedMinor : await costOfPart(db, summing, line)
+    costs.set(line.balanceKey, (costs.get(line.balanceKey) ?? 0) + cost)
   }
   return costs
+}
+
+async function costOfPart(
+  db: Queryable,
+  { organizationId, period, meters }: Summing,
+  { balanceKey, priceId, reports, period: own }: UsageLine,
+): Promise<number> {
+  const start = own.start > period.start ? own.start : period.start
+  const end = own.end < period.end ? own.end : period.end
+  const use = await sumUse(
+    db,
+    { organizationId, start, end },
+    meters.filter((meter) => meter.balanceKey === balanceKey),
+  )
+  const billed = use.reduce((sum, { overage, drawn }) => sum + (reports === 'use' ? drawn : overage), 0n)
+  const price = (await findUsagePrices(db, [priceId])).get(priceId)
+  return price === undefined || billed <= 0n ? 0 : priceOf(price.price, billed)
 }
 
 /** A meter's share of what its balance costs, by its overage; null where the cost of the balance is not known as a whole. */

@@ -39,7 +39,7 @@ export async function deleteAutoTopUp(tx: Queryable, { organizationId, balanceKe
   return deleted.rowCount === 1
 }
 
-/** Writes the marks where use is decided: on the account. */
+/** Writes the marks where use is decided: on the account, whose lock the caller holds, so that two who set marks see each other's. */
 export async function refreshLowMarks(tx: Queryable, organizationId: string): Promise<void> {
   await tx.query(
     `update accounts set low_marks = (

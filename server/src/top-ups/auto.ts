@@ -1,7 +1,7 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Session } from '../db/database.ts'
 import { publishEvent } from '../events/actions.ts'
-import { insertMissingAccounts } from '../grants/store.ts'
+import { insertMissingAccounts, lockAccount } from '../grants/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { calendarMonthOf, MINUTE_MS } from '../lib/period.ts'
@@ -62,6 +62,7 @@ export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInpu
   }
   await context.db.transaction(async (tx) => {
     await insertMissingAccounts(tx, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version, now })
+    await lockAccount(tx, organizationId)
     await upsertAutoTopUp(tx, auto, now)
     await refreshLowMarks(tx, organizationId)
     await insertRequest(tx, auto, now)
@@ -79,6 +80,7 @@ export async function removeAutoTopUp(
   asker: Asker,
 ): Promise<void> {
   await context.db.transaction(async (tx) => {
+    await lockAccount(tx, name.organizationId)
     if (!(await deleteAutoTopUp(tx, name))) throw new DomainError('not_found', 'Nothing is bought by itself for this balance.')
     await refreshLowMarks(tx, name.organizationId)
     const entry = { action: 'auto_top_up.removed', target: name.balanceKey, before: null, after: null, at: context.clock.now() }

@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { cardFields, sendForm } from '../../../sandbox/test/pages.ts'
 import { testBilling, type Answer } from '../../test/billing.ts'
-import { listGrants } from '../grants/store.ts'
+import { listGrants, lockAccount } from '../grants/store.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import { createMetering, type Metering } from '../metering/metering.ts'
 import { openUsageConnections } from '../metering/pipeline.ts'
@@ -13,11 +13,12 @@ import { deleteRequest, takeRequests } from './auto-store.ts'
 
 const billing = testBilling({
   catalog: {
-    meters: { tokens: { name: 'Tokens of text' } },
-    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
+    meters: { tokens: { name: 'Tokens of text' }, pages: {} },
+    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' }, pages: { amount: 10 } } } },
     topUps: {
       small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000, expiresAfterDays: 90 },
       large: { name: '2,000 tokens', balance: 'tokens', amount: 2_000, priceMinor: 3_000 },
+      pages: { name: '100 pages', balance: 'pages', amount: 100, priceMinor: 900 },
     },
     defaultPlan: 'free',
   },
@@ -248,6 +249,21 @@ describe('buying by itself', () => {
     // It looks once more, sees enough, and rests.
     expect([await run(), await run()]).toEqual([1, 0])
     expect(await topUps()).toHaveLength(1)
+  })
+
+  test('is set for two balances at the same moment', async () => {
+    await set({})
+    const { db } = billing.database
+    const both = await db.transaction(async (tx) => {
+      await lockAccount(tx, organization)
+      const settings = [set({ below: 60 }), set({ top_up: 'pages', below: 5 })]
+      const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+      await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(2))
+      return { settings }
+    })
+    await Promise.all(both.settings)
+    const { rows } = await db.query('select low_marks as marks from accounts where organization_id = $1', [organization])
+    expect(rows).toEqual([{ marks: { tokens: '60000000', pages: '5000000' } }])
   })
 
   test('happens again as soon as a use brings the balance under its mark again, in the same moment if need be', async () => {

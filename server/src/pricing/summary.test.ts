@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+import { startTestClock } from '../stripe/test-clock.ts'
+
+const billing = testUse({
+  meters: { agents: { aggregation: 'latest' }, users: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 1000 } },
+      allowances: {
+        agents: { amount: 0, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '7.5' } },
+        users: {
+          amount: 3,
+          limit: 'soft',
+          overage: { model: 'graduated', tiers: [{ upTo: 'infinity', unitAmountMinor: 100, flatAmountMinor: 500 }] },
+        },
+      },
+    },
+  },
+  defaultPlan: 'free',
+})
+
+type Summary = { usage: Record<string, { cost_cents: number }>; total_cost_cents: number }
+
+async function summaryOf(id: string, from?: Date, until?: Date): Promise<Summary> {
+  const query = from && until ? `?period_start=${from.toISOString()}&period_end=${until.toISOString()}` : ''
+  const { status, body } = await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary${query}`)
+  expect(status, JSON.stringify(body)).toBe(200)
+  return body as Summary
+}
+
+test('KF-8 over several billing periods is the sum of each: rounded line by line, a flat amount for each, the running one beside', async () => {
+  const id = await billing.customer('pro')
+  await billing.use(id, 'agents', 3)
+  const turns: Date[] = []
+  for (let month = 0; month < 4; month += 1) {
+    turns.push(new Date(String((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body['current_period_start'])))
+    if (month < 3) await billing.advance(id, '31d')
+  }
+  await billing.use(id, 'agents', 3)
+  await billing.use(id, 'users', 5)
+  const now = await billing.nowOf(id)
+  const ends = [...turns.slice(1), now]
+  const months = await Promise.all(turns.map((start, index) => summaryOf(id, start, ends[index])))
+  const whole = await summaryOf(id, turns[0], now)
+  const sum = (each: (summary: Summary) => number): number => months.reduce((total, month) => total + each(month), 0)
+  expect(months.map(({ usage }) => usage['agents']!.cost_cents)).toEqual([23, 23, 23, 23])
+  expect(months.map(({ usage }) => usage['users']!.cost_cents)).toEqual([500, 500, 500, 700])
+  expect(whole.total_cost_cents).toBe(sum(({ total_cost_cents: total }) => total))
+  for (const meter of ['agents', 'users', 'platform_base']) {
+    expect(whole.usage[meter]!.cost_cents).toBe(sum(({ usage }) => usage[meter]!.cost_cents))
+  }
+})
+
+test('KF-8 of a trial costs nothing, whatever its plan charges in any case', async () => {
+  const id = await billing.createOrganization('trying')
+  await startTestClock(billing.context, id)
+  await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'pro' })
+  await billing.use(id, 'agents', 3)
+  expect(await summaryOf(id)).toMatchObject({ total_cost_cents: 0 })
+})
