@@ -1,4 +1,4 @@
-import { PassThrough } from 'node:stream'
+import type { PassThrough } from 'node:stream'
 import { ZipFile } from 'yazl'
 import { summarize, type AnalyticsContext } from '../analytics/actions.ts'
 import { calendarMonthOf } from '../lib/period.ts'
@@ -154,48 +154,23 @@ const MOVEMENT_COLUMNS: Columns<RowOf<ReturnType<typeof readMovements>>> = {
   plan: (row) => row.plan,
 }
 
-/** Each invoice as a document of its own, one after the other, as fast as the file is written. */
+/** Each invoice as a document of its own, one after the other. */
 async function* zipOf(batches: AsyncIterable<readonly ExportedInvoice[]>, typeface: Typeface): AsyncGenerator<Piece> {
   const zip = new ZipFile()
+  const output = zip.outputStream as PassThrough
   let made = 0
-  const adding = (async () => {
-    for await (const invoices of batches) {
-      let open = invoices.length
-      const { promise, resolve } = Promise.withResolvers<void>()
-      for (const invoice of invoices) {
-        zip.addReadStreamLazy(
-          `${invoice.number ?? invoice.id}-${invoice.id}.pdf`,
-          { mtime: invoice.createdAt, compress: false },
-          (give) => {
-            renderReport(invoiceReport(invoice), typeface).then(
-              (bytes) => {
-                made += 1
-                open -= 1
-                if (open === 0) resolve()
-                const stream = new PassThrough()
-                give(null, stream)
-                stream.end(bytes)
-              },
-              (error: unknown) => give(error, new PassThrough()),
-            )
-          },
-        )
-      }
-      // The next batch is read when this one is in the file.
-      await promise
+  for await (const invoices of batches) {
+    for (const invoice of invoices) {
+      const name = `${invoice.number ?? invoice.id}-${invoice.id}.pdf`
+      zip.addBuffer(await renderReport(invoiceReport(invoice), typeface), name, { mtime: invoice.createdAt, compress: false })
+      made += 1
+      // What is written is taken at once, so that no more than a document waits.
+      const data = output.read() as Buffer | null
+      if (data !== null) yield { data, made }
     }
-    zip.end()
-  })()
-  const failed = adding.then(
-    () => null,
-    (error: unknown) => {
-      ;(zip.outputStream as PassThrough).destroy(error as Error)
-      return error
-    },
-  )
-  for await (const data of zip.outputStream) yield { data: data as Buffer, made }
-  const error = await failed
-  if (error !== null) throw error
+  }
+  zip.end()
+  for await (const data of output) yield { data: data as Buffer, made }
 }
 
 function periodOf({ startsAt, endsAt, createdAt }: Export): { readonly from: Instant; readonly to: Instant } {

@@ -95,6 +95,14 @@ describe('an export', () => {
     expect(zip.toString('latin1').match(/%PDF-1\.\d/g)).toHaveLength(2)
   })
 
+  test('of which one document cannot be drawn fails alone, and the worker goes on', async () => {
+    const lines = `jsonb_set(data, '{lines}', '{"data": [{"description": 5, "amount": 100, "quantity": 1}]}')`
+    await billing.database.db.query(`update stripe_invoices set data = ${lines} where id = 'in_seed_00007_1'`)
+    const failed = await make('seed_00007', { kind: 'invoices', format: 'zip' })
+    expect(failed).toMatchObject({ state: 'failed', file_url: null })
+    expect(await make('seed_00008', { kind: 'invoices', format: 'zip' })).toMatchObject({ state: 'done' })
+  })
+
   test('tells what an organization used, as CSV and as PDF', async () => {
     const asked = { kind: 'usage_statement', from: '2026-03-01', to: '2026-04-01' }
     const csv = (await bytesOf((await make('seed_00002', { ...asked, format: 'csv' })).id)).toString('utf8')
