@@ -140,6 +140,35 @@ describe('track', () => {
     ])
   })
 
+  test('only what has happened is told late: what is consumed counts now, whatever time it names', () => {
+    const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
+    const past = openedGrant('org', february, now)
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [] } }
+    const decision = run(state, [use('consume', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z'))])
+    expect(decision.events[0]).toMatchObject({ draws: [{ grantId: state.grants[0]!.id }], late: null })
+  })
+
+  test.each(['closed', 'ended'] as const)('use of a time that is %s and taken back is a credit', (time) => {
+    const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
+    const past = openedGrant('org', february, now)
+    const span = (start: string, end: string, state: 'open' | 'closed') => ({
+      balanceKey: 'credits',
+      startsAt: new Date(start),
+      endsAt: new Date(end),
+      state,
+    })
+    const next = time === 'closed' ? [span('2026-03-01T00:00:00Z', '2026-04-01T00:00:00Z', 'open')] : []
+    const billed = [span('2026-02-01T00:00:00Z', '2026-03-01T00:00:00Z', 'closed'), ...next]
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed } }
+    const correction = { verb: 'correct', organizationId: 'org', corrects: 'a', idempotencyKey: 'b', properties: null } as const
+    const decision = run(state, [
+      use('track', 'episode_ingestion', 5, 'a', new Date('2026-02-20T00:00:00Z')),
+      { ...correction, quantity: -2n * MICRO },
+    ])
+    expect(decision.events.map(({ late }) => late)).toEqual([time, 'credited'])
+    expect(decision.grantChanges).toMatchObject([{ id: past.id, used: 3n * MICRO }])
+  })
+
   test('a period that nobody knows any more counts now', () => {
     const decision = run(stateOf(termsOf('free')), [use('track', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z'))])
     expect(decision.events[0]!.after.periodStart).toEqual(new Date('2026-03-01T00:00:00Z'))
@@ -157,6 +186,15 @@ describe('track', () => {
     const decision = run(stateOf(termsOf('free')), [use('track', 'episode_ingestion', 2, 'a', at)])
     expect(errorOf(decision).code).toBe('time_out_of_range')
     expect([decision.events, decision.grantChanges]).toEqual([[], []])
+  })
+})
+
+describe('a mark of what is left', () => {
+  test('is told as soon as less than it is left, and not while as much is', () => {
+    const state = { ...stateOf(termsOf('free')), lowMarks: { credits: String(50n * MICRO) } }
+    const at = (quantity: number) => run(state, [use('consume', 'episode_ingestion', quantity, 'a')]).lowBalances
+    expect(at(50)).toEqual([])
+    expect(at(51)).toEqual([{ organizationId: 'org', balanceKey: 'credits', at: now }])
   })
 })
 

@@ -1,0 +1,153 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { grantOf, now, termsOf } from '../../test/decisions.ts'
+import { normalizeCatalog } from '../catalog/normalize.ts'
+import { DAY_MS } from '../lib/period.ts'
+import { MICRO, type Quantity } from '../lib/quantity.ts'
+import { BalanceBook, GrantLine } from './book.ts'
+import { hasTermsOf, openedGrant, partsOf, planGrantOf, planGrantOn, regrant, type Grant, type PlanTerms } from './rules.ts'
+import { thresholdsReached } from './thresholds.ts'
+
+const priced = { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 5 } } as const
+const catalog = normalizeCatalog({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: { calls: { amount: 40 } } },
+    hard: { name: 'Hard', allowances: { calls: { amount: 100 } } },
+    soft: { name: 'Soft', allowances: { calls: { amount: 100, limit: 'soft' } } },
+    priced: { name: 'Priced', allowances: { calls: priced } },
+    unlimited: { name: 'Unlimited', allowances: { calls: { amount: 'unlimited' } } },
+  },
+  addOns: { more: { name: 'More', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 250 } } },
+  defaultPlan: 'free',
+})
+const on = (planKey: string, over: Partial<PlanTerms> = {}): PlanTerms => ({
+  ...termsOf(planKey),
+  catalog,
+  newerMeters: catalog.meters,
+  ...over,
+})
+const planOf = (planKey: string, over: Partial<PlanTerms> = {}) => planGrantOf(on(planKey, over), 'calls', now)
+const units = (count: number): Quantity => BigInt(count) * MICRO
+const opened = (planKey: string, over: Partial<Grant> = {}): Grant => ({ ...openedGrant('org', planOf(planKey), now), ...over })
+
+describe('a plan’s allowance', () => {
+  test('has what each add-on adds, as often as it was bought', () => {
+    expect(planOf('hard', { addOns: { more: 3 } }).amount).toBe(units(100 + 3 * 250))
+  })
+
+  test('of a subscription that ended follows the organization’s own month', () => {
+    const period = { currentPeriodStart: new Date('2026-03-01T00:00:00Z'), currentPeriodEnd: new Date('2026-04-01T00:00:00Z') }
+    const free = { ...on('free', period), standing: { ...termsOf('free').standing, state: 'free' as const } }
+    expect(planOf('hard', period).span.start).toEqual(period.currentPeriodStart)
+    expect(planGrantOf(free, 'calls', now).span.start).toEqual(new Date('2026-03-05T00:00:00Z'))
+  })
+
+  test('that ends at another time than the plan says has not the plan’s terms', () => {
+    const plan = planOf('hard')
+    const later = planGrantOn(plan, { ...plan.span, end: new Date(plan.span.end!.getTime() + DAY_MS) })
+    expect([hasTermsOf(opened('hard'), plan), hasTermsOf(opened('hard'), later)]).toEqual([true, false])
+  })
+})
+
+describe('a plan changed within its period', () => {
+  test('never takes back what is held: the amount stays above what is used and held', () => {
+    const grant = opened('hard', { used: units(30), reserved: units(50) })
+    expect(regrant(grant, planOf('free'), catalog).amount).toBe(units(80))
+  })
+
+  test('includes the overage of a hard limit, and leaves that of a soft one, which may be on a bill', () => {
+    const over = { used: units(100), overage: units(10) }
+    expect(regrant(opened('hard', over), planOf('unlimited'), catalog)).toMatchObject({ used: units(110), overage: 0n })
+    expect(regrant(opened('soft', over), planOf('unlimited'), catalog)).toMatchObject({ used: units(100), overage: units(10) })
+  })
+
+  test('prices the overage so far by its old terms, without what is free', () => {
+    const grant = opened('priced', { used: units(100), overage: units(10), freeOverage: units(4) })
+    const after = regrant(grant, planOf('soft'), catalog)
+    expect(after).toMatchObject({ pricedOverage: units(6), pricedMinor: 30n })
+    // The plan in between has no price: what was priced before it stays as it was.
+    expect(regrant(after, planOf('unlimited'), catalog)).toMatchObject({ pricedMinor: 30n })
+  })
+
+  test('keeps what is free free when it is included', () => {
+    const grant = opened('hard', { used: units(100), overage: units(10), freeUsed: units(1), freeOverage: units(4) })
+    expect(regrant(grant, planOf('unlimited'), catalog)).toMatchObject({ freeUsed: units(5), freeOverage: 0n })
+  })
+})
+
+describe('a grant', () => {
+  test('has expired at its end, and not before', () => {
+    const grant = grantOf('gift', '10', { expiresAt: now, used: units(4) })
+    expect(partsOf(grant, now)).toEqual({ remaining: 0n, expired: units(6) })
+    expect(partsOf(grant, new Date(now.getTime() - 1))).toEqual({ remaining: units(6), expired: 0n })
+  })
+
+  test('of which a smaller plan leaves less than is used gives nothing, and takes nothing from others', () => {
+    const plan = new GrantLine(opened('hard', { used: units(100) }), units(40))
+    const book = new BalanceBook([plan, new GrantLine(grantOf('gift', '10'))], plan)
+    expect([plan.available, plan.amount, book.availableFor('calls')]).toEqual([0n, units(100), units(10)])
+  })
+
+  test('that was left over pays right after its plan, before what was bought', () => {
+    const plan = new GrantLine(opened('hard', { used: units(100) }))
+    const left = new GrantLine(grantOf('left', '5', { kind: 'rollover', priority: 99 }))
+    const book = new BalanceBook([plan, new GrantLine(grantOf('bought', '5', { kind: 'top_up', priority: 60 }))], plan, left)
+    expect(book.draw('calls', units(6)).map(({ grantId }) => grantId)).toEqual(['left', 'bought'])
+  })
+})
+
+describe('what is given back', () => {
+  const line = () =>
+    new GrantLine(opened('priced', { used: units(10), overage: units(6), freeUsed: units(3), freeOverage: units(2) }))
+
+  test.each([
+    ['billed overage first', 5, false, { back: 4, used: 9, overage: 2, freeUsed: 3, freeOverage: 2 }],
+    ['free overage last', 15, false, { back: 5, used: 0, overage: 1, freeUsed: 0, freeOverage: 1 }],
+    ['of a free time free overage first', 5, true, { back: 5, used: 10, overage: 1, freeUsed: 3, freeOverage: 0 }],
+    ['of a free time what was free of the rest', 8, true, { back: 6, used: 8, overage: 0, freeUsed: 1, freeOverage: 0 }],
+  ])('is %s', (_, quantity, isFree, { back, ...left }) => {
+    const own = line()
+    expect(own.giveBack(units(quantity), isFree)).toBe(units(back))
+    expect(own).toMatchObject(Object.fromEntries(Object.entries(left).map(([name, count]) => [name, units(count)])))
+  })
+
+  test('is given back once, and leaves nothing below zero', () => {
+    const part = fc.bigInt({ min: 0n, max: 1_000n })
+    fc.assert(
+      fc.property(part, part, part, part, part, fc.boolean(), (used, overage, a, b, quantity, isFree) => {
+        const [freeUsed, freeOverage] = [a < used ? a : used, b < overage ? b : overage]
+        const own = new GrantLine(opened('priced', { used, overage, freeUsed, freeOverage }))
+        const asked = quantity < used + overage ? quantity : used + overage
+        const fromOverage = own.giveBack(asked, isFree)
+        expect(own.used + own.overage).toBe(used + overage - asked)
+        expect(own.overage).toBe(overage - fromOverage)
+        expect(own.freeUsed >= 0n && own.freeUsed <= own.used).toBe(true)
+        expect(own.freeOverage >= 0n && own.freeOverage <= own.overage).toBe(true)
+      }),
+    )
+  })
+})
+
+describe('a share of an allowance', () => {
+  const plan = planOf('hard')
+  const shares = { ...plan, allowance: { ...plan.allowance, thresholds: [50, 80, 100, 120] } }
+  const told = (before: Quantity, after: Quantity) =>
+    thresholdsReached({ grant: opened('hard'), plan: shares, catalog, before, after }, now).flatMap(({ data }) =>
+      'percent' in data ? data.percent : [],
+    )
+
+  test('is told when it is reached exactly, and not a millionth before', () => {
+    expect([told(0n, units(80) - 1n), told(0n, units(80)), told(units(80), units(80) + 1n)]).toEqual([[50], [50, 80], []])
+  })
+
+  test('is told once, in however many steps it is reached', () => {
+    fc.assert(
+      fc.property(fc.array(fc.bigInt({ min: 0n, max: units(40) }), { maxLength: 12 }), (steps) => {
+        let used = 0n
+        const percents = steps.flatMap((step) => told(used, (used += step)))
+        expect(percents).toEqual([50, 80, 100, 120].filter((percent) => used >= units(percent)))
+      }),
+    )
+  })
+})
