@@ -16,6 +16,7 @@ import { STRIPE_EVENT_DAYS, stripeJobs } from './stripe/jobs.ts'
 import { startStripeWorkers, type StripeWorkers } from './stripe/workers.ts'
 import { subscriptionJobs } from './subscriptions/jobs.ts'
 import { runAutoTopUps } from './top-ups/auto.ts'
+import { takeBackReleased } from './top-ups/settle.ts'
 
 /** What works without anybody asking; rows are its jobs, so any number of servers may do it at once. */
 export type Background = {
@@ -33,6 +34,7 @@ export type BackgroundParts = {
 }
 
 const AUTO_TOP_UP_POLL_MS = 1_000
+const TAKE_BACK_POLL_MS = 1_000
 
 export function startBackground(
   options: TollgateOptions,
@@ -44,6 +46,11 @@ export function startBackground(
     run: () => runAutoTopUps(billing),
     pollMs: AUTO_TOP_UP_POLL_MS,
     onFailure: (error) => log.warn({ err: error }, 'buying by itself failed; it is tried again'),
+  })
+  const takingBack = startLoop({
+    run: () => takeBackReleased(billing),
+    pollMs: TAKE_BACK_POLL_MS,
+    onFailure: (error) => log.warn({ err: error }, 'taking back what was refunded failed; it is tried again'),
   })
   const exportWorker = startExportWorker(figures)
   const onLevelLost = (level: object, error: Error): void =>
@@ -70,7 +77,7 @@ export function startBackground(
     stripeWorkers,
     kickExports: () => exportWorker.kick(),
     async stop() {
-      for (const part of [sinks, scheduler, exportWorker, autoTopUps, stripeWorkers]) await part.stop()
+      for (const part of [sinks, scheduler, exportWorker, autoTopUps, takingBack, stripeWorkers]) await part.stop()
     },
   }
 }

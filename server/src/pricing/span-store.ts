@@ -98,14 +98,14 @@ export async function listSpans(
   return rows.map(spanOf)
 }
 
-/** The spans of a subscription's use that are on no invoice, not even a draft. */
+/** The spans of a subscription's use that are on no invoice, not even a draft. One that a change ended in the second in which it began is on none. */
 export async function listUninvoicedSpans(
   db: Queryable,
   { organizationId, subscriptionId }: { readonly organizationId: string; readonly subscriptionId: string },
 ): Promise<readonly BillingSpan[]> {
   const { rows } = await db.query<SpanRow>(
     `select ${COLUMNS} from billing_spans span where organization_id = $1 and subscription_id = $2 and kind = 'usage'
-       and state <> 'closing' and invoice_id is null order by starts_at, balance, id`,
+       and state <> 'closing' and invoice_id is null and ends_at > starts_at order by starts_at, balance, id`,
     [organizationId, subscriptionId],
   )
   return rows.map(spanOf)

@@ -55,11 +55,15 @@ async function listMirroredSubscriptions(
   const [subscriptions, items] = await Promise.all([
     tx.query<SubscriptionRow & Owned>(
       `select organization_id as "organizationId", id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd",
-         trial_end as "trialEnd", default_payment_method_id as "defaultPaymentMethodId", ended_at as "endedAt",
+         trial_end as "trialEnd", ended_at as "endedAt",
          created_at as "createdAt",
          scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
+         case when not exists (
+           select from stripe_customers customer
+           where customer.organization_id = subscription.organization_id and customer.id = customer_id and customer.deleted
+         ) then default_payment_method_id end as "defaultPaymentMethodId",
          case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
-       from stripe_subscriptions where organization_id = any($1)`,
+       from stripe_subscriptions subscription where organization_id = any($1)`,
       [organizationIds],
     ),
     tx.query<ItemRow>(

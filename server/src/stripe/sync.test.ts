@@ -60,6 +60,7 @@ describe('what is done in Stripe’s own dashboard', () => {
         tier: 'FREE',
         status: 'canceled',
         stripe_customer_id: null,
+        payment_method_id: null,
       })
     const again = await billing.call('deleted', 'POST', `${BILLING}/subscribe`, {
       tier: 'starter',

@@ -1,13 +1,15 @@
 import type { Transaction } from '../db/database.ts'
-import type { GrantsContext } from '../grants/actions.ts'
+import { timeOf, type GrantsContext } from '../grants/actions.ts'
 import { restoreGrantIn, revokeGrantIn, storeGrantIn, type Giver } from '../grants/giving.ts'
 import { availableOf } from '../grants/rules.ts'
-import { findGrantsById } from '../grants/store.ts'
+import { findGrantsById, lockAccount } from '../grants/store.ts'
+import { eachApart } from '../jobs/apart.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { unpaidShare, type Payment } from './rules.ts'
-import { listPaidPurchases, setPaid, setTakenBack, type Purchase } from './store.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { listPaidPurchases, listReleased, setPaid, setTakenBack, type Purchase } from './store.ts'
 
 const GIVER: Giver = { actor: 'system:top-ups', requestId: null }
 
@@ -42,9 +44,31 @@ async function give(tx: Transaction, context: GrantsContext, purchase: Purchase,
   await storeGrantIn(tx, context, grant, GIVER)
 }
 
+const AT_ONCE = 20
+
+/** Takes back what holds have let go of since a refund or a dispute. Answers for how many organizations. */
+export async function takeBackReleased(context: BillingContext): Promise<number> {
+  const { db, clock, catalogs, policy } = context
+  const organizationIds = await listReleased(db, clock.now(), AT_ONCE)
+  const failed = (id: string, err: unknown): void =>
+    context.log.warn({ event: 'top_up.take_back_failed', organization_id: id, err }, 'taking back failed; it is tried again')
+  await eachApart(
+    organizationIds,
+    (id) =>
+      db.transaction(async (tx) => {
+        const account = await lockAccount(tx, id)
+        if (account === null) return
+        const grants = { catalogs, clock, graceDays: policy.graceDays }
+        await settleTopUps(tx, grants, { organizationId: id, now: timeOf(account, clock.now()) })
+      }),
+    failed,
+  )
+  return organizationIds.length
+}
+
 /**
- * Takes back the share that is not paid any more, as far as it is not used or held; what is given back to the grant later follows
- * with the next look. A dispute that was won gives back what it took.
+ * Takes back the share that is not paid any more, as far as it is not used or held; what holds let go of later follows within
+ * seconds (`takeBackReleased`). A dispute that was won gives back what it took.
  */
 async function takeBack(tx: Transaction, context: GrantsContext, purchase: Purchase, payment: Payment): Promise<void> {
   const { organizationId } = purchase

@@ -182,6 +182,22 @@ const listPaid = rowsTogether(async (db, organizationIds) => {
   return rows
 })
 
+/** Organizations with a grant that gives something of which its purchase is not paid for any more: a hold has let go of it. */
+export async function listReleased(db: Queryable, now: Instant, limit: number): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select distinct p.organization_id as id from top_up_purchases p
+     join stripe_charges c on c.organization_id = p.organization_id and c.id = p.charge_id
+     join grants g on g.organization_id = p.organization_id and g.id = 'top_up:' || p.id
+     where p.taken_back < p.amount and (p.disputed or p.refunded_minor > 0) and g.expires_at > $1
+       and g.amount - g.used - g.reserved - g.revoked > 0
+       and p.taken_back < case when p.disputed or p.refunded_minor >= c.amount_minor then p.amount
+         else trunc(p.amount::numeric * p.refunded_minor / c.amount_minor) end
+     limit $2`,
+    [now, limit],
+  )
+  return rows.map(({ id }) => id)
+}
+
 export async function setPaid(
   db: Queryable,
   { organizationId, id }: Name,

@@ -10,6 +10,7 @@ import { StripeCallError } from '../stripe/errors.ts'
 import { buyTopUp } from './actions.ts'
 import { runAutoTopUps } from './auto.ts'
 import { deleteRequest, takeRequests } from './auto-store.ts'
+import { takeBackReleased } from './settle.ts'
 
 const billing = testBilling({
   catalog: {
@@ -99,6 +100,13 @@ async function use(tokens: number): Promise<boolean> {
 }
 
 const charges = () => billing.sandbox.all('charge').filter(({ metadata }) => metadata['tollgate_organization'] === organization)
+
+async function refund(amount: number): Promise<void> {
+  const body = new URLSearchParams({ charge: charges()[0]!.id, amount: String(amount) })
+  const headers = { authorization: 'Bearer sk_test_tollgate' }
+  const answer = await fetch(`${billing.sandbox.url}/v1/refunds`, { method: 'POST', headers, body })
+  expect(answer.status).toBe(200)
+}
 
 describe('a package', () => {
   test('is paid with the saved card and granted at once, and drawn after the plan’s own', async () => {
@@ -204,20 +212,35 @@ describe('a package', () => {
     await saveCard()
     await buy({ top_up: 'small' })
     expect(await use(400)).toBe(true)
-    const [charge] = charges()
-    const refund = async (amount: number): Promise<void> => {
-      const answer = await fetch(`${billing.sandbox.url}/v1/refunds`, {
-        method: 'POST',
-        headers: { authorization: 'Bearer sk_test_tollgate' },
-        body: new URLSearchParams({ charge: charge!.id, amount: String(amount) }),
-      })
-      expect(answer.status).toBe(200)
-    }
     await refund(300)
     await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '150']]), { timeout: 10_000 })
     await refund(700)
     await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '200']]), { timeout: 10_000 })
     expect(await purchases()).toMatchObject([{ refunded_minor: 1_000, taken_back: 200, not_taken_back: 300 }])
+    expect(await use(1)).toBe(false)
+  })
+
+  test('that was refunded while a part was held: what the hold lets go of is taken back too, and no more than that', async () => {
+    await saveCard()
+    await buy({ top_up: 'small' })
+    expect(await use(100)).toBe(true)
+    const held = {
+      organizationId: organization,
+      meter: 'tokens',
+      quantity: 400_000_000n,
+      idempotencyKey: 'hold',
+      properties: null,
+    }
+    const { reservation } = await metering.ask({ verb: 'reserve', ...held, ttlMs: 600_000 })
+    await refund(1_000)
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '100']]), { timeout: 10_000 })
+    expect(await takeBackReleased(billing.context)).toBe(0)
+    const settled = { organizationId: organization, reservationId: reservation!.id, quantity: 150_000_000n }
+    await metering.ask({ verb: 'settle', ...settled })
+    expect(await takeBackReleased(billing.context)).toBe(1)
+    expect(await topUps()).toEqual([['500', '150', '350']])
+    expect(await purchases()).toMatchObject([{ taken_back: 350, not_taken_back: 150 }])
+    expect(await takeBackReleased(billing.context)).toBe(0)
     expect(await use(1)).toBe(false)
   })
 
