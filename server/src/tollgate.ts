@@ -20,7 +20,6 @@ import { registerOpenApiRoute } from './http/openapi.ts'
 import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
 import type { PlainHandler } from './http/plain-connections.ts'
-import type { PreHandler } from './http/serve.ts'
 import { createPathGroups, type RouteGroup } from './http/served-paths.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
@@ -44,7 +43,7 @@ import { registerUsageReadingRoutes } from './usage/routes.ts'
 import { registerNotificationRoutes } from './notifications/routes.ts'
 import { openServices, type Services } from './services.ts'
 import { readFollowing } from './stripe/following-store.ts'
-import { createWebhookHotPath } from './stripe/webhook-hot-path.ts'
+import { createWebhookHotPath, type WebhookHotPath } from './stripe/webhook-hot-path.ts'
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
 export { mountAuth, mountBilling, type Host } from './mount.ts'
@@ -82,7 +81,7 @@ type Running = {
   readonly services: Services
   readonly app: App
   readonly hotPath: HotPath
-  readonly webhooks: PreHandler
+  readonly webhooks: WebhookHotPath
   readonly groupOf: Tollgate['groupOf']
 }
 
@@ -105,8 +104,9 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     },
     groupOf: (url) => running?.groupOf(url) ?? null,
     preHandler: (request, response) =>
-      running !== null && (running.hotPath.preHandler(request, response) || running.webhooks(request, response)),
-    plainHandler: (request, send) => running?.hotPath.plainHandler(request, send) ?? false,
+      running !== null && (running.hotPath.preHandler(request, response) || running.webhooks.preHandler(request, response)),
+    plainHandler: (request, send) =>
+      running !== null && (running.hotPath.plainHandler(request, send) || running.webhooks.plainHandler(request, send)),
     get api() {
       if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
       return { usage: running.services.usageApi }

@@ -1,4 +1,7 @@
 import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { Agent, request, type IncomingMessage } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
@@ -12,6 +15,7 @@ import { registerWebhookRoutes } from './webhook-routes.ts'
 const billing = testBilling({ webhooks: false })
 const log = pino({ level: 'silent' })
 let bare: HttpServer
+let plain: HttpServer
 let routed: HttpServer
 let kicks = 0
 const answered: string[] = []
@@ -25,11 +29,13 @@ beforeAll(async () => {
     register: [(it) => registerWebhookRoutes(it, context, kick)],
   })
   const fetch = (request: Request) => app.fetch(request)
-  const preHandler = createWebhookHotPath({ context, kick, log, onAnswered: ({ route }) => void answered.push(route) })
+  const options = { context, kick, log, onAnswered: ({ route }: { route: string }) => void answered.push(route) }
+  const { preHandler, plainHandler } = createWebhookHotPath(options)
   bare = await serve({ fetch, preHandler, host: '127.0.0.1', port: 0 })
+  plain = await serve({ fetch, plainHandler, host: '127.0.0.1', port: 0 })
   routed = await serve({ fetch, host: '127.0.0.1', port: 0 })
 })
-afterAll(() => Promise.all([bare.stop(), routed.stop()]))
+afterAll(() => Promise.all([bare.stop(), plain.stop(), routed.stop()]))
 
 const eventOf = (id: string, parts: object = {}) =>
   JSON.stringify({
@@ -47,13 +53,19 @@ function signed(body: string): string {
   return `t=${t},v1=${createHmac('sha256', 'whsec_test').update(`${t}.${body}`).digest('hex')}`
 }
 
+/** In one piece, head and body in one write, on a connection of its own: so none is what an earlier one has made of it. */
 async function post(server: HttpServer, path: string, body: string, headers: Record<string, string>) {
-  const response = await fetch(`http://127.0.0.1:${server.port}${path}`, {
+  const agent = new Agent({ keepAlive: true })
+  const asking = request(`http://127.0.0.1:${server.port}${path}`, {
+    agent,
     method: 'POST',
-    body,
-    headers: { ...headers, 'x-request-id': 'same' },
+    headers: { ...headers, 'content-length': Buffer.byteLength(body), 'x-request-id': 'same' },
   })
-  return { status: response.status, type: response.headers.get('content-type'), body: await response.text() }
+  asking.end(body)
+  const [response] = (await once(asking, 'response')) as [IncomingMessage]
+  const answer = { status: response.statusCode, type: response.headers['content-type'], body: await text(response) }
+  agent.destroy()
+  return answer
 }
 
 test.each([
@@ -71,16 +83,20 @@ test.each([
   ['a body that is too large', eventOf('evt_large', { padding: 'x'.repeat(5 * 1024 * 1024) }), 413],
 ])('%s is answered as by the route', async (_what, body, status) => {
   const headers = { 'stripe-signature': signed(body), 'content-type': 'application/json; charset=utf-8' }
-  const answer = await post(bare, '/api/v1/billing/webhook', body, headers)
-  expect(answer.status).toBe(status)
   const wanted = await post(routed, '/api/v1/billing/webhook', body, headers)
-  expect({ ...answer, type: answer.type?.split(';')[0] }).toEqual({ ...wanted, type: wanted.type?.split(';')[0] })
+  for (const server of [bare, plain]) {
+    const answer = await post(server, '/api/v1/billing/webhook', body, headers)
+    expect(answer.status).toBe(status)
+    expect({ ...answer, type: answer.type?.split(';')[0] }).toEqual({ ...wanted, type: wanted.type?.split(';')[0] })
+  }
 })
 
 test('MR-14 a signature of another body is refused with the same words', async () => {
   for (const headers of [{ 'stripe-signature': signed('{}') }, { 'stripe-signature': '' }, {}]) {
-    const answer = await post(bare, '/api/v1/billing/webhook', eventOf('evt_forged'), headers)
-    expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('invalid signature') as string })
+    for (const server of [bare, plain]) {
+      const answer = await post(server, '/api/v1/billing/webhook', eventOf('evt_forged'), headers)
+      expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('invalid signature') as string })
+    }
   }
 })
 
@@ -90,11 +106,12 @@ test('MR-3, KF-11, EM-6 each path takes it, wakes the worker for what is new, an
   const paths = ['/api/v1/billing/webhook', '/api/billing/webhooks', '/api/webhooks/stripe']
   for (const [index, path] of paths.entries()) {
     const body = eventOf(`evt_path_${index}`)
-    const deliver = () => post(bare, path, body, { 'stripe-signature': signed(body) })
-    const answers = [await deliver(), await deliver()]
+    const deliver = (server: HttpServer) => post(server, path, body, { 'stripe-signature': signed(body) })
+    const answers = [await deliver(index === 1 ? plain : bare), await deliver(index === 1 ? bare : plain)]
     expect(answers).toEqual(answers.map(() => expect.objectContaining({ status: 200, body: '{"received":true}' }) as unknown))
   }
   expect(kicks - before).toBe(paths.length)
+  expect(answered).toHaveLength(2 * paths.length)
   expect(new Set(answered)).toEqual(new Set(['/api/v1/billing/webhook', '/api/v1/billing/webhooks', '/api/v1/webhooks/stripe']))
   const { rows } = await billing.database.db.query(`select 1 from stripe_events where event_id like 'evt_path_%'`)
   expect(rows).toHaveLength(paths.length)

@@ -1,7 +1,7 @@
-import type { IncomingMessage } from 'node:http'
 import type { Logger } from 'pino'
 import { MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
+import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
@@ -26,34 +26,68 @@ const ROUTES: ReadonlyMap<string, string> = new Map(
 
 const RECEIVED: Reply = { status: 200, headers: {}, body: '{"received":true}' }
 
+export type WebhookHotPath = {
+  /** On `node:http`. */
+  readonly preHandler: PreHandler
+  /** Before `node:http`, for requests in their plainest form. */
+  readonly plainHandler: PlainHandler
+}
+
+type Asking = { readonly method: string | undefined; readonly url: string | undefined; readonly requestId: string | null }
+type Send = (requestId: string, reply: Reply) => void
+
 /**
- * Takes webhooks in on bare `node:http`: the same contract as the route in `webhook-routes.ts`. A month's renewals arrive by the
+ * Takes webhooks in without the app: the same contract as the route in `webhook-routes.ts`. A month's renewals arrive by the
  * thousand, and Stripe puts off an invoice whose webhook is not answered.
  */
-export function createWebhookHotPath({ context, kick, log, onAnswered }: WebhookHotPathOptions): PreHandler {
-  async function answer(request: IncomingMessage, body: Buffer | null, requestId: string): Promise<Reply> {
+export function createWebhookHotPath({ context, kick, log, onAnswered }: WebhookHotPathOptions): WebhookHotPath {
+  async function answer(body: Buffer | null, signature: string | null, said: { requestId: string; path: string }): Promise<Reply> {
     try {
       if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
-      const signature = request.headers['stripe-signature']
-      if (await receiveWebhook(context, body, typeof signature === 'string' ? signature : undefined)) kick()
+      if (await receiveWebhook(context, body, signature ?? undefined)) kick()
       return RECEIVED
     } catch (error) {
-      return replyOfError(error, { log, requestId, path: request.url })
+      return replyOfError(error, { log, ...said })
     }
   }
 
-  return (request, response) => {
-    const route = request.method === 'POST' ? ROUTES.get(request.url ?? '') : undefined
-    // Without a signature, or packed, it is not Stripe: the app says what is wrong.
-    if (route === undefined || !('stripe-signature' in request.headers) || 'content-encoding' in request.headers) return false
+  /** null for what is the app's. */
+  function takerOf({ method, url = '', requestId: given }: Asking) {
+    const route = method === 'POST' ? ROUTES.get(url) : undefined
+    if (route === undefined) return null
     const began = performance.now()
-    const requestId = requestIdOf(request.headers['x-request-id'])
-    readBody(request, (body) => {
-      void answer(request, body, requestId).then((reply) => {
-        sendReply(response, requestId, reply)
+    const requestId = requestIdOf(given)
+    return (body: Buffer | null, signature: string | null, send: Send): void => {
+      void answer(body, signature, { requestId, path: url }).then((reply) => {
+        send(requestId, reply)
         onAnswered?.({ method: 'POST', route, status: reply.status, seconds: (performance.now() - began) / 1_000 })
       })
-    })
-    return true
+    }
   }
+
+  return {
+    preHandler(request, response) {
+      const { method, url, headers } = request
+      // Without a signature, or packed, it is not Stripe: the app says what is wrong.
+      if (!('stripe-signature' in headers) || 'content-encoding' in headers) return false
+      const take = takerOf({ method, url, requestId: singleHeader(headers['x-request-id']) })
+      if (take === null) return false
+      const signature = singleHeader(headers['stripe-signature'])
+      readBody(request, (body) => take(body, signature, (requestId, reply) => sendReply(response, requestId, reply)))
+      return true
+    },
+    plainHandler({ method, url, headers, body }, send) {
+      const signature = headers.get('stripe-signature')
+      if (signature === undefined) return false
+      const take = takerOf({ method, url, requestId: headers.get('x-request-id') ?? null })
+      if (take === null) return false
+      take(body, signature, send)
+      return true
+    },
+  }
+}
+
+/** null where it is missing, or was sent more than once. */
+function singleHeader(value: string | readonly string[] | undefined): string | null {
+  return typeof value === 'string' ? value : null
 }
