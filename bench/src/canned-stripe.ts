@@ -9,9 +9,10 @@ import { text } from 'node:stream/consumers'
 
 const [sandboxUrl = ''] = process.argv.slice(2)
 
-/** The lists of a customer, by their path, with what both sides ask to be expanded. */
+/** The lists of a customer, by their path, with what we ask to be expanded in them; whoever asks for an object asks for it as it is. */
 const LISTS = {
-  '/v1/subscriptions': 'status=all&expand[0]=data.discounts.source.coupon&expand[1]=data.schedule',
+  '/v1/subscriptions':
+    'status=all&expand[0]=data.discounts.source.coupon&expand[1]=data.schedule&expand[2]=data.latest_invoice.payments',
   '/v1/invoices': '',
   '/v1/charges': '',
   '/v1/payment_intents': '',
@@ -43,7 +44,8 @@ async function load(customers: readonly string[]): Promise<void> {
         `${path} ${customer}`,
         data.map((item) => JSON.stringify(item)),
       )
-      for (const item of data) objects.set(`${path}/${item.id}`, JSON.stringify(item))
+      const plain = query === '' ? data : ((await ask(`${path}?customer=${customer}&limit=100&status=all`)) as Listed).data
+      for (const item of plain) objects.set(`${path}/${item.id}`, JSON.stringify(item))
     }
   }
 }

@@ -83,7 +83,7 @@ describe(`the contract of the gateway, on ${where}`, () => {
     const [small, large] = [await monthlyPrice(900), await monthlyPrice(2900)]
     const { id, status } = await perform('create_subscription', subscriptionTo(customerId, small))
     expect(status).toBe('active')
-    const [subscription] = await gateway.reads.listSubscriptions(customerId)
+    const [{ subscription, latestInvoice } = {}] = await gateway.reads.listSubscriptions(customerId)
     expect(subscription).toMatchObject({
       id,
       customerId,
@@ -101,6 +101,9 @@ describe(`the contract of the gateway, on ${where}`, () => {
       amountRemainingMinor: 0,
       currency: 'usd',
     })
+    // The same invoice comes with its subscription, which names it as where it comes without.
+    expect(latestInvoice).toEqual(invoice)
+    expect(subscription!.data.toJSON()).toMatchObject({ latest_invoice: invoice!.id })
     expect(await gateway.reads.listCharges(customerId, 10)).toMatchObject([{ customerId, amountMinor: 900, status: 'succeeded' }])
 
     const items = [{ itemId: item!.id, priceId: large, quantity: 1 }]
@@ -126,9 +129,12 @@ describe(`the contract of the gateway, on ${where}`, () => {
     ])
     await perform('update_subscription', { subscriptionId: id, items, prorationBehavior: 'none', cancelAtPeriodEnd: true })
     const [changed] = await gateway.reads.listSubscriptions(customerId)
-    expect(changed).toMatchObject({ cancelAtPeriodEnd: true, items: [{ id: item!.id, priceId: large, unitAmountMinor: 2900 }] })
+    expect(changed?.subscription).toMatchObject({
+      cancelAtPeriodEnd: true,
+      items: [{ id: item!.id, priceId: large, unitAmountMinor: 2900 }],
+    })
     await perform('cancel_subscription', { subscriptionId: id, prorate: false, invoiceNow: false })
-    expect(await gateway.reads.listSubscriptions(customerId)).toMatchObject([{ id, status: 'canceled' }])
+    expect(await gateway.reads.listSubscriptions(customerId)).toMatchObject([{ subscription: { id, status: 'canceled' } }])
   })
 
   test('a declined card is payment_failed with its reason, and nothing is left behind', async () => {

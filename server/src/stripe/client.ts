@@ -24,7 +24,7 @@ import * as request from './requests.ts'
 import { result } from './results.ts'
 import { isSigned } from './signature.ts'
 import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
-import { toCustomerSnapshot, toInvoiceSnapshot, toSubscriptionSnapshot, withLines, type InvoiceSnapshot } from './snapshots.ts'
+import { toCustomerSnapshot, toInvoiceSnapshot, toListedSubscription, withLines, type InvoiceSnapshot } from './snapshots.ts'
 import { fromUnix, idOf, toPlainObject, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
@@ -46,6 +46,8 @@ const PAGE = 100
 const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
 /** What a subscription's discounts take off, which analytics counts, and what it is scheduled to become. */
 const OF_SUBSCRIPTIONS = ['data.discounts.source.coupon', 'data.schedule']
+/** The invoice of a purchase or a renewal comes with its subscription: that is one call less. */
+const WITH_INVOICES = [...OF_SUBSCRIPTIONS, 'data.latest_invoice.payments']
 
 /** Makes the gateway that speaks to Stripe, or to the sandbox, through the official package. */
 export function createStripeClient(options: StripeClientOptions): StripeGateway {
@@ -171,9 +173,9 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       readPages(
         (after) =>
           call('list_subscriptions', () =>
-            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: OF_SUBSCRIPTIONS, ...after }),
+            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: WITH_INVOICES, ...after }),
           ),
-        toSubscriptionSnapshot,
+        toListedSubscription,
       ),
     retrieveInvoice: (id) =>
       orNull(

@@ -1,7 +1,7 @@
 import type { StripeReads } from './gateway.ts'
 import { StripeCallError, isMissingAtStripe } from './errors.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
-import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
+import type { CustomerSnapshot, InvoiceSnapshot, ListedSubscription, SubscriptionSnapshot } from './snapshots.ts'
 
 /** What of a customer is refetched. Subscriptions and recent invoices always are: the standing hangs on both. */
 export type SyncScope = {
@@ -41,11 +41,18 @@ export type StripeState = {
   readonly disputes: readonly DisputeSnapshot[]
 }
 
-/**
- * Newest invoices and charges that one refetch looks at; older ones only by name. An event names its own, unsettled ones are always
- * looked at: so these are for what webhooks that were lost would have named. Each is kilobytes to be read and compared.
- */
+/** Newest invoices and charges that one refetch looks at where none is named; older ones only by name. */
 const RECENT = 3
+/** Of one page. */
+const MOST_NAMED = 100
+
+/**
+ * As many as are named: those are the newest, nearly always, and each is kilobytes to be read and compared. What webhooks that were lost would
+ * have named is found by listing events (missed-events.ts); unsettled ones are always looked at.
+ */
+function newestOf(named: readonly string[]): number {
+  return named.length === 0 ? RECENT : Math.min(new Set(named).size, MOST_NAMED)
+}
 
 /** What the mirror holds as not settled, so that it is looked at again however old it is. */
 export type Unsettled = { readonly invoiceIds: readonly string[]; readonly disputedChargeIds: readonly string[] }
@@ -57,21 +64,28 @@ export async function fetchState(
   scope: SyncScope,
   unsettled: Unsettled,
 ): Promise<StripeState> {
-  const limit = scope.complete ? null : RECENT
   const customer = scope.customer ? await reads.retrieveCustomer(customerId) : null
   if (scope.customer && (customer === null || customer.deleted)) return goneState(customerId, customer)
   try {
+    const listed = reads.listSubscriptions(customerId)
     const [subscriptions, invoices, paymentMethods, charges] = await Promise.all([
-      reads.listSubscriptions(customerId),
-      fetchInvoices(reads, { customerId, limit, named: [...scope.invoiceIds, ...unsettled.invoiceIds] }),
+      listed,
+      fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettled.invoiceIds) }, listed),
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
-      scope.charges
-        ? fetchCharges(reads, { customerId, limit, named: [...scope.chargeIds, ...unsettled.disputedChargeIds] })
-        : [],
+      scope.charges ? fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) }) : [],
     ])
     const disputed = charges.filter(({ id, disputed: isDisputed }) => isDisputed || unsettled.disputedChargeIds.includes(id))
     const disputes = (await Promise.all(disputed.map(({ id }) => reads.listDisputes(id)))).flat()
-    return { customerId, customer, customerGone: false, subscriptions, ...invoices, paymentMethods, charges, disputes }
+    return {
+      customerId,
+      customer,
+      customerGone: false,
+      subscriptions: subscriptions.map(({ subscription }) => subscription),
+      ...invoices,
+      paymentMethods,
+      charges,
+      disputes,
+    }
   } catch (error) {
     // Lists of a customer that was deleted a moment ago are refused; the customer itself then says so.
     if (!(error instanceof StripeCallError) || !isMissingAtStripe(error)) throw error
@@ -95,11 +109,25 @@ function goneState(customerId: string, customer: CustomerSnapshot | null): Strip
   }
 }
 
-type Listed = { readonly customerId: string; readonly limit: number | null; readonly named: readonly string[] }
+type Asked = { readonly limit: number | null; readonly named: readonly string[] }
+type Listed = Asked & { readonly customerId: string }
 
-async function fetchInvoices(reads: StripeReads, { customerId, limit, named }: Listed) {
+function asked(scope: SyncScope, named: readonly string[], unsettled: readonly string[]): Asked {
+  return { limit: scope.complete ? null : newestOf(named), named: [...new Set([...named, ...unsettled])] }
+}
+
+/** Where all that are named came with their subscriptions, none is asked for. */
+async function fetchInvoices(
+  reads: StripeReads,
+  { customerId, limit, named }: Listed,
+  subscriptions: Promise<readonly ListedSubscription[]>,
+): Promise<Pick<StripeState, 'invoices' | 'goneInvoiceIds'>> {
+  if (limit !== null && named.length > 0) {
+    const latest = (await subscriptions).flatMap(({ latestInvoice }) => latestInvoice ?? [])
+    if (named.every((id) => latest.some((invoice) => invoice.id === id))) return { invoices: latest, goneInvoiceIds: [] }
+  }
   const newest = await reads.listInvoices(customerId, limit)
-  const missing = [...new Set(named)].filter((id) => !newest.some((invoice) => invoice.id === id))
+  const missing = named.filter((id) => !newest.some((invoice) => invoice.id === id))
   const older = await Promise.all(missing.map((id) => reads.retrieveInvoice(id)))
   const found = older.filter((invoice) => invoice !== null && invoice.customerId === customerId)
   return {
@@ -110,7 +138,7 @@ async function fetchInvoices(reads: StripeReads, { customerId, limit, named }: L
 
 async function fetchCharges(reads: StripeReads, { customerId, limit, named }: Listed): Promise<ChargeSnapshot[]> {
   const newest = await reads.listCharges(customerId, limit)
-  const missing = [...new Set(named)].filter((id) => !newest.some((charge) => charge.id === id))
+  const missing = named.filter((id) => !newest.some((charge) => charge.id === id))
   const older = await Promise.all(missing.map((id) => reads.retrieveCharge(id)))
   return [...newest, ...older.filter((charge) => charge !== null && charge.customerId === customerId)].filter(
     (charge) => charge !== null,

@@ -136,7 +136,8 @@ async function findResult(context: BillingContext, db: Queryable, intent: Intent
 
 async function listSubscriptions(context: BillingContext, db: Queryable, organizationId: string) {
   const { customerId } = await readOrganization(db, organizationId)
-  return customerId === null ? [] : requireGateway(context).backgroundReads.listSubscriptions(customerId)
+  const listed = customerId === null ? [] : await requireGateway(context).backgroundReads.listSubscriptions(customerId)
+  return listed.map(({ subscription }) => subscription)
 }
 
 function metadataOf({ metadata }: StripeObject): Readonly<Record<string, unknown>> {

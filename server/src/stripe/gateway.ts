@@ -2,7 +2,7 @@ import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { CallPriority } from './limiter.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
-import type { CustomerSnapshot, InvoiceSnapshot, SubscriptionSnapshot } from './snapshots.ts'
+import type { CustomerSnapshot, InvoiceSnapshot, ListedSubscription } from './snapshots.ts'
 
 /**
  * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same
@@ -38,7 +38,7 @@ export type StripeReads = {
   /** Customers with this e-mail address, newest first; those of a test clock only when it is named. */
   findCustomers(query: { email: string; testClockId: string | null }): Promise<CustomerSnapshot[]>
   /** All of them, canceled ones too (a backfill without status=all misses those). */
-  listSubscriptions(customerId: string): Promise<SubscriptionSnapshot[]>
+  listSubscriptions(customerId: string): Promise<ListedSubscription[]>
   retrieveInvoice(invoiceId: string): Promise<InvoiceSnapshot | null>
   /** Newest first; `limit` null is all. */
   listInvoices(customerId: string, limit: number | null): Promise<InvoiceSnapshot[]>

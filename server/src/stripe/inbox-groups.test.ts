@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import type { Transaction } from '../db/database.ts'
@@ -7,7 +8,7 @@ import { requireGateway, type BillingContext } from './context.ts'
 import { ensureCustomer } from './customers.ts'
 import { COMPLETE_SCOPE, RECENT_SCOPE } from './fetch.ts'
 import type { StripeReads } from './gateway.ts'
-import { handleDueEvents } from './inbox.ts'
+import { groupsOf, handleDueEvents } from './inbox.ts'
 import { receiveWebhook } from './intake.ts'
 import { performIntent } from './intents.ts'
 import { tryOrganizationLock, withOrganizationLock } from './lock.ts'
@@ -85,6 +86,33 @@ function withReads(reads: Partial<StripeReads>): BillingContext {
 }
 
 const later = (ms: number) => clock.advance(ms)
+
+test('groups hold everybody once, in order, begin small and end small', () => {
+  fc.assert(
+    fc.property(fc.nat(700), fc.integer({ min: 2, max: 32 }), (count, most) => {
+      const lanes = Array.from({ length: count }, (_, index) => index)
+      const groups = groupsOf(lanes, most)
+      expect(groups.flat()).toEqual(lanes)
+      for (const { length } of groups) expect(length >= 1 && length <= most).toBe(true)
+    }),
+  )
+  const sizes = groupsOf(Array.from({ length: 630 }), 32).map(({ length }) => length)
+  expect(sizes.slice(0, 5)).toEqual([8, 16, 24, 32, 32])
+  expect(sizes.slice(-4).every((size) => size <= 8)).toBe(true)
+  expect(groupsOf(['a', 'b', 'c'], 32)).toEqual([['a', 'b', 'c']])
+})
+
+test('once it is interrupted, takes nobody else up, and they stay due', async () => {
+  const customers = [await buyer('first'), await buyer('second'), await buyer('third')]
+  for (const customerId of customers) await signal(customerId)
+  let groups = 0
+  const gateway = { ...requireGateway(billing.context), callsPerSecond: 1 }
+  await handleDueEvents(billing.with({ gateway }), { isInterrupted: () => (groups += 1) > 1 })
+  const open = await Promise.all(customers.map(openOf))
+  expect(open.filter((attempts) => attempts.length > 0)).toEqual([[0], [0]])
+  await handleDueEvents(billing.context)
+  expect(await Promise.all(customers.map(openOf))).toEqual([[], [], []])
+})
 
 describe('the quiet time', () => {
   test('lets events of a customer gather while they keep arriving, and handles them when it has been quiet', async () => {

@@ -86,7 +86,7 @@ export async function listDueLanes(
     text: `select lane from (
         select coalesce(customer_id, event_id) as lane, next_attempt_at, received_at from stripe_events
         where handled_at is null and parked_at is null and next_attempt_at <= $1
-        order by next_attempt_at limit 2000
+        order by next_attempt_at limit 20000
       ) due group by lane having max(received_at) <= $3 or min(received_at) <= $4
       order by min(next_attempt_at) limit $2`,
     values: [now, limit, before(quietMs), before(mostMs)],

@@ -282,6 +282,7 @@ describe('the worker', () => {
           lists += 1
           return gateway.backgroundReads.listSubscriptions(customer)
         },
+        listInvoices: () => Promise.reject(new Error('The invoice of a purchase comes with its subscription.')),
       },
     }
     await handleDueEvents(billing.with({ gateway: counting }))

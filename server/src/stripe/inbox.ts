@@ -32,29 +32,31 @@ import { applyFetched, fetchOrganizations, type Fetched, type SyncTask } from '.
 export const ORGANIZATION_METADATA = 'tollgate_organization'
 
 /** How the worker takes events up; without `quiet` whatever is due is taken up at once. */
-export type Handling = { readonly limit?: number; readonly quiet?: Quiet }
+export type Handling = {
+  readonly limit?: number
+  readonly quiet?: Quiet
+  /** Whether to take no more up, and leave the rest for the next time. */
+  readonly isInterrupted?: () => boolean
+}
 
 /**
  * Handles what is due and answers how many lanes (customers) were taken up; 0 when nothing was due. Safe to run in any number of
  * processes: an organization's lock is held by one of them, and the events are marked in the transaction that applied them.
  */
-export async function handleDueEvents(context: BillingContext, { limit = 500, quiet = AT_ONCE }: Handling = {}): Promise<number> {
+export async function handleDueEvents(
+  context: BillingContext,
+  { limit = 2_000, quiet = AT_ONCE, isInterrupted = () => false }: Handling = {},
+): Promise<number> {
   const { gateway } = context
   if (gateway === null) return 0
   const lanes = await listDueLanes(context.db, context.clock.now(), { ...quiet, limit })
-  const size = groupSize(gateway.callsPerSecond)
-  const groups = Array.from({ length: Math.ceil(lanes.length / size) }, (_, index) =>
-    lanes.slice(index * size, (index + 1) * size),
-  )
+  const groups = groupsOf(lanes, groupSize(gateway.callsPerSecond))
   let next = 0
+  const take = () => (isInterrupted() ? undefined : groups[next++])
   // While one group is read from Stripe, another is written here.
   await Promise.all(
     Array.from({ length: Math.min(GROUPS_AT_ONCE, groups.length) }, async () => {
-      while (next < groups.length) {
-        const group = groups[next]!
-        next += 1
-        await handleLanes(context, group)
-      }
+      for (let group = take(); group !== undefined; group = take()) await handleLanes(context, group)
     }),
   )
   return lanes.length
@@ -74,6 +76,8 @@ const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
 /** Fewer than sessions may be lent (lock.ts): people change something meanwhile. */
 const GROUPS_AT_ONCE = 4
 const MOST_LANES = 32
+/** Fewer are not worth a transaction of their own. */
+const WORTHWHILE = 8
 const CALLS_OF_A_LANE = 4
 const BUSY_WAIT_MS = 200
 /** After this many failures that are not Stripe's absence, an event waits for a replay. */
@@ -85,6 +89,20 @@ const MOST_ATTEMPTS = 20
  */
 function groupSize(callsPerSecond: number): number {
   return Math.min(MOST_LANES, Math.max(2, Math.floor(callsPerSecond / 2 / CALLS_OF_A_LANE / GROUPS_AT_ONCE)))
+}
+
+/**
+ * Groups of at most `most`. The first ones are smaller, so that there is something to write while others are still being read, and so are the last,
+ * so that all come to their end together.
+ */
+export function groupsOf<Item>(items: readonly Item[], most: number): readonly (readonly Item[])[] {
+  const groups: (readonly Item[])[] = []
+  for (let from = 0; from < items.length; from += groups.at(-1)!.length) {
+    const begun = Math.ceil((most * Math.min(groups.length + 1, GROUPS_AT_ONCE)) / GROUPS_AT_ONCE)
+    const fairShare = Math.ceil((items.length - from) / GROUPS_AT_ONCE)
+    groups.push(items.slice(from, from + Math.min(begun, Math.max(fairShare, WORTHWHILE))))
+  }
+  return groups
 }
 
 /** One refetch for all that waits of a customer. A failure is written to the events, not thrown. */

@@ -60,6 +60,11 @@ function verified<Envelope>({ db, clock, log }: BillingContext, verify: () => En
 
 const intakes = new WeakMap<Db, Batcher<ReceivedEvent, Stored>>()
 
+/** Whether events are being stored. */
+export function isTakingIn({ db }: BillingContext): boolean {
+  return (intakes.get(db)?.pending() ?? 0) > 0
+}
+
 /** All that a process takes in goes one way. */
 function intakeOf({ db, clock }: BillingContext): Batcher<ReceivedEvent, Stored> {
   const known = intakes.get(db)

@@ -4,7 +4,8 @@ import type { Quiet } from './inbox-store.ts'
 export type Pacing = {
   /** An event came in. */
   came(nowMs: number): void
-  quietAt(nowMs: number): Quiet
+  /** How long the rush will last yet if nothing more comes; 0 when there is none. */
+  rushMs(nowMs: number): number
   /** When an event last came. */
   readonly lastMs: number
 }
@@ -16,8 +17,11 @@ export const CALM: Quiet = { quietMs: 50, mostMs: 250 }
  * what is not answered in time; what is handled two seconds later would have waited in the backlog anyway.
  */
 export const BUSY: Quiet = { quietMs: 2_000, mostMs: 2_000 }
-/** So many within the quiet time are a rush: 320 a second. Two purchases at once may be one, and are over as soon as they are told. */
-export const RUSH = 16
+/** So many within so long are a rush: 320 a second. A purchase may be one, and is over as soon as it is told. */
+export const RUSH = 8
+export const RUSH_WINDOW_MS = 25
+/** When a rush is over, nearly everybody has been quiet for longer than it took to see that. */
+export const AFTER_RUSH: Quiet = { quietMs: RUSH_WINDOW_MS, mostMs: CALM.mostMs }
 
 /** Times are a process's own, in milliseconds, and never go back. */
 export function createPacing(): Pacing {
@@ -31,7 +35,7 @@ export function createPacing(): Pacing {
       next = (next + 1) % RUSH
       lastMs = nowMs
     },
-    quietAt: (nowMs) => (nowMs - times[next]! < CALM.quietMs ? BUSY : CALM),
+    rushMs: (nowMs) => Math.max(0, times[next]! + RUSH_WINDOW_MS - nowMs),
     get lastMs() {
       return lastMs
     },

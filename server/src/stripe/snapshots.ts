@@ -230,6 +230,22 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
   }
 }
 
+/** A subscription and its newest invoice, which came with it; null where it has none, or one with more lines than came. */
+export type ListedSubscription = { readonly subscription: SubscriptionSnapshot; readonly latestInvoice: InvoiceSnapshot | null }
+
+export type WireListedSubscription = Omit<WireSubscription, 'latest_invoice'> & {
+  readonly latest_invoice: string | (WireInvoice & { readonly lines: { readonly has_more: boolean } }) | null
+}
+
+export function toListedSubscription(wire: WireListedSubscription): ListedSubscription {
+  const { latest_invoice: invoice } = wire
+  return {
+    // As it is wherever its invoice is not asked for.
+    subscription: toSubscriptionSnapshot({ ...wire, latest_invoice: idOf(invoice) }),
+    latestInvoice: invoice === null || typeof invoice === 'string' || invoice.lines.has_more ? null : toInvoiceSnapshot(invoice),
+  }
+}
+
 function toItemSnapshot(wire: WireSubscriptionItem): SubscriptionItemSnapshot {
   return {
     id: wire.id,

@@ -41,7 +41,11 @@ type Send = (requestId: string, reply: Reply) => void
  * thousand, and Stripe puts off an invoice whose webhook is not answered.
  */
 export function createWebhookHotPath({ context, kick, log, onAnswered }: WebhookHotPathOptions): WebhookHotPath {
-  async function answer(body: Buffer | null, signature: string | null, said: { requestId: string; path: string }): Promise<Reply> {
+  async function answer(
+    body: Buffer | null,
+    signature: string | null,
+    said: { requestId: string; path: string },
+  ): Promise<Reply> {
     try {
       if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
       if (await receiveWebhook(context, body, signature ?? undefined)) kick()

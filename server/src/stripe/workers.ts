@@ -5,7 +5,8 @@ import type { BillingContext } from './context.ts'
 import { finishStrandedIntents } from './finish-intents.ts'
 import { handleDueEvents } from './inbox.ts'
 import { recoverMissedEvents } from './missed-events.ts'
-import { CALM, createPacing } from './pacing.ts'
+import { isTakingIn } from './intake.ts'
+import { AFTER_RUSH, BUSY, CALM, createPacing } from './pacing.ts'
 import { reconcileSome } from './reconcile.ts'
 
 /** What works in the background on what comes from Stripe. */
@@ -19,6 +20,7 @@ export type StripeWorkers = {
 }
 
 const POLL_MS = 500
+const RUSH_LOOK_MS = 500
 const AFTER_FAILURE_MS = 2_000
 const HOUSEKEEPING_MS = MINUTE_MS
 
@@ -46,17 +48,35 @@ export function startStripeWorkers(context: BillingContext): StripeWorkers {
     wake = null
   }
 
+  const rest = (ms: number) => delay(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
+
+  const isRush = () => pacing.rushMs(performance.now()) > 0
+
+  /** In a rush hardly anything is due: it is looked for at its end, and now and then. It is not over while what came is being stored. */
+  async function rushOver(mostMs: number): Promise<boolean> {
+    if (!isRush()) return false
+    const until = performance.now() + mostMs
+    while ((isRush() || isTakingIn(context)) && performance.now() < until && !stopping.signal.aborted) {
+      await rest(Math.max(pacing.rushMs(performance.now()), 2))
+    }
+    return !isRush()
+  }
+
   async function handleInbox(): Promise<void> {
+    let calm = CALM
     while (!stopping.signal.aborted) {
       kicked = false
+      const wasRush = isRush()
       const handled = await guarded(context, 'inbox', () =>
-        handleDueEvents(context, { quiet: pacing.quietAt(performance.now()) }),
+        // Where a rush begins meanwhile, storing goes first.
+        handleDueEvents(context, { quiet: wasRush ? BUSY : calm, isInterrupted: () => !wasRush && isRush() }),
       )
       if (handled === null) await pause(AFTER_FAILURE_MS)
       if (handled !== 0) continue
       // What came a moment ago is due when its customer has been quiet.
       await pause(performance.now() - pacing.lastMs < CALM.mostMs ? CALM.quietMs : POLL_MS)
-      if (kicked) await delay(CALM.quietMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+      if (kicked) await rest(CALM.quietMs)
+      calm = (await rushOver(RUSH_LOOK_MS)) ? AFTER_RUSH : CALM
     }
   }
 
