@@ -156,11 +156,10 @@ function addEvents(program: Command, { remote, server, answer }: Kit): void {
   const events = program.command('events').description('webhook events that arrived from Stripe')
   remote(events, 'list', 'the newest events')
     .option('--status <status>', 'pending, failed or handled')
-    .action(async ({ status }: { status?: string }, command: Command) => {
-      const list = await server(command).call<{ events: unknown[] }>(
-        'GET',
-        `/api/v1/stripe-events${status === undefined ? '' : `?status=${path(status)}`}`,
-      )
+    .option('--after <event>', 'those before this one, the last of an earlier list')
+    .action(async ({ status, after }: { status?: string; after?: string }, command: Command) => {
+      const query = queryOf({ status, starting_after: after })
+      const list = await server(command).call<{ events: unknown[] }>('GET', `/api/v1/stripe-events?${query}`)
       answer(command, list.events)
     })
   remote(events, 'show <event>', 'one event with its payload').action(async (event: string, _options, command: Command) => {
@@ -171,16 +170,22 @@ function addEvents(program: Command, { remote, server, answer }: Kit): void {
   })
 }
 
+/** What is given of a query. */
+function queryOf(given: Readonly<Record<string, string | undefined>>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, value)
+  return query.toString()
+}
+
 function addMails(program: Command, { remote, server, answer }: Kit): void {
   const mails = program.command('mails').description('mails that were sent, or kept where no SMTP server is set')
   remote(mails, 'list', 'the newest mails')
     .option('--state <state>', 'pending, sent, kept or failed')
     .option('--to <address>', 'only those to this address')
-    .action(async (options: { state?: string; to?: string }, command: Command) => {
-      const query = new URLSearchParams()
-      if (options.state !== undefined) query.set('state', options.state)
-      if (options.to !== undefined) query.set('to', options.to)
-      const list = await server(command).call<{ mails: Record<string, unknown>[] }>('GET', `/api/v1/mails?${query.toString()}`)
+    .option('--after <mail>', 'those before this one, the last of an earlier list')
+    .action(async ({ state, to, after }: { state?: string; to?: string; after?: string }, command: Command) => {
+      const query = queryOf({ state, to, starting_after: after })
+      const list = await server(command).call<{ mails: Record<string, unknown>[] }>('GET', `/api/v1/mails?${query}`)
       answer(command, list.mails)
     })
   remote(mails, 'show <mail>', 'one mail with its text').action(async (mail: string, options: { json?: boolean }, command) => {

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { findEvent, listEvents, type EventRow } from './store.ts'
@@ -27,8 +28,7 @@ const list = createRoute({
     query: z.object({
       organization_id: z.string().optional(),
       type: z.string().refine(isEventType, 'there is no such type').optional(),
-      limit: z.coerce.number().int().min(1).max(200).default(50),
-      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 200, usual: 50 }),
     }),
   },
   responses: { 200: json('A page of them.', z.object({ events: z.array(eventSchema), has_more: z.boolean() })) },
@@ -65,19 +65,15 @@ export function registerEventRoutes(app: App, { db }: { db: Db }): void {
     const { organization_id: named, type = null, limit, starting_after: after } = c.req.valid('query')
     const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
     const organizationId = everybody ? null : organizationFor(principal, named)
-    const last = after === undefined ? null : await findEvent(db, after)
-    if (after !== undefined && (last === null || (organizationId !== null && last.organizationId !== organizationId))) {
-      // From the beginning again, a reader would never end.
-      throw new DomainError(
-        'invalid_request',
-        'There is no such event, or it was forgotten; begin again without starting_after.',
-        {
-          field: 'starting_after',
-        },
-      )
-    }
-    const found = await listEvents(db, { organizationId, type, before: last?.sequence ?? null, limit: limit + 1 })
-    return c.json({ events: found.slice(0, limit).map(showEvent), has_more: found.length > limit }, 200)
+    const last = await findStart(after, async (id) => {
+      const event = await findEvent(db, id)
+      return organizationId === null || event?.organizationId === organizationId ? event : null
+    })
+    const { page, hasMore } = pageOf(
+      await listEvents(db, { organizationId, type, before: last?.sequence ?? null, limit: limit + 1 }),
+      limit,
+    )
+    return c.json({ events: page.map(showEvent), has_more: hasMore }, 200)
   })
   app.openapi(read, async (c) => {
     const principal = requireScope(c.get('principal'), 'read')

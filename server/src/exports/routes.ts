@@ -3,11 +3,12 @@ import type { Context } from 'hono'
 import { actorOf, organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import { currentScope, runInScope } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readExport, readFile, requestExport, type ExportsContext } from './actions.ts'
 import { CONTENT_TYPES, EVERYBODY, EXPORT_KINDS, fileNameOf, type ExportKind } from './rules.ts'
-import { listExports, type Export, type ExportFilter } from './store.ts'
+import { findExport, listExports, type Export, type ExportFilter } from './store.ts'
 
 const time = z.iso.datetime().nullable()
 const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
@@ -69,8 +70,8 @@ const routesAt = (base: string, tags: string[]) => ({
     path: base,
     tags,
     summary: 'List exports, newest first',
-    request: { query: z.object({ limit: z.coerce.number().int().min(1).max(100).default(20), organization_id: named }) },
-    responses: { 200: json('The exports.', z.object({ exports: z.array(exportSchema) })) },
+    request: { query: z.object({ ...pageQuery({ most: 100, usual: 20 }), organization_id: named }) },
+    responses: { 200: json('The exports.', z.object({ exports: z.array(exportSchema), has_more: z.boolean() })) },
   }),
   read: createRoute({
     method: 'get',
@@ -125,9 +126,11 @@ function register(app: App, context: ExportsContext, base: string, ownerOf: Owne
     return http.json(view(made), 202)
   })
   app.openapi(routes.list, async (http) => {
-    const { limit, organization_id: named } = http.req.valid('query')
+    const { limit, organization_id: named, starting_after: startingAfter } = http.req.valid('query')
     const owner = ownerOf(http.get('principal'), named)
-    return http.json({ exports: (await listExports(context.db, owner, limit)).map(view) }, 200)
+    const after = await findStart(startingAfter, (id) => findExport(context.db, owner, id))
+    const { page, hasMore } = pageOf(await listExports(context.db, owner, { after: after?.id ?? null, limit: limit + 1 }), limit)
+    return http.json({ exports: page.map(view), has_more: hasMore }, 200)
   })
   app.openapi(routes.read, async (http) => {
     const owner = ownerOf(http.get('principal'), undefined)

@@ -21,7 +21,7 @@ test('OC-12 a whole server makes the file in the background, and the organizatio
   expect(await answer.text()).toMatch(/^day,meter,events,quantity,drawn,overage\r\n\d{4}-\d\d-\d\d,search,1,2,2,0\r\n$/)
   expect((await grace.browser.call('GET', path)).status).toBe(404)
   const listed = await grace.browser.call('GET', '/api/v1/exports')
-  expect(listed.body).toEqual({ exports: [] })
+  expect(listed.body).toEqual({ exports: [], has_more: false })
   const all = await identity.as(OPERATOR_KEY, 'GET', '/api/v1/admin/exports')
   expect(all.body).toMatchObject({ exports: [{ id, organization_id: ada.organizationId }] })
 })

@@ -73,10 +73,16 @@ export async function findExport(db: Queryable, organizationId: string | null, i
 }
 
 /** Newest first. */
-export async function listExports(db: Queryable, organizationId: string | null, limit: number): Promise<Export[]> {
+export async function listExports(
+  db: Queryable,
+  organizationId: string | null,
+  { after, limit }: { readonly after: string | null; readonly limit: number },
+): Promise<Export[]> {
   const { rows } = await db.query<Export>(
-    `select ${COLUMNS} from exports where $1::text is null or organization_id = $1 order by created_at desc, id desc limit $2`,
-    [organizationId, limit],
+    `select ${COLUMNS} from exports where ($1::text is null or organization_id = $1)
+       and ($2::text is null or (created_at, id) < (select created_at, id from exports where id = $2))
+     order by created_at desc, id desc limit $3`,
+    [organizationId, after, limit],
   )
   return rows
 }

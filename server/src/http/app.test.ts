@@ -112,6 +112,26 @@ describe('the app', () => {
     expect(logged.join('')).toContain('mine-1')
   })
 
+  it.each([
+    ['a body with a NUL', '/api/v1/things', '{"name":"a\\u0000b"}', 'name'],
+    ['a body with half a character', '/api/v1/things', '{"list":[{"of":"\\ud800"}]}', 'list.0.of'],
+    ['a name with half a character', '/api/v1/things', '{"own":{"\\udc00":1}}', 'own'],
+    ['a query with a NUL', '/api/v1/things?x=a%00b', '{}', 'x'],
+    ['a path with a NUL', '/api/v1/th%00ings', '{}', 'path'],
+  ])('refuses %s, which cannot be stored', async (_what, path, body, field) => {
+    const headers = { 'content-type': 'application/json', authorization: 'reader' }
+    const response = await app.request(path, { method: 'POST', headers, body })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ code: 'invalid_request', field })
+  })
+
+  it('takes the letters of an escape, and whole characters that are escaped', async () => {
+    const headers = { 'content-type': 'application/json', authorization: 'reader' }
+    const body = '{"quantity":1,"nested":{"name":"\\\\u0000 \\ud83d\\ude00"}}'
+    const response = await app.request('/api/v1/things', { method: 'POST', headers, body })
+    expect(response.status).toBe(200)
+  })
+
   it('asks to come again who collided with others in the database', async () => {
     const response = await app.request('/api/v1/collides', { headers: { authorization: 'reader' } })
     expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1'])

@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { refuseCardData } from '../lib/card-data.ts'
 import { readText, requireUtf8 } from './body-text.ts'
+import { refuseUnstorable, refuseUnstorableBody } from './storable-text.ts'
 
 /** Headers that name a caller, and are kept nowhere. */
 const CREDENTIALS = new Set(['authorization', 'cookie', 'x-api-key', 'stripe-signature'])
@@ -9,14 +10,16 @@ const CREDENTIALS = new Set(['authorization', 'cookie', 'x-api-key', 'stripe-sig
 const UNREAD = ['stripe-signature', 'content-encoding']
 
 /**
- * Refuses requests that hold card data, in address, headers or a JSON body (EM-14). Stripe's own webhooks pass, as they hold
+ * Refuses requests that hold card data, in address, headers or a JSON body (EM-14), or text that cannot be stored. Stripe's own webhooks pass, as they hold
  * brand and last digits alone; a body of another kind is looked at where it is read.
  */
 export function refuseCards(): MiddlewareHandler {
   return async (c, next) => {
     if (!c.req.path.startsWith('/api/')) return next()
     const { raw } = c.req
-    refuseCardData({ path: decodeURI(c.req.path), query: c.req.query(), headers: headersOf(raw.headers) })
+    const address = { path: decodeURI(c.req.path), query: c.req.query() }
+    refuseCardData({ ...address, headers: headersOf(raw.headers) })
+    refuseUnstorable(address)
     const type = raw.headers.get('content-type') ?? ''
     requireUtf8(type)
     if (!/^application\/json\b/i.test(type) || UNREAD.some((name) => raw.headers.has(name))) return next()
@@ -24,7 +27,9 @@ export function refuseCards(): MiddlewareHandler {
     // Better-auth reads the request itself, whose body has been read by now.
     if (text !== '')
       c.req.raw = new Request(raw.url, { method: raw.method, headers: raw.headers, signal: raw.signal, body: text })
-    refuseCardData(parse(text), text)
+    const body = parse(text)
+    refuseCardData(body, text)
+    refuseUnstorableBody(body, text)
     return next()
   }
 }

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -43,10 +44,10 @@ const listRoute = createRoute({
       organization_id: z.string().optional(),
       to: z.string().optional(),
       state: state.optional(),
-      limit: z.coerce.number().int().min(1).max(200).default(50),
+      ...pageQuery({ most: 200, usual: 50 }),
     }),
   },
-  responses: { 200: json('The mails.', z.object({ mails: z.array(mailSchema) })) },
+  responses: { 200: json('The mails.', z.object({ mails: z.array(mailSchema), has_more: z.boolean() })) },
 })
 
 const readRoute = createRoute({
@@ -71,9 +72,11 @@ const resendRoute = createRoute({
 export function registerMailRoutes(app: App, { db, clock }: { db: Db; clock: Clock }): void {
   app.openapi(listRoute, async (c) => {
     requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, to: recipient = null, state = null, limit } = c.req.valid('query')
-    const mails = await listMails(db, { organizationId, recipient, state, limit })
-    return c.json({ mails: mails.map(showMail) }, 200)
+    const { organization_id: organizationId = null, to: recipient = null, state = null, limit, ...from } = c.req.valid('query')
+    const after = await findStart(from.starting_after, (id) => findMail(db, id))
+    const found = await listMails(db, { organizationId, recipient, state, after: after?.id ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    return c.json({ mails: page.map(showMail), has_more: hasMore }, 200)
   })
   app.openapi(readRoute, async (c) => {
     requireOperator(c.get('principal'))

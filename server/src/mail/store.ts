@@ -105,6 +105,8 @@ export type MailQuery = {
   readonly organizationId: string | null
   readonly recipient: string | null
   readonly state: MailState | null
+  /** The mail after which to go on. */
+  readonly after?: string | null
   readonly limit: number
 }
 
@@ -113,8 +115,9 @@ export async function listMails(db: Queryable, query: MailQuery): Promise<readon
   const { rows } = await db.query<MailRow>(
     `select ${COLUMNS} from mails
      where ($1::text is null or organization_id = $1) and ($2::text is null or recipient = $2) and ($3::text is null or state = $3)
-     order by created_at desc, id desc limit $4`,
-    [query.organizationId, query.recipient, query.state, query.limit],
+       and ($4::text is null or (created_at, id) < (select created_at, id from mails where id = $4))
+     order by created_at desc, id desc limit $5`,
+    [query.organizationId, query.recipient, query.state, query.after ?? null, query.limit],
   )
   return rows
 }

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { DomainError } from '../lib/errors.ts'
 import { parseQuantity } from '../lib/quantity.ts'
+import { isStorable } from '../lib/storable.ts'
 import type {
   CheckRequest,
   CorrectRequest,
@@ -16,10 +17,8 @@ export const DEFAULT_HOLD_SECONDS = 600
 export const LONGEST_HOLD_SECONDS = 86_400
 const MAX_PROPERTIES = 50
 
-// What PostgreSQL cannot store as text: a NUL, half of a surrogate pair.
-const storable = (text: string): boolean => !text.includes('\u0000') && text.isWellFormed()
 export const storableText = (longest: number) =>
-  z.string().min(1).max(longest).refine(storable, 'a NUL or half a character cannot be stored')
+  z.string().min(1).max(longest).refine(isStorable, 'a NUL or half a character cannot be stored')
 
 const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
 export const quantity = z.union([z.number(), z.string().max(32)], 'a number or a decimal text is expected').meta({
@@ -34,7 +33,7 @@ const occurredAt = z.iso.datetime({ offset: true }).meta({
   description: 'When it happened, at most 35 days ago; default now.',
 })
 const propertyValue = z.union(
-  [z.string().max(1_000).refine(storable), z.number(), z.boolean()],
+  [z.string().max(1_000).refine(isStorable), z.number(), z.boolean()],
   'a text of at most 1000 characters without a NUL or half a character, a number or a boolean is expected',
 )
 export const properties = z

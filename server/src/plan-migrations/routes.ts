@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { pageOf } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -136,7 +137,12 @@ const gapsRoute = createRoute({
   summary: 'Subscriptions that do not bill use which their plan prices',
   description:
     'Begun before the plan had a price of use, or made elsewhere. The server adds the missing prices within five minutes; what was used before stays free.',
-  request: { query: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) },
+  request: {
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(1000).default(100),
+      starting_after: z.string().default('').meta({ description: 'The last organization_id of the page before.' }),
+    }),
+  },
   responses: {
     200: json(
       'Who they are, and what they will bill.',
@@ -159,14 +165,14 @@ const MOVES_SHOWN = 1000
 export function registerPlanMigrationRoutes(app: App, context: BillingContext): void {
   app.openapi(gapsRoute, async (http) => {
     requireOperator(http.get('principal'))
-    const { limit } = http.req.valid('query')
-    const gaps = await listMeteredGaps(context, limit + 1)
-    const subscriptions = gaps.slice(0, limit).map(({ organizationId, planKey, prices }) => ({
+    const { limit, starting_after: after } = http.req.valid('query')
+    const { page, hasMore } = pageOf(await listMeteredGaps(context, limit + 1, after), limit)
+    const subscriptions = page.map(({ organizationId, planKey, prices }) => ({
       organization_id: organizationId,
       plan: planKey,
       prices: prices.map(({ priceId, balanceKey, reports }) => ({ price_id: priceId, balance: balanceKey, reports })),
     }))
-    return http.json({ subscriptions, has_more: gaps.length > limit }, 200)
+    return http.json({ subscriptions, has_more: hasMore }, 200)
   })
   app.openapi(previewRoute, async (http) => {
     requireOperator(http.get('principal'))

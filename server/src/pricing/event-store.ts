@@ -167,15 +167,25 @@ export async function moveReported(
 /** What Stripe did not take, newest first; of one organization, or of all. */
 export async function listFailedEvents(
   db: Queryable,
-  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
-): Promise<readonly (StoredEvent & { readonly error: string })[]> {
-  const { rows } = await db.query<StoredEvent & { error: string }>(
-    `select ${COLUMNS}, event.error from meter_events event
-     where event.state = 'failed' and ($1::text is null or event.organization_id = $1) order by event.at desc limit $2`,
-    [organizationId, limit],
+  query: { readonly organizationId: string | null; readonly after: FailedEvent | null; readonly limit: number },
+): Promise<readonly FailedEvent[]> {
+  const { rows } = await db.query<FailedEvent>(
+    `${FAILED_EVENTS} and ($1::text is null or event.organization_id = $1)
+       and ($2::timestamptz is null or (event.at, event.identifier) < ($2, $3))
+     order by event.at desc, event.identifier desc limit $4`,
+    [query.organizationId, query.after?.at ?? null, query.after?.identifier ?? null, query.limit],
   )
   return rows
 }
+
+export async function findFailedEvent(db: Queryable, identifier: string): Promise<FailedEvent | null> {
+  const { rows } = await db.query<FailedEvent>(`${FAILED_EVENTS} and event.identifier = $1`, [identifier])
+  return rows[0] ?? null
+}
+
+type FailedEvent = StoredEvent & { readonly error: string }
+
+const FAILED_EVENTS = `select ${COLUMNS}, event.error from meter_events event where event.state = 'failed'`
 
 /** Reports that Stripe took and does not count; answers whose they are. */
 export async function failSentEvents(

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, recordedAtOf } from '../lib/ids.ts'
@@ -8,7 +9,7 @@ import { quantityToJson } from '../lib/quantity.ts'
 import { quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
-import { listFailedEvents } from './event-store.ts'
+import { findFailedEvent, listFailedEvents } from './event-store.ts'
 import { registerStatementRoutes } from './statement-routes.ts'
 import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
 
@@ -143,7 +144,7 @@ const failedRoute = createRoute({
   path: '/api/v1/admin/billing/failed-reports',
   tags: TAGS,
   summary: 'Reports of use that Stripe did not take',
-  request: { query: z.object({ ...organizationQuery, limit: z.coerce.number().int().min(1).max(500).default(100) }) },
+  request: { query: z.object({ ...organizationQuery, ...pageQuery({ most: 500, usual: 100 }) }) },
   responses: {
     200: json(
       'The reports, newest first.',
@@ -158,6 +159,7 @@ const failedRoute = createRoute({
             error: z.string(),
           }),
         ),
+        has_more: z.boolean(),
       }),
     ),
   },
@@ -221,9 +223,11 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
   })
   app.openapi(failedRoute, async (c) => {
     requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, limit } = c.req.valid('query')
-    const failed = await listFailedEvents(billing.db, { organizationId, limit })
-    const reports = failed.map((event) => ({
+    const { organization_id: organizationId = null, limit, starting_after: startingAfter } = c.req.valid('query')
+    const after = await findStart(startingAfter, (identifier) => findFailedEvent(billing.db, identifier))
+    const found = await listFailedEvents(billing.db, { organizationId, after, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    const reports = page.map((event) => ({
       identifier: event.identifier,
       organization_id: event.organizationId,
       event_name: event.eventName,
@@ -231,7 +235,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
       at: event.at.toISOString(),
       error: event.error,
     }))
-    return c.json({ reports }, 200)
+    return c.json({ reports, has_more: hasMore }, 200)
   })
   app.openapi(retryRoute, async (c) => {
     const asker = { actor: actorOf(requireOperator(c.get('principal'))), requestId: c.get('requestId') }

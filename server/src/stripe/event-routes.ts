@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
@@ -36,8 +37,8 @@ const list = createRoute({
   path: '/api/v1/stripe-events',
   summary: 'List the events that arrived from Stripe, newest first (operator)',
   tags: ['Stripe'],
-  request: { query: z.object({ status: status.optional(), limit: z.coerce.number().int().min(1).max(200).default(50) }) },
-  responses: answerOf(z.object({ events: z.array(eventSchema) }), 'The events.'),
+  request: { query: z.object({ status: status.optional(), ...pageQuery({ most: 200, usual: 50 }) }) },
+  responses: answerOf(z.object({ events: z.array(eventSchema), has_more: z.boolean() }), 'The events.'),
 })
 
 const read = createRoute({
@@ -62,8 +63,11 @@ const replay = createRoute({
 export function registerEventRoutes(app: App, context: BillingContext): void {
   app.openapi(list, async (c) => {
     requireOperator(c.get('principal'))
-    const { rows } = await selectEvents(context.db, c.req.valid('query'))
-    return c.json({ events: rows.map(toBody) }, 200)
+    const { status: asked, limit, starting_after: startingAfter } = c.req.valid('query')
+    const after = await findStart(startingAfter, (id) => findEvent(context.db, id))
+    const { rows } = await selectEvents(context.db, { status: asked, after: after?.eventId ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(rows, limit)
+    return c.json({ events: page.map(toBody), has_more: hasMore }, 200)
   })
   app.openapi(read, async (c) => {
     requireOperator(c.get('principal'))
@@ -105,15 +109,25 @@ const CONDITIONS: Readonly<Record<EventStatus, string>> = {
   handled: 'handled_at is not null',
 }
 
-function selectEvents(db: Queryable, query: { status?: EventStatus | undefined; limit: number }) {
+function selectEvents(db: Queryable, query: { status: EventStatus | undefined; after: string | null; limit: number }) {
   const condition = query.status === undefined ? 'true' : CONDITIONS[query.status]
-  return db.query<EventRow>(`${SELECT} where ${condition} order by received_at desc, event_id limit $1`, [query.limit])
+  return db.query<EventRow>(
+    `${SELECT} where ${condition}
+       and ($1::text is null or (received_at, event_id) < (select received_at, event_id from stripe_events where event_id = $1))
+     order by received_at desc, event_id desc limit $2`,
+    [query.after, query.limit],
+  )
+}
+
+async function findEvent(db: Queryable, eventId: string): Promise<EventRow | null> {
+  const { rows } = await db.query<EventRow>(`${SELECT} where event_id = $1`, [eventId])
+  return rows[0] ?? null
 }
 
 async function readEvent(db: Queryable, eventId: string): Promise<EventRow> {
-  const { rows } = await db.query<EventRow>(`${SELECT} where event_id = $1`, [eventId])
-  if (!rows[0]) throw new DomainError('not_found', 'There is no such event.')
-  return rows[0]
+  const event = await findEvent(db, eventId)
+  if (event === null) throw new DomainError('not_found', 'There is no such event.')
+  return event
 }
 
 function toBody(row: EventRow): z.infer<typeof eventSchema> {

@@ -1,0 +1,59 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { testRoutes } from '../../test/routes.ts'
+import { registerExportRoutes } from '../exports/routes.ts'
+import { registerMailRoutes } from '../mail/routes.ts'
+import { registerEventRoutes } from '../stripe/event-routes.ts'
+
+const billing = testBilling({ webhooks: false })
+const call = testRoutes((app) => {
+  const { db, clock } = billing.context
+  registerMailRoutes(app, { db, clock })
+  registerEventRoutes(app, billing.context)
+  registerExportRoutes(app, { db, clock, kick: () => undefined })
+})
+
+const COUNT = 23
+/** Three of a moment, so that pages end in the midst of one. */
+const MOMENT = `timestamptz '2026-03-01' + (n / 3) * interval '1 minute'`
+
+beforeAll(async () => {
+  const { db } = billing.database
+  await db.query(
+    `insert into mails (id, kind, recipient, subject, holds_secret, state, created_at, next_attempt_at)
+     select 'mail_' || n, 'trial', 'a@example.com', 'x', false, 'kept', ${MOMENT}, ${MOMENT} from generate_series(1, ${COUNT}) n`,
+  )
+  await db.query(
+    `insert into stripe_events (event_id, type, object_type, livemode, payload, source, stripe_created_at, received_at, next_attempt_at, handled_at)
+     select 'evt_' || n, 'x', 'x', false, '{}', 'webhook', ${MOMENT}, ${MOMENT}, ${MOMENT}, ${MOMENT} from generate_series(1, ${COUNT}) n`,
+  )
+  await db.query(
+    `insert into exports (organization_id, id, kind, format, filter, state, requested_by, created_at, expires_at)
+     select '*', 'exp_' || n, 'mrr', 'csv', '{}', 'done', 'operator:x', ${MOMENT}, ${MOMENT} from generate_series(1, ${COUNT}) n`,
+  )
+})
+
+describe.each([
+  ['mails', 'mails', 'id'],
+  ['stripe-events', 'events', 'event_id'],
+  ['admin/exports', 'exports', 'id'],
+])('the list %s', (path, rows, id) => {
+  test('is read page by page to its end, each row once', async () => {
+    const seen: string[] = []
+    let more = true
+    for (let page = 0; more && page < COUNT; page += 1) {
+      const after = seen.length === 0 ? '' : `&starting_after=${seen.at(-1)}`
+      const { status, body } = await call('GET', `/api/v1/${path}?limit=5${after}`)
+      expect(status, JSON.stringify(body)).toBe(200)
+      seen.push(...(body[rows] as Record<string, string>[]).map((row) => row[id]!))
+      more = body['has_more'] === true
+    }
+    expect(new Set(seen).size).toBe(COUNT)
+    expect(seen.length).toBe(COUNT)
+  })
+
+  test('does not begin again after a row that there is not', async () => {
+    const answer = await call('GET', `/api/v1/${path}?starting_after=none`)
+    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'starting_after' } })
+  })
+})
