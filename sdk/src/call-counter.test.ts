@@ -164,6 +164,18 @@ describe('the call counter', () => {
     expect(['a', 'b', 'c', 'd', 'e'].map(peer.total)).toEqual([0, 0, 1, 1, 1])
   })
 
+  it('keeps what did not fit the first request while the server is away', async () => {
+    const peer = createPeer()
+    const counter = createCallCounter({ client: peer, batchSize: 5_000 })
+    peer.setAway('before')
+    const tenants = Array.from({ length: 1_001 }, (_, index) => `t${index}`)
+    for (const tenant of tenants) counter.count(call(`/cases?tenant_id=${tenant}`))
+    await counter.flush()
+    peer.setAway('no')
+    await counter.stop()
+    expect(tenants.filter((tenant) => peer.total(tenant) !== 1)).toEqual([])
+  })
+
   it('gives up what the server always fails about or refuses, tells it, and lets it stand in nothing’s way', async () => {
     const peer = createPeer()
     const dropped: DroppedCalls[] = []

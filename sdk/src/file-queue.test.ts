@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,9 +31,22 @@ describe('a queue in a file', () => {
     expect(await keysOf(path)).toEqual(['a', 'b', 'c'])
   })
 
+  it('says that it keeps a call only when that is on the disk', async () => {
+    const handle = await open(join(directory, 'other'), 'a')
+    const flush = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'datasync').mockRejectedValueOnce(new Error('EIO'))
+    const queue = createFileQueue(join(directory, 'unflushed'))
+    await expect(queue.append(useOf('a'))).rejects.toThrow('EIO')
+    expect(await queue.list()).toEqual([])
+    await queue.append(useOf('b'))
+    expect(flush).toHaveBeenCalledTimes(2)
+    flush.mockRestore()
+    await handle.close()
+  })
+
   it('that cannot be read is not taken for an empty one', async () => {
     const path = join(directory, 'unreadable')
-    mkdirSync(path)
-    await expect(keysOf(path)).rejects.toThrow('EISDIR')
+    // A link to itself: it cannot be read, but replaced.
+    symlinkSync(path, path)
+    await expect(keysOf(path)).rejects.toThrow('ELOOP')
   })
 })

@@ -28,6 +28,15 @@ describe('a meter declared open', () => {
     }
   })
 
+  it('lets nothing through that could not be written down', async () => {
+    const peer = createPeer(10)
+    const full: LocalQueue = { ...createMemoryQueue(), append: () => Promise.reject(new Error('ENOSPC')) }
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: full })
+    peer.setLine('cut before')
+    await expect(client.consume({ meter: 'search' })).rejects.toThrow('ENOSPC')
+    await expect(client.track({ meter: 'search' })).rejects.toThrow('ENOSPC')
+  })
+
   it('tracks a use that was let through although the quota was used up', async () => {
     const peer = createPeer(0)
     const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
@@ -40,11 +49,15 @@ describe('a meter declared open', () => {
 
   it('settles a reservation made while away as a use of its own, and forgets a released one', async () => {
     const peer = createPeer(10)
-    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+    const queue = createMemoryQueue()
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue })
     peer.setLine('cut before')
-    const [held, dropped] = [await client.reserve({ meter: 'search', quantity: 5 }), await client.reserve({ meter: 'search' })]
+    const held = await client.reserve({ meter: 'search', quantity: 5, idempotencyKey: 'order-1' })
+    const dropped = await client.reserve({ meter: 'search' })
     peer.setLine('up')
     await client.settle(held.reservation_id!, { quantity: 3 })
+    // Under the caller's own key the reservation may have arrived, which is no use.
+    expect(await queue.list()).toMatchObject([{ idempotencyKey: 'order-1:settled', quantity: 3 }])
     await client.release(dropped.reservation_id!)
     await client.replay()
     expect([...peer.counted.values()].map((use) => use.quantity)).toEqual([3])
@@ -176,6 +189,32 @@ describe('what was let through', () => {
     expect([...peer.counted.values()].map(({ meter }) => meter)).toEqual(['search'])
   })
 
+  it('is put aside where its key is that of another use, and not taken for that one', async () => {
+    const peer = createPeer(10)
+    const queue = createMemoryQueue()
+    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue })
+    await client.track({ meter: 'search', idempotencyKey: 'order-1', occurredAt: '2026-03-10T09:00:00.000Z' })
+    peer.setLine('cut before')
+    await client.consume({ meter: 'search', idempotencyKey: 'order-1' })
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    expect(await queue.parked()).toMatchObject([{ idempotencyKey: 'order-1', parked: { status: 409 } }])
+  })
+
+  it('is not given up for a few failures, however long they lie apart', async () => {
+    const peer = createPeer(10)
+    const queue = createMemoryQueue()
+    let hour = 0
+    const client = createResilientClient(peer.client, { queue, now: () => at(hour) })
+    peer.setLine('cut before')
+    await client.track({ meter: 'search' })
+    peer.setLine({ status: 500 })
+    for (; hour < 9; hour += 1) expect(await client.replay()).toBe(1)
+    expect(await queue.parked()).toEqual([])
+    expect(await client.replay()).toBe(0)
+    expect(await queue.parked()).toHaveLength(1)
+  })
+
   it('belongs to one organization: two may use the same key', async () => {
     const path = join(directory, 'organizations.ndjson')
     for (const make of [createMemoryQueue, () => createFileQueue(path)]) {
@@ -219,6 +258,7 @@ describe('what was let through', () => {
       expect([await client.replay(), peer.counted.size]).toEqual([0, 0])
       const [parked] = await queue.parked()
       await queue.append(parked!)
+      expect(await queue.parked()).toEqual([])
       expect([await client.replay(), peer.counted.size]).toEqual([0, 1])
       expect([await queue.list(), await queue.parked()]).toEqual([[], []])
     }

@@ -42,6 +42,37 @@ describe('a use refused without an answer', () => {
     expect(await client.replay()).toBe(0)
   })
 
+  it('waits while the server cannot take it back', async () => {
+    for (const line of ['cut before', { status: 503 }, { status: 500 }, { status: 401 }] as const) {
+      const { peer, client, queue } = closed()
+      peer.setLine('cut after')
+      await client.consume({ meter: 'search' })
+      peer.setLine(line)
+      minute.at = 2
+      expect(await client.replay()).toBe(1)
+      expect(await queue.list()).toHaveLength(1)
+      peer.setLine('up')
+      expect(await client.replay()).toBe(0)
+      expect(peer.counted.size).toBe(0)
+    }
+  })
+
+  it('counts when it is asked for again by a later process, or while it is being taken back', async () => {
+    const use = { meter: 'search', idempotencyKey: 'order-1' }
+    for (const isUnderWay of [false, true]) {
+      const { peer, client, queue } = closed()
+      peer.setLine('cut after')
+      await client.consume(use)
+      peer.setLine('up')
+      const asked = isUnderWay ? client : createResilientClient(peer.client, { queue })
+      const replaying = isUnderWay ? client.replay() : Promise.resolve(0)
+      expect((await asked.consume(use)).allowed).toBe(true)
+      await replaying
+      expect(await asked.replay()).toBe(0)
+      expect(peer.counted.size).toBe(1)
+    }
+  })
+
   it('counts when it is asked for again under its key, before or after it was taken back', async () => {
     for (const replayed of [false, true]) {
       const { peer, client } = closed()

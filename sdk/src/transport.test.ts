@@ -137,6 +137,18 @@ describe('the client', () => {
     await expect(unconnected).rejects.toMatchObject({ mayHaveArrived: false })
   })
 
+  it('may have arrived by its first attempt where the last found nobody', async () => {
+    const failures = [new Error('other side closed'), Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })]
+    const client = createTollgateClient({
+      url: 'http://away',
+      apiKey: 'tg_key',
+      retries: 1,
+      fetch: () => Promise.reject(new TypeError('fetch failed', { cause: failures.shift() })),
+    })
+    await expect(client.consume({ meter: 'x' })).rejects.toMatchObject({ mayHaveArrived: true })
+    expect(failures).toEqual([])
+  })
+
   it('gives up on an attempt that takes too long', async () => {
     const { url } = await startPeer([() => undefined])
     const client = createTollgateClient({ url, apiKey: 'tg_key', retries: 0, timeoutMs: 50 })
