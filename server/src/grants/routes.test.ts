@@ -93,8 +93,22 @@ describe('giving', () => {
       code: 'idempotency_conflict',
       field: 'amount',
     })
+    await call('/api/v1/grants', { organization_id, balance: 'tokens', amount: 5, idempotency_key: 'payment-2' })
+    expect((await call('/api/v1/grants', { ...gift, idempotency_key: 'payment-2' })).body).toMatchObject({ field: 'balance' })
     const { body } = await call(`/api/v1/grants?organization_id=${organization_id}`)
-    expect(body.grants).toHaveLength(1)
+    expect(body.grants).toHaveLength(2)
+  })
+
+  test('and its end follow the organization’s own clock', async () => {
+    const organization_id = await fixture.newOrganization()
+    const now = new Date('2020-01-01T00:00:00Z')
+    await fixture.database.db.query('update organizations set test_clock_now = $2 where id = $1', [organization_id, now])
+    const give = (expires_at: string) => call('/api/v1/grants', { organization_id, balance: 'credits', amount: 5, expires_at })
+    expect(await give('2020-01-02T00:00:00Z')).toMatchObject({
+      status: 201,
+      body: { starts_at: now.toISOString(), remaining: 5 },
+    })
+    expect((await give(now.toISOString())).body).toMatchObject({ code: 'invalid_request', field: 'expires_at' })
   })
 
   test('what has expired gives nothing, and what was left is told', async () => {
@@ -144,7 +158,9 @@ describe('revoking', () => {
     await consume(organization_id, 4)
     const revoke = (amount?: number) => call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id, amount })
     expect((await revoke(1)).body).toMatchObject({ used: 4, revoked: 1, remaining: 5 })
-    expect((await revoke()).body).toMatchObject({ used: 4, revoked: 6, remaining: 0 })
+    // Less than nothing would give.
+    for (const amount of [0, -1]) expect((await revoke(amount)).body).toMatchObject({ code: 'invalid_quantity' })
+    expect((await revoke(100)).body).toMatchObject({ used: 4, revoked: 6, remaining: 0 })
     expect((await revoke()).body).toMatchObject({ revoked: 6 })
     expect((await consume(organization_id, 101)).allowed).toBe(false)
     const { rows } = await fixture.database.db.query(
