@@ -156,65 +156,50 @@ describe('the client', () => {
   })
 })
 
-describe('a server that takes calls and does not answer', () => {
+describe('a server that takes calls and does not answer', { timeout: 20_000 }, () => {
   const hang = (): void => undefined
 
-  it(
-    'keeps a caller no longer than the deadline, with all its attempts and whatever its `fetch` does',
-    { timeout: 3_000 },
-    async () => {
-      const { url, received } = await startPeer([hang])
-      const terms = { apiKey: 'tg_key', deadlineMs: 300, awayMs: 0 }
-      const client = createTollgateClient({ ...terms, url, timeoutMs: 100 })
-      await expect(client.consume({ meter: 'x' })).rejects.toMatchObject({ mayHaveArrived: true })
-      expect(received.length).toBeGreaterThan(1)
-      await expect(createTollgateClient({ ...terms, url }).check({ meter: 'x' })).rejects.toBeInstanceOf(TollgateUnreachableError)
-      const heedless = createTollgateClient({ ...terms, url, fetch: () => new Promise<Response>(hang) })
-      await expect(heedless.consume({ meter: 'x' })).rejects.toBeInstanceOf(TollgateUnreachableError)
-    },
-  )
+  it('keeps a caller no longer than the deadline, with all its attempts and also where its `fetch` heeds no signal', async () => {
+    let sent = 0
+    const heedless = (): Promise<Response> => {
+      sent += 1
+      return new Promise<Response>(hang)
+    }
+    const terms = { url: 'http://silent', apiKey: 'tg_key', retries: 1_000, awayMs: 0, fetch: heedless }
+    expect(await outcomeOf(createTollgateClient({ ...terms, deadlineMs: 2_000, timeoutMs: 20 }))).toBe('had no answer')
+    expect(sent).toBeGreaterThan(1)
+    expect(await outcomeOf(createTollgateClient({ ...terms, deadlineMs: 200, timeoutMs: 60_000 }))).toBe('had no answer')
+  })
 
-  it('keeps a caller three seconds where nothing else is said', { timeout: 4_500 }, async () => {
+  it('keeps a caller three seconds where nothing else is said', { timeout: 12_000 }, async () => {
     const { url } = await startPeer([hang])
-    await expect(createTollgateClient({ url, apiKey: 'tg_key' }).consume({ meter: 'x' })).rejects.toBeInstanceOf(
-      TollgateUnreachableError,
-    )
+    expect(await outcomeOf(createTollgateClient({ url, apiKey: 'tg_key' }))).toBe('had no answer')
   })
 
-  it('is asked no more for a moment, by any client of its address, and then by one call only', { timeout: 3_000 }, async () => {
-    const { url, received } = await startPeer([hang, hang, allowed])
-    const terms = { url, apiKey: 'tg_key', deadlineMs: 200, retries: 0, awayMs: 150 }
+  it('is asked no more for a while, by any client of its address', async () => {
+    const { url, received } = await startPeer([hang])
+    const terms = { url, apiKey: 'tg_key', deadlineMs: 1_000, retries: 0, awayMs: 60_000 }
     const [client, other] = [createTollgateClient(terms), createTollgateClient({ ...terms, apiKey: 'tg_other' })]
-    await expect(client.consume({ meter: 'x' })).rejects.toMatchObject({ mayHaveArrived: true })
-    const unsent = [client.consume({ meter: 'x' }), other.check({ meter: 'y' })]
-    for (const call of unsent) await expect(call).rejects.toMatchObject({ mayHaveArrived: false })
+    expect(await outcomeOf(client)).toBe('had no answer')
+    expect(await Promise.all([outcomeOf(client), outcomeOf(other)])).toEqual(['not sent', 'not sent'])
     expect(received).toHaveLength(1)
-    await expect.poll(() => outcomeOf(client), { interval: 20 }).toBe('had no answer')
-    await expect.poll(() => outcomeOf(other), { interval: 20 }).toBe('answered')
-    expect(received).toHaveLength(3)
-    expect(await Promise.all([outcomeOf(client), outcomeOf(other)])).toEqual(['answered', 'answered'])
   })
 
-  it('is not taken for away by a call that had no answer while others were answered', async () => {
-    const { url } = await startPeer([hang, allowed])
-    const client = createTollgateClient({ url, apiKey: 'tg_key', deadlineMs: 300, retries: 0 })
-    const lost = outcomeOf(client)
-    await expect.poll(() => outcomeOf(client)).toBe('answered')
-    expect(await lost).toBe('had no answer')
-    expect(await outcomeOf(client)).toBe('answered')
-  })
-
-  it('is asked again, where it said that it cannot now, no longer than the deadline lasts', { timeout: 3_000 }, async () => {
-    const later = (response: ServerResponse): void => void response.writeHead(503, { 'retry-after': '2' }).end('{}')
+  it('is asked again, where it said that it cannot now, no longer than the deadline lasts', async () => {
+    const later = (response: ServerResponse): void => void response.writeHead(503, { 'retry-after': '5' }).end('{}')
     const { url, received } = await startPeer([later])
-    const client = createTollgateClient({ url, apiKey: 'tg_key', deadlineMs: 500 })
+    const client = createTollgateClient({ url, apiKey: 'tg_key', timeoutMs: 60_000, deadlineMs: 4_900 })
     await expect(client.consume({ meter: 'x' })).rejects.toMatchObject({ status: 503 })
     expect(received).toHaveLength(1)
     const busy = { allowed: false, error: { title: 'busy', code: 'overloaded', status: 503 } }
-    const overloaded = await startPeer([json(200, { results: [busy] })])
-    const hurried = createTollgateClient({ url: overloaded.url, apiKey: 'tg_key', deadlineMs: 40 })
-    expect(await hurried.batch([{ verb: 'track', meter: 'x' }])).toEqual([busy])
-    expect(overloaded.received).toHaveLength(1)
+    let sent = 0
+    const overloaded = async (): Promise<Response> => {
+      sent += 1
+      return Response.json({ results: [busy] })
+    }
+    const stubborn = createTollgateClient({ url: 'http://busy', apiKey: 'tg_key', retries: 1_000, fetch: overloaded })
+    expect(await stubborn.batch([{ verb: 'track', meter: 'x' }])).toEqual([busy])
+    expect(sent).toBeLessThan(10)
   })
 })
 

@@ -63,6 +63,20 @@ test('an operator is made, and unmade, by the address', async () => {
   expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('There is no user with the address') })
 })
 
+test('the doctor finds what is right, and tells of webhooks that were refused for their signature', async () => {
+  await fetch(`${runtime.url}/api/v1/billing/webhook`, {
+    method: 'POST',
+    headers: { 'stripe-signature': 't=1,v1=0' },
+    body: '{}',
+  })
+  const findings = await json<{ check: string; ok: boolean; detail: string }[]>('doctor')
+  const of = (check: string) => findings.find((finding) => finding.check === check)
+  expect(findings.filter(({ ok }) => !ok)).toEqual([])
+  expect(of('products')?.detail).toBe('the catalog is at Stripe as it is here')
+  expect(of('webhooks')?.detail).toMatch(/[1-9]\d* events of the last day came by webhook.*; 1 were refused for their signature/)
+  expect(of('clock')?.detail).toBe('of one time with the database')
+})
+
 describe('what a change would mean', () => {
   test('an upgrade and a cancellation are previewed and not made', async () => {
     expect(await json('preview', 'upgrade', 'acme', '--plan', 'enterprise')).toMatchObject({

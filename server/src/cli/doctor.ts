@@ -1,13 +1,21 @@
+import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
-import { openDatabase } from '../db/database.ts'
+import { openDatabase, type Db } from '../db/database.ts'
 import { isMigrated, readMigrations } from '../db/migrate.ts'
 import { findRowSecurityGap, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
+import { asSystem } from '../db/scope.ts'
 import { createLog } from '../http/log.ts'
-import { stripeOfConfig } from '../options.ts'
+import { systemClock } from '../lib/clock.ts'
+import { publicUrlOf, stripeOfConfig } from '../options.ts'
 import { stripeAt } from '../sandbox.ts'
 import { createStripeClient } from '../stripe/client.ts'
+import type { StripeGateway } from '../stripe/gateway.ts'
+import { countChanges, readStripeCatalog } from '../stripe/push.ts'
+import { planPush } from '../stripe/push-plan.ts'
+import { WEBHOOK_PATHS } from '../stripe/webhook-paths.ts'
 import { readRuntime } from './connection.ts'
+import { judgeAddresses, judgeClocks, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
 import { withDatabase } from './maintenance.ts'
 
 export type Finding = { readonly check: string; readonly ok: boolean; readonly detail: string }
@@ -27,7 +35,11 @@ export async function examine(environment: Readonly<Record<string, string | unde
   findings.push(await find('catalog', () => examineCatalog(config)))
   findings.push(await find('database', () => examineDatabase(config)))
   findings.push(await find('row-level security', () => examineRowSecurity(config)))
+  findings.push(await find('clock', () => examineClock(config)))
   findings.push(await find('stripe', () => examineStripe(config)))
+  findings.push(await find('products', () => examineProducts(config)))
+  findings.push(await find('webhooks', () => examineWebhooks(config)))
+  findings.push(await find('addresses', async () => judgeAddresses(config, publicUrlOf(config))))
   findings.push(await find('server', () => examineServer(config)))
   return findings
 }
@@ -50,48 +62,104 @@ async function examineCatalog(config: Config): Promise<string> {
 }
 
 async function examineDatabase(config: Config): Promise<string> {
-  return withDatabase(config, async (connectionString) => {
-    const db = openDatabase({ connectionString, poolSize: 1 })
-    try {
-      const { rows } = await db.query<{ server_version: string }>('show server_version')
-      const migrated = await isMigrated(db, readMigrations())
-      const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
-      return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
-    } finally {
-      await db.close()
-    }
+  return withDb(config, async (db) => {
+    const { rows } = await db.query<{ server_version: string }>('show server_version')
+    const migrated = await isMigrated(db, readMigrations())
+    const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
+    return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
   })
 }
 
 async function examineRowSecurity(config: Config): Promise<string> {
+  return withDb(config, async (db) => {
+    const gap = await findRowSecurityGap(db)
+    if (gap !== null) throw new Error(gap)
+    return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
+  })
+}
+
+function withDb<Result>(config: Config, work: (db: Db) => Promise<Result>): Promise<Result> {
   return withDatabase(config, async (connectionString) => {
     const db = openDatabase({ connectionString, poolSize: 1 })
     try {
-      const gap = await findRowSecurityGap(db)
-      if (gap !== null) throw new Error(gap)
-      return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
+      return await work(db)
     } finally {
       await db.close()
     }
   })
 }
 
-async function examineStripe(config: Config): Promise<string> {
+async function examineClock(config: Config): Promise<string> {
+  return withDb(config, async (db) => {
+    const { rows } = await db.query<{ now: Date }>('select clock_timestamp() as now')
+    return judgeClocks(systemClock.now(), rows[0]!.now)
+  })
+}
+
+const NO_STRIPE = 'no key is set: "tollgate dev" brings the sandbox, "tollgate start" answers 503 for billing'
+
+/** Stripe, or the sandbox of the server that runs here; null where there is none. */
+function openStripe(config: Config): { readonly gateway: StripeGateway; readonly place: string } | null {
   const sandboxUrl = readRuntime(config.TOLLGATE_DATA_DIR)?.sandboxUrl
   const stripe = stripeOfConfig(config) ?? (sandboxUrl ? stripeAt(sandboxUrl) : null)
-  if (stripe === null) return 'no key is set: "tollgate dev" brings the sandbox, "tollgate start" answers 503 for billing'
+  if (stripe === null) return null
   const gateway = createStripeClient({
     apiKey: stripe.secretKey,
     log: createLog({ level: 'silent', secrets: [] }),
     ...(stripe.endpoint === undefined ? {} : { endpoint: stripe.endpoint }),
   })
-  const products = await gateway.reads.listProducts()
-  return `${stripe.endpoint === undefined ? `Stripe, ${gateway.mode} mode` : `the sandbox at ${sandboxUrl}`}: ${products.length} products`
+  return { gateway, place: stripe.endpoint === undefined ? `Stripe, ${gateway.mode} mode` : `the sandbox at ${sandboxUrl}` }
 }
 
+async function examineStripe(config: Config): Promise<string> {
+  const stripe = openStripe(config)
+  if (stripe === null) return NO_STRIPE
+  const products = await stripe.gateway.reads.listProducts()
+  return `${stripe.place}: ${products.length} products`
+}
+
+/** Whether what the catalog sells is there to be sold. */
+async function examineProducts(config: Config): Promise<string> {
+  const stripe = openStripe(config)
+  if (stripe === null) return NO_STRIPE
+  const { variables } = config
+  const catalog = normalizeCatalog(await importCatalogDefinition(config.TOLLGATE_CATALOG, variables))
+  const { steps, problems } = planPush(catalog, await readStripeCatalog(stripe.gateway, catalog, variables), variables)
+  if (problems.length > 0) throw new Error(problems.join(' '))
+  const changes = countChanges(steps)
+  if (changes > 0) throw new Error(`${changes} changes of the catalog are not at Stripe yet: tollgate push.`)
+  return 'the catalog is at Stripe as it is here'
+}
+
+const EVENTS_OF_A_DAY = `select
+  count(*) filter (where source = 'webhook' and received_at > $1::timestamptz - interval '1 day')::int as brought,
+  count(*) filter (where source = 'reconcile' and received_at > $1::timestamptz - interval '1 day')::int as missed,
+  count(*) filter (where handled_at is null and received_at < $1::timestamptz - interval '10 minutes')::int as waiting
+  from stripe_events where received_at > $1::timestamptz - interval '1 day' or handled_at is null`
+
+async function examineWebhooks(config: Config): Promise<string> {
+  if (openStripe(config) === null) return NO_STRIPE
+  return withDb(config, async (db) => {
+    const { rows } = await asSystem(() =>
+      db.query<Pick<WebhookFacts, 'brought' | 'missed' | 'waiting'>>(EVENTS_OF_A_DAY, [systemClock.now()]),
+    )
+    const address = `${publicUrlOf(config)}${WEBHOOK_PATHS[0]}`
+    return judgeWebhooks({ ...rows[0]!, answered: await askForWebhooks(config), address })
+  })
+}
+
+/** What the running server has answered to webhooks; null where none runs, or it does not show its metrics. */
+async function askForWebhooks(config: Config): Promise<WebhookFacts['answered']> {
+  const token = config.METRICS_TOKEN ?? config.TOLLGATE_OPERATOR_KEY ?? readRuntime(config.TOLLGATE_DATA_DIR)?.operatorKey
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const response = await fetch(`${serverOf(config)}/metrics`, { headers }).catch(() => null)
+  return response?.ok === true ? readWebhookAnswers(await response.text()) : null
+}
+
+const serverOf = (config: Config): string => readRuntime(config.TOLLGATE_DATA_DIR)?.url ?? `http://127.0.0.1:${config.PORT}`
+
 async function examineServer(config: Config): Promise<string> {
-  const runtime = readRuntime(config.TOLLGATE_DATA_DIR)
-  const url = runtime?.url ?? `http://127.0.0.1:${config.PORT}`
+  const url = serverOf(config)
   const response = await fetch(`${url}/readyz`).catch(() => null)
   if (response === null) return `none runs at ${url}`
   if (!response.ok) throw new Error(`The server at ${url} is not ready: ${await response.text()}`)

@@ -1,10 +1,12 @@
 import { addOnKeyOf, soldThings } from '../catalog/add-ons.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { CatalogVersion } from '../catalog/registry.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { formatMajor } from '../lib/money.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from './context.ts'
+import type { StripeGateway } from './gateway.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
 import {
@@ -45,24 +47,29 @@ export async function pushCatalog(context: BillingContext, options: PushOptions)
     const version = context.catalogs.current
     const { steps, problems } = planPush(
       version.catalog,
-      await readStripeCatalog(context, version, options.variables),
+      await readStripeCatalog(requireGateway(context), version.catalog, options.variables),
       options.variables,
     )
     if (problems.length > 0) throw new DomainError('invalid_request', problems.join(' '), { problems })
     const lines = steps.map(describeStep)
     for (const line of lines) options.print?.(line)
-    const changed = steps.filter(({ kind }) => kind !== 'use_price' && kind !== 'use_usage_price').length
+    const changed = countChanges(steps)
     if (options.dryRun !== true) await execute(context, session, version, steps)
     return { steps, lines, changed }
   })
 }
 
-async function readStripeCatalog(
-  context: BillingContext,
-  { catalog }: CatalogVersion,
+/** How many of the steps change something at Stripe. */
+export function countChanges(steps: readonly PushStep[]): number {
+  return steps.filter(({ kind }) => kind !== 'use_price' && kind !== 'use_usage_price').length
+}
+
+/** What is at Stripe of a catalog, and of others: what `planPush` compares it with. */
+export async function readStripeCatalog(
+  { reads }: Pick<StripeGateway, 'reads'>,
+  catalog: Catalog,
   variables: PushOptions['variables'],
 ): Promise<StripeCatalog> {
-  const { reads } = requireGateway(context)
   const [products, prices, meters] = await Promise.all([reads.listProducts(), reads.listPrices(), reads.listMeters()])
   const named = soldThings(catalog).flatMap((plan) =>
     [...plan.prices.values()].flatMap(({ priceVariable }) => (priceVariable === null ? [] : [variables[priceVariable]])),
