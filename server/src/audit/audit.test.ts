@@ -129,6 +129,12 @@ describe('EM-14 the audit log', () => {
     await tamper(`delete from audit_log where organization_id = 'b'`)
     await tamper(`delete from audit_heads`)
 
+    await Promise.all(['b1', 'b2'].map(three))
+    await tamper(`delete from audit_log where organization_id = 'b1' and position = 3`)
+    expect((await verify()).broken).toMatchObject({ fault: 'cut', organizationId: 'b1' })
+    await tamper(`delete from audit_log`)
+    await tamper(`delete from audit_heads`)
+
     await three('c')
     await tamper(`insert into audit_log (organization_id, actor, action, target, at) values ('c', 'x', 'x', 'x', now())`)
     expect((await verify('c')).broken).toMatchObject({ fault: 'unchained' })
@@ -214,6 +220,8 @@ describe('reading the audit log', () => {
     expect(await targets('action=api_key.revoked')).toEqual(['3'])
     expect(await targets('target=4')).toEqual(['4'])
     expect(await targets('from=2026-06-01T00:00:00Z')).toEqual(['4'])
+    expect(await targets('from=2026-06-06T00:00:00Z')).toEqual(['4'])
+    expect(await targets('to=2026-06-06T00:00:00Z&organization_id=acme')).toEqual(['3', '2', '1'])
     expect(await targets('to=2026-06-01T00:00:00Z&organization_id=acme')).toEqual(['3', '2', '1'])
     expect(await targets('', 'globex')).toEqual(['5'])
     const first = await call('GET', '/api/v1/audit-log?limit=2')

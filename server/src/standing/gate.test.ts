@@ -45,6 +45,20 @@ describe('MR-13 ingestion is permitted', () => {
     expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
   })
 
+  test('while a renewal is not heard of for as long as a failed payment would be waited for, by the organization’s clock', async () => {
+    const id = await onClock('unheard', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    const { db } = billing.database
+    const at = async (hoursAfterEnd: number): Promise<unknown> => {
+      await db.query(
+        `update organizations o set test_clock_now = a.current_period_end + make_interval(hours => $2)
+         from accounts a where a.organization_id = o.id and o.id = $1`,
+        [id, hoursAfterEnd],
+      )
+      return (await gate(id))['allowed']
+    }
+    expect([await at(-1), await at(71), await at(72)]).toEqual([true, true, false])
+  })
+
   test('not after a payment has failed, and again when it is paid', async () => {
     const id = await onClock('owing', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })

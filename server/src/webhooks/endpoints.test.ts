@@ -1,0 +1,91 @@
+import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { testDatabase } from '../../test/database.ts'
+import { eventIdOf, publishEvent } from '../events/actions.ts'
+import { eventTypes } from '../events/types.ts'
+import { ManualClock } from '../lib/clock.ts'
+import { DAY_MS, SECOND_MS } from '../lib/period.ts'
+import { createSeal } from '../lib/seal.ts'
+import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, type WebhooksContext } from './actions.ts'
+import { createDeliverer } from './deliver.ts'
+import { listDeliveries } from './delivery-store.ts'
+
+const database = testDatabase()
+const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
+const asker = { actor: 'operator:test', requestId: 'req_1' }
+const input = { url: 'https://receiver.example.com/hooks', description: '', eventTypes: ['*'] }
+let context: WebhooksContext
+beforeAll(() => {
+  context = {
+    db: database.db,
+    clock,
+    seal: createSeal('the secret of this server', 'webhooks'),
+    destinations: { allowLoopback: false },
+    onDue: () => undefined,
+  }
+})
+let organization: string
+let count = 0
+beforeEach(async () => {
+  organization = `org_${(count += 1)}`
+  await database.db.query(`insert into organizations (id, name, email, created_at) values ($1, $1, 'a@example.com', $2)`, [
+    organization,
+    clock.now(),
+  ])
+})
+
+async function publish(key: string): Promise<void> {
+  const [organizationId, type] = [organization, 'invoice.paid' as const]
+  const event = { organizationId, type, key, data: eventTypes[type].example, occurredAt: clock.now() }
+  await publishEvent(database.db, event)
+  await database.db.transaction((tx) => enqueueDeliveries(tx, [{ ...event, id: eventIdOf(event) }], clock.now()))
+}
+
+/** Delivers what is due to receivers that are all down. */
+async function deliverToNobody(): Promise<void> {
+  const down = { status: 503, error: null, response: null, durationMs: 1 }
+  const deliverer = createDeliverer({ ...context, post: () => Promise.resolve(down) })
+  while ((await deliverer.begin()) > 0) await deliverer.finish()
+}
+
+test('an organization has twenty endpoints at most', async () => {
+  for (let made = 0; made < 20; made += 1) await createEndpoint(context, organization, input, asker)
+  await expect(createEndpoint(context, organization, input, asker)).rejects.toMatchObject({ code: 'conflict' })
+})
+
+test('an endpoint that is enabled again has three days from its next failure on', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  await publish('invoice.paid:in_1')
+  await deliverToNobody()
+  clock.advance(3 * DAY_MS)
+  await deliverToNobody()
+  expect(await readEndpoint(database.db, endpoint)).toMatchObject({ disabledReason: 'failing' })
+  expect(await changeEndpoint(context, endpoint, { enabled: true }, asker)).toMatchObject({
+    disabledAt: null,
+    failingSince: null,
+  })
+  await publish('invoice.paid:in_2')
+  await deliverToNobody()
+  expect(await readEndpoint(database.db, endpoint)).toMatchObject({ disabledAt: null, failingSince: clock.now() })
+})
+
+test('the log of deliveries is read page by page, newest first, each once', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  for (const key of ['1', '2', '3', '4', '5']) {
+    await publish(`invoice.paid:${key}`)
+    // Two of them at the same moment.
+    if (key !== '2') clock.advance(SECOND_MS)
+  }
+  const read = (after: string | null, limit: number) =>
+    listDeliveries(database.db, { endpointId: endpoint.id, state: null, after, limit })
+  const all = await read(null, 200)
+  expect(all.map(({ createdAt }) => createdAt.getTime())).toEqual(
+    all.map(({ createdAt }) => createdAt.getTime()).toSorted((a, b) => b - a),
+  )
+  const paged: string[] = []
+  for (const size of [2, 2, 1]) {
+    const page = await read(paged.at(-1) ?? null, 2)
+    expect(page).toHaveLength(size)
+    paged.push(...page.map(({ eventId }) => eventId))
+  }
+  expect(paged).toEqual(all.map(({ eventId }) => eventId))
+})
