@@ -89,7 +89,7 @@ describe('normalizeCatalog', () => {
         plans: { ...definition.plans, team: { name: 'Team', purchasable: true, allowances: {} } },
       }),
     ).toEqual([
-      'credits.credits.costs.ingestion must be a decimal with at most six places and thirteen digits before the point.',
+      'credits.credits.costs.ingestion must be a decimal such as 12.5, with at most six places.',
       'credits.other.costs.ingestion: the meter already draws from "credits"; a meter draws from one balance.',
       'credits.other.costs.nothing: no meter is called "nothing"; declared: ingestion, search, storage.',
       'credits.search: a meter has the same name.',

@@ -33,6 +33,11 @@ describe('quantities', () => {
     expect(multiplyQuantities(parseQuantity('2.5'), parseQuantity('0.1'))).toBe(parseQuantity('0.25'))
   })
 
+  it('that are too large are told the most that can be counted', () => {
+    expect(() => parseQuantity('12345678901234')).toThrow('quantity is larger than can be counted: at most 9223372036854.775807.')
+    expect(() => parseQuantity('1e3')).toThrow('quantity must be a decimal such as 12.5, with at most six places.')
+  })
+
   it.each(['', ' 1', '1 ', '1e3', '.5', '5.', '+1', '0x10', 'NaN', '12345678901234', '9999999999999', '1,5'])(
     'refuse %j',
     (text) => {

@@ -12,7 +12,7 @@ export const MAX_QUANTITY: Quantity = 2n ** 63n - 1n
 const FIFTEEN_DIGITS = 10n ** 15n
 /** A million times less is a safe integer too. */
 const SAFE_WHOLE = 1_000_000_000
-const DECIMAL = /^(-?)(\d{1,13})(?:\.(\d{1,6}))?$/
+const DECIMAL = /^(-?)(\d{1,32})(?:\.(\d{1,6}))?$/
 
 /**
  * Reads a quantity as it travels: a JSON number or a decimal string with at most six decimal places.
@@ -25,11 +25,7 @@ export function parseQuantity(input: number | string, field = 'quantity'): Quant
   const text = typeof input === 'number' ? String(input) : input
   const match = DECIMAL.exec(text)
   if (!match) {
-    throw new DomainError(
-      'invalid_quantity',
-      `${field} must be a decimal with at most six places and thirteen digits before the point.`,
-      { field },
-    )
+    throw new DomainError('invalid_quantity', `${field} must be a decimal such as 12.5, with at most six places.`, { field })
   }
   const [, sign, whole, fraction = ''] = match
   const micro = BigInt(whole!) * MICRO + BigInt(fraction.padEnd(6, '0'))

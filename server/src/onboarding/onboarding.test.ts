@@ -251,12 +251,18 @@ describe('tenants', () => {
     expect(made).toMatchObject({ status: 200, body: { success: true, tenant_id: 'Jeturing_1' } })
     const again = await billing.call('operator', 'POST', '/api/v1/billing/customers', body)
     expect(again.body['customer_id']).toBe(made.body['customer_id'])
-    const other = await billing.call('operator', 'POST', '/api/v1/billing/customers', {
-      ...body,
-      email: 'x@y.example',
-      name: 'X',
-    })
-    expect(other.body).toMatchObject({ email: 'kf@example.com', name: 'KF', data: { name: 'KF' } })
+    for (const [field, value] of [
+      ['email', 'x@y.example'],
+      ['name', 'X'],
+    ] as const) {
+      const other = await billing.call('operator', 'POST', '/api/v1/billing/customers', { ...body, [field]: value })
+      expect(other).toMatchObject({
+        status: 409,
+        body: { code: 'conflict', field, detail: expect.stringContaining(body[field]) },
+      })
+    }
+    const still = await billing.call('operator', 'POST', '/api/v1/billing/customers', body)
+    expect(still.body).toMatchObject({ email: 'kf@example.com', name: 'KF', data: { name: 'KF' } })
     expect((await billing.call('operator', 'POST', '/api/v1/billing/customers', { ...body, tenant_id: 'a b/c' })).status).toBe(
       400,
     )

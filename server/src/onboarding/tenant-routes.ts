@@ -25,7 +25,7 @@ const customerRoute = createRoute({
   tags: ['Tenants'],
   summary: 'Make a tenant’s customer at Stripe',
   description:
-    'Makes the tenant too where there is none of that id. Repeating it answers the same customer, with the e-mail and name that it has.',
+    'Makes the tenant too where there is none of that id. Repeating it answers the same customer. Another e-mail or name than the tenant has changes nothing: 409 names the field.',
   request: {
     body: body(z.object({ tenant_id: idSchema, email: z.email(), name: z.string().min(1).max(200) })),
   },
@@ -95,15 +95,25 @@ const statusRoute = createRoute({
   },
 })
 
+/** Who repeats a call with something else must hear that it was not taken over. */
+function requireSame(field: 'email' | 'name', given: string, known: string): void {
+  if (given === known) return
+  throw new DomainError('conflict', `The tenant has the ${field} "${known}" already; this call changes nothing.`, { field })
+}
+
 /** Routes of KF-5, KF-6 and KF-9. */
 export function registerTenantRoutes(app: App, context: BillingContext, organizations: OrganizationsContext): void {
   app.openapi(customerRoute, async (http) => {
     const { tenant_id: tenantId, email, name } = http.req.valid('json')
     const { asker } = callerOf(http, 'admin', tenantId)
     requireGateway(context)
-    if ((await findOrganization(context.db, tenantId)) === null) {
+    const known = await findOrganization(context.db, tenantId)
+    if (known === null) {
       requireOperator(http.get('principal'))
       await createOrganization(organizations, { id: tenantId, email, name, testClock: false }, asker)
+    } else {
+      requireSame('email', email, known.email)
+      requireSame('name', name, known.name)
     }
     const customerId = await makeCustomer(context, tenantId)
     const tenant = await readOrganization(context.db, tenantId)

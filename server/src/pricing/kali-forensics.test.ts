@@ -22,6 +22,14 @@ describe('KF-7 a tenant’s use', () => {
     })
   })
 
+  test('says what metadata may be', async () => {
+    const refused = await record(await billing.customer('standard'), 'case', 1, { metadata: { place: { city: 'x' } } })
+    expect(refused).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringMatching(/metadata\.place: a text of .*, a number or a boolean/) },
+    })
+  })
+
   test('is told again under its key with the time of the first', async () => {
     const tenant = await billing.customer('standard')
     const again = () => {

@@ -6,7 +6,7 @@ import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, recordedAtOf } from '../lib/ids.ts'
 import { quantityToJson } from '../lib/quantity.ts'
-import { quantityOf } from '../metering/requests.ts'
+import { properties, quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
 import { findFailedEvent, listFailedEvents } from './event-store.ts'
@@ -93,7 +93,7 @@ const recordRoute = createRoute({
             tenant_id: z.string().min(1),
             usage_type: z.string().min(1),
             quantity: figure,
-            metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+            metadata: properties.optional(),
           }),
         },
       },
