@@ -168,6 +168,40 @@ test('paying the failed invoice restores the subscription, also while the next d
   expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
 })
 
+test('an older invoice that is paid restores nothing while a later one is owed', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench({
+    billing: { afterRetries: 'past_due', retryOffsets: [86_400] },
+  })
+  const { id, clock, card } = await customer()
+  const pro = await price(1000)
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.customers.update(id, { invoice_settings: { default_payment_method: failing.id } })
+  await advance(clock, END + 2 * 86_400)
+  await advance(clock, at('2026-03-17T12:00:00Z'))
+  const [later, older] = (await stripe.invoices.list({ subscription: subscription.id, status: 'open' })).data
+  const statusAfterPaying = async (invoice: Stripe.Invoice | undefined): Promise<string> => {
+    await stripe.invoices.pay(invoice?.id ?? '', { payment_method: card ?? '' })
+    return (await stripe.subscriptions.retrieve(subscription.id)).status
+  }
+  expect([await statusAfterPaying(older), await statusAfterPaying(later)]).toEqual(['past_due', 'active'])
+})
+
+test('the open invoice of a subscription that was canceled is collected no more', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const { id, clock, card } = await customer()
+  const pro = await price(1000)
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.customers.update(id, { invoice_settings: { default_payment_method: failing.id } })
+  await advance(clock, END + 3600)
+  await stripe.subscriptions.cancel(subscription.id)
+  await stripe.customers.update(id, { invoice_settings: { default_payment_method: card ?? '' } })
+  await advance(clock, END + 10 * 86_400)
+  const [invoice] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+  expect(invoice).toMatchObject({ status: 'open', attempt_count: 1, auto_advance: false, next_payment_attempt: null })
+})
+
 test('a renewal that wants authentication says so and is past due', async () => {
   const { stripe, price, customer, advance, mark, since } = await startBillingBench()
   const pro = await price(1000)

@@ -128,6 +128,7 @@ describe('a package', () => {
     expect(second.body['id']).toBe(first.body['id'])
     expect(await topUps()).toEqual([['500', '0', '0']])
     expect(await buy({ ...asked, top_up: 'large' })).toMatchObject({ status: 409, body: { field: 'top_up' } })
+    expect(await buy({ ...asked, quantity: 2 })).toMatchObject({ status: 409, body: { field: 'quantity' } })
     expect(await purchases()).toHaveLength(1)
   })
 
@@ -353,7 +354,7 @@ describe('buying by itself', () => {
 
   test('stops after a declined card, tells so, and goes on with another card', async () => {
     await saveCard('pm_card_chargeCustomerFail')
-    await set({})
+    await set({ most_per_month: 1 })
     await use(80)
     await run()
     await again()
