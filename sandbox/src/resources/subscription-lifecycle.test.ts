@@ -99,8 +99,15 @@ test('a trial without a payment method ends as its settings say', async () => {
   const { stripe, price, customer, advance } = await startBillingBench()
   const pro = await price(1000)
   const outcomes: Record<string, string> = {}
-  for (const missing_payment_method of ['cancel', 'pause', 'create_invoice'] as const) {
-    const { id, clock } = await customer(null)
+  for (const [missing_payment_method, card] of [
+    ['cancel', null],
+    ['pause', null],
+    ['create_invoice', null],
+    // With one, a trial goes on to be paid, whatever they say.
+    ['cancel', 'pm_card_visa'],
+    ['pause', 'pm_card_visa'],
+  ] as const) {
+    const { id, clock } = await customer(card)
     const subscription = await stripe.subscriptions.create({
       customer: id,
       items: [{ price: pro.id }],
@@ -108,9 +115,16 @@ test('a trial without a payment method ends as its settings say', async () => {
       trial_settings: { end_behavior: { missing_payment_method } },
     })
     await advance(clock, NOW + 7 * 86_400 + 3600)
-    outcomes[missing_payment_method] = (await stripe.subscriptions.retrieve(subscription.id)).status
+    const name = card === null ? missing_payment_method : `${missing_payment_method}, with a card`
+    outcomes[name] = (await stripe.subscriptions.retrieve(subscription.id)).status
   }
-  expect(outcomes).toEqual({ cancel: 'canceled', pause: 'paused', create_invoice: 'past_due' })
+  expect(outcomes).toEqual({
+    cancel: 'canceled',
+    pause: 'paused',
+    create_invoice: 'past_due',
+    'cancel, with a card': 'active',
+    'pause, with a card': 'active',
+  })
 })
 
 test('when all tries failed the account setting decides', async () => {

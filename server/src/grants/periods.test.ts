@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { addMonths, DAY_MS } from '../lib/period.ts'
-import { allowanceSpanOf, type BillingCycle } from './periods.ts'
+import { allowanceSpanOf, spanBefore, type BillingCycle } from './periods.ts'
 
 const at = (text: string) => new Date(text)
 const cycle = (start: string, end: string): BillingCycle => ({
@@ -61,6 +61,13 @@ describe('the span of an allowance', () => {
       start: at('2026-02-10T00:00:00Z'),
       end: at('2026-02-28T00:00:00Z'),
     })
+  })
+
+  test('before a subscription’s present cycle there is none that is known', () => {
+    const march = cycle('2026-03-15T00:00:00Z', '2026-04-15T00:00:00Z')
+    expect(spanBefore('billing_cycle', march, { name: march.current!.start, ...march.current! })).toBeNull()
+    const april = allowanceSpanOf('billing_cycle', march, at('2026-04-20T00:00:00Z'))
+    expect(spanBefore('billing_cycle', march, april)).toMatchObject(march.current!)
   })
 
   test('after February comes March, a month and not 28 days', () => {

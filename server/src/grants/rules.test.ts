@@ -5,7 +5,18 @@ import { normalizeCatalog } from '../catalog/normalize.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import { BalanceBook, GrantLine } from './book.ts'
-import { hasTermsOf, openedGrant, partsOf, planGrantOf, planGrantOn, regrant, type Grant, type PlanTerms } from './rules.ts'
+import {
+  hasTermsOf,
+  openedGrant,
+  partsOf,
+  planGrantOf,
+  planGrantOn,
+  regrant,
+  type Grant,
+  type PlanTerms,
+  type WantedGrant,
+} from './rules.ts'
+import { moveOn } from './rollover.ts'
 import { thresholdsReached } from './thresholds.ts'
 
 const priced = { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 5 } } as const
@@ -16,6 +27,10 @@ const catalog = normalizeCatalog({
     hard: { name: 'Hard', allowances: { calls: { amount: 100 } } },
     soft: { name: 'Soft', allowances: { calls: { amount: 100, limit: 'soft' } } },
     priced: { name: 'Priced', allowances: { calls: priced } },
+    rolling: {
+      name: 'Rolling',
+      allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { max: 50, periods: 3 } } },
+    },
     unlimited: { name: 'Unlimited', allowances: { calls: { amount: 'unlimited' } } },
   },
   addOns: { more: { name: 'More', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 250 } } },
@@ -73,6 +88,42 @@ describe('a plan changed within its period', () => {
   test('keeps what is free free when it is included', () => {
     const grant = opened('hard', { used: units(100), overage: units(10), freeUsed: units(1), freeOverage: units(4) })
     expect(regrant(grant, planOf('unlimited'), catalog)).toMatchObject({ freeUsed: units(5), freeOverage: 0n })
+  })
+})
+
+describe('what moves on into a period', () => {
+  const month = (text: string) => new Date(`${text}-01T00:00:00Z`)
+  const of = (over: Partial<PlanTerms> = {}) => {
+    const terms = on('rolling', over)
+    return { organizationId: 'org', terms, plan: planGrantOf(terms, 'calls', now), now }
+  }
+  const ended = (starts: string, ends: string, over: Partial<Grant> = {}) =>
+    opened('rolling', { id: `plan of ${starts}`, startsAt: month(starts), expiresAt: month(ends), ...over })
+  const amountsOf = (want: WantedGrant, previous: Grant | null) => {
+    const { passed, moves } = moveOn(want, previous)
+    return [passed.map(({ startsAt }) => startsAt), moves.map(({ to }) => [to.amount, to.expiresAt])]
+  }
+
+  test('is what is neither used nor held of the last, capped, for so many periods', () => {
+    const used = { used: units(60), reserved: units(10) }
+    expect(amountsOf(of(), ended('2026-02', '2026-03', used))).toEqual([[], [[units(30), month('2026-06')]]])
+    expect(amountsOf(of(), ended('2026-02', '2026-03'))).toEqual([[], [[units(50), month('2026-06')]]])
+    expect(amountsOf(of(), ended('2026-02', '2026-03', { used: units(100) }))).toEqual([[], []])
+  })
+
+  test('is nothing from before a time without an allowance', () => {
+    const other = ended('2025-12', '2026-01', { planKey: 'hard' })
+    expect(amountsOf(of(), other)).toEqual([[], []])
+  })
+
+  test('is that of periods that passed without use, as many as still count, since the organization came', () => {
+    const free = { ...termsOf('rolling').standing, state: 'free' as const }
+    const since = (anchor: string) => amountsOf(of({ standing: free, anchor: month(anchor) }), null)
+    const months = ['2025-12', '2026-01', '2026-02'].map(month)
+    expect(since('2020-01')).toEqual([months, ['2026-04', '2026-05', '2026-06'].map((end) => [units(50), month(end)])])
+    expect(since('2026-02')).toEqual([[month('2026-02')], [[units(50), month('2026-06')]]])
+    // Who subscribed just now had none of it before.
+    expect(amountsOf(of(), null)).toEqual([[], []])
   })
 })
 
