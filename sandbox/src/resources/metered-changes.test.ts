@@ -29,6 +29,21 @@ async function withUsagePrice() {
   return { ...bench, customer, cheap, dear, base, send, subscribe, newest }
 }
 
+test('usage of a trial is not billed when it ends, what comes after it is', async () => {
+  const { stripe, customer, cheap, base, send, newest, advance } = await withUsagePrice()
+  const items = [base, cheap].map(({ id }) => ({ price: id }))
+  await stripe.subscriptions.create({ customer: customer.id, items, trial_period_days: 7 })
+  const end = NOW + 7 * DAY
+  await advance(customer.clock, end - DAY)
+  await send('10', end - 2 * DAY)
+  await advance(customer.clock, end + 3700)
+  expect((await newest()).map(([amount]) => amount)).toEqual([1000])
+  await send('5', end + 60)
+  const next = at('2026-02-22T12:00:00Z')
+  await advance(customer.clock, next + 3700)
+  expect(await newest()).toContainEqual([10, end, next])
+})
+
 test('usage that arrives while the draft of a renewal waits is billed by it', async () => {
   const { customer, cheap, base, send, subscribe, newest, advance } = await withUsagePrice()
   await subscribe(base, cheap)

@@ -142,6 +142,9 @@ test('a change that is only made when it is paid waits, and is made by the payme
   })
   expect(itemOf(waiting).price.id).toBe(pro.id)
   expect(waiting).toMatchObject({ status: 'active', pending_update: { subscription_items: [{ price: { id: team.id } }] } })
+  // What is only wished for puts nobody in arrears.
+  await expect(stripe.invoices.pay(waiting.latest_invoice as string)).rejects.toMatchObject({ code: 'card_declined' })
+  expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
   const good = await stripe.paymentMethods.attach('pm_card_visa', { customer: id })
   await stripe.invoices.pay(waiting.latest_invoice as string, { payment_method: good.id })
   const made = await stripe.subscriptions.retrieve(subscription.id)
