@@ -9,6 +9,8 @@ type PulledPlan = { readonly key: string; readonly product: ProductSnapshot; rea
 
 /** As what `tollgate push` makes the product of an add-on. */
 const ADD_ON = 'add_on:'
+/** The plan of who has not subscribed. */
+const DEFAULT = 'free'
 
 /**
  * Writes the products and recurring prices of a Stripe account as a catalog. Existing prices go on being used: each is named by
@@ -19,7 +21,9 @@ export function catalogOfStripe(products: readonly ProductSnapshot[], prices: re
   const currencies = new Map<string, number>()
   for (const { currency } of prices) currencies.set(currency, (currencies.get(currency) ?? 0) + 1)
   const currency = [...currencies].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'usd'
-  const taken = new Set<string>(['free'])
+  // Without a product that was pushed as the plan "free", there is one that costs nothing.
+  const isFreeSold = products.some(({ active, metadata }) => active && metadata[PLAN_METADATA] === DEFAULT)
+  const taken = new Set<string>(isFreeSold ? [] : [DEFAULT])
   const plans = products.flatMap((product): PulledPlan[] => {
     if (!product.active) return []
     const key = keyOf(product, taken)
@@ -100,9 +104,8 @@ ${variables.join('')}export default defineBilling({
   currency: ${quote(currency)},
   meters: {},
   plans: {
-    free: { name: 'Free', allowances: {} },
-${written.join('')}  },
-${addOns.length === 0 ? '' : `  addOns: {\n${addOns.join('')}  },\n`}  defaultPlan: 'free',
+${plans.some(({ key }) => key === DEFAULT) ? '' : `    ${DEFAULT}: { name: 'Free', allowances: {} },\n`}${written.join('')}  },
+${addOns.length === 0 ? '' : `  addOns: {\n${addOns.join('')}  },\n`}  defaultPlan: '${DEFAULT}',
 })
 `
 }
