@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { KeyVerifier } from './auth/api-keys.ts'
 import { createCustomerTokenVerifier } from './auth/customer-tokens.ts'
 import { createHostTokenVerifier } from './auth/host-tokens.ts'
-import { openPool } from './db/database.ts'
+import { openPool, SERVER_SILENT_MS } from './db/database.ts'
 import { clientAddress, readTrustedProxies, type Connection } from './http/client-address.ts'
 import { routedPathOf } from './http/legacy-path.ts'
 import { createAuthenticator } from './identity/authenticate.ts'
@@ -37,6 +37,7 @@ export function openIdentity(options: IdentityOptions, parts: IdentityParts): Id
   const pool = openPool({
     connectionString,
     poolSize: CONNECTIONS,
+    silentMs: SERVER_SILENT_MS,
     onError,
     ...(parts.role === undefined ? {} : { role: parts.role }),
   })

@@ -5,7 +5,7 @@ import { createKeyVerifier, keyOfRequest, type Recognizer } from './auth/api-key
 import { startRevocationListener } from './auth/revocations.ts'
 import { loadDigestSecret } from './auth/store.ts'
 import { createCatalogRegistry, storeCatalogVersion, type CatalogRegistry } from './catalog/registry.ts'
-import { openDatabase, type Db } from './db/database.ts'
+import { openDatabase, type Db, SERVER_SILENT_MS } from './db/database.ts'
 import { startBackground } from './background.ts'
 import { createBillingContext, observingOf } from './billing-context.ts'
 import { openCounting } from './counting.ts'
@@ -79,6 +79,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const isSecured = await prepareDatabase(options, log)
   const db = openDatabase({
     connectionString,
+    silentMs: SERVER_SILENT_MS,
     onError: (error) => log.warn({ err: error }, 'a database connection was lost'),
     ...(isSecured ? { scopeOutside: 'nobody' } : {}),
   })

@@ -1,4 +1,5 @@
 import { Client } from 'pg'
+import { KEEP_ALIVE } from '../db/database.ts'
 import type { ApiKeyId } from '../lib/ids.ts'
 import { REVOCATION_CHANNEL } from './store.ts'
 
@@ -17,6 +18,8 @@ export type RevocationListener = RevocationFeed & { stop(): Promise<void> }
 const HEARTBEAT_MS = 300
 /** A connection that died without a word is noticed after this long; revocation must take effect within a second. */
 const STALE_MS = 800
+/** Of a machine that went without a word no end is heard: then another connection is made. */
+const PATIENCE = { query_timeout: 1_000, connectionTimeoutMillis: 3_000 } as const
 
 export type RevocationListenerOptions = {
   readonly connectionString: string
@@ -41,7 +44,7 @@ export async function startRevocationListener(options: RevocationListenerOptions
   }
 
   async function connect(): Promise<void> {
-    const fresh = new Client({ connectionString: options.connectionString, keepAlive: true })
+    const fresh = new Client({ connectionString: options.connectionString, ...KEEP_ALIVE, ...PATIENCE })
     fresh.on('notification', (message) => tell((message.payload ?? null) as ApiKeyId | null))
     fresh.on('error', () => drop(fresh))
     fresh.on('end', () => drop(fresh))
@@ -70,7 +73,12 @@ export async function startRevocationListener(options: RevocationListenerOptions
       await client.query('select 1')
       lastSignMs = askedMs
     } catch (error) {
-      if (client) drop(client)
+      const lost = client
+      if (lost) {
+        drop(lost)
+        // One that did not answer is still there, as far as this machine knows.
+        lost.end().catch(() => undefined)
+      }
       options.onError(error)
     }
   }

@@ -50,6 +50,31 @@ async function ask(path: string, init: RequestInit = {}): Promise<{ status: numb
   return { status: response.status, body: await response.json() }
 }
 
+describe('a field of a body that a route does not know', () => {
+  const post = (path: string, body: unknown) =>
+    ask(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+
+  it('is refused with its name and the known ones, and nothing is done', async () => {
+    const refused = {
+      status: 400,
+      body: {
+        code: 'invalid_request',
+        detail: '"tiems" is no field of this body: it takes times.',
+        errors: [{ field: 'tiems' }, { field: 'x' }],
+        known_fields: ['times'],
+      },
+    }
+    expect(await post('/api/v1/things/1/change', { tiems: 3, x: 1 })).toMatchObject(refused)
+    expect(await post('/api/things/1/change', { tiems: 3, x: 1 })).toMatchObject(refused)
+    expect(await post('/api/v1/things/1/change', { times: 3 })).toEqual({ status: 200, body: { times: 3 } })
+  })
+
+  it('is nothing to routes that others call, and to a body that is none', async () => {
+    expect((await post('/api/v1/signed', { any: 1 })).status).toBe(200)
+    expect((await post('/api/v1/things', [1])).status).toBe(400)
+  })
+})
+
 describe('a query parameter that a route does not know', () => {
   it('is refused with its name and the known ones, on the legacy path and of every method alike', async () => {
     const refused = {

@@ -11,6 +11,8 @@ type Declared = {
   /** The names of its query parameters, as they are declared. */
   readonly parameters: readonly string[]
   readonly takesJson: boolean
+  /** The fields of its JSON body, where its schema would pass over others; null where the schema itself says what is none. */
+  readonly fields: readonly string[] | null
 }
 
 /** By `METHOD /path`, the path as the router has it. */
@@ -33,14 +35,20 @@ export function readDeclared(app: OpenAPIHono<AppEnv>, declared: DeclaredRoutes)
     declared.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`, {
       parameters: request?.query instanceof z.ZodObject ? Object.keys(request.query.shape) : [],
       takesJson: request?.body?.content?.['application/json'] !== undefined,
+      fields: fieldsOf(request?.body?.content?.['application/json']),
     })
   }
 }
 
+function fieldsOf(declared: object | undefined): readonly string[] | null {
+  const schema = declared !== undefined && 'schema' in declared ? declared.schema : null
+  return schema instanceof z.ZodObject && schema.def.catchall === undefined ? Object.keys(schema.shape) : null
+}
+
 /**
  * Holds requests to what their route declares. A query parameter that it does not know is refused, since a filter that is
- * mistyped would otherwise answer everything; an empty body is an empty object, whatever type it is said to have, so that its
- * schema says what is missing and fills in what has a default. Costs two looks at a request that has neither.
+ * mistyped would otherwise answer everything; so is a field of the body, where one that is mistyped would buy something else; an empty body is an empty object, whatever type it is said to have, so that its
+ * schema says what is missing and fills in what has a default.
  */
 export function keepToDeclared(declared: DeclaredRoutes): MiddlewareHandler<AppEnv> {
   const routeOf = (c: Context<AppEnv>): Declared | undefined => {
@@ -56,6 +64,8 @@ export function keepToDeclared(declared: DeclaredRoutes): MiddlewareHandler<AppE
       headers.delete('content-length')
       c.req.bodyCache = {}
       c.req.raw = new Request(url, { method, headers, signal, body: '{}' })
+    } else if (c.req.method !== 'GET') {
+      await refuseUnknownFields(c, routeOf(c)?.fields ?? null)
     }
     await next()
   }
@@ -79,6 +89,22 @@ function refuseUnknownParameters(c: Context<AppEnv>, route: Declared | undefined
   if (named !== undefined && named !== '' && principal !== null && !parameters.includes(ORGANIZATION)) {
     organizationFor(principal, named)
   }
+}
+
+/** Of bodies that are read as JSON; what is none is refused by its schema. */
+async function refuseUnknownFields(c: Context<AppEnv>, fields: readonly string[] | null): Promise<void> {
+  if (fields === null || !/^application\/json\b/i.test(c.req.header('content-type') ?? '')) return
+  const body: unknown = await c.req.json().catch(() => null)
+  if (body === null || typeof body !== 'object' || Array.isArray(body)) return
+  const unknown = Object.keys(body).filter((name) => !fields.includes(name))
+  const [first] = unknown
+  if (first === undefined) return
+  const known = fields.length === 0 ? 'none' : fields.join(', ')
+  const errors = unknown.map((field) => ({ field, message: 'there is no such field' }))
+  throw new DomainError('invalid_request', `"${first}" is no field of this body: it takes ${known}.`, {
+    errors,
+    known_fields: fields,
+  })
 }
 
 async function isEmpty(c: Context<AppEnv>): Promise<boolean> {

@@ -1,5 +1,6 @@
 import pg, { type QueryResult } from 'pg'
-import { isConnectionError } from '../db/database.ts'
+import { isConnectionError, KEEP_ALIVE } from '../db/database.ts'
+import { endSilent } from '../db/silence.ts'
 import { DomainError } from '../lib/errors.ts'
 import { packetClient, type PacketClient } from '../db/packet.ts'
 
@@ -32,6 +33,8 @@ export type UsageConnectionOptions = {
   readonly role?: string
   /** A lock or statement that takes longer fails, and the batch is taken apart to find whose it was. */
   readonly statementTimeoutMs?: number
+  /** After how long without a word a connection that owes an answer is given up; default half as long again as a statement may take. */
+  readonly silentMs?: number
 }
 
 const CONNECT_TIMEOUT_MS = 3_000
@@ -46,10 +49,11 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
     connectionString: options.connectionString,
     max: options.size,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
+    ...KEEP_ALIVE,
     application_name: USAGE_APPLICATION,
     options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
   })
+  endSilent(pool, options.silentMs ?? (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) * 1.5)
   // An idle connection that is lost is replaced by the pool when next needed.
   pool.on('error', () => {})
   return {

@@ -1,5 +1,5 @@
 import { Client } from 'pg'
-import type { Queryable } from '../db/database.ts'
+import { KEEP_ALIVE, type Queryable } from '../db/database.ts'
 
 /** News of organizations whose balances or use changed, from every process that shares the database. */
 export type ChangeFeed = {
@@ -40,7 +40,7 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
   let busy = false
 
   async function connect(): Promise<void> {
-    const fresh = new Client({ connectionString, keepAlive: true, application_name: 'tollgate changes' })
+    const fresh = new Client({ connectionString, ...KEEP_ALIVE, application_name: 'tollgate changes' })
     const drop = (): void => {
       if (client === fresh) client = null
     }

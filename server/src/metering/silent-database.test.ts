@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { testMetering } from '../../test/metering.ts'
+import { startRevocationListener } from '../auth/revocations.ts'
+import { openDatabase } from '../db/database.ts'
+import { MICRO } from '../lib/quantity.ts'
+import { createMetering } from './metering.ts'
+import { openUsageConnections } from './pipeline.ts'
+
+const fixture = testMetering()
+const SILENT_MS = 400
+/** Between the tests and PostgreSQL: an address whose machine may go without a word, after which another one answers there. */
+let address: Server
+let ends: (readonly [Socket, Socket])[] = []
+
+beforeAll(async () => {
+  const { host, port } = socketOf(fixture.database.url)
+  address = createServer((near) => {
+    const far = connect({ host, port })
+    near.pipe(far).pipe(near)
+    for (const end of [near, far]) end.on('error', () => undefined)
+    ends.push([near, far])
+  }).listen(0, '127.0.0.1')
+  await once(address, 'listening')
+})
+afterAll(() => {
+  for (const end of ends.flat()) end.destroy()
+  address.close()
+})
+
+function socketOf(url: string): { host: string; port: number } {
+  const { hostname, port } = new URL(url)
+  return { host: hostname, port: Number(port) }
+}
+
+function urlThrough(): string {
+  const url = new URL(fixture.database.url)
+  url.port = String((address.address() as AddressInfo).port)
+  return url.href
+}
+
+/** Nothing arrives any more on what is connected, and nothing says so. */
+function goSilent(): void {
+  for (const [near, far] of ends) {
+    near.unpipe(far)
+    far.unpipe(near)
+    for (const end of [near, far]) end.pause()
+  }
+}
+
+test('a database that goes without a word is left for its successor: uses are counted once, statements fail, revocations are heard again', async () => {
+  const organizationId = await fixture.newOrganization()
+  const connectionString = urlThrough()
+  const connections = openUsageConnections({ connectionString, size: 2, silentMs: SILENT_MS })
+  const metering = createMetering({ ...fixture.context(), connections })
+  const db = openDatabase({ connectionString, poolSize: 2, silentMs: SILENT_MS })
+  const revocations = await startRevocationListener({ connectionString, onError: () => undefined })
+  const use = (idempotencyKey: string) =>
+    metering.ask({
+      verb: 'consume',
+      organizationId,
+      meter: 'episode_ingestion',
+      quantity: MICRO,
+      idempotencyKey,
+      occurredAt: null,
+      properties: null,
+    })
+  await Promise.all([use('before'), db.query('select 1')])
+
+  goSilent()
+  const [used, asked] = await Promise.allSettled([use('during'), db.query('select 1')])
+  expect(used).toMatchObject({ status: 'fulfilled', value: { allowed: true, balance: { used: 2n * MICRO } } })
+  expect(asked).toMatchObject({ status: 'rejected', reason: { code: 'database_unavailable' } })
+  expect((await db.query<{ one: number }>('select 1 as one')).rows).toEqual([{ one: 1 }])
+  await vi.waitFor(() => expect(revocations.isCurrent()).toBe(true), { timeout: 20_000 })
+
+  await Promise.all([metering.stop(), revocations.stop()])
+  await Promise.all([connections.close(), db.close()])
+}, 60_000)
+
+test('a connection that nobody waits on is not given up, however long it says nothing', async () => {
+  const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
+  const pid = async () => (await db.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid
+  const first = await pid()
+  await db.query('select pg_sleep($1)', [SILENT_MS / 2_000])
+  const later = await new Promise((resolve) => setTimeout(() => resolve(pid()), SILENT_MS * 2))
+  expect(later).toBe(first)
+  await db.close()
+})
