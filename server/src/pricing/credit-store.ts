@@ -91,28 +91,49 @@ export type GivableCredit = Pick<UseCredit, 'organizationId' | 'id' | 'spanId' |
   readonly customerId: string
   readonly currency: string
   readonly isVoid: boolean
+  /** What the invoice came to, less what was refunded or charged back of it, and what of its use was credited before. */
+  readonly leftMinor: number
   readonly line: InvoicedLine
   /** What of the line came back before. */
   readonly before: { readonly amountMinor: number; readonly givenMinor: number }
 }
 
-type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor'> & {
-  readonly [Amount in 'amountMinor' | 'lineMinor' | 'discountMinor' | 'taxMinor' | 'beforeMinor' | 'givenMinor']: bigint
+type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftMinor'> & {
+  readonly [
+    Amount in 'amountMinor' | 'leftMinor' | 'lineMinor' | 'discountMinor' | 'taxMinor' | 'beforeMinor' | 'givenMinor'
+  ]: bigint
 }
 
 const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
   and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and line #>> '{pricing,price_details,price}' = span.stripe_price_id`
 
-/** The oldest of an organization that can be given; what its invoice charged is not known before that is paid, or void. */
+const WAITING_CREDITS = `from use_credits credit
+     join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
+     join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id`
+
+/** What an invoice has charged is known once it is paid, or void, and no dispute of it is undecided. */
+const CAN_BE_GIVEN = `credit.state = 'waiting' and invoice.status in ('paid', 'void') and not exists (
+       select from stripe_disputes dispute where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
+         and dispute.status in ('needs_response', 'under_review')
+     )`
+
+/** The oldest of an organization that can be given. */
 export async function findGivableCredit(db: Queryable, organizationId: string): Promise<GivableCredit | null> {
   const { rows } = await db.query<GivableRow>(
     `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId", credit.quantity,
        credit.amount_minor as "amountMinor", span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt",
        invoice.id as "invoiceId", invoice.customer_id as "customerId", invoice.currency, invoice.status = 'void' as "isVoid",
-       line.*, before.*
-     from use_credits credit
-     join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
-     join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id
+       invoice.total_minor - invoice.amount_refunded_minor - gone.minor - given.minor as "leftMinor", line.*, before.*
+     ${WAITING_CREDITS}
+     cross join lateral (
+       select coalesce(sum(dispute.amount_minor), 0)::bigint as minor from stripe_disputes dispute
+       where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id and dispute.status = 'lost'
+     ) gone
+     cross join lateral (
+       select coalesce(sum(other.given_minor), 0)::bigint as minor from use_credits other
+       join billing_spans own on own.organization_id = other.organization_id and own.id = other.span_id
+       where other.organization_id = credit.organization_id and own.invoice_id = invoice.id
+     ) given
      cross join lateral (
        select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
          coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
@@ -126,16 +147,17 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
        from use_credits other
        where other.organization_id = credit.organization_id and other.span_id = credit.span_id and other.state <> 'waiting'
      ) before
-     where credit.organization_id = $1 and credit.state = 'waiting' and invoice.status in ('paid', 'void')
+     where ${CAN_BE_GIVEN} and credit.organization_id = $1
      order by credit.created_at, credit.id limit 1`,
     [organizationId],
   )
   const [row] = rows
   if (row === undefined) return null
-  const { amountMinor, lineMinor, discountMinor, taxMinor, beforeMinor, givenMinor, ...credit } = row
+  const { amountMinor, leftMinor, lineMinor, discountMinor, taxMinor, beforeMinor, givenMinor, ...credit } = row
   return {
     ...credit,
     amountMinor: Number(amountMinor),
+    leftMinor: Number(leftMinor),
     line: { amountMinor: Number(lineMinor), discountMinor: Number(discountMinor), taxMinor: Number(taxMinor) },
     before: { amountMinor: Number(beforeMinor), givenMinor: Number(givenMinor) },
   }
@@ -144,10 +166,7 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
 /** Organizations of which a credit can be given. */
 export async function listCreditors(db: Queryable, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select distinct credit.organization_id as id from use_credits credit
-     join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
-     join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id
-     where credit.state = 'waiting' and invoice.status in ('paid', 'void') limit $1`,
+    `select distinct credit.organization_id as id ${WAITING_CREDITS} where ${CAN_BE_GIVEN} limit $1`,
     [limit],
   )
   return rows.map(({ id }) => id)

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
@@ -96,6 +97,22 @@ describe('what is taken back of a paid month', () => {
     const query = `?period_start=${start.toISOString()}&period_end=${end.toISOString()}`
     const summary = await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary${query}`)
     expect(summary.body).toMatchObject({ usage: { calls: { quantity: 200, cost_cents: 70 } } })
+  })
+
+  test.each([
+    ['whole', 1140, []],
+    ['in part: what is left of the invoice comes back', 1100, [40]],
+  ])('gives nothing back that was refunded %s', async (_how, refundMinor, given) => {
+    const { id, key } = await paidMonth()
+    const customer = await customerOf(id)
+    const charge = billing.sandbox.all('charge').find((each) => each.customer === customer && each.amount === 1140)
+    const { host, port, protocol } = billing.sandbox
+    const stripe = new Stripe('sk_test_credits', { host, port, protocol, telemetry: false })
+    await stripe.refunds.create({ charge: charge!.id, amount: refundMinor })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    expect(await billing.correct(id, key, -140)).toMatchObject({ late: 'credited' })
+    await billing.advance(id, '1d')
+    expect(await givenTo(id)).toEqual(given)
   })
 
   test('is given once, and told to the audit log, also after its subscription has ended', async () => {

@@ -113,10 +113,14 @@ async function give(context: BillingContext, db: IntentDb, credit: GivableCredit
   }
 }
 
-/** What was charged for it, less what came back of its line before; a void invoice has charged nothing. */
-function giveMinorOf({ isVoid, line, amountMinor, before }: GivableCredit): number {
+/**
+ * What was charged for it, less what came back of its line before, and no more than what is left of its invoice; a void one has charged
+ * nothing.
+ */
+function giveMinorOf({ isVoid, line, amountMinor, before, leftMinor }: GivableCredit): number {
   if (isVoid) return 0
-  return Math.max(0, chargedShareOf(line, before.amountMinor + amountMinor) - before.givenMinor)
+  const share = chargedShareOf(line, before.amountMinor + amountMinor) - before.givenMinor
+  return Math.max(0, Math.min(share, leftMinor))
 }
 
 function describe({ quantity, balanceKey, startsAt, endsAt }: GivableCredit): string {
