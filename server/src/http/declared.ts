@@ -91,9 +91,11 @@ function refuseUnknownParameters(c: Context<AppEnv>, route: Declared | undefined
   }
 }
 
-/** Of bodies that are read as JSON; what is none is refused by its schema. */
+/** Of bodies that are read as JSON and are not packed; what is no JSON is refused by its schema. */
 async function refuseUnknownFields(c: Context<AppEnv>, fields: readonly string[] | null): Promise<void> {
-  if (fields === null || !/^application\/json\b/i.test(c.req.header('content-type') ?? '')) return
+  const { headers } = c.req.raw
+  const isJson = /^application\/json\b/i.test(headers.get('content-type') ?? '') && !headers.has('content-encoding')
+  if (fields === null || !isJson) return
   const body: unknown = await c.req.json().catch(() => null)
   if (body === null || typeof body !== 'object' || Array.isArray(body)) return
   const unknown = Object.keys(body).filter((name) => !fields.includes(name))

@@ -230,6 +230,7 @@ describe('reading', () => {
           period_end: '2026-04-01T00:00:00.000Z',
           spend_limit_minor: null,
           spent_minor: null,
+          currency: null,
         },
       ],
     })

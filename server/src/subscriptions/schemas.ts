@@ -21,6 +21,14 @@ export const keyHeader = z.object({
     .meta({ description: 'Makes a repeat safe: it gets the first answer. A refusal is not kept.' }),
 })
 
+/** Every preview answers one, and whoever sends it back with the change need not know which changes prorate. */
+const unprorated = {
+  proration_date: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .meta({ description: 'From a preview; nothing here depends on it.' }),
+}
+
 const planFields = {
   plan: plan.optional().meta({ description: 'The plan.' }),
   tier: plan.optional().meta({ description: 'The same as plan.' }),
@@ -50,6 +58,7 @@ export const subscribeSchema = z.object({
   payment_method_id: z.string().optional().meta({ description: 'Made by Stripe’s form; without one, a trial begins (EM-9).' }),
   trial_period_days: z.number().int().min(0).max(730).optional(),
   discount_code: z.string().min(1).max(50).optional(),
+  ...unprorated,
 })
 
 export const switchSchema = z.object({
@@ -63,9 +72,10 @@ export const switchSchema = z.object({
 export const cancelSchema = z.object({
   ...organizationField,
   immediate: z.boolean().default(false).meta({ description: 'false: at the end of the period (EM-11).' }),
+  ...unprorated,
 })
 
-export const plainSchema = z.object(organizationField)
+export const plainSchema = z.object({ ...organizationField, ...unprorated })
 
 const time = z.iso.datetime().nullable()
 
