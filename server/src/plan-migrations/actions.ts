@@ -19,9 +19,11 @@ import {
   isMove,
   moveOf,
   newlyBilled,
+  repricings,
   yearlyTotals,
   type AllowanceChange,
   type Move,
+  type Repricing,
   type Unmovable,
   type YearlyTotal,
 } from './rules.ts'
@@ -58,6 +60,7 @@ export type MigrationGroup = {
   readonly allowances: readonly AllowanceChange[]
   /** Balances whose use beyond the allowance begins to be billed. */
   readonly newlyBilled: readonly string[]
+  readonly repriced: readonly Repricing[]
 }
 
 export type MigrationPreview = {
@@ -108,6 +111,7 @@ async function groupsOf({ catalogs }: BillingContext, moves: readonly Move[], pr
       const changes = {
         allowances: allowanceChanges(planKey, before, present),
         newlyBilled: newlyBilled(planKey, before, present),
+        repriced: repricings(planKey, before, present),
       }
       return { planKey, fromVersion, organizations: group!.length, ...changes }
     }),
@@ -124,7 +128,11 @@ export async function startMigration(
   asker: Asker,
 ): Promise<Migration> {
   const { moves, toVersion } = await previewMigration(context, filter)
-  if (moves.length === 0) throw new DomainError('nothing_to_change', 'Everybody whom this names has the present terms already.')
+  if (moves.length === 0)
+    throw new DomainError(
+      'nothing_to_change',
+      'Nobody is left to move: everybody whom this names has the present terms, or is being moved to them.',
+    )
   const createdAt = context.clock.now()
   const migration: Migration = { id: newId('mig'), toVersion, at, reason, actor: asker.actor, createdAt }
   await context.db.transaction(async (tx) => {

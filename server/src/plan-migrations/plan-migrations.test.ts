@@ -125,6 +125,7 @@ describe('customers stay on their terms until they are moved', () => {
       from_version: 1,
       organizations: 10,
       newly_billed: [],
+      repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
     // Monthly: nine customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.

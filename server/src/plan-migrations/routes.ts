@@ -8,6 +8,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { listMeteredGaps } from '../subscriptions/metered-items.ts'
 import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
 import type { Move } from './rules.ts'
+import { priceSchema, showPrice } from './views.ts'
 import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
 
 const tags = ['Operators']
@@ -49,6 +50,9 @@ const previewSchema = z
         organizations: z.int(),
         allowances: z.array(z.object({ balance: z.string(), from: amount, to: amount })),
         newly_billed: z.array(z.string()).meta({ description: 'Balances whose use beyond the allowance begins to be billed.' }),
+        repriced: z
+          .array(z.object({ balance: z.string(), from: priceSchema, to: priceSchema }))
+          .meta({ description: 'Balances whose use beyond the allowance costs something else.' }),
       }),
     ),
     yearly: z.array(z.object({ currency: z.string(), before_minor: z.int(), after_minor: z.int() })),
@@ -181,11 +185,16 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
       {
         to_version: preview.toVersion,
         organizations: preview.moves.length,
-        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled }) => ({
+        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled, repriced }) => ({
           plan: planKey,
           from_version: fromVersion,
           organizations,
           newly_billed: [...newlyBilled],
+          repriced: repriced.map(({ balanceKey, from, to }) => ({
+            balance: balanceKey,
+            from: showPrice(from),
+            to: showPrice(to),
+          })),
           allowances: allowances.map(({ balanceKey, from, to }) => ({ balance: balanceKey, from: show(from), to: show(to) })),
         })),
         yearly: preview.yearly.map(({ currency, beforeMinor, afterMinor }) => ({

@@ -1,4 +1,5 @@
-import type { Catalog } from '../catalog/catalog.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { Catalog, UsagePrice } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -65,6 +66,17 @@ export function allowanceChanges(planKey: string, before: Catalog, after: Catalo
   return balanceKeys.flatMap((balanceKey) => {
     const change = { balanceKey, from: old?.get(balanceKey)?.amount, to: present?.get(balanceKey)?.amount }
     return change.from === change.to ? [] : [change]
+  })
+}
+
+/** What use beyond an allowance costs, where it costs something before and after, and not the same. Pure. */
+export type Repricing = { readonly balanceKey: string; readonly from: UsagePrice; readonly to: UsagePrice }
+
+export function repricings(planKey: string, before: Catalog, after: Catalog): Repricing[] {
+  const old = before.plans.get(planKey)?.allowances
+  return [...(after.plans.get(planKey)?.allowances.values() ?? [])].flatMap(({ balanceKey, overage: to }) => {
+    const from = old?.get(balanceKey)?.overage ?? null
+    return from === null || to === null || isDeepStrictEqual(from, to) ? [] : [{ balanceKey, from, to }]
   })
 }
 

@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest'
+import { normalizeCatalog } from '../catalog/normalize.ts'
+import type { CatalogDefinition } from '../catalog/schema.ts'
+import { repricings } from './rules.ts'
+import { showPrice } from './views.ts'
+
+type Overage = NonNullable<NonNullable<CatalogDefinition['plans'][string]['allowances'][string]>['overage']>
+
+const catalogOf = (overages: Readonly<Record<string, Overage | null>>) =>
+  normalizeCatalog({
+    meters: Object.fromEntries(Object.keys(overages).map((key) => [key, {}])),
+    plans: {
+      pro: {
+        name: 'Pro',
+        allowances: Object.fromEntries(
+          Object.entries(overages).map(([key, overage]) => [
+            key,
+            overage === null ? { amount: 1 } : { amount: 1, limit: 'soft', overage },
+          ]),
+        ),
+      },
+    },
+    defaultPlan: 'pro',
+  })
+
+test('what costs something else is told with both prices, and what costs the same, begins or ceases to cost is not', () => {
+  const same = { model: 'per_unit', unitAmountMinor: '0.5' } as const
+  const before = catalogOf({
+    calls: { model: 'per_unit', unitAmountMinor: 2 },
+    words: { model: 'package', size: 100, amountMinor: 10 },
+    users: { model: 'graduated', tiers: [{ upTo: 'infinity', unitAmountMinor: 100 }] },
+    same,
+    begins: null,
+    ceases: same,
+  })
+  const after = catalogOf({
+    calls: { model: 'per_unit', unitAmountMinor: '2.5' },
+    words: { model: 'package', size: 50, amountMinor: 10 },
+    users: {
+      model: 'graduated',
+      tiers: [
+        { upTo: 5, unitAmountMinor: 100, flatAmountMinor: 7 },
+        { upTo: 'infinity', unitAmountMinor: 1 },
+      ],
+    },
+    same,
+    begins: same,
+    ceases: null,
+  })
+  const told = repricings('pro', before, after).map(({ balanceKey, from, to }) => [balanceKey, showPrice(from), showPrice(to)])
+  expect(told).toEqual([
+    ['calls', { model: 'per_unit', unit_amount_minor: '2' }, { model: 'per_unit', unit_amount_minor: '2.5' }],
+    [
+      'words',
+      { model: 'package', package_size: 100, package_amount_minor: 10 },
+      { model: 'package', package_size: 50, package_amount_minor: 10 },
+    ],
+    [
+      'users',
+      { model: 'graduated', tiers: [{ up_to: null, unit_amount_minor: '100', flat_amount_minor: 0 }] },
+      {
+        model: 'graduated',
+        tiers: [
+          { up_to: 5, unit_amount_minor: '100', flat_amount_minor: 7 },
+          { up_to: null, unit_amount_minor: '1', flat_amount_minor: 0 },
+        ],
+      },
+    ],
+  ])
+})
