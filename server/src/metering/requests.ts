@@ -124,7 +124,7 @@ export const batchItemSchema = z
   .openapi('UsageBatchItem')
 
 /** A batch. Its items are checked one by one, so that a wrong one does not refuse its neighbours. */
-export const batchSchema = z.object({
+export const batchSchema = z.strictObject({
   items: z
     .array(z.unknown())
     .max(MAX_BATCH_ITEMS, `a batch holds at most ${MAX_BATCH_ITEMS} items`)
