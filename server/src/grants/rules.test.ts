@@ -31,6 +31,7 @@ const catalog = normalizeCatalog({
       name: 'Rolling',
       allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { max: 50, periods: 3 } } },
     },
+    once: { name: 'Once', allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { periods: 1 } } } },
     unlimited: { name: 'Unlimited', allowances: { calls: { amount: 'unlimited' } } },
   },
   addOns: { more: { name: 'More', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 250 } } },
@@ -109,6 +110,15 @@ describe('what moves on into a period', () => {
     expect(amountsOf(of(), ended('2026-02', '2026-03', used))).toEqual([[], [[units(30), month('2026-06')]]])
     expect(amountsOf(of(), ended('2026-02', '2026-03'))).toEqual([[], [[units(50), month('2026-06')]]])
     expect(amountsOf(of(), ended('2026-02', '2026-03', { used: units(100) }))).toEqual([[], []])
+  })
+
+  test('is nothing of what would have ended by now', () => {
+    const january = ended('2026-01', '2026-02', { planKey: 'once' })
+    for (const at of [now, month('2026-03')]) {
+      const terms = on('once')
+      const { moves } = moveOn({ organizationId: 'org', terms, plan: planGrantOf(terms, 'calls', at), now: at }, january)
+      expect(moves.map(({ from, to }) => [from.startsAt, to.expiresAt])).toEqual([[month('2026-02'), month('2026-04')]])
+    }
   })
 
   test('is nothing from before a time without an allowance', () => {

@@ -102,6 +102,15 @@ describe('the order of drawing', () => {
     ])
   })
 
+  test('is turned round when something is given back: the last that was drawn comes first', () => {
+    const state = stateOf(termsOf('free'), { others: [grantOf('gift', '3', { priority: 1 })] })
+    const taken = { verb: 'correct', organizationId: 'org', corrects: 'a', idempotencyKey: 'b', properties: null } as const
+    const decision = run(state, [use('track', 'episode_ingestion', 5, 'a'), { ...taken, quantity: -3n * MICRO }])
+    const used = apply(state, decision).grants.map((grant) => [grant.kind, grant.used])
+    expect(used).toEqual(expect.arrayContaining([['manual', 2n * MICRO]]))
+    expect(decision.events[1]!.draws.map(({ amount }) => amount)).toEqual([-2n * MICRO, -MICRO])
+  })
+
   test('a grant for some meters pays for no other', () => {
     const others = [grantOf('search only', '1', { priority: 1, meters: ['episode_search'] })]
     const state = stateOf(termsOf('free'), { used: { credits: '100' }, others })

@@ -5,7 +5,7 @@ import { priceParts as stripeParts, type PriceTerms } from '../../../sandbox/src
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { formatQuantity, parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { formatUnitAmount, parseUnitAmount } from '../lib/unit-amount.ts'
-import { creditedMinorOf, priceOf, priceParts } from './rules.ts'
+import { creditedMinorOf, freeReasonOf, overageCost, priceOf, priceParts } from './rules.ts'
 
 const perUnit = (amount: string): UsagePrice => ({ model: 'per_unit', unitAmount: parseUnitAmount(amount, 'unitAmountMinor') })
 const tier = (upTo: string | null, unitAmount: string, flatAmountMinor = 0) => ({
@@ -53,6 +53,28 @@ describe('what use costs', () => {
     expect(creditedMinorOf({ model: 'volume', tiers: steep }, { quantity: parseQuantity(11), credited: parseQuantity(1) })).toBe(
       0,
     )
+  })
+
+  it('bills of overage neither what is free nor what an earlier plan has priced again', () => {
+    const overage = {
+      overage: parseQuantity(10),
+      freeOverage: parseQuantity(4),
+      pricedOverage: parseQuantity(2),
+      pricedMinor: 7n,
+    }
+    expect(overageCost(perUnit('5'), overage)).toBe(7 + 4 * 5)
+  })
+
+  it('is billed while Stripe charges for the subscription, and free in a trial, a pause and without one', () => {
+    const reasons = (...statuses: (string | null)[]) => statuses.map((subscriptionStatus) => freeReasonOf({ subscriptionStatus }))
+    expect(reasons('active', 'past_due', 'unpaid')).toEqual([null, null, null])
+    expect(reasons('trialing', 'paused', 'canceled', 'incomplete', null)).toEqual([
+      'trial',
+      'no_subscription',
+      'no_subscription',
+      'no_subscription',
+      'no_subscription',
+    ])
   })
 
   it('never costs less than nothing', () => {
