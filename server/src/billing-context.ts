@@ -15,7 +15,7 @@ import { noteMeterFaults } from './pricing/faults.ts'
 import type { BillingEvent } from './stripe/changes.ts'
 import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
-import { settleTopUps } from './top-ups/settle.ts'
+import { endUnmade, settleTopUps } from './top-ups/settle.ts'
 
 export function observingOf({ policy = {} }: TollgateOptions, grants: GrantsContext): ObservingContext {
   return { ...grants, dunningDays: policy.dunningDays ?? [1] }
@@ -69,6 +69,7 @@ export function createBillingContext(
       await carryLevels({ ...rest, metering }, organizationId)
       await settleBeforeClockMoves(billing, organizationId)
     },
+    onNotMade: endUnmade,
     onMeterFaults: () => noteMeterFaults(billing),
     onBillingEvents: (events) => countPayments(metrics, events),
   }

@@ -25,7 +25,7 @@ import { observeAccount } from '../src/notifications/observe.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext, BillingPolicy } from '../src/stripe/context.ts'
 import type { Log } from '../src/stripe/log.ts'
-import { settleTopUps } from '../src/top-ups/settle.ts'
+import { endUnmade, settleTopUps } from '../src/top-ups/settle.ts'
 import { startStripeWorkers, type StripeWorkers } from '../src/stripe/workers.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
@@ -175,6 +175,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
       await observeAccount(tx, { catalogs, clock, graceDays: policy.graceDays, dunningDays: [1] }, organizationId)
     },
     onClockMoving: (organizationId) => settleBeforeClockMoves(context, organizationId),
+    onNotMade: endUnmade,
     onMeterFaults: () => noteMeterFaults(context),
   }
   return context

@@ -50,7 +50,7 @@ export function problemOf(
   requestId: string,
 ): { status: number; headers: Record<string, string>; body: Record<string, unknown> } {
   const kind = PROBLEMS[error.code]
-  const told = error.details['retry_after_seconds']
+  const told = error.details['retry_after_seconds'] ?? error.details['retry_after']
   const retryAfter = typeof told === 'number' ? told : kind.retryAfterSeconds
   return {
     status: kind.status,

@@ -1,10 +1,15 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Queryable } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { DISPUTE_METADATA, listLostDisputes } from '../stripe/dispute-store.ts'
+import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { performIntent } from '../stripe/intents.ts'
+import { syncOrganization } from '../stripe/sync.ts'
 import { runExclusively } from '../subscriptions/actions.ts'
+import { closePage, listOpenPages } from '../subscriptions/open-pages.ts'
 import { checkPages } from '../subscriptions/redirects.ts'
 
 export type DisputePayment = {
@@ -15,30 +20,43 @@ export type DisputePayment = {
 }
 
 /**
- * Opens a page where a payment that was charged back is made again: its invoice stays paid at Stripe, so that it cannot be paid there.
- * That it is paid is told by the charge, which names the dispute; the standing follows from that.
+ * Answers the page where a payment that was charged back is made again: its invoice stays paid at Stripe, so that it cannot be paid there.
+ * That it is paid is told by the charge, which names the dispute; the standing follows from that. There is one page of a dispute: asked for
+ * again it is the same for its day, and where it is to lead elsewhere the former is closed first.
  * @throws DomainError `not_found` where no dispute of that id is lost and unsettled, and those of Stripe
  */
 export async function openDisputePayment(context: BillingContext, request: DisputePayment): Promise<{ id: string; url: string }> {
-  const { successUrl, cancelUrl } = checkPages(context.policy, request)
+  const pages = checkPages(context.policy, request)
   return runExclusively(context, request.organizationId, async (session) => {
     const { organizationId, disputeId } = request
-    const dispute = (await listLostDisputes(session, [organizationId])).find(({ id }) => id === disputeId)
-    if (dispute === undefined) throw new DomainError('not_found', 'There is no such dispute that is lost and not settled.')
-    const { id, url } = await performIntent(context, session, {
-      organizationId,
-      kind: 'create_payment_page',
-      params: {
-        customerId: await ensureCustomer(context, session, organizationId),
-        price: { name: 'A payment that was charged back', currency: dispute.currency, unitAmountMinor: dispute.amountMinor },
-        quantity: 1,
-        successUrl,
-        cancelUrl,
-        reference: organizationId,
-        metadata: { [ORGANIZATION_METADATA]: organizationId, [DISPUTE_METADATA]: disputeId },
-      },
-    })
+    const dispute = await findUnsettled(session, request)
+    const params = {
+      customerId: await ensureCustomer(context, session, organizationId),
+      price: { name: 'A payment that was charged back', currency: dispute.currency, unitAmountMinor: dispute.amountMinor },
+      quantity: 1,
+      ...pages,
+      reference: organizationId,
+      metadata: { [ORGANIZATION_METADATA]: organizationId, [DISPUTE_METADATA]: disputeId },
+    }
+    const open = await listOpenPages(context, session, { organizationId, kind: 'create_payment_page' })
+    const own = open.filter((page) => page.params.metadata[DISPUTE_METADATA] === disputeId)
+    const same = own.find((page) => isDeepStrictEqual(page.params, params))
+    if (same?.result.url != null) return { id: same.result.id, url: same.result.url }
+    for (const { result } of own) {
+      if (await closePage(context, session, organizationId, result.id)) continue
+      // It was paid, perhaps a moment ago.
+      await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+      await findUnsettled(session, request)
+    }
+    const { id, url } = await performIntent(context, session, { organizationId, kind: 'create_payment_page', params })
     if (url === null) throw new DomainError('stripe_failed', 'Stripe opened a payment without a page.')
     return { id, url }
   })
+}
+
+/** @throws DomainError `not_found` */
+async function findUnsettled(db: Queryable, { organizationId, disputeId }: DisputePayment) {
+  const dispute = (await listLostDisputes(db, [organizationId])).find(({ id }) => id === disputeId)
+  if (dispute === undefined) throw new DomainError('not_found', 'There is no such dispute that is lost and not settled.')
+  return dispute
 }

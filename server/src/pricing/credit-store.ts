@@ -195,7 +195,7 @@ export const CREDIT_METADATA = 'tollgate_use_credit'
 
 type CreditIntent = { readonly state: string; readonly transactionId: string | null; readonly amountMinor: number }
 
-/** What is known of the last call that was to give a credit. */
+/** What is known of the last call that was to give a credit; nothing since it was to be tried again. */
 export async function findCreditIntent(
   db: Queryable,
   { organizationId, id }: Pick<UseCredit, 'organizationId' | 'id'>,
@@ -203,8 +203,51 @@ export async function findCreditIntent(
   const { rows } = await db.query<CreditIntent>(
     `select state, result ->> 'id' as "transactionId", (params ->> 'amountMinor')::float8 as "amountMinor" from stripe_intents
      where organization_id = $1 and kind = 'credit_customer' and params -> 'metadata' ->> '${CREDIT_METADATA}' = $2
+       and created_at >= coalesce((select retried_at from use_credits where organization_id = $1 and id = $2), '-infinity')
      order by created_at desc limit 1`,
     [organizationId, id],
+  )
+  return rows[0] ?? null
+}
+
+/** A credit that Stripe refused. */
+export type FailedCredit = UseCredit & {
+  readonly createdAt: Instant
+  readonly failedAt: Instant | null
+  /** The code of the refusal. */
+  readonly error: string | null
+}
+
+/** Of an organization, or of all (null), newest first. */
+export async function listFailedCredits(
+  db: Queryable,
+  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
+): Promise<readonly FailedCredit[]> {
+  const { rows } = await db.query<Omit<FailedCredit, 'amountMinor'> & { amountMinor: bigint }>(
+    `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId", credit.grant_id as "grantId",
+       credit.late, credit.quantity, credit.amount_minor as "amountMinor", credit.created_at as "createdAt",
+       credit.given_at as "failedAt",
+       (select intent.error_code from stripe_intents intent
+        where intent.organization_id = credit.organization_id and intent.kind = 'credit_customer'
+          and intent.params -> 'metadata' ->> '${CREDIT_METADATA}' = credit.id order by intent.created_at desc limit 1) as error
+     from use_credits credit
+     where credit.state = 'failed' and ($1::text is null or credit.organization_id = $1)
+     order by credit.created_at desc, credit.id limit $2`,
+    [organizationId, limit],
+  )
+  return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
+}
+
+/** Lets a refused credit wait again; answers whose it is, null where none of that id is refused. */
+export async function reopenFailedCredit(
+  tx: Queryable,
+  id: string,
+  now: Instant,
+): Promise<{ readonly organizationId: string } | null> {
+  const { rows } = await tx.query<{ organizationId: string }>(
+    `update use_credits set state = 'waiting', given_minor = null, given_at = null, retried_at = $2
+     where id = $1 and state = 'failed' returning organization_id as "organizationId"`,
+    [id, now],
   )
   return rows[0] ?? null
 }

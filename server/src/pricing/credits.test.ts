@@ -225,6 +225,46 @@ test('a credit that Stripe had no time for is given later, once', async () => {
   expect(await givenTo(id)).toEqual([70])
 })
 
+test('a credit that Stripe refused is listed for operators, and given once when they say so', async () => {
+  const { id, key } = await paidMonth()
+  await billing.correct(id, key, -100)
+  const gateway = billing.context.gateway!
+  const refusing = billing.with({
+    gateway: {
+      ...gateway,
+      perform: (kind, params, options) =>
+        kind === 'credit_customer'
+          ? Promise.reject(new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused'))
+          : gateway.perform(kind, params, options),
+    },
+  })
+  const path = '/api/v1/admin/billing/failed-credits'
+  const listed = async () => (await billing.ask('GET', `${path}?organization_id=${id}`)).body['credits'] as { id: string }[]
+  await giveDueCredits(refusing)
+  await giveDueCredits(billing.context)
+  expect(await givenTo(id)).toEqual([])
+  expect(await listed()).toMatchObject([{ organization_id: id, quantity: 100, amount_minor: 70, error: 'stripe_failed' }])
+  const [{ id: credit }] = (await listed()) as [{ id: string }]
+  const retry = (caller?: string) => billing.ask('POST', `${path}/${credit}/retry`, undefined, caller)
+  expect((await retry(id)).status).toBe(403)
+  expect(await billing.ask('GET', path, undefined, id)).toMatchObject({ status: 403 })
+  expect((await billing.ask('POST', `${path}/ucr_nobody/retry`)).status).toBe(404)
+  expect((await retry()).body).toEqual({ success: true, organization_id: id })
+  expect((await retry()).status).toBe(404)
+  expect(await listed()).toEqual([])
+  await giveDueCredits(refusing)
+  expect(await listed()).toHaveLength(1)
+  expect((await retry()).status).toBe(200)
+  await giveDueCredits(billing.context)
+  await giveDueCredits(billing.context)
+  expect(await givenTo(id)).toEqual([70])
+  const { rows } = await billing.database.db.query(
+    `select actor from audit_log where organization_id = $1 and action = 'use_credit.retried'`,
+    [id],
+  )
+  expect(rows).toHaveLength(2)
+})
+
 test('an organization whose correction cannot be collected keeps nobody else’s credit', async () => {
   const { db } = billing.database
   const [broken, other] = [await paidMonth(), await paidMonth()]

@@ -1,3 +1,5 @@
+import { insertAuditEntry } from '../audit/store.ts'
+import { DomainError } from '../lib/errors.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
@@ -15,6 +17,7 @@ import {
   findGivableCredit,
   listCorrectors,
   listCreditors,
+  reopenFailedCredit,
   type CreditEnd,
   type GivableCredit,
 } from './credit-store.ts'
@@ -57,6 +60,27 @@ export async function giveDueCredits(context: BillingContext): Promise<void> {
 }
 
 /**
+ * Lets a credit that Stripe refused be given again. All that is given of a line is worked out from all that was taken back of it, so
+ * what a later credit has brought along meanwhile is not given twice. Answers whose it is.
+ * @throws DomainError `not_found`
+ */
+export async function retryCredit(
+  { db, clock }: Pick<BillingContext, 'db' | 'clock'>,
+  id: string,
+  asker: { readonly actor: string; readonly requestId: string | null },
+): Promise<string> {
+  return db.transaction(async (tx) => {
+    const now = clock.now()
+    const reopened = await reopenFailedCredit(tx, id, now)
+    if (reopened === null) throw new DomainError('not_found', 'There is no refused credit of this id.')
+    const { organizationId } = reopened
+    const entry = { action: 'use_credit.retried', target: id, before: { state: 'failed' }, after: { state: 'waiting' }, at: now }
+    await insertAuditEntry(tx, { organizationId, ...asker, ...entry })
+    return organizationId
+  })
+}
+
+/**
  * Gives an organization what was taken back of its paid lines, to its customer's balance at Stripe. The caller holds the organization's
  * lock and has settled its pending intents: so what came of an earlier call is known, and each credit is given once.
  * Answers how many calls were made.
@@ -74,7 +98,7 @@ export async function giveCredits(context: BillingContext, db: IntentDb, organiz
   }
 }
 
-/** null when it has to be asked for (again). One that was refused is left to people: asked again it would be refused again. */
+/** null when it has to be asked for (again). One that was refused is left to people (`retryCredit`): asked again it would be refused again. */
 async function endOfLastCall(db: IntentDb, credit: GivableCredit): Promise<CreditEnd | null> {
   const intent = await findCreditIntent(db, credit)
   if (intent?.state === 'failed') return { state: 'failed' }

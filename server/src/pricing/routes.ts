@@ -9,6 +9,7 @@ import { quantityToJson } from '../lib/quantity.ts'
 import { properties, quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
+import { registerCreditRoutes } from './credit-routes.ts'
 import { findFailedEvent, listFailedEvents } from './event-store.ts'
 import { registerStatementRoutes } from './statement-routes.ts'
 import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
@@ -179,6 +180,7 @@ const retryRoute = createRoute({
 export function registerPricingRoutes(app: App, context: PricingContext): void {
   const { billing, usage } = context
   registerStatementRoutes(app, context)
+  registerCreditRoutes(app, billing)
   app.openapi(overviewRoute, async (c) => {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('query').organization_id)
     const overview = await readUseOverview(context, organizationId)

@@ -228,7 +228,7 @@ describe.runIf(testKey === undefined)('in trouble', () => {
         metadata: {},
       }).catch((error: unknown) => failures.push(error))
     }
-    for (const failure of failures) expect(failure).toMatchObject({ code: 'stripe_unavailable', outcome: 'unknown' })
+    for (const failure of failures) expect(failure).toMatchObject({ code: 'stripe_unavailable', outcome: 'unanswered' })
     sandbox!.setChaos({})
     expect(sandbox!.all('customer')).toHaveLength(before + 5)
   })

@@ -1,11 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { Stripe } from 'stripe'
 import { systemClock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
+import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
-import { toStripeCallError, type StripeCallError, type WireError } from './errors.ts'
 import type {
   InvoicePreview,
   MutationKind,
@@ -16,7 +15,7 @@ import type {
   StripeReads,
   TestClockSnapshot,
 } from './gateway.ts'
-import { createStripeLimiter, type CallPriority, type StripeLimiter } from './limiter.ts'
+import { createStripeLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
 import { orNull, readPages } from './pages.ts'
 import { toScheduleSnapshot } from './schedule-snapshots.ts'
@@ -40,7 +39,6 @@ export type StripeClientOptions = {
 
 /** The version whose shapes `snapshots.ts` reads; the SDK's own, named so that an upgrade of the SDK cannot move it unseen. */
 const API_VERSION = '2026-10-28.endive'
-const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
 const PAGE = 100
 /** Thin events that tell of reports which Stripe took and then found wrong. */
 const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
@@ -54,14 +52,15 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
   const mode = /^(sk|rk)_live_/.test(options.apiKey) ? 'live' : 'test'
   const stripe = new Stripe(options.apiKey, {
     apiVersion: API_VERSION,
-    maxNetworkRetries: 2,
+    // `caller.ts` repeats, and then knows of each attempt what became of it.
+    maxNetworkRetries: 0,
     timeout: options.timeoutMs ?? 20_000,
     telemetry: false,
     appInfo: { name: 'Tollgate' },
     ...options.endpoint,
   })
   const limiter = createStripeLimiter(mode, options.callsPerSecond)
-  const call = createCaller(limiter, options.log)
+  const call = createCaller({ limiter, log: options.log, isSdkError })
   const changes = mutationTable(stripe)
 
   return {
@@ -84,54 +83,7 @@ export function createStripeClient(options: StripeClientOptions): StripeGateway 
 
 type Caller = <T>(name: string, make: () => Promise<T>) => Promise<T>
 
-/** Waits for its turn, waits longer when Stripe throttles, and turns the SDK's errors into ours; their words go to the log only. */
-function createCaller(limiter: StripeLimiter, log: Log) {
-  return async function call<T>(name: string, priority: CallPriority, make: () => Promise<T>): Promise<T> {
-    for (let attempt = 0; ; attempt += 1) {
-      await limiter.take(name, priority)
-      try {
-        return await make()
-      } catch (error) {
-        const waitMs = THROTTLE_WAITS_MS[attempt]
-        if (error instanceof Stripe.errors.StripeRateLimitError && waitMs !== undefined) {
-          log.warn({ event: 'stripe.throttled', call: name, wait_ms: waitMs }, 'Stripe asks for fewer calls')
-          await delay(waitMs)
-          continue
-        }
-        throw translate(name, error, log)
-      }
-    }
-  }
-}
-
-function translate(name: string, error: unknown, log: Log): unknown {
-  if (!(error instanceof Stripe.errors.StripeError)) return error
-  const { type, statusCode, code, decline_code, param } = error
-  const wire: WireError = {
-    call: name,
-    type,
-    ...(statusCode === undefined ? {} : { statusCode }),
-    ...(code === undefined ? {} : { code }),
-    ...(decline_code === undefined ? {} : { decline_code }),
-    ...(param === undefined ? {} : { param }),
-  }
-  const translated: StripeCallError = toStripeCallError(wire)
-  log.warn(
-    {
-      call: name,
-      stripe_request_id: error.requestId,
-      type,
-      status: statusCode,
-      code,
-      decline_code,
-      param,
-      reason: error.message,
-      outcome: translated.outcome,
-    },
-    'a call to Stripe failed',
-  )
-  return translated
-}
+const isSdkError = (error: unknown): error is SdkError => error instanceof Stripe.errors.StripeError
 
 function accountPagers({ subscriptions, invoices, charges, refunds, disputes, customers }: Stripe): AccountPagers {
   return {

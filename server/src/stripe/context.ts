@@ -5,6 +5,7 @@ import { DomainError } from '../lib/errors.ts'
 import type { BillingEvent } from './changes.ts'
 import type { DisputeCounts } from './dispute-rules.ts'
 import type { StripeGateway, TrialEndBehavior } from './gateway.ts'
+import type { Intent } from './intents.ts'
 import type { Log } from './log.ts'
 
 /** What everything about billing works with; put together once, by the composition root. */
@@ -23,6 +24,8 @@ export type BillingContext = {
    * organization's time.
    */
   readonly onAccountDerived: (tx: Transaction, derived: { organizationId: string; now: Instant }) => Promise<void>
+  /** Called in the transaction that settles what was asked of Stripe as not carried out. */
+  readonly onNotMade?: (tx: Transaction, intent: Intent) => Promise<void>
   /** Called before an organization's test clock moves: what belongs to the time before is reported then. */
   readonly onClockMoving?: (organizationId: string) => Promise<void>
   /** Called when Stripe says that it found reports of use wrong. */

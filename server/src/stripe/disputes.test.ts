@@ -149,8 +149,16 @@ describe('a dispute', () => {
     await paying('stranger', 'pm_card_visa')
     expect((await pay('stranger')).status).toBe(404)
     const { url } = (await pay('pays_again')).body as { url: string }
+    const both = await Promise.all([pay('pays_again'), pay('pays_again')])
+    expect(both.map(({ body }) => body['url'])).toEqual([url, url])
+    const elsewhere = await billing.call('pays_again', 'POST', `/api/v1/billing/disputes/${id}/pay`, {
+      success_url: 'http://localhost:3000/other',
+    })
+    expect(elsewhere.body['url']).not.toBe(url)
+    expect(billing.sandbox.all('checkout.session').map(({ status }) => status)).toEqual(['expired', 'open'])
+    const { url: openUrl } = elsewhere.body as { url: string }
     const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-    expect((await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
+    expect((await fetch(openUrl, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
     await expect.poll(() => failedAt('pays_again'), PATIENCE).toBeNull()
     expect(await standing()).toMatchObject({ state: 'active', notices: [] })
     expect((await pay('pays_again')).status).toBe(404)

@@ -6,11 +6,16 @@ const errorOf = (error: Partial<WireError>) => toStripeCallError({ call: 'create
 describe('what is known after a call that failed', () => {
   // Taken for refused, what may have happened would be done a second time.
   test.each([
-    [{ type: 'StripeConnectionError' }, 'unknown'],
+    [{ type: 'StripeConnectionError' }, 'unanswered'],
+    [{ type: 'StripeConnectionError', detail: { code: 'ETIMEDOUT' } }, 'unanswered'],
+    [{ type: 'StripeConnectionError', detail: { code: 'ECONNREFUSED' } }, 'later'],
+    [{ type: 'StripeAPIError' }, 'unanswered'],
     [{ type: 'StripeAPIError', statusCode: 500 }, 'unknown'],
+    [{ type: 'StripeAPIError', statusCode: 409 }, 'unanswered'],
     [{ type: 'StripeIdempotencyError', statusCode: 400 }, 'unknown'],
-    [{ type: 'SomethingNew' }, 'unknown'],
-    [{ type: 'SomethingNew', statusCode: 503 }, 'unknown'],
+    [{ type: 'SomethingNew' }, 'unanswered'],
+    [{ type: 'SomethingNew', statusCode: 503 }, 'unanswered'],
+    [{ type: 'StripeInvalidRequestError', statusCode: 409, code: 'lock_timeout' }, 'later'],
     [{ type: 'SomethingNew', statusCode: 400 }, 'refused'],
     [{ type: 'StripeRateLimitError', statusCode: 429 }, 'later'],
     [{ type: 'StripeAuthenticationError', statusCode: 401 }, 'later'],
@@ -20,6 +25,13 @@ describe('what is known after a call that failed', () => {
   ])('of %j is that it is %s', (error, outcome) => {
     expect(errorOf(error).outcome).toBe(outcome)
   })
+})
+
+test('what is said of a repeat says nothing of an attempt that got no answer, but a refusal', () => {
+  const after = (error: Partial<WireError>) => errorOf(error).afterUnanswered().outcome
+  expect(after({ type: 'StripeRateLimitError', statusCode: 429 })).toBe('unanswered')
+  expect(after({ type: 'StripeAPIError', statusCode: 500 })).toBe('unanswered')
+  expect(after({ code: 'card_declined' })).toBe('refused')
 })
 
 describe('a declined card', () => {

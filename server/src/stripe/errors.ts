@@ -2,10 +2,10 @@ import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 
 /**
  * What is known after a call to Stripe failed: `refused` is Stripe's answer about what was asked for, and nothing happened; `later` says
- * nothing about it (too many calls, a key that is not good); `unknown` that it may have happened (connection lost, time-out, 5xx). Those
- * calls are repeated with the same key, or looked for.
+ * nothing about it (too many calls, a key that is not good, a connection that never came about); `unknown` that Stripe failed on it, so
+ * that it may have happened; `unanswered` that it may have happened, or may yet (time-out, connection lost). See `intents.ts`.
  */
-export type CallOutcome = 'refused' | 'later' | 'unknown'
+export type CallOutcome = 'refused' | 'later' | 'unknown' | 'unanswered'
 
 /** A failed call to Stripe, with a message fit to be shown. Stripe's own words are logged where it is made, not carried along. */
 export class StripeCallError extends DomainError {
@@ -15,6 +15,11 @@ export class StripeCallError extends DomainError {
     super(code, message, details)
     this.name = 'StripeCallError'
     this.outcome = outcome
+  }
+
+  /** The same of a call of which an attempt before this one got no answer: only a refusal says anything about that one too. */
+  afterUnanswered(): StripeCallError {
+    return this.outcome === 'refused' || this.outcome === 'unanswered' ? this : unanswered()
   }
 }
 
@@ -27,16 +32,22 @@ export type WireError = {
   readonly code?: string
   readonly decline_code?: string
   readonly param?: string
+  /** What the connection failed with; its `code` is the system's. */
+  readonly detail?: unknown
 }
 
 /** Seconds after which a caller may try again when Stripe is away. */
 export const STRIPE_RETRY_AFTER_SECONDS = 5
 
-const UNAVAILABLE = 'Stripe cannot be reached at the moment; nothing is lost, please try again.'
+const UNAVAILABLE = 'Stripe cannot be reached at the moment; nothing was done, please try again.'
 const FAILED = 'Stripe could not carry this out.'
-// Said of reads as well, of which nothing has to be settled.
-const UNSETTLED =
-  'Stripe did not say whether this was carried out. Ask again: it happens once, and is settled before anything else of the organization changes.'
+// Said of reads as well, of which nothing has to be looked up.
+const LOOKED_UP = 'It is looked up before anything else is changed; what was not done is done only if you ask for it again.'
+const UNSETTLED = `Stripe failed, and did not say whether this was carried out. ${LOOKED_UP}`
+const UNANSWERED = `Stripe did not answer: whether this was carried out is not known yet. ${LOOKED_UP}`
+
+/** Failures of a connection before anything was sent. */
+const UNSENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
  * Maps an error of the SDK to one of ours. Pure.
@@ -46,9 +57,9 @@ const UNSETTLED =
 export function toStripeCallError(error: WireError): StripeCallError {
   switch (error.type) {
     case 'StripeConnectionError':
-      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'unknown', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+      return wasSent(error) ? unanswered() : away()
     case 'StripeRateLimitError':
-      return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+      return away()
     case 'StripeAuthenticationError':
     case 'StripePermissionError':
       return new StripeCallError('stripe_failed', FAILED, 'later')
@@ -59,11 +70,30 @@ export function toStripeCallError(error: WireError): StripeCallError {
       return toPaymentFailed(error)
     case 'StripeInvalidRequestError':
       return toRefused(error)
-    default: {
-      const unknown = error.type === 'StripeAPIError' || (error.statusCode ?? 500) >= 500
-      return new StripeCallError('stripe_failed', unknown ? UNSETTLED : FAILED, unknown ? 'unknown' : 'refused')
-    }
+    default:
+      return toFailed(error)
   }
+}
+
+function away(): StripeCallError {
+  return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+}
+
+function unanswered(): StripeCallError {
+  return new StripeCallError('stripe_unavailable', UNANSWERED, 'unanswered', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+}
+
+function wasSent({ detail }: WireError): boolean {
+  const code = typeof detail === 'object' && detail !== null && 'code' in detail ? detail.code : null
+  return !UNSENT.has(String(code))
+}
+
+/** A 500 is Stripe's own end of a call, kept under its key. Others (502 to 504, no JSON) are said before Stripe, and 409 that it still works on it. */
+function toFailed({ type, statusCode }: WireError): StripeCallError {
+  if (statusCode === undefined || statusCode > 500 || statusCode === 409) return unanswered()
+  return type === 'StripeAPIError' || statusCode === 500
+    ? new StripeCallError('stripe_failed', UNSETTLED, 'unknown')
+    : new StripeCallError('stripe_failed', FAILED, 'refused')
 }
 
 const DECLINES: Readonly<Record<string, string>> = {
@@ -95,6 +125,8 @@ function toPaymentFailed(error: WireError): StripeCallError {
 
 function toRefused(error: WireError): StripeCallError {
   const { code = '', param = '' } = error
+  // Another request holds the object; this one was not looked at.
+  if (code === 'lock_timeout') return away()
   const namesMethod = /payment_method|source/.test(param) || (error.call.endsWith('_payment_method') && param !== 'customer')
   // One that belongs to somebody else looks like one that is not there: Stripe refuses it with a plain sentence.
   const isForeign = error.call === 'attach_payment_method' && code === '' && param === '' && error.statusCode === 400

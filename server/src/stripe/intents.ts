@@ -2,7 +2,7 @@ import { insertAuditEntry, type AuditEntry } from '../audit/store.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { newId, newIdempotencyKey } from '../lib/ids.ts'
-import { DAY_MS, HOUR_MS } from '../lib/period.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from './context.ts'
 import { isMissingAtStripe, StripeCallError } from './errors.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './gateway.ts'
@@ -23,6 +23,10 @@ export type Intent<Kind extends MutationKind = MutationKind> = {
   readonly createdAt: Instant
   readonly audit: IntentAudit | null
   readonly afterwards: readonly FollowUp[]
+  /** Whether it follows on another that is done: then it has to be done as well, whoever comes. */
+  readonly isDuty: boolean
+  /** Until when a call of it that got no answer may still come true. */
+  readonly inDoubtUntil: Instant
 }
 
 /** A call that has to be made once another is done, by whoever finds that it is: what a purchase takes the place of ends. */
@@ -38,6 +42,11 @@ export const INTENT_METADATA = 'tollgate_intent'
 
 /** Stripe keeps a key for at least 24 hours; an hour is left for clocks that differ. */
 export const KEY_LIFE_MS = 23 * HOUR_MS
+
+/** How long after we gave up on a call Stripe may still carry it out; three times as long as we wait for an answer. */
+const IN_DOUBT_MS = MINUTE_MS
+/** The same, since it was stored, where whoever was to make it did not live to write down how it went: all its repeats come before. */
+const UNWRITTEN_MS = 2 * MINUTE_MS
 
 export type IntentRequest<Kind extends MutationKind> = {
   /** null for what belongs to no organization, such as a product. */
@@ -57,7 +66,7 @@ export type IntentDb = Pick<Session, 'query' | 'transaction'>
  * Carries out one change at Stripe. Never call it inside a transaction.
  * Its end, and what the audit log tells of it, are committed together: whatever fails afterwards, it is told, and told once.
  * A refusal is final: the intent failed. When it is unknown whether the call arrived, the intent stays pending, the caller is
- * told to try again, and `finishPendingIntents` settles it before anything else of that organization is changed.
+ * told so, and `finishPendingIntents` settles it before anything else of that organization is changed.
  */
 export async function performIntent<Kind extends MutationKind>(
   context: BillingContext,
@@ -65,17 +74,28 @@ export async function performIntent<Kind extends MutationKind>(
   request: IntentRequest<Kind>,
 ): Promise<MutationResult> {
   requireGateway(context)
-  const intent = newIntent(request, context.clock.now())
+  const intent = newIntent(request, context.clock.now(), false)
   await insertIntent(db, intent)
   const result = await carryOut(context, db, intent, request.priority ?? 'interactive')
   await db.transaction((tx) => settleDone(tx, { intent, result }, context.clock.now()))
   return result
 }
 
-function newIntent<Kind extends MutationKind>(request: IntentRequest<Kind>, now: Instant): Intent<Kind> {
+function newIntent<Kind extends MutationKind>(request: IntentRequest<Kind>, now: Instant, isDuty: boolean): Intent<Kind> {
   const { organizationId, kind, params, audit = null, afterwards = [] } = request
-  const key = newIdempotencyKey()
-  return { id: newId('int'), organizationId, kind, params, idempotencyKey: key, attempts: 0, createdAt: now, audit, afterwards }
+  return {
+    id: newId('int'),
+    organizationId,
+    kind,
+    params,
+    idempotencyKey: newIdempotencyKey(),
+    attempts: 0,
+    createdAt: now,
+    audit,
+    afterwards,
+    isDuty,
+    inDoubtUntil: new Date(now.getTime() + UNWRITTEN_MS),
+  }
 }
 
 /** An intent, and what came of it. */
@@ -89,7 +109,13 @@ export async function settleDone(tx: Queryable, { intent, result }: FinishedInte
     await linkCustomer(tx, { organizationId, customerId: result.id })
   }
   if (audit !== null) await insertAuditEntry(tx, { ...audit, organizationId, at: now })
-  for (const each of intent.afterwards) await insertIntent(tx, newIntent({ ...each, organizationId }, now))
+  for (const each of intent.afterwards) await insertIntent(tx, newIntent({ ...each, organizationId }, now, true))
+}
+
+/** Leaves it at an intent that was not made; what has to be done is asked for under another key. */
+export async function settleNotMade(tx: Queryable, intent: Intent, now: Instant): Promise<void> {
+  await settleIntent(tx, intent.id, { state: 'abandoned' }, now)
+  if (intent.isDuty) await insertIntent(tx, newIntent(intent, now, true))
 }
 
 /** Makes (or repeats) the call of an intent. Writes down that it failed; that it succeeded is written by the caller. */
@@ -111,7 +137,8 @@ export async function carryOut<Kind extends MutationKind>(
     if (error instanceof StripeCallError && error.outcome === 'refused') {
       await settleIntent(db, intent.id, { state: 'failed', errorCode: error.code }, context.clock.now())
     } else {
-      await noteAttempt(db, intent.id, context.clock.now())
+      const isAnswered = error instanceof StripeCallError && error.outcome !== 'unanswered'
+      await noteAttempt(db, intent.id, { now: context.clock.now(), inDoubtMs: isAnswered ? 0 : IN_DOUBT_MS })
     }
     throw error
   }
@@ -135,8 +162,8 @@ function withIntentMetadata<Kind extends MutationKind>(intent: Intent<Kind>): St
 
 async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
   await db.query(
-    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, audit, afterwards)
-     values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8)`,
+    `insert into stripe_intents (organization_id, id, kind, params, idempotency_key, state, created_at, audit, afterwards, is_duty, in_doubt_until)
+     values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10)`,
     [
       intent.organizationId,
       intent.id,
@@ -146,6 +173,8 @@ async function insertIntent(db: Queryable, intent: Intent): Promise<void> {
       intent.createdAt,
       intent.audit === null ? null : JSON.stringify(intent.audit),
       intent.afterwards.length === 0 ? null : JSON.stringify(intent.afterwards),
+      intent.isDuty,
+      intent.inDoubtUntil,
     ],
   )
 }
@@ -174,30 +203,43 @@ export async function settleIntent(db: Queryable, id: string, settlement: Settle
   return rowCount === 1
 }
 
-async function noteAttempt(db: Queryable, id: string, now: Instant): Promise<void> {
-  await db.query('update stripe_intents set attempts = attempts + 1, last_attempt_at = $2 where id = $1', [id, now])
+/** What an attempt before this one left in doubt stays so for as long. */
+async function noteAttempt(db: Queryable, id: string, { now, inDoubtMs }: { now: Instant; inDoubtMs: number }): Promise<void> {
+  await db.query(
+    `update stripe_intents set attempts = attempts + 1, last_attempt_at = $2,
+       in_doubt_until = case when attempts = 0 then $3 else greatest(in_doubt_until, $3) end where id = $1`,
+    [id, now, new Date(now.getTime() + inDoubtMs)],
+  )
 }
 
 const COLUMNS = `id, organization_id as "organizationId", kind, params, idempotency_key as "idempotencyKey", attempts,
-  created_at as "createdAt", audit, coalesce(afterwards, '[]') as afterwards`
+  created_at as "createdAt", audit, coalesce(afterwards, '[]') as afterwards, is_duty as "isDuty",
+  coalesce(in_doubt_until, created_at + interval '2 minutes') as "inDoubtUntil"`
 
-/** Intents whose end is not known, oldest first; of one organization, or of all (null) that were last tried before `until`. */
-export async function listPendingIntents(
-  db: Queryable,
-  query: { organizationId: string } | { until: Instant; limit: number },
-): Promise<Intent[]> {
-  const { rows } =
-    'organizationId' in query
-      ? await db.query<Intent>(
-          `select ${COLUMNS} from stripe_intents where state = 'pending' and organization_id = $1 order by created_at, id`,
-          [query.organizationId],
-        )
-      : await db.query<Intent>(
-          `select ${COLUMNS} from stripe_intents
-           where state = 'pending' and coalesce(last_attempt_at, created_at) < $1 order by created_at, id limit $2`,
-          [query.until, query.limit],
-        )
+/** Intents of an organization whose end is not known, oldest first; null is those of none. */
+export async function listPendingIntents(db: Queryable, organizationId: string | null): Promise<Intent[]> {
+  const { rows } = await db.query<Intent>(
+    `select ${COLUMNS} from stripe_intents where state = 'pending' and organization_id is not distinct from $1 order by created_at, id`,
+    [organizationId],
+  )
   return rows
+}
+
+/**
+ * Whose intents nobody has come back for: last tried before `until`, and not in doubt any more. In no order, so that a few that keep failing
+ * do not end each run before the others; null stands for those of no organization.
+ */
+export async function listStranded(
+  db: Queryable,
+  { until, now, limit }: { until: Instant; now: Instant; limit: number },
+): Promise<readonly (string | null)[]> {
+  const { rows } = await db.query<{ id: string | null }>(
+    `select organization_id as id from stripe_intents
+     where state = 'pending' and coalesce(last_attempt_at, created_at) < $1 and coalesce(in_doubt_until, created_at) <= $2
+     group by organization_id order by random() limit $3`,
+    [until, now, limit],
+  )
+  return rows.map(({ id }) => id)
 }
 
 /** How long the repeat of a request that heard nothing is taken for one. */
@@ -234,17 +276,17 @@ export async function isHeard(db: Queryable, organizationId: string, requestKey:
   return rowCount === 1
 }
 
-/** What the newest intents of a kind made for an organization since a time, newest first. */
-export async function listResultsSince(
+/** What intents of a kind made for an organization since a time, and with what, newest first. */
+export async function listMadeSince<Kind extends MutationKind>(
   db: Queryable,
-  query: { organizationId: string; kind: MutationKind; since: Instant },
-): Promise<MutationResult[]> {
-  const { rows } = await db.query<{ result: MutationResult }>(
-    `select result from stripe_intents
-     where organization_id = $1 and created_at >= $3 and kind = $2 and state = 'succeeded' order by created_at desc`,
+  query: { organizationId: string; kind: Kind; since: Instant },
+): Promise<readonly { readonly params: StripeMutations[Kind]; readonly result: MutationResult }[]> {
+  const { rows } = await db.query<{ params: StripeMutations[Kind]; result: MutationResult }>(
+    `select params, result from stripe_intents
+     where organization_id = $1 and created_at >= $3 and kind = $2 and state = 'succeeded' order by created_at desc, id`,
     [query.organizationId, query.kind, query.since],
   )
-  return rows.map(({ result }) => result)
+  return rows
 }
 
 /** Deletes up to `limit` intents that came to their end before `before`; answers how many. */

@@ -16,6 +16,7 @@ import { previewPlanChange, type PlanChangePreview } from './preview.ts'
 import type { BillingState, CurrentSubscription, PlanChange, PlanChangeRequest } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
+import { findUnpaid } from './store.ts'
 
 /** Who asks, for the audit log, and under which key of theirs (Idempotency-Key). */
 export type Asker = { readonly actor: string; readonly requestId: string; readonly requestKey?: string | null }
@@ -43,7 +44,7 @@ export async function previewChange(context: BillingContext, options: PlanChange
 
 /**
  * Changes an organization's plan, and answers when mirror, account and grants have followed.
- * @throws `nothing_to_change`, `payment_failed` (nothing has changed then), those of `computePlanChange` and of Stripe
+ * @throws `nothing_to_change`, `payment_failed` (nothing has changed then, but a resumed subscription owes its new period), those of `computePlanChange` and of Stripe
  */
 export async function changePlan(context: BillingContext, options: PlanChangeOptions, asker: Asker): Promise<PlanChange> {
   return runExclusively(context, options.organizationId, (session, finished) =>
@@ -71,6 +72,7 @@ export async function changePlanIn(
   if (change.kind === 'none') {
     if (change !== DONE && finished.length === 0) throw new DomainError('nothing_to_change', change.reason)
     await followChange(context, session, organizationId, audit)
+    if (request.kind === 'resume') await refuseUnpaid(session, organizationId)
     return change
   }
   if (organization.testClockNow === null) refuseNewerPrice(change, options.prorationAt)
@@ -78,7 +80,20 @@ export async function changePlanIn(
   const telling = { step: decisiveStep(change), audit, isTold: false }
   await executePlanChange({ context, session, organizationId, prorationAt, telling }, change)
   await followChange(context, session, organizationId)
+  if (change.kind === 'resume') await refuseUnpaid(session, organizationId)
   return change
+}
+
+/**
+ * Stripe lets a subscription go on whose new period the card declines: it is past due, and owes that invoice.
+ * @throws DomainError `payment_failed` with `invoice_id` and `payment_url`
+ */
+async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void> {
+  const unpaid = await findUnpaid(db, organizationId)
+  if (unpaid === null) return
+  const sentence =
+    'The subscription goes on, but the payment of its new period failed: the days of grace have begun. Pay the invoice, or replace the card.'
+  throw new DomainError('payment_failed', sentence, { invoice_id: unpaid.invoiceId, payment_url: unpaid.paymentUrl })
 }
 
 /**

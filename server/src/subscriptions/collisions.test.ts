@@ -63,6 +63,19 @@ async function pay(url: string): Promise<number> {
   return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
 }
 
+describe('a change while another is scheduled', () => {
+  test('and that the card declines leaves what was scheduled', async () => {
+    const id = await subscribed('scheduled_declined', { tier: 'pro' })
+    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await post(id, 'upgrade', { new_tier: 'enterprise' })).toMatchObject({ status: 402 })
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: { tier: 'starter' } })
+    await post(id, 'payment-methods', GOOD)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+  })
+})
+
 describe('a change while another waits for the bank', () => {
   test('calls the first off: only the later one can be paid, and nothing is owed for the first', async () => {
     const id = await subscribed('twice_asked', { tier: 'starter' })

@@ -1,10 +1,10 @@
 import type { Session } from '../db/database.ts'
 import { reportNow } from '../pricing/actions.ts'
-import type { BillingContext } from '../stripe/context.ts'
+import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
+import type { MutationKind, MutationResult, ScheduleSnapshot, StripeMutations } from '../stripe/gateway.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { finishPendingIntents } from '../stripe/finish-intents.ts'
 import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
@@ -251,7 +251,6 @@ type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function switchNow(execution: Execution, change: SwitchNow): Promise<void> {
   const { subscription, offer, to, invoiceNow } = change
-  await release(execution, change.releasesScheduleId)
   const params: StripeMutations['update_subscription'] = {
     subscriptionId: subscription.id,
     items: switchedItems(subscription, offer, to.quantity),
@@ -260,8 +259,9 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
   }
   // Only after the switch, so that a declined card does not take the cancellation back.
   const afterwards: FollowUp[] = change.undoesCancel ? [{ kind: 'update_subscription', params: undoingCancel(subscription) }] : []
-  if (invoiceNow) await payAndSwitch(execution, params, afterwards)
-  else await update(execution, params, afterwards)
+  await released(execution, change, () =>
+    invoiceNow ? payAndSwitch(execution, params, afterwards) : update(execution, params, afterwards),
+  )
   await finishPendingIntents(execution.context, execution.session, execution.organizationId)
 }
 
@@ -312,4 +312,36 @@ function undoingCancel({ id, cancelAtPeriodEnd }: CurrentSubscription): StripeMu
 /** A schedule would bring its phases back; released, the subscription stays as it is. */
 async function release(execution: Execution, scheduleId: string | null): Promise<void> {
   if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
+}
+
+/** Does what a schedule stands in the way of. What is refused, by a declined card say, changes nothing: what was scheduled is so again. */
+async function released(
+  execution: Execution,
+  { releasesScheduleId: scheduleId, subscription }: SwitchNow,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  const before = scheduleId === null ? null : await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
+  await release(execution, scheduleId)
+  try {
+    await work()
+  } catch (error) {
+    const isRefused = error instanceof StripeCallError && error.outcome === 'refused'
+    if (isRefused && before !== null) await scheduleAgain(execution, subscription.id, before)
+    throw error
+  }
+}
+
+async function scheduleAgain(execution: Execution, subscriptionId: string, { phases }: ScheduleSnapshot): Promise<void> {
+  const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
+  if (current === undefined || next === undefined) return
+  const { context, session, organizationId } = execution
+  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId })
+  await perform(execution, 'schedule_switch', {
+    scheduleId,
+    current: { items: current.items, startUnix: toUnix(current.startsAt) },
+    switchAtUnix: toUnix(next.startsAt),
+    next: next.items,
+    metadata: { [ORGANIZATION_METADATA]: organizationId },
+  })
+  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
 }

@@ -86,6 +86,21 @@ describe('a subscription that somebody paused', () => {
   })
 })
 
+describe('a subscription that is resumed after its period', () => {
+  test('and whose card declines goes on owing it: 402 says so, and where it is paid', async () => {
+    const id = await onClock('resumed_declined')
+    await post(id, 'subscribe', { tier: 'starter', ...GOOD })
+    await post(id, 'pause')
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await advance(id, '40d')
+    const refused = await post(id, 'resume')
+    expect(refused).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'past_due', standing: { state: 'grace', may_use: true } })
+    expect(await pay(String(refused.body['payment_url']))).toBe(303)
+    await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
+  })
+})
+
 describe('a subscription that stopped with its trial', () => {
   test('gives way to one that is bought, and stays when the card declines', async () => {
     const id = await triedOut('tried_then_bought')

@@ -130,6 +130,21 @@ export async function findDebt(db: Queryable, organizationId: string): Promise<D
   return rows[0] ?? null
 }
 
+/** The invoice that a subscription which goes on has not paid. */
+export async function findUnpaid(db: Queryable, organizationId: string): Promise<Debt | null> {
+  const { rows } = await db.query<Debt>(
+    `select invoice.id as "invoiceId", invoice.hosted_invoice_url as "paymentUrl"
+     from accounts account
+     join stripe_subscriptions subscription
+       on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
+     join stripe_invoices invoice
+       on invoice.organization_id = account.organization_id and invoice.id = subscription.latest_invoice_id
+     where account.organization_id = $1 and subscription.status = 'past_due' and invoice.status = 'open'`,
+    [organizationId],
+  )
+  return rows[0] ?? null
+}
+
 export type PaymentHistory = { readonly hadSubscription: boolean; readonly hadTrial: boolean; readonly hasPaymentMethod: boolean }
 
 /** What an organization had before, as the mirror knows it. */

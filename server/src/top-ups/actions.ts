@@ -18,6 +18,8 @@ import {
   findPurchase,
   findSavedMethod,
   insertPurchase,
+  NOT_CARRIED_OUT,
+  reopen,
   setFailed,
   setPage,
   TOP_UP_METADATA,
@@ -208,7 +210,7 @@ async function openPage(context: BillingContext, session: Session, purchase: Pur
 
 /**
  * Goes on with a purchase that was left open: whether its payment or its page was asked for, and what came of it, is known by now (the
- * caller holds the lock, and what was pending has been settled). What was to be paid on a page is never charged to the saved method. `pages` null is for purchases that nobody attends.
+ * caller holds the lock, and what was pending has been settled). A payment that was asked for and not made is asked for again. What was to be paid on a page is never charged to the saved method. `pages` null is for purchases that nobody attends.
  */
 export async function resumePurchase(
   context: BillingContext,
@@ -216,7 +218,8 @@ export async function resumePurchase(
   purchase: Purchase,
   pages: Pages | null,
 ): Promise<Purchase> {
-  if (purchase.status !== 'pending') return purchase
+  if (purchase.status === 'failed' && purchase.failureCode === NOT_CARRIED_OUT) await reopen(session, purchase)
+  else if (purchase.status !== 'pending') return purchase
   const intent = await findLastIntent(session, purchase)
   if (purchase.pageUrl === null && intent?.url != null) {
     // The page was opened, and nobody heard of it. Another one beside it could be paid as well.
@@ -224,8 +227,9 @@ export async function resumePurchase(
     return follow(context, session, purchase)
   }
   if (intent?.state === 'succeeded' || purchase.pageUrl !== null) return follow(context, session, purchase)
-  if (intent === null || intent.kind === 'create_payment_page') return beginPaying(context, session, purchase, pages)
-  await setFailed(session, purchase, intent.errorCode ?? 'abandoned')
+  const isUnmade = intent === null || intent.kind === 'create_payment_page' || intent.state === 'abandoned'
+  if (isUnmade) return beginPaying(context, session, purchase, pages)
+  await setFailed(session, purchase, intent.errorCode ?? 'payment_failed')
   return (await findPurchase(session, purchase)) ?? purchase
 }
 

@@ -7,9 +7,19 @@ import { eachApart } from '../jobs/apart.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import type { Intent } from '../stripe/intents.ts'
 import { unpaidShare, type Payment } from './rules.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { listPaidPurchases, listReleased, setPaid, setTakenBack, type Purchase } from './store.ts'
+import {
+  listPaidPurchases,
+  listReleased,
+  NOT_CARRIED_OUT,
+  setFailed,
+  setPaid,
+  setTakenBack,
+  TOP_UP_METADATA,
+  type Purchase,
+} from './store.ts'
 
 const GIVER: Giver = { actor: 'system:top-ups', requestId: null }
 
@@ -30,6 +40,13 @@ export async function settleTopUps(
     }
     if (payment.refundedMinor > 0 || payment.disputed || purchase.disputed) await takeBack(tx, context, purchase, payment)
   }
+}
+
+/** Ends a purchase whose payment turned out not to have been made: nobody but who asked for it pays it any more. */
+export async function endUnmade(tx: Transaction, { kind, organizationId, params }: Intent): Promise<void> {
+  if (kind !== 'create_payment' || organizationId === null || !('metadata' in params)) return
+  const id = (params.metadata as Readonly<Record<string, string>>)[TOP_UP_METADATA]
+  if (id !== undefined) await setFailed(tx, { organizationId, id }, NOT_CARRIED_OUT)
 }
 
 export function topUpGrantId({ id }: Pick<Purchase, 'id'>): string {

@@ -120,6 +120,16 @@ export async function setFailed(db: Queryable, { organizationId, id }: Name, fai
   )
 }
 
+/** Why a purchase has failed whose payment was asked for and never made. Its own repeat pays it all the same. */
+export const NOT_CARRIED_OUT = 'not_carried_out'
+
+export async function reopen(db: Queryable, { organizationId, id }: Name): Promise<void> {
+  await db.query(
+    `update top_up_purchases set status = 'pending', failure_code = null where organization_id = $1 and id = $2 and status = 'failed'`,
+    [organizationId, id],
+  )
+}
+
 /** The metadata by which a payment names what it pays for. */
 export const TOP_UP_METADATA = 'tollgate_top_up'
 
