@@ -139,7 +139,7 @@ describe('a change that Stripe failed on and did not make', () => {
 
   test('is no payment of a package: it is not paid by another request, and once by its own repeat', async () => {
     const id = await subscribed('packs')
-    const buy = () => post(id, 'top-ups', { top_up: 'pack' }, { 'Idempotency-Key': 'one pack' })
+    const buy = () => post(id, 'top-ups', { top_up: 'pack' }, { 'Idempotency-Key': 'one-pack' })
     await failing(buy)
     await post(id, 'cancel', { immediate: false })
     expect(await charged(id)).toEqual([2000])

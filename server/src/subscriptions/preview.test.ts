@@ -253,3 +253,11 @@ test('the next invoice is not told where a schedule is in the way of foretelling
   expect(await post(id, 'downgrade/undo/preview')).toMatchObject({ next_invoice: null })
   expect(await post(id, 'upgrade/preview', { new_tier: 'pro', quantity: 2 })).toMatchObject({ next_invoice: null })
 })
+
+test('EM-10 a smaller plan at once says that what was used beyond it is not charged, and what to ask for instead', async () => {
+  const id = await billing.customer('pro')
+  const { reason } = await post(id, 'downgrade/preview', { new_tier: 'starter' })
+  expect(reason).toContain('beyond the smaller plan’s it is not charged')
+  expect((await post(id, 'downgrade/preview', { new_tier: 'starter', at: 'period_end' }))['reason']).toBeNull()
+  expect((await post(id, 'downgrade', { new_tier: 'starter' }))['tier']).toBe('starter')
+})

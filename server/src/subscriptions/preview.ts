@@ -185,6 +185,9 @@ async function isLeftAtRenewal(
   return coupon.durationInMonths === null || coupon.durationInMonths > months
 }
 
+const STAYS_USED =
+  'The credit is for the time that is left, whatever was used: what was used of the present allowance stays used, and beyond the smaller plan’s it is not charged. With at: "period_end" the smaller plan begins with the next period.'
+
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise<PlanChangePreview> {
@@ -219,7 +222,9 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
     const amountMinor = await dueByNow(previewing, invoice)
     const creditMinor = Math.max(0, -sum(invoice.lines.filter(({ proration }) => proration)))
     const nextInvoice = isForetold(change) ? { at: invoice.periodEnd, amountMinor } : null
-    return { ...base, ...amountsOf(invoice), dueNowMinor: 0, creditMinor, nextInvoice }
+    // EM-10 has it happen at once; what it leaves unpaid is said before.
+    const reason = direction === 'downgrade' && from.planKey !== to.planKey ? STAYS_USED : null
+    return { ...base, ...amountsOf(invoice), reason, dueNowMinor: 0, creditMinor, nextInvoice }
   }
   const invoice = await ask(context, query)
   // Use at prices that stay is for the next invoice, at prices that go for this one.

@@ -96,7 +96,10 @@ export const previewSchema = z
       'none',
     ]),
     direction: z.enum(['upgrade', 'downgrade', 'interval']).nullable(),
-    reason: z.string().nullable().meta({ description: 'Why nothing would change.' }),
+    reason: z
+      .string()
+      .nullable()
+      .meta({ description: 'Why nothing would change, or what a smaller plan that is taken at once leaves unpaid.' }),
     from: termsSchema,
     to: termsSchema,
     effective_at: time,

@@ -81,7 +81,12 @@ const buyRoute = createRoute({
         top_up: packageKey,
         quantity: packages,
         pay_with: z.enum(['saved', 'page']).default('saved'),
-        idempotency_key: z.string().min(1).max(255).optional().meta({ description: 'Makes a repeat safe.' }),
+        idempotency_key: z
+          .string()
+          .min(1)
+          .max(255)
+          .optional()
+          .meta({ description: 'Makes a repeat safe; the header Idempotency-Key does too.' }),
         success_url: z.string().max(2_000).optional(),
         cancel_url: z.string().max(2_000).optional(),
       }),
@@ -143,7 +148,8 @@ export function registerTopUpRoutes(app: App, context: BillingContext): void {
       organizationId: organizationFor(principal, asked.organization_id),
       topUpKey: asked.top_up,
       quantity: asked.quantity,
-      idempotencyKey: asked.idempotency_key ?? newIdempotencyKey(),
+      // As of every other change; a field of the body besides, which was there before.
+      idempotencyKey: asked.idempotency_key ?? c.req.header('idempotency-key') ?? newIdempotencyKey(),
       payWith: asked.pay_with,
       successUrl: asked.success_url,
       cancelUrl: asked.cancel_url,

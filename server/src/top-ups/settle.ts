@@ -45,7 +45,7 @@ export async function settleTopUps(
 /** Ends a purchase whose payment turned out not to have been made: nobody but who asked for it pays it any more. */
 export async function endUnmade(tx: Transaction, { kind, organizationId, params }: Intent): Promise<void> {
   if (kind !== 'create_payment' || organizationId === null || !('metadata' in params)) return
-  const id = (params.metadata as Readonly<Record<string, string>>)[TOP_UP_METADATA]
+  const id = params.metadata[TOP_UP_METADATA]
   if (id !== undefined) await setFailed(tx, { organizationId, id }, NOT_CARRIED_OUT)
 }
 
