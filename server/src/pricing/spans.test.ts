@@ -12,6 +12,7 @@ const item = (overrides: Partial<BillingItem> = {}): BillingItem => ({
   balanceKey: 'calls',
   periodStart: day(1),
   periodEnd: day(31),
+  anchor: day(1),
   ...overrides,
 })
 const open = (items: readonly BillingItem[], now = day(1)) => followItems({ spans: [], ended: new Map(), items, now }).opened

@@ -15,6 +15,8 @@ export type BillingItem = {
   readonly balanceKey: string | null
   readonly periodStart: Instant
   readonly periodEnd: Instant
+  /** From which the subscription's periods are counted. */
+  readonly anchor: Instant
 }
 
 /** The time in which one item bills at one price: a period of Stripe's, or what of it lies between two changes. */
@@ -94,8 +96,7 @@ export function followItems({
     if (kept.has(item)) continue
     const before = spans.filter(({ subscriptionId }) => subscriptionId === item.subscriptionId)
     const last = endedUntil.get(item.subscriptionId)
-    const isNewPeriod =
-      before.every(({ startsAt }) => item.periodStart > startsAt) && (last === undefined || item.periodStart >= last)
+    const isNewPeriod = before.every((span) => hasBegunAfter(item, span)) && (last === undefined || item.periodStart >= last)
     opened.push(isNewPeriod ? spanOf(item, item.periodStart, true) : spanOf(item, later(item.periodStart, present), false))
   }
   return { ended, opened }
@@ -106,11 +107,19 @@ function bills(span: BillingSpan, item: BillingItem): boolean {
   return isSame && (span.kind === 'usage' || span.quantity === item.quantity)
 }
 
+/**
+ * Whether an item's period is one that came after a span, and so is charged whole. Within the span's own time only moving the
+ * subscription's anchor begins a period; a year that becomes months is in the midst of one of them, and its rest is prorated
+ * (https://docs.stripe.com/billing/subscriptions/billing-cycle).
+ */
+function hasBegunAfter({ periodStart, anchor }: BillingItem, { startsAt, endsAt }: BillingSpan): boolean {
+  return periodStart > startsAt && (periodStart >= endsAt || periodStart.getTime() === anchor.getTime())
+}
+
 /** A change that began a new period took place when that period began, others now. */
 function changeTime(items: readonly BillingItem[], span: BillingSpan, present: Instant): Instant {
   const begun = items.filter(
-    ({ subscriptionId, periodStart }) =>
-      subscriptionId === span.subscriptionId && periodStart > span.startsAt && periodStart < span.endsAt,
+    (item) => item.subscriptionId === span.subscriptionId && item.periodStart < span.endsAt && hasBegunAfter(item, span),
   )
   return begun.reduce((first, { periodStart }) => earlier(first, periodStart), present)
 }

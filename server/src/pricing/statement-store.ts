@@ -35,6 +35,47 @@ export async function listAdjustments(
   return rows.map(({ start: from, end: to, ...row }) => ({ ...row, period: { start: from, end: to } }))
 }
 
+/** The periods of Stripe's that an organization's spans lie in. */
+export async function listCycles(db: Queryable, organizationId: string): Promise<readonly Period[]> {
+  const { rows } = await db.query<Period>(
+    `select distinct period_start as start, period_end as "end" from billing_spans
+     where organization_id = $1 and period_start < period_end`,
+    [organizationId],
+  )
+  return rows
+}
+
+/**
+ * Whether Stripe has invoiced all that a period of subscriptions leaves to invoice. What a change leaves pending is on the next
+ * invoice of its subscription: one from the period's end on that is no draft, or the last. `isEnded`: no subscription goes on.
+ */
+export async function readInvoicing(
+  db: Queryable,
+  query: { readonly organizationId: string; readonly period: Period; readonly subscriptionIds: readonly string[] },
+): Promise<{ readonly isInvoiced: boolean; readonly isEnded: boolean }> {
+  const { organizationId, period, subscriptionIds } = query
+  const { rows } = await db.query<{ isInvoiced: boolean; isEnded: boolean }>(
+    `select coalesce(bool_and(is_ended), true) as "isEnded",
+       coalesce(bool_and(is_ended or is_followed), true) and not exists (
+         select from stripe_invoices draft cross join lateral jsonb_array_elements(draft.data -> 'lines' -> 'data') line
+         where draft.organization_id = $1 and draft.status = 'draft' and draft.subscription_id is not null
+           and (line -> 'period' ->> 'start')::bigint >= extract(epoch from $2::timestamptz)
+           and (line -> 'period' ->> 'start')::bigint < extract(epoch from $3::timestamptz)
+       ) as "isInvoiced"
+     from (
+       select subscription.status in ('canceled', 'incomplete_expired') as is_ended, exists (
+         select from stripe_invoices invoice
+         where invoice.organization_id = $1 and invoice.subscription_id = subscription.id and invoice.status <> 'draft'
+           -- Our clock and Stripe's differ by seconds.
+           and invoice.created_at >= $3::timestamptz - interval '1 minute'
+       ) as is_followed
+       from stripe_subscriptions subscription where subscription.organization_id = $1 and subscription.id = any($4)
+     ) as own`,
+    [organizationId, period.start, period.end, subscriptionIds],
+  )
+  return rows[0]!
+}
+
 /** How much of each span's reports was counted in an earlier period. */
 export async function listLateUse(
   db: Queryable,

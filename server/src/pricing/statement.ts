@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { calendarMonthOf, type Period } from '../lib/period.ts'
+import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
@@ -8,9 +8,10 @@ import { findUsagePrices } from '../stripe/push-usage-prices.ts'
 import { sumCredits } from './credit-store.ts'
 import { priceParts, type PricePart } from './rules.ts'
 import { listCountedGrants, listSpans, listUnfinishedSpans, listUninvoicedSpans } from './span-store.ts'
+import { statementPeriodOf } from './statement-periods.ts'
 import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
 import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
-import { listAdjustments, listLateUse, readIncluded, type Adjustment } from './statement-store.ts'
+import { listAdjustments, listCycles, listLateUse, readIncluded, readInvoicing, type Adjustment } from './statement-store.ts'
 
 /** What a period costs, as far as it is known. Amounts are whole minor units of `currency`. */
 export type Statement = {
@@ -55,6 +56,7 @@ export type UsageLine = {
   readonly creditedQuantity: Quantity
   readonly creditedMinor: number
   readonly period: Period
+  readonly state: BillingSpan['state']
   readonly invoiceId: string | null
 }
 
@@ -72,15 +74,10 @@ export async function readStatement(
   const organization = await readOrganization(db, organizationId)
   const now = timeOf(organization, clock)
   const moment = at ?? now
-  const touching = await listSpans(db, organizationId, { start: moment, end: new Date(moment.getTime() + 1) })
-  // Use is billed monthly, also beside a yearly base fee: the shortest period is the statement's.
-  const [shortest] = touching.toSorted((a, b) => lengthOf(a) - lengthOf(b))
-  const period = shortest
-    ? { start: shortest.periodStart, end: shortest.periodEnd }
-    : await unbilledMonth(db, organizationId, moment)
-  const spans = (await listSpans(db, organizationId, period)).filter(
-    ({ startsAt }) => startsAt >= period.start && startsAt < period.end,
-  )
+  const period = statementPeriodOf(await listCycles(db, organizationId), moment)
+  const touching = await listSpans(db, organizationId, period)
+  // A line is on the statement of the period in which it begins, so on one alone.
+  const spans = touching.filter(({ startsAt }) => startsAt >= period.start && startsAt < period.end)
   const usage = await usageLines(db, { organizationId, now }, spans)
   const base = spans.filter(({ kind, whole }) => kind === 'base' && whole).map(baseLine)
   const adjustments = await listAdjustments(db, organizationId, period)
@@ -89,7 +86,7 @@ export async function readStatement(
     organizationId,
     currency: catalogs.current.catalog.currency,
     period,
-    isFinal: isFinal({ period, spans, usage }, now),
+    isFinal: await isSettled(db, { organizationId, now, period }, { touching, usage }),
     base,
     usage,
     adjustments,
@@ -107,27 +104,22 @@ export async function readUninvoicedUse(
   return usageLines(db, { organizationId, now }, await listUninvoicedSpans(db, { organizationId, subscriptionId }))
 }
 
-/** Use that costs something is final on an invoice only: of a paused subscription it waits for the resume, or the end. */
-function isFinal(
-  { period, spans, usage }: Pick<Statement, 'period' | 'usage'> & { readonly spans: readonly BillingSpan[] },
-  now: Instant,
-): boolean {
-  const isOver = spans.every(({ state, endsAt }) => state === 'closed' && endsAt <= now)
-  const isInvoiced = usage.every(({ invoiceId, amountMinor }) => invoiceId !== null || amountMinor === 0)
-  return isOver && isInvoiced && (spans.length > 0 || period.end <= now)
-}
-
-/** Of a time in which nothing bills: its calendar month, as far as nothing does. What is billed is on the statement of its own period. */
-async function unbilledMonth(db: Queryable, organizationId: string, at: Instant): Promise<Period> {
-  const month = calendarMonthOf(at)
-  const spans = await listSpans(db, organizationId, month)
-  const start = spans.reduce((latest, { endsAt }) => (endsAt <= at && endsAt > latest ? endsAt : latest), month.start)
-  const end = spans.reduce((first, { startsAt }) => (startsAt > at && startsAt < first ? startsAt : first), month.end)
-  return { start, end }
-}
-
-function lengthOf({ periodStart, periodEnd }: BillingSpan): number {
-  return periodEnd.getTime() - periodStart.getTime()
+/**
+ * Whether nothing of a period changes any more: its use is closed and, where it costs something, on an invoice (of a paused
+ * subscription it waits for the resume, or the end), and Stripe has invoiced whatever changes have left pending.
+ */
+async function isSettled(
+  db: Queryable,
+  { organizationId, now, period }: { readonly organizationId: string; readonly now: Instant; readonly period: Period },
+  { touching, usage }: { readonly touching: readonly BillingSpan[]; readonly usage: readonly UsageLine[] },
+): Promise<boolean> {
+  const isUseInvoiced = usage.every(
+    ({ state, invoiceId, amountMinor }) => state === 'closed' && (invoiceId !== null || amountMinor === 0),
+  )
+  if (!isUseInvoiced) return false
+  const subscriptionIds = [...new Set(touching.map(({ subscriptionId }) => subscriptionId))]
+  const { isInvoiced, isEnded } = await readInvoicing(db, { organizationId, period, subscriptionIds })
+  return isInvoiced && (period.end <= now || (isEnded && touching.length > 0))
 }
 
 function baseLine(span: BillingSpan): BaseLine {
@@ -187,6 +179,7 @@ export async function usageLines(
         creditedQuantity: credited.quantity,
         creditedMinor: credited.amountMinor,
         period,
+        state: span.state,
         invoiceId: span.invoiceId,
       }
     }),
