@@ -28,7 +28,7 @@ export type Asked = { readonly at: number } & (
 type Sums = { readonly used: number; readonly overage: number; readonly reserved: number; readonly remaining: number | null }
 export type Answer = (Sums & { readonly code: string | null; readonly late: boolean }) | { readonly error: string }
 
-const NOTHING = { used: 0, overage: 0, reserved: 0, held: 0, moved: 0, priced: 0, cost: 0 }
+const NOTHING = { used: 0, elsewhere: 0, overage: 0, reserved: 0, held: 0, moved: 0, priced: 0, cost: 0 }
 type Grant = {
   name: string
   plan: Plan | null
@@ -187,6 +187,7 @@ export function answerTo(first: Terms, asked: readonly Asked[]): Answer {
       const amount = Math.min(left, free(grant))
       if (amount <= 0) continue
       grant[field] += amount
+      if (field === 'used' && !grant.plan) plan.elsewhere += amount
       left -= amount
       taken.push({ grant, amount, over: 0 })
     }
@@ -215,10 +216,9 @@ export function answerTo(first: Terms, asked: readonly Asked[]): Answer {
 
   function answer(code: string | null, plan = stand(), at = now): Answer {
     const payers = payersOf(plan, at)
-    const [used, reserved] = [sum(payers, (grant) => grant.used), sum(payers, (grant) => grant.reserved)]
-    const amount = payers.some((grant) => grant.amount === null) ? null : sum(payers, (grant) => grant.amount! - grant.moved)
-    const remaining = amount === null ? null : amount - used - reserved
-    return { code, used, overage: sum(payers, (grant) => grant.overage), reserved, remaining, late: plan !== stand() }
+    const reserved = sum(payers, (grant) => grant.reserved)
+    const remaining = payers.some((grant) => grant.amount === null) ? null : sum(payers, free)
+    return { code, used: plan.used + plan.elsewhere, overage: plan.overage, reserved, remaining, late: plan !== stand() }
   }
 
   const asUse = ['used', 'overage'] as const
@@ -265,8 +265,10 @@ export function answerTo(first: Terms, asked: readonly Asked[]): Answer {
         unhold(hold, 'settled')
         let left = quantity
         for (const { grant, amount } of isOpen ? hold.taken : []) {
-          grant.used += Math.min(left, amount)
-          left -= Math.min(left, amount)
+          const used = Math.min(left, amount)
+          grant.used += used
+          if (!grant.plan) stand().elsewhere += used
+          left -= used
         }
         take(left, stand(), now, asUse)
         return Object.assign(hold, { settled: quantity, answer: answer(null) }).answer
@@ -289,6 +291,7 @@ export function answerTo(first: Terms, asked: readonly Asked[]): Answer {
           const over = Math.min(back, part.grant.overage)
           part.grant.overage -= over
           part.grant.used -= back - over
+          if (!part.grant.plan) plan.elsewhere -= back - over
           left -= back
           Object.assign(part, { amount: part.amount + part.over - back, over: 0 })
         }

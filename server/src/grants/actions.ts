@@ -78,6 +78,7 @@ export function planTermsOf(
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,
     currentPeriodEnd: account.currentPeriodEnd,
+    cycleAnchor: account.cycleAnchor,
     timeZone: account.timeZone ?? catalog.timeZone,
     addOns: account.addOns ?? {},
     since: account.termsSince,

@@ -12,6 +12,7 @@ export class GrantLine {
   heldOverage: Quantity
   freeUsed: Quantity
   freeOverage: Quantity
+  usedElsewhere: Quantity
 
   constructor(grant: Grant, most: Quantity | null = grant.amount) {
     this.grant = grant
@@ -22,6 +23,7 @@ export class GrantLine {
     this.heldOverage = grant.heldOverage
     this.freeUsed = grant.freeUsed
     this.freeOverage = grant.freeOverage
+    this.usedElsewhere = grant.usedElsewhere
   }
 
   /** null is unlimited. */
@@ -66,14 +68,15 @@ export class GrantLine {
   }
 
   get changed(): boolean {
-    const { used, overage, reserved, heldOverage, freeUsed, freeOverage } = this.grant
+    const { used, overage, reserved, heldOverage, freeUsed, freeOverage, usedElsewhere } = this.grant
     return (
       this.used !== used ||
       this.overage !== overage ||
       this.reserved !== reserved ||
       this.heldOverage !== heldOverage ||
       this.freeUsed !== freeUsed ||
-      this.freeOverage !== freeOverage
+      this.freeOverage !== freeOverage ||
+      this.usedElsewhere !== usedElsewhere
     )
   }
 }
@@ -82,7 +85,11 @@ function least(a: Quantity, b: Quantity): Quantity {
   return a < b ? a : b
 }
 
-/** The sums of a book. `amount` and `remaining` are null when something in it is unlimited. */
+/**
+ * The sums of a book. `used` is what use of its period has drawn, from whatever grant, also one that has ended since; what earlier periods
+ * drew from a grant that goes on is neither in it nor in the amount: amount − used − reserved = remaining. `amount` and `remaining` are null
+ * when something in it is unlimited.
+ */
 export type BookTotals = {
   readonly amount: Quantity | null
   readonly used: Quantity
@@ -146,6 +153,7 @@ export class BalanceBook {
     const draws: Draw[] = []
     const left = this.#take(meter, cost, (line, amount) => {
       line.used += amount
+      this.countElsewhere(line, amount)
       draws.push({ grantId: line.grant.id, amount, overage: 0n })
     })
     if (left > 0n) {
@@ -155,6 +163,14 @@ export class BalanceBook {
       draws.splice(index < 0 ? draws.length : index, 1, { ...own, overage: left })
     }
     return draws
+  }
+
+  /** Keeps with the period what its use draws from another grant than a plan's, or (below zero) gives back to it. */
+  countElsewhere({ grant }: GrantLine, amount: Quantity): void {
+    if (grant.kind === 'plan') return
+    const elsewhere = this.plan.usedElsewhere + amount
+    // What was drawn before this was counted may be given back since.
+    this.plan.usedElsewhere = elsewhere < 0n ? 0n : elsewhere
   }
 
   /** Holds `cost` on the grants in their order; what does not fit will be overage of the plan's allowance when it is settled. */
@@ -173,18 +189,16 @@ export class BalanceBook {
 
   /** The sums of what counts for a meter; null is all of it. */
   totalsFor(meter: string | null): BookTotals {
-    let amount: Quantity | null = 0n
-    let used = 0n
-    let overage = 0n
+    const { plan } = this
+    const used = plan.used + plan.usedElsewhere
+    let remaining: Quantity | null = 0n
     let reserved = 0n
     for (const line of this.#linesFor(meter)) {
-      used += line.used
-      overage += line.overage
       reserved += line.reserved
-      const { granted } = line
-      amount = granted === null || amount === null ? null : amount + granted
+      const { available } = line
+      remaining = available === null || remaining === null ? null : remaining + available
     }
-    return { amount, used, overage, reserved, remaining: amount === null ? null : amount - used - reserved }
+    return { amount: remaining === null ? null : remaining + used + reserved, used, overage: plan.overage, reserved, remaining }
   }
 
   #take(meter: string, cost: Quantity, record: (line: GrantLine, amount: Quantity) => void): Quantity {

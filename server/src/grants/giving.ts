@@ -226,6 +226,7 @@ function grantOf(input: GrantInput, now: Instant): Grant {
     heldOverage: 0n,
     freeUsed: 0n,
     freeOverage: 0n,
+    usedElsewhere: 0n,
     pricedOverage: 0n,
     pricedMinor: 0n,
     revoked: 0n,

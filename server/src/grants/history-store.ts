@@ -3,14 +3,17 @@ import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { PastTerms } from './history.ts'
 
+type Owned = { readonly organizationId: string }
+
 type TermsRow = Omit<PastTerms, 'cycle'> & {
   readonly organizationId: string
   readonly cycleStart: Instant | null
   readonly cycleEnd: Instant | null
+  readonly cycleAnchor: Instant | null
 }
 
 const COLUMNS = `t.organization_id as "organizationId", t.since, t.plan_key as "planKey", t.catalog_version as "catalogVersion",
-  t.cycle_start as "cycleStart", t.cycle_end as "cycleEnd", t.add_ons as "addOns"`
+  t.cycle_start as "cycleStart", t.cycle_end as "cycleEnd", t.cycle_anchor as "cycleAnchor", t.add_ons as "addOns"`
 
 /** What organizations had, by organization, the oldest first. */
 export async function findPastTerms(
@@ -39,8 +42,8 @@ const listLastTerms = rowsTogether(async (tx, organizationIds) => {
   return rows
 })
 
-function termsOf({ cycleStart, cycleEnd, ...row }: TermsRow): PastTerms & { readonly organizationId: string } {
-  return { ...row, cycle: cycleStart === null || cycleEnd === null ? null : { start: cycleStart, end: cycleEnd } }
+function termsOf({ cycleStart: start, cycleEnd: end, cycleAnchor: anchor, ...row }: TermsRow): PastTerms & Owned {
+  return { ...row, cycle: start === null || end === null ? null : { start, end, anchor } }
 }
 
 /** Adds terms to a history, and forgets those that ended before a time. The caller holds the account's lock. */
@@ -60,10 +63,11 @@ const insertTogether = together(async (tx, asked: readonly NewTerms[]) => {
   const ids = asked.map(({ organizationId }) => organizationId)
   const column = <Value>(read: (terms: PastTerms) => Value): Value[] => asked.map(({ terms }) => read(terms))
   await tx.query(
-    `insert into account_terms (organization_id, since, plan_key, catalog_version, cycle_start, cycle_end, add_ons)
-     select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
-     on conflict (organization_id, since) do update set (plan_key, catalog_version, cycle_start, cycle_end, add_ons) =
-       (excluded.plan_key, excluded.catalog_version, excluded.cycle_start, excluded.cycle_end, excluded.add_ons)`,
+    `insert into account_terms (organization_id, since, plan_key, catalog_version, cycle_start, cycle_end, add_ons, cycle_anchor)
+     select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[],
+       $8::timestamptz[])
+     on conflict (organization_id, since) do update set (plan_key, catalog_version, cycle_start, cycle_end, add_ons, cycle_anchor) =
+       (excluded.plan_key, excluded.catalog_version, excluded.cycle_start, excluded.cycle_end, excluded.add_ons, excluded.cycle_anchor)`,
     [
       ids,
       column(({ since }) => since),
@@ -72,6 +76,7 @@ const insertTogether = together(async (tx, asked: readonly NewTerms[]) => {
       column(({ cycle }) => cycle?.start ?? null),
       column(({ cycle }) => cycle?.end ?? null),
       column(({ addOns }) => JSON.stringify(addOns)),
+      column(({ cycle }) => cycle?.anchor ?? null),
     ],
   )
   await tx.query(

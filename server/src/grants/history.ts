@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
-import type { Period } from '../lib/period.ts'
+import type { SubscriptionCycle } from './periods.ts'
 import { billingCycleOf, planGrantOf, type PlanGrant, type PlanTerms } from './rules.ts'
 
 /** What an organization had from a moment on, until the next of its terms. */
@@ -9,7 +9,7 @@ export type PastTerms = {
   readonly planKey: string
   readonly catalogVersion: number
   /** The subscription's cycle; null without one. */
-  readonly cycle: Period | null
+  readonly cycle: SubscriptionCycle | null
   readonly addOns: Readonly<Record<string, number>>
 }
 
@@ -44,6 +44,7 @@ function termsThen(terms: PlanTerms, { planKey, catalogVersion, catalog, cycle, 
     catalogVersion,
     currentPeriodStart: cycle?.start ?? null,
     currentPeriodEnd: cycle?.end ?? null,
+    cycleAnchor: cycle?.anchor ?? null,
     addOns,
   }
 }

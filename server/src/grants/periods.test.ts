@@ -1,14 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { periodContaining } from '../../../sandbox/src/billing/periods.ts'
 import { addMonths, DAY_MS } from '../lib/period.ts'
 import { allowanceSpanOf, spanBefore, type BillingCycle } from './periods.ts'
 
 const at = (text: string) => new Date(text)
-const cycle = (start: string, end: string): BillingCycle => ({
+const cycle = (start: string, end: string, anchor: string | null = null) => ({
   anchor: at('2020-01-31T10:00:00Z'),
-  current: { start: at(start), end: at(end) },
+  current: { start: at(start), end: at(end), anchor: anchor === null ? null : at(anchor) },
   timeZone: 'UTC',
 })
+const periodOf = ({ current: { start, end } }: ReturnType<typeof cycle>) => ({ start, end })
 const noSubscription: BillingCycle = { anchor: at('2025-01-31T10:00:00Z'), current: null, timeZone: 'UTC' }
 const spanOf = (...asked: Parameters<typeof allowanceSpanOf>) => {
   const { start, end } = allowanceSpanOf(...asked)
@@ -27,7 +29,7 @@ describe('the span of an allowance', () => {
 
   test('a billing cycle is the subscription’s own period, also when the month end was clamped', () => {
     const clamped = cycle('2026-02-28T10:00:00Z', '2026-03-31T10:00:00Z')
-    expect(spanOf('billing_cycle', clamped, at('2026-03-30T00:00:00Z'))).toEqual(clamped.current)
+    expect(spanOf('billing_cycle', clamped, at('2026-03-30T00:00:00Z'))).toEqual(periodOf(clamped))
   })
 
   test('a renewal whose webhook is late has begun at the old end, so that the webhook finds the same span', () => {
@@ -45,9 +47,42 @@ describe('the span of an allowance', () => {
     expect(allowanceSpanOf('billing_cycle', year, at('2026-01-31T09:59:59Z')).end).toEqual(at('2026-01-31T10:00:00Z'))
   })
 
+  test('a year from 29 February keeps the day of its anchor in years that lack it', () => {
+    const year = cycle('2029-02-28T12:00:00Z', '2030-02-28T12:00:00Z', '2028-02-29T12:00:00Z')
+    expect(spanOf('billing_cycle', year, at('2029-03-28T13:30:00Z'))).toEqual({
+      start: at('2029-02-28T12:00:00Z'),
+      end: at('2029-03-29T12:00:00Z'),
+    })
+  })
+
+  test('whatever the anchor, allowances and bills of use have the same months, also past the cycle that is known', () => {
+    const instant = fc.integer({ min: Date.UTC(2024, 0, 1) / 1_000, max: Date.UTC(2034, 0, 1) / 1_000 })
+    const edge = fc
+      .constantFrom('2024-01-31T23:00:00Z', '2024-02-29T12:00:00Z', '2025-12-30T00:00:00Z')
+      .map((text) => at(text).getTime() / 1_000)
+    const interval = fc.constantFrom('month', 'year' as const)
+    fc.assert(
+      fc.property(fc.oneof(instant, edge), interval, instant, fc.integer({ min: 0, max: 420 }), (anchor, billed, heard, days) => {
+        const known = periodContaining({ at: anchor }, { interval: billed, count: 1 }, heard)
+        const now = heard + days * 86_400
+        const dates = { start: new Date(known.start * 1_000), end: new Date(known.end * 1_000) }
+        const facts = {
+          anchor: at('2020-01-31T10:00:00Z'),
+          current: { ...dates, anchor: new Date(anchor * 1_000) },
+          timeZone: 'UTC',
+        }
+        const { start, end } = periodContaining({ at: anchor }, { interval: 'month', count: 1 }, now)
+        expect(spanOf('billing_cycle', facts, new Date(now * 1_000))).toEqual({
+          start: new Date(start * 1_000),
+          end: new Date(end * 1_000),
+        })
+      }),
+    )
+  })
+
   test('a clock behind Stripe’s sees the cycle that is about to begin', () => {
     const soon = cycle('2026-02-15T00:00:00Z', '2026-03-15T00:00:00Z')
-    expect(spanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(soon.current)
+    expect(spanOf('billing_cycle', soon, at('2026-02-14T23:59:58Z'))).toEqual(periodOf(soon))
     const year = cycle('2026-02-15T00:00:00Z', '2027-02-15T00:00:00Z')
     expect(spanOf('billing_cycle', year, at('2026-02-14T23:59:58Z'))).toEqual({
       start: at('2026-02-15T00:00:00Z'),
@@ -96,7 +131,11 @@ describe('the span of an allowance', () => {
     const zone = fc.constantFrom('UTC', 'Europe/Berlin', 'America/New_York', 'Pacific/Chatham', 'Asia/Tokyo')
     fc.assert(
       fc.property(period, zone, instant, instant, length, fc.boolean(), (kind, timeZone, start, now, endOf, subscribed) => {
-        const facts: BillingCycle = { anchor: start, current: subscribed ? { start, end: endOf(start) } : null, timeZone }
+        const facts: BillingCycle = {
+          anchor: start,
+          current: subscribed ? { start, end: endOf(start), anchor: null } : null,
+          timeZone,
+        }
         const moment = subscribed && now < start ? start : now
         const span = allowanceSpanOf(kind, facts, moment)
         expect(span.start <= moment && span.end !== null && moment < span.end).toBe(true)

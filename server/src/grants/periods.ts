@@ -1,6 +1,6 @@
 import type { AllowancePeriod } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
-import { addMonths, anchoredMonthOf, calendarPeriodOf, DAY_MS, type CalendarUnit, type Period } from '../lib/period.ts'
+import { anchoredMonthOf, calendarPeriodOf, DAY_MS, type CalendarUnit, type Period } from '../lib/period.ts'
 
 /** The span for which an allowance stands; `end` is null for one that never starts again. */
 export type AllowanceSpan = {
@@ -16,9 +16,12 @@ export type AllowanceSpan = {
  */
 export type BillingCycle = {
   readonly anchor: Instant
-  readonly current: Period | null
+  readonly current: SubscriptionCycle | null
   readonly timeZone: string
 }
+
+/** A subscription's current period. `anchor` is the moment from which Stripe counts its periods; null where it is not known. */
+export type SubscriptionCycle = Period & { readonly anchor: Instant | null }
 
 // Stripe's months are 28 to 31 days; a period a little longer is still one month, a longer one (a year, a quarter) is cut into months.
 const LONGEST_MONTH_MS = 32 * DAY_MS
@@ -32,8 +35,9 @@ const CALENDAR_UNITS = { calendar_month: 'month', day: 'day', year: 'year' } as 
  * The span of an allowance that holds `now`. Pure, and the only place where allowance periods are computed.
  * Calendar periods are the time zone's. They are named by their local date, so one that stands while the zone changes stays the
  * same period with another end: it is never handed out twice, and none is left out. A billing cycle longer than a month (a yearly
- * subscription) is cut into months counted from its start, since an allowance is what a plan includes per month. When `now` lies
- * past the last known cycle, the next one is taken to begin exactly at its end: the renewal's webhook, however late, then finds
+ * subscription) is cut into the months of Stripe's anchor, in which its use is billed, since an allowance is what a plan includes per
+ * month: a day of the anchor that a month lacks is its last one, and comes back (docs.stripe.com/billing/subscriptions/billing-cycle).
+ * When `now` lies past the last known cycle, the next one is taken to begin exactly at its end: the renewal's webhook, however late, then finds
  * the same span.
  */
 export function allowanceSpanOf(period: AllowancePeriod, cycle: BillingCycle, now: Instant): AllowanceSpan {
@@ -60,19 +64,27 @@ export function spanBefore(period: AllowancePeriod, cycle: BillingCycle, { start
   return allowanceSpanOf(period, cycle, new Date(start.getTime() - 1))
 }
 
-function subscriptionSpanOf(current: Period, now: Instant): Period {
+function subscriptionSpanOf(current: SubscriptionCycle, now: Instant): Period {
   const lengthMs = current.end.getTime() - current.start.getTime()
   if (now >= current.end) return spanAfter(current, now)
   // A clock that runs a little behind Stripe's sees a cycle that has not begun yet: it is the current one all the same.
   if (lengthMs <= LONGEST_MONTH_MS || now < current.start) {
-    return lengthMs <= LONGEST_MONTH_MS ? current : { start: current.start, end: addMonths(current.start, 1) }
+    const { start, end } = current
+    return lengthMs <= LONGEST_MONTH_MS ? { start, end } : anchoredMonthOf(monthAnchorOf(current, start), start)
   }
-  return endingBy(current.end, anchoredMonthOf(current.start, now))
+  return endingBy(current.end, anchoredMonthOf(monthAnchorOf(current, current.start), now))
 }
 
-function spanAfter({ start, end }: Period, now: Instant): Period {
+/** From what months are counted: the anchor where one of its months begins at the boundary of a cycle, else that boundary. */
+function monthAnchorOf({ anchor }: SubscriptionCycle, boundary: Instant): Instant {
+  if (anchor === null) return boundary
+  return anchoredMonthOf(anchor, boundary).start.getTime() === boundary.getTime() ? anchor : boundary
+}
+
+function spanAfter(current: SubscriptionCycle, now: Instant): Period {
+  const { start, end } = current
   const lengthMs = end.getTime() - start.getTime()
-  if (lengthMs >= SHORTEST_MONTH_MS) return anchoredMonthOf(end, now)
+  if (lengthMs >= SHORTEST_MONTH_MS) return anchoredMonthOf(monthAnchorOf(current, end), now)
   const passed = Math.floor((now.getTime() - end.getTime()) / lengthMs)
   const from = end.getTime() + passed * lengthMs
   return { start: new Date(from), end: new Date(from + lengthMs) }

@@ -171,12 +171,12 @@ describe('after the turn', () => {
     const first = await late(15)
     expect(first.body['late']).toMatchObject({ invoice: 'none' })
     expect(first.body['balance']).toMatchObject({
-      used: 87,
+      used: 75,
       overage: 0,
       remaining: 13,
       period_start: '2026-03-01T00:00:00.000Z',
     })
-    expect((await late(20)).body['balance']).toMatchObject({ used: 100, overage: 7, remaining: 0 })
+    expect((await late(20)).body['balance']).toMatchObject({ used: 88, overage: 7, remaining: 0 })
     expect(await grants('tokens')).toEqual({
       'plan 2026-03-01': [100, 70, 30, 0, 0],
       'rollover 2026-04-01': [30, 30, 0, 0, 0],

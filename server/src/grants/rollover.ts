@@ -92,6 +92,7 @@ function rolloverGrant(from: Grant, { amount, expiresAt, now }: { amount: Quanti
     heldOverage: 0n,
     freeUsed: 0n,
     freeOverage: 0n,
+    usedElsewhere: 0n,
     pricedOverage: 0n,
     pricedMinor: 0n,
     revoked: 0n,

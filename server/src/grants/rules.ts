@@ -35,6 +35,8 @@ export type Grant = {
   /** Of `used` and of `overage`: what was used in a time in which nothing billed the balance. It is never billed. */
   readonly freeUsed: Quantity
   readonly freeOverage: Quantity
+  /** Of a plan's allowance: what use of its period drew from other grants. */
+  readonly usedElsewhere: Quantity
   /** Of `overage`: what was priced by a plan that was changed within the period, and what that costs in minor units. */
   readonly pricedOverage: Quantity
   readonly pricedMinor: bigint
@@ -133,6 +135,8 @@ export type PlanTerms = {
   readonly anchor: Instant
   readonly currentPeriodStart: Instant | null
   readonly currentPeriodEnd: Instant | null
+  /** From which the subscription's periods are counted; without it, from the present one. */
+  readonly cycleAnchor?: Instant | null
   /** Of calendar periods: the organization's own, else the catalog's. */
   readonly timeZone: string
   /** How many of each add-on go with the plan. */
@@ -228,11 +232,12 @@ export function billingCycleOf({
   anchor,
   currentPeriodStart: start,
   currentPeriodEnd: end,
+  cycleAnchor = null,
   timeZone,
 }: PlanTerms): BillingCycle {
   // A subscription that ended leaves its last period on the account; what counts then is the organization's own month.
   const subscribed = standing.state !== 'free' && start !== null && end !== null && start < end
-  return { anchor, current: subscribed ? { start, end } : null, timeZone }
+  return { anchor, current: subscribed ? { start, end, anchor: cycleAnchor } : null, timeZone }
 }
 
 /** The grant as it is first stored. */
@@ -252,6 +257,7 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     heldOverage: 0n,
     freeUsed: 0n,
     freeOverage: 0n,
+    usedElsewhere: 0n,
     pricedOverage: 0n,
     pricedMinor: 0n,
     revoked: 0n,
@@ -355,6 +361,7 @@ export type GrantChange = GrantName & {
   readonly heldOverage: Quantity
   readonly freeUsed: Quantity
   readonly freeOverage: Quantity
+  readonly usedElsewhere: Quantity
   /**
    * What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released.
    */
@@ -372,5 +379,6 @@ export function changedGrant(grant: Grant, change: GrantChange): Grant {
     heldOverage: grant.heldOverage + change.heldOverage,
     freeUsed: grant.freeUsed + change.freeUsed,
     freeOverage: grant.freeOverage + change.freeOverage,
+    usedElsewhere: grant.usedElsewhere + change.usedElsewhere,
   }
 }

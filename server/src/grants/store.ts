@@ -16,6 +16,7 @@ export type AccountRow = {
   readonly subscriptionStatus: SubscriptionStatus | null
   readonly currentPeriodStart: Instant | null
   readonly currentPeriodEnd: Instant | null
+  readonly cycleAnchor: Instant | null
   readonly trialEndsAt: Instant | null
   readonly paymentFailedAt: Instant | null
   /** When the subscription ended. */
@@ -38,7 +39,7 @@ export type DefaultTerms = { readonly planKey: string; readonly catalogVersion: 
 
 const ACCOUNT_FIELDS = `o.id as "organizationId", o.created_at as "organizationCreatedAt", o.test_clock_now as "testClockNow",
   o.time_zone as "timeZone",   a.subscription_status as "subscriptionStatus", a.current_period_start as "currentPeriodStart",
-  a.current_period_end as "currentPeriodEnd", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
+  a.current_period_end as "currentPeriodEnd", a.cycle_anchor as "cycleAnchor", a.trial_ends_at as "trialEndsAt", a.payment_failed_at as "paymentFailedAt",
   a.ended_at as "endedAt",
   a.override_plan_key as "overridePlanKey", a.override_status as "overrideStatus",
   a.override_trial_ends_at as "overrideTrialEndsAt", a.override_expires_at as "overrideExpiresAt",
@@ -121,7 +122,7 @@ export async function updateTimeZone(tx: Queryable, organizationId: string, time
 
 export const GRANT_COLUMNS = `g.organization_id as "organizationId", g.id, g.balance as "balanceKey", g.kind, g.plan_key as "planKey",
   g.catalog_version as "catalogVersion", g.amount, g.limit_kind as "limit", g.used, g.overage, g.reserved,
-  g.held_overage as "heldOverage", g.free_used as "freeUsed", g.free_overage as "freeOverage",
+  g.held_overage as "heldOverage", g.free_used as "freeUsed", g.free_overage as "freeOverage", g.used_elsewhere as "usedElsewhere",
   g.priced_overage as "pricedOverage", g.priced_minor as "pricedMinor", g.revoked, g.priority,
   g.meters, g.starts_at as "startsAt", g.expires_at as "expiresAt", g.reason, g.created_at as "createdAt"`
 
@@ -130,7 +131,7 @@ export type GrantRow = Omit<Grant, 'expiresAt' | Rare> & {
 } & { readonly [Name in Rare]: bigint | null }
 
 /** What hardly any grant has: null where it has none. */
-type Rare = 'freeUsed' | 'freeOverage' | 'pricedOverage' | 'pricedMinor'
+type Rare = 'freeUsed' | 'freeOverage' | 'usedElsewhere' | 'pricedOverage' | 'pricedMinor'
 
 /** A grant as it was read; pg reads 'infinity' as the number Infinity. */
 export function grantOf(row: GrantRow): Grant {
@@ -150,6 +151,7 @@ export function grantOf(row: GrantRow): Grant {
     heldOverage: row.heldOverage,
     freeUsed: row.freeUsed ?? 0n,
     freeOverage: row.freeOverage ?? 0n,
+    usedElsewhere: row.usedElsewhere ?? 0n,
     pricedOverage: row.pricedOverage ?? 0n,
     pricedMinor: row.pricedMinor ?? 0n,
     revoked: row.revoked,
@@ -336,18 +338,20 @@ export const ADD_TO_GRANTS = `update grants g set used = g.used + f.used, overag
   ) as f
   where g.ctid = f.ctid`
 
-/** Adds to what is free of grants: only late use and corrections of what was free change it. */
-export async function addFreeUse(tx: Queryable, changes: readonly GrantChange[]): Promise<void> {
+/** Adds to what hardly any use changes: what is free (late use, corrections of what was free), what was drawn from other grants. */
+export async function addRareCounts(tx: Queryable, changes: readonly GrantChange[]): Promise<void> {
   await tx.query(
     `update grants g set free_used = nullif(coalesce(g.free_used, 0) + c.used, 0),
-       free_overage = nullif(coalesce(g.free_overage, 0) + c.overage, 0)
-     from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) as c (organization_id, id, used, overage)
+       free_overage = nullif(coalesce(g.free_overage, 0) + c.overage, 0),
+       used_elsewhere = nullif(coalesce(g.used_elsewhere, 0) + c.elsewhere, 0)
+     from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) as c (organization_id, id, used, overage, elsewhere)
      where g.organization_id = c.organization_id and g.id = c.id`,
     [
       changes.map(({ organizationId }) => organizationId),
       changes.map(({ id }) => id),
       changes.map(({ freeUsed }) => freeUsed),
       changes.map(({ freeOverage }) => freeOverage),
+      changes.map(({ usedElsewhere }) => usedElsewhere),
     ],
   )
 }

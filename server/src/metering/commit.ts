@@ -1,8 +1,8 @@
 import { publishEvents } from '../events/actions.ts'
 import { termsOfAccounts, type GrantsContext } from '../grants/actions.ts'
 import { lockAndKeepAccounts, lockKnownAccounts } from '../grants/known-accounts.ts'
-import { meterOf } from '../grants/rules.ts'
-import { addFreeUse, findActiveGrants } from '../grants/store.ts'
+import { meterOf, type GrantChange } from '../grants/rules.ts'
+import { addRareCounts, findActiveGrants } from '../grants/store.ts'
 import { assert } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
 import { decide } from './decide.ts'
@@ -118,6 +118,10 @@ function keysOf(requests: readonly UsageRequest[]): readonly EventKey[] {
   return requests.filter((request) => 'idempotencyKey' in request)
 }
 
+function changesUse({ used, overage, reserved, heldOverage, amount }: GrantChange): boolean {
+  return used !== 0n || overage !== 0n || reserved !== 0n || heldOverage !== 0n || amount !== 0n
+}
+
 function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys: boolean }): readonly Promise<unknown>[] {
   const writes: Promise<unknown>[] = []
   // A settlement is found by its reservation.
@@ -126,11 +130,12 @@ function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys:
   if (decision.events.length > 0) writes.push(insertEvents(tx, decision.events))
   const refused = decision.events.filter(({ spending }) => spending !== null)
   if (refused.length > 0) writes.push(insertSpendRefusals(tx, refused))
-  if (decision.grantChanges.length + decision.hourlyChanges.length > 0) {
-    writes.push(addUse(tx, decision.grantChanges, decision.hourlyChanges))
-  }
-  const free = decision.grantChanges.filter(({ freeUsed, freeOverage }) => freeUsed !== 0n || freeOverage !== 0n)
-  if (free.length > 0) writes.push(addFreeUse(tx, free))
+  const rare = decision.grantChanges.filter(
+    ({ freeUsed, freeOverage, usedElsewhere }) => freeUsed !== 0n || freeOverage !== 0n || usedElsewhere !== 0n,
+  )
+  const changes = rare.length === 0 ? decision.grantChanges : decision.grantChanges.filter(changesUse)
+  if (changes.length + decision.hourlyChanges.length > 0) writes.push(addUse(tx, changes, decision.hourlyChanges))
+  if (rare.length > 0) writes.push(addRareCounts(tx, rare))
   if (decision.groupedChanges.length > 0) writes.push(addGroupedUse(tx, decision.groupedChanges))
   if (decision.newReservations.length > 0) writes.push(insertReservations(tx, decision.newReservations))
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))

@@ -34,4 +34,13 @@ export async function endOverdueReservations(
   await addUse(tx, [...changes.values()], [])
 }
 
-const NOTHING = { used: 0n, overage: 0n, reserved: 0n, heldOverage: 0n, freeUsed: 0n, freeOverage: 0n, amount: 0n }
+const NOTHING = {
+  used: 0n,
+  overage: 0n,
+  reserved: 0n,
+  heldOverage: 0n,
+  freeUsed: 0n,
+  freeOverage: 0n,
+  usedElsewhere: 0n,
+  amount: 0n,
+}

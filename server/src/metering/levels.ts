@@ -1,5 +1,6 @@
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable } from '../db/database.ts'
+import { asSystem } from '../db/scope.ts'
 import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -67,11 +68,17 @@ const LEVELS_AT_ONCE = 200
 export async function carryLevels(context: LevelsContext, organizationId: string | null = null): Promise<void> {
   for (;;) {
     const ended = await listEndedLevels(context.db, { now: context.clock.now(), organizationId, limit: LEVELS_AT_ONCE })
+    if (ended.length === 0) return
     const done = await carry(context, ended)
     await markCarried(context.db, done)
     // What was carried into a period that is over as well is carried on; what could not be told now is tried again at the next time.
-    if (ended.length === 0 || done.length < ended.length) return
+    if (done.length < ended.length) return
   }
+}
+
+/** The same of one organization whose use is about to be read: between the turn of a period and the job's next run, too, nothing is missing. */
+export async function tellLevels(context: LevelsContext, organizationId: string): Promise<void> {
+  await asSystem(() => carryLevels(context, organizationId))
 }
 
 /** Answers those that need not be tried again. */

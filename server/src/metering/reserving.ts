@@ -77,6 +77,7 @@ export function settle(session: DecisionSession, request: SettleRequest): UsageA
   requireRoom(book, cost - (isOpen ? heldBy(reservation) : 0n))
   const held = isOpen ? session.unhold(reservation) : []
   const fromHolds = takeFrom(held, cost)
+  for (const { grantId, amount } of fromHolds) book.countElsewhere(ledger.lineOf(grantId), amount)
   const left = cost - fromHolds.reduce((sum, draw) => sum + draw.amount, 0n)
   const draws = mergeDraws([...fromHolds, ...(left > 0n ? book.draw(meter.key, left) : [])])
   const asked = { organizationId, quantity, idempotencyKey: reservation.id, properties: reservation.properties }

@@ -196,7 +196,8 @@ export class DecisionSession {
   get grantChanges(): GrantChange[] {
     const changes: GrantChange[] = []
     for (const [organizationId, ledger] of this.#ledgers) {
-      for (const { grant, amount, used, overage, reserved, heldOverage, freeUsed, freeOverage } of ledger.changedLines()) {
+      for (const line of ledger.changedLines()) {
+        const { grant, amount, used, overage, reserved, heldOverage, freeUsed, freeOverage, usedElsewhere } = line
         changes.push({
           organizationId,
           id: grant.id,
@@ -206,6 +207,7 @@ export class DecisionSession {
           heldOverage: heldOverage - grant.heldOverage,
           freeUsed: freeUsed - grant.freeUsed,
           freeOverage: freeOverage - grant.freeOverage,
+          usedElsewhere: usedElsewhere - grant.usedElsewhere,
           amount: amount === null || grant.amount === null ? 0n : amount - grant.amount,
         })
       }
@@ -266,24 +268,31 @@ type Drawing = {
 
 /** Takes what a use costs, or gives it back where a level has fallen or a use is corrected. */
 export function drawOrGiveBack(ledger: OrganizationLedger, { book, meter, cost, drawn, isFree }: Drawing): Draw[] {
-  if (cost < 0n) return giveBack(ledger, { drawn, cost: -cost, isFree })
+  if (cost < 0n) return giveBack(ledger, { book, drawn, cost: -cost, isFree })
   const draws = book.draw(meter.key, cost)
   if (isFree) ledger.addFree(draws)
   return draws
 }
 
 /** What is given back, and whether it was used in a time that nothing billed. */
-type GivingBack = { readonly drawn: readonly Draw[]; readonly cost: Quantity; readonly isFree: boolean }
+type GivingBack = {
+  readonly book: BalanceBook
+  readonly drawn: readonly Draw[]
+  readonly cost: Quantity
+  readonly isFree: boolean
+}
 
 /** Gives back a part of what was drawn, the last first. Answers draws below zero. */
-function giveBack(ledger: OrganizationLedger, { drawn, cost, isFree }: GivingBack): Draw[] {
+function giveBack(ledger: OrganizationLedger, { book, drawn, cost, isFree }: GivingBack): Draw[] {
   let left = cost
   const given: Draw[] = []
   for (const { grantId, amount, overage } of drawn.toReversed()) {
     const most = amount + overage
     const back = left < most ? left : most
     if (back <= 0n) continue
-    const fromOverage = ledger.lineOf(grantId).giveBack(back, isFree)
+    const line = ledger.lineOf(grantId)
+    const fromOverage = line.giveBack(back, isFree)
+    book.countElsewhere(line, fromOverage - back)
     left -= back
     given.push({ grantId, amount: fromOverage - back, overage: -fromOverage })
   }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { quantityToJson } from '../lib/quantity.ts'
+import { advanceTestClock } from '../stripe/test-clock.ts'
 import { readStatement, type Statement } from './statement.ts'
 
 const billing = testUse(await importCatalogDefinition('examples/kali-forensics/billing.config.ts'))
@@ -51,3 +52,18 @@ test.each(['monthly', 'yearly'] as const)(
     }
   },
 )
+
+test('KF-1 the statement, its lines, the summary and the report of use know a level from the first moment of the month', async () => {
+  const tenant = await billing.customer('standard')
+  await billing.use(tenant, 'agent', 3)
+  const { period } = await readStatement(billing.context, { organizationId: tenant, at: null })
+  const leftMs = period.end.getTime() - (await billing.nowOf(tenant)).getTime()
+  // Without the job, which tells levels once a minute, and without what a move of the clock tells.
+  await advanceTestClock(billing.context, tenant, { by: `${leftMs / 1_000}s` })
+  const statement = await billing.ask('GET', '/api/v1/billing/statement', undefined, tenant)
+  expect(statement.body['period']).toMatchObject({ start: period.end.toISOString() })
+  const [line] = (statement.body['usage'] as Record<string, unknown>[]).filter(({ balance }) => balance === 'agent')
+  expect(line).toMatchObject({ quantity: 3, amount_minor: 15_000 })
+  const summary = await billing.ask('GET', `/api/v1/billing/usage/tenant/${tenant}/summary`, undefined, tenant)
+  expect(summary.body['usage']).toMatchObject({ agent: { quantity: 3, cost_cents: 15_000 } })
+})

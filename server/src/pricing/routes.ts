@@ -6,6 +6,7 @@ import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, recordedAtOf } from '../lib/ids.ts'
 import { quantityToJson } from '../lib/quantity.ts'
+import { tellLevels } from '../metering/levels.ts'
 import { properties, quantityOf } from '../metering/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
@@ -183,6 +184,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
   registerCreditRoutes(app, billing)
   app.openapi(overviewRoute, async (c) => {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('query').organization_id)
+    await tellLevels(usage, organizationId)
     const overview = await readUseOverview(context, organizationId)
     return c.json({ ...overview, balances: [...overview.balances] }, 200)
   })
@@ -220,6 +222,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
       throw new DomainError('invalid_request', 'period_end does not lie after period_start.', { field: 'period_end' })
     }
     const query = { organizationId, start: dateOf(start), end: dateOf(end) }
+    await tellLevels(usage, organizationId)
     const summary = await readUseSummary(context, query)
     return c.json({ ...summary, usage: { ...summary.usage }, invoices: [...summary.invoices] }, 200)
   })

@@ -132,7 +132,7 @@ export const listBillingItems: (db: Queryable, organizationId: string) => Promis
       `select item.organization_id as "organizationId", item.subscription_id as "subscriptionId", item.id as "itemId", item.price_id as "priceId",
        coalesce(item.quantity, 0) as quantity, coalesce(item.unit_amount_minor, 0) as "unitAmountMinor", usage.balance as "balanceKey", item.current_period_start as "periodStart",
        item.current_period_end as "periodEnd",
-       coalesce(to_timestamp((subscription.data ->> 'billing_cycle_anchor')::bigint), item.current_period_start) as anchor
+       coalesce(subscription.cycle_anchor, item.current_period_start) as anchor
      from stripe_subscriptions subscription
      join stripe_subscription_items item
        on item.organization_id = subscription.organization_id and item.subscription_id = subscription.id

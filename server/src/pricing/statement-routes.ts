@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
+import { tellLevels } from '../metering/levels.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import { eventBody, eventSchema } from '../usage/events.ts'
 import { shareSchema, showShare } from '../usage/explain-routes.ts'
@@ -102,16 +103,18 @@ const lineRoute = createRoute({
 
 /** Routes of the statement and its lines. */
 export function registerStatementRoutes(app: App, context: PricingContext): void {
-  const { billing } = context
+  const { billing, usage } = context
   app.openapi(statementRoute, async (c) => {
     const { organization_id: named, period: at } = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)
+    await tellLevels(usage, organizationId)
     const statement = await readStatement(billing, { organizationId, at: at === undefined ? null : new Date(at) })
     return c.json(statementBody(statement), 200)
   })
   app.openapi(lineRoute, async (c) => {
     const { organization_id: named, limit, cursor } = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), named)
+    await tellLevels(usage, organizationId)
     const { line: lineId } = c.req.valid('param')
     const { line, explained } = await explainLine(context, { organizationId, lineId, limit, cursor })
     return c.json(

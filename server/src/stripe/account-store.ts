@@ -55,7 +55,7 @@ async function listMirroredSubscriptions(
   const [subscriptions, items] = await Promise.all([
     tx.query<SubscriptionRow & Owned>(
       `select organization_id as "organizationId", id, status, cancel_at as "cancelAt", cancel_at_period_end as "cancelAtPeriodEnd",
-         trial_end as "trialEnd", ended_at as "endedAt",
+         trial_end as "trialEnd", cycle_anchor as "cycleAnchor", ended_at as "endedAt",
          created_at as "createdAt",
          scheduled_price_id as "scheduledPriceId", scheduled_at as "scheduledAt",
          case when not exists (
@@ -132,8 +132,8 @@ export async function lockAccounts(
   const { rows } = await tx.query<Omit<DerivedAccount, 'quantity'> & { quantity: bigint | null } & Owned>(
     `select organization_id as "organizationId", plan_key as "planKey", catalog_version as "catalogVersion",
        subscription_id as "subscriptionId", subscription_status as "subscriptionStatus",
-       current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd", trial_ends_at as "trialEndsAt",
-       cancel_at as "cancelAt", payment_failed_at as "paymentFailedAt", stripe_price_id as "stripePriceId",
+       current_period_start as "currentPeriodStart", current_period_end as "currentPeriodEnd", cycle_anchor as "cycleAnchor",
+       trial_ends_at as "trialEndsAt", cancel_at as "cancelAt", payment_failed_at as "paymentFailedAt", stripe_price_id as "stripePriceId",
        price_key as "priceKey", quantity, payment_method_id as "paymentMethodId", next_invoice_at as "nextInvoiceAt",
        scheduled_plan_key as "scheduledPlanKey", scheduled_price_key as "scheduledPriceKey", scheduled_at as "scheduledAt",
        ended_at as "endedAt", left_owing_since as "leftOwingSince"
@@ -177,24 +177,26 @@ export async function upsertAccounts(tx: Queryable, accounts: readonly OwnAccoun
     `insert into accounts (organization_id, plan_key, catalog_version, subscription_id, subscription_status,
        current_period_start, current_period_end, trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key,
        quantity, payment_method_id, next_invoice_at, scheduled_plan_key, scheduled_price_key, scheduled_at, ended_at, left_owing_since,
-       updated_at)
+       cycle_anchor, updated_at)
      select "organizationId", "planKey", "catalogVersion", "subscriptionId", "subscriptionStatus", "currentPeriodStart",
        "currentPeriodEnd", "trialEndsAt", "cancelAt", "paymentFailedAt", "stripePriceId", "priceKey", quantity, "paymentMethodId",
-       "nextInvoiceAt", "scheduledPlanKey", "scheduledPriceKey", "scheduledAt", "endedAt", "leftOwingSince", $2
+       "nextInvoiceAt", "scheduledPlanKey", "scheduledPriceKey", "scheduledAt", "endedAt", "leftOwingSince", "cycleAnchor", $2
      from jsonb_to_recordset($1) as row ("organizationId" text, "planKey" text, "catalogVersion" integer, "subscriptionId" text,
        "subscriptionStatus" text, "currentPeriodStart" timestamptz, "currentPeriodEnd" timestamptz, "trialEndsAt" timestamptz,
        "cancelAt" timestamptz, "paymentFailedAt" timestamptz, "stripePriceId" text, "priceKey" text, quantity bigint,
        "paymentMethodId" text, "nextInvoiceAt" timestamptz, "scheduledPlanKey" text, "scheduledPriceKey" text,
-       "scheduledAt" timestamptz, "endedAt" timestamptz, "leftOwingSince" timestamptz)
+       "scheduledAt" timestamptz, "endedAt" timestamptz, "leftOwingSince" timestamptz, "cycleAnchor" timestamptz)
      on conflict (organization_id) do update set
        (plan_key, catalog_version, subscription_id, subscription_status, current_period_start, current_period_end,
         trial_ends_at, cancel_at, payment_failed_at, stripe_price_id, price_key, quantity, payment_method_id, next_invoice_at,
-        scheduled_plan_key, scheduled_price_key, scheduled_at, ended_at, left_owing_since, updated_at) =
+        scheduled_plan_key, scheduled_price_key, scheduled_at, ended_at, left_owing_since, cycle_anchor,
+        updated_at) =
        (excluded.plan_key, excluded.catalog_version, excluded.subscription_id, excluded.subscription_status,
         excluded.current_period_start, excluded.current_period_end, excluded.trial_ends_at, excluded.cancel_at,
         excluded.payment_failed_at, excluded.stripe_price_id, excluded.price_key, excluded.quantity,
         excluded.payment_method_id, excluded.next_invoice_at, excluded.scheduled_plan_key, excluded.scheduled_price_key,
-        excluded.scheduled_at, excluded.ended_at, excluded.left_owing_since, excluded.updated_at)`,
+        excluded.scheduled_at, excluded.ended_at, excluded.left_owing_since,
+        excluded.cycle_anchor, excluded.updated_at)`,
     [JSON.stringify(accounts), now],
   )
 }

@@ -10,6 +10,7 @@ const subscription: MirroredSubscription = {
   cancelAt: null,
   cancelAtPeriodEnd: false,
   trialEnd: null,
+  cycleAnchor: null,
   defaultPaymentMethodId: null,
   endedAt: null,
   createdAt: at(1),

@@ -10,6 +10,8 @@ export type MirroredSubscription = {
   readonly cancelAt: Instant | null
   readonly cancelAtPeriodEnd: boolean
   readonly trialEnd: Instant | null
+  /** From which its periods are counted; null where the mirror is of before it was kept. */
+  readonly cycleAnchor: Instant | null
   readonly defaultPaymentMethodId: string | null
   readonly endedAt: Instant | null
   readonly createdAt: Instant
@@ -64,6 +66,7 @@ export type DerivedAccount = {
   readonly subscriptionStatus: SubscriptionStatus | null
   readonly currentPeriodStart: Instant | null
   readonly currentPeriodEnd: Instant | null
+  readonly cycleAnchor: Instant | null
   readonly trialEndsAt: Instant | null
   readonly cancelAt: Instant | null
   readonly paymentFailedAt: Instant | null
@@ -111,6 +114,7 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
     subscriptionStatus: subscription.status,
     currentPeriodStart: timed?.currentPeriodStart ?? null,
     currentPeriodEnd: timed?.currentPeriodEnd ?? null,
+    cycleAnchor: subscription.cycleAnchor,
     trialEndsAt: subscription.trialEnd,
     cancelAt: ended ? null : cancelTime(subscription, timed),
     paymentFailedAt: ended ? null : findPaymentFailure(inputs, subscription),
@@ -150,6 +154,7 @@ function withoutSubscription(inputs: AccountInputs): DerivedAccount {
     subscriptionStatus: null,
     currentPeriodStart: null,
     currentPeriodEnd: null,
+    cycleAnchor: null,
     trialEndsAt: null,
     cancelAt: null,
     paymentFailedAt: null,

@@ -44,6 +44,8 @@ export type SubscriptionSnapshot = {
   readonly endedAt: Instant | null
   readonly trialStart: Instant | null
   readonly trialEnd: Instant | null
+  /** From which its periods are counted. */
+  readonly cycleAnchor: Instant
   readonly pauseBehavior: string | null
   readonly defaultPaymentMethodId: string | null
   readonly latestInvoiceId: string | null
@@ -130,6 +132,7 @@ export type WireSubscription = {
   readonly ended_at: number | null
   readonly trial_start: number | null
   readonly trial_end: number | null
+  readonly billing_cycle_anchor: number
   readonly pause_collection: { readonly behavior: string } | null
   readonly default_payment_method: Reference | null
   readonly latest_invoice: Reference | null
@@ -217,6 +220,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     endedAt: fromUnixOrNull(wire.ended_at),
     trialStart: fromUnixOrNull(wire.trial_start),
     trialEnd: fromUnixOrNull(wire.trial_end),
+    cycleAnchor: fromUnix(wire.billing_cycle_anchor),
     pauseBehavior: wire.pause_collection?.behavior ?? null,
     defaultPaymentMethodId: idOf(wire.default_payment_method),
     latestInvoiceId: idOf(wire.latest_invoice),

@@ -1,13 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
-import { asSystem } from '../db/scope.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { unitsOf } from '../metering/api.ts'
 import { balanceBody, balanceSchema, ownBalanceSchema, type UnitOf } from '../metering/bodies.ts'
 import { ownBalanceBody } from '../metering/summary.ts'
-import { carryLevels, type LevelsContext } from '../metering/levels.ts'
+import { tellLevels, type LevelsContext } from '../metering/levels.ts'
 import { eventBody, eventSchema } from './events.ts'
 import {
   explainBalance,
@@ -137,7 +136,7 @@ export function registerExplainRoutes(app: App, context: ReadingContext & Pick<L
       )
     }
     // What stands in a period is explained by its event: a level that is not told there yet is told now.
-    await asSystem(() => carryLevels(context, organizationId))
+    await tellLevels(context, organizationId)
     if (key !== undefined) return c.json(showUse(await explainUse(context, { organizationId, name: { key } }), unitOf), 200)
     if (id !== undefined) return c.json(showUse(await explainUse(context, { organizationId, name: { id } }), unitOf), 200)
     if (meter !== undefined) {

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { tellLevels, type LevelsContext } from '../metering/levels.ts'
 import { eventOf, type EventRow } from '../metering/store.ts'
 import { eventBody, eventSchema, planEvents, readEvents } from './events.ts'
 import { eventWriter, fileNameOf, FORMATS, reportWriter, type Format } from './export-formats.ts'
@@ -22,7 +23,7 @@ import {
 import { findSettlements, settlementSchema } from './settlements.ts'
 import { spanOfRow } from './spans.ts'
 
-export type ExportContext = ReadingContext & { readonly exports: Exports }
+export type ExportContext = ReadingContext & Pick<LevelsContext, 'metering'> & { readonly exports: Exports }
 
 const billedEventSchema = eventSchema.extend(settlementSchema).openapi('BilledUsageEvent')
 
@@ -77,6 +78,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
   app.openapi(eventsRoute, async (c) => {
     const query = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
+    await tellLevels(context, organizationId)
     const { limit, cursor } = query
     const page = await readEvents(context, { ...spanInputOf(query, organizationId), limit, cursor })
     const settlementOf = await findSettlements(context.db, page.events)
@@ -87,6 +89,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
   app.openapi(exportEventsRoute, async (c) => {
     const query = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
+    await tellLevels(context, organizationId)
     const plan = await planEvents(context, spanInputOf(query, organizationId))
     const { head, lineOf } = eventWriter(query.format)
     const stream = await context.exports.open<EventRow>(organizationId, {
@@ -100,6 +103,7 @@ export function registerExportRoutes(app: App, context: ExportContext): void {
   app.openapi(exportReportRoute, async (c) => {
     const query = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
+    await tellLevels(context, organizationId)
     const { grain } = query
     const groupBy = groupByOf(query.group_by)
     const plan = await planReport(context, {

@@ -31,7 +31,7 @@ beforeAll(async () => {
       organizationId: (request.headers.get('x-api-key') ?? '') as OrganizationId,
       scopes: ['read'],
     }),
-    register: [(routes) => registerExportRoutes(routes, { ...fixture.context(), db, exports })],
+    register: [(routes) => registerExportRoutes(routes, { ...fixture.context(), db, exports, metering: fixture.metering() })],
   })
   server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
   await once(server, 'listening')

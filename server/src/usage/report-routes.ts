@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { tellLevels, type LevelsContext } from '../metering/levels.ts'
 import { readReport, type ReadingContext } from './reports.ts'
 import {
   filterOf,
@@ -27,10 +28,11 @@ const reportRoute = createRoute({
   },
 })
 
-export function registerReportRoutes(app: App, context: ReadingContext): void {
+export function registerReportRoutes(app: App, context: ReadingContext & Pick<LevelsContext, 'metering'>): void {
   app.openapi(reportRoute, async (c) => {
     const query = c.req.valid('query')
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), query.organization_id)
+    await tellLevels(context, organizationId)
     const { grain, limit, cursor } = query
     const split = { grain, groupBy: groupByOf(query.group_by), filter: filterOf(query.filter) }
     const report = await readReport(context, { ...spanInputOf(query, organizationId), ...split, limit, cursor })

@@ -17,7 +17,7 @@ const fixture: TestMetering = testMetering({
 })
 const call = testRoutes((app) => {
   const { db } = fixture.database
-  registerReportRoutes(app, { ...fixture.context(), db })
+  registerReportRoutes(app, { ...fixture.context(), db, metering: fixture.metering() })
 })
 
 type Row = {
