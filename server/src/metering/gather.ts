@@ -29,6 +29,7 @@ import { keepPast } from './past.ts'
 import { findCorrections, findReadings, findValues, type MeterName, type MeterSince } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
 import { findRivals, type RivalOrder } from './rivals-store.ts'
+import { recordedSpanOf } from './rules.ts'
 import { findOverdueReservations, findReservations } from './reservations-store.ts'
 import { findEventsByKey, findSettlements } from './store.ts'
 import { findRateWindows } from './windows-store.ts'
@@ -177,7 +178,7 @@ export async function gather(
     corrected: levels,
     pastGrantOf: (id, balanceKey, at) => gathered.pastGrantOf(id, balanceKey, at),
   })
-  const rivals = await readRivals(tx, levels)
+  const rivals = await readRivals(tx, levels, gathered.accounts)
   await gathered.keepDrawn(tx, [
     ...readings,
     ...rivals.map(({ event, draws }) => ({ organizationId: event.organizationId, draws })),
@@ -242,13 +243,21 @@ const RIVALS: Readonly<Record<Meter['aggregation'], readonly RivalOrder[]>> = {
   unique: ['unique'],
 }
 
-async function readRivals(tx: PacketClient, levels: readonly CorrectedLevel[]): Promise<readonly CorrectedEvent[]> {
+async function readRivals(
+  tx: PacketClient,
+  levels: readonly CorrectedLevel[],
+  { accounts }: Accounts,
+): Promise<readonly CorrectedEvent[]> {
+  if (levels.length === 0) return []
+  // Events are recorded by this server's time: of a test clock's period it says nothing.
+  const live = new Set(accounts.flatMap((account) => (account.testClockNow === null ? [account.organizationId] : [])))
   const rivals: CorrectedEvent[] = []
   for (const { event, meter } of levels) {
     const without = levels
       .filter((other) => other.event.organizationId === event.organizationId)
       .map((other) => other.event.idempotencyKey)
-    for (const by of RIVALS[meter.aggregation]) rivals.push(...(await findRivals(tx, { event, meter, without, by })))
+    const recorded = live.has(event.organizationId) ? recordedSpanOf(event.after) : null
+    for (const by of RIVALS[meter.aggregation]) rivals.push(...(await findRivals(tx, { event, meter, without, by, recorded })))
   }
   return rivals
 }

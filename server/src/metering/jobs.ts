@@ -6,6 +6,7 @@ import { ensurePartitions } from './partitions.ts'
 import type { UsageConnections } from './pipeline.ts'
 import { carryLevels, type LevelsContext } from './levels.ts'
 import { findBalanceCheck, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
+import { deleteOldReadings, deleteOldValues } from './readings-store.ts'
 import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './reservations-store.ts'
 import { deleteSpendRefusalsBefore } from './spend-refusals-store.ts'
 import { deleteKeysBefore } from './store.ts'
@@ -34,6 +35,7 @@ export function meteringJobs(context: MeteringJobsContext): readonly MeteringJob
     { name: 'usage.levels', cron: '* * * * *', run: () => carryLevels(context) },
     { name: 'usage.keys', cron: '37 * * * *', run: () => pruneKeys(context) },
     { name: 'usage.ended_reservations', cron: '43 4 * * *', run: () => pruneReservations(context) },
+    { name: 'usage.ended_readings', cron: '53 4 * * *', run: () => pruneReadings(context) },
     { name: 'usage.balances', cron: '7 * * * *', run: () => checkBalances(context) },
   ]
 }
@@ -58,6 +60,16 @@ export async function pruneKeys(context: MeteringJobsContext): Promise<void> {
 export async function pruneReservations(context: MeteringJobsContext): Promise<void> {
   const before = new Date(context.clock.now().getTime() - KEY_RETENTION_MS)
   while ((await deleteReservationsBefore(context.db, before, KEYS_AT_ONCE)) === KEYS_AT_ONCE);
+}
+
+/** Late use reaches 35 days back, and its key is kept for 36: then nothing of the period changes any more. */
+const READINGS_AGE = '72 days'
+
+/** Forgets what meters have come to, and the values that they have seen, in periods that nothing can reach any more. */
+export async function pruneReadings({ db, clock }: MeteringJobsContext): Promise<void> {
+  const old = { now: clock.now(), age: READINGS_AGE, limit: KEYS_AT_ONCE }
+  while ((await deleteOldValues(db, old)) === KEYS_AT_ONCE);
+  while ((await deleteOldReadings(db, old)) === KEYS_AT_ONCE);
 }
 
 /** Looks whether grants, hourly sums and reservations tell the same sums for every organization, and keeps what came of it. */

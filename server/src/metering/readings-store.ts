@@ -96,6 +96,33 @@ export async function insertValues(tx: Queryable, values: readonly MeterValue[])
   )
 }
 
+/** Of an allowance that ended so long ago that no use of it is told, and none is taken back any more, by its organization's time. */
+const LONG_ENDED = `join grants g on g.organization_id = old.organization_id and g.id = old.grant_id
+  join organizations o on o.id = old.organization_id
+  where g.expires_at < coalesce(o.test_clock_now, $1) - $2::interval`
+
+/** Forgets what `unique` meters have seen in periods that ended long ago; answers how much was forgotten, at most `limit`. */
+export async function deleteOldValues(db: Queryable, { now, age, limit }: OldReadings): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from meter_values where ctid = any(array(select old.ctid from meter_values old ${LONG_ENDED} limit $3))`,
+    [now, age, limit],
+  )
+  return rowCount ?? 0
+}
+
+/** The same of what other meters have come to, but for levels that are still to be carried on. */
+export async function deleteOldReadings(db: Queryable, { now, age, limit }: OldReadings): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from meter_readings where carry_at is null
+       and ctid = any(array(select old.ctid from meter_readings old ${LONG_ENDED} and old.carry_at is null limit $3))`,
+    [now, age, limit],
+  )
+  return rowCount ?? 0
+}
+
+/** `age` is PostgreSQL's text of an interval. */
+type OldReadings = { readonly now: Instant; readonly age: string; readonly limit: number }
+
 /** Forgets values that no use of their period has any more. */
 export async function deleteValues(tx: Queryable, values: readonly MeterValue[]): Promise<void> {
   await tx.query(

@@ -1,6 +1,7 @@
 import type { Meter } from '../catalog/catalog.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Draw } from '../grants/rules.ts'
+import type { Instant } from '../lib/clock.ts'
 import { drawsOf, EVENT_COLUMNS, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from './store.ts'
 import type { CorrectedEvent, UsageEvent } from './usage.ts'
 
@@ -18,15 +19,23 @@ type RivalQuery = {
   readonly meter: Meter
   readonly without: readonly string[]
   readonly by: RivalOrder
+  readonly recorded: RecordedSpan | null
 }
+
+/** When the uses of a period may have been recorded. */
+export type RecordedSpan = { readonly from: Instant; readonly until: Instant | null }
 
 /**
  * The uses of a period that decide what a meter comes to without some of them: of `max` the largest of the others, of each level the
- * last (`levels.ts`), of `unique` another use of the same value and the one that it was counted by. Looks through the organization's events, which
- * only a correction of such a meter does.
+ * last (`levels.ts`), of `unique` another use of the same value and the one that it was counted by. Looks through the organization's events of the
+ * meter in that time, which only a correction of such a meter does.
  * @param without the keys of what is taken back
+ * @param recorded null where it is not known: all events are looked through
  */
-export async function findRivals(tx: Queryable, { event, meter, without, by }: RivalQuery): Promise<readonly CorrectedEvent[]> {
+export async function findRivals(
+  tx: Queryable,
+  { event, meter, without, by, recorded }: RivalQuery,
+): Promise<readonly CorrectedEvent[]> {
   const { organizationId, after, properties } = event
   const isUnique = by === 'unique'
   const order = {
@@ -38,6 +47,7 @@ export async function findRivals(tx: Queryable, { event, meter, without, by }: R
     `select ${EVENT_COLUMNS}, c.counted as left, c.draws as "leftDraws", c.retracted
      from usage_events e left join corrected_events c on c.organization_id = e.organization_id and c.idempotency_key = e.idempotency_key
      where e.organization_id = $1 and e.meter = $2 and e.balance = $3 and ${PLAN_GRANT} = $4 and e.verb in ('track', 'consume')
+       and e.recorded_at >= coalesce($9, '-infinity'::timestamptz) and e.recorded_at < coalesce($10, 'infinity'::timestamptz)
        and e.refusal is null and not e.idempotency_key = any ($5)
        and not exists (select from jsonb_each($6) as f where not coalesce(f.value ? (e.properties ->> f.key), false))
        and ($7::text is null or e.properties ->> $7 = $8)
@@ -52,6 +62,8 @@ export async function findRivals(tx: Queryable, { event, meter, without, by }: R
       JSON.stringify(Object.fromEntries([...meter.filter].map(([name, values]) => [name, [...values]]))),
       isUnique ? meter.uniqueBy : null,
       isUnique ? String(properties?.[meter.uniqueBy ?? '']) : null,
+      recorded?.from ?? null,
+      recorded?.until ?? null,
     ],
   )
   return rows.map(({ left, leftDraws, retracted, ...row }) => {

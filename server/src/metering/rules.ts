@@ -7,7 +7,7 @@ import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { overageCost } from '../pricing/rules.ts'
 import type { OrganizationLedger } from './ledger.ts'
-import type { RefusalCode, Spending, UsageEvent } from './usage.ts'
+import type { BalanceSnapshot, RefusalCode, Spending, UsageEvent } from './usage.ts'
 
 /** How far in the past a use may be told, and how far ahead a caller's clock may be (as Stripe's meter events). */
 export const LATEST_MS = 35 * DAY_MS
@@ -74,6 +74,18 @@ export function sumsOf(draws: readonly Draw[]): Pick<UsageEvent, 'drawn' | 'over
     overage += draw.overage
   }
   return { drawn, overage }
+}
+
+/**
+ * When uses of a period may have been recorded: from a little before it (clocks differ) to as long after it as use may be told late. Two
+ * days more are for a change of time zone, which moves its ends.
+ */
+export function recordedSpanOf({ periodStart, periodEnd }: Pick<BalanceSnapshot, 'periodStart' | 'periodEnd'>): {
+  readonly from: Instant
+  readonly until: Instant | null
+} {
+  const from = new Date(periodStart.getTime() - 2 * DAY_MS)
+  return { from, until: periodEnd && new Date(periodEnd.getTime() + LATEST_MS + 2 * DAY_MS) }
 }
 
 /** Takes what was held, in the order in which it was held. */
