@@ -30,6 +30,9 @@ type Event = {
   readonly id: string
   readonly verb: string
   readonly meter: string
+  readonly balance: string
+  /** Of the period in which it counts. */
+  readonly period_start: string
   readonly occurred_at: string
   readonly quantity: number
   readonly counted: number
@@ -219,7 +222,11 @@ function drawnFrom(grantId: string, events: readonly Event[]): { readonly amount
   return { amount: exact(sum(draws, ({ amount }) => amount)), overage: exact(sum(draws, ({ overage }) => overage)) }
 }
 
-/** Each grant is the sum of its parts and of its events, and each balance of the grants that count now. */
+function isOfPlan(grantId: string): boolean {
+  return grantId.startsWith('plan:')
+}
+
+/** Each grant is the sum of its parts and of its events, and each balance of the grants that count now, used in its own period. */
 async function expectBalancesToAddUp(customer: Customer, events: readonly Event[], now: string): Promise<void> {
   const { grants } = await get<{ grants: readonly Grant[] }>(customer, '/api/v1/grants')
   for (const grant of grants) {
@@ -236,9 +243,14 @@ async function expectBalancesToAddUp(customer: Customer, events: readonly Event[
       ({ balance: key, starts_at: from, expires_at: to }) => key === balance.balance && from <= now && (to === null || now < to),
     )
     if (counting.length === 0) continue
-    for (const field of ['used', 'overage', 'reserved', 'remaining'] as const) {
+    for (const field of ['overage', 'reserved', 'remaining'] as const) {
       expect(exact(sum(counting, (grant) => grant[field] ?? 0)), `${balance.balance}: ${field}`).toBe(balance[field] ?? 0)
     }
+    const own = events.filter((event) => event.balance === balance.balance && event.period_start === balance.period_start)
+    const ofPlan = counting.filter(({ id }) => isOfPlan(id))
+    const others = grants.filter(({ id }) => !isOfPlan(id))
+    const used = sum(ofPlan, (grant) => grant.used) + sum(others, ({ id }) => drawnFrom(id, own).amount)
+    expect(exact(used), `${balance.balance}: used in its period`).toBe(balance.used)
   }
 }
 
