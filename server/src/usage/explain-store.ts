@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
-import type { Draw } from '../grants/rules.ts'
+import type { Draw, Grant } from '../grants/rules.ts'
+import { GRANT_COLUMNS, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { EVENT_COLUMNS, drawsOf, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from '../metering/store.ts'
 import { withSpending } from '../metering/spend-refusals-store.ts'
@@ -32,6 +33,19 @@ export async function listCorrections(
     [organizationId, idempotencyKey, recordedAt],
   )
   return found.rows.map(eventOf)
+}
+
+/** What use may have drawn from in a period beside what counts at its present: other grants than the plan's that have ended within it. */
+export async function listGrantsEnded(
+  db: Queryable,
+  query: { readonly organizationId: string; readonly balanceKey: string; readonly since: Instant; readonly now: Instant },
+): Promise<readonly Grant[]> {
+  const found = await db.query<GrantRow>(
+    `select ${GRANT_COLUMNS} from grants g
+     where g.organization_id = $1 and g.balance = $2 and g.kind <> 'plan' and g.used > 0 and g.expires_at > $3 and g.expires_at <= $4`,
+    [query.organizationId, query.balanceKey, query.since, query.now],
+  )
+  return found.rows.map(grantOf)
 }
 
 export type DrawnQuery = EventPage & {

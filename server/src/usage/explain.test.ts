@@ -58,6 +58,7 @@ type Event = {
   overage: number
   idempotency_key: string
   refusal: string | null
+  period_start: string
   draws: { grant: string; amount: number; overage: number }[]
 }
 type Explained = {
@@ -213,11 +214,18 @@ describe('an explanation adds up to what it explains', () => {
           const explained = await explain(id, { balance: String(balance['balance']) })
           expect(explained.balance).toEqual(balance)
           for (const share of explained.grants) expectShareToAddUp(share, explained.events)
-          expect(sumOf(explained.grants, (share) => (share.amount ?? 0) - share.revoked)).toBe(balance['amount'])
-          expect(sumOf(explained.grants, (share) => share.used)).toBe(balance['used'])
-          expect(sumOf(explained.grants, (share) => share.overage)).toBe(balance['overage'])
-          expect(sumOf(explained.grants, (share) => share.reserved)).toBe(balance['reserved'])
-          expect(sumOf(explained.grants, (share) => share.remaining ?? 0)).toBe(balance['remaining'])
+          const now = fixture.clock.now().toISOString()
+          const counting = explained.grants.filter(({ expires_at: end }) => end === null || end > now)
+          expect(sumOf(counting, (share) => share.overage)).toBe(balance['overage'])
+          expect(sumOf(counting, (share) => share.reserved)).toBe(balance['reserved'])
+          expect(sumOf(counting, (share) => share.remaining ?? 0)).toBe(balance['remaining'])
+          // The plan's allowance, and what uses of the period drew from whatever else.
+          const own = explained.events.filter((event) => event.period_start === String(balance['period_start']))
+          const draws = own.flatMap((event) => event.draws.filter(({ grant }) => !grant.startsWith('plan:')))
+          const plan = counting.filter((share) => share.id.startsWith('plan:'))
+          const used = exact(sumOf(plan, (share) => share.used) + sumOf(draws, (draw) => draw.amount))
+          expect(used).toBe(balance['used'])
+          expect(exact(used + balance['reserved']! + balance['remaining']!)).toBe(balance['amount'])
         }
         const { body: given } = await call('GET', '/api/v1/grants', undefined, id)
         for (const grant of given['grants'] as { id: string; overage: number; plan: string }[]) {

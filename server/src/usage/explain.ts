@@ -22,7 +22,7 @@ import {
 import { billsOf, type Bill, type BillingLine } from './bills.ts'
 import { listBillingLines, listReportedParts } from './bills-store.ts'
 import { pageFrom, pageOf, readPage, type EventsInput } from './events.ts'
-import { findEvent, listCorrections, listDrawnEvents, listHolds, type OpenHold } from './explain-store.ts'
+import { findEvent, listCorrections, listDrawnEvents, listGrantsEnded, listHolds, type OpenHold } from './explain-store.ts'
 import { hoursStatement, listReportRows, type ReportRow } from './report-store.ts'
 import { readSpan, type ReadingContext, type ReadSpan } from './reports.ts'
 
@@ -138,7 +138,12 @@ export async function explainBalance(
   const balance = reading.balances.find((one) => one.balanceKey === balanceKey)
   if (!balance) throw new DomainError('not_found', 'The organization has no such balance.', { balance: balanceKey })
   const holding = await readHolding(context, reading, balanceKey)
-  const grants = await Promise.all(balance.lines.map((line) => shareOfLine(context, line, holding)))
+  const since = balance.periodStart
+  const ended = await listGrantsEnded(context.db, { organizationId, balanceKey, since, now: reading.now })
+  const grants = await Promise.all([
+    ...balance.lines.map((line) => shareOfLine(context, line, holding)),
+    ...ended.toSorted(compareDrawOrder).map((grant) => shareOfGrant(context, grant, holding)),
+  ])
   return { balanceKey, balance, grants, ...(await drawnFrom(context, reading, { grants, ...paging })) }
 }
 
