@@ -182,6 +182,17 @@ test('paying the failed invoice restores the subscription, also while the next d
   expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
 })
 
+test('a renewal before a date to cancel at bills the time until then', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const { id, clock } = await customer()
+  const weekly = await price(1000, { recurring: { interval: 'week' } })
+  const week = 7 * 86_400
+  await stripe.subscriptions.create({ customer: id, items: [{ price: weekly.id }], cancel_at: NOW + 1.5 * week })
+  await advance(clock, NOW + week + 3600)
+  const [renewal] = (await stripe.invoices.list({ customer: id, limit: 1 })).data
+  expect(renewal).toMatchObject({ status: 'paid', total: 500, billing_reason: 'subscription_cycle' })
+})
+
 test('an older invoice that is paid restores nothing while a later one is owed', async () => {
   const { stripe, price, customer, advance } = await startBillingBench({
     billing: { afterRetries: 'past_due', retryOffsets: [86_400] },

@@ -248,6 +248,17 @@ describe('a card that expires', () => {
   })
 })
 
+it('a card that expires is not announced where what it pays for ends anyway', async () => {
+  const id = await onClock('leaving')
+  await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  expect((await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: false })).status).toBe(200)
+  const now = systemClock.now()
+  await replaceCard(id, await createCard(now.getUTCMonth() + 1, now.getUTCFullYear()))
+  expect(await eventsOf(id, 'payment_method.expiring')).toEqual([])
+  expect((await billing.call(id, 'POST', `${BILLING}/cancel/undo`, {})).status).toBe(200)
+  expect(await eventsOf(id, 'payment_method.expiring')).toHaveLength(1)
+})
+
 it('what is told once is told once, whoever looks at the same time', async () => {
   const id = await billing.createOrganization('raced')
   const context = { ...billing.context, graceDays: 3, dunningDays: [1] }

@@ -37,6 +37,12 @@ describe('MR-6 an operator overrides', () => {
     )
     expect(grants.rows).toEqual([{ amount: 100_000_000_000n }])
     expect(await override(id, { plan: null })).toMatchObject({ body: { plan: 'free', override: null } })
+    // Nothing stands any more for which there would be a reason.
+    const noted = await billing.database.db.query(
+      'select override_reason as reason, override_set_by as by, override_set_at as at from accounts where organization_id = $1',
+      [id],
+    )
+    expect(noted.rows).toEqual([{ reason: null, by: null, at: null }])
   })
 
   test('MR-13 the status: past_due stops use, trialing ends when it is said to', async () => {

@@ -197,6 +197,15 @@ describe('a key of the caller’s', () => {
     expect((await billing.call('operator', 'POST', `${BILLING}/pause`, { organization_id: 'nobody' }, key)).status).toBe(404)
   })
 
+  test('of an operator is another one for each organization', async () => {
+    for (const id of ['operated_a', 'operated_b']) {
+      await subscribed(id)
+      const paused = await billing.call('operator', 'POST', `${BILLING}/pause`, { organization_id: id }, key)
+      expect(paused).toMatchObject({ status: 200, body: { status: 'paused' } })
+      expect(await told(id, 'subscription.paused')).toBe(1)
+    }
+  })
+
   test('is forgotten after 35 days', async () => {
     const id = await subscribed('long_ago')
     await post(id, 'pause')(key)
