@@ -56,7 +56,9 @@ export type DatabaseOptions = {
 
 const CONNECT_TIMEOUT_MS = 3_000
 /** For a server's pools: its longest statements, of a day's figures over 100,000 organizations, answer within a part of it. */
-export const SERVER_SILENT_MS = 120_000
+export const SERVER_SILENT_MS = 240_000
+/** A statement that takes so much of that PostgreSQL ends by itself: on a connection that is given up it would go on. */
+const STATEMENT_SHARE = 0.7
 /** An idle connection is asked whether it is there, long before routers forget it. */
 export const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const
 const INT8 = 20
@@ -108,12 +110,20 @@ export function openPool(options: Omit<DatabaseOptions, 'scopeOutside'> & { read
     ...KEEP_ALIVE,
     application_name: 'tollgate',
     // Sessions think in UTC whatever the server's own zone is.
-    options: `-c timezone=UTC${options.role === undefined ? '' : ` -c role=${options.role}`}`,
+    options: `-c timezone=UTC${optionOf('role', options.role)}${optionOf('statement_timeout', statementTimeoutOf(options))}`,
     types,
   })
   pool.on('error', (error) => options.onError?.(error))
   if (options.silentMs !== undefined) endSilent(pool, options.silentMs)
   return pool
+}
+
+function optionOf(name: string, value: string | number | undefined): string {
+  return value === undefined ? '' : ` -c ${name}=${value}`
+}
+
+function statementTimeoutOf({ silentMs }: Pick<DatabaseOptions, 'silentMs'>): number | undefined {
+  return silentMs === undefined ? undefined : Math.floor(silentMs * STATEMENT_SHARE)
 }
 
 /** The scope that each connection was last brought into. */

@@ -11,7 +11,7 @@ type Heard = { bytes: number; atMs: number }
  * Ends connections on which an answer is awaited and nothing has come for so long. A machine that went without a word (a failover, a network
  * that drops everything) sends no end of its own: the kernel gives up after a quarter of an hour, and until then whoever asked would wait, while the
  * successor answers new connections. Who waited hears of a lost connection, and what is tried again goes to the successor.
- * @param silentMs longer than any statement takes before its first row; noticed to a fifth of it
+ * @param silentMs longer than any statement takes before its first row; noticed to a fifth of it, so that it may be four fifths
  */
 export function endSilent(pool: Pool, silentMs: number): void {
   const connections = new Map<PoolClient, Heard>()

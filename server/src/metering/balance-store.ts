@@ -12,21 +12,39 @@ export type Imbalance = {
   readonly held: bigint
 }
 
-/** Compares, in one snapshot, what grants, hourly sums and reservations say. */
-export async function listImbalances(db: Queryable, limit: number): Promise<readonly Imbalance[]> {
+/**
+ * Compares, in one snapshot, what grants, hourly sums and reservations say.
+ * @param organizationIds of which; default: of all
+ */
+export async function listImbalances(
+  db: Queryable,
+  limit: number,
+  organizationIds: readonly string[] | null = null,
+): Promise<readonly Imbalance[]> {
+  const asked = organizationIds === null ? 'true' : 'organization_id = any($2)'
   const found = await db.query<Imbalance>(
-    `with granted as (select organization_id, sum(used + overage) as granted, sum(reserved) as reserved from grants group by 1),
-      drawn as (select organization_id, sum(drawn) as drawn from usage_hourly group by 1),
+    `with granted as (
+        select organization_id, sum(used + overage) as granted, sum(reserved) as reserved from grants where ${asked} group by 1
+      ), drawn as (select organization_id, sum(drawn) as drawn from usage_hourly where ${asked} group by 1),
       held as (select organization_id, sum((hold ->> 1)::bigint) as held
-        from reservations, jsonb_array_elements(holds) as hold where status = 'open' group by 1)
+        from reservations, jsonb_array_elements(holds) as hold where status = 'open' and ${asked} group by 1)
      select organization_id as "organizationId", coalesce(granted, 0)::bigint as granted, coalesce(drawn, 0)::bigint as drawn,
        coalesce(reserved, 0)::bigint as reserved, coalesce(held, 0)::bigint as held
      from granted full join drawn using (organization_id) full join held using (organization_id)
      where coalesce(granted, 0) <> coalesce(drawn, 0) or coalesce(reserved, 0) <> coalesce(held, 0)
      order by organization_id limit $1`,
-    [limit],
+    organizationIds === null ? [limit] : [limit, organizationIds],
   )
   return found.rows
+}
+
+/** Organizations that have an account, in order, after one. */
+export async function listAccountsAfter(db: Queryable, after: string, limit: number): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    'select organization_id as id from accounts where organization_id > $1 order by 1 limit $2',
+    [after, limit],
+  )
+  return rows.map(({ id }) => id)
 }
 
 /** What the last comparison found. */

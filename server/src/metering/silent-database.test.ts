@@ -5,6 +5,7 @@ import { testMetering } from '../../test/metering.ts'
 import { startRevocationListener } from '../auth/revocations.ts'
 import { openDatabase } from '../db/database.ts'
 import { MICRO } from '../lib/quantity.ts'
+import { startChangeFeed } from '../usage/changes.ts'
 import { createMetering } from './metering.ts'
 import { openUsageConnections } from './pipeline.ts'
 
@@ -77,6 +78,33 @@ test('a database that goes without a word is left for its successor: uses are co
 
   await Promise.all([metering.stop(), revocations.stop()])
   await Promise.all([connections.close(), db.close()])
+}, 60_000)
+
+test('a statement that takes longer than the patience is ended by PostgreSQL, and does not go on there', async () => {
+  const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
+  await expect(db.query(`select pg_sleep(${SILENT_MS / 100})`)).rejects.toMatchObject({ code: '57014' })
+  const going = `select from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'`
+  await vi.waitFor(async () => expect((await fixture.database.db.query(going)).rowCount).toBe(0))
+  await db.close()
+})
+
+test('news of changes are heard again from the successor of a database that went without a word', async () => {
+  const { db } = fixture.database
+  const [far, near] = [urlThrough(), fixture.database.url].map((connectionString) =>
+    startChangeFeed({ connectionString, db, onError: () => undefined }),
+  )
+  const heard: (readonly string[] | null)[] = []
+  far!.listen((ids) => heard.push(ids))
+  await vi.waitFor(() => expect(heard).toEqual([null]), { timeout: 10_000 })
+  goSilent()
+  await vi.waitFor(
+    () => {
+      near!.tell(['changed'])
+      expect(heard).toContainEqual(['changed'])
+    },
+    { timeout: 30_000, interval: 200 },
+  )
+  await Promise.all([far!.stop(), near!.stop()])
 }, 60_000)
 
 test('a connection that nobody waits on is not given up, however long it says nothing', async () => {

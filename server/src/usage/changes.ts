@@ -26,6 +26,9 @@ const TELL_EVERY_MS = 250
 // A notification holds less than 8,000 bytes (https://www.postgresql.org/docs/current/sql-notify.html); beyond so many it says "any".
 const MOST_BYTES = 7_900
 const MOST_ORGANIZATIONS = 1_000
+/** Of a machine that went without a word no end is heard: one that does not answer in time is left. */
+const ASK_EVERY_MS = 5_000
+const PATIENCE = { query_timeout: 2_000, connectionTimeoutMillis: 3_000 } as const
 
 /**
  * Listens on one connection, made anew when it is lost. What is told while nobody can hear it is lost: who listens looks again by
@@ -38,9 +41,10 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
   let listening = false
   let working: Promise<void> = Promise.resolve()
   let busy = false
+  let askedMs = 0
 
   async function connect(): Promise<void> {
-    const fresh = new Client({ connectionString, ...KEEP_ALIVE, application_name: 'tollgate changes' })
+    const fresh = new Client({ connectionString, ...KEEP_ALIVE, ...PATIENCE, application_name: 'tollgate changes' })
     const drop = (): void => {
       if (client === fresh) client = null
     }
@@ -50,13 +54,27 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
     await fresh.connect()
     await fresh.query(`listen ${CHANNEL}`)
     client = fresh
+    askedMs = performance.now()
     // What was told before is not known here.
     heard(null)
+  }
+
+  /** Asks for a sign of life, and leaves who gives none. */
+  async function ask(asked: Client): Promise<void> {
+    try {
+      await asked.query('select 1')
+      askedMs = performance.now()
+    } catch (error) {
+      if (client === asked) client = null
+      asked.end().catch(() => undefined)
+      throw error
+    }
   }
 
   async function work(): Promise<void> {
     try {
       if (listening && client === null) await connect()
+      if (client !== null && performance.now() - askedMs >= ASK_EVERY_MS) await ask(client)
       if (changed.size === 0) return
       const told = [...changed]
       changed.clear()
