@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { requireGateway } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 import { endReplaced } from './replaced.ts'
@@ -146,7 +147,8 @@ describe('a subscription that stopped with its trial', () => {
       gateway: {
         ...gateway,
         async perform(kind, params, call) {
-          if ('subscriptionId' in params && rows.some(({ id }) => id === params.subscriptionId)) throw new Error('stuck')
+          if ('subscriptionId' in params && rows.some(({ id }) => id === params.subscriptionId))
+            throw new StripeCallError('stripe_unavailable', 'stuck', 'later')
           return gateway.perform(kind, params, call)
         },
       },
