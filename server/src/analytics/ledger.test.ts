@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { withOrganizationLock } from '../stripe/lock.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { reconcileOrganization } from '../stripe/reconcile.ts'
@@ -28,10 +29,7 @@ async function post(id: string, path: string, body: Record<string, unknown>) {
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
 }
 
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { advance } = testClocks(billing)
 
 async function movementsOf(id: string): Promise<readonly unknown[]> {
   const { rows } = await billing.database.db.query<{ kind: string; amount: bigint }>(

@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { listEvents, type EventRow } from '../events/store.ts'
 import type { EventType } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { observeAccount, observeDueAccounts } from './observe.ts'
 
 const billing = testBilling()
@@ -15,16 +15,7 @@ beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
 })
 
-async function onClock(id: string): Promise<string> {
-  await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
-  return id
-}
-
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { onClock, advance } = testClocks(billing)
 
 async function moveTo(id: string, to: Date): Promise<void> {
   const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to: to.toISOString() })

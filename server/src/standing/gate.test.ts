@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 
@@ -25,10 +26,7 @@ const refused = (status: string) => ({
   detail: `Workspace billing status '${status}' does not permit ingestion.`,
 })
 
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { advance } = testClocks(billing)
 
 describe('MR-13 ingestion is permitted', () => {
   test('in a trial until it ends, and then no more', async () => {

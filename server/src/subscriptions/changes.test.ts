@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 
@@ -34,10 +35,7 @@ const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${B
 const invoicesOf = async (id: string) =>
   (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
 
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { advance } = testClocks(billing)
 
 describe('a change at the end of the period', () => {
   test('is scheduled, previewed without a charge, and takes place at the renewal', async () => {

@@ -1,8 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
@@ -40,22 +40,13 @@ const liveOf = (id: string) =>
     )
     .then(({ rows }) => rows.map((row) => row.id))
 
-async function onClock(id: string): Promise<string> {
-  await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
-  return id
-}
+const { onClock, advance } = testClocks(billing)
 
 async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
   await onClock(id)
   const answer = await post(id, 'subscribe', { ...GOOD, ...body })
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
   return id
-}
-
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
 }
 
 async function pay(url: string): Promise<number> {

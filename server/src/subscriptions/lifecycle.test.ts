@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 const billing = testBilling()
 const BILLING = '/api/v1/billing'
@@ -10,16 +10,7 @@ beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
 })
 
-async function onClock(id: string): Promise<string> {
-  await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
-  return id
-}
-
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { onClock, advance } = testClocks(billing)
 
 const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
 

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { requireGateway } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { endReplaced } from './replaced.ts'
 
 // A subscription that is paused, by somebody or since its trial ended with nothing to charge: what can be bought beside it, and what
@@ -39,16 +39,7 @@ const statusesOf = async (id: string) =>
     )
   ).rows.map(({ status }) => status)
 
-async function onClock(id: string): Promise<string> {
-  await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
-  return id
-}
-
-async function advance(id: string, by: string): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const { onClock, advance } = testClocks(billing)
 
 /** Pays a hosted page as a browser would; answers the status. */
 async function pay(url: string): Promise<number> {
