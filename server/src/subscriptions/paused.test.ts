@@ -150,7 +150,6 @@ describe('a subscription that stopped with its trial', () => {
     }
     expect(await statusesOf('well_last')).toEqual(['canceled', 'active'])
     expect(await statusesOf('stuck_1')).toEqual(['paused', 'active'])
-    await endReplaced(billing.context)
   })
 
   test('that is resumed closes the page on which another could be bought', async () => {
