@@ -63,6 +63,20 @@ describe('the spans of a subscription', () => {
     expect(opened).toMatchObject([{ kind: 'base', quantity: 5n, startsAt: day(10), whole: false }])
   })
 
+  test('a year that becomes months in a later one of its months is billed the rest of that month, not a whole one', () => {
+    const fee = (overrides: Partial<BillingItem>) => item({ balanceKey: null, quantity: 1n, unitAmountMinor: 100n, ...overrides })
+    const spans = open([fee({ periodEnd: day(366) })])
+    const monthly = fee({ priceId: 'monthly', periodStart: day(32), periodEnd: day(60) })
+    const { ended, opened } = followItems({ ended: new Map(), spans, items: [monthly], now: day(50) })
+    expect(ended).toMatchObject([{ endsAt: day(50), state: 'closed' }])
+    expect(opened).toMatchObject([{ startsAt: day(50), endsAt: day(60), whole: false }])
+    // An anchor that was moved begins a month, which is charged whole.
+    const moved = fee({ priceId: 'monthly', periodStart: day(50), periodEnd: day(80), anchor: day(50) })
+    expect(followItems({ ended: new Map(), spans, items: [moved], now: day(51) }).opened).toMatchObject([
+      { startsAt: day(50), endsAt: day(80), whole: true },
+    ])
+  })
+
   test('end when the subscription ends, and not before its period does where that is over', () => {
     expect(followItems({ ended: new Map(), spans: open([item()]), items: [], now: day(10) }).ended).toMatchObject([
       { endsAt: day(10), state: 'closed' },
