@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import { KEEP_ALIVE } from '../db/database.ts'
+import { listenOn } from '../db/listen.ts'
 import type { ApiKeyId } from '../lib/ids.ts'
 import { REVOCATION_CHANNEL } from './store.ts'
 
@@ -48,8 +49,7 @@ export async function startRevocationListener(options: RevocationListenerOptions
     fresh.on('notification', (message) => tell((message.payload ?? null) as ApiKeyId | null))
     fresh.on('error', () => drop(fresh))
     fresh.on('end', () => drop(fresh))
-    await fresh.connect()
-    await fresh.query(`listen ${REVOCATION_CHANNEL}`)
+    await listenOn(fresh, REVOCATION_CHANNEL)
     client = fresh
     lastSignMs = performance.now()
     // What was revoked between the last connection and this one was told to nobody here.

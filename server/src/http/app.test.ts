@@ -42,9 +42,14 @@ function registerThings(app: App): void {
   app.get('/api/v1/away', () => {
     throw new DomainError('database_unavailable', 'PostgreSQL does not answer.')
   })
-  app.get('/api/v1/collides', () => {
-    throw Object.assign(new pg.DatabaseError('deadlock detected', 0, 'error'), { code: '40P01' })
-  })
+  for (const [name, code] of [
+    ['collides', '40P01'],
+    ['takes-too-long', '57014'],
+  ] as const) {
+    app.get(`/api/v1/${name}`, () => {
+      throw Object.assign(new pg.DatabaseError(name, 0, 'error'), { code })
+    })
+  }
   app.get('/api/v1/mine', (context) => {
     const principal = requireScope(context.get('principal'), 'write')
     return context.json({ organization: organizationFor(principal, context.req.query('organization_id')) })
@@ -132,8 +137,8 @@ describe('the app', () => {
     expect(response.status).toBe(200)
   })
 
-  it('asks to come again who collided with others in the database', async () => {
-    const response = await app.request('/api/v1/collides', { headers: { authorization: 'reader' } })
+  it.each(['collides', 'takes-too-long'])('asks to come again who %s in the database', async (name) => {
+    const response = await app.request(`/api/v1/${name}`, { headers: { authorization: 'reader' } })
     expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1'])
     expect(await response.json()).toMatchObject({ code: 'overloaded' })
   })

@@ -3,7 +3,7 @@ import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
 import { dataScopeOf, nobody, type Principal } from '../auth/principal.ts'
-import { isCollision, isConnectionError } from '../db/database.ts'
+import { isCollision, isConnectionError, tookTooLong } from '../db/database.ts'
 import { runInScope } from '../db/scope.ts'
 import { maskCardNumbers } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -135,6 +135,9 @@ export function asDomainError(error: unknown): DomainError | null {
   }
   if (isCollision(error)) {
     return new DomainError('overloaded', 'Others change the same at this moment; try again shortly.', {}, { cause: error })
+  }
+  if (tookTooLong(error)) {
+    return new DomainError('overloaded', 'This took too long; ask for less, or try again shortly.', {}, { cause: error })
   }
   const status = error !== null && typeof error === 'object' && 'status' in error ? error.status : undefined
   if (status === 415)

@@ -107,6 +107,33 @@ test('news of changes are heard again from the successor of a database that went
   await Promise.all([far!.stop(), near!.stop()])
 }, 60_000)
 
+test('who is not answered when they begin to listen leaves no connection behind', async () => {
+  const open = new Set<Socket>()
+  const { host, port } = socketOf(fixture.database.url)
+  const slow = createServer((near) => {
+    const far = connect({ host, port })
+    open.add(near)
+    near.on('close', () => {
+      open.delete(near)
+      far.destroy()
+    })
+    for (const end of [near, far]) end.on('error', () => undefined)
+    // All but LISTEN is answered.
+    near.on('data', (bytes: Buffer) => void (bytes.includes('listen') || far.write(bytes)))
+    far.pipe(near)
+  }).listen(0, '127.0.0.1')
+  await once(slow, 'listening')
+  const url = new URL(fixture.database.url)
+  url.port = String((slow.address() as AddressInfo).port)
+  const failures: unknown[] = []
+  const feed = startChangeFeed({ connectionString: url.href, db: fixture.database.db, onError: (error) => failures.push(error) })
+  feed.listen(() => undefined)
+  await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1), { timeout: 20_000 })
+  expect(open.size).toBeLessThan(2)
+  await feed.stop()
+  slow.close()
+}, 30_000)
+
 test('a connection that nobody waits on is not given up, however long it says nothing', async () => {
   const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
   const pid = async () => (await db.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid

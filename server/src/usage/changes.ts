@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import { KEEP_ALIVE, type Queryable } from '../db/database.ts'
+import { listenOn } from '../db/listen.ts'
 
 /** News of organizations whose balances or use changed, from every process that shares the database. */
 export type ChangeFeed = {
@@ -51,8 +52,7 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
     fresh.on('notification', ({ payload }) => heard(payload === undefined || payload === '' ? null : payload.split('\n')))
     fresh.on('error', drop)
     fresh.on('end', drop)
-    await fresh.connect()
-    await fresh.query(`listen ${CHANNEL}`)
+    await listenOn(fresh, CHANNEL)
     client = fresh
     askedMs = performance.now()
     // What was told before is not known here.
