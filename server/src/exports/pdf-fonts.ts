@@ -56,6 +56,10 @@ function loadFace(path: string): Face {
   }
 }
 
+// What is written from the right would stand with its words in the wrong order (pdfkit lays them out from the left): a name that is none is
+// better than another one.
+const FROM_THE_RIGHT = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u
+
 const characters = new Intl.Segmenter('en', { granularity: 'grapheme' })
 
 /** A text in parts, each with the first font that has all of its characters. Pure. */
@@ -68,7 +72,7 @@ export function runsOf(text: string, { standard, embedded }: Faces): readonly Ru
   const runs: Run[] = []
   for (const { segment } of characters.segment(written)) {
     const codePoints = Array.from(segment, (character) => character.codePointAt(0)!)
-    const face = embedded.find(({ has }) => codePoints.every(has))
+    const face = FROM_THE_RIGHT.test(segment) ? undefined : embedded.find(({ has }) => codePoints.every(has))
     const run = { font: (face ?? embedded[0]!).name, text: face === undefined ? MISSING : segment }
     const last = runs.at(-1)
     if (last?.font === run.font) runs[runs.length - 1] = { font: run.font, text: last.text + run.text }

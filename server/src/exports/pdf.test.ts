@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { textOfPdf } from '../../test/pdf-text.ts'
 import { renderReport, type PdfReport } from './pdf.ts'
-import { loadTypeface } from './pdf-fonts.ts'
+import { loadTypeface, runsOf } from './pdf-fonts.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-fonts-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -47,6 +47,20 @@ describe('a PDF', () => {
 
   it('shows a sign for a character that no font has, and the rest of the name', async () => {
     expect(textOfPdf(await renderReport(report('東京 Tōkyō'), typeface))).toContain('□□ Tōkyō')
+  })
+
+  it('does not write from the left what is written from the right: signs instead of words in the wrong order', () => {
+    const { regular } = typeface
+    expect(
+      runsOf('Acme مرحبا', regular)
+        .map(({ text }) => text)
+        .join(''),
+    ).toBe('Acme □□□□□')
+    expect(
+      runsOf('Łódź', regular)
+        .map(({ text }) => text)
+        .join(''),
+    ).toBe('Łódź')
   })
 
   it('writes with a font of one’s own what its own does not have', async () => {

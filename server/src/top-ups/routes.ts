@@ -7,6 +7,7 @@ import { body, json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { keyHeader } from '../subscriptions/schemas.ts'
 import { buyTopUp } from './actions.ts'
 import { removeAutoTopUp, setAutoTopUp } from './auto.ts'
 import { listAutoTopUps, type AutoTopUp } from './auto-store.ts'
@@ -75,6 +76,7 @@ const buyRoute = createRoute({
   description:
     'With a saved payment method it is paid and granted at once (201). Without one, or where the bank asks the customer, the answer has the page where it is paid (202), and the payment’s webhook grants it.',
   request: {
+    headers: keyHeader,
     body: body(
       z.strictObject({
         organization_id: organizationId,
@@ -149,7 +151,7 @@ export function registerTopUpRoutes(app: App, context: BillingContext): void {
       topUpKey: asked.top_up,
       quantity: asked.quantity,
       // As of every other change; a field of the body besides, which was there before.
-      idempotencyKey: asked.idempotency_key ?? c.req.header('idempotency-key') ?? newIdempotencyKey(),
+      idempotencyKey: asked.idempotency_key ?? c.req.valid('header')['idempotency-key'] ?? newIdempotencyKey(),
       payWith: asked.pay_with,
       successUrl: asked.success_url,
       cancelUrl: asked.cancel_url,
