@@ -61,3 +61,31 @@ test('what meters came to is kept as long as anything can reach its period, then
   await pruneReadings(jobs())
   expect(await kept()).toMatchObject({ readings: 0 })
 })
+
+test('what meters came to is not forgotten for a test clock that has gone on: what was told is still taken back', async () => {
+  const organizationId = await fixture.newOrganization()
+  const setClock = (at: string | null) =>
+    database.db.query('update organizations set test_clock_now = $2 where id = $1', [organizationId, at])
+  await setClock('2026-03-10T00:00:00Z')
+  const use = {
+    organizationId,
+    meter: 'storage',
+    quantity: 500n * MICRO,
+    idempotencyKey: 'much',
+    occurredAt: null,
+    properties: null,
+  }
+  await fixture.metering().ask({ verb: 'track', ...use })
+  await setClock('2026-07-10T00:00:00Z')
+  await database.db.query('update meter_readings set carry_at = null where organization_id = $1', [organizationId])
+  await pruneReadings(jobs())
+  const retract = {
+    verb: 'correct',
+    organizationId,
+    corrects: 'much',
+    quantity: null,
+    idempotencyKey: 'gone',
+    properties: null,
+  } as const
+  expect((await fixture.metering().ask(retract)).quantity).toBe(-500n * MICRO)
+})

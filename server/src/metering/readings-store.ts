@@ -96,10 +96,13 @@ export async function insertValues(tx: Queryable, values: readonly MeterValue[])
   )
 }
 
-/** Of an allowance that ended so long ago that no use of it is told, and none is taken back any more, by its organization's time. */
+/**
+ * Of an allowance that ended so long ago that no use of it is told, and none is taken back any more. Keys are kept by the time of this server, so
+ * what an organization on a test clock may take back does not grow old with its clock: of those nothing is forgotten.
+ */
 const LONG_ENDED = `join grants g on g.organization_id = old.organization_id and g.id = old.grant_id
   join organizations o on o.id = old.organization_id
-  where g.expires_at < coalesce(o.test_clock_now, $1) - $2::interval`
+  where o.test_clock_now is null and g.expires_at < $1::timestamptz - $2::interval`
 
 /** Forgets what `unique` meters have seen in periods that ended long ago; answers how much was forgotten, at most `limit`. */
 export async function deleteOldValues(db: Queryable, { now, age, limit }: OldReadings): Promise<number> {
