@@ -1,6 +1,6 @@
 import { Client } from 'pg'
-import { KEEP_ALIVE } from '../db/database.ts'
-import { listenOn } from '../db/listen.ts'
+import { CONNECTING } from '../db/database.ts'
+import { listenOn, requireAlive } from '../db/listen.ts'
 import type { ApiKeyId } from '../lib/ids.ts'
 import { REVOCATION_CHANNEL } from './store.ts'
 
@@ -19,8 +19,8 @@ export type RevocationListener = RevocationFeed & { stop(): Promise<void> }
 const HEARTBEAT_MS = 300
 /** A connection that died without a word is noticed after this long; revocation must take effect within a second. */
 const STALE_MS = 800
-/** Of a machine that went without a word no end is heard: then another connection is made. */
-const PATIENCE = { query_timeout: 1_000, connectionTimeoutMillis: 3_000 } as const
+/** Without a sign of life for so long, another connection is made. */
+const PATIENCE_MS = 1_000
 
 export type RevocationListenerOptions = {
   readonly connectionString: string
@@ -45,7 +45,7 @@ export async function startRevocationListener(options: RevocationListenerOptions
   }
 
   async function connect(): Promise<void> {
-    const fresh = new Client({ connectionString: options.connectionString, ...KEEP_ALIVE, ...PATIENCE })
+    const fresh = new Client({ connectionString: options.connectionString, ...CONNECTING })
     fresh.on('notification', (message) => tell((message.payload ?? null) as ApiKeyId | null))
     fresh.on('error', () => drop(fresh))
     fresh.on('end', () => drop(fresh))
@@ -70,15 +70,10 @@ export async function startRevocationListener(options: RevocationListenerOptions
         return
       }
       const askedMs = performance.now()
-      await client.query('select 1')
+      await requireAlive(client, PATIENCE_MS)
       lastSignMs = askedMs
     } catch (error) {
-      const lost = client
-      if (lost) {
-        drop(lost)
-        // One that did not answer is still there, as far as this machine knows.
-        lost.end().catch(() => undefined)
-      }
+      if (client) drop(client)
       options.onError(error)
     }
   }

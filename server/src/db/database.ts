@@ -59,8 +59,12 @@ const CONNECT_TIMEOUT_MS = 3_000
 export const SERVER_SILENT_MS = 240_000
 /** A statement that takes so much of that PostgreSQL ends by itself: on a connection that is given up it would go on. */
 const STATEMENT_SHARE = 0.7
-/** An idle connection is asked whether it is there, long before routers forget it. */
-export const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const
+/** A connection is made in time or not at all, and an idle one is asked whether it is there long before routers forget it. */
+export const CONNECTING = {
+  keepAlive: true,
+  keepAliveInitialDelayMillis: 10_000,
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+} as const
 const INT8 = 20
 
 /** `bigint` columns arrive as bigint: money and quantities never pass through a float. Everything else as pg reads it. */
@@ -106,8 +110,7 @@ export function openPool(options: Omit<DatabaseOptions, 'scopeOutside'> & { read
   const pool = new pg.Pool({
     connectionString: options.connectionString,
     max: options.poolSize ?? 20,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    ...KEEP_ALIVE,
+    ...CONNECTING,
     application_name: 'tollgate',
     // Sessions think in UTC whatever the server's own zone is.
     options: `-c timezone=UTC${optionOf('role', options.role)}${optionOf('statement_timeout', statementTimeoutOf(options))}`,

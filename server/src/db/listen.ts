@@ -1,4 +1,7 @@
-import type { Client } from 'pg'
+import type { Client, QueryConfig } from 'pg'
+
+/** A slow database may take so long to begin; the first time it is what a server waits for to start. */
+const LISTEN_PATIENCE_MS = 5_000
 
 /**
  * Connects, and listens to a channel. Where that fails, or is not answered in time, no connection is left: a database that is merely slow would be
@@ -7,9 +10,29 @@ import type { Client } from 'pg'
 export async function listenOn(client: Client, channel: string): Promise<void> {
   try {
     await client.connect()
-    await client.query(`listen ${channel}`)
+    await client.query(within(LISTEN_PATIENCE_MS, `listen ${channel}`))
   } catch (error) {
     client.end().catch(() => undefined)
     throw error
   }
+}
+
+/**
+ * Asks for a sign of life. Of a machine that went without a word no end is heard: one that gives no sign in time is left.
+ * @throws what `pg` does when there is none
+ */
+export async function requireAlive(client: Client, withinMs: number): Promise<void> {
+  try {
+    await client.query(within(withinMs, 'select 1'))
+  } catch (error) {
+    // It is still there, as far as this machine knows.
+    client.end().catch(() => undefined)
+    throw error
+  }
+}
+
+/** `pg` takes the time for a single statement; its types do not say so. */
+function within(ms: number, text: string): QueryConfig {
+  const config = { text, query_timeout: ms }
+  return config
 }

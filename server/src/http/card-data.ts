@@ -13,8 +13,8 @@ const USES = '/api/v1/usage/'
 const UNREAD = ['stripe-signature', 'content-encoding']
 
 /**
- * Refuses requests that hold card data, in address, headers or a JSON body (EM-14), or text that cannot be stored. Stripe's own webhooks pass, as they hold
- * brand and last digits alone; a body of another kind is looked at where it is read.
+ * Refuses requests that hold card data, in address, headers or a JSON body (EM-14), or text that cannot be stored. Stripe's own
+ * webhooks pass, as they hold brand and last digits alone; a body of another kind is looked at where it is read.
  */
 export function refuseCards(): MiddlewareHandler {
   return async (c, next) => {

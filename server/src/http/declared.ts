@@ -47,8 +47,9 @@ function fieldsOf(declared: object | undefined): readonly string[] | null {
 
 /**
  * Holds requests to what their route declares. A query parameter that it does not know is refused, since a filter that is
- * mistyped would otherwise answer everything; so is a field of the body, where one that is mistyped would buy something else; an empty body is an empty object, whatever type it is said to have, so that its
- * schema says what is missing and fills in what has a default.
+ * mistyped would otherwise answer everything; so is a field of the body, where one that is mistyped would buy something else.
+ * An empty body is an empty object, whatever type it is said to have, so that its schema says what is missing and fills in
+ * what has a default.
  */
 export function keepToDeclared(declared: DeclaredRoutes): MiddlewareHandler<AppEnv> {
   const routeOf = (c: Context<AppEnv>): Declared | undefined => {

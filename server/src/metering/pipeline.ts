@@ -1,5 +1,5 @@
 import pg, { type QueryResult } from 'pg'
-import { isConnectionError, KEEP_ALIVE } from '../db/database.ts'
+import { isConnectionError, CONNECTING } from '../db/database.ts'
 import { endSilent } from '../db/silence.ts'
 import { DomainError } from '../lib/errors.ts'
 import { packetClient, type PacketClient } from '../db/packet.ts'
@@ -37,7 +37,6 @@ export type UsageConnectionOptions = {
   readonly silentMs?: number
 }
 
-const CONNECT_TIMEOUT_MS = 3_000
 const STATEMENT_TIMEOUT_MS = 10_000
 // Every statement of the write path finds its rows by their keys. A plan made while a table was small would scan it, and be
 // kept while it grows; these leave only look-ups (measured over 10,000 organizations: 47 µs of PostgreSQL per use, else 200 to 1,000).
@@ -48,8 +47,7 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
   const pool = new pg.Pool({
     connectionString: options.connectionString,
     max: options.size,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    ...KEEP_ALIVE,
+    ...CONNECTING,
     application_name: USAGE_APPLICATION,
     options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
   })

@@ -44,7 +44,8 @@ export async function previewChange(context: BillingContext, options: PlanChange
 
 /**
  * Changes an organization's plan, and answers when mirror, account and grants have followed.
- * @throws `nothing_to_change`, `payment_failed` (nothing has changed then, but a resumed subscription owes its new period), those of `computePlanChange` and of Stripe
+ * @throws `nothing_to_change`, `payment_failed` (nothing has changed then, but a resumed subscription owes its new period), those of
+ * `computePlanChange` and of Stripe
  */
 export async function changePlan(context: BillingContext, options: PlanChangeOptions, asker: Asker): Promise<PlanChange> {
   return runExclusively(context, options.organizationId, (session, finished) =>

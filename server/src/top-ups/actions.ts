@@ -210,7 +210,8 @@ async function openPage(context: BillingContext, session: Session, purchase: Pur
 
 /**
  * Goes on with a purchase that was left open: whether its payment or its page was asked for, and what came of it, is known by now (the
- * caller holds the lock, and what was pending has been settled). A payment that was asked for and not made is asked for again. What was to be paid on a page is never charged to the saved method. `pages` null is for purchases that nobody attends.
+ * caller holds the lock, and what was pending has been settled). A payment that was asked for and not made is asked for again.
+ * What was to be paid on a page is never charged to the saved method. `pages` null is for purchases that nobody attends.
  */
 export async function resumePurchase(
   context: BillingContext,

@@ -1,6 +1,6 @@
 import { Client } from 'pg'
-import { KEEP_ALIVE, type Queryable } from '../db/database.ts'
-import { listenOn } from '../db/listen.ts'
+import { CONNECTING, type Queryable } from '../db/database.ts'
+import { listenOn, requireAlive } from '../db/listen.ts'
 
 /** News of organizations whose balances or use changed, from every process that shares the database. */
 export type ChangeFeed = {
@@ -27,9 +27,9 @@ const TELL_EVERY_MS = 250
 // A notification holds less than 8,000 bytes (https://www.postgresql.org/docs/current/sql-notify.html); beyond so many it says "any".
 const MOST_BYTES = 7_900
 const MOST_ORGANIZATIONS = 1_000
-/** Of a machine that went without a word no end is heard: one that does not answer in time is left. */
+/** How often a sign of life is asked for, and how long it may take. */
 const ASK_EVERY_MS = 5_000
-const PATIENCE = { query_timeout: 2_000, connectionTimeoutMillis: 3_000 } as const
+const PATIENCE_MS = 2_000
 
 /**
  * Listens on one connection, made anew when it is lost. What is told while nobody can hear it is lost: who listens looks again by
@@ -45,7 +45,7 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
   let askedMs = 0
 
   async function connect(): Promise<void> {
-    const fresh = new Client({ connectionString, ...KEEP_ALIVE, ...PATIENCE, application_name: 'tollgate changes' })
+    const fresh = new Client({ connectionString, ...CONNECTING, application_name: 'tollgate changes' })
     const drop = (): void => {
       if (client === fresh) client = null
     }
@@ -62,11 +62,10 @@ export function startChangeFeed({ connectionString, db, onError }: ChangeFeedOpt
   /** Asks for a sign of life, and leaves who gives none. */
   async function ask(asked: Client): Promise<void> {
     try {
-      await asked.query('select 1')
+      await requireAlive(asked, PATIENCE_MS)
       askedMs = performance.now()
     } catch (error) {
       if (client === asked) client = null
-      asked.end().catch(() => undefined)
       throw error
     }
   }
