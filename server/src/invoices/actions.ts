@@ -90,10 +90,19 @@ export async function replacePaymentMethod(
         auditOf: (target) => (isTold ? null : { ...asker, action: REPLACED, target, before: null, after: null }),
       },
     )
-    const subscriptionId = await findSubscriptionWithMethod(session, organizationId)
-    if (subscriptionId !== null) {
-      const params = { subscriptionId, defaultPaymentMethodId: paymentMethodId }
-      await performIntent(context, session, { organizationId, kind: 'update_subscription', params })
+    const subscription = await findSubscriptionWithMethod(session, organizationId)
+    if (subscription !== null) {
+      const method = { defaultPaymentMethodId: paymentMethodId }
+      const { id: subscriptionId, scheduleId } = subscription
+      await performIntent(context, session, {
+        organizationId,
+        kind: 'update_subscription',
+        params: { subscriptionId, ...method },
+      })
+      if (scheduleId !== null) {
+        const params = { scheduleId, ...method }
+        await performIntent(context, session, { organizationId, kind: 'update_schedule_method', params })
+      }
     }
     await followChange(context, session, organizationId)
     const method = (await listPaymentMethods(session, organizationId)).find(({ id }) => id === paymentMethodId)

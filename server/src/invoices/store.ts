@@ -119,17 +119,20 @@ export async function listPaymentMethods(db: Queryable, organizationId: string):
   return rows
 }
 
-/** The subscription whose own payment method goes before the customer's (Stripe's order), if there is one. */
-export async function findSubscriptionWithMethod(db: Queryable, organizationId: string): Promise<string | null> {
-  const { rows } = await db.query<{ id: string }>(
-    `select subscription.id from accounts account
+/** The subscription whose own payment method goes before the customer's (Stripe's order), if there is one, and what is scheduled of it. */
+export async function findSubscriptionWithMethod(
+  db: Queryable,
+  organizationId: string,
+): Promise<{ readonly id: string; readonly scheduleId: string | null } | null> {
+  const { rows } = await db.query<{ id: string; scheduleId: string | null }>(
+    `select subscription.id, subscription.schedule_id as "scheduleId" from accounts account
      join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
      where account.organization_id = $1 and subscription.default_payment_method_id is not null
        and subscription.status not in ('canceled', 'incomplete_expired')`,
     [organizationId],
   )
-  return rows[0]?.id ?? null
+  return rows[0] ?? null
 }
 
 /**

@@ -63,7 +63,7 @@ describe('a change while another is scheduled', () => {
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: { tier: 'starter' } })
     await post(id, 'payment-methods', GOOD)
     await advance(id, '32d')
-    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter' })
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active', payment_failed: false })
   })
 })
 
