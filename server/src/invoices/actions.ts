@@ -99,6 +99,7 @@ export async function replacePaymentMethod(
         kind: 'update_subscription',
         params: { subscriptionId, ...method },
       })
+      // A schedule brings the method of its time back when its next phase begins.
       if (scheduleId !== null) {
         const params = { scheduleId, ...method }
         await performIntent(context, session, { organizationId, kind: 'update_schedule_method', params })

@@ -328,7 +328,6 @@ export type StripeMutations = {
     readonly next: readonly PhaseItem[]
     readonly metadata: Readonly<Record<string, string>>
   }
-  /** A schedule brings the payment method of its time back when its next phase begins. */
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }
   readonly release_schedule: { readonly scheduleId: string }
   /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
