@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { pruneReadings } from './jobs.ts'
+import { findReadings } from './readings-store.ts'
 
 const fixture = testMetering({
   meters: { users: { aggregation: 'unique', uniqueBy: 'user' }, storage: { aggregation: 'max' } },
@@ -88,4 +89,39 @@ test('what meters came to is not forgotten for a test clock that has gone on: wh
     properties: null,
   } as const
   expect((await fixture.metering().ask(retract)).quantity).toBe(-500n * MICRO)
+})
+
+test('what a meter has come to is found beside however many earlier periods, of which none is read', async () => {
+  const organizationId = await fixture.newOrganization()
+  const use = {
+    organizationId,
+    meter: 'storage',
+    quantity: 5n * MICRO,
+    idempotencyKey: 'now',
+    occurredAt: null,
+    properties: null,
+  }
+  await fixture.metering().ask({ verb: 'track', ...use })
+  const earlier = `g.starts_at - n * interval '1 day', 'expires_at', g.starts_at - (n - 1) * interval '1 day'`
+  await database.db.query(
+    `insert into grants select (jsonb_populate_record(g, jsonb_build_object('id', g.id || n, 'starts_at', ${earlier}))).*
+     from grants g, generate_series(1, 2000) n where organization_id = $1`,
+    [organizationId],
+  )
+  await database.db.query(
+    `insert into meter_readings (organization_id, grant_id, meter, quantity, occurred_at, draws, level, level_at)
+     select organization_id, grant_id || n, meter, quantity, occurred_at, draws, level, level_at from meter_readings, generate_series(1, 2000) n
+     where organization_id = $1`,
+    [organizationId],
+  )
+  await database.db.query('analyze grants, meter_readings')
+  const read = `select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int as rows from pg_stat_xact_user_tables
+    where relname in ('grants', 'meter_readings')`
+  await database.db.transaction(async (tx) => {
+    await tx.query('set local plan_cache_mode to force_generic_plan')
+    const before = (await tx.query<{ rows: number }>(read)).rows[0]!.rows
+    const found = await findReadings(tx, [{ organizationId, meter: 'storage', since: clock.now(), grantId: null }])
+    expect(found).toHaveLength(1)
+    expect((await tx.query<{ rows: number }>(read)).rows[0]!.rows - before).toBeLessThan(10)
+  })
 })
