@@ -3,7 +3,8 @@ import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
+import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import { performIntent, type FinishedIntent, type FollowUp } from '../stripe/intents.ts'
 import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
 import { attachAsDefault } from '../subscriptions/execute.ts'
 import {
@@ -94,16 +95,12 @@ export async function replacePaymentMethod(
     if (subscription !== null) {
       const method = { defaultPaymentMethodId: paymentMethodId }
       const { id: subscriptionId, scheduleId } = subscription
-      await performIntent(context, session, {
-        organizationId,
-        kind: 'update_subscription',
-        params: { subscriptionId, ...method },
-      })
       // A schedule brings the method of its time back when its next phase begins.
-      if (scheduleId !== null) {
-        const params = { scheduleId, ...method }
-        await performIntent(context, session, { organizationId, kind: 'update_schedule_method', params })
-      }
+      const ofSchedule: FollowUp[] =
+        scheduleId === null ? [] : [{ kind: 'update_schedule_method', params: { scheduleId, ...method } }]
+      const params = { subscriptionId, ...method }
+      await performIntent(context, session, { organizationId, kind: 'update_subscription', params, afterwards: ofSchedule })
+      await finishPendingIntents(context, session, organizationId)
     }
     await followChange(context, session, organizationId)
     const method = (await listPaymentMethods(session, organizationId)).find(({ id }) => id === paymentMethodId)

@@ -2,7 +2,9 @@ import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
+import { replacePaymentMethod } from '../invoices/actions.ts'
 import { pushCatalog } from '../stripe/push.ts'
+import { runExclusively } from './actions.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
@@ -65,6 +67,34 @@ describe('a change while another is scheduled', () => {
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active', payment_failed: false })
   })
+})
+
+test('a card that is replaced while a change is scheduled stays, also where the server dies before the schedule has it', async () => {
+  const id = await subscribed('schedule_card', { tier: 'pro' })
+  expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+  const gateway = billing.context.gateway!
+  const dying = billing.with({
+    gateway: {
+      ...gateway,
+      perform: async (kind, params, options) => {
+        const result = await gateway.perform(kind, params, options)
+        if (kind === 'update_subscription') throw new Error('killed')
+        return result
+      },
+    },
+  })
+  const request = { organizationId: id, paymentMethodId: 'pm_card_mastercard' }
+  await expect(replacePaymentMethod(dying, request, { actor: 'operator:test', requestId: 'r' })).rejects.toThrow('killed')
+  await runExclusively(billing.context, id, async () => undefined)
+  const [live] = await liveOf(id)
+  const subscription = billing.sandbox.all('subscription').find((each) => each.id === live)!
+  const schedule = billing.sandbox.all('subscription_schedule').find((each) => each.id === subscription.schedule)!
+  expect(schedule.default_settings.default_payment_method).toBe(subscription.default_payment_method)
+  await advance(id, '32d')
+  const [newest] = await invoicesOf(id)
+  expect(newest).toMatchObject({ status: 'paid' })
+  const charged = billing.sandbox.all('charge').filter(({ customer }) => customer === subscription.customer)
+  expect(charged.at(-1)!.payment_method).toBe(subscription.default_payment_method)
 })
 
 describe('a change while another waits for the bank', () => {
