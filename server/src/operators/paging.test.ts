@@ -3,6 +3,7 @@ import { testBilling } from '../../test/billing.ts'
 import { testRoutes } from '../../test/routes.ts'
 import { registerExportRoutes } from '../exports/routes.ts'
 import { registerMailRoutes } from '../mail/routes.ts'
+import { registerCreditRoutes } from '../pricing/credit-routes.ts'
 import { registerEventRoutes } from '../stripe/event-routes.ts'
 
 const billing = testBilling({ webhooks: false })
@@ -10,6 +11,7 @@ const call = testRoutes((app) => {
   const { db, clock } = billing.context
   registerMailRoutes(app, { db, clock })
   registerEventRoutes(app, billing.context)
+  registerCreditRoutes(app, billing.context)
   registerExportRoutes(app, { db, clock, kick: () => undefined })
 })
 
@@ -27,6 +29,11 @@ beforeAll(async () => {
     `insert into stripe_events (event_id, type, object_type, livemode, payload, source, stripe_created_at, received_at, next_attempt_at, handled_at)
      select 'evt_' || n, 'x', 'x', false, '{}', 'webhook', ${MOMENT}, ${MOMENT}, ${MOMENT}, ${MOMENT} from generate_series(1, ${COUNT}) n`,
   )
+  await billing.createOrganization('credited')
+  await db.query(
+    `insert into use_credits (organization_id, id, span_id, grant_id, late, quantity, amount_minor, state, created_at)
+     select 'credited', 'ucr_' || n, 'span', 'grant', false, 1, 1, 'failed', ${MOMENT} from generate_series(1, ${COUNT}) n`,
+  )
   await db.query(
     `insert into exports (organization_id, id, kind, format, filter, state, requested_by, created_at, expires_at)
      select '*', 'exp_' || n, 'mrr', 'csv', '{}', 'done', 'operator:x', ${MOMENT}, ${MOMENT} from generate_series(1, ${COUNT}) n`,
@@ -37,6 +44,7 @@ describe.each([
   ['mails', 'mails', 'id'],
   ['stripe-events', 'events', 'event_id'],
   ['admin/exports', 'exports', 'id'],
+  ['admin/billing/failed-credits', 'credits', 'id'],
 ])('the list %s', (path, rows, id) => {
   test('is read page by page to its end, each row once', async () => {
     const seen: string[] = []

@@ -1,10 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { listFailedCredits } from './credit-store.ts'
+import { findFailedCredit, listFailedCredits } from './credit-store.ts'
 import { retryCredit } from './credits.ts'
 
 const TAGS = ['Bills for use']
@@ -34,10 +35,10 @@ const failedRoute = createRoute({
   request: {
     query: z.object({
       organization_id: z.string().optional(),
-      limit: z.coerce.number().int().min(1).max(500).default(100),
+      ...pageQuery({ most: 500, usual: 100 }),
     }),
   },
-  responses: { 200: json('The credits, newest first.', z.object({ credits: z.array(creditSchema) })) },
+  responses: { 200: json('The credits, newest first.', z.object({ credits: z.array(creditSchema), has_more: z.boolean() })) },
 })
 
 const retryRoute = createRoute({
@@ -55,9 +56,10 @@ const retryRoute = createRoute({
 export function registerCreditRoutes(app: App, context: BillingContext): void {
   app.openapi(failedRoute, async (c) => {
     requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, limit } = c.req.valid('query')
-    const failed = await listFailedCredits(context.db, { organizationId, limit })
-    const credits = failed.map((credit) => ({
+    const { organization_id: organizationId = null, limit, starting_after: startingAfter } = c.req.valid('query')
+    const after = await findStart(startingAfter, (id) => findFailedCredit(context.db, id))
+    const { page, hasMore } = pageOf(await listFailedCredits(context.db, { organizationId, after, limit: limit + 1 }), limit)
+    const credits = page.map((credit) => ({
       id: credit.id,
       organization_id: credit.organizationId,
       line_id: credit.spanId,
@@ -68,7 +70,7 @@ export function registerCreditRoutes(app: App, context: BillingContext): void {
       failed_at: credit.failedAt?.toISOString() ?? null,
       error: credit.error,
     }))
-    return c.json({ credits }, 200)
+    return c.json({ credits, has_more: hasMore }, 200)
   })
   app.openapi(retryRoute, async (c) => {
     const asker = { actor: actorOf(requireOperator(c.get('principal'))), requestId: c.get('requestId') }

@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { IS_UNDECIDED } from '../stripe/dispute-rules.ts'
 import type { InvoicedLine } from './rules.ts'
 import type { CountedGrant } from './spans.ts'
 
@@ -114,7 +115,7 @@ const WAITING_CREDITS = `from use_credits credit
 /** What an invoice has charged is known once it is paid, or void, and no dispute of it is undecided. */
 const CAN_BE_GIVEN = `credit.state = 'waiting' and invoice.status in ('paid', 'void') and not exists (
        select from stripe_disputes dispute where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
-         and dispute.status in ('needs_response', 'under_review')
+         and ${IS_UNDECIDED}
      )`
 
 /** The oldest of an organization that can be given. */
@@ -218,24 +219,35 @@ export type FailedCredit = UseCredit & {
   readonly error: string | null
 }
 
-/** Of an organization, or of all (null), newest first. */
+type FailedRow = Omit<FailedCredit, 'amountMinor'> & { readonly amountMinor: bigint }
+
+const FAILED_CREDITS = `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId",
+    credit.grant_id as "grantId", credit.late, credit.quantity, credit.amount_minor as "amountMinor", credit.created_at as "createdAt",
+    credit.given_at as "failedAt",
+    (select intent.error_code from stripe_intents intent
+     where intent.organization_id = credit.organization_id and intent.kind = 'credit_customer'
+       and intent.params -> 'metadata' ->> '${CREDIT_METADATA}' = credit.id order by intent.created_at desc limit 1) as error
+  from use_credits credit where credit.state = 'failed'`
+
+const failedCreditOf = (row: FailedRow): FailedCredit => ({ ...row, amountMinor: Number(row.amountMinor) })
+
+/** Of an organization, or of all (null), newest first; those behind `after`. */
 export async function listFailedCredits(
   db: Queryable,
-  { organizationId, limit }: { readonly organizationId: string | null; readonly limit: number },
+  query: { readonly organizationId: string | null; readonly after: FailedCredit | null; readonly limit: number },
 ): Promise<readonly FailedCredit[]> {
-  const { rows } = await db.query<Omit<FailedCredit, 'amountMinor'> & { amountMinor: bigint }>(
-    `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId", credit.grant_id as "grantId",
-       credit.late, credit.quantity, credit.amount_minor as "amountMinor", credit.created_at as "createdAt",
-       credit.given_at as "failedAt",
-       (select intent.error_code from stripe_intents intent
-        where intent.organization_id = credit.organization_id and intent.kind = 'credit_customer'
-          and intent.params -> 'metadata' ->> '${CREDIT_METADATA}' = credit.id order by intent.created_at desc limit 1) as error
-     from use_credits credit
-     where credit.state = 'failed' and ($1::text is null or credit.organization_id = $1)
-     order by credit.created_at desc, credit.id limit $2`,
-    [organizationId, limit],
+  const { rows } = await db.query<FailedRow>(
+    `${FAILED_CREDITS} and ($1::text is null or credit.organization_id = $1)
+       and ($2::text is null or (credit.created_at, credit.id) < (select created_at, id from use_credits where organization_id = $4 and id = $2))
+     order by credit.created_at desc, credit.id desc limit $3`,
+    [query.organizationId, query.after?.id ?? null, query.limit, query.after?.organizationId ?? null],
   )
-  return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
+  return rows.map(failedCreditOf)
+}
+
+export async function findFailedCredit(db: Queryable, id: string): Promise<FailedCredit | null> {
+  const { rows } = await db.query<FailedRow>(`${FAILED_CREDITS} and credit.id = $1`, [id])
+  return rows[0] === undefined ? null : failedCreditOf(rows[0])
 }
 
 /** Lets a refused credit wait again; answers whose it is, null where none of that id is refused. */

@@ -115,6 +115,28 @@ describe('what is taken back of a paid month', () => {
     expect(await givenTo(id)).toEqual(given)
   })
 
+  test.each([
+    ['won', [98]],
+    ['lost', []],
+  ])('waits while the payment is disputed, and comes back as far as something is left: %s', async (outcome, given) => {
+    const { id, key } = await paidMonth()
+    await billing.correct(id, key, -140)
+    const { db } = billing.database
+    const { rows } = await db.query<{ id: string }>(
+      `with dispute as (
+         insert into stripe_disputes (organization_id, id, charge_id, amount_minor, currency, reason, status, created_at, data, refreshed_at)
+         select organization_id, 'du_' || id, 'ch', total_minor, currency, 'fraudulent', 'under_review', created_at, '{}', created_at
+         from stripe_invoices where organization_id = $1 and total_minor = 1140 returning id
+       ) update stripe_invoices set dispute_id = dispute.id from dispute where organization_id = $1 and total_minor = 1140 returning dispute.id`,
+      [id],
+    )
+    await giveDueCredits(billing.context)
+    expect(await givenTo(id)).toEqual([])
+    await db.query('update stripe_disputes set status = $2 where id = $1', [rows[0]!.id, outcome])
+    await giveDueCredits(billing.context)
+    expect(await givenTo(id)).toEqual(given)
+  })
+
   test('is given once, and told to the audit log, also after its subscription has ended', async () => {
     const { id, key } = await paidMonth()
     await change(id, 'cancel', { immediate: true })

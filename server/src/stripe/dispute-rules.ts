@@ -6,6 +6,9 @@ import type { Instant } from '../lib/clock.ts'
  */
 const ENDED: Readonly<Record<string, 'kept' | 'lost'>> = { won: 'kept', warning_closed: 'kept', prevented: 'kept', lost: 'lost' }
 
+/** Those that have taken their payment away and may still be won; of a row `dispute` in SQL. */
+export const IS_UNDECIDED = `dispute.status not in ('${Object.keys(ENDED).join("', '")}') and dispute.status not like 'warning%'`
+
 export function disputeOutcome(status: string): 'open' | 'kept' | 'lost' {
   return ENDED[status] ?? 'open'
 }
