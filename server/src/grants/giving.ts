@@ -5,7 +5,16 @@ import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { timeOf, type GrantsContext } from './actions.ts'
-import { availableOf, DEFAULT_PRIORITY, meterOf, partsOf, type Grant, type GrantKind, type GrantParts } from './rules.ts'
+import {
+  availableOf,
+  DEFAULT_PRIORITY,
+  meterOf,
+  partsOf,
+  type Grant,
+  type GrantKind,
+  type GrantParts,
+  UNTOUCHED,
+} from './rules.ts'
 import {
   findAccounts,
   findGrantsById,
@@ -220,16 +229,7 @@ function grantOf(input: GrantInput, now: Instant): Grant {
     catalogVersion: null,
     amount: input.amount,
     limit: 'hard',
-    used: 0n,
-    overage: 0n,
-    reserved: 0n,
-    heldOverage: 0n,
-    freeUsed: 0n,
-    freeOverage: 0n,
-    usedElsewhere: 0n,
-    pricedOverage: 0n,
-    pricedMinor: 0n,
-    revoked: 0n,
+    ...UNTOUCHED,
     priority: input.priority ?? DEFAULT_PRIORITY[input.kind],
     meters: input.meters ?? null,
     startsAt: input.startsAt ?? now,

@@ -1,7 +1,16 @@
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { allowanceSpanOf, spanBefore } from './periods.ts'
-import { availableOf, billingCycleOf, DEFAULT_PRIORITY, openedGrant, planGrantOn, type Grant, type WantedGrant } from './rules.ts'
+import {
+  availableOf,
+  billingCycleOf,
+  DEFAULT_PRIORITY,
+  openedGrant,
+  planGrantOn,
+  UNTOUCHED,
+  type Grant,
+  type WantedGrant,
+} from './rules.ts'
 
 /**
  * What moves on when a period begins. `passed` are the allowances of periods that nobody asked for, `moved` the ended allowances
@@ -86,16 +95,7 @@ function rolloverGrant(from: Grant, { amount, expiresAt, now }: { amount: Quanti
     catalogVersion: null,
     amount,
     limit: 'hard',
-    used: 0n,
-    overage: 0n,
-    reserved: 0n,
-    heldOverage: 0n,
-    freeUsed: 0n,
-    freeOverage: 0n,
-    usedElsewhere: 0n,
-    pricedOverage: 0n,
-    pricedMinor: 0n,
-    revoked: 0n,
+    ...UNTOUCHED,
     priority: DEFAULT_PRIORITY.rollover,
     startsAt: from.expiresAt!,
     expiresAt,

@@ -240,6 +240,20 @@ export function billingCycleOf({
   return { anchor, current: subscribed ? { start, end, anchor: cycleAnchor } : null, timeZone }
 }
 
+/** What a grant's counters are, or change by, where nothing is counted. */
+export const UNCOUNTED = {
+  used: 0n,
+  overage: 0n,
+  reserved: 0n,
+  heldOverage: 0n,
+  freeUsed: 0n,
+  freeOverage: 0n,
+  usedElsewhere: 0n,
+} satisfies Partial<Grant>
+
+/** What is written to a grant after it was made. */
+export const UNTOUCHED = { ...UNCOUNTED, pricedOverage: 0n, pricedMinor: 0n, revoked: 0n } satisfies Partial<Grant>
+
 /** The grant as it is first stored. */
 export function openedGrant(organizationId: string, plan: PlanGrant, now: Instant): Grant {
   return {
@@ -251,16 +265,7 @@ export function openedGrant(organizationId: string, plan: PlanGrant, now: Instan
     catalogVersion: plan.catalogVersion,
     amount: plan.amount,
     limit: plan.limit,
-    used: 0n,
-    overage: 0n,
-    reserved: 0n,
-    heldOverage: 0n,
-    freeUsed: 0n,
-    freeOverage: 0n,
-    usedElsewhere: 0n,
-    pricedOverage: 0n,
-    pricedMinor: 0n,
-    revoked: 0n,
+    ...UNTOUCHED,
     priority: DEFAULT_PRIORITY.plan,
     meters: null,
     startsAt: plan.span.start,

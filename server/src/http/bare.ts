@@ -40,6 +40,11 @@ export function readBody(request: IncomingMessage, done: (body: Buffer | null) =
   request.on('error', () => {})
 }
 
+/** A header's value; null where it is missing, or was sent more than once. */
+export function singleHeader(value: string | readonly string[] | undefined): string | null {
+  return typeof value === 'string' ? value : null
+}
+
 export function sendReply(response: ServerResponse, requestId: string, { status, headers, body }: Reply): void {
   const length = Buffer.byteLength(body)
   // A flat list is written as it stands; an object would be taken apart and checked first.

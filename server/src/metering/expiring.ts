@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import { timeOf, type GrantsContext } from '../grants/actions.ts'
-import type { GrantChange } from '../grants/rules.ts'
+import { UNCOUNTED, type GrantChange } from '../grants/rules.ts'
 import { lockAccount } from '../grants/store.ts'
 import { closeReservations, findOverdueReservationsOf } from './reservations-store.ts'
 import { addUse } from './store.ts'
@@ -27,20 +27,9 @@ export async function endOverdueReservations(
   const changes = new Map<string, GrantChange>()
   for (const { holds } of overdue) {
     for (const { grantId, amount, overage } of holds) {
-      const change = changes.get(grantId) ?? { organizationId, id: grantId, ...NOTHING }
+      const change = changes.get(grantId) ?? { organizationId, id: grantId, ...UNCOUNTED, amount: 0n }
       changes.set(grantId, { ...change, reserved: change.reserved - amount, heldOverage: change.heldOverage - overage })
     }
   }
   await addUse(tx, [...changes.values()], [])
-}
-
-const NOTHING = {
-  used: 0n,
-  overage: 0n,
-  reserved: 0n,
-  heldOverage: 0n,
-  freeUsed: 0n,
-  freeOverage: 0n,
-  usedElsewhere: 0n,
-  amount: 0n,
 }

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Recognizer } from '../auth/api-keys.ts'
 import { nobody, type Principal } from '../auth/principal.ts'
 import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
-import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
+import { readBody, replyOfError, sendReply, singleHeader, type Reply } from '../http/bare.ts'
 import { textOfBytes } from '../http/body-text.ts'
 import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
@@ -211,8 +211,4 @@ const PLAIN_JSON = /^application\/json\s*(?:;\s*charset=utf-?8\s*)?$/i
 function isPlainJson(headerOf: HeaderOf): boolean {
   const type = headerOf('content-type')
   return type !== null && PLAIN_JSON.test(type) && headerOf('content-encoding') === null
-}
-
-function singleHeader(value: string | string[] | undefined): string | null {
-  return typeof value === 'string' ? value : null
 }

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
-import { readBody, replyOfError, sendReply, type Reply } from '../http/bare.ts'
+import { readBody, replyOfError, sendReply, singleHeader, type Reply } from '../http/bare.ts'
 import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -89,9 +89,4 @@ export function createWebhookHotPath({ context, kick, log, onAnswered }: Webhook
       return true
     },
   }
-}
-
-/** null where it is missing, or was sent more than once. */
-function singleHeader(value: string | readonly string[] | undefined): string | null {
-  return typeof value === 'string' ? value : null
 }
