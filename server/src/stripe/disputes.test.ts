@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { changePlan } from '../subscriptions/actions.ts'
+import { buyPro } from '../../test/purchases.ts'
 import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
 import { pushCatalog } from './push.ts'
 import { reconcileOrganization } from './reconcile.ts'
@@ -22,21 +22,7 @@ beforeAll(async () => {
 /** An organization that has paid its first month with a card. */
 async function paying(id: string, paymentMethodId: string): Promise<{ charge: string }> {
   await billing.createOrganization(id)
-  const request = {
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId,
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  } as const
-  await changePlan(
-    billing.context,
-    { organizationId: id, request, prorationAt: null },
-    { actor: 'operator:test', requestId: 'r' },
-  )
+  await buyPro(billing.context, { organizationId: id, paymentMethodId })
   const [row] = await rowsOf<{ customer: string }>('select stripe_customer_id as customer from organizations where id = $1', [id])
   const { data } = await stripe.charges.list({ customer: row!.customer })
   return { charge: data[0]!.id }

@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { buyPro } from '../../test/purchases.ts'
 import { listInvoices } from '../invoices/store.ts'
 import { changePlan } from '../subscriptions/actions.ts'
-import type { PlanChangeRequest } from '../subscriptions/plan-change.ts'
 import { readSubscription } from '../subscriptions/views.ts'
 import { createStripeClient } from './client.ts'
 import type { BillingContext } from './context.ts'
@@ -20,6 +20,8 @@ import { pushCatalog } from './push.ts'
 
 const billing = testBilling({ webhooks: false })
 const asker = { actor: 'operator:test', requestId: 'req_test' }
+const buyWith = (context: BillingContext, organizationId: string, paymentMethodId: string) =>
+  buyPro(context, { organizationId, paymentMethodId })
 const HOUR_MS = 3_600_000
 
 beforeAll(async () => {
@@ -129,18 +131,7 @@ describe('a change at Stripe', () => {
 })
 
 describe('a purchase', () => {
-  const subscribe: PlanChangeRequest = {
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId: 'pm_card_visa',
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  }
-  const buy = (context: BillingContext, organizationId: string) =>
-    changePlan(context, { organizationId, request: subscribe, prorationAt: null }, asker)
+  const buy = (context: BillingContext, organizationId: string) => buyPro(context, { organizationId })
   const subscriptionsOf = (organizationId: string) =>
     billing.sandbox.all('subscription').filter(({ metadata }) => metadata['tollgate_organization'] === organizationId)
 
@@ -183,18 +174,6 @@ describe('a purchase', () => {
 })
 
 describe('a purchase that takes the place of one that waits for the bank', () => {
-  const buying = (paymentMethodId: string): PlanChangeRequest => ({
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId,
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  })
-  const buy = (context: BillingContext, organizationId: string, method: string) =>
-    changePlan(context, { organizationId, request: buying(method), prorationAt: null }, asker)
   const payable = (organizationId: string) =>
     billing.sandbox
       .all('subscription')
@@ -207,16 +186,16 @@ describe('a purchase that takes the place of one that waits for the bank', () =>
     { killed: 'and waits itself', method: 'pm_card_authenticationRequired', left: ['incomplete'] },
   ])('ends that one although the server is killed $killed, when nobody comes back', async ({ method, left }) => {
     const id = await billing.createOrganization(`replacing_${left[0]}`)
-    await buy(billing.context, id, 'pm_card_authenticationRequired')
-    await expect(buy(dyingAfterCalls('create_subscription'), id, method)).rejects.toThrow('killed')
+    await buyWith(billing.context, id, 'pm_card_authenticationRequired')
+    await expect(buyWith(dyingAfterCalls('create_subscription'), id, method)).rejects.toThrow('killed')
     await finishStrandedIntents(later())
     expect(payable(id)).toEqual(left)
   })
 
   test('leaves that one when the card declines', async () => {
     const id = await billing.createOrganization('kept')
-    await buy(billing.context, id, 'pm_card_authenticationRequired')
-    await expect(buy(billing.context, id, 'pm_card_chargeDeclined')).rejects.toMatchObject({ code: 'payment_failed' })
+    await buyWith(billing.context, id, 'pm_card_authenticationRequired')
+    await expect(buyWith(billing.context, id, 'pm_card_chargeDeclined')).rejects.toMatchObject({ code: 'payment_failed' })
     await finishStrandedIntents(later())
     expect(payable(id)).toEqual(['incomplete'])
   })
@@ -248,17 +227,7 @@ describe('while Stripe is away', () => {
 
   test('every read goes on, from the mirror', async () => {
     await billing.createOrganization('reading')
-    const request: PlanChangeRequest = {
-      kind: 'subscribe',
-      planKey: 'pro',
-      interval: null,
-      quantity: 1,
-      paymentMethodId: 'pm_card_visa',
-      trialDays: null,
-      byOperator: false,
-      discount: null,
-    }
-    await changePlan(billing.context, { organizationId: 'reading', request, prorationAt: null }, asker)
+    await buyPro(billing.context, { organizationId: 'reading' })
     expect(await readSubscription(away, away.db, 'reading')).toMatchObject({ tier: 'PRO', standing: { may_use: true } })
     expect(await listInvoices(away.db, { organizationId: 'reading', status: null, limit: 10, before: null })).toMatchObject([
       { status: 'paid' },
@@ -302,19 +271,6 @@ test('a call that a newer version of the server words otherwise is not made twic
 })
 
 describe('while Stripe throttles', () => {
-  const buying = (paymentMethodId: string): PlanChangeRequest => ({
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId,
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  })
-  const buy = (context: BillingContext, id: string, method: string) =>
-    changePlan(context, { organizationId: id, request: buying(method), prorationAt: null }, asker)
-
   function throttling(kindRefused: MutationKind): BillingContext {
     const gateway = requireGateway(billing.context)
     return billing.with({
@@ -331,12 +287,12 @@ describe('while Stripe throttles', () => {
   test('a page that could not be closed is not taken for paid: nothing is bought beside it', async () => {
     const id = await billing.createOrganization('page')
     await billing.call(id, 'POST', '/api/v1/billing/checkout', { plan: 'pro' })
-    await expect(buy(throttling('expire_checkout_session'), id, 'pm_card_visa')).rejects.toMatchObject({
+    await expect(buyWith(throttling('expire_checkout_session'), id, 'pm_card_visa')).rejects.toMatchObject({
       code: 'stripe_unavailable',
     })
     const [customer] = customersOf(id)
     expect(billing.sandbox.all('subscription').filter((one) => one.customer === customer!.id)).toEqual([])
-    await buy(billing.context, id, 'pm_card_visa')
+    await buyWith(billing.context, id, 'pm_card_visa')
     expect(billing.sandbox.all('subscription').filter((one) => one.customer === customer!.id)).toMatchObject([
       { status: 'active' },
     ])
@@ -344,16 +300,16 @@ describe('while Stripe throttles', () => {
 
   test('a repeat says nothing of the attempt before it: who was made a customer is not made one twice', async () => {
     const id = await billing.createOrganization('later')
-    await expect(buy(dyingAfterCalls('create_customer'), id, 'pm_card_visa')).rejects.toThrow('killed')
-    await expect(buy(throttling('create_customer'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await expect(buyWith(dyingAfterCalls('create_customer'), id, 'pm_card_visa')).rejects.toThrow('killed')
+    await expect(buyWith(throttling('create_customer'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
     expect(await intentsOf(id)).toMatchObject([{ kind: 'create_customer', state: 'pending' }])
-    await buy(billing.context, id, 'pm_card_visa')
+    await buyWith(billing.context, id, 'pm_card_visa')
     expect(customersOf(id)).toHaveLength(1)
   })
 
   test('what waits for the bank, and could not be called off, is not said to be settled', async () => {
     const id = await billing.createOrganization('waits')
-    await buy(billing.context, id, 'pm_card_authenticationRequired').catch(() => undefined)
-    await expect(buy(throttling('void_invoice'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await buyWith(billing.context, id, 'pm_card_authenticationRequired').catch(() => undefined)
+    await expect(buyWith(throttling('void_invoice'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
   })
 })

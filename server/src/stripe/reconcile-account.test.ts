@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { buyPro } from '../../test/purchases.ts'
 import { multiply } from '../../test/seed-account.ts'
 import type { Transaction } from '../db/database.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
-import { changePlan } from '../subscriptions/actions.ts'
 import type { AccountList } from './account-lists.ts'
 import { createStripeClient } from './client.ts'
 import { requireGateway, type BillingContext } from './context.ts'
@@ -23,21 +23,7 @@ const COPIES = 250
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
   await billing.createOrganization('template')
-  const request = {
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId: 'pm_card_visa',
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  } as const
-  await changePlan(
-    billing.context,
-    { organizationId: 'template', request, prorationAt: null },
-    { actor: 'operator:test', requestId: 'r' },
-  )
+  await buyPro(billing.context, { organizationId: 'template' })
   const [{ id: customerId } = { id: '' }] = billing.sandbox.all('customer')
   const { sandbox, database } = billing
   await multiply({ db: database.db, sandbox, template: { organizationId: 'template', customerId }, copies: COPIES })

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { changePlan } from '../subscriptions/actions.ts'
+import { buyPro } from '../../test/purchases.ts'
 import { requireGateway } from './context.ts'
 import { handleDueEvents } from './inbox.ts'
 import { pushCatalog } from './push.ts'
@@ -8,7 +8,6 @@ import { recoverMissedEvents } from './missed-events.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
 const billing = testBilling({ webhooks: false })
-const asker = { actor: 'operator:test', requestId: 'req_test' }
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
@@ -16,17 +15,7 @@ beforeAll(async () => {
 
 async function subscribed(id: string): Promise<string> {
   await billing.createOrganization(id)
-  const request = {
-    kind: 'subscribe',
-    planKey: 'pro',
-    interval: null,
-    quantity: 1,
-    paymentMethodId: 'pm_card_visa',
-    trialDays: null,
-    byOperator: false,
-    discount: null,
-  } as const
-  await changePlan(billing.context, { organizationId: id, request, prorationAt: null }, asker)
+  await buyPro(billing.context, { organizationId: id })
   const { rows } = await billing.database.db.query<{ id: string }>(
     'select subscription_id as id from accounts where organization_id = $1',
     [id],
