@@ -27,13 +27,13 @@ export default async function setUp(project: TestProject): Promise<() => Promise
     maxConnections: 300,
   })
   const watchdog = stopWithParent(postgres.pid(), directory)
-  const serverUrl = new URL(postgres.url)
+  const serverUrl = new URL(postgres.tcpUrl)
   serverUrl.pathname = '/postgres'
   const client = new pg.Client({ connectionString: serverUrl.href })
   await client.connect()
   await client.query(`create database ${TEMPLATE}`)
   await client.end()
-  const templateUrl = new URL(postgres.url)
+  const templateUrl = new URL(postgres.tcpUrl)
   templateUrl.pathname = `/${TEMPLATE}`
   const template = openDatabase({ connectionString: templateUrl.href, poolSize: 1 })
   await migrate(template)

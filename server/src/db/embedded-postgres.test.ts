@@ -18,7 +18,8 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { seedCluster } from '../../test/seed-cluster.ts'
-import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.ts'
+import { findRunningPostgres, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.ts'
+import { findAccount } from './postgres-binaries.ts'
 import { livenessOf, readPostmaster } from './postmaster.ts'
 
 const OWNER = fileURLToPath(new URL('../../test/postgres-owner.ts', import.meta.url))
@@ -99,16 +100,19 @@ describe('the embedded PostgreSQL', () => {
     const postgres = await start()
     const settings = await query(
       postgres.url,
-      `select name, setting from pg_settings where name in ('listen_addresses', 'unix_socket_directories', 'fsync') order by name`,
+      `select name, setting from pg_settings where name in ('listen_addresses', 'unix_socket_directories', 'unix_socket_permissions', 'fsync') order by name`,
     )
     expect(settings).toEqual([
       { name: 'fsync', setting: 'on' },
       { name: 'listen_addresses', setting: '127.0.0.1' },
-      { name: 'unix_socket_directories', setting: '' },
+      { name: 'unix_socket_directories', setting: directory },
+      { name: 'unix_socket_permissions', setting: '0700' },
     ])
-    const stranger = new URL(postgres.url)
-    stranger.password = 'wrong'
-    await expect(query(stranger.href, 'select 1')).rejects.toThrow(/password authentication failed/)
+    for (const address of [postgres.url, postgres.tcpUrl]) {
+      const stranger = new URL(address)
+      stranger.password = 'wrong'
+      await expect(query(stranger.href, 'select 1')).rejects.toThrow(/password authentication failed/)
+    }
     expect(statSync(directory).mode & 0o777).toBe(0o700)
     expect(statSync(join(directory, 'data')).uid).not.toBe(0)
     expect(readFileSync(join(directory, 'postgres.log'), 'utf8')).not.toContain(new URL(postgres.url).password)
@@ -194,11 +198,36 @@ describe('the embedded PostgreSQL', () => {
     },
   )
 
-  it('is not fooled by a pid file whose number another program has now', async () => {
+  it('is reached by its Unix socket, and by TCP', async () => {
+    const postgres = await start()
+    const client = `select coalesce(host(inet_client_addr()), 'socket') as client`
+    expect(await query(postgres.url, client)).toEqual([{ client: 'socket' }])
+    expect(await query(postgres.tcpUrl, client)).toEqual([{ client: '127.0.0.1' }])
+    expect(findRunningPostgres(directory)).toBe(postgres.url)
+  })
+
+  it.each([
+    ['whose path is too long for a socket', 'x'.repeat(100)],
+    ['with a comma in its name', 'a,b'],
+  ])('is reached by TCP alone in a directory %s', async (_, name) => {
+    directory = join(parent, name)
+    seed.copyTo(directory)
+    const postgres = await start()
+    expect(postgres.url).toBe(postgres.tcpUrl)
+    expect(await query(postgres.url, 'select 1 as one')).toEqual([{ one: 1 }])
+  })
+
+  it('is not fooled by files whose number another program of its account has now', async () => {
     const first = await start()
     await first.stop()
-    writeFileSync(join(directory, 'data/postmaster.pid'), `${process.pid}\n${directory}/data\n1\n1\n\n127.0.0.1\n\nready\n`)
+    const other = spawn('sleep', ['60'], { ...findAccount() })
+    owners.push(other)
+    await once(other, 'spawn')
+    const lines = `${other.pid}\n${directory}/data\n1\n${first.port}\n${directory}\n127.0.0.1\n`
+    writeFileSync(join(directory, `.s.PGSQL.${first.port}.lock`), lines)
+    writeFileSync(join(directory, 'data/postmaster.pid'), `${lines}\nready\n`)
     const second = await start()
+    expect(second.url).toBe(first.url)
     expect(await query(second.url, 'select 1 as one')).toEqual([{ one: 1 }])
   })
 

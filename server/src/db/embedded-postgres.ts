@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
 import { initializeCluster, prepareHome, readPassword, SUPERUSER } from './postgres-cluster.ts'
 import { EmbeddedPostgresError, findAccount, prepareBinaries, type Account } from './postgres-binaries.ts'
-import { isCode, isDirectoryInUse, livenessOf, readPostmaster } from './postmaster.ts'
+import { isCode, isDirectoryInUse, livenessOf, readLockFile, readPostmaster } from './postmaster.ts'
 
 export { EmbeddedPostgresError } from './postgres-binaries.ts'
 
@@ -22,8 +22,13 @@ export type EmbeddedPostgresOptions = {
 }
 
 export type EmbeddedPostgres = {
-  /** `postgres://…@127.0.0.1:<port>/tollgate`; holds the password: never log it. Stays the same until `stop`. */
+  /**
+   * The address of its Unix socket, which costs both sides less than TCP: `postgres://…@%2F<directory>:<port>/tollgate`; `tcpUrl` where a
+   * socket's path would be too long. Holds the password: never log it. Stays the same until `stop`.
+   */
   readonly url: string
+  /** `postgres://…@127.0.0.1:<port>/tollgate`; as secret, and as steady. */
+  readonly tcpUrl: string
   readonly port: number
   /** Whether an earlier owner was killed and left this server running. */
   readonly adopted: boolean
@@ -34,6 +39,7 @@ export type EmbeddedPostgres = {
 }
 
 const DATABASE = 'tollgate'
+const LOOPBACK = '127.0.0.1'
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 10_000
 const POLL_MS = 10
@@ -68,7 +74,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 /** A running server of which this process is the owner. */
-type Ownership = { readonly session: pg.Client; readonly port: number; readonly pid: number; readonly adopted: boolean }
+type Ownership = Address & { readonly session: pg.Client; readonly pid: number; readonly adopted: boolean }
 
 /**
  * The address of the server of a directory that another process owns and that is ready; null when none runs.
@@ -78,11 +84,15 @@ export function findRunningPostgres(directory: string): string | null {
   const data = join(directory, 'data')
   const postmaster = readPostmaster(data)
   if (postmaster?.status !== 'ready' || postmaster.port === null || livenessOf(postmaster.pid, data) !== 'running') return null
-  return urlOf(data, postmaster.port)
+  return urlOf(data, { port: postmaster.port, socketDirectory: postmaster.socketDirectory })
 }
 
-function urlOf(data: string, port: number): string {
-  return `postgres://${SUPERUSER}:${readPassword(data)}@127.0.0.1:${port}/${DATABASE}`
+type Address = { readonly port: number; readonly socketDirectory: string | null }
+
+/** The form that libpq has for sockets: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
+function urlOf(data: string, { port, socketDirectory }: Address): string {
+  const host = socketDirectory === null ? LOOPBACK : encodeURIComponent(socketDirectory)
+  return `postgres://${SUPERUSER}:${readPassword(data)}@${host}:${port}/${DATABASE}`
 }
 
 function supervise(cluster: Cluster, first: Ownership): EmbeddedPostgres {
@@ -112,7 +122,8 @@ function supervise(cluster: Cluster, first: Ownership): EmbeddedPostgres {
   watch(owned)
 
   return {
-    url: urlOf(cluster.data, first.port),
+    url: urlOf(cluster.data, first),
+    tcpUrl: urlOf(cluster.data, { port: first.port, socketDirectory: null }),
     port: first.port,
     adopted: first.adopted,
     pid: () => owned.pid,
@@ -136,7 +147,8 @@ async function takeOver(cluster: Cluster, fixedPort: number | null): Promise<Own
     if (liveness === 'running') {
       if (postmaster?.status === 'ready' && postmaster.port !== null) {
         const session = await own(cluster, postmaster.port)
-        if (session) return { session, port: postmaster.port, pid: postmaster.pid, adopted: postmaster.pid !== ownPid }
+        const { port, socketDirectory, pid } = postmaster
+        if (session) return { session, port, socketDirectory, pid, adopted: pid !== ownPid }
       }
       await wait(POLL_MS)
       continue
@@ -152,7 +164,7 @@ async function takeOver(cluster: Cluster, fixedPort: number | null): Promise<Own
 async function own(cluster: Cluster, port: number): Promise<pg.Client | null> {
   const deadline = performance.now() + OWNED_PATIENCE_MS
   const session = new pg.Client({
-    host: '127.0.0.1',
+    host: LOOPBACK,
     port,
     user: SUPERUSER,
     password: readPassword(cluster.data),
@@ -220,9 +232,17 @@ async function clearStalePidFile(data: string, pid: number): Promise<void> {
   else renameSync(aside, file)
 }
 
+/** The same of the file beside its socket; the socket itself PostgreSQL replaces. */
+function clearStaleSocketLock({ home, data }: Cluster, port: number): void {
+  const path = join(home, `.s.PGSQL.${port}.lock`)
+  const lock = readLockFile(path)
+  if (lock && livenessOf(lock.pid, data) !== 'running') rmSync(path, { force: true })
+}
+
 /** Spawns PostgreSQL and waits until it is ready or has given way to another; answers its process id. */
 async function launch(cluster: Cluster, fixedPort: number | null): Promise<number | null> {
   const port = fixedPort ?? (await choosePort(cluster.home))
+  clearStaleSocketLock(cluster, port)
   const log = openLog(cluster.home)
   const child = spawn(join(cluster.binaries, 'bin/postgres'), serverArguments(cluster, port), {
     ...cluster.account,
@@ -263,10 +283,19 @@ function explainFailure(cluster: Cluster, fixedPort: number | null): void {
   throw new EmbeddedPostgresError(`PostgreSQL did not start.${tail}`)
 }
 
+/** A socket's path has 107 bytes at most (https://man7.org/linux/man-pages/man7/unix.7.html), 103 on macOS; PostgreSQL takes a comma for the next directory. */
+const MOST_SOCKET_BYTES = 103
+
+function socketDirectoryOf(home: string, port: number): string {
+  return Buffer.byteLength(`${home}/.s.PGSQL.${port}`) > MOST_SOCKET_BYTES || /[,"]/.test(home) ? '' : home
+}
+
 function serverArguments(cluster: Cluster, port: number): string[] {
   const settings: Record<string, string> = {
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
+    listen_addresses: LOOPBACK,
+    unix_socket_directories: socketDirectoryOf(cluster.home, port),
+    // The directory lets nobody else in, and neither does the password.
+    unix_socket_permissions: '0700',
     port: String(port),
     max_connections: String(cluster.options.maxConnections ?? 100),
     timezone: 'UTC',

@@ -5,26 +5,36 @@ import { join } from 'node:path'
 export type Postmaster = {
   readonly pid: number
   readonly port: number | null
+  /** Where its Unix socket lies; null when it has none. */
+  readonly socketDirectory: string | null
   readonly status: 'starting' | 'stopping' | 'ready' | 'standby' | null
 }
 
 /** Reads `<data>/postmaster.pid`; null when there is none or it is not written yet. */
 export function readPostmaster(data: string): Postmaster | null {
-  let lines: string[]
-  try {
-    lines = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')
-  } catch {
-    return null
-  }
-  const pid = Number(lines[0])
-  if (!Number.isSafeInteger(pid) || pid <= 0) return null
+  const file = readLockFile(join(data, 'postmaster.pid'))
+  if (!file) return null
+  const { pid, lines } = file
   const port = Number(lines[3])
   const status = lines[7]?.trim()
   return {
     pid,
     port: Number.isSafeInteger(port) && port > 0 ? port : null,
+    socketDirectory: lines[4]?.trim() || null,
     status: status === 'starting' || status === 'stopping' || status === 'ready' || status === 'standby' ? status : null,
   }
+}
+
+/** A file by which PostgreSQL says that it is there: its first line is its process id. null when there is none or it is not written yet. */
+export function readLockFile(path: string): { readonly pid: number; readonly lines: readonly string[] } | null {
+  let lines: string[]
+  try {
+    lines = readFileSync(path, 'utf8').split('\n')
+  } catch {
+    return null
+  }
+  const pid = Number(lines[0])
+  return Number.isSafeInteger(pid) && pid > 0 ? { pid, lines } : null
 }
 
 export type Liveness = 'running' | 'zombie' | 'gone'
