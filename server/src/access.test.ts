@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
 import { testDatabase } from '../test/database.ts'
-import { sampleOf, type Document, type Operation } from '../test/openapi-sample.ts'
+import { sampleOf, type Document, type Operation, type Schema } from '../test/openapi-sample.ts'
 import { importCatalogDefinition } from './catalog/registry.ts'
 import { createLog } from './http/log.ts'
 import { stripeAt } from './sandbox.ts'
@@ -110,6 +110,11 @@ const isSigning = ({ path }: Route): boolean => path.startsWith('/api/v1/auth/')
 /** What only asks: a GET, a check, a preview of what would be due. */
 const onlyReads = ({ method, path }: Route): boolean =>
   method === 'GET' || path === '/api/v1/usage/check' || path === '/api/v1/billing/gate'
+/** Whether a document of this schema has no fields but those it names. */
+const isClosed = ({ $ref, anyOf, additionalProperties }: Schema): boolean => {
+  if ($ref !== undefined) return isClosed(document.components.schemas[$ref.split('/').at(-1)!]!)
+  return anyOf?.every(isClosed) ?? additionalProperties === false
+}
 const namesOrganization = (route: Route): boolean => /[?/]organization_id|\bmine\b/.test(JSON.stringify(requestTo(route)))
 
 describe('every route', () => {
@@ -176,6 +181,20 @@ describe('every route', () => {
     }
     const others = Object.entries(answers).filter(([, text]) => !text.startsWith('400 "no_such" is no parameter'))
     expect(others).toEqual([])
+  })
+
+  it('that a key may call refuses a field that it does not know exactly where its document says that there are no others', async () => {
+    let asked = 0
+    for (const route of routes().filter((one) => !isOpen(one))) {
+      const schema = route.operation.requestBody?.content['application/json']?.schema
+      if (schema === undefined) continue
+      const { method, path, body } = requestTo(route)
+      const answer = await ask(method, path, OPERATOR_KEY, { ...(body as object), no_such_field: 1 })
+      const isRefused = answer.status === 400 && /no_such_field/.test(await answer.text())
+      expect(isRefused, `${method} ${path}`).toBe(isClosed(schema))
+      asked += 1
+    }
+    expect(asked).toBeGreaterThan(60)
   })
 
   it('takes an empty body that is said to be JSON for none', async () => {

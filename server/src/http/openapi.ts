@@ -1,7 +1,12 @@
 import type { App } from './app.ts'
 import { ERRORS_PAGE } from './problems.ts'
 
-type Operation = { responses: Record<string, unknown>; security?: unknown }
+type BodySchema = { properties?: unknown; additionalProperties?: unknown }
+type Operation = {
+  responses: Record<string, unknown>
+  security?: readonly unknown[]
+  requestBody?: { content?: Record<string, { schema?: BodySchema }> }
+}
 type OpenApiDocument = {
   paths?: Record<string, Record<string, Operation>>
   components?: { schemas?: Record<string, unknown>; securitySchemes?: Record<string, unknown> }
@@ -51,6 +56,7 @@ export function buildOpenApiDocument(app: App, info: { readonly version: string;
         description: 'A problem.',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       }
+      closeBody(operation)
       operation.security ??= [{ bearer: [] }, { apiKey: [] }, { session: [] }]
     }
   }
@@ -62,6 +68,12 @@ export function buildOpenApiDocument(app: App, info: { readonly version: string;
     session: { type: 'apiKey', in: 'cookie', name: 'session_token' },
   }
   return document
+}
+
+/** Says of a body what `keepToDeclared` holds it to: that it has no other fields, except where its schema takes any. */
+function closeBody({ security, requestBody }: Operation): void {
+  const schema = requestBody?.content?.['application/json']?.schema
+  if (schema?.properties !== undefined && security?.length !== 0) schema.additionalProperties ??= false
 }
 
 /** `GET /openapi.json`; built when first asked for. */

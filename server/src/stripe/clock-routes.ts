@@ -6,7 +6,7 @@ import type { BillingContext } from './context.ts'
 import { advanceTestClock, type ClockMove } from './test-clock.ts'
 
 const body = z
-  .object({
+  .strictObject({
     by: z.string().optional().openapi({ description: 'How far, e.g. 31d, 12h, 90m.', example: '31d' }),
     to: z.iso.datetime({ offset: true }).optional().openapi({ description: 'Until when.' }),
   })
