@@ -250,6 +250,50 @@ it('a card that expires is not announced where what it pays for ends anyway', as
   expect(await eventsOf(id, 'payment_method.expiring')).toHaveLength(1)
 })
 
+it('a trial that has run out by our clock goes on until Stripe says what came of it', async () => {
+  const clock = new ManualClock(systemClock.now())
+  const id = await billing.createOrganization('untold')
+  const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
+  await subscribe(id, { tier: 'starter' })
+  await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+  const { body } = await billing.call(id, 'GET', `${BILLING}/subscription`)
+  clock.set(new Date(new Date(String(body['trial_end'])).getTime() + DAY_MS))
+  expect(await observeDueAccounts(billing.context.db, context)).toBeGreaterThan(0)
+  expect(await observeDueAccounts(billing.context.db, context)).toBe(0)
+  expect(await changesOf(id)).toEqual(['free → trialing (starter)'])
+  expect(await eventsOf(id, 'subscription.canceled')).toEqual([])
+})
+
+it('who cannot be looked at stands in nobody’s way, and is looked at again ten minutes later', async () => {
+  const clock = new ManualClock(new Date('2026-05-01T00:00:00Z'))
+  const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
+  const look = () => observeDueAccounts(billing.context.db, context)
+  const ids = ['stuck', 'behind_it']
+  for (const [index, id] of ids.entries()) {
+    await billing.createOrganization(id)
+    await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
+      plan: 'pro',
+      billing_status: 'trialing',
+      trial_ends_at: `2026-05-0${index + 2}T00:00:00Z`,
+      reason: 'a demonstration',
+    })
+    await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+  }
+  await billing.database.db.query(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+    create trigger stuck before insert on events for each row when (new.organization_id = 'stuck') execute function refuse()`)
+  clock.set(new Date('2026-05-03T00:00:00Z'))
+  await expect(look()).rejects.toThrow('1 organizations could not be looked at')
+  expect((await changesOf('behind_it')).at(-1)).toBe('trialing → free (free)')
+  expect(await look()).toBe(0)
+  await billing.database.db.query('drop trigger stuck on events')
+  clock.advance(10 * 60_000 - 1)
+  expect(await look()).toBe(0)
+  clock.advance(1)
+  expect(await look()).toBe(1)
+  expect((await changesOf('stuck')).at(-1)).toBe('trialing → free (free)')
+})
+
 it('what is told once is told once, whoever looks at the same time', async () => {
   const id = await billing.createOrganization('raced')
   const context = { ...billing.context, graceDays: 3, dunningDays: [1] }
