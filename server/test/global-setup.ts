@@ -8,6 +8,7 @@ import { openDatabase } from '../src/db/database.ts'
 import { startEmbeddedPostgres } from '../src/db/embedded-postgres.ts'
 import { migrate } from '../src/db/migrate.ts'
 import { TEMPLATE } from './database.ts'
+import { GRANTS_UNDER_LOCK } from './under-lock.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -37,6 +38,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   templateUrl.pathname = `/${TEMPLATE}`
   const template = openDatabase({ connectionString: templateUrl.href, poolSize: 1 })
   await migrate(template)
+  await template.query(GRANTS_UNDER_LOCK)
   await template.close()
   project.provide('databaseServerUrl', serverUrl.href)
   return async () => {

@@ -1,5 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { writeAside } from '../../test/under-lock.ts'
 
 // The last line of defence: what no grant may come to, whatever the code believes.
 
@@ -27,10 +28,12 @@ const GRANT = { id: 'plan:calls', kind: 'plan', limit_kind: 'hard', amount: 10 }
 function keep(changed: Readonly<Record<string, unknown>>): Promise<unknown> {
   const grant: Readonly<Record<string, unknown>> = { ...GRANT, ...changed }
   const names = Object.keys(grant)
-  return database.db.query(
-    `insert into grants (organization_id, balance, priority, starts_at, created_at, ${names.join(', ')})
+  return writeAside(database.db, (tx) =>
+    tx.query(
+      `insert into grants (organization_id, balance, priority, starts_at, created_at, ${names.join(', ')})
      values ('acme', 'calls', 0, now(), now(), ${names.map((_, index) => `$${index + 1}`).join(', ')})`,
-    Object.values(grant),
+      Object.values(grant),
+    ),
   )
 }
 

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
+import { writeAside } from '../../test/under-lock.ts'
+import type { Grant } from '../grants/rules.ts'
 import { insertGrants } from '../grants/store.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
@@ -74,7 +76,7 @@ test('counts in the period and hour of what it corrects, when that is over too',
 test('gives overage back before what was included, and to the grant that paid', async () => {
   const organizationId = await fixture.newOrganization()
   await ask(use(organizationId, 1, 'first'))
-  await insertGrants(fixture.database.db, [
+  const gift: Grant[] = [
     {
       organizationId,
       id: 'gift',
@@ -101,7 +103,8 @@ test('gives overage back before what was included, and to the grant that paid', 
       reason: null,
       createdAt: clock.now(),
     },
-  ])
+  ]
+  await writeAside(fixture.database.db, (tx) => insertGrants(tx, gift))
   const tracked = await ask(use(organizationId, 110, 'a', 'track'))
   expect(tracked.balance).toMatchObject({ used: 105n * MICRO, overage: 6n * MICRO })
   expect((await ask(correct(organizationId, 'a', -8))).balance).toMatchObject({ used: 103n * MICRO, overage: 0n })

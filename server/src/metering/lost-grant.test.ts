@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
+import { writeAside } from '../../test/under-lock.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
 import type { RecordRequest } from './usage.ts'
@@ -26,7 +27,7 @@ test('use is counted also by grants that somebody changes without the account’
   await fixture.metering().submit([use(organization, 'calls', 150), use(organization, 'tokens', 1)])
   const { db } = fixture.database
   const waits = `select from pg_stat_activity where application_name = 'tollgate usage' and wait_event_type = 'Lock'`
-  const counted = await db.transaction(async (tx) => {
+  const counted = await writeAside(db, async (tx) => {
     await tx.query(`update grants set priority = priority where organization_id = $1`, [organization])
     const group = fixture.metering().submit([use(organization, 'calls', 7), use(organization, 'tokens', 2)])
     await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBeGreaterThan(0))

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
+import { writeAside } from '../../test/under-lock.ts'
 import { commands, startOf, type System } from '../../test/usage-commands.ts'
 import { definition, termsOf, type Facts } from '../../test/usage-facts.ts'
 import { reconcilePlanGrants } from '../grants/actions.ts'
@@ -145,7 +146,7 @@ test('the server does what the reference says on a real database', async () => {
         await reconcilePlanGrants(tx, fixture.context(), facts.organizationId)
       })
     },
-    give: async (_facts, grant) => void (await insertGrants(db, [grant])),
+    give: async (_facts, grant) => void (await writeAside(db, (tx) => insertGrants(tx, [grant]))),
     grants: (facts) => listGrants(db, facts.organizationId),
   }
   await fc.assert(

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
+import { writeAside } from '../../test/under-lock.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { pruneReadings } from './jobs.ts'
 import { findReadings } from './readings-store.ts'
@@ -103,10 +104,12 @@ test('what a meter has come to is found beside however many earlier periods, of 
   }
   await fixture.metering().ask({ verb: 'track', ...use })
   const earlier = `g.starts_at - n * interval '1 day', 'expires_at', g.starts_at - (n - 1) * interval '1 day'`
-  await database.db.query(
-    `insert into grants select (jsonb_populate_record(g, jsonb_build_object('id', g.id || n, 'starts_at', ${earlier}))).*
+  await writeAside(database.db, (tx) =>
+    tx.query(
+      `insert into grants select (jsonb_populate_record(g, jsonb_build_object('id', g.id || n, 'starts_at', ${earlier}))).*
      from grants g, generate_series(1, 2000) n where organization_id = $1`,
-    [organizationId],
+      [organizationId],
+    ),
   )
   await database.db.query(
     `insert into meter_readings (organization_id, grant_id, meter, quantity, occurred_at, draws, level, level_at)

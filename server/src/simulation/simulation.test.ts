@@ -2,6 +2,7 @@ import { pino } from 'pino'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { writeAside } from '../../test/under-lock.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { createApp, type App } from '../http/app.ts'
@@ -130,10 +131,12 @@ describe('recorded use under another catalog', () => {
 describe('add-ons, grants and top-ups', () => {
   /** A promotion of 100 calls that began in the month before, when 25 of it were used. */
   async function promote(id: string, month: string): Promise<void> {
-    await billing.database.db.query(
-      `insert into grants (organization_id, id, balance, kind, amount, limit_kind, used, priority, starts_at, created_at)
+    await writeAside(billing.database.db, (tx) =>
+      tx.query(
+        `insert into grants (organization_id, id, balance, kind, amount, limit_kind, used, priority, starts_at, created_at)
        values ($1, 'promo', 'calls', 'promotion', 100000000, 'hard', 60000000, 30, $2::timestamptz - interval '5 days', $2)`,
-      [id, `${month}-01T00:00:00Z`],
+        [id, `${month}-01T00:00:00Z`],
+      ),
     )
     await billing.database.db.query(
       `insert into usage_event_blocks (organization_id, recorded_at, id, verb, idempotency_key, meter, quantity, occurred_at, dated, counted,
