@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { testRoutes, type Answered } from '../../test/routes.ts'
+import { giveGrant } from '../grants/giving.ts'
 import { DAY_MS } from '../lib/period.ts'
+import { MICRO } from '../lib/quantity.ts'
 import { registerUsageRoutes } from './routes.ts'
 
 const fixture = testMetering({
@@ -71,6 +73,48 @@ describe('use that is told after its period', () => {
       balance: { used: 100, overage: 5 },
     })
     expect((await track(0)).body['balance']).toMatchObject({ used: 0, overage: 0 })
+  })
+
+  test('costs the same whatever else of its period is told with it', async () => {
+    const uses = [
+      [1, '2026-03-06T00:00:00Z'],
+      [150, '2026-03-20T00:00:00Z'],
+    ] as const
+    const told: Record<string, unknown>[] = []
+    for (const isTogether of [true, false]) {
+      clock.set(new Date('2026-03-15T00:00:00Z'))
+      organization = await fixture.newOrganization()
+      await fixture.subscribe(organization, 'soft', {
+        start: new Date('2026-03-05T00:00:00Z'),
+        end: new Date('2026-04-05T00:00:00Z'),
+      })
+      await track(0)
+      const gift = {
+        organizationId: organization,
+        id: 'gift',
+        balanceKey: 'calls',
+        kind: 'promotion',
+        amount: 80n * MICRO,
+      } as const
+      const context = { ...fixture.context(), db: fixture.database.db }
+      await giveGrant(
+        context,
+        { ...gift, expiresAt: new Date('2026-03-25T00:00:00Z') },
+        { actor: 'operator:test', requestId: null },
+      )
+      clock.set(new Date('2026-04-06T00:00:00Z'))
+      await fixture.subscribe(organization, 'soft', {
+        start: new Date('2026-04-05T00:00:00Z'),
+        end: new Date('2026-05-05T00:00:00Z'),
+      })
+      const tell = ([quantity, at]: (typeof uses)[number]) => track(quantity, at)
+      const answers = isTogether ? await Promise.all(uses.map(tell)) : [await tell(uses[0]), await tell(uses[1])]
+      told.push(answers[1]!.body['balance'] as Record<string, unknown>)
+    }
+    expect(told).toMatchObject([
+      { used: 151, overage: 0 },
+      { used: 151, overage: 0 },
+    ])
   })
 
   test('a correction of it is late as well', async () => {

@@ -73,7 +73,7 @@ export class OrganizationLedger {
     if (known) return known
     const plan = this.#lines.get(this.planGrant(balanceKey).id)
     assert(plan, `the plan's allowance of ${balanceKey} was opened before the decision`)
-    return this.#openBook(balanceKey, balanceKey, plan, this.state.now)
+    return this.#openBook(balanceKey, plan, this.#linesAt(plan, this.state.now))
   }
 
   /** The grants that counted when something happened: use that is told late lands in the period it belongs to. */
@@ -82,7 +82,7 @@ export class OrganizationLedger {
     const current = this.currentBook(balanceKey)
     if (past === undefined || isPresent(terms, this.planGrant(balanceKey), at)) return current
     const { id } = planGrantAt(terms, past.history, balanceKey, at)
-    return id === current.plan.grant.id ? current : this.#pastBook(this.lineOf(id), at)
+    return id === current.plan.grant.id ? current : this.#bookThen(this.lineOf(id), at)
   }
 
   /** The same of a correction: what it takes from use of a closed time is credited. */
@@ -126,12 +126,14 @@ export class OrganizationLedger {
   bookOf({ occurredAt, after }: Pick<UsageEvent, 'occurredAt' | 'after'>): BalanceBook {
     const { balanceKey, planGrantId } = after
     if (planGrantId === this.planGrant(balanceKey).id) return this.currentBook(balanceKey)
-    return this.#pastBook(this.lineOf(planGrantId), occurredAt)
+    return this.#bookThen(this.lineOf(planGrantId), occurredAt)
   }
 
-  #pastBook(plan: GrantLine, at: Instant): BalanceBook {
-    const name = `past ${plan.grant.id}`
-    return this.#books.get(name) ?? this.#openBook(name, plan.grant.balanceKey, plan, at)
+  /** The book of a moment of the past: another moment of its period may have had other grants. */
+  #bookThen(plan: GrantLine, at: Instant): BalanceBook {
+    const lines = this.#linesAt(plan, at)
+    const name = `then ${plan.grant.id} ${lines.map(({ grant }) => grant.id).join(' ')}`
+    return this.#books.get(name) ?? this.#openBook(name, plan, lines)
   }
 
   /** The line of a grant that was read because something is held or was drawn on it. */
@@ -174,20 +176,26 @@ export class OrganizationLedger {
     return [...this.#lines.values()].filter((line) => line.changed)
   }
 
-  #openBook(name: string, balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
-    const book = this.#lines.size === 1 ? new BalanceBook([plan], plan) : this.#bookOf(balanceKey, plan, at)
+  #openBook(name: string, plan: GrantLine, lines: readonly GrantLine[]): BalanceBook {
+    const book = new BalanceBook(lines, plan, this.#leftOf(plan))
     this.#books.set(name, book)
     return book
   }
 
-  #bookOf(balanceKey: string, plan: GrantLine, at: Instant): BalanceBook {
-    const left = this.#lines.get(rolloverIdOf(plan.grant.id)) ?? null
-    const lines = [...this.#lines.values()].filter(
+  /** What an allowance left over, once its period is past. */
+  #leftOf(plan: GrantLine): GrantLine | null {
+    return this.#lines.size === 1 ? null : (this.#lines.get(rolloverIdOf(plan.grant.id)) ?? null)
+  }
+
+  #linesAt(plan: GrantLine, at: Instant): readonly GrantLine[] {
+    if (this.#lines.size === 1) return [plan]
+    const { balanceKey } = plan.grant
+    const left = this.#leftOf(plan)
+    return [...this.#lines.values()].filter(
       (line) =>
         line === plan ||
         (line !== left && line.grant.balanceKey === balanceKey && line.grant.kind !== 'plan' && isActiveAt(line.grant, at)),
     )
-    return new BalanceBook(lines, plan, left)
   }
 }
 
