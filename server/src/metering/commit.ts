@@ -101,9 +101,12 @@ function balancesOf({ terms }: Gathering, requests: readonly UsageRequest[]): As
   return asked
 }
 
-/** What could not be told is left to the job, and so is a level of longer ago: the periods between want it as well. */
+/**
+ * What could not be told is left to the job, and so are a level of longer ago (the periods between want it as well) and one of who has taken
+ * uses back: of those the job looks at what was carried before.
+ */
 function writeCarried(tx: PacketClient, due: readonly DueLevel[], outcomes: readonly Outcome[]): readonly Promise<unknown>[] {
-  const done = due.filter(({ isNext }, index) => isNext && outcomes[index]!.kind === 'answer')
+  const done = due.filter(({ isNext, reading }, index) => isNext && !reading.hasRetractions && outcomes[index]!.kind === 'answer')
   if (done.length === 0) return []
   return [
     markCarried(

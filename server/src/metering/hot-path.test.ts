@@ -103,7 +103,7 @@ function comparable({ status, type, headers, body }: Answer) {
 const paths = ['check', 'track', 'consume', 'batch'].map((verb) => `/api/v1/usage/${verb}`)
 
 describe('the hot path answers as the app does', () => {
-  const key = fc.constantFrom('a', 'b', 'c', 'ü', '', 'x'.repeat(256), 'with \u0000')
+  const key = fc.constantFrom('a', 'b', 'c', 'ü', '', 'x'.repeat(256), 'with \u0000', 'level:x')
   const field = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined, freq: 6 })
   const use = fc.record({
     meter: field(fc.constantFrom('episode_ingestion', 'episode_search', 'tokens', 'nothing', 7)),
@@ -177,6 +177,15 @@ describe('the hot path answers as the app does', () => {
       const body = Buffer.from('{"meter":"tokens","idempotency_key":"caf\xe9"}', 'latin1')
       const answer = await post(to, '/api/v1/usage/track', new Uint8Array(body), { 'x-api-key': organizationId })
       expect(answer).toMatchObject({ status: 400, body: { detail: expect.stringContaining('UTF-8') as string } })
+    }
+  })
+
+  test('and nobody takes a key with which the server tells a level by itself', async () => {
+    const organizationId = await fixture.newOrganization()
+    for (const to of [server, plain, cold]) {
+      const body = JSON.stringify({ meter: 'tokens', idempotency_key: 'level:tokens:2026-04-01' })
+      const answer = await post(to, '/api/v1/usage/track', body, { 'x-api-key': organizationId })
+      expect(answer).toMatchObject({ status: 400, body: { errors: [{ field: 'idempotency_key' }] } })
     }
   })
 

@@ -3,17 +3,22 @@ import type { Instant } from '../lib/clock.ts'
 import type { EndedLevel } from './levels.ts'
 import type { MeterName } from './readings-store.ts'
 
+const COLUMNS = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
+  r.level_properties as properties, r.carry_at as "endedAt",
+  exists (select from corrected_events c where c.organization_id = r.organization_id and c.retracted) as "hasRetractions"`
+
+/** What was told last of a level in a period that is over, and is not carried on yet. */
+export type StandingReading = Omit<EndedLevel, 'now'> & {
+  /** Whether the organization has taken any use back: one that was carried on before may be among them. */
+  readonly hasRetractions: boolean
+}
+
 /** One that is to be carried on, by the terms that its organization has now. */
-export type StandingLevel = EndedLevel & {
+export type StandingLevel = StandingReading & {
+  readonly now: Instant
   /** null for want of an account. */
   readonly catalogVersion: number | null
 }
-
-const COLUMNS = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",
-  r.level_properties as properties, r.carry_at as "endedAt"`
-
-/** What was told last of a level in a period that is over, and is not carried on yet. */
-export type StandingReading = Omit<EndedLevel, 'now'>
 
 /** The last level of each meter that is to be carried on at a time. */
 export async function listDueLevels(
@@ -46,6 +51,37 @@ export async function listEndedLevels(
      where o.test_clock_now is not null and r.carry_at <= o.test_clock_now and ($2::text is null or o.id = $2)
      order by 7 limit $3`,
     [now, organizationId, limit],
+  )
+  return rows
+}
+
+export type CarriedKey = { readonly organizationId: string; readonly idempotencyKey: string }
+
+/**
+ * The uses by which levels were carried into the same periods before, though what told them was taken back since. `stem` is what their keys
+ * begin with, `own` the key of what is carried now.
+ */
+export async function findRetractedCarries(
+  db: Queryable,
+  carries: readonly { readonly organizationId: string; readonly meter: string; readonly stem: string; readonly own: string }[],
+): Promise<readonly CarriedKey[]> {
+  const { rows } = await db.query<CarriedKey>(
+    `select distinct k.organization_id as "organizationId", k.idempotency_key as "idempotencyKey"
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as c (organization_id, meter, stem, own)
+     join corrected_events gone on gone.organization_id = c.organization_id and gone.retracted
+     join usage_keys told on told.organization_id = gone.organization_id and told.idempotency_key = gone.idempotency_key
+     join usage_events e on e.organization_id = told.organization_id and e.recorded_at = told.recorded_at
+       and e.idempotency_key = told.idempotency_key and e.meter = c.meter
+     join usage_keys k on k.organization_id = c.organization_id and k.idempotency_key <> c.own
+       and k.idempotency_key = c.stem || to_char(e.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || ':' || e.quantity
+     left join corrected_events done on done.organization_id = k.organization_id and done.idempotency_key = k.idempotency_key
+     where done.retracted is not true`,
+    [
+      carries.map(({ organizationId }) => organizationId),
+      carries.map(({ meter }) => meter),
+      carries.map(({ stem }) => stem),
+      carries.map(({ own }) => own),
+    ],
   )
   return rows
 }

@@ -233,6 +233,35 @@ describe('KF-1 a level', () => {
     expect(await used(id, 'agents')).toBe(4)
   })
 
+  describe.each([
+    ['by the job', async () => undefined],
+    ['by a use that came before the job', (id: string) => tell(id, 'agents', 0).then(() => undefined)],
+  ])('that was a mistake, taken back after it was carried on', (how, useBefore) => {
+    test(`is taken from the months that follow as well, carried anew ${how}`, async () => {
+      const id = await fixture.newOrganization()
+      await inMonth('2026-03-05T00:00:00Z', () => tell(id, 'agents', 3))
+      const typo = `told-${keys + 1}`
+      await inMonth('2026-03-20T00:00:00Z', () => tell(id, 'agents', 9))
+      await inMonth('2026-04-02T00:00:00Z', carry)
+      await inMonth('2026-05-02T00:00:00Z', async () => {
+        await carry()
+        expect(await used(id, 'agents')).toBe(9)
+      })
+      await inMonth('2026-04-03T00:00:00Z', async () => {
+        const retraction = { verb: 'correct', organizationId: id, corrects: typo, quantity: null, properties: null } as const
+        await fixture.metering().ask({ ...retraction, idempotencyKey: `retract ${typo}` })
+        await useBefore(id)
+        await carry()
+        expect(await used(id, 'agents')).toBe(3)
+      })
+      await inMonth('2026-05-03T00:00:00Z', async () => {
+        await carry()
+        expect(await used(id, 'agents')).toBe(how === 'by the job' ? 3 : 0)
+      })
+      expect(await listImbalances(fixture.database.db, 10)).toEqual([])
+    })
+  })
+
   const reports = fc.array(
     fc.record({ hour: fc.integer({ min: 0, max: 4 * 720 - 1 }), quantity: fc.integer({ min: 0, max: 9 }) }),
     {

@@ -4,10 +4,10 @@ import { asSystem } from '../db/scope.ts'
 import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { listEndedLevels, markCarried, type StandingLevel } from './levels-store.ts'
+import { findRetractedCarries, listEndedLevels, markCarried, type StandingLevel } from './levels-store.ts'
 import type { Metering } from './metering.ts'
 import { isLevel } from './readings.ts'
-import { LATEST_MS } from './rules.ts'
+import { CARRIED, LATEST_MS } from './rules.ts'
 import type { RecordRequest, UsageProperties, UsageRequest } from './usage.ts'
 
 /** What was told last of a level in a period that is over. */
@@ -23,7 +23,8 @@ export type EndedLevel = {
   readonly now: Instant
 }
 
-const CARRIED = 'level:'
+const stemOf = ({ meter, endedAt }: Pick<EndedLevel, 'meter' | 'endedAt'>): string =>
+  `${CARRIED}${meter}:${endedAt.toISOString()}:`
 
 /**
  * The use by which a level stands in the next period as well: as if it had been told again when that began. Pure.
@@ -37,7 +38,7 @@ export function carriedUse({ organizationId, meter, level, levelAt, properties, 
     organizationId,
     meter,
     quantity: level,
-    idempotencyKey: `${CARRIED}${meter}:${endedAt.toISOString()}:${levelAt.toISOString()}:${level}`,
+    idempotencyKey: `${stemOf({ meter, endedAt })}${levelAt.toISOString()}:${level}`,
     // After a longer pause of this server than late use may have, the periods before that stay without it.
     occurredAt: endedAt < earliest ? earliest : endedAt,
     properties,
@@ -86,6 +87,7 @@ async function carry(context: LevelsContext, ended: readonly StandingLevel[]): P
   const isStanding = await Promise.all(ended.map((level) => isLevelStill(context, level)))
   const standing = ended.filter((_level, index) => isStanding[index])
   const done = ended.filter((_level, index) => !isStanding[index])
+  await takeBackCarried(context, standing)
   const outcomes = await context.metering.submit(standing.map(carriedUse))
   for (const [index, outcome] of outcomes.entries()) {
     const level = standing[index]!
@@ -94,6 +96,28 @@ async function carry(context: LevelsContext, ended: readonly StandingLevel[]): P
     done.push(level)
   }
   return done
+}
+
+/**
+ * A use that was taken back after its level was carried on is taken back where that went as well: the largest of the month that follows
+ * would else be one that never was. What this cannot take back now, the next level that is carried there does.
+ */
+async function takeBackCarried({ db, metering }: LevelsContext, standing: readonly StandingLevel[]): Promise<void> {
+  const carries = standing
+    .filter(({ hasRetractions }) => hasRetractions)
+    .map((level) => ({ ...level, stem: stemOf(level), own: carriedUse(level).idempotencyKey }))
+  if (carries.length === 0) return
+  const gone = await findRetractedCarries(db, carries)
+  await metering.submit(
+    gone.map(({ organizationId, idempotencyKey: corrects }) => ({
+      verb: 'correct',
+      organizationId,
+      corrects,
+      quantity: null,
+      idempotencyKey: `${corrects}:retracted`,
+      properties: null,
+    })),
+  )
 }
 
 /** By the terms of the organization: its own catalog version, or a newer one that declares the meter. */

@@ -11,6 +11,7 @@ import type {
   SettleRequest,
   UsageRequest,
 } from './usage.ts'
+import { CARRIED } from './rules.ts'
 
 export const MAX_BATCH_ITEMS = 1_000
 export const DEFAULT_HOLD_SECONDS = 600
@@ -25,10 +26,12 @@ export const quantity = z.union([z.number(), z.string().max(32)], 'a number or a
   description: 'A JSON number or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
   example: 1,
 })
-const idempotencyKey = storableText(255).meta({
-  description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
-  example: 'request-8f14e45f',
-})
+const idempotencyKey = storableText(255)
+  .refine((key) => !key.startsWith(CARRIED), `keys that begin with "${CARRIED}" are the server’s own`)
+  .meta({
+    description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
+    example: 'request-8f14e45f',
+  })
 const occurredAt = z.iso.datetime({ offset: true }).meta({
   description: 'When it happened, at most 35 days ago; default now.',
 })

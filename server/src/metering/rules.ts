@@ -9,6 +9,9 @@ import { overageCost } from '../pricing/rules.ts'
 import type { OrganizationLedger } from './ledger.ts'
 import type { BalanceSnapshot, RefusalCode, Spending, UsageEvent } from './usage.ts'
 
+/** The keys of what the server tells by itself begin with it, and no caller's may. */
+export const CARRIED = 'level:'
+
 /** How far in the past a use may be told, and how far ahead a caller's clock may be (as Stripe's meter events). */
 export const LATEST_MS = 35 * DAY_MS
 export const EARLIEST_MS = 5 * MINUTE_MS
