@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import type { ForwardedUse, Sink } from './sink.ts'
 
 const EVENTS_AT_ONCE = 500
@@ -44,15 +44,18 @@ export function createHttpSink({ url, key }: { readonly url: string; readonly ke
   }
 }
 
-/** Appends JSON lines to a file; they are on the disk before the cursor moves. A crash in between writes a batch twice. */
+/**
+ * Appends JSON lines to a file; they are on the disk before the cursor moves. A crash in between writes a batch twice, and may leave half a line
+ * before it.
+ */
 export function createFileSink({ path }: { readonly path: string }): Sink {
   return {
     name: 'file',
     batchSize: EVENTS_AT_ONCE,
     async deliver(batch) {
-      const file = await open(path, 'a')
+      const file = await open(path, 'a+')
       try {
-        await file.appendFile(toLines(batch))
+        await file.appendFile(`${(await endsTorn(file)) ? '\n' : ''}${toLines(batch)}`)
         await file.datasync()
       } finally {
         await file.close()
@@ -60,4 +63,12 @@ export function createFileSink({ path }: { readonly path: string }): Sink {
       return []
     },
   }
+}
+
+/** Whether the last line of a file was not written whole. */
+async function endsTorn(file: FileHandle): Promise<boolean> {
+  const { size } = await file.stat()
+  if (size === 0) return false
+  const { buffer } = await file.read({ buffer: Buffer.alloc(1), position: size - 1 })
+  return buffer.toString() !== '\n'
 }

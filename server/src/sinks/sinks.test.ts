@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -122,6 +122,17 @@ describe('OC-9 use is forwarded to Lago', () => {
     })
     expect(await deliver()).toBe(0)
     expect(lago.size).toBe(2)
+  })
+
+  test('and what corrects it comes off the same: with the properties of what it corrects, not with its reason', async () => {
+    const id = await metered.newOrganization()
+    await use(id, 3, 'mistaken')
+    const correction = { verb: 'correct', organizationId: id, corrects: 'mistaken', quantity: parseQuantity(-2) } as const
+    const corrected = await metered
+      .metering()
+      .ask({ ...correction, idempotencyKey: 'corrects it', properties: { reason: 'counted twice' } })
+    expect(await deliver()).toBe(2)
+    expect(lago.get(corrected.eventId!)!.properties).toEqual({ quantity: '-2', model: 'large' })
   })
 
   test('in batches of a hundred', async () => {
@@ -253,5 +264,28 @@ describe('other sinks', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { quantity: string })
     expect(lines.map(({ quantity }) => quantity)).toEqual(['1', '2'])
+  })
+
+  test('a file whose last line was torn is gone on with on a line of its own, and nothing of it is lost', async () => {
+    const path = join(directory, 'torn.ndjson')
+    const file = createFileSink({ path })
+    const event = (id: string) => ({
+      id,
+      organizationId: 'org',
+      meter: 'calls',
+      quantity: '1',
+      occurredAt: new Date(0),
+      recordedAt: new Date(0),
+      properties: null,
+    })
+    const batch = ['first', 'second'].map(event)
+    const never = new AbortController().signal
+    await file.deliver(batch, never)
+    truncateSync(path, statSync(path).size - 40)
+    await file.deliver(batch, never)
+    const lines = readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line.endsWith('}'))
+    expect(lines.map((line) => (JSON.parse(line) as { id: string }).id)).toEqual(['first', 'first', 'second'])
   })
 })

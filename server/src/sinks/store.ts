@@ -41,17 +41,31 @@ export async function readHorizon(db: Queryable, now: Instant, marginMs: number)
   return new Date(Math.min(now.getTime(), oldest.getTime()) - marginMs)
 }
 
+// What a correction has as properties is its reason: for whoever groups by properties it is use of what it corrects, an event or a settlement.
+const CORRECTED = `select true as found, p.properties from usage_keys k
+    join usage_events p on p.organization_id = k.organization_id and p.recorded_at = k.recorded_at and p.idempotency_key = k.idempotency_key
+      and p.verb <> 'settle'
+    where k.organization_id = e.organization_id and k.idempotency_key = e.corrects
+  union all
+  select true, p.properties from reservations r
+    join usage_events p on p.organization_id = r.organization_id and p.recorded_at = r.settled_recorded_at and p.id = r.settled_event_id
+    where r.organization_id = e.organization_id and r.id = e.corrects
+  limit 1`
+
 /** What was counted after a place and before a time, in the order of recording. Refusals and holds count nothing. */
 export async function listUseAfter(
   db: Queryable,
   query: { readonly after: Place; readonly until: Instant; readonly limit: number },
 ): Promise<readonly ForwardedUse[]> {
   const { rows } = await db.query<Omit<ForwardedUse, 'quantity'> & { quantity: Quantity }>(
-    `select id, organization_id as "organizationId", meter, counted as quantity, occurred_at as "occurredAt",
-       recorded_at as "recordedAt", properties
-     from usage_events
-     where recorded_at >= $1 and recorded_at < $3 and (recorded_at, id) > ($1, $2) and counted <> 0 and refusal is null
-     order by recorded_at, id limit $4`,
+    `select e.id, e.organization_id as "organizationId", e.meter, e.counted as quantity, e.occurred_at as "occurredAt",
+       e.recorded_at as "recordedAt", case when corrected.found then corrected.properties else e.properties end as properties
+     from (
+       select * from usage_events
+       where recorded_at >= $1 and recorded_at < $3 and (recorded_at, id) > ($1, $2) and counted <> 0 and refusal is null
+       order by recorded_at, id limit $4
+     ) as e left join lateral (${CORRECTED}) as corrected on e.corrects is not null
+     order by e.recorded_at, e.id`,
     [query.after.recordedAt, query.after.eventId, query.until, query.limit],
   )
   return rows.map(({ quantity, ...row }) => ({ ...row, quantity: formatQuantity(quantity) }))
