@@ -215,6 +215,25 @@ describe('what was let through', () => {
     expect(await queue.parked()).toHaveLength(1)
   })
 
+  it('starts anew to count failures once the server has taken it', async () => {
+    const peer = createPeer(10)
+    const queue = createMemoryQueue()
+    let hour = 0
+    const client = createResilientClient(peer.client, { queue, now: () => at(hour) })
+    const trackWhileAway = async () => {
+      peer.setLine('cut before')
+      await client.track({ meter: 'search', idempotencyKey: 'order-1' })
+      peer.setLine({ status: 500 })
+    }
+    await trackWhileAway()
+    for (; hour < 9; hour += 1) expect(await client.replay()).toBe(1)
+    peer.setLine('up')
+    expect(await client.replay()).toBe(0)
+    await trackWhileAway()
+    expect(await client.replay()).toBe(1)
+    expect(await queue.parked()).toEqual([])
+  })
+
   it('belongs to one organization: two may use the same key', async () => {
     const path = join(directory, 'organizations.ndjson')
     for (const make of [createMemoryQueue, () => createFileQueue(path)]) {
