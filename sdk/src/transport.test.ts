@@ -91,6 +91,17 @@ describe('the client', () => {
     expect(sent[1]![1]!['idempotency_key']).toBe(sent[0]![3]!['idempotency_key'])
   })
 
+  it('keeps what was decided of a batch where the rest cannot be asked about again', async () => {
+    const busy = { allowed: false, error: { title: 'busy', code: 'overloaded', status: 503 } }
+    const fine = { allowed: true }
+    for (const failed of [hangUp, json(403, { title: 'no', code: 'forbidden' })]) {
+      const { url } = await startPeer([json(200, { results: [fine, busy, fine] }), failed])
+      const client = createTollgateClient({ url, apiKey: 'tg_key' })
+      const items = ['a', 'b', 'c'].map((meter) => ({ verb: 'consume' as const, meter }))
+      expect(await client.batch(items)).toEqual([fine, busy, fine])
+    }
+  })
+
   it('gives each item of a batch its own key, and a check none', async () => {
     const { url, received } = await startPeer([json(200, { results: [] })])
     const client = createTollgateClient({ url, apiKey: 'tg_key' })

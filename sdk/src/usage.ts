@@ -222,7 +222,9 @@ async function sendBatch(transport: Transport, items: readonly ItemBody[], retri
     const pauseMs = delayBeforeRetry(Number.NaN, tried)
     if (open.length === 0 || pauseMs >= deadline.leftMs()) break
     await delay(pauseMs)
-    const again = await send(open.map((index) => items[index]!))
+    const again = await send(open.map((index) => items[index]!)).catch(() => null)
+    // What was decided stands, and of the rest, that the server could not decide it.
+    if (again === null) break
     for (const [at, index] of open.entries()) results[index] = again[at] ?? results[index]!
   }
   return results
