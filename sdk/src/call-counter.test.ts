@@ -197,6 +197,44 @@ describe('the call counter', () => {
     expect(dropped).toHaveLength(2)
   })
 
+  it('loses nobody’s calls for those of one tenant for which the server refuses the whole body', async () => {
+    for (const status of [400, 413, 422]) {
+      const peer = createPeer()
+      const batch = async (items: readonly BatchItem[]) => {
+        if (items.some(({ organizationId }) => organizationId === '4242424242424242')) {
+          throw new TollgateError(status, { title: 'no', code: 'invalid_request' })
+        }
+        return peer.batch(items)
+      }
+      const dropped: DroppedCalls[] = []
+      const counter = createCallCounter({ client: { batch }, onDropped: (one) => dropped.push(one) })
+      const tenants = ['a', 'b', '4242424242424242', 'c', 'd']
+      for (const tenant of [...tenants, 'a']) counter.count(call(`/cases?tenant_id=${tenant}`))
+      await counter.flush()
+      expect(tenants.map(peer.total)).toEqual([2, 1, 0, 1, 1])
+      expect(dropped).toMatchObject([{ calls: 1, items: [{ organizationId: '4242424242424242' }], error: { status } }])
+      await counter.stop()
+    }
+  })
+
+  it('keeps what is left of a body that was refused whole where the server goes away before its second half', async () => {
+    const peer = createPeer()
+    const batch = async (items: readonly BatchItem[]) => {
+      if (items.length > 2) throw new TollgateError(413, { title: 'too large', code: 'unknown' })
+      const results = await peer.batch(items)
+      peer.setAway('before')
+      return results
+    }
+    const counter = createCallCounter({ client: { batch } })
+    const tenants = ['a', 'b', 'c', 'd']
+    for (const tenant of tenants) counter.count(call(`/cases?tenant_id=${tenant}`))
+    await counter.flush()
+    expect(tenants.map(peer.total)).toEqual([1, 1, 0, 0])
+    peer.setAway('no')
+    await counter.stop()
+    expect(tenants.map(peer.total)).toEqual([1, 1, 1, 1])
+  })
+
   it('goes on where a report fails itself', async () => {
     const peer = createPeer()
     const full = () => {

@@ -1,3 +1,4 @@
+import { sendInParts, type BatchPart } from './batch-parts.ts'
 import { machineTime } from './clock.ts'
 import { isAway, isStillToCount, statusOf, TollgateError, type Problem } from './errors.ts'
 import { report } from './report.ts'
@@ -112,29 +113,31 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
     let next = 0
     let isCut = false
     while (next < round.length && !isCut) {
-      const part = round.slice(next, next + MAX_ITEMS)
-      next += part.length
-      const sent = await sendItems(part)
-      open.push(...sent.open)
-      isCut = sent.isCut
+      for await (const ended of sendInParts(client, round.slice(next, next + MAX_ITEMS))) {
+        next += ended.part.length
+        const left = leftOf(ended)
+        open.push(...left.open)
+        isCut = left.isCut
+        if (isCut) break
+      }
     }
     waiting = [...open, ...round.slice(next)]
     failures = waiting.length === 0 ? 0 : failures + 1
     pausedUntil = failures === 0 ? 0 : now().getTime() + Math.min(intervalMs * 2 ** (failures - 1), LONGEST_PAUSE_MS)
   }
 
-  /** Answers what is still to be counted, and whether all that comes after it would hear the same. */
-  async function sendItems(part: readonly Waiting[]): Promise<{ open: readonly Waiting[]; isCut: boolean }> {
-    try {
-      const results = await client.batch(part.map(({ item }) => item))
-      return { open: part.flatMap((each, index) => stillOpen(each, results[index])), isCut: false }
-    } catch (error) {
-      report(() => options.onError?.(error))
-      // Refused as a whole for what it is: sent again, it would be refused again.
-      const isLost = error instanceof TollgateError && !isStillToCount(error)
-      if (isLost) drop(part, error)
-      return { open: isLost ? [] : part, isCut: !isLost }
+  /** What is still to be counted, and whether all that comes after it would hear the same. */
+  function leftOf(ended: BatchPart<Waiting>): { open: readonly Waiting[]; isCut: boolean } {
+    const { part } = ended
+    if ('results' in ended) {
+      return { open: part.flatMap((each, index) => stillOpen(each, ended.results[index])), isCut: false }
     }
+    const { error } = ended
+    report(() => options.onError?.(error))
+    // Refused for what it is: sent again, it would be refused again.
+    const isLost = error instanceof TollgateError && !isStillToCount(error)
+    if (isLost) drop(part, error)
+    return { open: isLost ? [] : part, isCut: !isLost }
   }
 
   function stillOpen(each: Waiting, result: BatchResult | undefined): Waiting[] {

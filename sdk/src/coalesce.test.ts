@@ -107,6 +107,26 @@ describe('the coalescing client', () => {
     expect(answers.map(({ credits_used }) => credits_used)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
+  it('answers with the error only the call for which the server refuses the whole body', async () => {
+    const { client: peer } = createPeer()
+    for (const status of [400, 422]) {
+      const batch = async (items: readonly BatchItem[]) => {
+        if (items.some(({ quantity }) => quantity === 3))
+          throw new TollgateError(status, { title: 'no', code: 'invalid_request' })
+        return items.map(resultOf)
+      }
+      const client = createCoalescingClient({ ...peer, batch })
+      const ask = async (quantity: number) => {
+        try {
+          return (await client.track({ meter: 'search', quantity })).credits_used
+        } catch (error) {
+          return error
+        }
+      }
+      expect(await Promise.all([0, 1, 2, 3, 4, 5, 6].map(ask))).toMatchObject([0, 1, 2, { status }, 4, 5, 6])
+    }
+  })
+
   it('sends no more than a batch holds', async () => {
     const peer = createPeer()
     const client = createCoalescingClient(peer.client, { maxItems: 2 })

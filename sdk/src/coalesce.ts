@@ -1,3 +1,4 @@
+import { sendInParts } from './batch-parts.ts'
 import { statusOf, TollgateError } from './errors.ts'
 import type { BatchItem, BatchResult, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
@@ -25,7 +26,7 @@ const encoder = new TextEncoder()
 /**
  * A client that sends calls which are made at the same moment as one batch: what gathers while a request is under way goes with
  * the next one. A lone call is sent at once, so nothing waits for company. Each item keeps its own key and its own answer. What is
- * too large for whatever stands before the server is sent in halves.
+ * refused as a whole, too large or for one of its items, is sent in halves.
  */
 export function createCoalescingClient(client: UsageClient, options: CoalesceOptions = {}): UsageClient {
   const { maxItems = MAX_ITEMS, maxBytes = MAX_BYTES } = options
@@ -55,17 +56,11 @@ export function createCoalescingClient(client: UsageClient, options: CoalesceOpt
   }
 
   async function send(batch: readonly Waiting[]): Promise<void> {
-    try {
-      const results = await client.batch(batch.map(({ item }) => item))
-      for (const [index, { resolve, reject }] of batch.entries()) deliver(results[index], resolve, reject)
-    } catch (error) {
-      if (batch.length > 1 && error instanceof TollgateError && error.status === 413) {
-        const half = Math.ceil(batch.length / 2)
-        await send(batch.slice(0, half))
-        await send(batch.slice(half))
-        return
+    for await (const ended of sendInParts(client, batch)) {
+      for (const [index, { resolve, reject }] of ended.part.entries()) {
+        if ('error' in ended) reject(ended.error)
+        else deliver(ended.results[index], resolve, reject)
       }
-      for (const { reject } of batch) reject(error)
     }
   }
 
