@@ -36,6 +36,9 @@ export class TollgateUnreachableError extends Error {
   }
 }
 
+/** The code by which it is told that Tollgate is away. */
+export const UNREACHABLE = 'tollgate_unreachable'
+
 /** Whether Tollgate is away: no answer came, or one that says "not now". The same may be asked again, under the same key. */
 export function isAway(error: unknown): boolean {
   if (error instanceof TollgateUnreachableError) return true

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { TollgateError, TollgateUnreachableError } from './errors.ts'
 import { checkStanding } from './gated-call.ts'
 import { beginMeteredCall } from './metered-call.ts'
+import { createMemoryQueue } from './queue.ts'
+import { createResilientClient } from './resilient.ts'
 import { createTollgateClient, type UsageClient } from './usage.ts'
 
 const client = createTollgateClient({ url: 'http://127.0.0.1:9', apiKey: 'tg_key', retries: 0 })
@@ -20,6 +22,7 @@ describe('a metered or gated call', () => {
       client,
       failing(new TollgateUnreachableError('POST http://inside had no answer')),
       failing(answered(502)),
+      createResilientClient(client, { queue: createMemoryQueue() }),
     ]) {
       const call = await beginMeteredCall(peer, { meter: 'search' })
       expect(call).toMatchObject({ refusal: away, headers: { 'Retry-After': '1' } })

@@ -1,4 +1,4 @@
-import { isAway, TollgateError } from './errors.ts'
+import { isAway, TollgateError, UNREACHABLE } from './errors.ts'
 import { creditHeaders, describeRefusal, type RefusalStatus } from './quota.ts'
 import { report } from './report.ts'
 import type { QuantityInput, UsageAnswer, UsageClient } from './usage.ts'
@@ -77,18 +77,24 @@ function passOn(error: unknown): MeteredCall | null {
   return passedOn === null ? null : { ...passedOn, finish: async () => passedOn.headers }
 }
 
+type PassedOn = Pick<MeteredCall, 'headers'> & { readonly refusal: CallRefusal }
+
+const AWAY: PassedOn = {
+  headers: { 'Retry-After': '1' },
+  refusal: { status: 503, body: { error: UNREACHABLE, message: 'Use cannot be counted at the moment; try again shortly.' } },
+}
+
 /** A refusal of the server's own, as an answer of the host; null for what is the host's failure. */
-export function refusalOf(error: unknown): (Pick<MeteredCall, 'headers'> & { readonly refusal: CallRefusal }) | null {
-  if (isAway(error)) {
-    const body = { error: 'tollgate_unreachable', message: 'Use cannot be counted at the moment; try again shortly.' }
-    return { headers: { 'Retry-After': '1' }, refusal: { status: 503, body } }
-  }
+export function refusalOf(error: unknown): PassedOn | null {
+  if (isAway(error)) return AWAY
   if (!(error instanceof TollgateError) || (error.status !== 401 && error.status !== 403)) return null
   return { headers: {}, refusal: { status: error.status, body: { error: error.code, message: error.message } } }
 }
 
 async function holdCost(client: UsageClient, options: MeteredCallOptions): Promise<MeteredCall> {
   const held = await client.reserve({ meter: options.meter, quantity: options.quantity ?? 1 })
+  // A resilient client that refuses (`closed`) had no answer either.
+  if (!held.allowed && held.code === UNREACHABLE) return { ...AWAY, finish: async () => AWAY.headers }
   const headers = {
     ...(held.balance === null ? {} : creditHeaders(held.balance)),
     ...(held.retry_after === undefined ? {} : { 'Retry-After': String(held.retry_after) }),

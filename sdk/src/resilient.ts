@@ -1,5 +1,5 @@
 import { machineTime } from './clock.ts'
-import { isAway, isStillToCount, TollgateUnreachableError } from './errors.ts'
+import { isAway, isStillToCount, TollgateUnreachableError, UNREACHABLE } from './errors.ts'
 import { derivedKey, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
 import { createReplay } from './replay.ts'
 import { report } from './report.ts'
@@ -36,7 +36,6 @@ export type ResilientClient = UsageClient & {
 }
 
 const LOCAL = 'local:'
-const CODE = 'tollgate_unreachable'
 
 /**
  * A client with a declared answer for when Tollgate is away. A use that is let through is written to the queue before it
@@ -138,7 +137,7 @@ async function answerWhenAway<Answer>(
 function letThrough(quantity: QuantityInput): UsageAnswer {
   return {
     allowed: true,
-    code: CODE,
+    code: UNREACHABLE,
     balance: null,
     credits_used: quantity,
     total_credits_used: 0,
@@ -151,7 +150,7 @@ function refused(meter: string): UsageAnswer {
   const reason = `Tollgate cannot be reached, and "${meter}" is closed until it can.`
   return {
     allowed: false,
-    code: CODE,
+    code: UNREACHABLE,
     reason,
     balance: null,
     credits_used: 0,
