@@ -40,4 +40,39 @@ describe('a metered or gated call', () => {
     await expect(beginMeteredCall(failing(answered(422)), { meter: 'search' })).rejects.toThrow('Why.')
     await expect(checkStanding(failing(new Error('oops')), {})).rejects.toThrow('oops')
   })
+
+  it('is refused for its quota also where the key may not read, or the numbers cannot be read now (EM-4)', async () => {
+    const balance = { balance: 'credits', unit: 'credit', plan: 'free', period_start: null, period_end: null }
+    const refusal = {
+      allowed: false,
+      code: 'quota_exceeded',
+      balance: { ...balance, amount: 100, used: '99.999999', remaining: '0.000001', overage: 0, reserved: 0 },
+      credits_used: 0,
+      total_credits_used: '99.999999',
+      quota_remaining: '0.000001',
+      quota_exceeded: true,
+    }
+    for (const error of [answered(403), new TollgateUnreachableError('no answer')]) {
+      const usage = async () => {
+        throw error
+      }
+      expect(await beginMeteredCall({ ...client, reserve: async () => refusal, usage }, { meter: 'search' })).toMatchObject({
+        headers: { 'X-Credits-Used': '99.999999', 'X-Credits-Remaining': '0.000001', 'X-Credits-Total': '100' },
+        refusal: {
+          status: 429,
+          body: {
+            error: 'quota_exceeded',
+            message: 'Monthly quota exceeded. Used 99.999999/100 credits.',
+            usage: { credits_used: '99.999999', monthly_limit: 100, quota_remaining: '0.000001', usage_percentage: 99.99 },
+            upgrade_url: '/api/v1/billing/upgrade',
+          },
+        },
+      })
+    }
+    const broken = async () => {
+      throw new Error('oops')
+    }
+    const call = beginMeteredCall({ ...client, reserve: async () => refusal, usage: broken }, { meter: 'search' })
+    await expect(call).rejects.toThrow('oops')
+  })
 })

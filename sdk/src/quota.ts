@@ -1,4 +1,5 @@
-import { sumQuantities } from './decimal.ts'
+import { percentageOf, sumQuantities } from './decimal.ts'
+import { isAway, TollgateError } from './errors.ts'
 import type { BalanceAnswer, UsageAnswer, UsageClient } from './usage.ts'
 
 /** The statuses by which a refusal reaches the caller of a metered route. */
@@ -26,7 +27,7 @@ export async function describeRefusal(
   answer: UsageAnswer,
   statuses?: Readonly<Record<string, RefusalStatus>>,
 ): Promise<QuotaRefusal> {
-  const usage = answer.balance === null ? null : await readUsage(client, answer.balance.balance)
+  const usage = answer.balance === null ? null : await readUsage(client, answer, answer.balance)
   const message =
     answer.code === 'quota_exceeded' && usage !== null
       ? `Monthly quota exceeded. Used ${usage.credits_used}/${usage.monthly_limit} ${answer.balance?.balance.replaceAll('_', ' ')}.`
@@ -37,16 +38,25 @@ export async function describeRefusal(
   }
 }
 
-/** The fields of EM-4: those of EM-8 that say how much, of the balance that refused. */
-async function readUsage(client: UsageClient, balance: string) {
-  const {
-    quota_exceeded: _exceeded,
-    status: _status,
-    in_trial: _trial,
-    trial_end_date: _end,
-    ...usage
-  } = await client.usage(balance)
-  return usage
+/**
+ * The fields of EM-4: those of EM-8 that say how much, of the balance that refused. Where they cannot be read (a key without the scope `read`),
+ * those that the refusal has itself, which stands all the same.
+ */
+async function readUsage(client: UsageClient, answer: UsageAnswer, { balance, amount }: BalanceAnswer) {
+  try {
+    const {
+      quota_exceeded: _exceeded,
+      status: _status,
+      in_trial: _trial,
+      trial_end_date: _end,
+      ...usage
+    } = await client.usage(balance)
+    return usage
+  } catch (error) {
+    if (!isAway(error) && !(error instanceof TollgateError)) throw error
+    const { total_credits_used: used, quota_remaining } = answer
+    return { credits_used: used, monthly_limit: amount, quota_remaining, usage_percentage: percentageOf(used, amount) }
+  }
 }
 
 /**
