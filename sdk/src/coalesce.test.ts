@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createCoalescingClient } from './coalesce.ts'
-import { TollgateError } from './errors.ts'
+import { TollgateError, TollgateUnreachableError } from './errors.ts'
+import { createMemoryQueue } from './queue.ts'
+import { createResilientClient } from './resilient.ts'
 import type { BatchItem, BatchResult, UsageAnswer, UsageClient } from './usage.ts'
 
 /** A server that answers batches one at a time, when told to. */
@@ -137,5 +139,102 @@ describe('the coalescing client', () => {
     peer.answerNext()
     await Promise.all(answers)
     expect(peer.batches.map((items) => items.length)).toEqual([2, 1])
+  })
+
+  it('sends what fills further batches beside the first, four at once, and what does not with the next', async () => {
+    for (const options of [{ maxItems: 2 }, { maxBytes: 400 }]) {
+      const peer = createPeer()
+      const client = createCoalescingClient(peer.client, options)
+      const answers = Array.from({ length: 11 }, () => client.track({ meter: 'search' }))
+      await settle()
+      expect(peer.batches.map((items) => items.length)).toEqual([2, 2, 2, 2])
+      peer.answerNext()
+      await settle()
+      expect(peer.batches.map((items) => items.length)).toEqual([2, 2, 2, 2, 2])
+      for (let answered = 0; answered < 4; answered += 1) {
+        expect(peer.batches).toHaveLength(5)
+        peer.answerNext()
+        await settle()
+      }
+      expect(peer.batches.map((items) => items.length)).toEqual([2, 2, 2, 2, 2, 1])
+      peer.answerNext()
+      expect(await Promise.all(answers)).toHaveLength(11)
+    }
+  })
+
+  it('is given to a resilient client, and refuses one: in a batch no meter has its declared answer', () => {
+    const { client } = createPeer()
+    const resilient = createResilientClient(client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+    // @ts-expect-error The types say it too.
+    expect(() => createCoalescingClient(resilient)).toThrow('the coalescing client to the resilient one')
+  })
+})
+
+describe('the deadline of a coalesced call', () => {
+  beforeEach(() => void vi.useFakeTimers())
+  afterEach(() => void vi.useRealTimers())
+
+  const outcomeOf = async (call: Promise<UsageAnswer>) => {
+    try {
+      return (await call).allowed ? 'answered' : 'refused'
+    } catch (error) {
+      if (!(error instanceof TollgateUnreachableError)) throw error
+      return error.mayHaveArrived ? 'had no answer' : 'not sent'
+    }
+  }
+
+  it('counts from when the call is made: one that waits for others until then was never sent', async () => {
+    const peer = createPeer()
+    const client = createCoalescingClient(peer.client)
+    const outcomes: string[] = []
+    const ask = () => void outcomeOf(client.consume({ meter: 'search' })).then((outcome) => outcomes.push(outcome))
+    ask()
+    await vi.advanceTimersByTimeAsync(1_000)
+    ask()
+    await vi.advanceTimersByTimeAsync(1_999)
+    expect(outcomes).toEqual([])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(outcomes).toEqual(['had no answer'])
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(outcomes).toEqual(['had no answer', 'not sent'])
+    ask()
+    peer.answerNext()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(peer.batches.map((items) => items.length)).toEqual([1, 1])
+    peer.answerNext()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(outcomes).toEqual(['had no answer', 'not sent', 'answered'])
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('holds for 3,000 calls at once and a server that takes 1.5 seconds for each batch', async () => {
+    const { client: peer } = createPeer()
+    const batch = async (items: readonly BatchItem[]) => {
+      await new Promise((resolve) => {
+        setTimeout(resolve, 1_500)
+      })
+      return items.map(resultOf)
+    }
+    const client = createCoalescingClient({ ...peer, batch })
+    const calls = Promise.all(Array.from({ length: 3_000 }, () => outcomeOf(client.consume({ meter: 'search' }))))
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect((await calls).slice(0, 2_000).every((outcome) => outcome === 'answered')).toBe(true)
+  })
+
+  it('ends the halves of a refused batch too: later nobody waits for them', async () => {
+    const { client: peer } = createPeer()
+    let sent = 0
+    const batch = async () => {
+      sent += 1
+      await new Promise((resolve) => {
+        setTimeout(resolve, 1_000)
+      })
+      throw new TollgateError(422, { title: 'no', code: 'invalid_request' })
+    }
+    const client = createCoalescingClient({ ...peer, batch }, { deadlineMs: 2_500 })
+    const calls = Promise.all(Array.from({ length: 16 }, () => outcomeOf(client.consume({ meter: 'search' }))))
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(new Set(await calls)).toEqual(new Set(['had no answer']))
+    expect(sent).toBeLessThan(8)
   })
 })

@@ -34,7 +34,7 @@ export type Transport = {
 
 export const RETRIES = 3
 
-const DEADLINE_MS = 3_000
+export const DEADLINE_MS = 3_000
 const TIMEOUT_MS = 2_000
 const AWAY_MS = 1_000
 
