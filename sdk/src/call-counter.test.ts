@@ -262,6 +262,18 @@ describe('the call counter', () => {
     expect(dropped).toMatchObject([{ calls: 5, items: [{ organizationId: 'a', quantity: 5 }] }])
   })
 
+  it('KF-10 takes the first place that names a tenant, and a path as it is meant', async () => {
+    const peer = createPeer()
+    const counter = createCallCounter({ client: peer })
+    counter.count(call('/tenants/b/cases?tenant_id=', { 'x-tenant-id': 'a' }))
+    counter.count(call('/tenants/b/cases?tenant_id=', { 'x-tenant-id': '' }))
+    counter.count(call('/tenants/J%C3%B6rg/cases'))
+    counter.count(call('/tenants/100%/cases'))
+    expect(counter.count(call('/cases?tenant_id=', { 'x-tenant-id': '' }))).toBe(false)
+    await counter.stop()
+    expect([...peer.counted.values()].map(({ organizationId }) => organizationId)).toEqual(['a', 'b', 'Jörg', '100%'])
+  })
+
   it('KF-10 leaves out health and docs, and what names no tenant', () => {
     const counter = createCallCounter({ client: createPeer() })
     for (const path of ['/health', '/healthz?tenant_id=a', '/docs/x?tenant_id=a', '/cases'])

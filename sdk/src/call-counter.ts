@@ -182,7 +182,19 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
 
 const errorOf = (problem: Problem): TollgateError => new TollgateError(statusOf(problem), problem)
 
-/** The tenant of a request by KF-10's three places: query, header, path. */
+/** The tenant of a request by KF-10's three places: query, header, path. One that is there and empty names nobody. */
 function findTenant({ url, headers }: CountedRequest): string | null {
-  return url.searchParams.get('tenant_id') ?? headers.get('x-tenant-id') ?? /\/tenants?\/([^/]+)/.exec(url.pathname)?.[1] ?? null
+  const named = url.searchParams.get('tenant_id') || headers.get('x-tenant-id')
+  if (named) return named
+  const segment = /\/tenants?\/([^/]+)/.exec(url.pathname)?.[1]
+  return segment === undefined ? null : decodeSegment(segment)
+}
+
+/** What a part of a path stands for; what is encoded wrongly is taken as it is written. */
+function decodeSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return segment
+  }
 }
