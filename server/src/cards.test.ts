@@ -89,7 +89,7 @@ it('EM-14 card data is refused wherever a caller puts it, and nothing of it is s
     ['POST', '/api/v1/usage/consume', use({ properties: { note: `paid with ${CARD}` } })],
     ['POST', '/api/v1/usage/consume', use({ idempotency_key: CARD })],
     ['POST', '/api/v1/usage/track', use({ properties: { [SPACED]: 1 } })],
-    ['POST', '/api/v1/usage/batch', { items: [{ verb: 'consume', ...use({ properties: { card: DASHED } }) }] }],
+    ['POST', '/api/v1/usage/batch', { items: [], card: DASHED }],
     ['POST', '/api/v1/usage/reserve', use({ properties: { cvc: CODE } })],
     ['POST', '/api/v1/billing/checkout', { plan: 'pro', success_url: `http://localhost:3000/?card=${CARD}` }],
     ['POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: CARD }],
@@ -114,9 +114,21 @@ it('EM-14 card data is refused wherever a caller puts it, and nothing of it is s
   expect((await ask('GET', '/api/v1/balances', { headers: { 'user-agent': `agent ${CARD}` } })).status).toBe(400)
   expect((await ask('GET', `/nothing/${CARD}`)).status).toBe(404)
   await ask('GET', '/api/v1/balances', { headers: { 'x-request-id': CARD } })
+  const items = [
+    { verb: 'track', ...use({ properties: { card: DASHED } }) },
+    { verb: 'consume', ...use({ [SPACED]: CODE }) },
+    { verb: 'reserve', ...use({ meter: SECRET }) },
+  ]
+  const refused = { allowed: false, error: { code: 'invalid_request' } }
+  const batch = await ask('POST', '/api/v1/usage/batch', { body: { items } })
+  expect(batch).toMatchObject({ status: 200, body: { results: [refused, refused, refused] } })
   const line = JSON.stringify({ verb: 'track', ...use({ properties: { card: CARD } }) })
   const lines = await ask('POST', '/api/v1/usage/batch', { body: line, headers: { 'content-type': 'application/x-ndjson' } })
-  expect(lines.body).toMatchObject({ results: [{ allowed: false, error: { code: 'invalid_request' } }] })
+  expect(lines.body).toMatchObject({ results: [refused] })
+  const event = { specversion: '1.0', id: SPACED, source: '/here', type: 'episode_search', note: SECRET }
+  const type = 'application/cloudevents-batch+json'
+  const events = await ask('POST', '/api/v1/usage/track', { body: [event], headers: { 'content-type': type } })
+  expect(events.body).toMatchObject({ results: [refused] })
 
   const packed = gzipSync(JSON.stringify(use({ properties: { card: CARD } })))
   const unpacked = await ask('POST', '/api/v1/usage/consume', { body: packed, headers: { 'content-encoding': 'gzip' } })

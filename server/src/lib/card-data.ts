@@ -1,4 +1,4 @@
-import { DomainError } from './errors.ts'
+import { DomainError, orDomainError } from './errors.ts'
 
 // As a card's number is written: in one, or in the groups that are printed on cards. What stands within a longer word, a
 // decimal or a number with + in front is something else: an id, a quantity, a telephone number.
@@ -72,6 +72,11 @@ function findWithin(value: unknown, field: string): Found | null {
   return null
 }
 
+/** Whether JSON, as it came, may hold what must not be kept. */
+function isSuspect(text: string): boolean {
+  return SUSPECT.test(text) || ESCAPE.test(text)
+}
+
 /**
  * Refuses card data and Stripe's secret keys, wherever they stand in what a caller sent (EM-14): nothing of ours stores or
  * needs them; cards are entered on Stripe's own pages.
@@ -79,11 +84,25 @@ function findWithin(value: unknown, field: string): Found | null {
  * @throws DomainError `invalid_request` that names the field, never the value
  */
 export function refuseCardData(value: unknown, text?: string): void {
-  if (text !== undefined && !SUSPECT.test(text) && !ESCAPE.test(text)) return
+  if (text !== undefined && !isSuspect(text)) return
   const found = findWithin(value, '')
   if (found === null) return
   const where = found.field === '' ? 'The request' : found.field
   throw new DomainError('invalid_request', `${where} holds what looks like ${found.what}, which is never taken in here.`, {
     field: found.field,
   })
+}
+
+/**
+ * The items of a batch, each of which stands or falls by itself: in the place of one that holds card data, the error that says so.
+ * @param text the JSON that they came in
+ */
+export function setCardDataApart(items: readonly unknown[], text: string): readonly unknown[] {
+  if (!isSuspect(text)) return items
+  return items.map((item) =>
+    orDomainError(() => {
+      refuseCardData(item)
+      return item
+    }),
+  )
 }

@@ -54,6 +54,16 @@ export class DomainError extends Error {
   }
 }
 
+/** What `read` makes, or the error by which it says that the caller got something wrong. @throws any other error */
+export function orDomainError<Made>(read: () => Made): Made | DomainError {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof DomainError) return error
+    throw error
+  }
+}
+
 /** States that a thing cannot happen; a failure is a bug of ours (a 500), never the caller's. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`Broken invariant: ${message}`)

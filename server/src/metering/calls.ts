@@ -2,7 +2,7 @@ import type { z } from '@hono/zod-openapi'
 import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
 import { invalidRequest } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
-import { DomainError } from '../lib/errors.ts'
+import { DomainError, orDomainError } from '../lib/errors.ts'
 import type { UsageContext } from './api.ts'
 import { creditHeaders, retryAfterOf, type problemItemSchema } from './bodies.ts'
 import type { Outcome } from './decision.ts'
@@ -35,6 +35,7 @@ export function headersOf(answer: UsageAnswer): Record<string, string> {
 }
 
 export type BatchCall = {
+  /** In the place of one that is known to be wrong, the error that says so. */
   readonly items: readonly unknown[]
   readonly organizationOf: OrganizationOf
   readonly requestId: string
@@ -58,15 +59,13 @@ export async function decideBatch(
 }
 
 function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {
-  try {
+  if (item instanceof DomainError) return item
+  return orDomainError(() => {
     const plain = readPlainItem(item)
     if (plain) return requestOfItem(plain, organizationOf)
     const parsed = batchItemSchema.safeParse(item)
     return parsed.success ? requestOfItem(parsed.data, organizationOf) : invalidRequest(parsed.error.issues)
-  } catch (error) {
-    if (error instanceof DomainError) return error
-    throw error
-  }
+  })
 }
 
 function problemItem(error: Error, requestId: string): ProblemItem {

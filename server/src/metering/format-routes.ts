@@ -4,10 +4,9 @@ import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/a
 import { readText, textOfBytes } from '../http/body-text.ts'
 import { refuseCards } from '../http/card-data.ts'
 import { inflateBody } from '../http/inflate.ts'
-import { problemOf } from '../http/problems.ts'
 import type { Principal } from '../auth/principal.ts'
-import { refuseCardData } from '../lib/card-data.ts'
-import { DomainError } from '../lib/errors.ts'
+import { refuseCardData, setCardDataApart } from '../lib/card-data.ts'
+import { DomainError, orDomainError } from '../lib/errors.ts'
 import { tooManyItems, unitsOf, type UsageContext } from './api.ts'
 import { answerBody, type AnswerBody, type problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireWriter } from './calls.ts'
@@ -26,11 +25,9 @@ const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
 const JSON_DATA = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
 
-/** What a line or an event stands for: an item of a batch, or what is wrong with it. */
-type GivenItem = { readonly item: unknown } | { readonly problem: DomainError }
-/** A form of batch: how an item is made of each that is given, and how one names its organization. */
+/** A form of batch: how each that is given is made an item, or the error that says what is wrong with it, and how one names its organization. */
 type Form<Given> = {
-  readonly read: (one: Given) => GivenItem
+  readonly read: (one: Given) => unknown
   readonly organizationsOf: (principal: Principal) => OrganizationOf
 }
 type Result = AnswerBody | z.infer<typeof problemItemSchema>
@@ -48,15 +45,9 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   async function decideItems<Given>(c: Context<AppEnv>, all: readonly Given[], form: Form<Given>): Promise<Result[]> {
     const organizationOf = form.organizationsOf(requireWriter(c.get('principal')))
     if (all.length > MAX_BATCH_ITEMS) throw tooManyItems()
-    const requestId = c.get('requestId')
-    const given = all.map(form.read)
-    const items = given.flatMap((one) => ('item' in one ? [one.item] : []))
-    const decided = (await decideBatch(usage, { items, organizationOf, requestId }))[Symbol.iterator]()
-    return given.map((one): Result => {
-      if ('problem' in one) return problemItem(one.problem, requestId)
-      const { value } = decided.next()
-      return 'verb' in value! ? answerBody(value, unitOf) : value!
-    })
+    const items = all.map(form.read)
+    const results = await decideBatch(usage, { items, organizationOf, requestId: c.get('requestId') })
+    return results.map((result) => ('verb' in result ? answerBody(result, unitOf) : result))
   }
 
   app.post('/api/v1/usage/batch', async (c, next) => {
@@ -67,15 +58,17 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   app.post('/api/v1/usage/track', async (c, next) => {
     const type = c.req.header('content-type') ?? ''
     if (CLOUD_EVENTS.test(type)) {
-      const events = readJson(await readText(c))
+      const text = await readText(c)
+      const events = parseJson(text)
       if (!Array.isArray(events)) throw new DomainError('invalid_request', 'A batch of CloudEvents is a JSON array.')
-      return answerResults(c, await decideItems(c, events, { read: readCloudEvent, organizationsOf: subjectsOf }))
+      const given = setCardDataApart(events, text)
+      return answerResults(c, await decideItems(c, given, { read: readCloudEvent, organizationsOf: subjectsOf }))
     }
     const event = await singleEvent(c, type)
     if (event === null) return next()
-    const given = readCloudEvent(event)
-    if ('problem' in given) throw given.problem
-    const parsed = batchItemSchema.safeParse(given.item)
+    const item = readCloudEvent(event)
+    if (item instanceof DomainError) throw item
+    const parsed = batchItemSchema.safeParse(item)
     if (!parsed.success) throw invalidRequest(parsed.error.issues)
     const answer = await usage.metering.ask(requestOfItem(parsed.data, subjectsOf(requireWriter(c.get('principal')))))
     return c.json(answerBody(answer, unitOf), 200, headersOf(answer))
@@ -109,23 +102,21 @@ function linesOf(text: string): Line[] {
   return text.split('\n').flatMap((line, index) => (line.trim() === '' ? [] : [{ line, number: index + 1 }]))
 }
 
-function readLine({ line, number }: Line): GivenItem {
+function readLine({ line, number }: Line): unknown {
   let item: unknown
   try {
     item = JSON.parse(line)
   } catch {
-    return { problem: new DomainError('invalid_request', `Line ${number} is not JSON.`, { line: number }) }
+    return new DomainError('invalid_request', `Line ${number} is not JSON.`, { line: number })
   }
-  return givenItem(() => {
-    refuseCardData(item, line)
-    return item
-  })
+  return setCardDataApart([item], line)[0]
 }
 
-function readCloudEvent(event: unknown): GivenItem {
+function readCloudEvent(event: unknown): unknown {
+  if (event instanceof DomainError) return event
   const parsed = cloudEventSchema.safeParse(event)
-  if (!parsed.success) return { problem: invalidRequest(parsed.error.issues) }
-  return givenItem(() => itemOfCloudEvent(unpacked(parsed.data)))
+  if (!parsed.success) return invalidRequest(parsed.error.issues)
+  return orDomainError(() => itemOfCloudEvent(unpacked(parsed.data)))
 }
 
 /** An event with its data, which `data_base64` may hold: JSON, as of a binary event's body. @throws DomainError for what is none */
@@ -146,15 +137,6 @@ function unpacked(event: UsageCloudEvent): UsageCloudEvent {
   throw invalidRequest(parsed.error.issues.map((issue) => ({ ...issue, path: [field, ...issue.path] })))
 }
 
-function givenItem(read: () => unknown): GivenItem {
-  try {
-    return { item: read() }
-  } catch (error) {
-    if (error instanceof DomainError) return { problem: error }
-    throw error
-  }
-}
-
 /** An event names its organization by its subject, and hears of it under that name. */
 function subjectsOf(principal: Principal): OrganizationOf {
   const organizationOf = organizationsOf(principal)
@@ -173,16 +155,15 @@ function subjectsOf(principal: Principal): OrganizationOf {
 }
 
 function readJson(text: string): unknown {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    throw new DomainError('invalid_request', 'Malformed JSON in request body')
-  }
+  const value = parseJson(text)
   refuseCardData(value, text)
   return value
 }
 
-function problemItem(error: DomainError, requestId: string): Result {
-  return { allowed: false, error: problemOf(error, requestId).body as { code: string; detail: string } }
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new DomainError('invalid_request', 'Malformed JSON in request body')
+  }
 }

@@ -255,6 +255,7 @@ describe('a CloudEvent', () => {
       event({ id: 'b', specversion: '0.3' }),
       event({ id: 'c', source: 'a b' }),
       event({ id: 'd' }),
+      event({ id: 'e', data: { properties: { order: '5555555555554444' } } }),
       event(),
     ]
     const answer = await send('track', batch, JSON.stringify(events))
@@ -264,8 +265,10 @@ describe('a CloudEvent', () => {
       'invalid_request',
       'invalid_request',
       true,
+      'invalid_request',
       true,
     ])
+    expect(results[4]!.error).toMatchObject({ field: 'data.properties.order' })
     expect(await countedOf(organizationId)).toEqual({ events: 2, quantity: 3 })
   })
 

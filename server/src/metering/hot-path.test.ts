@@ -240,6 +240,34 @@ describe('the hot path answers as the app does', () => {
     }
   })
 
+  test('to a batch with card data: in an item it is that item’s problem alone, beside the items it is refused', async () => {
+    const card = '5555555555554444'
+    const use = (key: string, over: object = {}) => ({ verb: 'consume', meter: 'episode_search', idempotency_key: key, ...over })
+    const items = [use('a'), use('b', { properties: { order: card } }), use('c'), { ...use('d'), [card]: 1 }]
+    const ask = async (body: object) =>
+      Promise.all(
+        [server, plain, cold].map(async (to) =>
+          post(to, '/api/v1/usage/batch', JSON.stringify(body), { 'x-api-key': await fixture.newOrganization() }),
+        ),
+      )
+    const answers = await ask({ items })
+    for (const answer of answers) {
+      expect(comparable(answer)).toEqual(comparable(answers[2]!))
+      const { results } = answer.body as { results: { allowed: boolean; error?: { code: string; field: string } }[] }
+      expect(results.map(({ allowed, error }) => error?.code ?? allowed)).toEqual([
+        true,
+        'invalid_request',
+        true,
+        'invalid_request',
+      ])
+      expect(results[1]!.error).toMatchObject({ field: 'properties.order' })
+      expect(JSON.stringify(answer.body)).not.toContain(card)
+    }
+    for (const answer of await ask({ items, note: card })) {
+      expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'note' } })
+    }
+  })
+
   test('with the caller’s request id', async () => {
     for (const to of [server, plain]) {
       const answer = await post(to, '/api/v1/usage/consume', '{}', { 'x-api-key': 'org_1', 'x-request-id': 'mine-1' })

@@ -4,9 +4,10 @@ import { nobody, type Principal } from '../auth/principal.ts'
 import { invalidRequest, MAX_BODY_BYTES, requestIdOf } from '../http/app.ts'
 import { readBody, replyOfError, sendReply, singleHeader, type Reply } from '../http/bare.ts'
 import { textOfBytes } from '../http/body-text.ts'
+import { besideItems } from '../http/card-data.ts'
 import type { PlainHandler } from '../http/plain-connections.ts'
 import type { PreHandler } from '../http/serve.ts'
-import { refuseCardData } from '../lib/card-data.ts'
+import { refuseCardData, setCardDataApart } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerText } from './bodies.ts'
@@ -53,6 +54,8 @@ export type HotPath = {
 
 /** A header by its name in small letters; null where it is missing, or was sent more than once. */
 type HeaderOf = (name: string) => string | null
+/** What was sent, read as JSON, and the JSON itself; a link has none. */
+type Sent = { readonly body: unknown; readonly text: string }
 type Asking = { readonly method: string; readonly url: string; readonly headerOf: HeaderOf }
 type Send = (requestId: string, reply: Reply) => void
 
@@ -63,7 +66,7 @@ type Send = (requestId: string, reply: Reply) => void
 export function createHotPath(options: HotPathOptions): HotPath {
   const answerers = createAnswerers(options.usage)
 
-  function answerWith(asking: Asking, { verb, read }: { verb: Verb; read: () => unknown }, send: Send): void {
+  function answerWith(asking: Asking, { verb, read }: { verb: Verb; read: () => Sent }, send: Send): void {
     const began = performance.now()
     const requestId = requestIdOf(asking.headerOf('x-request-id'))
     void answer(options, { ...asking, requestId, read }, answerers[verb]).then((reply) => {
@@ -81,15 +84,16 @@ export function createHotPath(options: HotPathOptions): HotPath {
       if (task === null) return false
       const send: Send = (requestId, reply) => sendReply(response, requestId, reply)
       const { verb, asked } = task
-      if (asked !== null) answerWith(asking, { verb, read: () => asked }, send)
-      else readBody(request, (body) => answerWith(asking, { verb, read: () => parseJson(body) }, send))
+      if (asked !== null) answerWith(asking, { verb, read: () => ({ body: asked, text: '' }) }, send)
+      else readBody(request, (body) => answerWith(asking, { verb, read: () => readJson(verb, body) }, send))
       return true
     },
     plainHandler({ method, url, headers, body }, send) {
       const asking = { method, url, headerOf: (name: string) => headers.get(name) ?? null }
       const task = taskOf(asking)
       if (task === null) return false
-      answerWith(asking, { verb: task.verb, read: () => task.asked ?? parseJson(body) }, send)
+      const { verb, asked } = task
+      answerWith(asking, { verb, read: () => (asked ? { body: asked, text: '' } : readJson(verb, body)) }, send)
       return true
     },
   }
@@ -114,10 +118,7 @@ type Answerer = {
   /** Refuses who may not ask, before the body is looked at. */
   readonly admit: (principal: Principal | null) => Principal
   /** @throws DomainError at once, or by what it answers */
-  readonly answer: (
-    body: unknown,
-    caller: { readonly organizationOf: OrganizationOf; readonly requestId: string },
-  ) => Promise<Reply>
+  readonly answer: (sent: Sent, caller: { readonly organizationOf: OrganizationOf; readonly requestId: string }) => Promise<Reply>
 }
 
 function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> {
@@ -132,7 +133,7 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
   }
   const record = (verb: 'track' | 'consume'): Answerer => ({
     admit: requireWriter,
-    answer: (body, { organizationOf }) =>
+    answer: ({ body }, { organizationOf }) =>
       usage.metering.ask(recordRequestOf(verb, readPlainRecord(body) ?? parse(recordSchema, body), organizationOf)).then(replyOf),
   })
   return {
@@ -140,13 +141,13 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
     consume: record('consume'),
     check: {
       admit: requireAsker,
-      answer: (body, { organizationOf }) =>
+      answer: ({ body }, { organizationOf }) =>
         usage.metering.ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationOf)).then(sameReplyOf),
     },
     batch: {
       admit: requireWriter,
-      async answer(body, { organizationOf, requestId }) {
-        const { items } = parse(batchSchema, body)
+      async answer({ body, text }, { organizationOf, requestId }) {
+        const items = setCardDataApart(parse(batchSchema, body).items, text)
         const results = await decideBatch(usage, { items, organizationOf, requestId })
         const texts = results.map((result) => ('verb' in result ? answerText(result, unitOf) : JSON.stringify(result)))
         return { status: 200, headers: {}, body: `{"results":[${texts.join(',')}]}` }
@@ -158,7 +159,7 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
 type Call = Asking & {
   readonly requestId: string
   /** What is asked; looked at once the caller may ask. @throws DomainError */
-  readonly read: () => unknown
+  readonly read: () => Sent
 }
 
 async function answer(
@@ -190,7 +191,7 @@ function parse<Output>(
   throw invalidRequest(parsed.error.issues)
 }
 
-function parseJson(body: Buffer | null): unknown {
+function readJson(verb: Verb, body: Buffer | null): Sent {
   if (body === null) throw new DomainError('payload_too_large', `A request has at most ${MAX_BODY_BYTES} bytes.`)
   const text = textOfBytes(body)
   let value: unknown
@@ -198,11 +199,11 @@ function parseJson(body: Buffer | null): unknown {
     value = JSON.parse(text)
   } catch {
     // As of every route: an empty body is an empty object (http/declared.ts).
-    if (text.trim() === '') return {}
+    if (text.trim() === '') return { body: {}, text }
     throw new DomainError('invalid_request', 'Malformed JSON in request body')
   }
-  refuseCardData(value, text)
-  return value
+  refuseCardData(verb === 'batch' ? besideItems(value) : value, text)
+  return { body: value, text }
 }
 
 const PLAIN_JSON = /^application\/json\s*(?:;\s*charset=utf-?8\s*)?$/i

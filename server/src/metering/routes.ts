@@ -2,7 +2,9 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { readText } from '../http/body-text.ts'
 import { body, json } from '../http/route-schemas.ts'
+import { setCardDataApart } from '../lib/card-data.ts'
 import { unitsOf, type UsageContext } from './api.ts'
 import { answerBody, answerSchema, creditHeaders, ownBalanceSchema, problemItemSchema } from './bodies.ts'
 import { decideBatch, headersOf, organizationsOf, requireAsker, requireWriter } from './calls.ts'
@@ -218,7 +220,7 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
 
   app.openapi(batchRoute, async (c) => {
     const organizationOf = organizationsOf(writerOf(c))
-    const { items } = c.req.valid('json')
+    const items = setCardDataApart(c.req.valid('json').items, await readText(c))
     const results = await decideBatch(context, { items, organizationOf, requestId: c.get('requestId') })
     return c.json({ results: results.map((result) => ('verb' in result ? answerBody(result, unitOf) : result)) }, 200)
   })
