@@ -131,8 +131,29 @@ it('EM-14 card data is refused wherever a caller puts it, and nothing of it is s
   expect(events.body).toMatchObject({ results: [refused] })
 
   const packed = gzipSync(JSON.stringify(use({ properties: { card: CARD } })))
+  const grant = { organization_id: 'acme', balance: 'credits', amount: 1, reason: `card ${SPACED}` }
+  const headers: [headers: Record<string, string>, status: number][] = [
+    [{ 'content-type': 'application/vnd.x+json' }, 400],
+    [{ 'content-type': 'application/problem+json; charset=utf-8' }, 400],
+    [{ 'stripe-signature': 'x' }, 400],
+    [{ 'content-encoding': 'identity' }, 400],
+    [{ 'content-encoding': 'gzip' }, 400],
+    [{ 'content-encoding': 'foo' }, 415],
+  ]
+  for (const [sent, status] of headers) {
+    const held = await ask('POST', '/api/v1/usage/reservations', { body: use({ properties: { card: CARD } }), headers: sent })
+    expect(held.status, JSON.stringify(sent)).toBe(status)
+    const given = await ask('POST', '/api/v1/grants', { key: OPERATOR_KEY, body: grant, headers: sent })
+    expect(given.status, JSON.stringify(sent)).toBe(status)
+  }
+  const inside = { organizationId: 'acme', meter: 'episode_search', idempotencyKey: 'inside', properties: { card: CARD } }
+  await expect(tollgate.api.usage.track(inside)).rejects.toMatchObject({ code: 'invalid_request' })
+
   const unpacked = await ask('POST', '/api/v1/usage/consume', { body: packed, headers: { 'content-encoding': 'gzip' } })
   expect(unpacked).toMatchObject({ status: 400, body: { field: 'properties.card' } })
+  const packedGrant = gzipSync(JSON.stringify(grant))
+  const sent = { key: OPERATOR_KEY, body: packedGrant, headers: { 'content-encoding': 'gzip' } }
+  expect(await ask('POST', '/api/v1/grants', sent)).toMatchObject({ status: 400, body: { field: 'reason' } })
 
   // The loop itself: a card is entered at Stripe's page, here the sandbox's; brand and last digits are all that comes back.
   const bought = await ask('POST', '/api/v1/billing/subscribe', { body: { tier: 'pro', payment_method_id: 'pm_card_visa' } })

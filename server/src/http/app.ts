@@ -11,6 +11,7 @@ import { newId } from '../lib/ids.ts'
 import { limitBody } from './body-limit.ts'
 import { refuseCards } from './card-data.ts'
 import { keepToDeclared, readDeclared, type DeclaredRoutes } from './declared.ts'
+import { inflateBody } from './inflate.ts'
 import { describeIssues } from './issues.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
@@ -77,7 +78,7 @@ export function createApp(options: AppOptions): App {
     await runInScope(dataScopeOf(principal), next)
   })
   app.use(limitBody(MAX_BODY_BYTES))
-  app.use(refuseCards())
+  app.use('/api/*', inflateBody(MAX_BODY_BYTES), refuseCards())
   app.use(keepToDeclared(declared))
   app.onError((error, context) => {
     const requestId = context.get('requestId')

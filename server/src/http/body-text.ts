@@ -4,6 +4,8 @@ import { DomainError } from '../lib/errors.ts'
 
 const UTF8 = /^"?(?:utf-?8|us-ascii)"?$/i
 const CHARSET = /;\s*charset\s*=\s*([^;]*)/i
+// As whoever is the most lenient of those that read bodies (better-auth) tells it; of jsonl each line is JSON.
+const JSON_TYPE = /^application\/([\w.+-]+\+)?json(?!l\b)/i
 const MARK = Buffer.from([0xef, 0xbb, 0xbf])
 
 /**
@@ -16,6 +18,11 @@ export function textOfBytes(bytes: Buffer): string {
   return bytes[0] === MARK[0] && bytes.subarray(0, MARK.length).equals(MARK)
     ? bytes.toString('utf8', MARK.length)
     : bytes.toString('utf8')
+}
+
+/** Whether a body of this type is read as JSON by a route: as `application/json`, or another type that is written in JSON. */
+export function isJson(contentType: string): boolean {
+  return JSON_TYPE.test(contentType)
 }
 
 /** The text of a request's body. @throws DomainError as `textOfBytes` */

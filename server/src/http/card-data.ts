@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { refuseCardData } from '../lib/card-data.ts'
-import { readText, requireUtf8 } from './body-text.ts'
+import { WEBHOOK_PATHS } from '../stripe/webhook-paths.ts'
+import { isJson, readText, requireUtf8 } from './body-text.ts'
 import { refuseUnstorable, refuseUnstorableBody } from './storable-text.ts'
 
 /** Headers that name a caller, and are kept nowhere. */
@@ -11,24 +12,28 @@ const USES = '/api/v1/usage/'
 
 /** A batch's items stand or fall by themselves, and are looked at one by one where they are decided. */
 const BATCH = '/api/v1/usage/batch'
+/** CloudEvents, too, are looked at where they are read. */
+const TRACK = '/api/v1/usage/track'
+export const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
+export const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
 
-/** Of bodies that are not looked at: events that Stripe has signed, and what is packed, until it is unpacked. */
-const UNREAD = ['stripe-signature', 'content-encoding']
+/** Their bodies are events, which only Stripe can sign. */
+const SIGNED: ReadonlySet<string> = new Set(WEBHOOK_PATHS)
 
 /**
  * Refuses requests that hold card data, in address, headers or a JSON body (EM-14), or text that cannot be stored. Stripe's own
- * webhooks pass, as they hold brand and last digits alone; a body of another kind is looked at where it is read.
+ * webhooks pass, as they hold brand and last digits alone; a body of another kind is looked at where it is read. What was
+ * packed is unpacked by then (inflate.ts).
  */
 export function refuseCards(): MiddlewareHandler {
   return async (c, next) => {
-    if (!c.req.path.startsWith('/api/')) return next()
     const { raw } = c.req
     const address = { path: decodeURI(c.req.path), query: c.req.query() }
     refuseCardData({ ...address, headers: headersOf(raw.headers) })
     refuseUnstorable(address)
     const type = raw.headers.get('content-type') ?? ''
     requireUtf8(type)
-    if (!/^application\/json\b/i.test(type) || UNREAD.some((name) => raw.headers.has(name))) return next()
+    if (!isJson(type) || isReadElsewhere(c.req.path, type)) return next()
     const text = await readText(c)
     // Better-auth reads the request itself, whose body has been read by now.
     if (text !== '')
@@ -38,6 +43,10 @@ export function refuseCards(): MiddlewareHandler {
     if (!c.req.path.startsWith(USES)) refuseUnstorableBody(body, text)
     return next()
   }
+}
+
+function isReadElsewhere(path: string, type: string): boolean {
+  return SIGNED.has(path) || (path === TRACK && (CLOUD_EVENT.test(type) || CLOUD_EVENTS.test(type)))
 }
 
 /** What a batch's body holds besides its items. */

@@ -107,6 +107,17 @@ describe('a query parameter that a route does not know', () => {
   })
 })
 
+describe('JSON under another type of its own', () => {
+  const post = (body: string | Buffer<ArrayBuffer>) =>
+    ask('/api/v1/things', { method: 'POST', headers: { 'content-type': 'application/vnd.x+json' }, body })
+
+  it('is held to the same: UTF-8, and no unknown field', async () => {
+    expect(await post('{"name":"a"}')).toEqual({ status: 200, body: { name: 'a' } })
+    expect((await post('{"name":"a","nmae":"b"}')).status).toBe(400)
+    expect((await post(Buffer.from('{"name":"k\xff"}', 'latin1'))).status).toBe(400)
+  })
+})
+
 describe('an empty body', () => {
   const types = [null, 'application/json', 'application/json; charset=utf-8', 'text/plain', 'application/x-www-form-urlencoded']
   const post = (path: string, type: string | null, body: string | null) =>

@@ -4,7 +4,7 @@ import { matchedRoutes } from 'hono/route'
 import { organizationFor } from '../auth/principal.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { AppEnv } from './app.ts'
-import { readText } from './body-text.ts'
+import { isJson, readText } from './body-text.ts'
 
 /** What a route says about its requests. */
 type Declared = {
@@ -92,11 +92,9 @@ function refuseUnknownParameters(c: Context<AppEnv>, route: Declared | undefined
   }
 }
 
-/** Of bodies that are read as JSON and are not packed; what is no JSON is refused by its schema. */
+/** Of bodies that are read as JSON; what is no JSON is refused by its schema. */
 async function refuseUnknownFields(c: Context<AppEnv>, fields: readonly string[] | null): Promise<void> {
-  const { headers } = c.req.raw
-  const isJson = /^application\/json\b/i.test(headers.get('content-type') ?? '') && !headers.has('content-encoding')
-  if (fields === null || !isJson) return
+  if (fields === null || !isJson(c.req.header('content-type') ?? '')) return
   const body: unknown = await c.req.json().catch(() => null)
   if (body === null || typeof body !== 'object' || Array.isArray(body)) return
   const unknown = Object.keys(body).filter((name) => !fields.includes(name))
@@ -117,7 +115,6 @@ async function isEmpty(c: Context<AppEnv>): Promise<boolean> {
   const length = raw.headers.get('content-length')
   // Looked at only where no length is said: asking a request for its body makes a stream of it.
   if (length === '0' || (length === null && raw.body === null)) return true
-  // A JSON body has been read by now (card-data.ts), unless it is packed.
-  const isRead = /^application\/json\b/i.test(type) && !raw.headers.has('content-encoding')
-  return isRead && (await readText(c)).trim() === ''
+  // A JSON body has been read by now (card-data.ts).
+  return isJson(type) && (await readText(c)).trim() === ''
 }

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import { asOrganization } from '../db/scope.ts'
 import type { GrantsContext } from '../grants/actions.ts'
+import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { answerBody, type AnswerBody, type OwnBalanceBody, type UnitOf } from './bodies.ts'
@@ -135,6 +136,7 @@ function requestOf(
 /** One contract for both ways in: what the host says is checked as a request body is. */
 function parse(item: Record<string, unknown>): UsageRequest {
   const given = Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined))
+  refuseCardData(given)
   const parsed = batchItemSchema.safeParse(given)
   if (parsed.success) return requestOfItem(parsed.data satisfies BatchItem, (named) => named!)
   const [issue] = parsed.error.issues

@@ -1,9 +1,8 @@
 import type { Context } from 'hono'
 import type { z } from '@hono/zod-openapi'
-import { invalidRequest, MAX_BODY_BYTES, type App, type AppEnv } from '../http/app.ts'
+import { invalidRequest, type App, type AppEnv } from '../http/app.ts'
 import { readText, textOfBytes } from '../http/body-text.ts'
-import { refuseCards } from '../http/card-data.ts'
-import { inflateBody } from '../http/inflate.ts'
+import { CLOUD_EVENT, CLOUD_EVENTS } from '../http/card-data.ts'
 import type { Principal } from '../auth/principal.ts'
 import { refuseCardData, setCardDataApart } from '../lib/card-data.ts'
 import { DomainError, orDomainError } from '../lib/errors.ts'
@@ -21,9 +20,7 @@ import {
 import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type OrganizationOf } from './requests.ts'
 
 const NDJSON = /^application\/(x-ndjson|ndjson|jsonl)\s*(;|$)/i
-const CLOUD_EVENT = /^application\/cloudevents\+json\s*(;|$)/i
 const JSON_DATA = /^application\/([\w.-]+\+)?json\s*(;|$)/i
-const CLOUD_EVENTS = /^application\/cloudevents-batch\+json\s*(;|$)/i
 
 /** A form of batch: how each that is given is made an item, or the error that says what is wrong with it, and how one names its organization. */
 type Form<Given> = {
@@ -33,14 +30,11 @@ type Form<Given> = {
 type Result = AnswerBody | z.infer<typeof problemItemSchema>
 
 /**
- * The other forms in which use may be sent, each turned into the one contract before its route looks at it: gzip, batches of
+ * The other forms in which use may be sent, each turned into the one contract before its route looks at it: batches of
  * one JSON item a line, CloudEvents. They are registered before the routes, and leave alone what they do not read.
  */
 export function registerBodyFormats(app: App, usage: UsageContext): void {
   const unitOf = unitsOf(usage)
-  // What was packed could not be looked through before.
-  app.use('/api/v1/usage/*', inflateBody(MAX_BODY_BYTES), refuseCards())
-
   /** Who may not write, or gives too many, is refused before any is looked at. */
   async function decideItems<Given>(c: Context<AppEnv>, all: readonly Given[], form: Form<Given>): Promise<Result[]> {
     const organizationOf = form.organizationsOf(requireWriter(c.get('principal')))
