@@ -2,11 +2,18 @@ import type { Queryable } from '../db/database.ts'
 import { asOrganization } from '../db/scope.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { refuseCardData } from '../lib/card-data.ts'
-import { DomainError } from '../lib/errors.ts'
+import { DomainError, orDomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { answerBody, type AnswerBody, type OwnBalanceBody, type UnitOf } from './bodies.ts'
+import type { Outcome } from './decision.ts'
 import type { Metering } from './metering.ts'
-import { batchItemSchema, MAX_BATCH_ITEMS, requestOfItem, type BatchItem } from './requests.ts'
+import {
+  batchItemSchema,
+  MAX_BATCH_ITEMS,
+  organizationId as organizationIdSchema,
+  requestOfItem,
+  type BatchItem,
+} from './requests.ts'
 import { listBalances, readSummary, type UsageSummary } from './summary.ts'
 import type { UsageProperties, UsageRequest, UsageVerb } from './usage.ts'
 
@@ -91,19 +98,24 @@ export function createUsageApi(context: UsageContext): UsageApi {
       ),
     async batch(items) {
       if (items.length > MAX_BATCH_ITEMS) throw tooManyItems()
-      const outcomes = await metering.submit(items.map((item) => requestOf(item.verb, item)))
+      const parsed = items.map((item) => orDomainError(() => requestOf(item.verb, item)))
+      const outcomes = await submitParsed(metering, parsed)
       return outcomes.map((outcome): BatchResult => {
         if (outcome.kind === 'answer') return answerBody(outcome.answer, unitOf)
         if (outcome.error instanceof DomainError) return { allowed: false, error: outcome.error }
         throw outcome.error
       })
     },
-    balances: ({ organizationId }) =>
-      asOrganization(organizationId, () => listBalances(context.db, context, { organizationId, unitOf })),
-    usage: ({ organizationId, balance }) =>
-      asOrganization(organizationId, async () => {
+    async balances(input) {
+      const organizationId = organizationOf(input.organizationId)
+      return asOrganization(organizationId, () => listBalances(context.db, context, { organizationId, unitOf }))
+    },
+    async usage({ balance, ...input }) {
+      const organizationId = organizationOf(input.organizationId)
+      return asOrganization(organizationId, async () => {
         return (await readSummary(context.db, context, { organizationId, balanceKey: balance })).summary
-      }),
+      })
+    },
   }
 }
 
@@ -114,6 +126,16 @@ export function unitsOf({ catalogs }: Pick<GrantsContext, 'catalogs'>): UnitOf {
 
 export function tooManyItems(): DomainError {
   return new DomainError('invalid_request', `A batch holds at most ${MAX_BATCH_ITEMS} items.`, { field: 'items' })
+}
+
+/** Decides what of a batch could be read: one outcome each, in order; what is wrong with one is its own outcome. */
+export async function submitParsed(
+  metering: Metering,
+  parsed: readonly (UsageRequest | DomainError)[],
+): Promise<readonly Outcome[]> {
+  const outcomes = await metering.submit(parsed.filter((item): item is UsageRequest => !(item instanceof DomainError)))
+  let next = 0
+  return parsed.map((item) => (item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!))
 }
 
 function requestOf(
@@ -127,10 +149,26 @@ function requestOf(
     meter: input.meter,
     quantity: input.quantity,
     idempotency_key: input.idempotencyKey ?? newIdempotencyKey(),
-    occurred_at: occurredAt instanceof Date ? occurredAt.toISOString() : occurredAt,
+    occurred_at: occurredAt instanceof Date ? textOf(occurredAt) : occurredAt,
     properties: input.properties,
     expires_in_seconds: input.expiresInSeconds,
   })
+}
+
+/** A time that is none is left to the contract, which refuses its text. */
+function textOf(time: Date): string {
+  return Number.isNaN(time.getTime()) ? String(time) : time.toISOString()
+}
+
+/** The organization that a host names. */
+function organizationOf(named: string | undefined): string {
+  const parsed = organizationIdSchema.safeParse(named)
+  if (parsed.success) return parsed.data
+  throw refusal('organization_id', parsed.error.issues)
+}
+
+function refusal(field: string, [issue]: readonly { readonly message: string }[]): DomainError {
+  return new DomainError('invalid_request', `${field}: ${issue!.message}`, { field })
 }
 
 /** One contract for both ways in: what the host says is checked as a request body is. */
@@ -138,7 +176,7 @@ function parse(item: Record<string, unknown>): UsageRequest {
   const given = Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined))
   refuseCardData(given)
   const parsed = batchItemSchema.safeParse(given)
-  if (parsed.success) return requestOfItem(parsed.data satisfies BatchItem, (named) => named!)
-  const [issue] = parsed.error.issues
-  throw new DomainError('invalid_request', `${issue!.path.join('.')}: ${issue!.message}`, { field: issue!.path.join('.') })
+  if (parsed.success) return requestOfItem(parsed.data satisfies BatchItem, organizationOf)
+  const { issues } = parsed.error
+  throw refusal(issues[0]!.path.join('.'), issues)
 }

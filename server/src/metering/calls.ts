@@ -3,9 +3,8 @@ import { organizationFor, requireScope, type Principal } from '../auth/principal
 import { invalidRequest } from '../http/app.ts'
 import { internalProblem, problemOf } from '../http/problems.ts'
 import { DomainError, orDomainError } from '../lib/errors.ts'
-import type { UsageContext } from './api.ts'
+import { submitParsed, type UsageContext } from './api.ts'
 import { creditHeaders, retryAfterOf, type problemItemSchema } from './bodies.ts'
-import type { Outcome } from './decision.ts'
 import { readPlainItem } from './fast-bodies.ts'
 import { batchItemSchema, requestOfItem, type OrganizationOf } from './requests.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
@@ -49,13 +48,8 @@ export async function decideBatch(
   { items, organizationOf, requestId }: BatchCall,
 ): Promise<(UsageAnswer | ProblemItem)[]> {
   const parsed = items.map((item) => parseItem(item, organizationOf))
-  const requests = parsed.filter((item): item is UsageRequest => !(item instanceof DomainError))
-  const outcomes = await metering.submit(requests)
-  let next = 0
-  return parsed.map((item) => {
-    const outcome: Outcome = item instanceof DomainError ? { kind: 'error', error: item } : outcomes[next++]!
-    return outcome.kind === 'answer' ? outcome.answer : problemItem(outcome.error, requestId)
-  })
+  const outcomes = await submitParsed(metering, parsed)
+  return outcomes.map((outcome) => (outcome.kind === 'answer' ? outcome.answer : problemItem(outcome.error, requestId)))
 }
 
 function parseItem(item: unknown, organizationOf: OrganizationOf): UsageRequest | DomainError {

@@ -43,7 +43,7 @@ export const properties = z
   .record(storableText(100), propertyValue)
   .refine((given) => Object.keys(given).length <= MAX_PROPERTIES, `at most ${MAX_PROPERTIES} properties are kept`)
   .meta({ description: 'Facts about the use, for reports.', example: { model: 'large' } })
-const organizationId = storableText(100).meta({ description: 'Only for operators, who act for any organization.' })
+export const organizationId = storableText(100).meta({ description: 'Only for operators, who act for any organization.' })
 
 const measured = { organization_id: organizationId.optional(), meter, quantity: quantity.default(1) }
 const recorded = {
