@@ -63,10 +63,15 @@ export function isLevel(meter: Meter): boolean {
   return meter.aggregation === 'max' || meter.aggregation === 'latest'
 }
 
+/** A property of a use; undefined where it lacks it, also by a name that every object has something of. */
+export function propertyOf(properties: UsageProperties | null, name: string): UsageProperties[string] | undefined {
+  return properties !== null && Object.hasOwn(properties, name) ? properties[name] : undefined
+}
+
 /** Whether a use of these properties counts: its meter may ask for certain values, and then one that lacks them does not. */
 export function isCounted({ filter }: Meter, properties: UsageProperties | null): boolean {
   for (const [name, values] of filter) {
-    const value = properties?.[name]
+    const value = propertyOf(properties, name)
     if (value === undefined || !values.has(String(value))) return false
   }
   return true
@@ -162,7 +167,7 @@ export class Readings {
   }
 
   #weighValue(meter: Meter, use: MeteredUse): Weight {
-    const given = use.properties?.[meter.uniqueBy ?? '']
+    const given = propertyOf(use.properties, meter.uniqueBy ?? '')
     if (given === undefined || String(given).length > LONGEST_VALUE) {
       throw new DomainError(
         'invalid_request',

@@ -2,7 +2,7 @@ import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { calendarPeriodOf, HOUR_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { isCounted } from './readings.ts'
+import { isCounted, propertyOf } from './readings.ts'
 import type { UsageEvent, UsageProperties } from './usage.ts'
 
 /** What is summed up, and what every report is made of. */
@@ -125,7 +125,7 @@ function lastingSpans(): (event: UsageEvent, timeZone: string) => Spans {
 function labelsOf({ groupBy }: Meter, properties: UsageProperties | null): string {
   const labels: Record<string, string> = {}
   for (const name of groupBy) {
-    const value = properties?.[name]
+    const value = propertyOf(properties, name)
     if (value !== undefined) labels[name] = cut(String(value))
   }
   return JSON.stringify(labels)

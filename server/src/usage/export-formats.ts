@@ -40,19 +40,30 @@ const EVENTS = csvWriter<EventBody>({
   properties: (event) => jsonOf(event.properties),
 })
 
+const SPAN: Columns<ReportRowBody> = { start: (row) => row.start, end: (row) => row.end, meter: (row) => row.meter }
+const GROUPED: Columns<ReportRowBody> = { grouped: (row) => String(row.group !== null) }
+const SUMS: Columns<ReportRowBody> = {
+  events: (row) => row.events,
+  quantity: (row) => row.quantity,
+  credits_used: (row) => row.credits_used,
+  overage: (row) => row.overage,
+}
+const OWN_COLUMNS = new Set(Object.keys({ ...SPAN, ...GROUPED, ...SUMS }))
+
 /** A report's columns: one for each property by which it is split. */
 function reportColumns(groupBy: readonly string[]): Columns<ReportRowBody> {
-  return {
-    start: (row) => row.start,
-    end: (row) => row.end,
-    meter: (row) => row.meter,
-    ...Object.fromEntries(groupBy.map((name) => [name, (row: ReportRowBody) => row.group?.[name] ?? null])),
-    ...(groupBy.length > 0 ? { grouped: (row: ReportRowBody) => String(row.group !== null) } : {}),
-    events: (row) => row.events,
-    quantity: (row) => row.quantity,
-    credits_used: (row) => row.credits_used,
-    overage: (row) => row.overage,
-  }
+  if (groupBy.length === 0) return { ...SPAN, ...SUMS }
+  const read = (name: string) => (row: ReportRowBody) =>
+    row.group !== null && Object.hasOwn(row.group, name) ? row.group[name]! : null
+  const properties = Object.fromEntries(groupBy.map((name) => [columnOf(name, groupBy), read(name)]))
+  return { ...SPAN, ...properties, ...GROUPED, ...SUMS }
+}
+
+/** What a property's column is called: its name, with `property_` in front for as long as another column has that name. */
+function columnOf(property: string, groupBy: readonly string[]): string {
+  let name = property
+  while (OWN_COLUMNS.has(name) || (name !== property && groupBy.includes(name))) name = `property_${name}`
+  return name
 }
 
 function ndjsonWriter<Body>(): Writer<Body> {

@@ -11,7 +11,10 @@ import { createExports, type Exports } from './exports.ts'
 import { registerExportRoutes } from './export-routes.ts'
 
 const fixture = testMetering({
-  meters: { tokens: { groupBy: ['model'] }, calls: { aggregation: 'count' } },
+  meters: {
+    tokens: { groupBy: ['quantity', 'end', 'grouped', 'property_end', 'constructor'] },
+    calls: { aggregation: 'count' },
+  },
   plans: { free: { name: 'Free', allowances: { tokens: { amount: 10 }, calls: { amount: 10 } } } },
   defaultPlan: 'free',
 })
@@ -136,6 +139,19 @@ describe('an export', () => {
     expect(lines.length).toBe(2_501)
     expect(lines[1]).toBe('2024-01-01T00:00:00.000Z,2024-01-01T01:00:00.000Z,calls,1,1,1,0')
     expect(new Set(lines).size).toBe(2_501)
+  })
+
+  it('of a report has a column for every property, whatever it is called, and an empty cell where a use lacks it', async () => {
+    const id = await fixture.newOrganization()
+    const properties = { quantity: 'q', end: 'e', grouped: 'g', property_end: 'p' }
+    const use = { verb: 'track' as const, organizationId: id, meter: 'tokens', quantity: 3n * MICRO, occurredAt: null }
+    await fixture.metering().submit([{ ...use, idempotencyKey: 'a', properties }])
+    const groups = 'quantity,end,grouped,property_end,constructor'
+    const text = await (await get(`report/export?meter=tokens&group_by=${groups}`, id)).text()
+    const [head, row] = text.split('\r\n').map((line) => line.split(','))
+    const columns = 'property_quantity,property_property_end,property_grouped,property_end,constructor,grouped'
+    expect(head).toEqual(['start', 'end', 'meter', ...columns.split(','), 'events', 'quantity', 'credits_used', 'overage'])
+    expect(row!.slice(2)).toEqual(['tokens', 'q', 'e', 'g', 'p', '', 'true', '1', '3', '3', '0'])
   })
 
   it('is one snapshot: what is recorded while it runs is not in it', async () => {

@@ -265,6 +265,8 @@ describe('a report', () => {
     ['a time that is none', { start: 'yesterday' }, 400, undefined],
     ['a property that the meter does not name', { meter: 'tokens', group_by: 'user' }, 400, 'group_by'],
     ['a filter that the meter does not name', { meter: 'calls', filter: 'model:large' }, 400, 'filter'],
+    ['a filter by what every object has', { meter: 'tokens', filter: 'constructor:x' }, 400, 'filter'],
+    ['the same by its prototype', { meter: 'tokens', filter: '__proto__:x' }, 400, 'filter'],
     ['a filter that is none', { meter: 'tokens', filter: 'model' }, 400, 'filter'],
     ['properties without a meter', { group_by: 'model' }, 400, 'meter'],
     ['a cursor of something else', { cursor: 'bm90IG91cnM' }, 400, 'cursor'],

@@ -63,14 +63,14 @@ export function groupByOf(given: string | readonly string[] | undefined): readon
 
 /** @throws DomainError `invalid_request` for what is not `property:value` */
 export function filterOf(given: string | readonly string[] | undefined): Readonly<Record<string, readonly string[]>> {
-  const filter: Record<string, string[]> = {}
+  const filter = new Map<string, string[]>()
   for (const one of given === undefined ? [] : [given].flat()) {
     const colon = one.indexOf(':')
     if (colon < 1) throw new DomainError('invalid_request', 'A filter is written property:value.', { field: 'filter' })
-    const values = (filter[one.slice(0, colon)] ??= [])
-    values.push(one.slice(colon + 1))
+    const name = one.slice(0, colon)
+    filter.set(name, [...(filter.get(name) ?? []), one.slice(colon + 1)])
   }
-  return filter
+  return Object.fromEntries(filter)
 }
 
 export const periodBody = { start: z.iso.datetime(), end: z.iso.datetime() }
