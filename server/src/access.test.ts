@@ -46,8 +46,14 @@ afterAll(async () => {
   await sandbox.stop()
 })
 
-async function ask(method: string, path: string, key: string | null, body?: unknown): Promise<Response> {
-  const headers: Record<string, string> = { 'content-type': 'application/json' }
+async function ask(
+  method: string,
+  path: string,
+  key: string | null,
+  body?: unknown,
+  named: Record<string, string> = {},
+): Promise<Response> {
+  const headers: Record<string, string> = { 'content-type': 'application/json', ...named }
   if (key !== null) headers['authorization'] = `Bearer ${key}`
   return tollgate.fetch(
     new Request(`http://localhost:3000${path}`, { method, headers, body: body === undefined ? null : JSON.stringify(body) }),
@@ -206,5 +212,78 @@ describe('every route', () => {
       expect(await answer.text(), `${method} ${path}`).not.toContain('Malformed JSON')
       expect(answer.status, `${method} ${path}`).toBeLessThan(500)
     }
+  })
+})
+
+describe('an operator who names an organization', () => {
+  const naming = { 'x-organization-id': 'other' }
+  const MOMENT = "timestamptz '2026-03-01'"
+
+  beforeAll(async () => {
+    for (const organizationId of ['mine', 'other']) {
+      await ask('POST', '/api/v1/exports', OPERATOR_KEY, {
+        organization_id: organizationId,
+        kind: 'invoices',
+        format: 'csv',
+      })
+      await database.db.query(
+        `insert into mails (id, organization_id, kind, recipient, subject, holds_secret, state, created_at, next_attempt_at)
+         values ('mail_of_' || $1, $1, 'trial', 'a@example.com', 'x', false, 'kept', ${MOMENT}, ${MOMENT})`,
+        [organizationId],
+      )
+      await database.db.query(
+        `insert into stripe_events (event_id, organization_id, type, object_type, livemode, payload, source, stripe_created_at, received_at,
+           next_attempt_at, handled_at)
+         values ('evt_of_' || $1, $1, 'x', 'x', false, '{}', 'webhook', ${MOMENT}, ${MOMENT}, ${MOMENT}, ${MOMENT})`,
+        [organizationId],
+      )
+      await database.db.query(
+        `insert into use_credits (organization_id, id, span_id, grant_id, late, quantity, amount_minor, state, created_at)
+         values ($1, 'ucr_of_' || $1, 'span', 'grant', false, 1, 1, 'failed', ${MOMENT})`,
+        [organizationId],
+      )
+    }
+  })
+
+  it.each([
+    ['/api/v1/exports', 'exports'],
+    ['/api/v1/admin/exports', 'exports'],
+    ['/api/v1/audit-log', 'entries'],
+    ['/api/v1/mails', 'mails'],
+    ['/api/v1/stripe-events', 'events'],
+    ['/api/v1/admin/billing', 'organizations'],
+    ['/api/v1/admin/workspaces', 'workspaces'],
+    ['/api/v1/admin/billing/failed-credits', 'credits'],
+  ])('by header or query reads its %s alone', async (path, list) => {
+    const namesIn = async (answer: Response): Promise<ReadonlySet<string>> => {
+      const body = (await answer.json()) as Record<string, { organization_id: string }[]>
+      return new Set(body[list]!.map((row) => row.organization_id))
+    }
+    const all = await namesIn(await ask('GET', path, OPERATOR_KEY))
+    expect(all.has('mine') && all.has('other')).toBe(true)
+    for (const answer of [
+      await ask('GET', path, OPERATOR_KEY, undefined, naming),
+      await ask('GET', `${path}?organization_id=other`, OPERATOR_KEY),
+    ]) {
+      expect(await namesIn(answer)).toEqual(new Set(['other']))
+    }
+  })
+
+  it('by header has its statement made, and no export of another', async () => {
+    const body = { kind: 'usage_statement', format: 'csv' }
+    const made = await ask('POST', '/api/v1/exports', OPERATOR_KEY, body, naming)
+    expect(made.status).toBe(202)
+    const { id } = (await made.json()) as { id: string }
+    const read = async (organizationId: string): Promise<number> =>
+      (await ask('GET', `/api/v1/exports/${id}`, OPERATOR_KEY, undefined, { 'x-organization-id': organizationId })).status
+    expect(await read('other')).toBe(200)
+    expect(await read('mine')).toBe(404)
+  })
+
+  it('by header exports and verifies its audit log alone', async () => {
+    const file = await ask('GET', '/api/v1/audit-log/export?format=ndjson', OPERATOR_KEY, undefined, naming)
+    expect(await file.text()).not.toContain('"organization_id":"mine"')
+    const verified = await ask('GET', '/api/v1/audit-log/verification', OPERATOR_KEY, undefined, naming)
+    expect(await verified.json()).toMatchObject({ intact: true, chains: 1 })
   })
 })

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import { organizationOrAll, requireScope, type Principal } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { RowStreamOptions } from '../db/row-stream.ts'
 import type { App } from '../http/app.ts'
@@ -155,8 +155,7 @@ export function registerAuditRoutes(app: App, context: AuditContext): void {
 
 /** null is every organization: for operators who name none. */
 function organizationNamed(principal: Principal | null, named: string | undefined): string | null {
-  const caller = requireScope(principal, 'admin')
-  return caller.kind === 'operator' && named === undefined ? null : organizationFor(caller, named)
+  return organizationOrAll(requireScope(principal, 'admin'), named)
 }
 
 function filterOf(principal: Principal | null, query: z.infer<typeof filterSchema>): AuditFilter {

@@ -129,3 +129,13 @@ export function organizationFor(principal: Principal, named: string | undefined)
   if (!includesScope(SCOPES_OF_ROLE[membership.role], scope)) throw lacking(scope)
   return membership.organizationId
 }
+
+/**
+ * Whose objects a call is about: as `organizationFor`, but an operator who names none means those of every organization.
+ * @returns null for every organization
+ * @throws DomainError `not_found`, `forbidden`
+ */
+export function organizationOrAll(principal: Principal, named: string | undefined): OrganizationId | null {
+  const all = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
+  return all ? null : organizationFor(principal, named)
+}

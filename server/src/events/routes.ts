@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { organizationFor, requireScope } from '../auth/principal.ts'
+import { organizationOrAll, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
@@ -63,8 +63,7 @@ export function registerEventRoutes(app: App, { db }: { db: Db }): void {
   app.openapi(list, async (c) => {
     const principal = requireScope(c.get('principal'), 'read')
     const { organization_id: named, type = null, limit, starting_after: after } = c.req.valid('query')
-    const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
-    const organizationId = everybody ? null : organizationFor(principal, named)
+    const organizationId = organizationOrAll(principal, named)
     const last = await findStart(after, async (id) => {
       const event = await findEvent(db, id)
       return organizationId === null || event?.organizationId === organizationId ? event : null

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { actorOf, organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
+import { actorOf, organizationOrAll, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import { currentScope, runInScope } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
@@ -102,12 +102,10 @@ type Owner = (principal: Principal | null, named: string | undefined) => string 
 /** OC-12. Under `/admin` for operators; an organization's admin exports what is its own. */
 export function registerExportRoutes(app: App, context: ExportsContext): void {
   register(app, context, '/api/v1/admin/exports', (principal, named) => {
-    requireOperator(principal)
-    return named ?? null
+    return organizationOrAll(requireOperator(principal), named)
   })
   register(app, context, '/api/v1/exports', (principal, named) => {
-    const caller = requireScope(principal, 'admin')
-    return caller.kind === 'operator' ? (named ?? null) : organizationFor(caller, named)
+    return organizationOrAll(requireScope(principal, 'admin'), named)
   })
 }
 

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireOperator } from '../auth/principal.ts'
+import { organizationOrAll, requireOperator } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
@@ -71,8 +71,9 @@ const resendRoute = createRoute({
 /** The operator's view of what was mailed. */
 export function registerMailRoutes(app: App, { db, clock }: { db: Db; clock: Clock }): void {
   app.openapi(listRoute, async (c) => {
-    requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, to: recipient = null, state = null, limit, ...from } = c.req.valid('query')
+    const operator = requireOperator(c.get('principal'))
+    const { organization_id: named, to: recipient = null, state = null, limit, ...from } = c.req.valid('query')
+    const organizationId = organizationOrAll(operator, named)
     const after = await findStart(from.starting_after, (id) => findMail(db, id))
     const found = await listMails(db, { organizationId, recipient, state, after: after?.id ?? null, limit: limit + 1 })
     const { page, hasMore } = pageOf(found, limit)

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { actorOf, requireOperator } from '../auth/principal.ts'
+import { actorOf, organizationOrAll, requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
@@ -55,8 +55,9 @@ const retryRoute = createRoute({
 /** What operators do about credits that Stripe refused (decision 0190). */
 export function registerCreditRoutes(app: App, context: BillingContext): void {
   app.openapi(failedRoute, async (c) => {
-    requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, limit, starting_after: startingAfter } = c.req.valid('query')
+    const operator = requireOperator(c.get('principal'))
+    const { organization_id: named, limit, starting_after: startingAfter } = c.req.valid('query')
+    const organizationId = organizationOrAll(operator, named)
     const after = await findStart(startingAfter, (id) => findFailedCredit(context.db, id))
     const { page, hasMore } = pageOf(await listFailedCredits(context.db, { organizationId, after, limit: limit + 1 }), limit)
     const credits = page.map((credit) => ({

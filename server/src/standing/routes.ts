@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { actorOf, requireOperator, requireScope } from '../auth/principal.ts'
+import { actorOf, organizationOrAll, requireOperator, requireScope } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
@@ -102,7 +102,7 @@ export function registerStandingRoutes(app: App, context: OverrideContext): void
   app.openapi(listRoute, async (http) => {
     const caller = requireScope(http.get('principal'), 'admin')
     const { limit, starting_after: after } = http.req.valid('query')
-    const only = caller.kind === 'operator' ? null : caller.organizationId
+    const only = organizationOrAll(caller, undefined)
     const names = await listBilledNames(context.db, { only, after, limit: limit + 1 })
     const organizations = await readSnapshots(context, context.db, names.slice(0, limit))
     return http.json({ organizations, has_more: names.length > limit }, 200)

@@ -1,9 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { organizationFor, requireScope } from '../auth/principal.ts'
+import { organizationOrAll, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import type { App } from '../http/app.ts'
-import type { OrganizationId } from '../lib/ids.ts'
 import { listWorkspacesOfAll } from '../organizations/workspaces-store.ts'
 import { readStandings } from './actions.ts'
 
@@ -53,8 +52,7 @@ export function registerWorkspaceAdminRoute(app: App, context: GrantsContext & {
   app.openapi(listRoute, async (c) => {
     const principal = requireScope(c.get('principal'), 'admin')
     const { organization_id: named, limit, starting_after: after } = c.req.valid('query')
-    const everywhere = principal.kind === 'operator' && named === undefined
-    const only: OrganizationId | null = everywhere ? null : organizationFor(principal, named)
+    const only = organizationOrAll(principal, named)
     const found = await listWorkspacesOfAll(context.db, { only, after, limit: limit + 1 })
     const page = found.slice(0, limit)
     const standings = await readStandings(context.db, context, [...new Set(page.map(({ organizationId }) => organizationId))])

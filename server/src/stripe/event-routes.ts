@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireOperator } from '../auth/principal.ts'
+import { organizationOrAll, requireOperator } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
@@ -37,7 +37,13 @@ const list = createRoute({
   path: '/api/v1/stripe-events',
   summary: 'List the events that arrived from Stripe, newest first (operator)',
   tags: ['Stripe'],
-  request: { query: z.object({ status: status.optional(), ...pageQuery({ most: 200, usual: 50 }) }) },
+  request: {
+    query: z.object({
+      organization_id: z.string().optional(),
+      status: status.optional(),
+      ...pageQuery({ most: 200, usual: 50 }),
+    }),
+  },
   responses: answerOf(z.object({ events: z.array(eventSchema), has_more: z.boolean() }), 'The events.'),
 })
 
@@ -62,10 +68,15 @@ const replay = createRoute({
 /** The operator's view of the inbox. */
 export function registerEventRoutes(app: App, context: BillingContext): void {
   app.openapi(list, async (c) => {
-    requireOperator(c.get('principal'))
-    const { status: asked, limit, starting_after: startingAfter } = c.req.valid('query')
+    const operator = requireOperator(c.get('principal'))
+    const { organization_id: named, status: asked, limit, starting_after: startingAfter } = c.req.valid('query')
     const after = await findStart(startingAfter, (id) => findEvent(context.db, id))
-    const { rows } = await selectEvents(context.db, { status: asked, after: after?.eventId ?? null, limit: limit + 1 })
+    const { rows } = await selectEvents(context.db, {
+      organizationId: organizationOrAll(operator, named),
+      status: asked,
+      after: after?.eventId ?? null,
+      limit: limit + 1,
+    })
     const { page, hasMore } = pageOf(rows, limit)
     return c.json({ events: page.map(toBody), has_more: hasMore }, 200)
   })
@@ -109,13 +120,21 @@ const CONDITIONS: Readonly<Record<EventStatus, string>> = {
   handled: 'handled_at is not null',
 }
 
-function selectEvents(db: Queryable, query: { status: EventStatus | undefined; after: string | null; limit: number }) {
+type EventQuery = {
+  /** null is every organization's, and those of none. */
+  readonly organizationId: string | null
+  readonly status: EventStatus | undefined
+  readonly after: string | null
+  readonly limit: number
+}
+
+function selectEvents(db: Queryable, query: EventQuery) {
   const condition = query.status === undefined ? 'true' : CONDITIONS[query.status]
   return db.query<EventRow>(
-    `${SELECT} where ${condition}
+    `${SELECT} where ${condition} and ($3::text is null or organization_id = $3)
        and ($1::text is null or (received_at, event_id) < (select received_at, event_id from stripe_events where event_id = $1))
      order by received_at desc, event_id desc limit $2`,
-    [query.after, query.limit],
+    [query.after, query.limit, query.organizationId],
   )
 }
 

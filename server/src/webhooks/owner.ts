@@ -1,4 +1,4 @@
-import { organizationFor, requireScope, type Principal } from '../auth/principal.ts'
+import { organizationOrAll, requireScope, type Principal } from '../auth/principal.ts'
 import { ALL_ORGANIZATIONS } from '../events/types.ts'
 
 /**
@@ -6,7 +6,5 @@ import { ALL_ORGANIZATIONS } from '../events/types.ts'
  * @throws DomainError `unauthenticated`, `forbidden`, `not_found`
  */
 export function ownerOf(caller: Principal | null, named: string | undefined): string {
-  const principal = requireScope(caller, 'admin')
-  const everybody = principal.kind === 'operator' && named === undefined && principal.actingIn === undefined
-  return everybody ? ALL_ORGANIZATIONS : organizationFor(principal, named)
+  return organizationOrAll(requireScope(caller, 'admin'), named) ?? ALL_ORGANIZATIONS
 }
