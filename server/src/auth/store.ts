@@ -13,16 +13,19 @@ export type ApiKey = {
   readonly scopes: readonly Scope[]
   readonly displayPrefix: string
   readonly createdAt: Instant
+  /** Once it was rotated, when the overlap is over, if that is earlier. */
   readonly expiresAt: Instant | null
+  /** When it ends, or would have ended, by itself. */
+  readonly ownExpiresAt: Instant | null
   readonly revokedAt: Instant | null
 }
 
 export type ApiKeyRow = ApiKey & { readonly organizationId: OrganizationId }
 
-export type NewApiKey = Omit<ApiKeyRow, 'revokedAt'> & { readonly digest: Buffer; readonly bcryptHash: string }
+export type NewApiKey = Omit<ApiKeyRow, 'ownExpiresAt' | 'revokedAt'> & { readonly digest: Buffer; readonly bcryptHash: string }
 
 const COLUMNS = `organization_id as "organizationId", id, name, scopes, display_prefix as "displayPrefix",
-  created_at as "createdAt", expires_at as "expiresAt", revoked_at as "revokedAt"`
+  created_at as "createdAt", least(expires_at, overlap_ends_at) as "expiresAt", expires_at as "ownExpiresAt", revoked_at as "revokedAt"`
 
 export async function insertApiKey(db: Queryable, key: NewApiKey): Promise<void> {
   await db.query(
@@ -88,16 +91,16 @@ export async function endApiKeyAt(
 ): Promise<ApiKey | null> {
   const found = await tx.query<ApiKey>(
     `select ${COLUMNS} from api_keys
-     where organization_id = $1 and id = $2 and revoked_at is null and (expires_at is null or expires_at > $3) for update`,
+     where organization_id = $1 and id = $2 and revoked_at is null
+       and coalesce(least(expires_at, overlap_ends_at) > $3, true) for update`,
     [key.organizationId, key.id, now],
   )
   const [before] = found.rows
   if (before === undefined) return null
-  await tx.query('update api_keys set expires_at = least(expires_at, $3::timestamptz) where organization_id = $1 and id = $2', [
-    key.organizationId,
-    key.id,
-    endsAt,
-  ])
+  await tx.query(
+    'update api_keys set overlap_ends_at = least(overlap_ends_at, $3::timestamptz) where organization_id = $1 and id = $2',
+    [key.organizationId, key.id, endsAt],
+  )
   await tx.query('select pg_notify($1, $2)', [REVOCATION_CHANNEL, key.id])
   return before
 }

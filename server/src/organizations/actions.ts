@@ -123,7 +123,7 @@ export async function createKey(
       at: now,
     })
   })
-  return { ...row, revokedAt: null, key }
+  return { ...row, ownExpiresAt: row.expiresAt, revokedAt: null, key }
 }
 
 export type Rotation = {
@@ -135,7 +135,7 @@ export type Rotation = {
 
 /**
  * Makes a key that takes the place of another: of the same name and scopes, and living as long. The old one works on for the overlap,
- * so that applications can be changed one after the other.
+ * so that applications can be changed one after the other. Rotated again meanwhile, as an answer was lost, it is replaced by another.
  * @throws DomainError `not_found` when there is no such live key
  */
 export async function rotateKey(
@@ -147,7 +147,8 @@ export async function rotateKey(
   const old = (await listApiKeys(context.db, organizationId)).find((key) => key.id === id)
   if (!old) throw missing()
   const now = context.clock.now()
-  const expiresAt = old.expiresAt === null ? null : new Date(now.getTime() + old.expiresAt.getTime() - old.createdAt.getTime())
+  const { createdAt, ownExpiresAt: ends } = old
+  const expiresAt = ends === null ? null : new Date(now.getTime() + ends.getTime() - createdAt.getTime())
   const { key, row } = await makeApiKey(context.keySecret, { organizationId, name: old.name, scopes: old.scopes, expiresAt }, now)
   const endsAt = new Date(now.getTime() + overlapHours * HOUR_MS)
   await context.db.transaction(async (tx) => {
@@ -164,7 +165,7 @@ export async function rotateKey(
       at: now,
     })
   })
-  return { ...row, revokedAt: null, key }
+  return { ...row, ownExpiresAt: row.expiresAt, revokedAt: null, key }
 }
 
 /** @throws DomainError `not_found` */
