@@ -116,7 +116,8 @@ export async function removeEndpoint(context: WebhooksContext, name: EndpointNam
 }
 
 /**
- * Gives an endpoint a new secret. Until the overlap is over both sign, so that a receiver changes over without a gap.
+ * Gives an endpoint a new secret. Until the overlap is over both sign, so that a receiver changes over without a gap. Rotated again
+ * meanwhile, each secret before it keeps its end, or has the new overlap's where that is earlier.
  * @throws DomainError `not_found`
  */
 export async function rotateSecret(
@@ -130,7 +131,7 @@ export async function rotateSecret(
   const previousUntil = new Date(now.getTime() + overlapHours * HOUR_MS)
   const endpoint = await context.db.transaction(async (tx) => {
     await readEndpoint(tx, name)
-    await replaceSecret(tx, name, { secret: context.seal.close(secret), previousUntil })
+    await replaceSecret(tx, name, { secret: context.seal.close(secret), previousUntil, now })
     const entry = { name, action: 'webhook_endpoint.secret_rotated', before: null, after: { previous_until: previousUntil } }
     await audit(tx, entry, asker, now)
     return readEndpoint(tx, name)

@@ -109,17 +109,12 @@ async function send(context: DeliveringContext, delivery: ClaimedDelivery, sentA
   })
   let secrets: string[]
   try {
-    secrets = secretsOf(delivery, sentAt).map((sealed) => context.seal.open(sealed))
+    secrets = [delivery.secret, ...delivery.previousSecrets].map((sealed) => context.seal.open(sealed))
   } catch {
     const error = 'The signing secret cannot be read: TOLLGATE_SECRET was changed. Rotate the secret of this endpoint.'
     return { status: null, error, response: null, durationMs: 0 }
   }
   return context.post({ url: new URL(delivery.url), headers: signedHeaders({ id: event.id, sentAt, body }, secrets), body })
-}
-
-function secretsOf({ secret, previousSecret, previousSecretUntil }: ClaimedDelivery, now: Instant): readonly Buffer[] {
-  const overlaps = previousSecret !== null && previousSecretUntil !== null && now < previousSecretUntil
-  return overlaps ? [secret, previousSecret] : [secret]
 }
 
 const GONE = 410

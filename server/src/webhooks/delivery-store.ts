@@ -65,8 +65,8 @@ export type ClaimedDelivery = DeliveryName & {
   readonly giveUpAt: Instant
   readonly url: string
   readonly secret: Buffer
-  readonly previousSecret: Buffer | null
-  readonly previousSecretUntil: Instant | null
+  /** Those whose overlap is not over. */
+  readonly previousSecrets: readonly Buffer[]
   readonly event: Pick<EventRow, 'id' | 'type' | 'organizationId' | 'data' | 'occurredAt'>
 }
 
@@ -114,8 +114,11 @@ export async function claimDeliveries(db: Queryable, claim: Claim): Promise<read
        returning delivery.*
      )
      select claimed.endpoint_id as "endpointId", claimed.attempts as number, claimed.attempts_before as "attemptsBefore",
-       claimed.give_up_at as "giveUpAt", endpoint.url, endpoint.secret, endpoint.previous_secret as "previousSecret",
-       endpoint.previous_secret_until as "previousSecretUntil", events.organization_id as "organizationId", events.id, events.type,
+       claimed.give_up_at as "giveUpAt", endpoint.url, endpoint.secret,
+       array(
+         select previous.secret from unnest(endpoint.previous_secrets, endpoint.previous_secret_ends) previous (secret, ends)
+         where previous.ends > $1
+       ) as "previousSecrets", events.organization_id as "organizationId", events.id, events.type,
        events.data, events.occurred_at as "occurredAt"
      from claimed
      join webhook_endpoints endpoint on endpoint.id = claimed.endpoint_id

@@ -10,6 +10,7 @@ export type EndpointRow = {
   readonly url: string
   readonly description: string
   readonly eventTypes: readonly string[]
+  /** When the last of the secrets before this one ends, or ended; null where there is none. */
   readonly previousSecretUntil: Instant | null
   readonly failingSince: Instant | null
   readonly disabledAt: Instant | null
@@ -18,7 +19,7 @@ export type EndpointRow = {
 }
 
 const COLUMNS = `organization_id as "organizationId", id, url, description, event_types as "eventTypes",
-  previous_secret_until as "previousSecretUntil", failing_since as "failingSince", disabled_at as "disabledAt",
+  (select max(ends) from unnest(previous_secret_ends) ends) as "previousSecretUntil", failing_since as "failingSince", disabled_at as "disabledAt",
   disabled_reason as "disabledReason", created_at as "createdAt"`
 
 export type EndpointInsert = Pick<EndpointRow, 'organizationId' | 'id' | 'url' | 'description' | 'eventTypes' | 'createdAt'> & {
@@ -97,16 +98,23 @@ export async function deleteEndpoint(tx: Queryable, { organizationId, id }: Endp
   await tx.query('delete from webhook_endpoints where organization_id = $1 and id = $2', [organizationId, id])
 }
 
-/** The new secret signs at once, the old one beside it until `previousUntil`. */
+/** The new secret signs at once, the old one beside it until `previousUntil`, and those before it no longer than that. */
 export async function replaceSecret(
   tx: Queryable,
   { organizationId, id }: EndpointName,
-  { secret, previousUntil }: { secret: Buffer; previousUntil: Instant },
+  { secret, previousUntil, now }: { secret: Buffer; previousUntil: Instant; now: Instant },
 ): Promise<void> {
   await tx.query(
-    `update webhook_endpoints set previous_secret = secret, previous_secret_until = $4, secret = $3
+    `update webhook_endpoints endpoint set secret = $3, (previous_secrets, previous_secret_ends) = (
+       select coalesce(array_agg(previous.secret), '{}'), coalesce(array_agg(least(previous.ends, $4)), '{}')
+       from (
+         select endpoint.secret, $4::timestamptz
+         union all select * from unnest(endpoint.previous_secrets, endpoint.previous_secret_ends)
+       ) previous (secret, ends)
+       where least(previous.ends, $4) > $5
+     )
      where organization_id = $1 and id = $2`,
-    [organizationId, id, secret, previousUntil],
+    [organizationId, id, secret, previousUntil, now],
   )
 }
 

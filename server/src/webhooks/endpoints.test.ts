@@ -3,11 +3,12 @@ import { testDatabase } from '../../test/database.ts'
 import { eventIdOf, publishEvent } from '../events/actions.ts'
 import { eventTypes } from '../events/types.ts'
 import { ManualClock } from '../lib/clock.ts'
-import { DAY_MS, SECOND_MS } from '../lib/period.ts'
+import { DAY_MS, HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
-import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, type WebhooksContext } from './actions.ts'
-import { createDeliverer } from './deliver.ts'
+import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, rotateSecret, type WebhooksContext } from './actions.ts'
+import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { listDeliveries } from './delivery-store.ts'
+import { signedHeaders } from './rules.ts'
 
 const database = testDatabase()
 const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
@@ -40,12 +41,13 @@ async function publish(key: string): Promise<void> {
   await database.db.transaction((tx) => enqueueDeliveries(tx, [{ ...event, id: eventIdOf(event) }], clock.now()))
 }
 
-/** Delivers what is due to receivers that are all down. */
-async function deliverToNobody(): Promise<void> {
-  const down = { status: 503, error: null, response: null, durationMs: 1 }
-  const deliverer = createDeliverer({ ...context, post: () => Promise.resolve(down) })
+async function deliver(post: DeliveringContext['post']): Promise<void> {
+  const deliverer = createDeliverer({ ...context, post })
   while ((await deliverer.begin()) > 0) await deliverer.finish()
 }
+
+/** Delivers what is due to receivers that are all down. */
+const deliverToNobody = () => deliver(() => Promise.resolve({ status: 503, error: null, response: null, durationMs: 1 }))
 
 test('an organization has twenty endpoints at most', async () => {
   for (let made = 0; made < 20; made += 1) await createEndpoint(context, organization, input, asker)
@@ -88,4 +90,35 @@ test('the log of deliveries is read page by page, newest first, each once', asyn
     paged.push(...page.map(({ eventId }) => eventId))
   }
   expect(paged).toEqual(all.map(({ eventId }) => eventId))
+})
+
+test('a secret that is rotated again during its overlap leaves each previous one its time', async () => {
+  const first = await createEndpoint(context, organization, input, asker)
+  const rotated = (overlapHours: number) => rotateSecret(context, first.endpoint, { overlapHours }, asker)
+  /** Which of the secrets a message of now is signed with. */
+  async function signersOf(...secrets: readonly string[]): Promise<readonly boolean[]> {
+    let sent: Parameters<DeliveringContext['post']>[0] | null = null
+    await publish(`invoice.paid:${clock.now().getTime()}`)
+    await deliver(async (request) => {
+      // Other tests' endpoints are tried again meanwhile.
+      if ((JSON.parse(request.body) as { organization_id: string }).organization_id === organization) sent = request
+      return { status: 200, error: null, response: null, durationMs: 1 }
+    })
+    const { headers, body } = sent!
+    const message = { id: headers['webhook-id']!, sentAt: clock.now(), body }
+    const signatures = headers['webhook-signature']!.split(' ')
+    return secrets.map((secret) => signatures.includes(signedHeaders(message, [secret])['webhook-signature']!))
+  }
+  const second = await rotated(24)
+  clock.advance(HOUR_MS)
+  const third = await rotated(24)
+  expect(third.endpoint.previousSecretUntil).toEqual(new Date(clock.now().getTime() + DAY_MS))
+  const secrets = [first.secret, second.secret, third.secret]
+  expect(await signersOf(...secrets)).toEqual([true, true, true])
+  clock.advance(23 * HOUR_MS)
+  expect(await signersOf(...secrets)).toEqual([false, true, true])
+  // Without an overlap all of them end: one that has leaked is not left a day by an earlier rotation.
+  clock.advance(SECOND_MS)
+  const last = await rotated(0)
+  expect(await signersOf(...secrets, last.secret)).toEqual([false, false, false, true])
 })

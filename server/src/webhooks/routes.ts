@@ -130,7 +130,8 @@ const rotate = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}/rotate-secret',
   tags: ['Webhook endpoints'],
   summary: 'Give an endpoint a new secret',
-  description: 'Until the overlap is over, each message is signed with both.',
+  description:
+    'Until the overlap is over, each message is signed with both. Without an overlap every secret before ends at once.',
   request: {
     params,
     query,
