@@ -60,7 +60,10 @@ const actions = {
     if (more) throw new Error('Sign in with your second factor first, and open the link again.')
     await send('invitations/accept', { token })
   },
-  'sign-up': (person) => send('sign-up', { ...person, invitation_token: token }),
+  async 'sign-up'(person) {
+    const { confirmation_required: more } = await send('sign-up', { ...person, invitation_token: token })
+    if (more) throw new Error('Open the link that we mailed to this address, if it has no account yet. Then sign in here to accept.')
+  },
 }
 
 form?.addEventListener('submit', async (event) => {

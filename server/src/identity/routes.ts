@@ -5,7 +5,7 @@ import { setActiveOrganization } from '../auth/session-store.ts'
 import { asSystem } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { OrganizationId } from '../lib/ids.ts'
+import type { OrganizationId, UserId } from '../lib/ids.ts'
 import { acceptInvitation, readInvitation } from '../organizations/invitations.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { AUTH_PATH } from './better-auth.ts'
@@ -15,6 +15,7 @@ import * as schemas from './schemas.ts'
 import { accessTokenOf, callerOf, requireSession, sessionOf, type IdentityContext } from './session-calls.ts'
 import { membershipOf, type Session } from './sessions.ts'
 import { registerSecondFactorRoutes } from './second-factor-routes.ts'
+import { findUser } from './users-store.ts'
 
 const tags = ['Identity']
 /** Routes that whoever has no session may call. */
@@ -26,7 +27,7 @@ const signUpRoute = createRoute({
   path: `${AUTH_PATH}/sign-up`,
   summary: 'Sign up with an address and a password',
   description:
-    'Signs in as well, unless the address has to be confirmed first. Who signs up alone gets an organization of their own on the default plan; with the token of an invitation they join that organization instead.',
+    'Signs in as well, unless the address has to be confirmed first; the mail of an invitation has confirmed it. Who signs up alone gets an organization of their own on the default plan; with the token of an invitation they join that organization instead.',
   request: { body: body(schemas.signUp) },
   responses: { 201: json('Signed up.', schemas.signedUp) },
 })
@@ -178,23 +179,20 @@ function registerSigningRoutes(app: App, context: IdentityContext): void {
       path: '/sign-up/email',
       body: { ...person, rememberMe, callbackURL: schemas.CONFIRMED_PAGE },
     })
-    await bodyOf(answer)
+    const { user } = await bodyOf<{ user: { id: string } }>(answer)
     passCookies(answer, c)
-    const accessToken = accessTokenOf(answer)
+    const joined = token !== undefined && (await acceptAs(context, { c, userId: user.id as UserId, token }))
+    // Where addresses have to be confirmed, sign-up signs nobody in; the mail of the invitation has confirmed this one.
+    const signedIn = joined && accessTokenOf(answer) === null ? await signIn(context, c, { ...person, rememberMe }) : answer
+    const accessToken = accessTokenOf(signedIn)
     if (accessToken === null) return c.json({ access_token: null, confirmation_required: true, caller: null }, 201)
-    if (token !== undefined) await acceptAs(context, { c, accessToken, token })
     return c.json({ access_token: accessToken, confirmation_required: false, caller: await callerOf(context, accessToken) }, 201)
   })
 
   app.openapi(signInRoute, async (c) => {
     const { email, password, remember_me: rememberMe } = c.req.valid('json')
-    const answer = await forward(context, c, {
-      method: 'POST',
-      path: '/sign-in/email',
-      body: { email, password, rememberMe },
-    })
+    const answer = await signIn(context, c, { email, password, rememberMe })
     const { twoFactorRedirect = false } = await bodyOf<{ twoFactorRedirect?: boolean }>(answer)
-    passCookies(answer, c)
     const accessToken = twoFactorRedirect ? null : accessTokenOf(answer)
     const caller = accessToken === null ? null : await callerOf(context, accessToken)
     return c.json({ two_factor_required: twoFactorRedirect, access_token: accessToken, caller }, 200)
@@ -240,20 +238,31 @@ function registerPasswordRoutes(app: App, context: IdentityContext): void {
   })
 }
 
+/** @throws DomainError `wrong_credentials`, `email_not_verified`, `too_many_attempts` */
+async function signIn(
+  context: IdentityContext,
+  c: Context<AppEnv>,
+  { email, password, rememberMe }: { readonly email: string; readonly password: string; readonly rememberMe: boolean },
+): Promise<Response> {
+  const answer = await forward(context, c, { method: 'POST', path: '/sign-in/email', body: { email, password, rememberMe } })
+  if (!answer.ok) await bodyOf(answer)
+  passCookies(answer, c)
+  return answer
+}
+
+/**
+ * Makes who signed up a member. Answers false where nobody did: to an address that is taken better-auth answers with a user
+ * whom there is not, so as not to tell, and who took it may be somebody else.
+ */
 async function acceptAs(
   context: IdentityContext,
-  { c, accessToken, token }: { c: Context<AppEnv>; accessToken: string; token: string },
-): Promise<void> {
-  // Not readSession: it would give an organization to who is about to join one.
-  const { user } = (await context.betterAuth.api.getSession({
-    headers: new Headers({ authorization: `Bearer ${accessToken}` }),
-  }))!
-  const asker = { actor: `user:${user.id}`, requestId: c.get('requestId') }
-  await acceptInvitation(
-    context.sessions.organizations,
-    { token, user: { userId: user.id as Session['userId'], email: user.email } },
-    asker,
-  )
+  { c, userId, token }: { c: Context<AppEnv>; userId: UserId; token: string },
+): Promise<boolean> {
+  const user = await findUser(context.sessions.db, userId)
+  if (user === null) return false
+  const asker = { actor: `user:${userId}`, requestId: c.get('requestId') }
+  await acceptInvitation(context.sessions.organizations, { token, user: { userId, email: user.email } }, asker)
+  return true
 }
 
 function showSession(session: Session, c: Context<AppEnv>) {

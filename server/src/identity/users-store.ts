@@ -27,6 +27,11 @@ export async function listUsers(db: Queryable, query: UsersQuery): Promise<reado
   return rows
 }
 
+export async function findUser(db: Queryable, id: UserId): Promise<User | null> {
+  const { rows } = await db.query<User>(`select ${COLUMNS} from users where id = $1`, [id])
+  return rows[0] ?? null
+}
+
 export async function lockUserById(tx: Queryable, id: UserId): Promise<User | null> {
   const { rows } = await tx.query<User>(`select ${COLUMNS} from users where id = $1 for no key update`, [id])
   return rows[0] ?? null
