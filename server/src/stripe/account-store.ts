@@ -41,6 +41,10 @@ export async function readMirror(tx: Queryable, organizationIds: readonly string
   )
 }
 
+/** Of a `stripe_subscriptions subscription` and its latest `stripe_invoices waiting`: that a change of it, or its resumption, is given once that is paid. */
+export const IS_WAITED_FOR = `(subscription.pending_update_expires_at is not null
+  or subscription.status = 'paused' and waiting.billing_reason = 'subscription_update')`
+
 type Owned = { readonly organizationId: string }
 type SubscriptionRow = Omit<MirroredSubscription, 'items' | 'scheduled'> & {
   readonly scheduledPriceId: string | null
@@ -62,7 +66,9 @@ async function listMirroredSubscriptions(
            select from stripe_customers customer
            where customer.organization_id = subscription.organization_id and customer.id = customer_id and customer.deleted
          ) then default_payment_method_id end as "defaultPaymentMethodId",
-         case when pending_update_expires_at is not null then latest_invoice_id end as "pendingInvoiceId"
+         (select waiting.id from stripe_invoices waiting
+          where waiting.organization_id = subscription.organization_id and waiting.id = subscription.latest_invoice_id
+            and ${IS_WAITED_FOR}) as "pendingInvoiceId"
        from stripe_subscriptions subscription where organization_id = any($1)`,
       [organizationIds],
     ),

@@ -92,6 +92,12 @@ async function look(context: BillingContext, db: Queryable, intent: Intent, prio
   const found = (await subscriptions()).find(({ id }) => id === subscriptionId)
   if (found === undefined) return NOT_MADE
   if (is('update_subscription', intent)) return madeIf(isAsWished(found, intent.params) ? found : undefined)
+  if (is('resume_subscription', intent) && found.status === 'paused' && found.latestInvoiceId !== null) {
+    // It waits for the bank; its invoice is the only one of a paused subscription that is of a change.
+    const invoice = await reads.retrieveInvoice(found.latestInvoiceId)
+    const waits = invoice?.status === 'open' && invoice.billingReason === 'subscription_update'
+    return madeIf(waits ? found : undefined)
+  }
   return madeIf(IS_SO[intent.kind]?.(found.status) === true ? found : undefined)
 }
 

@@ -16,7 +16,7 @@ export type MirroredSubscription = {
   readonly endedAt: Instant | null
   readonly createdAt: Instant
   readonly items: readonly MirroredItem[]
-  /** The invoice of a change that waits for the customer: nothing of it has been given, so nothing is owed. */
+  /** The invoice of a change or a resumption that waits for the customer: nothing of it has been given, so nothing is owed. */
   readonly pendingInvoiceId: string | null
   /** What the next phase of its schedule sells, and from when. */
   readonly scheduled: { readonly priceId: string; readonly at: Instant } | null

@@ -31,7 +31,9 @@ export type Telling = { readonly step: MutationKind; readonly audit: IntentAudit
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
 export function decisiveStep(change: Change): MutationKind {
-  return change.kind === 'cancel_now' && endsByVoiding(change.subscription) ? 'void_invoice' : DECISIVE_STEP[change.kind]
+  if (change.kind === 'cancel_now' && endsByVoiding(change.subscription)) return 'void_invoice'
+  if (change.kind === 'resume' && change.subscription.waitingInvoiceId !== null) return 'pay_invoice'
+  return DECISIVE_STEP[change.kind]
 }
 
 const DECISIVE_STEP = {
@@ -56,7 +58,7 @@ type Change = Exclude<PlanChange, { kind: 'none' }>
  */
 export async function executePlanChange(execution: Execution, change: Change): Promise<void> {
   if (endsUse(change)) await reportNow(execution.context, execution.organizationId)
-  if ('subscription' in change) await callOff(execution, change.subscription)
+  if ('subscription' in change && change.kind !== 'resume') await callOff(execution, change.subscription)
   await carryOut(execution, change)
 }
 
@@ -108,11 +110,8 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
     case 'pause':
       await release(execution, change.releasesScheduleId)
       return perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id })
-    case 'resume': {
-      const { subscription, keepsPeriod } = change
-      await closePages(execution, subscription.id)
-      return perform(execution, 'resume_subscription', { subscriptionId: subscription.id, keepsPeriod })
-    }
+    case 'resume':
+      return resume(execution, change)
   }
 }
 
@@ -165,6 +164,22 @@ async function closePages({ context, session, organizationId }: Execution, ownId
   throw new DomainError('subscription_exists', 'A checkout was paid just now: there is a subscription already.', {
     subscription_id: other,
   })
+}
+
+/**
+ * A resumption that waits for the bank already is tried again with the card that is there now. It is not called off: what the pause left
+ * to be settled is on its invoice, and would be lost with it.
+ */
+async function resume(execution: Execution, change: Extract<PlanChange, { kind: 'resume' }>): Promise<unknown> {
+  const { subscription, keepsPeriod } = change
+  const { id: subscriptionId, waitingInvoiceId } = subscription
+  await closePages(execution, subscriptionId)
+  if (waitingInvoiceId === null) return perform(execution, 'resume_subscription', { subscriptionId, keepsPeriod })
+  try {
+    return await perform(execution, 'pay_invoice', { invoiceId: waitingInvoiceId, paymentMethodId: null })
+  } catch (error) {
+    if (!wantsAuthentication(error)) throw error
+  }
 }
 
 type Start = Extract<PlanChange, { kind: 'start' }>

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { finishStrandedIntents } from '../stripe/finish-intents.ts'
 import { pushCatalog } from '../stripe/push.ts'
@@ -16,6 +17,8 @@ const catalog = defineBilling({
 })
 // Without webhooks, so that nothing but the repeat tells what became of the first request.
 const billing = testBilling({ catalog, webhooks: false })
+
+const { onClock, advance } = testClocks(billing)
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
@@ -96,6 +99,20 @@ describe('a change whose answer was lost', () => {
     await losing('POST /v1/subscriptions/*', () => post(id, 'upgrade', { new_tier: 'max' }))
     expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 200, body: { tier: 'max', cancel_at: null } })
     expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ cancel_at_period_end: false })
+  })
+
+  test('of a pause’s end, for which the bank asks the customer: the repeat answers the page of the same invoice', async () => {
+    const id = await onClock('resting')
+    await post(id, 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+    await post(id, 'pause', {})
+    await advance(id, '32d')
+    await losing('POST /v1/subscriptions/*', () => post(id, 'resume', {}))
+    expect(await post(id, 'resume', {})).toMatchObject({ status: 200, body: { status: 'paused', requires_action: true } })
+    expect((await billing.call(id, 'GET', '/api/v1/billing/invoices')).body).toMatchObject([
+      { status: 'open' },
+      { status: 'paid' },
+    ])
   })
 
   test('of an add-on: the repeat answers 200, once it is told, and it is paid once', async () => {

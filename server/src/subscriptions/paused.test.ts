@@ -93,6 +93,74 @@ describe('a subscription that is resumed after its period', () => {
   })
 })
 
+describe('a subscription that is resumed after its period, and whose bank asks the customer', () => {
+  const invoicesOf = async (id: string) =>
+    (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+  const ASKED = {
+    status: 200,
+    body: { status: 'paused', requires_action: true, payment_url: expect.stringMatching(/^http/) as string },
+  }
+
+  async function asked(id: string): Promise<string> {
+    await onClock(id)
+    await post(id, 'subscribe', { tier: 'starter', ...GOOD })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+    await post(id, 'pause')
+    await advance(id, '32d')
+    expect(await post(id, 'resume')).toMatchObject(ASKED)
+    return id
+  }
+
+  test('waits for them: the page is answered, also to a second try, and nothing is given or owed before', async () => {
+    const id = await asked('resumed_asked')
+    expect(await subscriptionOf(id)).toMatchObject({ payment_failed: false, standing: { state: 'paused', may_use: false } })
+    expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 900 })
+    const second = await post(id, 'resume')
+    expect(second).toMatchObject(ASKED)
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { state: 'paused' } })
+    expect(await pay(String(second.body['payment_url']))).toBe(303)
+    await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
+    expect((await invoicesOf(id)).map(({ status }) => status)).toEqual(['paid', 'paid'])
+  })
+
+  test('goes on once another card pays the same invoice', async () => {
+    const id = await asked('resumed_other_card')
+    await post(id, 'payment-methods', GOOD)
+    expect(await post(id, 'resume')).toMatchObject({ body: { status: 'active', requires_action: false, payment_url: null } })
+    expect((await invoicesOf(id)).map((invoice) => [invoice['status'], invoice['amount_paid_minor']])).toEqual([
+      ['paid', 900],
+      ['paid', 900],
+    ])
+  })
+
+  test('is given no period that nobody has paid, however often it is resumed', async () => {
+    const id = await asked('resumed_never_paid')
+    await advance(id, '1d')
+    expect((await invoicesOf(id))[0]).toMatchObject({ status: 'void' })
+    expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 900 })
+    expect(await post(id, 'resume')).toMatchObject(ASKED)
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { state: 'paused' } })
+  })
+
+  test.each([true, false])('ends at once when it is cancelled (immediate: %s), and owes nothing', async (immediate) => {
+    const id = await asked(`resumed_then_left_${immediate}`)
+    expect((await post(id, 'cancel/preview', { immediate })).body).toMatchObject({ kind: 'cancel_now' })
+    expect(await post(id, 'cancel', { immediate })).toMatchObject({ status: 200 })
+    expect((await invoicesOf(id))[0]).toMatchObject({ status: 'void' })
+    expect(await post(id, 'subscribe', { tier: 'starter', ...GOOD })).toMatchObject({ status: 200 })
+  })
+
+  test('keeps a period that was paid, although an upgrade in it was never answered', async () => {
+    const id = await onClock('resumed_upgrade_unanswered')
+    await post(id, 'subscribe', { tier: 'starter', ...GOOD })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+    expect((await post(id, 'upgrade', { tier: 'pro' })).body).toMatchObject({ requires_action: true })
+    await post(id, 'pause')
+    await advance(id, '3d')
+    expect((await post(id, 'resume')).body).toMatchObject({ status: 'active', plan: 'starter', requires_action: false })
+  })
+})
+
 describe('a subscription that stopped with its trial', () => {
   test('gives way to one that is bought, and stays when the card declines', async () => {
     const id = await triedOut('tried_then_bought')

@@ -44,8 +44,10 @@ export type CurrentSubscription = {
   readonly cancelAtPeriodEnd: boolean
   readonly scheduleId: string | null
   readonly scheduledAt: Instant | null
-  /** The open invoice that its first payment, or a change of it, waits for. */
+  /** The open invoice that its first payment, a change of it, or its resumption waits for. */
   readonly waitingInvoiceId: string | null
+  /** Whether the resumption with which the present period began was never paid. */
+  readonly resumedUnpaid: boolean
   /** Whether invoices are made but not collected for now. */
   readonly collectionPaused: boolean
   /** Its metered items. */

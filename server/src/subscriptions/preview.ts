@@ -291,6 +291,9 @@ async function previewResume(previewing: Previewing, change: Resume): Promise<Pl
     return { ...base, nextInvoice: isOver ? { ...next, at: anchoredMonthOf(subscription.currentPeriodStart, now).end } : next }
   }
   if (customerId === null) return { ...base, dueNowMinor: subscription.amountMinor * subscription.quantity }
+  const { waitingInvoiceId } = subscription
+  const waiting = waitingInvoiceId === null ? null : await requireGateway(context).reads.retrieveInvoice(waitingInvoiceId)
+  if (waiting !== null) return { ...base, currency: waiting.currency, dueNowMinor: waiting.amountRemainingMinor }
   const invoice = await ask(context, { customerId, subscriptionId: subscription.id, resumesNow: true })
   return { ...base, ...amountsOf(invoice) }
 }

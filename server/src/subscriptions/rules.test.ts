@@ -38,6 +38,7 @@ const subscription: CurrentSubscription = {
   scheduleId: null,
   scheduledAt: null,
   waitingInvoiceId: null,
+  resumedUnpaid: false,
   collectionPaused: false,
   usageItems: [],
   addOnItems: [],

@@ -34,7 +34,7 @@ export function computePlanChange(
     case 'reprice':
       return computeReprice(state, request.at, now)
     case 'cancel':
-      return computeCancel(state, request.immediate)
+      return computeCancel(state, request.immediate, now)
     case 'undo_cancel':
       return computeUndoCancel(requireSubscription(state))
     case 'undo_switch':
@@ -140,7 +140,7 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   }
   if (request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
     // Down to what costs nothing is a cancellation.
-    return computeCancel(state, request.at === 'now')
+    return computeCancel(state, request.at === 'now', now)
   }
   const offer = keptPrice(subscription, findOffer(state, request.planKey, request.interval, subscription.interval))
   const from: Terms = { planKey: subscription.planKey, interval: subscription.interval, quantity: subscription.quantity }
@@ -217,12 +217,13 @@ function yearlyAmount(interval: PriceInterval, amountMinor: number): number {
   return interval === 'monthly' ? amountMinor * 12 : amountMinor
 }
 
-function computeCancel(state: BillingState, immediate: boolean): PlanChange {
+function computeCancel(state: BillingState, immediate: boolean, now: Instant): PlanChange {
   const subscription = requireSubscription(state)
   const { scheduleId: releasesScheduleId } = subscription
   const { otherSubscriptionIds } = state
-  // What was never paid has no period that could run out.
-  if (immediate || subscription.status === 'incomplete') {
+  // What was never paid has no period that could run out, and that of a long pause has.
+  const isOver = subscription.status === 'paused' && !keepsPeriod(subscription, now)
+  if (immediate || subscription.status === 'incomplete' || isOver) {
     return { kind: 'cancel_now', subscription, otherSubscriptionIds, releasesScheduleId }
   }
   if (subscription.cancelAt !== null) return { kind: 'none', reason: 'The subscription is cancelled already.' }
@@ -252,8 +253,13 @@ function computePause(subscription: CurrentSubscription): PlanChange {
 
 function computeResume(subscription: CurrentSubscription, now: Instant): PlanChange {
   return subscription.status === 'paused'
-    ? { kind: 'resume', subscription, keepsPeriod: now < subscription.currentPeriodEnd }
+    ? { kind: 'resume', subscription, keepsPeriod: keepsPeriod(subscription, now) }
     : { kind: 'none', reason: 'The subscription is not paused.' }
+}
+
+/** Whether what was paid of a paused subscription still runs. */
+function keepsPeriod({ resumedUnpaid, currentPeriodEnd }: CurrentSubscription, now: Instant): boolean {
+  return !resumedUnpaid && now < currentPeriodEnd
 }
 
 /** @throws DomainError `subscription_missing` */

@@ -53,6 +53,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     scheduleId: found.scheduleId,
     scheduledAt: found.scheduledAt,
     waitingInvoiceId: found.waitingInvoiceId,
+    resumedUnpaid: found.resumedUnpaid,
     collectionPaused: found.pauseBehavior !== null,
     usageItems: found.usageItems,
     addOnItems: found.addOnItems,

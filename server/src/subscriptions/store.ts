@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import { IS_WAITED_FOR } from '../stripe/account-store.ts'
 import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
 /** Of `stripe_subscription_items item`: what is paid whether it is used or not; use has prices of its own. */
@@ -26,6 +27,13 @@ export async function listOffers(db: Queryable, planKeys: readonly string[]): Pr
   return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
 }
 
+/**
+ * Of `stripe_invoices invoice`, since the period of `stripe_subscription_items item` began. Stripe dates a period and its invoice alike;
+ * the minute is for a second in between.
+ */
+const SINCE_PERIOD_BEGAN = `invoice.organization_id = item.organization_id and invoice.subscription_id = item.subscription_id
+  and invoice.created_at >= item.current_period_start - interval '1 minute'`
+
 /** The subscription on which an account stands, with the item that sells its plan. */
 export type AccountSubscription = {
   readonly planKey: string
@@ -42,9 +50,11 @@ export type AccountSubscription = {
   readonly scheduleId: string | null
   readonly pauseBehavior: string | null
   readonly pendingUpdateExpiresAt: Instant | null
-  /** The open invoice that its first payment, or a change of it, waits for. */
+  /** The open invoice that its first payment, a change of it, or its resumption waits for. */
   readonly waitingInvoiceId: string | null
   readonly waitingInvoiceUrl: string | null
+  /** Whether the resumption with which the present period began was never paid. */
+  readonly resumedUnpaid: boolean
   readonly paymentMethodId: string | null
   readonly itemId: string
   readonly priceId: string
@@ -75,6 +85,11 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        subscription.schedule_id as "scheduleId",
        subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt",
        waiting.id as "waitingInvoiceId", waiting.hosted_invoice_url as "waitingInvoiceUrl",
+       subscription.status = 'paused'
+         and exists (select from stripe_invoices invoice where ${SINCE_PERIOD_BEGAN}
+           and invoice.billing_reason = 'subscription_update' and invoice.status in ('open', 'void'))
+         and not exists (select from stripe_invoices invoice where ${SINCE_PERIOD_BEGAN}
+           and invoice.status not in ('open', 'void')) as "resumedUnpaid",
        account.payment_method_id as "paymentMethodId", item.id as "itemId",
        item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor", item.currency,
        (select sum(coalesce(item.unit_amount_minor, 0) * coalesce(item.quantity, 1))::bigint from stripe_subscription_items item
@@ -95,7 +110,7 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        on item.organization_id = account.organization_id and item.subscription_id = subscription.id
      left join stripe_invoices waiting
        on waiting.organization_id = account.organization_id and waiting.id = subscription.latest_invoice_id and waiting.status = 'open'
-         and (subscription.status = 'incomplete' or subscription.pending_update_expires_at is not null)
+         and (subscription.status = 'incomplete' or ${IS_WAITED_FOR})
      where account.organization_id = $1
      order by item.price_id = account.stripe_price_id desc nulls last, item.id limit 1`,
     [organizationId],

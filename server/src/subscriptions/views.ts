@@ -81,7 +81,8 @@ export async function readChanged(context: BillingContext, db: Queryable, organi
   const incomplete = found?.status === 'incomplete'
   // While the first payment waits for the bank, the plan that was asked for is the one that is answered.
   const plan = incomplete ? found.planKey : subscription.plan
-  const waits = incomplete || (found !== null && found.pendingUpdateExpiresAt !== null)
+  const resumes = found?.status === 'paused' && found.waitingInvoiceId !== null
+  const waits = found !== null && (incomplete || resumes || found.pendingUpdateExpiresAt !== null)
   return {
     subscription_id: found?.subscriptionId ?? null,
     status: subscription.status,
