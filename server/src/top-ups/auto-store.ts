@@ -68,8 +68,8 @@ export async function stopAutoTopUp(
   )
 }
 
-/** Word of a balance under its mark, as it was taken. */
-export type AutoTopUpRequest = BalanceName & { readonly lookedAt: Instant }
+/** Word of a balance under its mark, as it was taken. It was asked for by the last use under the mark, or by the setting. */
+export type AutoTopUpRequest = BalanceName & { readonly lookedAt: Instant; readonly requestedAt: Instant }
 
 /**
  * Takes requests that nobody has looked at, and notes that they are being looked at; those whose taker has said nothing more since
@@ -85,7 +85,8 @@ export async function takeRequests(
        where (looked_at is null or looked_at < $2) and (wait_until is null or wait_until <= $1)
        order by looked_at nulls first limit $3 for update skip locked) as due
      where r.organization_id = due.organization_id and r.balance = due.balance
-     returning r.organization_id as "organizationId", r.balance as "balanceKey", r.looked_at as "lookedAt"`,
+     returning r.organization_id as "organizationId", r.balance as "balanceKey", r.looked_at as "lookedAt",
+       r.requested_at as "requestedAt"`,
     [now, abandonedBefore, limit],
   )
   return rows
@@ -95,7 +96,8 @@ export async function takeRequests(
 export async function insertRequest(tx: Queryable, { organizationId, balanceKey }: BalanceName, now: Instant): Promise<void> {
   await tx.query(
     `insert into auto_top_up_requests (organization_id, balance, requested_at) values ($1, $2, $3)
-     on conflict (organization_id, balance) do update set looked_at = null, wait_until = null`,
+     on conflict (organization_id, balance) do update
+       set requested_at = excluded.requested_at, looked_at = null, wait_until = null`,
     [organizationId, balanceKey, now],
   )
 }

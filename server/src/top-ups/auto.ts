@@ -7,6 +7,7 @@ import { newIdempotencyKey } from '../lib/ids.ts'
 import { calendarMonthOf, MINUTE_MS } from '../lib/period.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { readBalances } from '../metering/reads.ts'
+import { readStanding } from '../standing/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
@@ -47,7 +48,7 @@ export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInpu
   const { catalog, version } = context.catalogs.current
   const { balanceKey } = findTopUp(catalog.topUps, topUpKey)
   if (below <= 0n) throw new DomainError('invalid_quantity', 'below is more than nothing.', { field: 'below' })
-  await readOrganization(context.db, organizationId)
+  const organization = await readOrganization(context.db, organizationId)
   const now = context.clock.now()
   const auto: AutoTopUp = {
     organizationId,
@@ -65,7 +66,7 @@ export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInpu
     await lockAccount(tx, organizationId)
     await upsertAutoTopUp(tx, auto, now)
     await refreshLowMarks(tx, organizationId)
-    await insertRequest(tx, auto, now)
+    await insertRequest(tx, auto, timeOf(organization, context.clock))
     const after = { top_up: topUpKey, quantity, below: quantityToJson(below), most_per_month: mostPerMonth }
     const entry = { action: 'auto_top_up.set', target: balanceKey, before: null, after, at: now }
     await insertAuditEntry(tx, { organizationId, ...asker, ...entry })
@@ -108,7 +109,7 @@ export async function runAutoTopUps(context: BillingContext): Promise<number> {
       const outcome = await runExclusively(context, organizationId, (session) => topUp(context, session, request))
       if (outcome === 'enough') await deleteRequest(context.db, request)
       // With what was bought it may be enough, and may not: the next look, at once, tells.
-      else if (outcome === 'bought') await insertRequest(context.db, request, now)
+      else if (outcome === 'bought') await postponeRequest(context.db, request, now)
       else await postponeRequest(context.db, request, later(outcome === 'waits' ? WAIT_MS : UNSETTLED_MS))
     } catch (error) {
       await postponeRequest(context.db, request, later(UNSETTLED_MS))
@@ -125,7 +126,7 @@ type Outcome = 'enough' | 'bought' | 'waits' | 'unsettled'
 
 /** One look at one balance; the caller holds the organization's lock, so there is one purchase at a time. */
 async function topUp(context: BillingContext, session: Session, request: AutoTopUpRequest): Promise<Outcome> {
-  const { organizationId, balanceKey } = request
+  const { organizationId, balanceKey, requestedAt } = request
   const auto = (await listAutoTopUps(session, organizationId)).find((each) => each.balanceKey === balanceKey)
   if (!auto) return 'enough'
   const now = timeOf(await readOrganization(session, organizationId), context.clock)
@@ -133,11 +134,17 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
   const { bought, pending } = await findAutomatic(session, { organizationId, balanceKey, since })
   if (pending !== null) return finish(context, session, auto, () => resumePurchase(context, session, pending, null))
   const grants = { catalogs: context.catalogs, clock: context.clock, graceDays: context.policy.graceDays }
+  const standing = (await readStanding(session, grants, organizationId))?.standing
+  // Who may not use has nothing to buy for.
+  if (standing?.mayUse === false) return 'waits'
   const { balances } = await readBalances(session, grants, organizationId)
   const remaining = balances.find((balance) => balance.balanceKey === balanceKey)?.remaining ?? null
   const decision = decideAutoTopUp({
     remaining,
     below: auto.below,
+    requestedAt,
+    monthBegan: since,
+    subscriptionEndedAt: standing?.reason === 'subscription_ended' ? standing.since : null,
     boughtThisMonth: bought,
     mostPerMonth: auto.mostPerMonth,
     stopped: auto.stoppedAt === null ? null : { method: auto.stoppedMethod },

@@ -36,6 +36,9 @@ describe('buying by itself', () => {
   const low: AutoTopUpState = {
     remaining: 49n,
     below: 50n,
+    requestedAt: new Date('2026-03-10'),
+    monthBegan: new Date('2026-03-01'),
+    subscriptionEndedAt: null,
     boughtThisMonth: 0,
     mostPerMonth: 2,
     stopped: null,
@@ -51,6 +54,10 @@ describe('buying by itself', () => {
     ['this method failed', { stopped: { method: 'pm_1' } }, 'wait'],
     ['another method failed', { stopped: { method: 'pm_0' } }, 'buy'],
     ['there was no method, and is none', { stopped: { method: null }, method: null }, 'wait'],
+    ['it waits since last month', { requestedAt: new Date('2026-02-20') }, 'buy'],
+    ['it waited since last month and was bought', { requestedAt: new Date('2026-02-20'), boughtThisMonth: 1 }, 'enough'],
+    ['the customer has left since', { subscriptionEndedAt: new Date('2026-03-11') }, 'enough'],
+    ['the customer had left before', { subscriptionEndedAt: new Date('2026-03-09') }, 'buy'],
     ['enough is left, though this method failed', { remaining: 50n, stopped: { method: 'pm_1' } }, 'enough'],
   ] as const)('where %s', (_, over, decision) => {
     expect(decideAutoTopUp({ ...low, ...over })).toBe(decision)
