@@ -60,6 +60,12 @@ export function newOrganizationId(prefix: string): OrganizationId {
   return `${prefix}${randomUUID()}` as OrganizationId
 }
 
+/** An organization id that follows from the key of the request which makes it: a GUID of version 8, which is free to be a digest. */
+export function derivedOrganizationId(prefix: string, key: string): OrganizationId {
+  const hex = createHash('sha256').update(key).digest('hex')
+  return `${prefix}${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}` as OrganizationId
+}
+
 /** A fresh idempotency key for an effect that is about to be stored and then carried out. */
 export function newIdempotencyKey(): string {
   return randomUUID()

@@ -2,15 +2,16 @@ import { insertAuditEntry } from '../audit/store.ts'
 import { planKeyOf } from '../catalog/tiers.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
-import { newId, newOrganizationId } from '../lib/ids.ts'
+import { derivedId, derivedOrganizationId, newId, newOrganizationId } from '../lib/ids.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { findParamsThatMade, performIntent, type FinishedIntent } from '../stripe/intents.ts'
-import { readOrganization } from '../stripe/organizations.ts'
+import { findOrganization, readOrganization } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
+import { answerOnce, type KeyedCaller } from '../subscriptions/answer-once.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import type { CurrentSubscription, Discount, Offer } from '../subscriptions/plan-change.ts'
 import { mayTake, nextStep, type OnboardingStep } from './rules.ts'
@@ -28,28 +29,36 @@ import { readBillingState } from '../subscriptions/state.ts'
 import { findAccountSubscription } from '../subscriptions/store.ts'
 import { readChanged } from '../subscriptions/views.ts'
 
+/** As it is sent. */
 export type OnboardingStart = {
   readonly email: string
   readonly name: string
-  readonly companyName: string
-  readonly phone: string | null
+  readonly company_name: string
+  readonly phone?: string | undefined
 }
 
-/** Step 1: makes the tenant and the session. */
+/**
+ * Step 1: makes the tenant and the session; once under a key of the caller's, from which the tenant's id follows.
+ * @throws DomainError `idempotency_conflict`
+ */
 export async function startOnboarding(
   context: BillingContext,
   organizations: OrganizationsContext,
   start: OnboardingStart,
-  asker: Asker,
-): Promise<OnboardingSession> {
-  const id = newOrganizationId(organizations.tenantPrefix)
-  const { email, companyName } = start
-  const { organization } = await createOrganization(organizations, { id, email, name: companyName, testClock: false }, asker)
-  const sessionId = newId('onb')
-  const now = context.clock.now()
-  const { name: contactName, phone } = start
-  await insertSession(context.db, { id: sessionId, organizationId: organization.id, companyName, contactName, email, phone }, now)
-  return readSession(context.db, sessionId)
+  { asker, key }: Pick<KeyedCaller, 'asker' | 'key'>,
+): Promise<Pick<OnboardingSession, 'id' | 'organizationId' | 'step'>> {
+  const { tenantPrefix } = organizations
+  const organizationId = key === null ? newOrganizationId(tenantPrefix) : derivedOrganizationId(tenantPrefix, key)
+  const { email, name: contactName, company_name: companyName, phone = null } = start
+  if ((await findOrganization(context.db, organizationId)) === null) {
+    await createOrganization(organizations, { id: organizationId, email, name: companyName, testClock: false }, asker)
+  }
+  return answerOnce(context, { organizationId, asker, key }, { operation: 'onboarding/start', body: start }, async () => {
+    const id = key === null ? newId<string>('onb') : derivedId('onb', organizationId)
+    await insertSession(context.db, { id, organizationId, companyName, contactName, email, phone }, context.clock.now())
+    const { step } = await readSession(context.db, id)
+    return { id, organizationId, step }
+  })
 }
 
 /** Step 2: makes the customer at Stripe, or answers the one there is. */

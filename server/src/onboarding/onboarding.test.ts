@@ -86,6 +86,21 @@ describe('KF-4 onboarding', () => {
     expect(secrets.rows).toEqual([])
   })
 
+  test('begins once under a key, and answers alike', async () => {
+    const begin = (company: string, phone?: string) => {
+      const body = { email: 'kali@example.com', name: 'Kali', company_name: company, phone }
+      return billing.call('operator', 'POST', '/api/v1/onboarding/start', body, { 'idempotency-key': 'begun' })
+    }
+    const [first, atOnce] = await Promise.all([begin('Keyed'), begin('Keyed')])
+    expect(first).toMatchObject({ status: 200, body: { data: { status: 'started' } } })
+    expect((first.body['data'] as Data)['tenant_id']).toMatch(/^Jeturing_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+    expect(atOnce.body).toEqual(first.body)
+    await step('step/create-customer', { session_id: (first.body['data'] as Data)['session_id'] })
+    expect((await begin('Keyed')).body).toEqual(first.body)
+    expect(await begin('Another')).toMatchObject({ status: 409, body: { code: 'idempotency_conflict', field: 'company_name' } })
+    expect(await begin('Keyed', '+1')).toMatchObject({ status: 409, body: { code: 'idempotency_conflict', field: 'phone' } })
+  })
+
   test('refuses a step out of order and names the one that is due', async () => {
     const { session_id } = (await start('Hasty')).data
     const early = await step('step/create-subscription', { session_id })
@@ -296,6 +311,27 @@ describe('tenants', () => {
     })
     const days = (Date.parse(started.body['trial_ends_at'] as string) - Date.now()) / 86_400_000
     expect(days).toBeGreaterThan(29.9)
+  })
+
+  test('KF-6 under a key subscribes once, and answers alike whatever has been changed since', async () => {
+    await billing.call('operator', 'POST', '/api/v1/billing/customers', {
+      tenant_id: 'keyed',
+      email: 'kf@example.com',
+      name: 'KF',
+    })
+    const body = { tenant_id: 'keyed', price_id: priceId, trial_period_days: 7 }
+    const subscribe = (parts = {}) =>
+      billing.call('operator', 'POST', '/api/v1/billing/subscriptions', { ...body, ...parts }, { 'idempotency-key': 'once' })
+    const first = await subscribe()
+    expect(first).toMatchObject({ status: 200, body: { status: 'trialing' } })
+    expect((await subscribe()).body).toEqual(first.body)
+    expect(await subscribe({ trial_period_days: 9 })).toMatchObject({
+      status: 409,
+      body: { code: 'idempotency_conflict', field: 'trial_period_days' },
+    })
+    await billing.call('operator', 'POST', '/api/v1/billing/cancel', { organization_id: 'keyed', immediate: true })
+    expect((await subscribe()).body).toEqual(first.body)
+    expect(billing.sandbox.all('subscription').filter(({ customer }) => customer === first.body['customer_id'])).toHaveLength(1)
   })
 
   test('KF-9 a tenant without anything has a status too', async () => {

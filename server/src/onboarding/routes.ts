@@ -6,6 +6,7 @@ import type { OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { Asker } from '../subscriptions/actions.ts'
+import { keyHeader } from '../subscriptions/schemas.ts'
 import {
   completeOnboarding,
   onboardCustomer,
@@ -61,11 +62,10 @@ function registerFirstSteps(app: App, context: BillingContext, organizations: Or
     company_name: z.string().trim().min(1).max(200),
     phone: z.string().max(50).optional(),
   }
-  const start = stepRoute('start', 'Step 1: make a tenant', startBody, { status: z.literal('started') })
-  app.openapi(start, async (http) => {
-    const asker = askerOf(http)
-    const { email, name, company_name: companyName, phone } = http.req.valid('json')
-    const made = await startOnboarding(context, organizations, { email, name, companyName, phone: phone ?? null }, asker)
+  const { request, ...step } = stepRoute('start', 'Step 1: make a tenant', startBody, { status: z.literal('started') })
+  app.openapi(createRoute({ ...step, request: { ...request, headers: keyHeader } }), async (http) => {
+    const asked = { asker: askerOf(http), key: http.req.header('idempotency-key') ?? null }
+    const made = await startOnboarding(context, organizations, http.req.valid('json'), asked)
     const data = { session_id: made.id, tenant_id: made.organizationId, status: 'started' as const, next_step: made.step }
     return http.json({ success: true as const, data }, 200)
   })

@@ -23,10 +23,12 @@ export type NewSession = {
   readonly phone: string | null
 }
 
+/** Makes a session, unless it is there. */
 export async function insertSession(db: Queryable, session: NewSession, now: Instant): Promise<void> {
   await db.query(
     `insert into onboarding_sessions (organization_id, id, step, company_name, contact_name, email, phone, created_at, updated_at)
-     values ($1, $2, 'create_customer', $3, $4, $5, $6, $7, $7)`,
+     values ($1, $2, 'create_customer', $3, $4, $5, $6, $7, $7)
+     on conflict do nothing`,
     [session.organizationId, session.id, session.companyName, session.contactName, session.email, session.phone, now],
   )
 }

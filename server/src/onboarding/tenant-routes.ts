@@ -9,8 +9,10 @@ import { findOrganization, readOrganization } from '../stripe/organizations.ts'
 import { readUpcomingMinor } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { changePlan } from '../subscriptions/actions.ts'
+import { answerOnce } from '../subscriptions/answer-once.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import { callerOf } from '../subscriptions/routes.ts'
+import { keyHeader } from '../subscriptions/schemas.ts'
 import { findDebt, sumOpenInvoices } from '../subscriptions/store.ts'
 import { readChanged, readSubscription } from '../subscriptions/views.ts'
 import { findOfferByPrice, makeCustomer } from './tenants.ts'
@@ -50,6 +52,7 @@ const subscriptionRoute = createRoute({
   tags: ['Tenants'],
   summary: 'Subscribe a tenant to a price',
   request: {
+    headers: keyHeader,
     body: body(
       z.object({
         tenant_id: z.string(),
@@ -122,24 +125,27 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
   })
   app.openapi(subscriptionRoute, async (http) => {
     const given = http.req.valid('json')
-    const { organizationId, principal, asker } = callerOf(http, 'admin', given.tenant_id)
-    const organization = await readOrganization(context.db, organizationId)
-    if (given.customer_id !== undefined && given.customer_id !== organization.customerId) {
-      throw new DomainError('not_found', 'The tenant has no such customer.', { field: 'customer_id' })
-    }
-    const offer = await findOfferByPrice(context, given.price_id)
-    const request = {
-      kind: 'subscribe' as const,
-      planKey: offer.planKey,
-      interval: offer.interval,
-      quantity: 1,
-      paymentMethodId: null,
-      trialDays: given.trial_period_days ?? null,
-      byOperator: principal.kind === 'operator',
-      discount: given.discount_code === undefined ? null : await readDiscount(context.db, given.discount_code, offer),
-    }
-    await changePlan(context, { organizationId, request, prorationAt: null }, asker)
-    const data = await readStarted(context, organizationId)
+    const caller = callerOf(http, 'admin', given.tenant_id)
+    const { organizationId, principal } = caller
+    const data = await answerOnce(context, caller, { operation: 'subscriptions', body: given }, async (asker) => {
+      const organization = await readOrganization(context.db, organizationId)
+      if (given.customer_id !== undefined && given.customer_id !== organization.customerId) {
+        throw new DomainError('not_found', 'The tenant has no such customer.', { field: 'customer_id' })
+      }
+      const offer = await findOfferByPrice(context, given.price_id)
+      const request = {
+        kind: 'subscribe' as const,
+        planKey: offer.planKey,
+        interval: offer.interval,
+        quantity: 1,
+        paymentMethodId: null,
+        trialDays: given.trial_period_days ?? null,
+        byOperator: principal.kind === 'operator',
+        discount: given.discount_code === undefined ? null : await readDiscount(context.db, given.discount_code, offer),
+      }
+      await changePlan(context, { organizationId, request, prorationAt: null }, asker)
+      return readStarted(context, organizationId)
+    })
     return http.json({ success: true as const, data, ...data }, 200)
   })
   app.openapi(statusRoute, async (http) => {
