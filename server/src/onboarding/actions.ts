@@ -25,7 +25,7 @@ import {
   type Progress,
 } from './store.ts'
 import { findOfferByPrice, makeCustomerIn } from './tenants.ts'
-import { readBillingState } from '../subscriptions/state.ts'
+import { ENDED, readBillingState } from '../subscriptions/state.ts'
 import { findAccountSubscription } from '../subscriptions/store.ts'
 import { readChanged } from '../subscriptions/views.ts'
 
@@ -160,13 +160,18 @@ async function isWhatWasChosen(db: Queryable, { organizationId, subscription, of
 
 /**
  * Step 6: the end, once. Taken again, it answers the same.
- * @throws DomainError `conflict` while the bank still asks the customer about the first payment
+ * @throws DomainError `conflict` while the bank still asks the customer about the first payment, and where the subscription has ended
  */
 export function completeOnboarding(context: BillingContext, sessionId: string, asker: Asker): Promise<OnboardingSession> {
   return takeStep(context, { sessionId, step: 'complete' }, async ({ session, lent }) => {
     const { organizationId, subscriptionId } = session
     if (session.step === 'completed') return session
-    const { requires_action: waits, payment_url: url } = await readChanged(context, lent, organizationId)
+    const { status, requires_action: waits, payment_url: url } = await readChanged(context, lent, organizationId)
+    if (ENDED.has(status)) {
+      const sentence =
+        'The subscription has ended: its first payment was not made in time, or it was cancelled. Take step 5 again.'
+      throw new DomainError('conflict', sentence, { next_step: 'create_subscription' satisfies OnboardingStep })
+    }
     if (waits) {
       throw new DomainError('conflict', 'The first payment waits for the customer.', { next_step: 'complete', payment_url: url })
     }
@@ -188,16 +193,16 @@ export function completeOnboarding(context: BillingContext, sessionId: string, a
 
 /** A payment method that was set up in the browser is attached, but not yet the one that is charged. */
 async function takeNewestMethod(context: BillingContext, session: Session, organizationId: string): Promise<void> {
-  const { paymentMethodId } = await syncOrganization(context, session, organizationId, {
-    scope: RECENT_SCOPE,
-    priority: 'interactive',
-  })
+  const follow = { scope: RECENT_SCOPE, priority: 'interactive' } as const
+  const { paymentMethodId } = await syncOrganization(context, session, organizationId, follow)
   if (paymentMethodId !== null) return
   const newest = await findNewestPaymentMethod(session, organizationId)
   const { customerId } = await readOrganization(session, organizationId)
   if (newest === null || customerId === null) return
   const params = { customerId, defaultPaymentMethodId: newest }
   await performIntent(context, session, { organizationId, kind: 'update_customer', params })
+  // The purchase asks the mirror whether there is something to charge.
+  await syncOrganization(context, session, organizationId, follow)
 }
 
 async function readSession(db: Queryable, sessionId: string): Promise<OnboardingSession> {

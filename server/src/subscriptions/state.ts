@@ -28,7 +28,8 @@ export async function readBillingState(context: BillingContext, db: Queryable, o
   }
 }
 
-const ENDED: ReadonlySet<string> = new Set(['canceled', 'incomplete_expired'])
+/** Statuses of a subscription that ended for good. */
+export const ENDED: ReadonlySet<string> = new Set(['canceled', 'incomplete_expired'])
 
 /** Plans that the present catalog sells. */
 export function purchasablePlans(catalog: Catalog): string[] {
