@@ -35,6 +35,8 @@ export interface PendingUpdate {
   readonly invoice: string
   readonly items: readonly StoredSubscriptionItem[] | null
   readonly billingCycleAnchor: number | null
+  /** Whether it is to end with its period once the change is made; null leaves that as it is. */
+  readonly cancelAtPeriodEnd: boolean | null
   readonly trialEnd: number | null
 }
 

@@ -153,6 +153,35 @@ test('a change that is only made when it is paid waits, and is made by the payme
   expect(since()).toContain('customer.subscription.pending_update_applied')
 })
 
+test('a change that waits for its payment takes a cancellation back when it is made, and not when it is dropped', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [pro, team] = [await price(1000), await price(5000)]
+  const { id, clock } = await customer()
+  const { id: subscriptionId } = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  const ending = await stripe.subscriptions.update(subscriptionId, {
+    default_payment_method: failing.id,
+    cancel_at_period_end: true,
+  })
+  const { cancel_at, canceled_at, cancellation_details } = ending
+  const change = () =>
+    stripe.subscriptions.update(subscriptionId, {
+      items: [{ id: itemOf(ending).id, price: team.id }],
+      cancel_at_period_end: false,
+      proration_behavior: 'always_invoice',
+      payment_behavior: 'pending_if_incomplete',
+    })
+  const asBefore = { cancel_at_period_end: true, cancel_at, canceled_at, cancellation_details }
+  expect(await change()).toMatchObject({ ...asBefore, pending_update: { cancel_at_period_end: false } })
+  await advance(clock, NOW + 23 * 3600)
+  expect(await stripe.subscriptions.retrieve(subscriptionId)).toMatchObject({ ...asBefore, pending_update: null })
+  const good = await stripe.paymentMethods.attach('pm_card_visa', { customer: id })
+  await stripe.invoices.pay((await change()).latest_invoice as string, { payment_method: good.id })
+  const made = await stripe.subscriptions.retrieve(subscriptionId)
+  expect(made).toMatchObject({ cancel_at_period_end: false, cancel_at: null, canceled_at: null, pending_update: null })
+  expect(itemOf(made).price.id).toBe(team.id)
+})
+
 test('a change that is not paid in time is dropped, and its invoice voided', async () => {
   const { stripe, price, customer, advance } = await startBillingBench()
   const [pro, team] = [await price(1000), await price(5000)]

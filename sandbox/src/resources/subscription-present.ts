@@ -16,7 +16,7 @@ function pendingUpdateOf(ctx: Ctx, subscription: StoredSubscription): object | n
   if (pending === null) return null
   return {
     billing_cycle_anchor: pending.billingCycleAnchor,
-    cancel_at_period_end: null,
+    cancel_at_period_end: pending.cancelAtPeriodEnd,
     discount: null,
     discounts: null,
     expires_at: pending.expiresAt,

@@ -4,6 +4,7 @@ import type { Stored } from '../model/index.ts'
 import { invoicePayments } from '../payments/contract.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'
 import { billingSettings } from './billing-settings.ts'
+import { cancellationPatch } from './subscription-fields.ts'
 
 export type StoredSubscription = Stored<'subscription'>
 type StoredInvoice = Stored<'invoice'>
@@ -39,7 +40,7 @@ export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMetho
   const after = ctx.update('subscription', subscription.id, {
     ...statusPatch(ctx, subscription, invoice),
     ...savedMethodPatch(ctx, subscription, paymentMethod),
-    ...(isWaited ? pendingPatch(subscription) : {}),
+    ...(isWaited ? pendingPatch(subscription, ctx.nowOf(subscription)) : {}),
   })
   announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', after, before)
 
@@ -58,13 +59,17 @@ function savedMethodPatch(ctx: Ctx, subscription: StoredSubscription, method: st
   return ctx.get('payment_method', method)?.customer === subscription.customer ? { default_payment_method: method } : {}
 }
 
-function pendingPatch(subscription: StoredSubscription): Partial<StoredSubscription> {
+function pendingPatch(subscription: StoredSubscription, now: number): Partial<StoredSubscription> {
   const pending = subscription._.pendingUpdate
   if (pending === null) return {}
+  const changed = { ...subscription, _: { ...subscription._, items: pending.items ?? subscription._.items } }
   return {
+    ...(pending.cancelAtPeriodEnd === null
+      ? {}
+      : cancellationPatch(changed, { cancel_at_period_end: pending.cancelAtPeriodEnd }, now)),
     ...(pending.billingCycleAnchor === null ? {} : { billing_cycle_anchor: pending.billingCycleAnchor }),
     ...(pending.trialEnd === null ? {} : { trial_end: pending.trialEnd }),
-    _: { ...subscription._, items: pending.items ?? subscription._.items, pendingUpdate: null, incompleteUntil: null },
+    _: { ...changed._, pendingUpdate: null, incompleteUntil: null },
   }
 }
 

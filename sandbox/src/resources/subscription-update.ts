@@ -21,7 +21,7 @@ export function updateSubscription(ctx: Ctx, id: string, params: UpdateParams): 
   const events = new LaterEvents(ctx)
   const change = changeSubscription(ctx, id, params, events.announce)
   if (params.payment_behavior === 'pending_if_incomplete' && change.invoice !== null) {
-    return collectPendingChange(ctx, change, change.invoice, shown, events)
+    return collectPendingChange(ctx, params, change, change.invoice, shown, events)
   }
   announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', change.after, shown)
   if (params.items !== undefined) followInSchedule(ctx, change.after)
@@ -59,6 +59,8 @@ function checkPending(params: UpdateParams): void {
   if (params.payment_behavior !== 'pending_if_incomplete') return
   const allowed = new Set([
     'billing_cycle_anchor',
+    // Source: docs.stripe.com/changelog/endive/2026-09-30/scheduled-subscription-cancellation.
+    'cancel_at_period_end',
     'expand',
     'items',
     'off_session',
@@ -104,6 +106,7 @@ export function collectChange(
 /** The change waits until its invoice is paid; until then the subscription stays as it was. */
 function collectPendingChange(
   ctx: Ctx,
+  params: UpdateParams,
   change: Change,
   invoice: StoredInvoice,
   shown: Record<string, unknown>,
@@ -120,6 +123,10 @@ function collectPendingChange(
   if (ctx.require('invoice', invoice.id).status !== 'paid') {
     ctx.update('subscription', id, {
       billing_cycle_anchor: before.billing_cycle_anchor,
+      cancel_at: before.cancel_at,
+      cancel_at_period_end: before.cancel_at_period_end,
+      canceled_at: before.canceled_at,
+      cancellation_details: before.cancellation_details,
       status: before.status,
       trial_end: before.trial_end,
       trial_start: before.trial_start,
@@ -130,6 +137,7 @@ function collectPendingChange(
           invoice: invoice.id,
           items: after._.items,
           billingCycleAnchor: after.billing_cycle_anchor === before.billing_cycle_anchor ? null : after.billing_cycle_anchor,
+          cancelAtPeriodEnd: params.cancel_at_period_end ?? null,
           trialEnd: after.trial_end === before.trial_end ? null : after.trial_end,
         },
       },

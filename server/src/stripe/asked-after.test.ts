@@ -260,6 +260,12 @@ describe('a subscription is as an update wished it', () => {
       { pendingUpdateExpiresAt: new Date(0) },
       true,
     ],
+    [
+      'what waits for the bank, and to go on after it',
+      { paymentBehavior: 'pending_if_incomplete', cancelAtPeriodEnd: false },
+      { pendingUpdateExpiresAt: new Date(0), cancelAtPeriodEnd: true },
+      true,
+    ],
   ] as const)('%s', (_, wished, parts, is) => {
     expect(isAsWished(found(parts), wish(wished))).toBe(is)
   })

@@ -143,11 +143,11 @@ export function isAsWished(
   >,
   wished: StripeMutations['update_subscription'],
 ): boolean {
+  if (wished.paymentBehavior === 'pending_if_incomplete' && subscription.pendingUpdateExpiresAt !== null) return true
   const { cancelAtPeriodEnd, clearCancelAt, defaultPaymentMethodId } = wished
   if (cancelAtPeriodEnd !== undefined && subscription.cancelAtPeriodEnd !== cancelAtPeriodEnd) return false
   if (clearCancelAt === true && subscription.cancelAt !== null) return false
   if (defaultPaymentMethodId !== undefined && subscription.defaultPaymentMethodId !== defaultPaymentMethodId) return false
-  if (wished.paymentBehavior === 'pending_if_incomplete' && subscription.pendingUpdateExpiresAt !== null) return true
   return (wished.items ?? []).every((each) => {
     const present = subscription.items.filter(({ id }) => each.itemId === null || id === each.itemId)
     return each.removed === true ? present.length === 0 : present.some((item) => isSame(item, each))

@@ -89,7 +89,7 @@ export async function changeAddOn(
     const step = 'update_subscription' as const
     const execution = { context, session, organizationId, prorationAt: at, telling: { step, audit, isTold: false } }
     await callOff(execution, change.subscription)
-    if (change.invoiceNow) await payAndSwitch(execution, params)
+    if (change.invoiceNow) await payAndSwitch(execution, params, change.subscription)
     else await performIntent(context, session, { organizationId, kind: step, params, audit })
     await followChange(context, session, organizationId)
   })

@@ -1,3 +1,4 @@
+import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -36,6 +37,18 @@ const invoicesOf = async (id: string) =>
   (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
 
 const { advance } = testClocks(billing)
+
+/** At the period's end, as a request has it, or at a date, as Stripe's portal says it. */
+async function cancelled(id: string, how: 'cancel_at_period_end' | 'cancel_at'): Promise<void> {
+  if (how === 'cancel_at_period_end') {
+    await post(id, 'cancel', { immediate: false })
+    return
+  }
+  const { host, port, protocol } = billing.sandbox
+  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+  await stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, { cancel_at: 'max_period_end' })
+  await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
+}
 
 describe('a change at the end of the period', () => {
   test('is scheduled, previewed without a charge, and takes place at the renewal', async () => {
@@ -126,6 +139,30 @@ describe('KF-13 months and years', () => {
     const { current_period_start: start, current_period_end: end } = await subscriptionOf(id)
     expect(Date.parse(end as string) - Date.parse(start as string)).toBeGreaterThan(364 * 86_400_000)
     expect((preview.body['next_invoice'] as { at: string }).at).toBe(end)
+  })
+
+  test.each(['cancel_at_period_end', 'cancel_at'] as const)(
+    'to a year after a cancellation (%s) is paid as one without it, as previewed',
+    async (how) => {
+      const id = await subscribed(`year_stays_${how}`, { tier: 'team' })
+      await cancelled(id, how)
+      const preview = await post(id, 'upgrade/preview', { new_tier: 'team', interval: 'yearly' })
+      expect(preview.body).toMatchObject({ cancel_at: null, amount_due_now_minor: 9000, next_invoice: { amount_minor: 10_000 } })
+      expect((await post(id, 'upgrade', { new_tier: 'team', interval: 'yearly' })).body).toMatchObject({ cancel_at: null })
+      expect((await invoicesOf(id)).map((invoice) => invoice['amount_paid_minor'])).toContain(9000)
+      await advance(id, '366d')
+      expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 10_000 })
+    },
+  )
+
+  test('to a year that is declined leaves a cancellation as it was', async () => {
+    const id = await subscribed('year_declined_cancelled', { tier: 'team' })
+    await cancelled(id, 'cancel_at_period_end')
+    const { cancel_at: cancelAt } = await subscriptionOf(id)
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await post(id, 'upgrade', { new_tier: 'team', interval: 'yearly' })).toMatchObject({ status: 402 })
+    expect(cancelAt).not.toBeNull()
+    expect(await subscriptionOf(id)).toMatchObject({ cancel_at: cancelAt, interval: 'month' })
   })
 
   test('that is not paid does not take place', async () => {

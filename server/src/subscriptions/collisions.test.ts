@@ -44,6 +44,12 @@ const liveOf = (id: string) =>
 
 const { onClock, advance } = testClocks(billing)
 
+/** Stripe, as its dashboard and its portal change things there. */
+function stripe(): Stripe {
+  const { host, port, protocol } = billing.sandbox
+  return new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+}
+
 async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
   await onClock(id)
   const answer = await post(id, 'subscribe', { ...GOOD, ...body })
@@ -122,6 +128,30 @@ describe('a change while another waits for the bank', () => {
     expect(changed.body).toMatchObject({ plan: 'enterprise', requires_action: false, payment_url: null })
     expect(await invoicesOf(id, '?status=open')).toEqual([])
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', standing: { state: 'active' } })
+  })
+
+  test.each([
+    ['pro', { cancel_at_period_end: true }],
+    ['starter', { cancel_at_period_end: true }],
+    ['starter', { cancel_at: 'max_period_end' }],
+  ] as const)('takes a cancellation back once it is paid, and not before: %s by the year, %o', async (plan, ending) => {
+    const id = await subscribed(`stays_asked_${plan}_${Object.keys(ending).join()}`, { tier: 'starter' })
+    await stripe().subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
+    await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
+    const { cancel_at: cancelAt } = await subscriptionOf(id)
+    await post(id, 'payment-methods', ASKS)
+    const wish = { new_tier: plan, interval: 'yearly' }
+    const { amount_due_now_minor: due } = (await post(id, 'upgrade/preview', wish)).body
+    expect(due).toBe((plan === 'pro' ? 29_000 : 9000) - 900)
+    const first = await post(id, 'upgrade', wish)
+    expect(first.body).toMatchObject({ requires_action: true, cancel_at: cancelAt, plan: 'starter', interval: 'monthly' })
+    await advance(id, '24h')
+    expect(await subscriptionOf(id)).toMatchObject({ cancel_at: cancelAt, plan: 'starter', interval: 'month' })
+    expect(await invoicesOf(id, '?status=open')).toEqual([])
+    await post(id, 'upgrade', wish)
+    const [waiting] = await invoicesOf(id, '?status=open')
+    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBe(200)
+    expect(await subscriptionOf(id)).toMatchObject({ cancel_at: null, plan, interval: 'year', status: 'active' })
   })
 
   test('that is a cancellation leaves nothing to pay', async () => {
@@ -215,11 +245,9 @@ describe('a second live subscription', () => {
   test('ends with the first', async () => {
     const id = await subscribed('doubled', { tier: 'starter' })
     const first = (await subscriptionOf(id))['subscription_id'] as string
-    const { host, port, protocol } = billing.sandbox
-    const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-    const { items } = await stripe.subscriptions.retrieve(first)
+    const { items } = await stripe().subscriptions.retrieve(first)
     const customer = (await subscriptionOf(id))['stripe_customer_id'] as string
-    await stripe.subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
+    await stripe().subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
     await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(2)
     expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
     expect(await liveOf(id)).toEqual([])

@@ -128,12 +128,8 @@ async function perform<Kind extends MutationKind>(
   return result
 }
 
-function update(
-  execution: Execution,
-  params: StripeMutations['update_subscription'],
-  afterwards: readonly FollowUp[] = [],
-): Promise<MutationResult> {
-  return perform(execution, 'update_subscription', params, afterwards)
+function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {
+  return perform(execution, 'update_subscription', params)
 }
 
 /** An invoice that is voided ends what was never paid. */
@@ -265,36 +261,49 @@ function wantsAuthentication(error: unknown): boolean {
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function switchNow(execution: Execution, change: SwitchNow): Promise<void> {
-  const { subscription, offer, to, invoiceNow } = change
+  const { subscription, offer, to, invoiceNow, undoesCancel } = change
   const params: StripeMutations['update_subscription'] = {
-    subscriptionId: subscription.id,
+    // In one call: what ends with the old period would be charged up to that end only, and a card that declines leaves both as they were.
+    ...(undoesCancel ? undoingCancel(subscription) : { subscriptionId: subscription.id }),
     items: switchedItems(subscription, offer, to.quantity),
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
   }
-  // Only after the switch, so that a declined card does not take the cancellation back.
-  const afterwards: FollowUp[] = change.undoesCancel ? [{ kind: 'update_subscription', params: undoingCancel(subscription) }] : []
   await released(execution, change, () =>
-    invoiceNow ? payAndSwitch(execution, params, afterwards) : update(execution, params, afterwards),
+    invoiceNow ? payAndSwitch(execution, params, subscription) : update(execution, params),
   )
-  await finishPendingIntents(execution.context, execution.session, execution.organizationId)
 }
 
 /**
  * Nothing is given that is not paid: a declined card leaves the plan as it was. Where the bank asks the customer, the change
- * waits for that, with its invoice's page, and nothing of `afterwards` follows.
+ * waits for that, with its invoice's page.
  */
 export async function payAndSwitch(
   execution: Execution,
   params: StripeMutations['update_subscription'],
-  afterwards: readonly FollowUp[] = [],
+  subscription: CurrentSubscription,
 ): Promise<void> {
   try {
-    await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' }, afterwards)
+    await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' })
   } catch (error) {
     if (!wantsAuthentication(error)) throw error
-    await update(execution, { ...params, paymentBehavior: 'pending_if_incomplete' })
+    const waiting = await withEndOfPeriod(execution, params, subscription)
+    await update(execution, { ...waiting, paymentBehavior: 'pending_if_incomplete' })
   }
+}
+
+/**
+ * Stripe lets a change that waits take back an end that was asked for as the period's, and none at a date. A date that is the period's end is
+ * said the other way before; at another one the subscription still ends, and nothing is charged for the time after it.
+ */
+async function withEndOfPeriod(
+  { telling: _told, ...execution }: Execution,
+  { clearCancelAt, ...params }: StripeMutations['update_subscription'],
+  { cancelAt, currentPeriodEnd }: CurrentSubscription,
+): Promise<StripeMutations['update_subscription']> {
+  if (clearCancelAt !== true || cancelAt?.getTime() !== currentPeriodEnd.getTime()) return params
+  await update(execution, { subscriptionId: params.subscriptionId, cancelAtPeriodEnd: true })
+  return { ...params, cancelAtPeriodEnd: false }
 }
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>

@@ -215,10 +215,11 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
     items,
     prorationBehavior,
     prorationAtUnix: toUnix(base.prorationAt),
+    ending,
   }
   // Another interval begins a new period at once, and its invoice comes with it; otherwise a smaller plan waits for the next one.
   if (!invoiceNow && !newInterval) {
-    const invoice = await ask(context, { ...query, ending })
+    const invoice = await ask(context, query)
     const amountMinor = await dueByNow(previewing, invoice)
     const creditMinor = Math.max(0, -sum(invoice.lines.filter(({ proration }) => proration)))
     const nextInvoice = isForetold(change) ? { at: invoice.periodEnd, amountMinor } : null
