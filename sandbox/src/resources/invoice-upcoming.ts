@@ -35,7 +35,7 @@ export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): Stor
       collectionMethod: subscription.collection_method,
       autoAdvance: true,
       automaticallyFinalizesAt: null,
-      discounts: inheritedDiscounts(ctx, subscription),
+      discounts: inheritedDiscounts(ctx, planned),
       defaultTaxRates: subscription.default_tax_rates,
       offSession: true,
       now: at,
@@ -63,6 +63,7 @@ function plannedSubscription(ctx: Ctx, subscription: StoredSubscription, at: num
   return {
     ...subscription,
     billing_cycle_anchor: anchor,
+    discounts: phase.discounts.flatMap(({ discount }) => discount ?? []),
     _: { ...subscription._, items, anchorDay: moves ? null : subscription._.anchorDay },
   }
 }

@@ -5,6 +5,7 @@ import type { Ctx } from '../engine/context.ts'
 import { timeRule } from '../engine/module.ts'
 import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import { announceDifference, announceNow, LaterEvents } from './announce.ts'
+import { isDiscountRunning } from './discount-rules.ts'
 import { cancelAtTheEnd } from './subscription-cancel.ts'
 import { changeSubscription, type UpdateParams } from './subscription-change.ts'
 import { createSubscription } from './subscription-create.ts'
@@ -143,9 +144,7 @@ export function enterPhase(
     metadata: { ...subscription.metadata, ...phase.metadata },
     ...(resets && trialEnd === null ? anchorReset(subscription, now) : {}),
     ...(trialEnd === null || trialEnd === subscription.trial_end ? {} : { trial_end: trialEnd }),
-    ...(phase.discounts.length === 0 && subscription.discounts.length === 0
-      ? {}
-      : { discounts: discountParams(phase.discounts) }),
+    ...discountsOf(ctx, subscription, phase, now),
     ...settingsOf(schedule, phase),
   }
   const shown = ctx.present(subscription)
@@ -160,6 +159,19 @@ export function enterPhase(
     off_session: true,
     payment_behavior: canPay ? 'allow_incomplete' : 'default_incomplete',
   })
+}
+
+/**
+ * A phase has the discounts that it names and no others; one that is over by then is not given again.
+ * Source: docs.stripe.com/api/subscription_schedules/update (phases.discounts).
+ */
+function discountsOf(ctx: Ctx, subscription: StoredSubscription, phase: Phase, now: number): Pick<UpdateParams, 'discounts'> {
+  const named = phase.discounts.filter(({ discount }) => {
+    const found = discount === null ? undefined : ctx.get('discount', discount)
+    return found === undefined || isDiscountRunning(found, now)
+  })
+  if (named.length > 0) return { discounts: discountParams(named) }
+  return subscription.discounts.length === 0 ? {} : { discounts: '' }
 }
 
 /** A running trial keeps its end as the anchor; one that is over now ends with the reset. */

@@ -263,11 +263,11 @@ function startOf(asked: number | 'now' | undefined, kept: number, now: number): 
   return asked === 'now' ? now : asked
 }
 
-/** Whether a phase asks for other items than the subscription has. */
+/** Whether a phase asks for other items than the subscription has, or for none of its discounts. */
 function differs(subscription: StoredSubscription, phase: Phase): boolean {
   const has = subscription._.items.map((item) => `${item.price} ${item.quantity ?? ''}`).sort()
   const wants = phase.items.map((item) => `${item.price} ${item.quantity ?? ''}`).sort()
-  return has.join() !== wants.join()
+  return has.join() !== wants.join() || (phase.discounts.length === 0 && subscription.discounts.length > 0)
 }
 
 /** `POST /v1/subscription_schedules/{id}/cancel`. */

@@ -107,6 +107,37 @@ test('a phase can begin with a trial, change the quantity within a period, and t
   expect(invoice).toMatchObject({ subtotal: 2000, total: 1000, status: 'paid' })
 })
 
+test('a phase has the discounts that it names: one that names none ends those of the subscription, one that names them keeps them', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const seat = await price(1000)
+  const coupon = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+  const items = [{ price: seat.id, quantity: 1 }]
+  const renewed = async (named: 'none' | 'of the first phase' | 'of both') => {
+    const { id, clock } = await customer()
+    const subscription = await stripe.subscriptions.create({ customer: id, items, discounts: [{ coupon: coupon.id }] })
+    const discounts = subscription.discounts.map((discount) => ({ discount: discount as string }))
+    const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription.id })
+    expect(schedule.phases[0]).toMatchObject({ discounts })
+    await stripe.subscriptionSchedules.update(schedule.id, {
+      phases: [
+        { items, start_date: NOW, end_date: END, ...(named === 'none' ? {} : { discounts }) },
+        { items: [{ price: seat.id, quantity: 2 }], ...(named === 'of both' ? { discounts } : {}) },
+      ],
+    })
+    const now = (await stripe.subscriptions.retrieve(subscription.id)).discounts.length
+    const { total: foretold } = await stripe.invoices.createPreview({ subscription: subscription.id })
+    await advance(clock, END + 3600)
+    const [invoice] = (await stripe.invoices.list({ subscription: subscription.id, limit: 1 })).data
+    const { discounts: left } = await stripe.subscriptions.retrieve(subscription.id)
+    expect(left).toEqual(named === 'of both' ? subscription.discounts : [])
+    return { now, foretold, total: invoice?.total }
+  }
+  expect(await renewed('none')).toEqual({ now: 0, foretold: 2000, total: 2000 })
+  expect(await renewed('of the first phase')).toEqual({ now: 1, foretold: 2000, total: 2000 })
+  expect(await renewed('of both')).toEqual({ now: 1, foretold: 1000, total: 1000 })
+  expect((await stripe.coupons.retrieve(coupon.id)).times_redeemed).toBe(3)
+})
+
 test('a phase that bills at another interval starts its cycle anew', async () => {
   const { stripe, price, customer, advance } = await startBillingBench()
   const monthly = await price(1000)

@@ -5,10 +5,9 @@ import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './p
 import type { CustomerSnapshot, InvoiceSnapshot, ListedSubscription } from './snapshots.ts'
 
 /**
- * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same
- * contract tests. Everything here is plain data: no type of the SDK passes this line.
- * Errors of every function: `stripe_unavailable`, `stripe_failed`, `payment_failed`, `payment_method_missing`,
- * `invalid_request` (see `errors.ts`).
+ * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same contract
+ * tests. Everything here is plain data: no type of the SDK passes this line. Errors of every function (see `errors.ts`):
+ * `stripe_unavailable`, `stripe_failed`, `payment_failed`, `payment_method_missing`, `invalid_request`.
  */
 export type StripeGateway = {
   /** `live` or `test`, read off the key. */
@@ -320,12 +319,13 @@ export type StripeMutations = {
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
   readonly create_schedule: { readonly subscriptionId: string }
-  /** Keeps what runs until `switchAtUnix` and then sells `next`. */
+  /** Keeps what runs until `switchAtUnix` and then sells `next`, with the same discounts: those that are not named end. */
   readonly schedule_switch: {
     readonly scheduleId: string
     readonly current: { readonly items: readonly PhaseItem[]; readonly startUnix: number }
     readonly switchAtUnix: number
     readonly next: readonly PhaseItem[]
+    readonly discountIds: readonly string[]
     readonly metadata: Readonly<Record<string, string>>
   }
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }

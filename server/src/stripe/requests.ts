@@ -130,13 +130,22 @@ export function toSubscriptionUpdate(params: StripeMutations['update_subscriptio
 }
 
 export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
+  // A phase has those that it names, and no others.
+  const { discountIds } = params
+  const discounts = discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
   return {
     end_behavior: 'release' as const,
     metadata: { ...params.metadata },
     phases: [
-      { items: toPhaseItems(params.current.items), start_date: params.current.startUnix, end_date: params.switchAtUnix },
+      {
+        items: toPhaseItems(params.current.items),
+        start_date: params.current.startUnix,
+        end_date: params.switchAtUnix,
+        ...discounts,
+      },
       {
         items: toPhaseItems(params.next),
+        ...discounts,
         start_date: params.switchAtUnix,
         // At the end of a period there is nothing to prorate, but use of a metered price that ends here: `none` would not bill it.
         proration_behavior: params.current.items.some(({ quantity }) => quantity === null)

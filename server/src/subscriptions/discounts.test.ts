@@ -1,8 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
 
 const billing = testBilling({ webhooks: false })
+const { onClock, advance } = testClocks(billing)
 const DISCOUNTS = '/api/v1/billing/discounts'
 
 beforeAll(async () => {
@@ -39,6 +41,32 @@ describe('KF-12 a discount', () => {
     const invoices = await billing.call('bought', 'GET', '/api/v1/billing/invoices')
     expect(invoices.body).toMatchObject([{ amount_paid_minor: 2320 }])
     expect((await read('LAUNCH20')).body).toMatchObject({ times_redeemed: 1, valid: true })
+  })
+
+  test.each([
+    ['scheduled', []],
+    ['scheduled, and again after an upgrade that was declined', ['pm_card_chargeCustomerFail']],
+  ])('lives through a change at the end of the period: %s', async (how, declining) => {
+    const code = `EVER${how.length}`
+    await make({ code, percent_off: 50, duration: 'forever' })
+    const id = await onClock(`ever${how.length}`)
+    const call = (path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+    await call('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: code })
+    const wish = { new_tier: 'starter', at: 'period_end' }
+    const { body: preview } = await call('downgrade/preview', wish)
+    expect(preview).toMatchObject({ next_invoice: { amount_minor: 450 } })
+    expect((await call('downgrade', wish)).status).toBe(200)
+    for (const card of declining) {
+      await call('payment-methods', { payment_method_id: card })
+      expect(await call('upgrade', { new_tier: 'enterprise' })).toMatchObject({ status: 402 })
+    }
+    await call('payment-methods', { payment_method_id: 'pm_card_visa' })
+    const { body: subscription } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+    expect(subscription).toMatchObject({ scheduled_change: { tier: 'STARTER' } })
+    await advance(id, '32d')
+    const [renewal] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as object[]
+    expect(renewal).toMatchObject({ billing_reason: 'subscription_cycle', amount_paid_minor: 450 })
+    expect((await read(code)).body).toMatchObject({ times_redeemed: 1 })
   })
 
   test('by amount takes it off', async () => {

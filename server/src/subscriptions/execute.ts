@@ -324,6 +324,7 @@ async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Pro
     },
     switchAtUnix: toUnix(at),
     next: phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) }),
+    discountIds: subscription.discountIds,
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
 }
@@ -350,21 +351,26 @@ async function released(
     await work()
   } catch (error) {
     const isRefused = error instanceof StripeCallError && error.outcome === 'refused'
-    if (isRefused && before !== null) await scheduleAgain(execution, subscription.id, before)
+    if (isRefused && before !== null) await scheduleAgain(execution, subscription, before)
     throw error
   }
 }
 
-async function scheduleAgain(execution: Execution, subscriptionId: string, { phases }: ScheduleSnapshot): Promise<void> {
+async function scheduleAgain(
+  execution: Execution,
+  subscription: CurrentSubscription,
+  { phases }: ScheduleSnapshot,
+): Promise<void> {
   const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
   if (current === undefined || next === undefined) return
   const { context, session, organizationId } = execution
-  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId })
+  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId: subscription.id })
   await perform(execution, 'schedule_switch', {
     scheduleId,
     current: { items: current.items, startUnix: toUnix(current.startsAt) },
     switchAtUnix: toUnix(next.startsAt),
     next: next.items,
+    discountIds: subscription.discountIds,
     metadata: { [ORGANIZATION_METADATA]: organizationId },
   })
   await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })

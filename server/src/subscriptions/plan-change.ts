@@ -53,6 +53,8 @@ export type CurrentSubscription = {
   /** Its metered items. */
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
   readonly addOnItems: readonly AddOnItem[]
+  /** What is taken off it, by Stripe's ids. */
+  readonly discountIds: readonly string[]
 }
 
 /** What a code takes off (KF-12). */

@@ -40,6 +40,7 @@ const subscription: CurrentSubscription = {
   waitingInvoiceId: null,
   resumedUnpaid: false,
   collectionPaused: false,
+  discountIds: [],
   usageItems: [],
   addOnItems: [],
 }

@@ -58,5 +58,6 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     collectionPaused: found.pauseBehavior !== null,
     usageItems: found.usageItems,
     addOnItems: found.addOnItems,
+    discountIds: found.discountIds,
   }
 }

@@ -67,6 +67,7 @@ export type AccountSubscription = {
   readonly currentPeriodEnd: Instant
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
   readonly addOnItems: readonly AddOnItem[]
+  readonly discountIds: readonly string[]
 }
 
 export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
@@ -102,7 +103,8 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', added.id, 'priceId', added.price_id, 'addOnKey', sold.add_on_key,
           'quantity', coalesce(added.quantity, 1)) order by added.id), '[]')
         from stripe_subscription_items added join add_on_prices sold on sold.stripe_price_id = added.price_id
-        where added.organization_id = account.organization_id and added.subscription_id = subscription.id) as "addOnItems"
+        where added.organization_id = account.organization_id and added.subscription_id = subscription.id) as "addOnItems",
+       jsonb_path_query_array(subscription.data, '$.discounts[*].id') as "discountIds"
      from accounts account
      join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
