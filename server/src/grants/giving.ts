@@ -123,7 +123,7 @@ export async function storeGrantIn(
  * Takes back what is left of a grant, or a part of it; what is used stays used, what is held stays held. A plan's allowance
  * follows the plan and is not revoked.
  * @param revocation `most` of it at most
- * @throws DomainError `not_found`; `conflict` for a plan's allowance
+ * @throws DomainError `not_found`; `conflict` for a plan's allowance, or a part of an unlimited grant
  */
 export async function revokeGrant(context: GivingContext, revocation: Revocation, giver: Giver): Promise<GrantReading> {
   return context.db.transaction((tx) => revokeGrantIn(tx, context, revocation, giver))
@@ -245,9 +245,14 @@ function differingField(known: Grant, asked: Grant): string | null {
   return known.amount === asked.amount ? null : 'amount'
 }
 
-/** An unlimited grant has no rest to take back: it ends instead. */
+/** An unlimited grant has no rest to take back: it ends instead, whole. */
 function revoked(grant: Grant, most: Quantity | null, now: Instant): Grant {
   const available = availableOf(grant)
+  if (available === null && most !== null) {
+    throw new DomainError('conflict', 'An unlimited grant has no part to take back; without an amount it ends.', {
+      field: 'amount',
+    })
+  }
   if (available === null) return { ...grant, expiresAt: now }
   return { ...grant, revoked: grant.revoked + (most === null || available < most ? available : most) }
 }

@@ -174,7 +174,10 @@ describe('revoking', () => {
     const organization_id = await fixture.newOrganization()
     const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: null })
     expect((await consume(organization_id, 1_000)).allowed).toBe(true)
-    await call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id })
+    const revoke = (amount?: number) => call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id, amount })
+    expect(await revoke(5)).toMatchObject({ status: 409, body: { code: 'conflict', field: 'amount' } })
+    expect((await consume(organization_id, 1_000)).allowed).toBe(true)
+    await revoke()
     expect((await consume(organization_id, 101)).allowed).toBe(false)
   })
 

@@ -98,7 +98,9 @@ const revokeRoute = createRoute({
         'application/json': {
           schema: z.strictObject({
             organization_id: z.string().min(1).max(100),
-            amount: quantityIn.nullish().meta({ description: 'At most this much; without it, all that is left.' }),
+            amount: quantityIn
+              .nullish()
+              .meta({ description: 'At most this much; without it, all that is left. An unlimited grant has no part: it ends.' }),
           }),
         },
       },
