@@ -5,7 +5,7 @@ import { DomainError } from '../lib/errors.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { splitPeriod, type ReportInterval } from './periods.ts'
 import { countTrials, listStandingAt, sumMovements, type TrialCounts } from './reports-store.ts'
-import { convertSeries, joinSpans, ratioOf, roundSpan, seriesOf, type RateTable, type Series, type Span } from './series.ts'
+import { convertSeries, ratioOf, roundSpan, seriesOf, type RateTable, type Series, type Span } from './series.ts'
 
 export type AnalyticsContext = {
   readonly db: Db
@@ -53,10 +53,10 @@ const noTrials: TrialCounts = { bucket: 0, started: 0, running: 0, converted: 0,
 /** The mean length of a month, in milliseconds: 365.2425 / 12 days. */
 const MONTH_MS = (365.2425 * DAY_MS) / 12
 
-/** The figures of docs/analytics.md for one currency over a period. Pure. */
+/** The figures of docs/analytics.md for one currency over a period, which is the only span of its series. Pure. */
 export function summaryOf({ currency, unit, spans }: Series) {
-  const span = spans.length === 0 ? null : joinSpans(spans)
-  if (span === null) return { currency, ...NOTHING }
+  const [span] = spans
+  if (span === undefined) return { currency, ...NOTHING }
   const { openingMinor, closingMinor, amounts } = roundSpan(span, unit)
   const customers = BigInt(span.customersClosing)
   return {
@@ -94,7 +94,7 @@ export function churnOf(span: Span) {
   const { churn, contraction, expansion, reactivation } = span.amounts
   const lost = -churn - contraction
   return {
-    customerChurn: ratioOf(BigInt(span.counts.churn), BigInt(span.customersOpening)),
+    customerChurn: ratioOf(BigInt(span.leavers), BigInt(span.customersOpening)),
     grossRevenueChurn: ratioOf(lost, span.opening),
     netRevenueChurn: ratioOf(lost - expansion - reactivation, span.opening),
   }
@@ -102,7 +102,7 @@ export function churnOf(span: Span) {
 
 /** What a customer brings before leaving: ARPU / the monthly rate at which customers leave; null while none leaves. Pure. */
 function lifetimeValueOf(span: Span, unit: bigint): number | null {
-  const [customers, opening, churned] = [span.customersClosing, span.customersOpening, span.counts.churn].map(BigInt)
+  const [customers, opening, churned] = [span.customersClosing, span.customersOpening, span.leavers].map(BigInt)
   if (customers! <= 0n || opening! <= 0n || churned! <= 0n) return null
   const spanMs = BigInt(span.end.getTime() - span.start.getTime())
   return Number(roundHalfUp(span.closing * opening! * spanMs, unit * customers! * churned! * BigInt(Math.round(MONTH_MS))))

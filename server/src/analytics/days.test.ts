@@ -4,6 +4,7 @@ import { ManualClock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { closeDays } from './jobs.ts'
 import { recordRevenue } from './ledger.ts'
+import { summarize } from './actions.ts'
 import { listStandingAt } from './reports-store.ts'
 import { countRows, foldTallies, listTallies, readRevenue } from './store.ts'
 
@@ -107,4 +108,22 @@ test('tallies are what counting would say, before and after they are folded', as
   const revenue = await db.query<{ minor: number }>('select (sum(mrr) / 1000000)::float8 as minor from mrr_accounts')
   expect((await readRevenue(db)).reduce((sum, { minor }) => sum + minor, 0)).toBeCloseTo(revenue.rows[0]!.minor, 3)
   await compare()
+})
+
+test('a customer who leaves, comes back and leaves again has left once, and one who came in the span is none of its beginning', async () => {
+  for (const organization of [11, 12]) await subscribe(organization, 1_200, day(2), 'chf')
+  await subscribe(11, 0, day(20), 'chf')
+  await subscribe(11, 1_200, day(21), 'chf')
+  await subscribe(11, 0, day(22), 'chf')
+  await subscribe(13, 1_200, day(20), 'chf')
+  await subscribe(13, 0, day(21), 'chf')
+  const { currencies } = await summarize({ db: database.db, clock, rates: null }, { from: day(10), to: day(30) })
+  expect(currencies.find(({ currency }) => currency === 'chf')).toMatchObject({
+    openingCustomers: 2,
+    customers: 1,
+    counts: { churn: 3 },
+    customerChurn: 0.5,
+    // 100 a month / 50 % in 20 days, which are 0.6571 months
+    lifetimeValueMinor: 131,
+  })
 })

@@ -30,14 +30,25 @@ export type MovementSum = {
   readonly kind: MovementKind
   readonly amount: Quantity
   readonly count: number
+  /** Of a churn: how many customers of the span's beginning, each once. */
+  readonly leavers: number
 }
 
-/** What moved between the first and the last of the boundaries, by the spans between them. */
+/**
+ * What moved between the first and the last of the boundaries, by the spans between them. Who leaves without having come in the same
+ * span was there at its beginning, and leaves for the first time.
+ */
 export async function sumMovements(db: Queryable, boundaries: readonly Instant[]): Promise<MovementSum[]> {
   const { rows } = await db.query<MovementSum>(
     `select width_bucket(occurred_at, $1::timestamptz[]) - 1 as bucket, currency, kind, sum(amount)::bigint as amount,
-       count(*)::float8 as count
-     from mrr_movements where occurred_at >= $2 and occurred_at < $3 group by 1, 2, 3`,
+       count(*)::float8 as count,
+       count(*) filter (where kind = 'churn' and not exists (
+         select from mrr_movements came
+         where came.organization_id = movement.organization_id and came.currency = movement.currency
+           and came.number < movement.number and came.kind in ('new', 'reactivation')
+           and came.occurred_at >= ($1::timestamptz[])[width_bucket(movement.occurred_at, $1::timestamptz[])]
+       ))::float8 as leavers
+     from mrr_movements movement where occurred_at >= $2 and occurred_at < $3 group by 1, 2, 3`,
     [boundaries, boundaries[0], boundaries.at(-1)],
   )
   return rows

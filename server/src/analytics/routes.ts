@@ -140,7 +140,7 @@ function registerRevenueRoutes(app: App, context: AnalyticsContext): void {
       const { customerChurn, grossRevenueChurn, netRevenueChurn } = churnOf(span)
       return {
         opening_customers: span.customersOpening,
-        churned_customers: span.counts.churn,
+        churned_customers: span.leavers,
         churned_mrr_minor: toMovements(roundSpan(span, unit).amounts).churn_minor,
         customer_churn: customerChurn,
         gross_revenue_churn: grossRevenueChurn,

@@ -98,7 +98,7 @@ export const movementsAnswer = seriesAnswer('AnalyticsMovements', {
 
 export const churnAnswer = seriesAnswer('AnalyticsChurn', {
   opening_customers: count,
-  churned_customers: count,
+  churned_customers: count.meta({ description: 'Of the customers of the beginning, each once' }),
   churned_mrr_minor: minor('From customers who left'),
   customer_churn: ratio('Share of the customers of the beginning who left'),
   gross_revenue_churn: ratio('Share of the revenue of the beginning that was lost'),

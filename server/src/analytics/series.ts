@@ -13,6 +13,8 @@ export type Span = {
   readonly closing: bigint
   readonly customersOpening: number
   readonly customersClosing: number
+  /** How many of the customers of the beginning left, each once, whether or not they came back. */
+  readonly leavers: number
   readonly amounts: Readonly<Record<MovementKind, bigint>>
   readonly counts: Readonly<Record<MovementKind, number>>
 }
@@ -43,7 +45,9 @@ function spansOf(mrr: bigint, customers: number, sums: readonly MovementSum[], b
     const counts = byKind((kind) => own.find((sum) => sum.kind === kind)?.count ?? 0)
     const closing = MOVEMENT_KINDS.reduce((sum, kind) => sum + amounts[kind], opening)
     const customersClosing = customersOpening + counts.new + counts.reactivation - counts.churn
-    spans.push({ start, end: boundaries[bucket + 1]!, opening, closing, customersOpening, customersClosing, amounts, counts })
+    const leavers = own.find((sum) => sum.kind === 'churn')?.leavers ?? 0
+    const end = boundaries[bucket + 1]!
+    spans.push({ start, end, opening, closing, customersOpening, customersClosing, leavers, amounts, counts })
     opening = closing
     customersOpening = customersClosing
   }
@@ -84,6 +88,7 @@ export function convertSeries(
       closing: sum((one) => one.closing),
       customersOpening: add((one) => one.customersOpening),
       customersClosing: add((one) => one.customersClosing),
+      leavers: add((one) => one.leavers),
       amounts: byKind((kind) => sum((one) => one.amounts[kind])),
       counts: byKind((kind) => add((one) => one.counts[kind])),
     }
@@ -103,21 +108,6 @@ export function roundSpan(span: Span, unit: bigint) {
   )
   const amounts = byKind((kind) => Number(rounded[MOVEMENT_KINDS.indexOf(kind)]!))
   return { openingMinor: Number(opening), closingMinor: Number(closing), amounts }
-}
-
-/** Several spans that follow each other, as one. Pure. */
-export function joinSpans(spans: readonly Span[]): Span {
-  const [first, last] = [spans[0]!, spans.at(-1)!]
-  return {
-    start: first.start,
-    end: last.end,
-    opening: first.opening,
-    closing: last.closing,
-    customersOpening: first.customersOpening,
-    customersClosing: last.customersClosing,
-    amounts: byKind((kind) => spans.reduce((sum, span) => sum + span.amounts[kind], 0n)),
-    counts: byKind((kind) => spans.reduce((sum, span) => sum + span.counts[kind], 0)),
-  }
 }
 
 /** A share to six places, 0.05 for 5 %; null where there is nothing to share. Pure. */
