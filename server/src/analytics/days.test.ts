@@ -5,7 +5,7 @@ import { DAY_MS } from '../lib/period.ts'
 import { closeDays } from './jobs.ts'
 import { recordRevenue } from './ledger.ts'
 import { summarize } from './actions.ts'
-import { listStandingAt } from './reports-store.ts'
+import { countTrials, listStandingAt } from './reports-store.ts'
 import { countRows, foldTallies, listTallies, readRevenue } from './store.ts'
 
 const database = testDatabase()
@@ -126,4 +126,31 @@ test('a customer who leaves, comes back and leaves again has left once, and one 
     // 100 a month / 50 % in 20 days, which are 0.6571 months
     lifetimeValueMinor: 131,
   })
+})
+
+/** A paid invoice of a subscription. */
+async function insertPaid(id: string, subscriptionId: string, at: Date, lines: readonly object[] = []): Promise<void> {
+  await database.db.query(
+    `insert into stripe_invoices (organization_id, id, customer_id, subscription_id, status, collection_method, currency, subtotal_minor,
+       total_minor, amount_due_minor, amount_paid_minor, amount_remaining_minor, attempted, attempt_count, period_start, period_end, paid_at,
+       created_at, data, refreshed_at)
+     values ('org_14', $1, 'cus', $2, 'paid', 'charge_automatically', 'usd', 500, 500, 500, 500, 0, true, 1, $3, $3, $3, $3, $4, $3)`,
+    [id, subscriptionId, at, { lines: { data: lines } }],
+  )
+}
+
+test('a trial is lost once its subscription has ended or stopped unpaid, and runs on while its first invoice is open', async () => {
+  const [from, to] = [new Date('2027-01-01T00:00:00Z'), new Date('2027-02-01T00:00:00Z')]
+  for (const status of ['trialing', 'active', 'past_due', 'unpaid', 'paused', 'canceled', 'incomplete_expired']) {
+    await database.db.query(
+      `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at_period_end,
+         trial_start, created_at, data, refreshed_at)
+       values ('org_14', 'trial_' || $1, 'cus', $1, 'usd', 'charge_automatically', false, $2, $2, '{}', $2)`,
+      [status, from],
+    )
+  }
+  const trials = async () => (await countTrials(database.db, [from, to]))[0]
+  expect(await trials()).toEqual({ bucket: 0, started: 7, running: 3, converted: 0, lost: 4 })
+  await insertPaid('in_trial', 'trial_active', from)
+  expect(await trials()).toEqual({ bucket: 0, started: 7, running: 2, converted: 1, lost: 4 })
 })

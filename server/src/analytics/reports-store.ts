@@ -62,14 +62,18 @@ export type TrialCounts = {
   readonly lost: number
 }
 
-/** Trials by when they began. Converted is one whose subscription was then paid for with more than nothing. */
+/**
+ * Trials by when they began. Converted is one whose subscription was then paid for with more than nothing, lost one whose subscription
+ * has ended or stopped without that; the first invoice after a trial is open for an hour at least, and until then it runs on.
+ */
 export async function countTrials(db: Queryable, boundaries: readonly Instant[]): Promise<TrialCounts[]> {
   const { rows } = await db.query<TrialCounts>(
-    `select bucket, count(*)::float8 as started, count(*) filter (where running)::float8 as running,
-       count(*) filter (where not running and paid)::float8 as converted,
-       count(*) filter (where not running and not paid)::float8 as lost
+    `select bucket, count(*)::float8 as started, count(*) filter (where in_trial or not paid and not stopped)::float8 as running,
+       count(*) filter (where not in_trial and paid)::float8 as converted,
+       count(*) filter (where not paid and stopped)::float8 as lost
      from (
-       select width_bucket(trial_start, $1::timestamptz[]) - 1 as bucket, status = 'trialing' as running,
+       select width_bucket(trial_start, $1::timestamptz[]) - 1 as bucket, status = 'trialing' as in_trial,
+         status in ('unpaid', 'paused', 'canceled', 'incomplete_expired') as stopped,
          exists (
            select from stripe_invoices invoice
            where invoice.organization_id = subscription.organization_id and invoice.subscription_id = subscription.id
