@@ -5,7 +5,7 @@ import { DAY_MS } from '../lib/period.ts'
 import { closeDays } from './jobs.ts'
 import { recordRevenue } from './ledger.ts'
 import { summarize } from './actions.ts'
-import { countTrials, listStandingAt } from './reports-store.ts'
+import { countTrials, listStandingAt, sumRevenue } from './reports-store.ts'
 import { countRows, foldTallies, listTallies, readRevenue } from './store.ts'
 
 const database = testDatabase()
@@ -153,4 +153,15 @@ test('a trial is lost once its subscription has ended or stopped unpaid, and run
   expect(await trials()).toEqual({ bucket: 0, started: 7, running: 3, converted: 0, lost: 4 })
   await insertPaid('in_trial', 'trial_active', from)
   expect(await trials()).toEqual({ bucket: 0, started: 7, running: 2, converted: 1, lost: 4 })
+})
+
+test('what was paid for use stays so when no subscription has its price any more', async () => {
+  const [from, to] = [new Date('2027-03-01T00:00:00Z'), new Date('2027-04-01T00:00:00Z')]
+  await database.db.query(
+    `insert into usage_prices (stripe_price_id, balance, reports, event_name, formula, currency, terms, catalog_version, created_at)
+     select 'price_gone', 'credits', 'use', 'used', 'sum', 'usd', '{}', max(version), $1 from catalog_versions`,
+    [from],
+  )
+  await insertPaid('in_use', 'sub', from, [{ amount: 300, pricing: { price_details: { price: 'price_gone' } } }])
+  expect(await sumRevenue(database.db, [from, to])).toMatchObject([{ paidMinor: 500n, usageMinor: 300n }])
 })

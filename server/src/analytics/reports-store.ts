@@ -162,11 +162,15 @@ export type RevenueSum = {
 }
 
 /**
- * What was paid, by when; of it, what metered prices brought; and what of these payments was given back or lost to disputes.
+ * What was paid, by when; of it, what metered prices brought; and what of these payments was given back or lost to disputes. A metered
+ * price is known by who has it, or as one that this server bills use at, which it stays when nobody has it any more.
  */
 export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]): Promise<RevenueSum[]> {
   const { rows } = await db.query<RevenueSum>(
-    `with metered as (select distinct price_id from stripe_subscription_items where usage_type = 'metered'),
+    `with metered as (
+       select price_id from stripe_subscription_items where usage_type = 'metered'
+       union select stripe_price_id from usage_prices
+     ),
      parts as (
        select width_bucket(paid_at, $1::timestamptz[]) - 1 as bucket, currency, count(*) as invoices,
          sum(amount_paid_minor) as paid, 0::numeric as usage, 0::numeric as refunded, 0::numeric as disputed
