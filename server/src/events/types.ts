@@ -129,12 +129,16 @@ export const eventTypes = {
       plan: z.string(),
       trial_ends_at: time,
       payment_method_configured: z.boolean(),
+      cancel_at: time
+        .nullable()
+        .meta({ description: 'When the subscription ends, where it is cancelled: it does not go on after the trial.' }),
     }),
     example: {
       subscription_id: 'sub_1',
       plan: 'pro',
       trial_ends_at: '2026-03-14T00:00:00.000Z',
       payment_method_configured: false,
+      cancel_at: null,
     },
   }),
   'invoice.created': define({ summary: 'An invoice was finalized.', data: invoice, example: unpaidInvoice }),

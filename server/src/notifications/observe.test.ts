@@ -7,6 +7,7 @@ import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { observeAccount, observeDueAccounts } from './observe.ts'
+import { messageOf } from './templates.ts'
 
 const billing = testBilling()
 const BILLING = '/api/v1/billing'
@@ -86,6 +87,19 @@ describe('a trial', () => {
     const types = (await eventsOf(id)).map(({ type }) => type)
     expect(types).toContain('subscription.created')
     expect(types).toContain('subscription.canceled')
+  })
+
+  it('EM-6 that was cancelled is announced as one that ends with the plan, card or not', async () => {
+    const id = await onClock('trying_cancelled')
+    await subscribe(id, { tier: 'starter', trial_period_days: 14, payment_method_id: 'pm_card_visa' })
+    await billing.call(id, 'POST', '/api/v1/billing/cancel', { immediate: false })
+    await advance(id, '12d')
+    const [notice] = await eventsOf(id, 'subscription.trial_will_end')
+    const { trial_ends_at: endsAt, cancel_at: cancelAt } = notice!.data as { trial_ends_at: string; cancel_at: string }
+    expect(cancelAt).toBe(endsAt)
+    const mail = messageOf('subscription.trial_will_end', notice!.data, { name: 'Acme', billingUrl: 'http://localhost/billing' })
+    expect(mail!.paragraphs.join(' ')).toContain('the plan ends with it, as you have cancelled')
+    expect(`${mail!.preview} ${mail!.paragraphs.join(' ')}`).not.toContain('goes on as a subscription')
   })
 
   it('EM-6 is announced late, while it still runs, where nobody looked when it was time', async () => {

@@ -135,6 +135,7 @@ function trialEnd({ organizationId, standing, facts, now }: Seen): Finding {
       plan: standing.planKey,
       trial_ends_at: endsAt.toISOString(),
       payment_method_configured: facts.card !== null,
+      cancel_at: facts.cancelAt?.toISOString() ?? null,
     },
     occurredAt: now,
   }

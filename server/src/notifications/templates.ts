@@ -40,16 +40,28 @@ export function messageOf(type: EventType, data: unknown, context: MessageContex
 
 function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, billingUrl }: MessageContext): Message {
   const end = dayOf(data.trial_ends_at)
-  return {
+  const common = {
     subject: `Your trial of ${data.plan} ends on ${end}`,
-    preview: data.payment_method_configured ? 'It goes on as a subscription.' : 'Add a payment method to keep the plan.',
-    paragraphs: data.payment_method_configured
-      ? [`The trial of ${name} ends on ${end}. It then goes on as a subscription, paid with the card that you gave.`]
-      : [`The trial of ${name} ends on ${end}. Add a payment method before, and the plan goes on without a gap.`],
     facts: [
       ['Plan', data.plan],
       ['Trial ends', timeOf(data.trial_ends_at)],
     ],
+  } satisfies Partial<Message>
+  // Missing where the event is from before it had the field.
+  if (data.cancel_at != null) {
+    return {
+      ...common,
+      preview: 'The plan ends with it.',
+      paragraphs: [`The trial of ${name} ends on ${end}, and the plan ends with it, as you have cancelled. Nothing is charged.`],
+      action: { label: 'Keep the plan', url: billingUrl },
+    }
+  }
+  return {
+    ...common,
+    preview: data.payment_method_configured ? 'It goes on as a subscription.' : 'Add a payment method to keep the plan.',
+    paragraphs: data.payment_method_configured
+      ? [`The trial of ${name} ends on ${end}. It then goes on as a subscription, paid with the card that you gave.`]
+      : [`The trial of ${name} ends on ${end}. Add a payment method before, and the plan goes on without a gap.`],
     action: { label: data.payment_method_configured ? 'See your billing' : 'Add a payment method', url: billingUrl },
   }
 }
