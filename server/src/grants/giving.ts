@@ -57,7 +57,7 @@ export type GrantReading = Grant & GrantParts
  * Gives a grant: a promotion, a top-up that was paid for, something by hand. Under an id that was used before it answers that
  * grant, so that a purchase told twice is given once.
  * @throws DomainError `not_found` for an unknown organization, `invalid_request` for a balance or meter that the catalog does not
- * know, or an expiry in the past; `idempotency_conflict` when the id names another grant
+ * know, or an expiry in the past; `idempotency_conflict` when the id names a grant with other terms
  */
 export async function giveGrant(
   context: GivingContext,
@@ -75,29 +75,46 @@ export async function giveGrantIn(
   giver: Giver,
 ): Promise<{ grant: GrantReading; given: boolean }> {
   checkNames(context, input)
-  return storeGrantIn(tx, context, input, giver)
+  return storeOnce(tx, context, {
+    input,
+    giver,
+    differing: (known, asked, now) => differingField(known, asked) ?? differingTerm(known, asked, now),
+  })
 }
 
-/** The same for names that were checked before: what was sold is given, whatever the catalog has become since. */
+/**
+ * The same for names that were checked before: what was sold is given, whatever the catalog has become since. Its span follows
+ * from when its payment was heard of, so that a repeat may have another.
+ */
 export async function storeGrantIn(
   tx: Transaction,
   context: GrantsContext,
   input: GrantInput,
   giver: Giver,
 ): Promise<{ grant: GrantReading; given: boolean }> {
+  return storeOnce(tx, context, { input, giver, differing: differingField })
+}
+
+type Differing = (known: Grant, asked: Grant, now: Instant) => string | null
+
+async function storeOnce(
+  tx: Transaction,
+  context: GrantsContext,
+  { input, giver, differing }: { readonly input: GrantInput; readonly giver: Giver; readonly differing: Differing },
+): Promise<{ grant: GrantReading; given: boolean }> {
   const now = await lockTime(tx, context, input.organizationId)
   const grant = grantOf(input, now)
-  if (grant.amount !== null && grant.amount <= 0n) throw notPositive()
-  if (grant.expiresAt !== null && grant.expiresAt <= grant.startsAt) {
-    throw new DomainError('invalid_request', 'expires_at does not lie after the start.', { field: 'expires_at' })
-  }
   const [known] = await findGrantsById(tx, [input])
   if (known) {
-    const field = differingField(known, grant)
+    const field = differing(known, grant, now)
     if (field) {
       throw new DomainError('idempotency_conflict', `The id "${input.id}" names another grant: ${field} differs.`, { field })
     }
     return { grant: readingOf(known, now), given: false }
+  }
+  if (grant.amount !== null && grant.amount <= 0n) throw notPositive()
+  if (grant.expiresAt !== null && grant.expiresAt <= grant.startsAt) {
+    throw new DomainError('invalid_request', 'expires_at does not lie after the start.', { field: 'expires_at' })
   }
   await insertGrants(tx, [grant])
   await insertAuditEntry(tx, {
@@ -243,6 +260,24 @@ function differingField(known: Grant, asked: Grant): string | null {
   if (known.balanceKey !== asked.balanceKey) return 'balance'
   if (known.kind !== asked.kind) return 'kind'
   return known.amount === asked.amount ? null : 'amount'
+}
+
+/** The first of its terms in which a grant differs from what is asked for, by its name on the wire. */
+function differingTerm(known: Grant, asked: Grant, now: Instant): string | null {
+  if (!isSameEnd(known, asked.expiresAt, now)) return 'expires_at'
+  if (known.priority !== asked.priority) return 'priority'
+  if (meterNames(known.meters) !== meterNames(asked.meters)) return 'meters'
+  return known.reason === asked.reason ? null : 'reason'
+}
+
+function isSameEnd({ amount, expiresAt: known }: Grant, asked: Instant | null, now: Instant): boolean {
+  if (known?.getTime() === asked?.getTime()) return true
+  // An unlimited grant that was revoked has ended then, sooner than was asked.
+  return amount === null && known !== null && known <= now && (asked === null || known < asked)
+}
+
+function meterNames(meters: readonly string[] | null): string | null {
+  return meters && JSON.stringify([...new Set(meters)].sort())
 }
 
 /** An unlimited grant has no rest to take back: it ends instead, whole. */

@@ -99,6 +99,47 @@ describe('giving', () => {
     expect(body.grants).toHaveLength(2)
   })
 
+  test.each([
+    ['expires_at', { expires_at: '2026-04-02T00:00:00Z' }],
+    ['expires_at', { expires_at: null }],
+    ['priority', { priority: 7 }],
+    ['meters', { meters: ['episode_search'] }],
+    ['meters', { meters: null }],
+    ['reason', { reason: 'another' }],
+  ])('with another %s under the same key is refused, and changes nothing: %j', async (field, over) => {
+    const organization_id = await fixture.newOrganization()
+    const meters = ['episode_search', 'episode_ingestion']
+    const terms = { expires_at: '2026-04-01T00:00:00Z', priority: 5, meters, reason: 'a gift' }
+    const gift = { organization_id, balance: 'credits', amount: 5, idempotency_key: 'gift', ...terms }
+    const first = await call('/api/v1/grants', gift)
+    expect(await call('/api/v1/grants', { ...gift, ...over })).toMatchObject({
+      status: 409,
+      body: { code: 'idempotency_conflict', field },
+    })
+    const again = await call('/api/v1/grants', { ...gift, expires_at: '2026-04-01T02:00:00+02:00', meters: meters.toReversed() })
+    expect(again).toEqual({ ...first, status: 200 })
+  })
+
+  test('a true repeat is answered whenever it comes: after the end of the grant, and after it was revoked', async () => {
+    const organization_id = await fixture.newOrganization()
+    const before = clock.now()
+    const expires_at = new Date(before.getTime() + 60_000).toISOString()
+    const ending = { organization_id, balance: 'credits', amount: 5, expires_at, idempotency_key: 'ending' }
+    const unlimited = { organization_id, balance: 'credits', amount: null, idempotency_key: 'unlimited' }
+    const bounded = { ...unlimited, expires_at, idempotency_key: 'bounded' }
+    for (const gift of [ending, unlimited, bounded]) await call('/api/v1/grants', gift)
+    clock.advance(30_000)
+    for (const id of ['unlimited', 'bounded']) await call(`/api/v1/grants/manual:${id}/revoke`, { organization_id })
+    clock.advance(30_000)
+    const answers: number[] = []
+    for (const gift of [ending, unlimited, bounded]) answers.push((await call('/api/v1/grants', gift)).status)
+    // To revoke it brought its end forward, to no later than what was asked.
+    const earlier = await call('/api/v1/grants', { ...unlimited, expires_at: before.toISOString() })
+    clock.set(before)
+    expect(answers).toEqual([200, 200, 200])
+    expect(earlier.body).toMatchObject({ code: 'idempotency_conflict', field: 'expires_at' })
+  })
+
   test('and its end follow the organization’s own clock', async () => {
     const organization_id = await fixture.newOrganization()
     const now = new Date('2020-01-01T00:00:00Z')

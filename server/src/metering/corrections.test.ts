@@ -127,6 +127,21 @@ test('a repeat answers what the first answered; the same key with another quanti
   })
 })
 
+test.each([
+  ['of a correction', -MICRO],
+  ['of what is taken back whole', null],
+])('the same key with another reason %s is refused; a repeat with the same is answered', async (_name, quantity) => {
+  const organizationId = await fixture.newOrganization()
+  await ask(use(organizationId, 10, 'a'))
+  const given = { ...correct(organizationId, 'a', 0, 'c'), quantity, properties: { reason: 'twice' } }
+  const first = await ask(given)
+  expect(await ask(given)).toEqual({ ...first, replayed: true })
+  await expect(ask({ ...given, properties: { reason: 'another' } })).rejects.toMatchObject({
+    code: 'idempotency_conflict',
+    details: { field: 'reason' },
+  })
+})
+
 test('a settlement is corrected by its reservation; what was refused or never recorded cannot be corrected', async () => {
   const organizationId = await fixture.newOrganization()
   const held = await ask({

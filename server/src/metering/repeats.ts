@@ -17,12 +17,17 @@ export function differingField(first: UsageEvent, request: RecordRequest | Reser
 function differingCorrection(first: UsageEvent, request: CorrectRequest): string | null {
   if (first.corrects !== request.corrects) return 'corrects'
   if (request.quantity === null) return 'retract'
-  return first.quantity === request.quantity ? null : 'quantity'
+  return first.quantity === request.quantity ? differingReason(first, request) : 'quantity'
 }
 
-function differingRetraction(first: UsageEvent, { corrects, quantity }: CorrectRequest): string | null {
-  if (first.corrects !== corrects) return 'corrects'
-  return quantity === null ? null : 'retract'
+function differingRetraction(first: UsageEvent, request: CorrectRequest): string | null {
+  if (first.corrects !== request.corrects) return 'corrects'
+  return request.quantity === null ? differingReason(first, request) : 'retract'
+}
+
+/** Without a reason a correction has the properties of what it corrects, which may be anything: then there is nothing to compare. */
+function differingReason(first: UsageEvent, { properties }: CorrectRequest): string | null {
+  return properties === null || sameProperties(first.properties, properties) ? null : 'reason'
 }
 
 function differingHold(first: UsageEvent, request: ReserveRequest): string | null {
