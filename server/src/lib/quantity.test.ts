@@ -33,6 +33,15 @@ describe('quantities', () => {
     expect(multiplyQuantities(parseQuantity('2.5'), parseQuantity('0.1'))).toBe(parseQuantity('0.25'))
   })
 
+  it('are never rounded: a JSON number that has lost digits is refused, and told to be a string', () => {
+    const sent = (text: string) => parseQuantity(JSON.parse(text) as number)
+    expect(() => sent('9223372036.854775')).toThrow('quantity has more digits than a JSON number keeps: send it as a string.')
+    expect(() => sent('-1234567890.123456')).toThrow(DomainError)
+    expect(parseQuantity('9223372036.854775')).toBe(9_223_372_036_854_775n)
+    expect(sent('922337203.854775')).toBe(922_337_203_854_775n)
+    expect(sent('9223372036854')).toBe(9_223_372_036_854_000_000n)
+  })
+
   it('that are too large are told the most that can be counted', () => {
     expect(() => parseQuantity('12345678901234')).toThrow('quantity is larger than can be counted: at most 9223372036854.775807.')
     expect(() => parseQuantity('1e3')).toThrow('quantity must be a decimal such as 12.5, with at most six places.')

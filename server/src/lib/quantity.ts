@@ -10,12 +10,14 @@ export const MICRO = 1_000_000n
 export const MAX_QUANTITY: Quantity = 2n ** 63n - 1n
 
 const FIFTEEN_DIGITS = 10n ** 15n
+/** What a double keeps of any decimal. */
+const DOUBLE_DIGITS = 15
 /** A million times less is a safe integer too. */
 const SAFE_WHOLE = 1_000_000_000
 const DECIMAL = /^(-?)(\d{1,32})(?:\.(\d{1,6}))?$/
 
 /**
- * Reads a quantity as it travels: a JSON number or a decimal string with at most six decimal places.
+ * Reads a quantity as it travels: a JSON number of at most fifteen digits, or a decimal string, with at most six decimal places.
  * @param field the name of the field, for the error
  * @throws DomainError `invalid_quantity` for anything else, never rounding
  */
@@ -28,6 +30,11 @@ export function parseQuantity(input: number | string, field = 'quantity'): Quant
     throw new DomainError('invalid_quantity', `${field} must be a decimal such as 12.5, with at most six places.`, { field })
   }
   const [, sign, whole, fraction = ''] = match
+  if (typeof input === 'number' && fraction !== '' && whole!.length + fraction.length > DOUBLE_DIGITS) {
+    throw new DomainError('invalid_quantity', `${field} has more digits than a JSON number keeps: send it as a string.`, {
+      field,
+    })
+  }
   const micro = BigInt(whole!) * MICRO + BigInt(fraction.padEnd(6, '0'))
   if (micro > MAX_QUANTITY)
     throw new DomainError(

@@ -123,6 +123,18 @@ describe('unique', () => {
   })
 })
 
+test('what counts uses is corrected by whole ones only', async () => {
+  const organizationId = await fixture.newOrganization()
+  const verb = 'correct' as const
+  const corrected = { verb, organizationId, corrects: `k${keys + 1}`, idempotencyKey: 'fix', properties: null }
+  await tell(organizationId, 'calls')
+  await expect(fixture.metering().ask({ ...corrected, quantity: -MICRO / 2n })).rejects.toMatchObject({
+    code: 'invalid_quantity',
+    details: { field: 'quantity' },
+  })
+  expect(used(await fixture.metering().ask({ ...corrected, quantity: -MICRO }))).toBe(0)
+})
+
 test('what does not add up cannot be held', async () => {
   const organizationId = await fixture.newOrganization()
   const held = { verb: 'reserve' as const, organizationId, quantity: MICRO, idempotencyKey: 'r', properties: null, ttlMs: 1_000 }

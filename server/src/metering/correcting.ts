@@ -1,4 +1,5 @@
 import { DomainError } from '../lib/errors.ts'
+import { MICRO } from '../lib/quantity.ts'
 import { eventKey, settlementName } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
@@ -27,6 +28,9 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
       `The meter "${meter.key}" does not add up its uses: take the mistaken one back with \`retract\`, and tell what is right anew.`,
       { field: 'quantity' },
     )
+  }
+  if (meter.aggregation === 'count' && request.quantity !== null && request.quantity % MICRO !== 0n) {
+    throw new DomainError('invalid_quantity', `The meter "${meter.key}" counts uses, which are whole.`, { field: 'quantity' })
   }
   const change = request.quantity ?? -target.counted
   const counted = target.counted + change

@@ -23,7 +23,8 @@ export const storableText = (longest: number) =>
 
 const meter = storableText(63).meta({ description: 'The name of a meter in the catalog.', example: 'episode_search' })
 export const quantity = z.union([z.number(), z.string().max(32)], 'a number or a decimal text is expected').meta({
-  description: 'A JSON number or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
+  description:
+    'A JSON number of at most fifteen digits, or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
   example: 1,
 })
 const idempotencyKey = storableText(255)
