@@ -108,7 +108,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     billing,
     connections: counting.connections,
     metering: counting.usage.metering,
-    figures: { ...figures, typeface },
+    figures: { ...figures, ...grants, typeface },
   })
   closers.push(() => background.stop())
   const notifications = openNotifications(options, { db, clock, grants, secret: keySecret, log, metrics })

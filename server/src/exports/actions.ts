@@ -37,7 +37,7 @@ export async function requestExport(
   request: ExportRequest,
   asker: { readonly actor: string; readonly requestId: string },
 ): Promise<Export> {
-  const refusal = findRefusal(request.kind, request.format, request.organizationId)
+  const refusal = findRefusal(request)
   if (refusal !== null) throw new DomainError('invalid_request', refusal.detail, { field: refusal.field })
   if (request.from !== null && request.to !== null && request.from >= request.to) {
     throw new DomainError('invalid_request', 'from must lie before to.', { field: 'from' })

@@ -24,6 +24,7 @@ import {
   type ExportedInvoice,
 } from './sources-store.ts'
 import { shownPlan } from '../standing/rules.ts'
+import { readSpan, type ReadingContext } from '../usage/reports.ts'
 import type { Export } from './store.ts'
 
 /** A piece of a file, and how many rows or documents are in it up to here. */
@@ -35,7 +36,7 @@ export type Content = {
   readonly pieces: AsyncIterable<Piece>
 }
 
-export type ExportContext = AnalyticsContext & { readonly typeface: Typeface }
+export type ExportContext = AnalyticsContext & ReadingContext & { readonly typeface: Typeface }
 
 /** As many documents as one ZIP holds. */
 const DOCUMENTS_AT_MOST = 10_000
@@ -127,7 +128,7 @@ const organizationColumns = (now: Instant): Columns<RowOf<ReturnType<typeof read
   email: (row) => row.email,
   stripe_customer_id: (row) => row.customerId,
   plan: (row) => shownPlan(row, now),
-  status: (row) => row.status ?? 'none',
+  status: (row) => row.status,
   created: (row) => iso(row.createdAt),
 })
 
@@ -173,20 +174,19 @@ async function* zipOf(batches: AsyncIterable<readonly ExportedInvoice[]>, typefa
   for await (const data of output) yield { data: data as Buffer, made }
 }
 
-function periodOf({ startsAt, endsAt, createdAt }: Export): { readonly from: Instant; readonly to: Instant } {
-  const month = calendarMonthOf(createdAt)
-  return { from: startsAt ?? month.start, to: endsAt ?? month.end }
-}
-
-async function usageStatement({ db, typeface }: ExportContext, made: Export): Promise<Content> {
-  const { from, to } = periodOf(made)
-  const rows = await listUsage(db, made.organizationId, from, to)
+async function usageStatement(context: ExportContext, made: Export): Promise<Content> {
+  const { db, typeface } = context
+  const { organizationId, createdAt } = made
+  // Its present month, by its own clock and zone.
+  const { start, end, calendar } = await readSpan(context, { organizationId })
+  const span = { from: made.startsAt ?? start, to: made.endsAt ?? end, timeZone: calendar.timeZone }
+  const rows = await listUsage(db, organizationId, span)
   if (made.format === 'pdf') {
-    const report = usageReport({ name: await findName(db, made.organizationId), from, to, rows, createdAt: made.createdAt })
+    const report = usageReport({ name: await findName(db, organizationId), ...span, rows, createdAt })
     return { planned: rows.length, pieces: once(await renderReport(report, typeface), rows.length) }
   }
   const columns: Columns<(typeof rows)[number]> = {
-    day: (row) => row.day.toISOString().slice(0, 10),
+    day: (row) => row.day,
     meter: (row) => row.meter,
     events: (row) => row.events,
     quantity: (row) => formatQuantity(row.quantity),
@@ -197,8 +197,10 @@ async function usageStatement({ db, typeface }: ExportContext, made: Export): Pr
 }
 
 async function analyticsReport(context: ExportContext, made: Export): Promise<Content> {
-  const { from, to } = periodOf(made)
-  const report = revenueReport({ from, to, summary: await summarize(context, { from, to }), createdAt: made.createdAt })
+  const { startsAt, endsAt, createdAt } = made
+  const month = calendarMonthOf(createdAt)
+  const [from, to] = [startsAt ?? month.start, endsAt ?? month.end]
+  const report = revenueReport({ from, to, summary: await summarize(context, { from, to }), createdAt })
   return { planned: 1, pieces: once(await renderReport(report, context.typeface), 1) }
 }
 

@@ -1,6 +1,7 @@
 import type { summarize } from '../analytics/actions.ts'
 import { MOVEMENT_KINDS } from '../analytics/rules.ts'
 import type { Instant } from '../lib/clock.ts'
+import { calendarPeriodOf } from '../lib/period.ts'
 import { formatMajor } from '../lib/money.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { PdfReport } from './pdf.ts'
@@ -49,12 +50,14 @@ type Statement = {
   readonly name: string
   readonly from: Instant
   readonly to: Instant
+  readonly timeZone: string
   readonly rows: readonly UsageRow[]
   readonly createdAt: Instant
 }
 
 /** What an organization used: in all, and day by day. Pure. */
-export function usageReport({ name, from, to, rows, createdAt }: Statement): PdfReport {
+export function usageReport({ name, from, to, timeZone, rows, createdAt }: Statement): PdfReport {
+  const localDay = (at: Instant): string => day(calendarPeriodOf('day', timeZone, at).date)
   const totals = [...Map.groupBy(rows, ({ meter }) => meter)].map(([meter, own]) => [
     meter,
     String(own.reduce((sum, { events }) => sum + events, 0)),
@@ -65,7 +68,7 @@ export function usageReport({ name, from, to, rows, createdAt }: Statement): Pdf
     title: 'Usage statement',
     facts: [
       ['Of', name],
-      ['Period', `${day(from)} to ${day(to)} (UTC, the end not included)`],
+      ['Period', `${localDay(from)} to ${localDay(to)} (${timeZone}, the end not included)`],
     ],
     tables: [
       { heading: 'In all', columns, rows: totals },
@@ -73,7 +76,7 @@ export function usageReport({ name, from, to, rows, createdAt }: Statement): Pdf
         heading: 'Day by day',
         columns: ['Day and meter', ...columns.slice(1)],
         rows: rows.map((row) => [
-          `${day(row.day)} ${row.meter}`,
+          `${row.day} ${row.meter}`,
           String(row.events),
           formatQuantity(row.quantity),
           formatQuantity(row.drawn),

@@ -11,7 +11,7 @@ import { claimExport, finishExport, insertChunk, readChunk, saveProgress } from 
 const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
 const typeface = loadTypeface([])
 const billing = testBilling({ webhooks: false, clock })
-const worker = () => ({ ...billing.context, rates: null, typeface })
+const worker = () => ({ ...billing.context, graceDays: 3, rates: null, typeface })
 const ADMIN = '/api/v1/admin/exports'
 
 type Made = {
@@ -110,6 +110,46 @@ describe('an export', () => {
     const pdf = await bytesOf((await make('seed_00002', { ...asked, format: 'pdf' })).id)
     expect(textOfPdf(pdf)).toContain('Usage statement')
     expect(textOfPdf(pdf)).toContain('episode_search')
+  })
+
+  test('without a span tells the use of the month and the days of the organization’s clock and zone', async () => {
+    const { db } = billing.database
+    await db.query(`update organizations set time_zone = 'Asia/Tokyo' where id = 'seed_00003'`)
+    await db.query(`update organizations set test_clock_now = '2026-06-20T00:00:00Z' where id = 'seed_00004'`)
+    // An hour of the first of March and one of the first of April in Tokyo; one of June.
+    await db.query(
+      `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage)
+       select id, 'episode_search', hour, 1, 1000000, 0, 0 from (values ('seed_00003', timestamptz '2026-02-28T16:00:00Z'),
+         ('seed_00003', '2026-03-31T16:00:00Z'), ('seed_00004', '2026-06-10T10:00:00Z')) used (id, hour)`,
+    )
+    const asked = { kind: 'usage_statement', format: 'csv' }
+    const linesOf = async (id: string) =>
+      (await bytesOf((await make(id, asked)).id)).toString('utf8').trimEnd().split('\r\n').slice(1)
+    expect(await linesOf('seed_00003')).toEqual(['2026-03-01,episode_search,1,1,0,0'])
+    expect(await linesOf('seed_00004')).toEqual(['2026-06-10,episode_search,1,1,0,0'])
+    const pdf = await bytesOf((await make('seed_00003', { ...asked, format: 'pdf' })).id)
+    expect(textOfPdf(pdf)).toContain('2026-03-01 to 2026-04-01 (Asia/Tokyo')
+  })
+
+  test('of organizations without a subscription has them by the status that it shows, and none by one that there is not', async () => {
+    const asked = { kind: 'organizations', format: 'csv', filter: { status: 'none' } }
+    await billing.database.db.query(`update accounts set subscription_status = null where organization_id = 'seed_00009'`)
+    const lines = (await bytesOf((await make('operator', asked, ADMIN)).id)).toString('utf8').split('\r\n')
+    expect(lines.some((line) => line.startsWith('seed_00009,'))).toBe(true)
+    const { rows } = await billing.database.db.query<{ count: number }>(
+      'select count(*)::int as count from accounts where subscription_status is null',
+    )
+    expect(lines).toHaveLength(rows[0]!.count + 2)
+    for (const [kind, format, status] of [
+      ['organizations', 'csv', 'bogus'],
+      ['subscriptions', 'csv', 'none'],
+      ['invoices', 'csv', 'active'],
+      ['revenue_movements', 'csv', 'paid'],
+      ['analytics_report', 'pdf', 'paid'],
+    ]) {
+      const answer = await billing.call('operator', 'POST', ADMIN, { kind, format, filter: { status } })
+      expect(answer, `${kind} ${status}`).toMatchObject({ status: 400, body: { field: 'filter.status' } })
+    }
   })
 
   test('tells how revenue stands, as PDF', async () => {

@@ -1,3 +1,6 @@
+import { MOVEMENT_KINDS } from '../analytics/rules.ts'
+import { SUBSCRIPTION_STATUSES } from '../standing/rules.ts'
+
 export type ExportKind =
   | 'invoices'
   | 'usage_statement'
@@ -28,19 +31,35 @@ export const CONTENT_TYPES: Readonly<Record<ExportFormat, string>> = {
 /** Whose an export is that operators make over all organizations. */
 export const EVERYBODY = '*'
 
+/** By what a kind can be narrowed; none where its rows have no status. */
+const STATUSES: Readonly<Partial<Record<ExportKind, readonly string[]>>> = {
+  invoices: ['draft', 'open', 'paid', 'uncollectible', 'void'],
+  organizations: [...SUBSCRIPTION_STATUSES, 'none'],
+  subscriptions: SUBSCRIPTION_STATUSES,
+  revenue_movements: MOVEMENT_KINDS,
+}
+
+type Asked = {
+  readonly kind: ExportKind
+  readonly format: ExportFormat
+  readonly organizationId: string | null
+  readonly filter: { readonly status?: string }
+}
+
 /** Why an export cannot be made; null when it can. Pure. */
-export function findRefusal(
-  kind: ExportKind,
-  format: ExportFormat,
-  organizationId: string | null,
-): { field: string; detail: string } | null {
+export function findRefusal({ kind, format, organizationId, filter }: Asked): { field: string; detail: string } | null {
   const { formats, scope } = EXPORT_KINDS[kind]
+  const known = STATUSES[kind] ?? []
   if (!formats.includes(format)) return { field: 'format', detail: `${kind} can be had as ${formats.join(' or ')}.` }
   if (scope === 'organization' && organizationId === null) {
     return { field: 'organization_id', detail: `${kind} is of one organization: organization_id is missing.` }
   }
   if (scope === 'all' && organizationId !== null) {
     return { field: 'kind', detail: `${kind} spans all organizations.` }
+  }
+  if (filter.status !== undefined && !known.includes(filter.status)) {
+    const detail = known.length === 0 ? `${kind} has no status.` : `The status of ${kind} is one of ${known.join(', ')}.`
+    return { field: 'filter.status', detail }
   }
   return null
 }

@@ -127,7 +127,8 @@ export type ExportedOrganization = {
   readonly name: string
   readonly email: string
   readonly customerId: string | null
-  readonly status: string | null
+  /** Of its subscription; `none` where there is none. */
+  readonly status: string
   readonly createdAt: Instant
 } & OverriddenPlan
 
@@ -137,7 +138,7 @@ export function readOrganizations(db: Queryable, wanted: Wanted): AsyncGenerator
     `select * from (
        select ${PLACE('created_at')}, organization.id, organization.id as organization_id, name, email,
          stripe_customer_id as "customerId", plan_key as "planKey", override_plan_key as "overridePlanKey",
-         override_ends_at as "overrideEndsAt", test_clock_now as "testClockNow", subscription_status as status,
+         override_ends_at as "overrideEndsAt", test_clock_now as "testClockNow", coalesce(subscription_status, 'none') as status,
          (select min(currency) from mrr_accounts brought where brought.organization_id = organization.id) as currency,
          created_at, created_at as "createdAt"
        from organizations organization left join accounts on accounts.organization_id = organization.id
@@ -184,7 +185,8 @@ export async function countTable(
 }
 
 export type UsageRow = {
-  readonly day: Instant
+  /** A date of the zone. */
+  readonly day: string
   readonly meter: string
   readonly events: number
   readonly quantity: Quantity
@@ -192,13 +194,15 @@ export type UsageRow = {
   readonly overage: Quantity
 }
 
-/** Use of an organization by day and meter (UTC). */
-export async function listUsage(db: Queryable, organizationId: string, from: Instant, to: Instant): Promise<UsageRow[]> {
+export type UsageSpan = { readonly from: Instant; readonly to: Instant; readonly timeZone: string }
+
+/** Use of an organization by meter and day of a zone. */
+export async function listUsage(db: Queryable, organizationId: string, { from, to, timeZone }: UsageSpan): Promise<UsageRow[]> {
   const { rows } = await db.query<UsageRow>(
-    `select date_trunc('day', hour) as day, meter, sum(events)::float8 as events, sum(quantity)::bigint as quantity,
+    `select (hour at time zone $4)::date::text as day, meter, sum(events)::float8 as events, sum(quantity)::bigint as quantity,
        sum(drawn)::bigint as drawn, sum(overage)::bigint as overage
      from usage_hourly where organization_id = $1 and hour >= $2 and hour < $3 group by 1, 2 order by 1, 2`,
-    [organizationId, from, to],
+    [organizationId, from, to, timeZone],
   )
   return rows
 }
