@@ -82,6 +82,7 @@ function rowsOf(writes: readonly MirrorWrite[]) {
       subscriptions.map((subscription) => ({
         ...subscription,
         scheduledPriceId: subscription.scheduled?.priceId ?? null,
+        scheduledQuantity: subscription.scheduled?.quantity ?? null,
         scheduledAt: subscription.scheduled?.at ?? null,
       })),
     ),
@@ -181,24 +182,25 @@ function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
       tx,
       `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at,
          cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end, pause_behavior, default_payment_method_id,
-         latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at, pending_update_expires_at, cycle_anchor, created_at, data, refreshed_at, digest)
+         latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at, pending_update_expires_at,
+         cycle_anchor, created_at, data, refreshed_at, digest)
        select "organizationId", id, "customerId", status, currency, "collectionMethod", "cancelAt", "cancelAtPeriodEnd", "canceledAt", "endedAt",
          "trialStart", "trialEnd", "pauseBehavior", "defaultPaymentMethodId", "latestInvoiceId", "scheduleId", "scheduledPriceId",
-         "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", "createdAt", data, "refreshedAt", digest
+         "scheduledQuantity", "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", "createdAt", data, "refreshedAt", digest
        from jsonb_to_recordset($1) as row ("organizationId" text, id text, "customerId" text, status text, currency text, "collectionMethod" text,
          "cancelAt" timestamptz, "cancelAtPeriodEnd" boolean, "canceledAt" timestamptz, "endedAt" timestamptz,
          "trialStart" timestamptz, "trialEnd" timestamptz, "pauseBehavior" text, "defaultPaymentMethodId" text,
-         "latestInvoiceId" text, "scheduleId" text, "scheduledPriceId" text, "scheduledAt" timestamptz,
+         "latestInvoiceId" text, "scheduleId" text, "scheduledPriceId" text, "scheduledQuantity" bigint, "scheduledAt" timestamptz,
          "pendingUpdateExpiresAt" timestamptz, "cycleAnchor" timestamptz, "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
          digest text)
        on conflict (organization_id, id) do update set
          (status, currency, collection_method, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end,
-          pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_at,
+          pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at,
           pending_update_expires_at, cycle_anchor, data, refreshed_at, digest) =
          (excluded.status, excluded.currency, excluded.collection_method, excluded.cancel_at, excluded.cancel_at_period_end,
           excluded.canceled_at, excluded.ended_at, excluded.trial_start, excluded.trial_end, excluded.pause_behavior,
           excluded.default_payment_method_id, excluded.latest_invoice_id, excluded.schedule_id, excluded.scheduled_price_id,
-          excluded.scheduled_at, excluded.pending_update_expires_at, excluded.cycle_anchor, excluded.data, excluded.refreshed_at, excluded.digest)`,
+          excluded.scheduled_quantity, excluded.scheduled_at, excluded.pending_update_expires_at, excluded.cycle_anchor, excluded.data, excluded.refreshed_at, excluded.digest)`,
       rows,
     ),
     upsertItems(tx, items),

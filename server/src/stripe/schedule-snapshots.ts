@@ -25,10 +25,12 @@ export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
 }
 
 /** What a schedule sells after the running period, and from when. */
-export type NextPhase = { readonly priceId: string; readonly at: Instant }
+export type NextPhase = { readonly priceId: string; readonly quantity: number; readonly at: Instant }
 
 export function nextPhaseOf(schedule: ScheduleSnapshot, periodEnd: Instant | null): NextPhase | null {
   const phase = schedule.phases.find(({ startsAt }) => periodEnd !== null && startsAt >= periodEnd)
-  const priceId = phase?.items[0]?.priceId
-  return phase === undefined || priceId === undefined ? null : { priceId, at: phase.startsAt }
+  const plan = phase?.items[0]
+  return phase === undefined || plan === undefined
+    ? null
+    : { priceId: plan.priceId, quantity: plan.quantity ?? 1, at: phase.startsAt }
 }

@@ -64,13 +64,19 @@ describe('a change at the end of the period', () => {
     const scheduled = await post(id, 'downgrade', { new_tier: 'team', at: 'period_end' })
     expect(scheduled).toMatchObject({
       status: 200,
-      body: { tier: 'company', scheduled_change: { tier: 'team', interval: 'monthly', at: end } },
+      body: { tier: 'company', scheduled_change: { tier: 'team', interval: 'monthly', quantity: 1, at: end } },
     })
     await advance(id, '20d')
     expect(await subscriptionOf(id)).toMatchObject({ tier: 'company', scheduled_change: { tier: 'team' } })
     await advance(id, '13d')
     expect(await subscriptionOf(id)).toMatchObject({ tier: 'team', status: 'active', scheduled_change: null })
     expect((await invoicesOf(id))[0]).toMatchObject({ status: 'paid', amount_paid_minor: 1000 })
+  })
+
+  test('of seats tells how many there will be', async () => {
+    const id = await subscribed('fewer_seats', { tier: 'company', quantity: 3 })
+    const fewer = await post(id, 'downgrade', { new_tier: 'company', quantity: 1, at: 'period_end' })
+    expect(fewer.body).toMatchObject({ quantity: 3, scheduled_change: { tier: 'company', quantity: 1 } })
   })
 
   test('can be taken back', async () => {

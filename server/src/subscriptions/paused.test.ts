@@ -78,6 +78,27 @@ describe('a subscription that somebody paused', () => {
   })
 })
 
+describe('a subscription that is paused', () => {
+  test('and cancelled foretells no invoice when it is taken back: none comes while it is paused', async () => {
+    const id = await onClock('paused_cancelled')
+    await post(id, 'subscribe', { tier: 'starter', ...GOOD })
+    await post(id, 'pause')
+    await post(id, 'cancel', { immediate: false })
+    expect((await post(id, 'cancel/undo/preview')).body).toMatchObject({ kind: 'undo_cancel', next_invoice: null })
+  })
+
+  test('for longer than its period ends at once when it is cancelled, as the preview says', async () => {
+    const id = await onClock('paused_long_cancelled')
+    await post(id, 'subscribe', { tier: 'starter', ...GOOD })
+    await post(id, 'pause')
+    await advance(id, '40d')
+    const preview = await post(id, 'cancel/preview', { immediate: false })
+    expect(preview.body).toMatchObject({ kind: 'cancel_now', cancel_at: preview.body['effective_at'] })
+    expect((await post(id, 'cancel', { immediate: false })).body).toMatchObject({ tier: 'free' })
+    expect(await subscriptionOf(id)).toMatchObject({ status: 'canceled' })
+  })
+})
+
 describe('a subscription that is resumed after its period', () => {
   test('and whose card declines goes on owing it: 402 says so, and where it is paid', async () => {
     const id = await onClock('resumed_declined')

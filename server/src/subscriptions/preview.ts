@@ -76,7 +76,9 @@ export async function previewPlanChange(previewing: Previewing, change: PlanChan
       // While a schedule is there, Stripe foretells what it will have made of the subscription.
       return quiet(previewing, change)
     case 'undo_cancel': {
-      const nextInvoice = await renewal(previewing, change.subscription, { ending: staying(change.subscription) })
+      // Of a pause there is no invoice until it ends.
+      const comes = change.subscription.status !== 'paused'
+      const nextInvoice = comes ? await renewal(previewing, change.subscription, { ending: staying(change.subscription) }) : null
       return { ...quiet(previewing, change), nextInvoice, cancelAt: null }
     }
     case 'resume':

@@ -122,6 +122,15 @@ export const previewSchema = z
   })
   .openapi('PlanChangePreview')
 
+const scheduledSchema = z
+  .object({
+    tier: z.string(),
+    interval: z.string(),
+    quantity: z.number().int().nullable().meta({ description: 'Seats from then on.' }),
+    at: z.iso.datetime(),
+  })
+  .nullable()
+
 /** What subscribe, upgrade and their kin answer: EM-9 and EM-10 in one. */
 export const changedSchema = z
   .object({
@@ -135,7 +144,7 @@ export const changedSchema = z
     billing_cycle_start: time,
     billing_cycle_end: time,
     cancel_at: time,
-    scheduled_change: z.object({ tier: z.string(), interval: z.string(), at: z.iso.datetime() }).nullable(),
+    scheduled_change: scheduledSchema,
     requires_action: z.boolean().meta({ description: 'The bank asks the customer: send them to payment_url.' }),
     payment_url: z.string().nullable(),
   })
@@ -184,7 +193,7 @@ export const subscriptionSchema = z
     payment_failed_at: time,
     payment_method_id: z.string().nullable(),
     next_invoice_date: time,
-    scheduled_change: z.object({ tier: z.string(), interval: z.string(), at: z.iso.datetime() }).nullable(),
+    scheduled_change: scheduledSchema,
     synced_at: time.meta({ description: 'How fresh this is: when Stripe was last asked.' }),
   })
   .openapi('Subscription')

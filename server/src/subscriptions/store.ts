@@ -47,6 +47,7 @@ export type AccountSubscription = {
   readonly scheduledAt: Instant | null
   readonly scheduledPlanKey: string | null
   readonly scheduledInterval: string | null
+  readonly scheduledQuantity: number | null
   readonly scheduleId: string | null
   readonly pauseBehavior: string | null
   readonly pendingUpdateExpiresAt: Instant | null
@@ -83,7 +84,7 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        account.cancel_at as "cancelAt", subscription.ended_at as "endedAt", subscription.cancel_at_period_end as "cancelAtPeriodEnd",
        account.trial_ends_at as "trialEndsAt", account.scheduled_at as "scheduledAt",
        account.scheduled_plan_key as "scheduledPlanKey", account.scheduled_price_key as "scheduledInterval",
-       subscription.schedule_id as "scheduleId",
+       subscription.schedule_id as "scheduleId", subscription.scheduled_quantity::float8 as "scheduledQuantity",
        subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt",
        waiting.id as "waitingInvoiceId", waiting.hosted_invoice_url as "waitingInvoiceUrl",
        subscription.status = 'paused'

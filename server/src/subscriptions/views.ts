@@ -105,6 +105,7 @@ function scheduledChange(catalog: Catalog, found: AccountSubscription | null): S
   return {
     tier: tierOf(catalog, found.scheduledPlanKey),
     interval: found.scheduledInterval ?? 'monthly',
+    quantity: found.scheduledQuantity,
     at: found.scheduledAt.toISOString(),
   }
 }
