@@ -7,7 +7,7 @@ import type { Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
 import { newId } from '../lib/ids.ts'
-import { MINUTE_MS } from '../lib/period.ts'
+import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
@@ -226,9 +226,16 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
   const repriced = move.toPriceId === move.fromPriceId || account.priceId === move.toPriceId
   if (move.state === 'pending') return firstStep(moving, { account, repriced, now })
   if (repriced) return { state: 'done' }
-  return account.scheduledPriceId === move.toPriceId
-    ? { state: 'scheduled', effectiveAt: new Date(now.getTime() + 5 * MINUTE_MS) }
-    : { state: 'skipped', detail: 'The scheduled price was replaced by another change.' }
+  if (account.scheduledPriceId === move.toPriceId) {
+    return { state: 'scheduled', effectiveAt: new Date(now.getTime() + 5 * MINUTE_MS) }
+  }
+  if (account.scheduledPriceId !== null || account.priceId !== move.fromPriceId) {
+    return { state: 'skipped', detail: 'The scheduled price was replaced by another change.' }
+  }
+  // A pause, a cancellation or other seats released the schedule, and nothing of that is another plan. It is due again once it goes on.
+  return account.mayBeRepriced
+    ? firstStep(moving, { account, repriced, now })
+    : { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS) }
 }
 
 type Step = { readonly account: MovedAccount; readonly repriced: boolean; readonly now: Instant }

@@ -58,6 +58,11 @@ beforeAll(async () => {
     ['unlucky', { tier: 'pro' }],
     ['after_it', { tier: 'pro' }],
     ['and_after', { tier: 'pro' }],
+    ['undoer', { tier: 'pro' }],
+    ['pauser', { tier: 'pro' }],
+    ['rester', { tier: 'pro' }],
+    ['grower', { tier: 'pro' }],
+    ['waverer', { tier: 'pro' }],
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
@@ -119,18 +124,18 @@ describe('customers stay on their terms until they are moved', () => {
   test('the preview tells who and how much, and changes nothing', async () => {
     const { status, body } = await call('POST', `${PATH}/preview`, {})
     expect(status).toBe(200)
-    expect(body).toMatchObject({ organizations: 11, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body).toMatchObject({ organizations: 16, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
     expect(body['groups']).toContainEqual({
       plan: 'pro',
       from_version: 1,
-      organizations: 10,
+      organizations: 15,
       newly_billed: [],
       repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
-    // Monthly: nine customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    // Monthly: fourteen customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([
-      { currency: 'usd', before_minor: 11 * 2000 * 12 + 20_000, after_minor: 11 * 2500 * 12 + 20_000 },
+      { currency: 'usd', before_minor: 16 * 2000 * 12 + 20_000, after_minor: 16 * 2500 * 12 + 20_000 },
     ])
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
   })
@@ -182,6 +187,44 @@ describe('customers stay on their terms until they are moved', () => {
     await billing.call('switcher', 'POST', '/api/v1/billing/cancel', { immediate: true })
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state: 'skipped' }])
+  })
+
+  test('no customer takes a scheduled price back: what releases its schedule without another plan does not last', async () => {
+    const ids = ['grower', 'pauser', 'undoer', 'waverer']
+    const id = await migrate(ids, 'period_end')
+    const ask = (who: string, path: string, body = {}) => billing.call(who, 'POST', `/api/v1/billing/${path}`, body)
+    expect(await ask('undoer', 'upgrade/undo')).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    expect(await ask('grower', 'upgrade', { new_tier: 'pro', quantity: 3 })).toMatchObject({ status: 200 })
+    expect(await ask('pauser', 'pause')).toMatchObject({ status: 200 })
+    expect(await ask('waverer', 'cancel', { immediate: false })).toMatchObject({ status: 200 })
+    await runAll()
+    expect((await statesOf(id)).map(({ state }) => state)).toEqual(Array(4).fill('scheduled'))
+    expect(await ask('pauser', 'resume')).toMatchObject({ status: 200 })
+    expect(await ask('waverer', 'cancel/undo')).toMatchObject({ status: 200 })
+    await runAll()
+    for (const who of ids) {
+      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '32d' })
+      await runAll()
+      const quantity = who === 'grower' ? 3n : 1n
+      expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
+    }
+    expect((await statesOf(id)).map(({ state }) => state)).toEqual(Array(4).fill('done'))
+  })
+
+  test('who rests when the price was to change gets it at the end of the period that follows', async () => {
+    const id = await migrate(['rester'], 'period_end')
+    const advance = async () => {
+      await billing.call('operator', 'POST', '/api/v1/organizations/rester/clock/advance', { by: '32d' })
+      await runAll()
+    }
+    await billing.call('rester', 'POST', '/api/v1/billing/pause', {})
+    await advance()
+    expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
+    expect((await billing.call('rester', 'POST', '/api/v1/billing/resume', {})).body).toMatchObject({ status: 'active' })
+    await runAll()
+    expect(await accountOf('rester')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
+    await advance()
+    expect(await accountOf('rester')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
   })
 
   test.each([

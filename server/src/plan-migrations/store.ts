@@ -125,13 +125,20 @@ function toMove(row: MoveRow): StoredMove {
   return { ...row, fromAmountMinor: Number(row.fromAmountMinor), toAmountMinor: Number(row.toAmountMinor) }
 }
 
-/** Moves that can be worked on now; a scheduled one when its organization's own time has come. */
+/** Of an account and its subscription: Stripe takes another price for it, and it goes on. */
+const MAY_BE_REPRICED = `subscription.status in ('active', 'trialing', 'past_due') and account.cancel_at is null`
+
+/** Moves that can be worked on now; a scheduled one when its organization's own time has come, or when its schedule has gone. */
 export async function listDueMoves(db: Queryable, now: Instant, limit: number): Promise<StoredMove[]> {
   const { rows } = await db.query<MoveRow>(
     `select ${MOVE} from plan_migration_moves move
      join plan_migrations migration on migration.id = move.migration_id
      join organizations organization on organization.id = move.organization_id
-     where move.state = 'pending' or (move.state = 'scheduled' and move.effective_at <= coalesce(organization.test_clock_now, $1))
+     where move.state = 'pending' or (move.state = 'scheduled' and (move.effective_at <= coalesce(organization.test_clock_now, $1) or exists (
+       select from accounts account join stripe_subscriptions subscription
+         on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
+       where account.organization_id = move.organization_id and ${MAY_BE_REPRICED} and subscription.scheduled_price_id is null
+         and account.stripe_price_id = move.from_price_id and move.to_price_id <> move.from_price_id)))
      order by move.updated_at, move.organization_id limit $2`,
     [now, limit],
   )
@@ -205,6 +212,7 @@ export type MovedAccount = {
   /** What the subscription's schedule sells next, and from when. */
   readonly scheduledPriceId: string | null
   readonly scheduledAt: Instant | null
+  readonly mayBeRepriced: boolean
 }
 
 export async function findMovedAccount(db: Queryable, organizationId: string): Promise<MovedAccount | null> {
@@ -213,7 +221,7 @@ export async function findMovedAccount(db: Queryable, organizationId: string): P
        account.subscription_status is not null and account.subscription_status not in ('canceled', 'incomplete_expired')
          as subscribed,
        account.current_period_end as "currentPeriodEnd", subscription.scheduled_price_id as "scheduledPriceId",
-       subscription.scheduled_at as "scheduledAt"
+       subscription.scheduled_at as "scheduledAt", coalesce(${MAY_BE_REPRICED}, false) as "mayBeRepriced"
      from accounts account
      left join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id

@@ -44,6 +44,8 @@ export type CurrentSubscription = {
   readonly cancelAtPeriodEnd: boolean
   readonly scheduleId: string | null
   readonly scheduledAt: Instant | null
+  /** What it is scheduled to become; null where nothing of ours is scheduled. */
+  readonly scheduled: Terms | null
   /** The open invoice that its first payment, a change of it, or its resumption waits for. */
   readonly waitingInvoiceId: string | null
   /** Whether the resumption with which the present period began was never paid. */

@@ -37,6 +37,7 @@ const subscription: CurrentSubscription = {
   cancelAtPeriodEnd: false,
   scheduleId: null,
   scheduledAt: null,
+  scheduled: null,
   waitingInvoiceId: null,
   resumedUnpaid: false,
   collectionPaused: false,

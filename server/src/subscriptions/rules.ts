@@ -238,9 +238,12 @@ function computeUndoCancel(subscription: CurrentSubscription): PlanChange {
 }
 
 function computeUndoSwitch(subscription: CurrentSubscription): PlanChange {
-  return subscription.scheduleId === null || subscription.scheduledAt === null
-    ? { kind: 'none', reason: 'No change of plan is scheduled.' }
-    : { kind: 'undo_switch', subscription, scheduleId: subscription.scheduleId }
+  const { scheduleId, scheduledAt, scheduled, planKey, interval, quantity } = subscription
+  if (scheduleId === null || scheduledAt === null) return { kind: 'none', reason: 'No change of plan is scheduled.' }
+  // Customers keep their price: the same terms at another one are an operator's migration.
+  const isRepriced = scheduled?.planKey === planKey && scheduled.interval === interval && scheduled.quantity === quantity
+  if (isRepriced) throw new DomainError('conflict', 'What is scheduled is the plan’s new price, which cannot be taken back.')
+  return { kind: 'undo_switch', subscription, scheduleId }
 }
 
 function computePause(subscription: CurrentSubscription): PlanChange {

@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Queryable } from '../db/database.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import type { BillingState, CurrentSubscription } from './plan-change.ts'
+import type { BillingState, CurrentSubscription, Terms } from './plan-change.ts'
 import {
   findAccountSubscription,
   findDebt,
@@ -53,6 +53,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     cancelAtPeriodEnd: found.cancelAtPeriodEnd,
     scheduleId: found.scheduleId,
     scheduledAt: found.scheduledAt,
+    scheduled: scheduledTerms(found),
     waitingInvoiceId: found.waitingInvoiceId,
     resumedUnpaid: found.resumedUnpaid,
     collectionPaused: found.pauseBehavior !== null,
@@ -60,4 +61,9 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     addOnItems: found.addOnItems,
     discountIds: found.discountIds,
   }
+}
+
+function scheduledTerms({ scheduledPlanKey, scheduledInterval, scheduledQuantity }: AccountSubscription): Terms | null {
+  if (scheduledPlanKey === null || scheduledInterval === null || scheduledQuantity === null) return null
+  return { planKey: scheduledPlanKey, interval: scheduledInterval, quantity: scheduledQuantity }
 }

@@ -46,7 +46,7 @@ export type AccountSubscription = {
   readonly trialEndsAt: Instant | null
   readonly scheduledAt: Instant | null
   readonly scheduledPlanKey: string | null
-  readonly scheduledInterval: string | null
+  readonly scheduledInterval: PriceInterval | null
   readonly scheduledQuantity: number | null
   readonly scheduleId: string | null
   readonly pauseBehavior: string | null
