@@ -306,8 +306,8 @@ export type StripeMutations = {
     readonly prorationBehavior?: ProrationBehavior
     readonly prorationAtUnix?: number
     readonly paymentBehavior?: 'error_if_incomplete' | 'allow_incomplete' | 'pending_if_incomplete'
-    readonly resetAnchor?: boolean
     readonly cancelAtPeriodEnd?: boolean
+    readonly cancelAtUnix?: number
     /** Clears a cancellation at a date, which a flexible portal sets instead of cancelAtPeriodEnd. */
     readonly clearCancelAt?: boolean
     readonly trialEndUnix?: number | 'now'

@@ -42,8 +42,9 @@ export function computeAddOn(state: BillingState, addOn: AddOn | undefined, { ad
   if (!['active', 'trialing', 'past_due'].includes(subscription.status)) {
     throw new DomainError('conflict', `A subscription that is ${subscription.status} takes no add-ons.`)
   }
-  if (subscription.scheduleId !== null)
+  if (subscription.scheduledAt !== null) {
     throw new DomainError('conflict', 'A change of the plan is scheduled; take it back first.')
+  }
   const present = subscription.addOnItems.find((item) => item.addOnKey === addOnKey) ?? null
   const from = present?.quantity ?? 0
   if (from === quantity) throw new DomainError('nothing_to_change', `There are ${quantity} of it already.`)

@@ -3,8 +3,11 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { replacePaymentMethod } from '../invoices/actions.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import type { MutationKind } from '../stripe/gateway.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { runExclusively } from './actions.ts'
+import { changePlan, followChange, runExclusively } from './actions.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
@@ -57,10 +60,74 @@ async function subscribed(id: string, body: Record<string, unknown>): Promise<st
   return id
 }
 
+/** A subscription that is told to end: with its period, as we say it, or at a date, as Stripe's portal does. */
+async function ended(id: string, ending: Stripe.SubscriptionUpdateParams): Promise<Record<string, unknown>> {
+  await stripe().subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
+  await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
+  return subscriptionOf(id)
+}
+
 async function pay(url: string): Promise<number> {
   const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
   return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
 }
+
+/** What Stripe refuses of one kind of call. */
+function refusing(refused: MutationKind): BillingContext {
+  const gateway = billing.context.gateway!
+  return billing.with({
+    gateway: {
+      ...gateway,
+      perform: async (kind, params, options) => {
+        if (kind === refused) throw new StripeCallError('stripe_failed', 'refused', 'refused')
+        return gateway.perform(kind, params, options)
+      },
+    },
+  })
+}
+
+const ASKER = { actor: 'operator:test', requestId: 'r' }
+const LATER = { kind: 'switch', planKey: 'starter', interval: null, quantity: null, at: 'period_end' } as const
+
+describe('a change that Stripe refuses', () => {
+  test.each([
+    ['create_schedule', { cancel_at_period_end: true }],
+    ['schedule_switch', { cancel_at_period_end: true }],
+    ['schedule_switch', { cancel_at: 'max_period_end' }],
+  ] as const)('after a cancellation leaves that as it was (%s, %o)', async (kind, ending) => {
+    const id = await subscribed(`refused_${kind}_${Object.keys(ending).join()}`, { tier: 'pro' })
+    const { cancel_at: cancelAt } = await ended(id, ending)
+    const wish = { organizationId: id, request: LATER, prorationAt: null }
+    await expect(changePlan(refusing(kind), wish, ASKER)).rejects.toThrow('refused')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', cancel_at: cancelAt })
+    // No schedule without a change is in the way of what is asked for next.
+    expect((await post(id, 'add-ons', { add_on: 'seats', quantity: 1 })).status).toBe(200)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
+  })
+
+  test.each([
+    ['pause_subscription', { kind: 'pause' }],
+    ['update_subscription', { kind: 'cancel', immediate: false }],
+    ['cancel_subscription', { kind: 'cancel', immediate: true }],
+  ] as const)('leaves what was scheduled before it (%s)', async (kind, request) => {
+    const id = await subscribed(`refused_${kind}`, { tier: 'pro' })
+    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    const wish = { organizationId: id, request, prorationAt: null }
+    await expect(changePlan(refusing(kind), wish, ASKER)).rejects.toThrow('refused')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', cancel_at: null, scheduled_change: { tier: 'starter' } })
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+  })
+})
+
+test('a schedule at Stripe that changes nothing is not in the way of add-ons', async () => {
+  const id = await subscribed('empty_schedule', { tier: 'pro' })
+  const from = (await subscriptionOf(id))['subscription_id'] as string
+  await stripe().subscriptionSchedules.create({ from_subscription: from })
+  await runExclusively(billing.context, id, (session) => followChange(billing.context, session, id))
+  expect((await post(id, 'add-ons', { add_on: 'seats', quantity: 1 })).status).toBe(200)
+})
 
 describe('a change while another is scheduled', () => {
   test('and that the card declines leaves what was scheduled', async () => {
@@ -136,9 +203,7 @@ describe('a change while another waits for the bank', () => {
     ['starter', { cancel_at: 'max_period_end' }],
   ] as const)('takes a cancellation back once it is paid, and not before: %s by the year, %o', async (plan, ending) => {
     const id = await subscribed(`stays_asked_${plan}_${Object.keys(ending).join()}`, { tier: 'starter' })
-    await stripe().subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
-    await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
-    const { cancel_at: cancelAt } = await subscriptionOf(id)
+    const { cancel_at: cancelAt } = await ended(id, ending)
     await post(id, 'payment-methods', ASKS)
     const wish = { new_tier: plan, interval: 'yearly' }
     const { amount_due_now_minor: due } = (await post(id, 'upgrade/preview', wish)).body

@@ -71,13 +71,21 @@ export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSu
   try {
     await perform(execution, 'void_invoice', { invoiceId: waitingInvoiceId })
   } catch (error) {
-    if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
+    if (!isRefused(error)) throw error
     await refuseSettled(execution)
   }
 }
 
-async function refuseSettled({ context, session, organizationId }: Acting): Promise<never> {
+function isRefused(error: unknown): boolean {
+  return error instanceof StripeCallError && error.outcome === 'refused'
+}
+
+async function follow({ context, session, organizationId }: Acting): Promise<void> {
   await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+}
+
+async function refuseSettled(execution: Acting): Promise<never> {
+  await follow(execution)
   throw new DomainError('conflict', 'The change before this one was settled just now: look at the plan, and ask again.')
 }
 
@@ -98,18 +106,17 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
     case 'cancel_now':
       return cancelNow(execution, change)
     case 'cancel_at_period_end':
-      await release(execution, change.releasesScheduleId)
-      for (const subscriptionId of [change.subscription.id, ...change.otherSubscriptionIds]) {
-        await update(execution, { subscriptionId, cancelAtPeriodEnd: true })
-      }
+      await released(execution, change, () => endWithPeriod(execution, change.subscription.id))
+      for (const subscriptionId of change.otherSubscriptionIds) await endWithPeriod(execution, subscriptionId)
       return
     case 'undo_cancel':
       return update(execution, undoingCancel(change.subscription))
     case 'undo_switch':
       return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
     case 'pause':
-      await release(execution, change.releasesScheduleId)
-      return perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id })
+      return released(execution, change, () =>
+        perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id }),
+      )
     case 'resume':
       return resume(execution, change)
   }
@@ -132,6 +139,10 @@ function update(execution: Execution, params: StripeMutations['update_subscripti
   return perform(execution, 'update_subscription', params)
 }
 
+function endWithPeriod(execution: Execution, subscriptionId: string): Promise<MutationResult> {
+  return update(execution, { subscriptionId, cancelAtPeriodEnd: true })
+}
+
 /** An invoice that is voided ends what was never paid. */
 function endsByVoiding({ status, waitingInvoiceId }: CurrentSubscription): boolean {
   return status === 'incomplete' && waitingInvoiceId !== null
@@ -139,22 +150,23 @@ function endsByVoiding({ status, waitingInvoiceId }: CurrentSubscription): boole
 
 /** Whoever leaves, leaves whole: a second subscription that should not be there ends as well. */
 async function cancelNow(execution: Execution, change: Extract<PlanChange, { kind: 'cancel_now' }>): Promise<void> {
-  const { subscription, otherSubscriptionIds, releasesScheduleId } = change
-  await release(execution, releasesScheduleId)
+  const { subscription, otherSubscriptionIds } = change
   // Use that was reported is billed, as it would have been at the period's end.
   const invoiceNow = subscription.usageItems.length > 0
-  for (const subscriptionId of endsByVoiding(subscription) ? otherSubscriptionIds : [subscription.id, ...otherSubscriptionIds]) {
-    await perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow })
-  }
+  const end = (subscriptionId: string): Promise<MutationResult> =>
+    perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow })
+  if (!endsByVoiding(subscription)) await released(execution, change, () => end(subscription.id))
+  for (const subscriptionId of otherSubscriptionIds) await end(subscriptionId)
 }
 
 /**
  * Closes the checkout pages that would start a second subscription beside the one that is started or resumed now.
  * @throws DomainError `subscription_exists` when one was paid just now
  */
-async function closePages({ context, session, organizationId }: Execution, ownId: string | null): Promise<void> {
+async function closePages(execution: Execution, ownId: string | null): Promise<void> {
+  const { context, session, organizationId } = execution
   if (await closeOpenPages(context, session, organizationId)) return
-  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  await follow(execution)
   const other = (await listLiveSubscriptionIds(session, organizationId)).find((id) => id !== ownId)
   if (other === undefined) return
   throw new DomainError('subscription_exists', 'A checkout was paid just now: there is a subscription already.', {
@@ -302,16 +314,32 @@ async function withEndOfPeriod(
   { cancelAt, currentPeriodEnd }: CurrentSubscription,
 ): Promise<StripeMutations['update_subscription']> {
   if (clearCancelAt !== true || cancelAt?.getTime() !== currentPeriodEnd.getTime()) return params
-  await update(execution, { subscriptionId: params.subscriptionId, cancelAtPeriodEnd: true })
+  await endWithPeriod(execution, params.subscriptionId)
   return { ...params, cancelAtPeriodEnd: false }
 }
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
-async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<MutationResult> {
+/** A schedule and a cancellation cannot be at the same time: what is refused after that was taken back puts it back. */
+async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<void> {
+  const { subscription, undoesCancel } = change
+  if (undoesCancel) await update(execution, undoingCancel(subscription))
+  let { scheduleId } = change
+  try {
+    scheduleId ??= (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
+    await scheduleSwitch(execution, change, scheduleId)
+  } catch (error) {
+    if (isRefused(error)) {
+      if (change.scheduleId === null) await release(execution, scheduleId)
+      if (undoesCancel) await update(execution, redoingCancel(subscription))
+      await follow(execution)
+    }
+    throw error
+  }
+}
+
+function scheduleSwitch(execution: Execution, change: SwitchLater, scheduleId: string): Promise<MutationResult> {
   const { subscription, offer, to, at } = change
-  if (change.undoesCancel) await update(execution, undoingCancel(subscription))
-  const scheduleId = change.scheduleId ?? (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
   return perform(execution, 'schedule_switch', {
     scheduleId,
     current: {
@@ -334,15 +362,24 @@ function undoingCancel({ id, cancelAtPeriodEnd }: CurrentSubscription): StripeMu
   return { subscriptionId: id, ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }) }
 }
 
+/** The same again: to the period's end, or at the date. */
+function redoingCancel({ id, cancelAtPeriodEnd, cancelAt }: CurrentSubscription): StripeMutations['update_subscription'] {
+  return cancelAtPeriodEnd || cancelAt === null
+    ? { subscriptionId: id, cancelAtPeriodEnd: true }
+    : { subscriptionId: id, cancelAtUnix: toUnix(cancelAt) }
+}
+
 /** A schedule would bring its phases back; released, the subscription stays as it is. */
 async function release(execution: Execution, scheduleId: string | null): Promise<void> {
   if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
 }
 
+type Releasing = Pick<SwitchNow, 'releasesScheduleId' | 'subscription'>
+
 /** Does what a schedule stands in the way of. What is refused, by a declined card say, changes nothing: what was scheduled is so again. */
 async function released(
   execution: Execution,
-  { releasesScheduleId: scheduleId, subscription }: SwitchNow,
+  { releasesScheduleId: scheduleId, subscription }: Releasing,
   work: () => Promise<unknown>,
 ): Promise<void> {
   const before = scheduleId === null ? null : await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
@@ -350,8 +387,7 @@ async function released(
   try {
     await work()
   } catch (error) {
-    const isRefused = error instanceof StripeCallError && error.outcome === 'refused'
-    if (isRefused && before !== null) await scheduleAgain(execution, subscription, before)
+    if (isRefused(error) && before !== null) await scheduleAgain(execution, subscription, before)
     throw error
   }
 }
@@ -363,7 +399,6 @@ async function scheduleAgain(
 ): Promise<void> {
   const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
   if (current === undefined || next === undefined) return
-  const { context, session, organizationId } = execution
   const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId: subscription.id })
   await perform(execution, 'schedule_switch', {
     scheduleId,
@@ -371,7 +406,7 @@ async function scheduleAgain(
     switchAtUnix: toUnix(next.startsAt),
     next: next.items,
     discountIds: subscription.discountIds,
-    metadata: { [ORGANIZATION_METADATA]: organizationId },
+    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
-  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
+  await follow(execution)
 }
