@@ -102,6 +102,28 @@ describe('a change at the end of the period', () => {
   })
 })
 
+test('the credit of a smaller plan outlives a cancellation at once, which says so: the next purchase uses it', async () => {
+  const id = await subscribed('leaves_with_credit', { tier: 'company' })
+  const { body: smaller } = await post(id, 'downgrade/preview', { new_tier: 'team' })
+  expect(smaller).toMatchObject({ credit_minor: 4000 })
+  await post(id, 'downgrade', { new_tier: 'team' })
+  const { body: leaving } = await post(id, 'cancel/preview', { immediate: true })
+  expect(leaving).toMatchObject({ credit_minor: 4000, amount_due_now_minor: 0 })
+  await post(id, 'cancel', { immediate: true })
+  const purchase = { tier: 'company', payment_method_id: 'pm_card_visa' }
+  expect((await post(id, 'subscribe/preview', purchase)).body).toMatchObject({ amount_due_now_minor: 1000 })
+  expect((await post(id, 'subscribe', purchase)).status).toBe(200)
+  expect((await invoicesOf(id)).map((invoice) => invoice['amount_paid_minor'])).toContain(1000)
+})
+
+test('a cancellation at once credits nothing of what was paid, and makes no invoice where nothing is open', async () => {
+  const id = await subscribed('leaves_paid', { tier: 'company' })
+  const { body: leaving } = await post(id, 'cancel/preview', { immediate: true })
+  expect(leaving).toMatchObject({ credit_minor: 0, amount_due_now_minor: 0 })
+  await post(id, 'cancel', { immediate: true })
+  expect(await invoicesOf(id)).toHaveLength(1)
+})
+
 describe('seats', () => {
   test('more are paid at once for the rest of the period, fewer lower the next invoice', async () => {
     const id = await subscribed('seats', { tier: 'team', quantity: 3 })

@@ -151,10 +151,9 @@ function endsByVoiding({ status, waitingInvoiceId }: CurrentSubscription): boole
 /** Whoever leaves, leaves whole: a second subscription that should not be there ends as well. */
 async function cancelNow(execution: Execution, change: Extract<PlanChange, { kind: 'cancel_now' }>): Promise<void> {
   const { subscription, otherSubscriptionIds } = change
-  // Use that was reported is billed, as it would have been at the period's end.
-  const invoiceNow = subscription.usageItems.length > 0
+  // What is open is settled, as it would have been at the period's end: use is billed, and the credit of a smaller plan kept for later.
   const end = (subscriptionId: string): Promise<MutationResult> =>
-    perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow })
+    perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow: true })
   if (!endsByVoiding(subscription)) await released(execution, change, () => end(subscription.id))
   for (const subscriptionId of otherSubscriptionIds) await end(subscriptionId)
 }

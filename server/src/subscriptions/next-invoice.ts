@@ -38,9 +38,18 @@ export function staying({ cancelAtPeriodEnd, cancelAt }: CurrentSubscription): I
 }
 
 /** What an invoice charges: all of it that Stripe works out, and the use that it has not been told of yet. */
-export async function dueByNow({ context, organizationId }: Previewing, invoice: InvoicePreview | null): Promise<number> {
+export async function dueByNow(previewing: Previewing, invoice: InvoicePreview | null): Promise<number> {
+  return (await totalsByNow(previewing, invoice)).dueNowMinor
+}
+
+/** The same, and what it leaves on the customer's balance where more is credited than charged. */
+export async function totalsByNow(
+  { context, organizationId }: Previewing,
+  invoice: InvoicePreview | null,
+): Promise<{ readonly dueNowMinor: number; readonly creditMinor: number }> {
   const due = await withUseByNow(context, organizationId, invoice)
-  return dueOf(due, { comes: invoice !== null || due.totalMinor !== 0 })
+  const comes = invoice !== null || due.totalMinor !== 0
+  return { dueNowMinor: dueOf(due, { comes }), creditMinor: Math.max(0, -due.totalMinor) }
 }
 
 /**

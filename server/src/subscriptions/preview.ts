@@ -8,6 +8,7 @@ import {
   ask,
   askForAny,
   dueByNow,
+  totalsByNow,
   foretellAfter,
   foretellNext,
   staying,
@@ -268,16 +269,16 @@ async function previewLaterSwitch(previewing: Previewing, change: SwitchLater): 
 
 type CancelNow = Extract<PlanChange, { kind: 'cancel_now' }>
 
-/** What was used beyond the allowance is billed in the moment; without metered prices nothing is. */
+/** What is open is settled in the moment: what was used beyond the allowance, and what a change left for the next invoice. */
 async function previewCancel(previewing: Previewing, change: CancelNow): Promise<PlanChangePreview> {
   const { context, customerId, now } = previewing
   const { subscription } = change
   const base = { ...quiet(previewing, change), to: null, cancelAt: now }
-  const charges = subscription.usageItems.length > 0 && ['active', 'past_due', 'unpaid', 'paused'].includes(subscription.status)
-  if (customerId === null || !charges) return base
+  if (customerId === null || !['active', 'past_due', 'unpaid', 'paused'].includes(subscription.status)) return base
   const query: Query = { customerId, subscriptionId: subscription.id, cancelNow: true, prorationBehavior: 'none' }
   const invoice = await askForAny(context, query)
-  return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), dueNowMinor: await dueByNow(previewing, invoice) }
+  const totals = await totalsByNow(previewing, invoice)
+  return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), ...totals }
 }
 
 type Resume = Extract<PlanChange, { kind: 'resume' }>
