@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
+import { isStorable } from '../lib/storable.ts'
 
 /** A page of a list: after a cursor, or, as the older routes have it, from an offset. */
 export type PageQuery = {
@@ -95,7 +96,7 @@ export async function readPage<Row extends object>(
 ): Promise<ListPage<Row>> {
   const descending = sort.startsWith('-')
   const { by, type } = list.sorts[sort.replace(/^-/, '')]!
-  const after = cursor === null ? null : readCursor(cursor, sort)
+  const after = cursor === null ? null : readCursor(cursor, { sort, type })
   const paged =
     after === null
       ? filter
@@ -139,12 +140,25 @@ function writeCursor(sort: string, key: string, id: string): string {
   return Buffer.from(JSON.stringify([sort, key, id])).toString('base64url')
 }
 
-function readCursor(cursor: string, sort: string): { key: string; id: string } {
+function readCursor(
+  cursor: string,
+  { sort, type }: { readonly sort: string; readonly type: 'timestamptz' | 'text' },
+): { key: string; id: string } {
   const parts = parseJson(Buffer.from(cursor, 'base64url').toString('utf8'))
-  if (Array.isArray(parts) && parts.length === 3 && parts.every((part) => typeof part === 'string') && parts[0] === sort) {
-    return { key: parts[1] as string, id: parts[2] as string }
+  if (Array.isArray(parts) && parts.length === 3 && parts.every(isText) && parts[0] === sort) {
+    const [, key, id] = parts as [string, string, string]
+    if (type === 'text' || isMoment(key)) return { key, id }
   }
   throw new DomainError('invalid_request', 'cursor is not one that this list, in this order, answered.', { field: 'cursor' })
+}
+
+const isText = (part: unknown): boolean => typeof part === 'string' && isStorable(part)
+
+/** Whether a text is a moment as PostgreSQL writes it in UTC, so that it reads it too. Pure. */
+export function isMoment(text: string): boolean {
+  const [, day, time] = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.\d{1,6})?\+00$/.exec(text) ?? []
+  const at = new Date(`${day}T${time}Z`)
+  return !Number.isNaN(at.getTime()) && at.toISOString().startsWith(`${day}T${time}`)
 }
 
 function parseJson(text: string): unknown {
@@ -158,13 +172,4 @@ function parseJson(text: string): unknown {
 /** The pattern that finds what begins with a text. */
 export function prefixPattern(text: string): string {
   return `${text.replace(/[\\%_]/g, (special) => `\\${special}`)}%`
-}
-
-/**
- * The same for words, as a tsquery: every word of the text begins one of those that are searched. A text without any word finds
- * nothing.
- */
-export function wordsPattern(text: string): string {
-  const words = text.toLowerCase().match(/[\p{L}\p{N}@.+_-]+/gu) ?? []
-  return words.map((word) => `'${word}':*`).join(' & ')
 }

@@ -14,7 +14,6 @@ import {
   NO_FILTER,
   prefixPattern,
   readPage,
-  wordsPattern,
   type Filter,
   type List,
   type ListPage,
@@ -71,13 +70,20 @@ async function countTallied(db: Queryable, { subject, status }: Counting): Promi
 const isPlain = ({ search, createdFrom, createdTo }: CommonFilter): boolean =>
   search === null && createdFrom === null && createdTo === null
 
+/**
+ * A text as a tsquery: every word of it begins one of those that are searched. PostgreSQL takes it apart, as it did what is searched:
+ * by other rules "24/7" and "snake_case" are other words. A text without any word is null, which finds nothing.
+ */
+const WORDS = `select string_agg('''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || ''':*', ' & ')::tsquery
+  from unnest(to_tsvector('simple', ?::text))`
+
 /** Each way in which a text finds an organization: beginning of id, name, e-mail or customer id; of words of name and e-mail. */
 const SEARCHES = [
-  'lower(organization.id) like ?',
-  'lower(organization.name) like ?',
-  'lower(organization.email) like ?',
+  'lower(organization.id) like lower(?::text)',
+  'lower(organization.name) like lower(?::text)',
+  'lower(organization.email) like lower(?::text)',
   'organization.stripe_customer_id like ?',
-  `to_tsvector('simple', organization.name || ' ' || organization.email) @@ ?::tsquery`,
+  `to_tsvector('simple', organization.name || ' ' || organization.email) @@ (${WORDS})`,
 ] as const
 
 /** By the id of one of its objects at Stripe. */
@@ -87,12 +93,12 @@ const OWNS = `select organization_id as id from stripe_subscriptions where id = 
   union all select organization_id from stripe_payment_methods where id = ?`
 
 function searchOrganizations(search: string): Narrowing {
-  const [prefix, lower] = [prefixPattern(search), prefixPattern(search.toLowerCase())]
+  const prefix = prefixPattern(search)
   const branches = SEARCHES.map((condition) => `select id from organizations organization where ${condition}`)
   return {
     ids: `${branches.join(' union ')} union (${OWNS})`,
     each: `${SEARCHES.join(' or ')} or organization.id = any(array(${OWNS}))`,
-    values: [lower, lower, lower, prefix, wordsPattern(search), search, search, search, search],
+    values: [prefix, prefix, prefix, prefix, search, search, search, search, search],
   }
 }
 

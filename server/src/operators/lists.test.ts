@@ -112,10 +112,50 @@ describe('organizations', () => {
 
   test('refuse a cursor of another order, and what is none', async () => {
     const { next_cursor: cursor } = await read<Organizations>('organizations?limit=1&sort=name')
-    for (const wrong of [`cursor=${cursor}`, 'cursor=nonsense', 'cursor=W10']) {
+    const madeUp = [
+      ['-created', 'abc', 'x'],
+      ['-created', '2026-02-31 00:00:00+00', 'x'],
+      ['-created', '2026-02-01 00:00:00+00', 'x\0'],
+      ['-created', '2026-02-01 00:00:00+00', '\ud800'],
+    ].map((parts) => `cursor=${Buffer.from(JSON.stringify(parts)).toString('base64url')}`)
+    for (const wrong of [`cursor=${cursor}`, 'cursor=nonsense', 'cursor=W10', ...madeUp]) {
       const answer = await billing.call('operator', 'GET', `/api/v1/admin/organizations?${wrong}`)
       expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'cursor' } })
     }
+  })
+})
+
+describe('a search', () => {
+  const named = {
+    covid: 'Clinic Covid-19 Berlin',
+    always: 'Open 24/7',
+    snake: 'The snake_case guild',
+    cpp: 'Learn C++ foo_bar now',
+    istanbul: 'İstanbul GmbH',
+    quoted: "O'Brien \\ Sons",
+  }
+  const found = (text: string) => find(`search=${encodeURIComponent(text)}`)
+
+  beforeAll(async () => {
+    await billing.database.db.query(
+      `insert into organizations (id, name, email, created_at)
+       select 'named_' || key, value, 'a@example.com', '2025-01-01' from jsonb_each_text($1)`,
+      [named],
+    )
+  })
+
+  test.each([
+    ['Covid-19', 'covid'],
+    ['berlin covid', 'covid'],
+    ['24/7', 'always'],
+    ['snake_case', 'snake'],
+    ['learn c++', 'cpp'],
+    ['foo_b', 'cpp'],
+    ['İstanbul GmbH', 'istanbul'],
+    ["O'Brien", 'quoted'],
+    ['\\ sons', 'quoted'],
+  ])('for words as PostgreSQL splits them finds the name that holds them: %s', async (text, id) => {
+    expect(await found(text)).toContain(`named_${id}`)
   })
 })
 

@@ -132,7 +132,10 @@ describe('the timeline', () => {
     const audits = ((await read('told/timeline?kind=audit')).body as unknown as Timeline).entries
     expect(audits.length).toBeGreaterThan(0)
     expect(audits.every(({ kind }) => kind === 'audit')).toBe(true)
-    expect((await read('told/timeline?cursor=nonsense')).body).toMatchObject({ code: 'invalid_request', field: 'cursor' })
+    const never = Buffer.from('2026-13-01 00:00:00+00\naudit\n1').toString('base64url')
+    for (const cursor of ['nonsense', never]) {
+      expect((await read(`told/timeline?cursor=${cursor}`)).body).toMatchObject({ code: 'invalid_request', field: 'cursor' })
+    }
   })
 })
 

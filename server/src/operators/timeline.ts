@@ -1,5 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
+import { isStorable } from '../lib/storable.ts'
+import { isMoment } from './listing.ts'
 import { listTimeline, type TimelineEntry, type TimelineKind, type TimelineQuery } from './timeline-store.ts'
 
 /**
@@ -21,11 +23,10 @@ function writeCursor({ atText, kind, id }: TimelineEntry): string {
   return Buffer.from([atText, kind, id].join('\n')).toString('base64url')
 }
 
-const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00$/
-
 function readCursor(cursor: string): { at: string; kind: string; id: string } {
-  const [at, kind, id] = Buffer.from(cursor, 'base64url').toString('utf8').split('\n')
-  if (at !== undefined && TIME.test(at) && kind !== undefined && id !== undefined) return { at, kind, id }
+  const text = Buffer.from(cursor, 'base64url').toString('utf8')
+  const [at, kind, id] = text.split('\n')
+  if (at !== undefined && isMoment(at) && kind !== undefined && id !== undefined && isStorable(text)) return { at, kind, id }
   throw new DomainError('invalid_request', 'cursor is not one that a timeline answered.', { field: 'cursor' })
 }
 

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { ALL_ORGANIZATIONS } from '../events/types.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { DomainError } from '../lib/errors.ts'
 import { readEndpoint, type WebhooksContext } from './actions.ts'
 import { findDelivery, listDeliveries, type AttemptRow, type DeliveryRow } from './delivery-store.ts'
@@ -47,8 +48,7 @@ const list = createRoute({
     params,
     query: query.extend({
       state: state.optional(),
-      limit: z.coerce.number().int().min(1).max(200).default(50),
-      starting_after: z.string().optional().meta({ description: 'The last event of the page before.' }),
+      ...pageQuery({ most: 200, usual: 50 }),
     }),
   },
   responses: {
@@ -78,13 +78,15 @@ const read = createRoute({
 /** What was sent to an endpoint, and what came of it. */
 export function registerDeliveryRoutes(app: App, { db }: WebhooksContext): void {
   app.openapi(list, async (c) => {
-    const { organization_id: named, state: wanted = null, limit, starting_after: after = null } = c.req.valid('query')
+    const { organization_id: named, state: wanted = null, limit, starting_after: startingAfter } = c.req.valid('query')
     const { id } = await readEndpoint(db, {
       organizationId: ownerOf(c.get('principal'), named),
       id: c.req.valid('param').endpoint_id,
     })
-    const found = await listDeliveries(db, { endpointId: id, state: wanted, after, limit: limit + 1 })
-    return c.json({ deliveries: found.slice(0, limit).map(showDelivery), has_more: found.length > limit }, 200)
+    const after = await findStart(startingAfter, (eventId) => findDelivery(db, { endpointId: id, eventId }))
+    const query = { endpointId: id, state: wanted, after: after?.delivery.eventId ?? null, limit: limit + 1 }
+    const { page, hasMore } = pageOf(await listDeliveries(db, query), limit)
+    return c.json({ deliveries: page.map(showDelivery), has_more: hasMore }, 200)
   })
   app.openapi(read, async (c) => {
     const { endpoint_id: endpointId, event_id: eventId } = c.req.valid('param')

@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { testRoutes } from '../../test/routes.ts'
 import { eventIdOf, publishEvent } from '../events/actions.ts'
 import { eventTypes } from '../events/types.ts'
 import { ManualClock } from '../lib/clock.ts'
@@ -7,6 +8,7 @@ import { DAY_MS, HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
 import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, rotateSecret, type WebhooksContext } from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
+import { registerDeliveryRoutes } from './delivery-routes.ts'
 import { listDeliveries } from './delivery-store.ts'
 import { signedHeaders } from './rules.ts'
 
@@ -24,6 +26,7 @@ beforeAll(() => {
     onDue: () => undefined,
   }
 })
+const call = testRoutes((app) => registerDeliveryRoutes(app, context))
 let organization: string
 let count = 0
 beforeEach(async () => {
@@ -121,4 +124,12 @@ test('a secret that is rotated again during its overlap leaves each previous one
   clock.advance(SECOND_MS)
   const last = await rotated(0)
   expect(await signersOf(...secrets, last.secret)).toEqual([false, false, false, true])
+})
+
+test('the log of deliveries does not end after a delivery that there is not', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  await publish('invoice.paid:in_1')
+  const path = `/api/v1/webhook-endpoints/${endpoint.id}/deliveries?starting_after=evt_none`
+  const answer = await call('GET', path, undefined, organization)
+  expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'starting_after' } })
 })
