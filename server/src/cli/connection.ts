@@ -50,8 +50,10 @@ export type Connection = {
 export function connect(options: ConnectionOptions): Connection {
   const runtime = readRuntime(options.dataDir)
   const url = options.url ?? runtime?.url
-  const key = options.operatorKey ?? runtime?.operatorKey
+  // The key that lies here is for the server that runs here, wherever else a call goes.
+  const key = options.operatorKey ?? (url === runtime?.url ? runtime?.operatorKey : undefined)
   if (url === undefined || key === undefined) {
+    if (url !== undefined) throw new CliError(`The operator key of ${url} is missing: set TOLLGATE_OPERATOR_KEY.`)
     throw new CliError('No server is running here. Start one with "npm start", or name one with --url and TOLLGATE_OPERATOR_KEY.')
   }
   const sandboxUrl = options.url === undefined ? (runtime?.sandboxUrl ?? null) : null
@@ -64,11 +66,11 @@ export function connect(options: ConnectionOptions): Connection {
   }
 }
 
-/** What runs in this data directory; null when nothing does, or when what ran there was killed. */
+/** What runs in this data directory; null when nothing does, when what ran there was killed, or what it left cannot be read. */
 export function readRuntime(dataDir: string): Runtime | null {
   const path = join(dataDir, RUNTIME_FILE)
   if (!existsSync(path)) return null
-  const parsed = runtimeSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')))
+  const parsed = runtimeSchema.safeParse(parseJson(readFileSync(path, 'utf8')))
   return parsed.success && isAlive(parsed.data.pid) ? parsed.data : null
 }
 

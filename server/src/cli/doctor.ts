@@ -17,6 +17,7 @@ import { WEBHOOK_PATHS } from '../stripe/webhook-paths.ts'
 import { readRuntime } from './connection.ts'
 import { judgeAddresses, judgeClocks, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
 import { withDatabase } from './maintenance.ts'
+import { sentenceOf } from './terminal.ts'
 
 export type Finding = { readonly check: string; readonly ok: boolean; readonly detail: string }
 
@@ -30,7 +31,7 @@ export async function examine(environment: Readonly<Record<string, string | unde
     config = readConfig(environment)
     findings.push({ check: 'configuration', ok: true, detail: 'every variable is well-formed' })
   } catch (error) {
-    return [...findings, { check: 'configuration', ok: false, detail: sentenceOf(error) }]
+    return [...findings, { check: 'configuration', ok: false, detail: lineOf(error) }]
   }
   findings.push(await find('catalog', () => examineCatalog(config)))
   findings.push(await find('database', () => examineDatabase(config)))
@@ -48,12 +49,12 @@ async function find(check: string, examine: () => Promise<string>): Promise<Find
   try {
     return { check, ok: true, detail: await examine() }
   } catch (error) {
-    return { check, ok: false, detail: sentenceOf(error) }
+    return { check, ok: false, detail: lineOf(error) }
   }
 }
 
-function sentenceOf(error: unknown): string {
-  return error instanceof Error ? error.message.replaceAll('\n', ' ') : String(error)
+function lineOf(error: unknown): string {
+  return error instanceof Error ? sentenceOf(error).replaceAll('\n', ' ') : String(error)
 }
 
 async function examineCatalog(config: Config): Promise<string> {

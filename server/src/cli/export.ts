@@ -1,4 +1,5 @@
 import { existsSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Option, type Command } from 'commander'
 import { EXPORT_KINDS } from '../exports/rules.ts'
@@ -29,6 +30,7 @@ export function addExport(program: Command, { remote, server, answer }: Kit): vo
     .requiredOption('--out <file>', 'where to')
     .action(async (kind: string, { format, organization, from, to, out }: ExportOptions, command: Command) => {
       if (existsSync(out)) throw new CliError(`${out} is there already; nothing was written.`)
+      if (!existsSync(dirname(out))) throw new CliError(`There is no directory ${dirname(out)}; nothing was asked for.`)
       const connection = server(command)
       const body = { kind, format, organization_id: organization, from, to }
       let made = await connection.call<Export>('POST', '/api/v1/admin/exports', body)

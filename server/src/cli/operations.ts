@@ -58,6 +58,7 @@ function addReconcile(program: Command, { remote, server, answer }: Kit): void {
   )
     .option('--all', 'begin to compare every organization anew')
     .action(async (organization: string | undefined, { all }: { all?: boolean }, command: Command) => {
+      if (organization !== undefined && all === true) command.error('error: name an organization or --all, not both')
       const connection = server(command)
       if (organization !== undefined) {
         const { drifts } = await connection.call<{ drifts: unknown[] }>(

@@ -47,13 +47,12 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
   const globals = (command: Command): Globals => command.optsWithGlobals<Globals>()
   const server = (command: Command): Connection => connect({ url: globals(command).url, operatorKey, dataDir })
   const answer = (command: Command, value: unknown): void => printAnswer(value, { json: globals(command).json === true, output })
-  /** A command that may print JSON and may name its server. */
-  const remote = (parent: Command, usage: string, description: string): Command =>
-    parent
-      .command(usage)
-      .description(description)
-      .addOption(new Option('--json', 'print the answer as JSON'))
-      .addOption(new Option('--url <url>', 'the server to ask; default: the one that runs here'))
+  /** A command that may print JSON. */
+  const local: Kit['remote'] = (parent, usage, description) =>
+    parent.command(usage).description(description).addOption(new Option('--json', 'print the answer as JSON'))
+  /** The same over HTTP: it may name its server. */
+  const remote: Kit['remote'] = (parent, usage, description) =>
+    local(parent, usage, description).addOption(new Option('--url <url>', 'the server to ask; default: the one that runs here'))
 
   program
     .command('dev')
@@ -61,10 +60,10 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
     .option('--live', LIVE)
     .action(async ({ live }: { live?: boolean }) => launchers.dev({ live: live === true }))
   program.command('start').description('the server on the configured PostgreSQL and Stripe').action(launchers.start)
-  remote(program, 'migrate', 'apply the migrations that are missing').action(async (_options, command: Command) => {
+  local(program, 'migrate', 'apply the migrations that are missing').action(async (_options, command: Command) => {
     answer(command, { applied: await launchers.migrate() })
   })
-  remote(program, 'push', 'bring products and prices of the catalog to Stripe')
+  local(program, 'push', 'bring products and prices of the catalog to Stripe')
     .option('--dry-run', 'only print what would change')
     .option('--live', LIVE)
     .action(async (options: { dryRun?: boolean; live?: boolean; json?: boolean }, command: Command) => {
@@ -72,12 +71,12 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
       const report = await launchers.push({ dryRun: options.dryRun === true, live: options.live === true, print })
       answer(command, options.json === true ? report : { [options.dryRun === true ? 'would change' : 'changed']: report.changed })
     })
-  remote(program, 'doctor', 'what is configured, and what answers').action(async (_options, command: Command) => {
+  local(program, 'doctor', 'what is configured, and what answers').action(async (_options, command: Command) => {
     const findings = await launchers.doctor()
     answer(command, findings)
     if (findings.some(({ ok }) => !ok)) throw new CliError('Something is not as it should be: see above.')
   })
-  addProject(program, { remote, answer, output, pull: launchers.pull })
+  addProject(program, { local, answer, output, pull: launchers.pull })
   addOperations(program, { remote, server, answer }, variables)
   addClock(program, { remote, server, answer })
   addOrganizations(program, { remote, server, answer })

@@ -9,19 +9,21 @@ import { writeStarter } from './starter.ts'
 
 export const LIVE = 'go on although the Stripe key is a live one'
 
-export type ProjectKit = Pick<Kit, 'remote' | 'answer'> & {
+export type ProjectKit = Pick<Kit, 'answer'> & {
+  /** A command that may print JSON, and asks no server. */
+  readonly local: Kit['remote']
   readonly output: Output
   readonly pull: (options: { live: boolean }) => Promise<Pulled>
 }
 
 /** What begins a project: a first catalog, one made from Stripe, the completion of a shell. */
-export function addProject(program: Command, { remote, answer, output, pull }: ProjectKit): void {
-  remote(program, 'init [directory]', 'write a first billing.config.ts').action(
+export function addProject(program: Command, { local, answer, output, pull }: ProjectKit): void {
+  local(program, 'init [directory]', 'write a first billing.config.ts').action(
     async (directory: string | undefined, _options, command: Command) => {
       answer(command, { written: writeStarter(directory ?? '.') })
     },
   )
-  remote(program, 'pull', 'write the products and prices at Stripe as a billing.config.ts')
+  local(program, 'pull', 'write the products and prices at Stripe as a billing.config.ts')
     .option('--out <file>', 'where to; default: standard output')
     .option('--live', LIVE)
     .action(async ({ out, live, json }: { out?: string; live?: boolean; json?: boolean }, command: Command) => {
