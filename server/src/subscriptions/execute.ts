@@ -1,33 +1,17 @@
-import type { Session } from '../db/database.ts'
 import { reportNow } from '../pricing/actions.ts'
-import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/customers.ts'
-import { StripeCallError } from '../stripe/errors.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import type { MutationKind, MutationResult, ScheduleSnapshot, StripeMutations } from '../stripe/gateway.ts'
-import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
+import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
-import { syncOrganization } from '../stripe/sync.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { Instant } from '../lib/clock.ts'
-import { laterAddOns, newItems, phaseItems, switchedItems } from './items.ts'
+import { newItems, switchedItems } from './items.ts'
 import { closeOpenPages } from './open-pages.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
+import { released, switchAtPeriodEnd } from './schedules.ts'
+import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
 import { listLiveSubscriptionIds } from './store.ts'
-
-export type Execution = {
-  readonly context: BillingContext
-  readonly session: Session
-  readonly organizationId: string
-  /** From when a difference counts: the time of the preview that the customer saw, or now. */
-  readonly prorationAt: Instant
-  readonly telling?: Telling
-}
-
-/** What the audit log is told of a change with the first `step` that is done, also when only a later request hears that it is. */
-export type Telling = { readonly step: MutationKind; readonly audit: IntentAudit; isTold: boolean }
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
 export function decisiveStep(change: Change): MutationKind {
@@ -48,7 +32,6 @@ const DECISIVE_STEP = {
   resume: 'resume_subscription',
 } as const satisfies Record<Exclude<PlanChange['kind'], 'none'>, MutationKind>
 
-type Acting = Omit<Execution, 'prorationAt'>
 type Change = Exclude<PlanChange, { kind: 'none' }>
 
 /**
@@ -74,14 +57,6 @@ export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSu
     if (!isRefused(error)) throw error
     await refuseSettled(execution)
   }
-}
-
-function isRefused(error: unknown): boolean {
-  return error instanceof StripeCallError && error.outcome === 'refused'
-}
-
-async function follow({ context, session, organizationId }: Acting): Promise<void> {
-  await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
 }
 
 async function refuseSettled(execution: Acting): Promise<never> {
@@ -120,23 +95,6 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
     case 'resume':
       return resume(execution, change)
   }
-}
-
-async function perform<Kind extends MutationKind>(
-  { context, session, organizationId, telling }: Acting,
-  kind: Kind,
-  params: StripeMutations[Kind],
-  afterwards: readonly FollowUp[] = [],
-): Promise<MutationResult> {
-  const told = telling?.step === kind && !telling.isTold ? telling : null
-  const audit = told?.audit ?? null
-  const result = await performIntent(context, session, { organizationId, kind, params, audit, afterwards })
-  if (told !== null) told.isTold = true
-  return result
-}
-
-function update(execution: Execution, params: StripeMutations['update_subscription']): Promise<MutationResult> {
-  return perform(execution, 'update_subscription', params)
 }
 
 function endWithPeriod(execution: Execution, subscriptionId: string): Promise<MutationResult> {
@@ -265,10 +223,6 @@ export async function attachAsDefault(
   return attached.id
 }
 
-function wantsAuthentication(error: unknown): boolean {
-  return error instanceof StripeCallError && error.details['requires_action'] === true
-}
-
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function switchNow(execution: Execution, change: SwitchNow): Promise<void> {
@@ -315,97 +269,4 @@ async function withEndOfPeriod(
   if (clearCancelAt !== true || cancelAt?.getTime() !== currentPeriodEnd.getTime()) return params
   await endWithPeriod(execution, params.subscriptionId)
   return { ...params, cancelAtPeriodEnd: false }
-}
-
-type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
-
-/** A schedule and a cancellation cannot be at the same time: what is refused after that was taken back puts it back. */
-async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<void> {
-  const { subscription, undoesCancel } = change
-  if (undoesCancel) await update(execution, undoingCancel(subscription))
-  let { scheduleId } = change
-  try {
-    scheduleId ??= (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
-    await scheduleSwitch(execution, change, scheduleId)
-  } catch (error) {
-    if (isRefused(error)) {
-      if (change.scheduleId === null) await release(execution, scheduleId)
-      if (undoesCancel) await update(execution, redoingCancel(subscription))
-      await follow(execution)
-    }
-    throw error
-  }
-}
-
-function scheduleSwitch(execution: Execution, change: SwitchLater, scheduleId: string): Promise<MutationResult> {
-  const { subscription, offer, to, at } = change
-  return perform(execution, 'schedule_switch', {
-    scheduleId,
-    current: {
-      items: phaseItems({
-        ...subscription,
-        usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
-        addOns: subscription.addOnItems,
-      }),
-      startUnix: toUnix(subscription.currentPeriodStart),
-    },
-    switchAtUnix: toUnix(at),
-    next: phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) }),
-    discountIds: subscription.discountIds,
-    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
-  })
-}
-
-/** Takes back what was said: `cancel_at_period_end`, or a date, as a portal in flexible mode sets it. */
-function undoingCancel({ id, cancelAtPeriodEnd }: CurrentSubscription): StripeMutations['update_subscription'] {
-  return { subscriptionId: id, ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }) }
-}
-
-/** The same again: to the period's end, or at the date. */
-function redoingCancel({ id, cancelAtPeriodEnd, cancelAt }: CurrentSubscription): StripeMutations['update_subscription'] {
-  return cancelAtPeriodEnd || cancelAt === null
-    ? { subscriptionId: id, cancelAtPeriodEnd: true }
-    : { subscriptionId: id, cancelAtUnix: toUnix(cancelAt) }
-}
-
-/** A schedule would bring its phases back; released, the subscription stays as it is. */
-async function release(execution: Execution, scheduleId: string | null): Promise<void> {
-  if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
-}
-
-type Releasing = Pick<SwitchNow, 'releasesScheduleId' | 'subscription'>
-
-/** Does what a schedule stands in the way of. What is refused, by a declined card say, changes nothing: what was scheduled is so again. */
-async function released(
-  execution: Execution,
-  { releasesScheduleId: scheduleId, subscription }: Releasing,
-  work: () => Promise<unknown>,
-): Promise<void> {
-  const before = scheduleId === null ? null : await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
-  await release(execution, scheduleId)
-  try {
-    await work()
-  } catch (error) {
-    if (isRefused(error) && before !== null) await scheduleAgain(execution, subscription, before)
-    throw error
-  }
-}
-
-async function scheduleAgain(
-  execution: Execution,
-  subscription: CurrentSubscription,
-  { phases }: ScheduleSnapshot,
-): Promise<void> {
-  const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
-  if (current === undefined || next === undefined) return
-  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId: subscription.id })
-  await perform(execution, 'schedule_switch', {
-    scheduleId,
-    current: { items: current.items, startUnix: toUnix(current.startsAt) },
-    switchAtUnix: toUnix(next.startsAt),
-    next: next.items,
-    discountIds: subscription.discountIds,
-    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
-  })
-  await follow(execution)
 }

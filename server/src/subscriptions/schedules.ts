@@ -1,0 +1,88 @@
+import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
+import { requireGateway } from '../stripe/context.ts'
+import type { MutationResult, ScheduleSnapshot } from '../stripe/gateway.ts'
+import { toUnix } from '../stripe/wire.ts'
+import { laterAddOns, phaseItems } from './items.ts'
+import type { CurrentSubscription, PlanChange } from './plan-change.ts'
+import { follow, isRefused, perform, redoingCancel, undoingCancel, update, type Execution } from './steps.ts'
+
+type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
+
+/** A schedule and a cancellation cannot be at the same time: what is refused after that was taken back puts it back. */
+export async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<void> {
+  const { subscription, undoesCancel } = change
+  if (undoesCancel) await update(execution, undoingCancel(subscription))
+  let { scheduleId } = change
+  try {
+    scheduleId ??= (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
+    await scheduleSwitch(execution, change, scheduleId)
+  } catch (error) {
+    if (isRefused(error)) {
+      if (change.scheduleId === null) await release(execution, scheduleId)
+      if (undoesCancel) await update(execution, redoingCancel(subscription))
+      await follow(execution)
+    }
+    throw error
+  }
+}
+
+function scheduleSwitch(execution: Execution, change: SwitchLater, scheduleId: string): Promise<MutationResult> {
+  const { subscription, offer, to, at } = change
+  return perform(execution, 'schedule_switch', {
+    scheduleId,
+    current: {
+      items: phaseItems({
+        ...subscription,
+        usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
+        addOns: subscription.addOnItems,
+      }),
+      startUnix: toUnix(subscription.currentPeriodStart),
+    },
+    switchAtUnix: toUnix(at),
+    next: phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) }),
+    discountIds: subscription.discountIds,
+    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
+  })
+}
+
+/** A schedule would bring its phases back; released, the subscription stays as it is. */
+export async function release(execution: Execution, scheduleId: string | null): Promise<void> {
+  if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
+}
+
+type Releasing = Pick<Extract<PlanChange, { kind: 'switch_now' }>, 'releasesScheduleId' | 'subscription'>
+
+/** Does what a schedule stands in the way of. What is refused, by a declined card say, changes nothing: what was scheduled is so again. */
+export async function released(
+  execution: Execution,
+  { releasesScheduleId: scheduleId, subscription }: Releasing,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  const before = scheduleId === null ? null : await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
+  await release(execution, scheduleId)
+  try {
+    await work()
+  } catch (error) {
+    if (isRefused(error) && before !== null) await scheduleAgain(execution, subscription, before)
+    throw error
+  }
+}
+
+async function scheduleAgain(
+  execution: Execution,
+  subscription: CurrentSubscription,
+  { phases }: ScheduleSnapshot,
+): Promise<void> {
+  const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
+  if (current === undefined || next === undefined) return
+  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId: subscription.id })
+  await perform(execution, 'schedule_switch', {
+    scheduleId,
+    current: { items: current.items, startUnix: toUnix(current.startsAt) },
+    switchAtUnix: toUnix(next.startsAt),
+    next: next.items,
+    discountIds: subscription.discountIds,
+    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
+  })
+  await follow(execution)
+}
