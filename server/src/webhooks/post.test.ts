@@ -47,9 +47,15 @@ describe('what is sent out', () => {
   it('says why nothing was answered', async () => {
     receiver.answer = (_request, response) => void response.socket?.destroy()
     expect((await createPost(development)(message(receiver.url))).error).toMatch(/socket hang up|ECONNRESET/)
-    const failing: Resolve = (hostname, done) => done(new Error(`getaddrinfo ENOTFOUND ${hostname}`), [])
+    const failing: Resolve = (hostname, done) => done(new Error(`getaddrinfo ENOTFOUND ${hostname}`))
     const outcome = await createPost({ ...production, resolve: failing })(message('https://nowhere.example/'))
     expect(outcome).toMatchObject({ status: null, error: 'getaddrinfo ENOTFOUND nowhere.example' })
+  })
+
+  it('says so of a name that the system itself cannot look up', async () => {
+    // A part of a name has 63 bytes at most, so that nobody is asked (RFC 1035, section 2.3.4).
+    const outcome = await createPost(production)(message(`https://${'x'.repeat(64)}.example/`))
+    expect(outcome).toMatchObject({ status: null, error: expect.stringContaining('getaddrinfo') as string })
   })
 
   it('ends when the answer is another protocol', async () => {

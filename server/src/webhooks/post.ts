@@ -20,8 +20,8 @@ export type Post = (message: {
   readonly body: string
 }) => Promise<PostOutcome>
 
-/** All addresses of a name, as `dns.lookup` with `all` answers them. */
-export type Resolve = (hostname: string, done: (error: Error | null, addresses: readonly LookupAddress[]) => void) => void
+/** All addresses of a name, as `dns.lookup` with `all` answers them: with an error there are none, whatever its type says. */
+export type Resolve = (hostname: string, done: (error: Error | null, addresses?: readonly LookupAddress[]) => void) => void
 
 export type PostOptions = DestinationPolicy & {
   /** From the beginning of the connection to the end of the answer; default 15 s. */
@@ -118,7 +118,7 @@ function refusal(address: string): string {
 
 function lookupAllowed(url: URL, resolve: Resolve, policy: DestinationPolicy): LookupFunction {
   return (hostname, options, done) => {
-    resolve(hostname, (error, addresses) => {
+    resolve(hostname, (error, addresses = []) => {
       const [first] = addresses
       if (error !== null || first === undefined) return done(error ?? new Error(`${hostname} has no address.`), [])
       const refused = addresses.find(({ address }) => !isAllowedAddress(address, url, policy))
