@@ -226,7 +226,9 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
   const repriced = move.toPriceId === move.fromPriceId || account.priceId === move.toPriceId
   if (move.state === 'pending') return firstStep(moving, { account, repriced, now })
   if (repriced) return { state: 'done' }
-  if (account.scheduledPriceId === move.toPriceId) {
+  // Its time has come, and Stripe is about to move on to it: until then a schedule may show nothing more that is to come.
+  const isNearlyThere = account.scheduleId !== null && account.scheduledPriceId === null && account.priceId === move.fromPriceId
+  if (isNearlyThere || account.scheduledPriceId === move.toPriceId) {
     return { state: 'scheduled', effectiveAt: new Date(now.getTime() + 5 * MINUTE_MS) }
   }
   if (account.scheduledPriceId !== null || account.priceId !== move.fromPriceId) {

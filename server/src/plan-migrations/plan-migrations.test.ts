@@ -63,6 +63,9 @@ beforeAll(async () => {
     ['rester', { tier: 'pro' }],
     ['grower', { tier: 'pro' }],
     ['waverer', { tier: 'pro' }],
+    ['unseen', { tier: 'pro' }],
+    ['fewer_now', { tier: 'pro', quantity: 2 }],
+    ['fewer_period_end', { tier: 'pro', quantity: 2 }],
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
@@ -124,18 +127,18 @@ describe('customers stay on their terms until they are moved', () => {
   test('the preview tells who and how much, and changes nothing', async () => {
     const { status, body } = await call('POST', `${PATH}/preview`, {})
     expect(status).toBe(200)
-    expect(body).toMatchObject({ organizations: 16, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body).toMatchObject({ organizations: 19, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
     expect(body['groups']).toContainEqual({
       plan: 'pro',
       from_version: 1,
-      organizations: 15,
+      organizations: 18,
       newly_billed: [],
       repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
-    // Monthly: fourteen customers, one of them with three seats, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    // Monthly: seventeen customers, one of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([
-      { currency: 'usd', before_minor: 16 * 2000 * 12 + 20_000, after_minor: 16 * 2500 * 12 + 20_000 },
+      { currency: 'usd', before_minor: 21 * 2000 * 12 + 20_000, after_minor: 21 * 2500 * 12 + 20_000 },
     ])
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
   })
@@ -238,6 +241,35 @@ describe('customers stay on their terms until they are moved', () => {
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state }])
   })
+
+  test('a schedule that shows nothing more to come, because its last phase is beginning, is waited for', async () => {
+    const id = await migrate(['unseen'], 'period_end')
+    await billing.database.db.query(`
+      with hidden as (update stripe_subscriptions set scheduled_price_id = null, scheduled_at = null where organization_id = 'unseen')
+      update plan_migration_moves set effective_at = '2026-01-01' where organization_id = 'unseen'`)
+    await runAll()
+    expect(await statesOf(id)).toMatchObject([{ state: 'scheduled', detail: null }])
+    await billing.call('operator', 'POST', '/api/v1/organizations/unseen/clock/advance', { by: '32d' })
+    await runAll()
+    expect(await accountOf('unseen')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
+  })
+
+  test.each(['now', 'period_end'] as const)(
+    'who has gone down last period is moved (%s): nothing is scheduled any more',
+    async (at) => {
+      const who = `fewer_${at}`
+      const fewer = { new_tier: 'pro', quantity: 1, at: 'period_end' }
+      expect(await billing.call(who, 'POST', '/api/v1/billing/downgrade', fewer)).toMatchObject({ status: 200 })
+      const advance = () => billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '32d' })
+      await advance()
+      expect(await accountOf(who)).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n, quantity: 1n })
+      const id = await migrate([who], at)
+      expect(await statesOf(id)).toMatchObject([{ state: at === 'now' ? 'done' : 'scheduled', detail: null }])
+      await advance()
+      await runAll()
+      expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 1n })
+    },
+  )
 
   test('one whose call keeps failing holds up no other', async () => {
     const started = await call('POST', PATH, {

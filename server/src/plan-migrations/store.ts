@@ -128,7 +128,7 @@ function toMove(row: MoveRow): StoredMove {
 /** Of an account and its subscription: Stripe takes another price for it, and it goes on. */
 const MAY_BE_REPRICED = `subscription.status in ('active', 'trialing', 'past_due') and account.cancel_at is null`
 
-/** Moves that can be worked on now; a scheduled one when its organization's own time has come, or when its schedule has gone. */
+/** Moves that can be worked on now; a scheduled one when its organization's own time has come, or when its schedule has been released. */
 export async function listDueMoves(db: Queryable, now: Instant, limit: number): Promise<StoredMove[]> {
   const { rows } = await db.query<MoveRow>(
     `select ${MOVE} from plan_migration_moves move
@@ -137,7 +137,7 @@ export async function listDueMoves(db: Queryable, now: Instant, limit: number): 
      where move.state = 'pending' or (move.state = 'scheduled' and (move.effective_at <= coalesce(organization.test_clock_now, $1) or exists (
        select from accounts account join stripe_subscriptions subscription
          on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
-       where account.organization_id = move.organization_id and ${MAY_BE_REPRICED} and subscription.scheduled_price_id is null
+       where account.organization_id = move.organization_id and ${MAY_BE_REPRICED} and subscription.schedule_id is null
          and account.stripe_price_id = move.from_price_id and move.to_price_id <> move.from_price_id)))
      order by move.updated_at, move.organization_id limit $2`,
     [now, limit],
@@ -209,7 +209,8 @@ export type MovedAccount = {
   readonly priceId: string | null
   readonly subscribed: boolean
   readonly currentPeriodEnd: Instant | null
-  /** What the subscription's schedule sells next, and from when. */
+  readonly scheduleId: string | null
+  /** What the subscription's schedule sells next, and from when; null in its last phase. */
   readonly scheduledPriceId: string | null
   readonly scheduledAt: Instant | null
   readonly mayBeRepriced: boolean
@@ -220,7 +221,8 @@ export async function findMovedAccount(db: Queryable, organizationId: string): P
     `select account.plan_key as "planKey", account.catalog_version as "catalogVersion", account.stripe_price_id as "priceId",
        account.subscription_status is not null and account.subscription_status not in ('canceled', 'incomplete_expired')
          as subscribed,
-       account.current_period_end as "currentPeriodEnd", subscription.scheduled_price_id as "scheduledPriceId",
+       account.current_period_end as "currentPeriodEnd", subscription.schedule_id as "scheduleId",
+       subscription.scheduled_price_id as "scheduledPriceId",
        subscription.scheduled_at as "scheduledAt", coalesce(${MAY_BE_REPRICED}, false) as "mayBeRepriced"
      from accounts account
      left join stripe_subscriptions subscription

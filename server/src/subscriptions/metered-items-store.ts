@@ -40,7 +40,7 @@ export async function listLackingItems(
        where item.organization_id > $5 group by 1, 2
      ) billed on billed.organization_id = account.organization_id and billed.subscription_id = account.subscription_id
      where account.plan_key = $1 and account.catalog_version = $2 and subscription.currency = $3 and ${LIVE}
-       and subscription.schedule_id is null and subscription.pending_update_expires_at is null
+       and subscription.scheduled_at is null and subscription.pending_update_expires_at is null
        and not coalesce(billed.balances, '{}') @> $4::text[] and account.organization_id > $5
      order by account.organization_id limit $6`,
     [planKey, catalogVersion, currency, balances, after, limit],

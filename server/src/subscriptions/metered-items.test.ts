@@ -121,6 +121,24 @@ describe('use that a plan prices', () => {
     expect(await gapsOf(id)).toEqual([])
   })
 
+  test('does not wait for a schedule whose last phase has begun: nothing more is to come', async () => {
+    await billing.database.db.query(`delete from usage_prices`)
+    const id = await billing.customer('priced')
+    const seats = (quantity: number, at: string) =>
+      billing.call(id, 'POST', `/api/v1/billing/${at === 'now' ? 'upgrade' : 'downgrade'}`, { new_tier: 'priced', quantity, at })
+    expect(await seats(2, 'now')).toMatchObject({ status: 200 })
+    expect(await seats(1, 'period_end')).toMatchObject({ status: 200 })
+    await billing.advance(id, '32d')
+    await pushCatalog(billing.context, { variables: {} })
+    expect(await gapsOf(id)).toHaveLength(1)
+    await closeMeteredGaps(billing.context)
+    expect(await gapsOf(id)).toEqual([])
+    await billing.use(id, 'calls', 17)
+    await billing.advance(id, '32d')
+    // One seat, and the seven calls beyond the allowance.
+    expect((await invoicesOf(id))[0]).toMatchObject({ amount_paid_minor: 2021 })
+  })
+
   test('is not billed to who bought without a price of use, until a migration brings the terms and the price together', async () => {
     const id = await billing.customer('changing')
     const { db, clock } = billing.context

@@ -79,7 +79,7 @@ export async function addMissingItems(
   organizationId: string,
 ): Promise<readonly string[]> {
   const found = await findAccountSubscription(session, organizationId)
-  if (found === null || !BILLING.has(found.status) || found.scheduleId !== null || found.pendingUpdateExpiresAt !== null)
+  if (found === null || !BILLING.has(found.status) || found.scheduledAt !== null || found.pendingUpdateExpiresAt !== null)
     return []
   const { rows } = await session.query<{ version: number }>(
     'select catalog_version as version from accounts where organization_id = $1',
@@ -95,6 +95,11 @@ export async function addMissingItems(
   )
   if (lacking.length === 0) return []
   const priceIds = lacking.map(({ priceId }) => priceId)
+  if (found.scheduleId !== null) {
+    // Its last phase has begun and has no such item.
+    const params = { scheduleId: found.scheduleId }
+    await performIntent(context, session, { organizationId, kind: 'release_schedule', params, priority: 'background' })
+  }
   await performIntent(context, session, {
     organizationId,
     kind: 'update_subscription',

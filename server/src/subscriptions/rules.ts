@@ -186,10 +186,11 @@ function hasPeriodToRunOut({ status, currentPeriodEnd }: CurrentSubscription, no
 /** Nobody asked the customer: nothing is charged in the moment, a wish to leave stands, and a scheduled change goes first. */
 function computeReprice(state: BillingState, when: 'now' | 'period_end', now: Instant): PlanChange {
   const subscription = requireSubscription(state)
-  const { planKey, interval, quantity } = subscription
+  const { planKey, interval, quantity, scheduleId } = subscription
   const offer = findOffer(state, planKey, interval)
   if (offer.priceId === subscription.priceId) return { kind: 'none', reason: 'The price is the present one already.' }
-  if (subscription.scheduleId !== null) throw new DomainError('conflict', 'Another change of the plan is scheduled.')
+  // A schedule whose last phase has begun stays for one more period, and changes nothing any more.
+  if (subscription.scheduledAt !== null) throw new DomainError('conflict', 'Another change of the plan is scheduled.')
   if (subscription.cancelAt !== null) throw new DomainError('conflict', 'The subscription is cancelled and ends.')
   if (!['active', 'trialing', 'past_due'].includes(subscription.status)) {
     throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be moved to another price.`)
@@ -198,8 +199,8 @@ function computeReprice(state: BillingState, when: 'now' | 'period_end', now: In
   const direction = directionOf(subscription, offer, terms)
   const change = { subscription, direction, from: terms, to: terms, offer, undoesCancel: false } as const
   return when === 'period_end' && hasPeriodToRunOut(subscription, now)
-    ? { kind: 'switch_at_period_end', ...change, at: subscription.currentPeriodEnd, scheduleId: null }
-    : { kind: 'switch_now', ...change, invoiceNow: false, releasesScheduleId: null }
+    ? { kind: 'switch_at_period_end', ...change, at: subscription.currentPeriodEnd, scheduleId }
+    : { kind: 'switch_now', ...change, invoiceNow: false, releasesScheduleId: scheduleId }
 }
 
 /**
