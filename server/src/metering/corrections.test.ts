@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { writeAside } from '../../test/under-lock.ts'
-import type { Grant } from '../grants/rules.ts'
+import { UNTOUCHED, type Grant } from '../grants/rules.ts'
 import { insertGrants } from '../grants/store.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
@@ -86,16 +86,7 @@ test('gives overage back before what was included, and to the grant that paid', 
       catalogVersion: null,
       amount: 5n * MICRO,
       limit: 'hard',
-      used: 0n,
-      overage: 0n,
-      reserved: 0n,
-      heldOverage: 0n,
-      freeUsed: 0n,
-      freeOverage: 0n,
-      usedElsewhere: 0n,
-      pricedOverage: 0n,
-      pricedMinor: 0n,
-      revoked: 0n,
+      ...UNTOUCHED,
       priority: 30,
       meters: null,
       startsAt: clock.now(),
