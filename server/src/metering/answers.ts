@@ -25,6 +25,12 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
   }
 }
 
+/** The answer of a key whose use was taken back since: what it permitted it permits no more, and it takes nothing. */
+export function takenBackAnswer(event: UsageEvent): UsageAnswer {
+  const code = 'taken_back'
+  return { ...answerOf(event, true), allowed: false, code, reason: reasonOf(code, event.after), drawn: 0n }
+}
+
 /** What is decided of a request that is not stored. */
 export type Unstored = Pick<UsageAnswer, 'code' | 'balance'> & {
   readonly spending?: Spending | null
@@ -93,6 +99,8 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot, spending: 
       return 'The account is suspended because a payment failed. Use is possible again once the open invoice is paid.'
     case 'paused':
       return 'The subscription is paused. Use is possible again once it is resumed.'
+    case 'taken_back':
+      return 'What was asked under this key was taken back. To use it after all, ask under a new key.'
   }
 }
 

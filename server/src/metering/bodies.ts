@@ -59,7 +59,7 @@ export const answerSchema = z
   .object({
     allowed: z.boolean(),
     code: z
-      .enum(['quota_exceeded', 'spend_limit_reached', 'rate_limited', 'not_included', 'suspended', 'paused'])
+      .enum(['quota_exceeded', 'spend_limit_reached', 'rate_limited', 'not_included', 'suspended', 'paused', 'taken_back'])
       .optional()
       .meta({ description: 'Why it was refused.' }),
     reason: z.string().optional(),

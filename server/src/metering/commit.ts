@@ -16,11 +16,11 @@ import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
 import { insertSpendRefusals } from './spend-refusals-store.ts'
 import { addGroupedUse } from './rollups-store.ts'
-import { deleteValues, insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
+import { deleteValues, findCorrections, insertValues, upsertCorrections, upsertReadings } from './readings-store.ts'
 import { closeReservations, insertReservations } from './reservations-store.ts'
 import { KeysWanted, storesAllKeys } from './key-looks.ts'
 import { addUse, countKnownKeys, findEventsOfKeys, insertKeys, type EventKey } from './store.ts'
-import type { UsageRequest } from './usage.ts'
+import type { UsageEvent, UsageRequest } from './usage.ts'
 import { upsertRateWindows } from './windows-store.ts'
 
 export type CommitOptions = {
@@ -81,7 +81,8 @@ export async function commitUsage(
   const known = new Map(
     [...repeated, ...told, ...past.settlements].map((event) => [eventKey(event.organizationId, nameOf(event)), event]),
   )
-  const decision = decide({ ...naming, ...past, known, requests: all, organizations: gathered.states() })
+  const takenBack = await readTakenBack(tx, repeated)
+  const decision = decide({ ...naming, ...past, known, takenBack, requests: all, organizations: gathered.states() })
   if (!looksForKeys && !storesAllKeys(requests, decision.outcomes)) throw new KeysWanted()
   return {
     send: () => [...write(tx, decision, { keepsKeys: looksForKeys }), ...writeCarried(tx, due, decision.outcomes)],
@@ -114,6 +115,14 @@ function writeCarried(tx: PacketClient, due: readonly DueLevel[], outcomes: read
       done.map(({ reading }) => reading),
     ),
   ]
+}
+
+/** Which of the uses that a group asks for again were permitted and then taken back. */
+async function readTakenBack(tx: PacketClient, repeated: readonly UsageEvent[]): Promise<ReadonlySet<string>> {
+  const permitted = repeated.filter(({ verb, refusal }) => verb === 'consume' && refusal === null)
+  const corrections = permitted.length === 0 ? [] : await findCorrections(tx, permitted)
+  const takenBack = corrections.filter(({ retracted }) => retracted)
+  return new Set(takenBack.map(({ organizationId, idempotencyKey }) => eventKey(organizationId, idempotencyKey)))
 }
 
 /** The keys that a batch names; one that is named twice is looked up twice. */

@@ -13,6 +13,8 @@ export type DecisionInput = {
   readonly organizations: ReadonlyMap<string, OrganizationState>
   /** The events of keys that were used before, by `eventKey`. */
   readonly known: ReadonlyMap<string, UsageEvent>
+  /** Which of them were taken back whole, by `eventKey`. */
+  readonly takenBack: ReadonlySet<string>
   /** The events that are corrected here, by the `eventKey` of what they correct. */
   readonly corrected: ReadonlyMap<string, CorrectedEvent>
   /** Other uses that decide what a level comes to without one that is taken back here. */
@@ -56,9 +58,10 @@ export type Decision = {
 /** A decision's input of which nothing but the requests and organizations is known; for what asks without a past. */
 export const NOTHING_KNOWN: Pick<
   DecisionInput,
-  'known' | 'corrected' | 'rivals' | 'reservations' | 'readings' | 'values' | 'windows'
+  'known' | 'takenBack' | 'corrected' | 'rivals' | 'reservations' | 'readings' | 'values' | 'windows'
 > = {
   known: new Map(),
+  takenBack: new Set(),
   corrected: new Map(),
   rivals: [],
   reservations: [],

@@ -1,5 +1,5 @@
 import { DomainError } from '../lib/errors.ts'
-import { answerOf, unstoredAnswer, type Unstored } from './answers.ts'
+import { answerOf, takenBackAnswer, unstoredAnswer, type Unstored } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf, spendingOf } from './rules.ts'
@@ -7,7 +7,10 @@ import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from 
 import type { PacedUse } from './windows.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from './usage.ts'
 
-/** The first answer of a key that was used before; null for a new one. */
+/**
+ * The first answer of a key that was used before; null for a new one. What a `consume` permitted it permits no more once it was taken back: else
+ * a repeat would use for nothing.
+ */
 export function repeatedAnswer(
   session: DecisionSession,
   request: RecordRequest | ReserveRequest | CorrectRequest,
@@ -16,7 +19,7 @@ export function repeatedAnswer(
   if (!first) return null
   const field = differingField(first, request)
   if (field) throw keyConflict(request.idempotencyKey, field)
-  return answerOf(first, true)
+  return first.verb === 'consume' && session.isTakenBack(first) ? takenBackAnswer(first) : answerOf(first, true)
 }
 
 export function keyConflict(idempotencyKey: string, field: string): DomainError {

@@ -143,6 +143,51 @@ describe('a mistaken use is taken back', () => {
   })
 })
 
+describe('a key whose use was taken back', () => {
+  const consume = (key: string, quantity = 3): Promise<Answered> =>
+    post('consume', { meter: 'calls', quantity, idempotency_key: key })
+  const TAKEN_BACK = {
+    allowed: false,
+    code: 'taken_back',
+    reason: 'What was asked under this key was taken back. To use it after all, ask under a new key.',
+    credits_used: 0,
+  }
+
+  test('permits nothing any more: a repeat is refused, and counts nothing', async () => {
+    expect((await consume('c')).body).toMatchObject({ allowed: true, credits_used: 3 })
+    await retract('c')
+    expect((await consume('c')).body).toMatchObject(TAKEN_BACK)
+    expect((await consume('c')).body).toMatchObject(TAKEN_BACK)
+    expect((await consume('new')).body).toMatchObject({ allowed: true, balance: { used: 3 } })
+    expect(await consume('c', 4)).toMatchObject({ status: 409, body: { field: 'quantity' } })
+  })
+
+  test('permits nothing either in the group that takes it back', async () => {
+    await consume('c')
+    const use = { organizationId: organization, meter: 'calls', quantity: 3n * MICRO, properties: null }
+    const answers = await fixture.metering().submit([
+      { ...use, verb: 'correct', corrects: 'c', quantity: null, idempotencyKey: 'r' },
+      { ...use, verb: 'consume', occurredAt: null, idempotencyKey: 'c' },
+    ])
+    expect(answers).toMatchObject([
+      { kind: 'answer', answer: { allowed: true } },
+      { kind: 'answer', answer: { allowed: false, code: 'taken_back', drawn: 0n } },
+    ])
+  })
+
+  test('answers what it answered where only a part was taken back, where it was tracked, and where it was refused', async () => {
+    await consume('part')
+    await post('corrections', { corrects: 'part', quantity: -3, idempotency_key: 'less' })
+    expect((await consume('part')).body).toMatchObject({ allowed: true, credits_used: 3 })
+    await track('calls', { key: 't' })
+    await retract('t')
+    expect((await track('calls', { key: 't' })).body).toMatchObject({ allowed: true })
+    await consume('much', 100)
+    expect((await retract('much')).status).toBe(404)
+    expect((await consume('much', 100)).body).toMatchObject({ allowed: false, code: 'quota_exceeded' })
+  })
+})
+
 type Use = { readonly meter: string; readonly quantity: number; readonly at: number; readonly user: string; retracted: boolean }
 
 /** What a meter has come to, said plainly: from the uses that were not taken back, in the order in which they were told. */

@@ -145,6 +145,12 @@ export class DecisionSession {
     }
   }
 
+  /** Whether a use that was found by its key was taken back whole, before or in this decision. */
+  isTakenBack({ organizationId, idempotencyKey }: UsageEvent): boolean {
+    const name = eventKey(organizationId, idempotencyKey)
+    return this.input.takenBack.has(name) || this.corrected.get(name)?.retracted === true
+  }
+
   keepCorrection(correction: CorrectedEvent): void {
     const name = eventKey(correction.event.organizationId, correction.event.idempotencyKey)
     this.corrected.set(name, correction)

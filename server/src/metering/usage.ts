@@ -59,7 +59,14 @@ export type UsageRequest = CheckRequest | RecordRequest | ReserveRequest | Settl
 export type UsageVerb = UsageRequest['verb']
 
 /** Why a use was refused. A refusal is an answer, never an error. */
-export type RefusalCode = 'quota_exceeded' | 'spend_limit_reached' | 'rate_limited' | 'not_included' | 'suspended' | 'paused'
+export type RefusalCode =
+  | 'quota_exceeded'
+  | 'spend_limit_reached'
+  | 'rate_limited'
+  | 'not_included'
+  | 'suspended'
+  | 'paused'
+  | 'taken_back'
 
 /** A balance as one answer sees it: the sum over the grants that counted. */
 export type BalanceSnapshot = {
@@ -148,7 +155,7 @@ export type UsageAnswer = {
   readonly spending: Spending | null
   /** Of a use that came too fast: in how many milliseconds it would be allowed. */
   readonly retryAfterMs: number | null
-  /** True when the same key was answered before and this is that answer. */
+  /** True when the same key was answered before and this is that answer, or says that what it permitted was taken back. */
   readonly replayed: boolean
 }
 
