@@ -4,6 +4,7 @@ import {
   createTollgateClient,
   type LocalQueue,
   type ResilientClient,
+  type UsageClient,
 } from '@tollgate/sdk'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -17,7 +18,8 @@ const MINUTE_MS = 60_000
 const database = testDatabase()
 const clock = new ManualClock(new Date('2026-03-10T09:00:00Z'))
 let tollgate: Tollgate
-let line: 'up' | 'cut before' | 'cut after'
+let line: 'up' | 'cut before' | 'cut in the middle' | 'cut after'
+let direct: UsageClient
 let client: ResilientClient
 let queue: LocalQueue
 
@@ -40,7 +42,7 @@ beforeEach(async () => {
   line = 'up'
   const { id } = await operate('/api/v1/organizations', { name: 'Host', email: 'host@example.com' })
   const { key } = await operate(`/api/v1/organizations/${id}/api-keys`, { name: 'host', scopes: ['read', 'write'] })
-  const direct = createTollgateClient({ url: 'http://in-process', apiKey: key!, retries: 0, awayMs: 0, fetch: overTheLine })
+  direct = createTollgateClient({ url: 'http://in-process', apiKey: key!, retries: 0, awayMs: 0, fetch: overTheLine })
   queue = createMemoryQueue()
   client = createResilientClient(direct, {
     meters: { reflection: 'open', episode_search: 'closed' },
@@ -51,9 +53,19 @@ beforeEach(async () => {
 
 async function overTheLine(request: Request): Promise<Response> {
   if (line === 'cut before') throw new TypeError('The line is cut.')
-  const response = await tollgate.fetch(request)
-  if (line === 'cut after') throw new TypeError('The line is cut.')
+  const response = await tollgate.fetch(line === 'cut in the middle' ? await halfOf(request) : request)
+  if (line !== 'up') throw new TypeError('The line is cut.')
   return response
+}
+
+/** What a server has taken of a batch that dies after the first of its groups. */
+async function halfOf(request: Request): Promise<Request> {
+  const { items } = (await request.clone().json()) as { readonly items: readonly unknown[] }
+  return new Request(request.url, {
+    method: 'POST',
+    headers: request.headers,
+    body: JSON.stringify({ items: items.slice(0, items.length / 2) }),
+  })
 }
 
 async function operate(path: string, body: unknown): Promise<Readonly<Record<string, string>>> {
@@ -96,6 +108,40 @@ describe('a host whose server goes away and comes back', () => {
     expect(await client.replay()).toBe(0)
     expect(await used()).toBe(1)
   })
+
+  it('is billed once for what another process of it asks for again under a key that was taken back', async () => {
+    const use = { meter: 'episode_search', quantity: 10, idempotencyKey: 'search-1' }
+    const beside = createResilientClient(direct, { queue: createMemoryQueue() })
+    line = 'cut after'
+    expect((await client.consume(use)).allowed).toBe(false)
+    line = 'up'
+    expect(await client.replay()).toBe(0)
+    // The plain client says what became of it.
+    expect(await direct.consume(use)).toMatchObject({ allowed: false, code: 'taken_back' })
+    for (const process of [beside, client]) expect(await process.consume(use)).toMatchObject({ allowed: true, credits_used: 1 })
+    expect(await used()).toBe(1)
+  })
+
+  it.each(['cut before', 'cut in the middle', 'cut after'] as const)(
+    'has each item of a batch answered as its meter declares (%s), and is billed once for what was let through',
+    async (cut) => {
+      const items = Array.from({ length: 20 }, (_, index) => [
+        { verb: 'consume' as const, meter: 'reflection', idempotencyKey: `open-${index}` },
+        { verb: 'consume' as const, meter: 'episode_search', idempotencyKey: `closed-${index}` },
+        { verb: 'track' as const, meter: 'episode_search', idempotencyKey: `done-${index}` },
+      ]).flat()
+      line = cut
+      const results = await client.batch(items)
+      expect(results.map(({ allowed }) => allowed)).toEqual(items.map(({ idempotencyKey: key }) => !key.startsWith('closed')))
+      line = 'up'
+      clock.advance(MINUTE_MS)
+      expect(await client.replay()).toBe(0)
+      expect([await used(), await queue.parked()]).toEqual([42, []])
+      const closed = items.filter(({ idempotencyKey: key }) => key.startsWith('closed'))
+      expect((await client.batch(closed)).map(({ allowed }) => allowed)).toEqual(closed.map(() => true))
+      expect(await used()).toBe(44)
+    },
+  )
 
   it('is not billed where its use had never arrived, nor where it had been refused', async () => {
     await client.track({ meter: 'episode_ingestion', quantity: 100 })

@@ -1,6 +1,6 @@
 import { sendInParts, type BatchPart } from './batch-parts.ts'
 import { machineTime } from './clock.ts'
-import { isAway, isStillToCount, statusOf, TollgateError, type Problem } from './errors.ts'
+import { errorOf, isAway, isStillToCount, TollgateError } from './errors.ts'
 import { report } from './report.ts'
 import type { BatchItem, BatchResult, UsageClient } from './usage.ts'
 
@@ -179,8 +179,6 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
     },
   }
 }
-
-const errorOf = (problem: Problem): TollgateError => new TollgateError(statusOf(problem), problem)
 
 /** The tenant of a request by KF-10's three places: query, header, path. One that is there and empty names nobody. */
 function findTenant({ url, headers }: CountedRequest): string | null {

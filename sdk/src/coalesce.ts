@@ -1,6 +1,6 @@
 import { sendInParts } from './batch-parts.ts'
 import { elapsedMs } from './clock.ts'
-import { statusOf, TollgateError, TollgateUnreachableError } from './errors.ts'
+import { errorOf, TollgateUnreachableError } from './errors.ts'
 import { DEADLINE_MS } from './transport.ts'
 import type { BatchItem, BatchResult, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
@@ -34,7 +34,7 @@ const MOST_UNDER_WAY = 4
  * A client that sends calls which are made at the same moment as one batch: what gathers while a request is under way goes with
  * the next one, and what would fill several goes in several at once. A lone call is sent at once, so nothing waits for company. Each item
  * keeps its own key and its own answer. What is refused as a whole, too large or for one of its items, is sent in halves.
- * @throws TypeError for a resilient client: in a batch no meter has its declared answer. Give this client to it instead.
+ * @throws TypeError for a resilient client: at its own deadline this one knows no declared answer. Give this client to it instead.
  */
 export function createCoalescingClient(
   client: UsageClient & { readonly replay?: never },
@@ -120,7 +120,7 @@ function deliver(
   reject: (error: unknown) => void,
 ): void {
   if (result === undefined) reject(new Error('The server answered fewer results than there were items.'))
-  else if ('error' in result) reject(new TollgateError(statusOf(result.error), result.error))
+  else if ('error' in result) reject(errorOf(result.error))
   else resolve(result)
 }
 

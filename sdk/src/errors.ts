@@ -55,6 +55,11 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500
 }
 
+/** What an item's problem says, as the error that it would have been alone. */
+export function errorOf(problem: Problem): TollgateError {
+  return new TollgateError(statusOf(problem), problem)
+}
+
 /** The status of an item's problem; of one that names none, that of a request that is wrong in itself. */
 export function statusOf(problem: Problem): number {
   return typeof problem['status'] === 'number' ? problem['status'] : 422

@@ -3,8 +3,9 @@ import { isAway, isStillToCount, TollgateUnreachableError, UNREACHABLE } from '.
 import { derivedKey, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
 import { createReplay } from './replay.ts'
 import { report } from './report.ts'
-import { createRetractions, type KeyedUse } from './retractions.ts'
-import type { QuantityInput, ReservationAnswer, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
+import { createResilientBatch, isTakenBack } from './resilient-batch.ts'
+import { createRetractions, type KeyedItem, type KeyedUse } from './retractions.ts'
+import type { BatchItem, QuantityInput, ReservationAnswer, UsageAnswer, UsageClient, UsageInput } from './usage.ts'
 
 /** What a meter's calls are answered while the server cannot be reached: let through and counted later, or refused. */
 export type UnreachableAnswer = 'open' | 'closed'
@@ -40,7 +41,7 @@ const LOCAL = 'local:'
 /**
  * A client with a declared answer for when Tollgate is away. A use that is let through is written to the queue before it
  * is answered, under the key of the attempt that had no answer: if that attempt arrived after all, it counts once. One that is refused
- * is taken back if it arrived after all.
+ * is taken back if it arrived after all. In a batch each item has its own answer.
  */
 export function createResilientClient(client: UsageClient, options: ResilientOptions): ResilientClient {
   const { queue, now = machineTime } = options
@@ -65,30 +66,44 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
     return refused(use.meter)
   }
 
+  /** A use as it is asked for. One under a key of the caller's is asked for again, perhaps: then nothing of it is to be taken back. */
+  async function prepare(item: BatchItem): Promise<KeyedItem> {
+    const { verb, meter, idempotencyKey } = item
+    const use = { ...keyed(item), verb }
+    if (verb === 'consume' && idempotencyKey !== undefined && !isOpen(meter)) await retractions.callOff(use)
+    return use
+  }
+
+  /** The same use under the next key, where what the first permitted was taken back. The next key is the same in every process. */
+  const underNextKey = async (item: KeyedItem): Promise<KeyedItem> =>
+    prepare({ ...item, idempotencyKey: await derivedKey(item.idempotencyKey, 'again') })
+
+  /**
+   * What is declared for a use that had no answer.
+   * @throws the error that it had instead, where that is an answer
+   */
+  async function standIn({ verb, ...use }: KeyedItem, error: unknown): Promise<UsageAnswer> {
+    if (verb === 'track' ? !isStillToCount(error) : !isAway(error)) throw error
+    if (verb === 'check') return isOpen(use.meter) ? letThrough(0) : refused(use.meter)
+    // What has happened has happened: it is kept whatever is declared for the meter.
+    if (verb === 'consume' && !isOpen(use.meter)) return refuse(use, error)
+    if (!isAway(error)) tell(error)
+    await keep(use, verb)
+    return letThrough(use.quantity ?? 1)
+  }
+
+  async function ask(item: KeyedItem): Promise<UsageAnswer> {
+    const { verb, ...use } = item
+    const answer = await client[verb](use).catch((error: unknown) => standIn(item, error))
+    return isTakenBack(answer) ? ask(await underNextKey(item)) : answer
+  }
+
   return {
     ...client,
-    check: (input) => answerWhenAway(client.check(input), () => (isOpen(input.meter) ? letThrough(0) : refused(input.meter))),
-    async consume(input) {
-      const open = isOpen(input.meter)
-      const use = open || input.idempotencyKey === undefined ? keyed(input) : await retractions.again(keyed(input))
-      return answerWhenAway(client.consume(use), async (error) => {
-        if (!open) return refuse(use, error)
-        await keep(use, 'consume')
-        return letThrough(use.quantity ?? 1)
-      })
-    },
-    // What has happened has happened: it is kept whatever is declared for the meter.
-    async track(input) {
-      const use = keyed(input)
-      try {
-        return await client.track(use)
-      } catch (error) {
-        if (!isStillToCount(error)) throw error
-        if (!isAway(error)) tell(error)
-        await keep(use, 'track')
-        return letThrough(use.quantity ?? 1)
-      }
-    },
+    check: (input) => ask({ ...keyed(input), verb: 'check' }),
+    consume: async (input) => ask(await prepare({ ...input, verb: 'consume' })),
+    track: (input) => ask({ ...keyed(input), verb: 'track' }),
+    batch: createResilientBatch({ client, prepare, underNextKey, standIn, tell }),
     async reserve(input) {
       const use = keyed(input)
       return answerWhenAway<ReservationAnswer>(client.reserve(use), () =>

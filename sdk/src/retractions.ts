@@ -1,8 +1,9 @@
 import { TollgateError } from './errors.ts'
 import { derivedKey, nameOf, type LocalQueue, type QueuedCall, type QueuedRetraction } from './queue.ts'
-import type { UsageClient, UsageInput } from './usage.ts'
+import type { BatchItem, UsageClient, UsageInput } from './usage.ts'
 
 export type KeyedUse = UsageInput & { readonly idempotencyKey: string }
+export type KeyedItem = KeyedUse & Pick<BatchItem, 'verb'>
 
 export type RetractionsContext = {
   readonly client: Pick<UsageClient, 'correct'>
@@ -23,7 +24,6 @@ export function createRetractions({ client, queue, now }: RetractionsContext) {
   /** What is being removed from it, and may still be listed. */
   const leaving = new Set<string>()
   const underWay = new Map<string, Promise<boolean>>()
-  const takenBack = new Set<string>()
   let reading: Promise<void> | undefined
 
   function learn(calls: readonly QueuedCall[]): void {
@@ -60,7 +60,6 @@ export function createRetractions({ client, queue, now }: RetractionsContext) {
         idempotencyKey: await derivedKey(idempotencyKey, 'retracted'),
         ...(organizationId === undefined ? {} : { organizationId }),
       })
-      takenBack.add(nameOf(retraction))
       return true
     } catch (error) {
       if (!(error instanceof TollgateError) || error.status !== 404) throw error
@@ -79,18 +78,12 @@ export function createRetractions({ client, queue, now }: RetractionsContext) {
       await queue.append(retraction)
     },
 
-    /**
-     * The use as it may be sent, which a caller asks for again under a key of theirs. What waits for that key is called off, since its first
-     * answer holds now; a key whose use was taken back answers what was, so another is asked under.
-     */
-    async again(use: KeyedUse): Promise<KeyedUse> {
+    /** Calls off what waits for the key of a use that is asked for again, since its first answer holds now. */
+    async callOff(use: KeyedUse): Promise<void> {
       const retraction = retractionOf(use, '')
-      const name = nameOf(retraction)
       await read()
-      await underWay.get(name)?.catch(() => undefined)
-      if (takenBack.has(name)) return this.again({ ...use, idempotencyKey: await derivedKey(use.idempotencyKey, 'again') })
+      await underWay.get(nameOf(retraction))?.catch(() => undefined)
       await forget(retraction)
-      return use
     },
 
     /** Takes a use back if it was counted, and forgets it then. Answers false where it is to be asked again later. */

@@ -1,5 +1,5 @@
 import { TollgateError, TollgateUnreachableError } from '../src/errors.ts'
-import type { UsageAnswer, UsageClient, UsageInput } from '../src/usage.ts'
+import type { BatchItem, BatchResult, UsageAnswer, UsageClient, UsageInput } from '../src/usage.ts'
 
 const answer = (allowed: boolean): UsageAnswer => ({
   allowed,
@@ -10,8 +10,8 @@ const answer = (allowed: boolean): UsageAnswer => ({
   quota_exceeded: !allowed,
 })
 
-/** How the line to the server is: up, cut before or after a request arrives, or answered by a status. */
-export type Line = 'up' | 'cut before' | 'cut after' | { readonly status: number }
+/** How the line to the server is: up, cut before or after a request arrives or when half of a batch is carried out, or answered by a status. */
+export type Line = 'up' | 'cut before' | 'cut in the middle' | 'cut after' | { readonly status: number }
 
 const problem = (status: number, code: string, field?: string) => new TollgateError(status, { title: code, code, status, field })
 
@@ -19,10 +19,17 @@ const problem = (status: number, code: string, field?: string) => new TollgateEr
 export function createPeer(quota: number) {
   const counted = new Map<string, UsageInput>()
   const first = new Map<string, { readonly verb: string; readonly input: UsageInput; readonly answer: UsageAnswer }>()
+  const takenBack = new Set<string>()
   let line: Line = 'up'
-  async function call(input: UsageInput, verb: 'track' | 'consume' | 'check'): Promise<UsageAnswer> {
+  async function over<Answer>(carryOut: () => Answer): Promise<Answer> {
     if (line === 'cut before') throw new TollgateUnreachableError('no answer')
     if (typeof line === 'object') throw problem(line.status, 'refused')
+    const answered = carryOut()
+    if (line === 'cut after') throw new TollgateUnreachableError('no answer')
+    return answered
+  }
+  function decide(input: UsageInput, verb: BatchItem['verb']): UsageAnswer {
+    if (verb === 'check') return answer(counted.size < quota)
     if (input.meter === 'unknown') throw problem(422, 'unknown_meter')
     if (input.meter === 'poison') throw problem(500, 'internal_error')
     // A key belongs to one organization, and has at most 255 characters.
@@ -36,22 +43,28 @@ export function createPeer(quota: number) {
     const decided = known?.answer ?? answer(verb === 'track' || counted.size < quota)
     first.set(key, { verb, input, answer: decided })
     if (known === undefined && decided.allowed) counted.set(key, input)
-    if (line === 'cut after') throw new TollgateUnreachableError('no answer')
+    if (verb === 'consume' && takenBack.has(key)) return { ...answer(false), code: 'taken_back', credits_used: 0 }
     return decided
   }
   /** What changes a use or a hold that is known: carried out once, by its name. */
   const done = new Set<string>()
-  async function change(name: string, carryOut: () => void): Promise<UsageAnswer> {
-    if (line === 'cut before') throw new TollgateUnreachableError('no answer')
-    if (typeof line === 'object') throw problem(line.status, 'refused')
-    if (!done.has(name)) carryOut()
-    done.add(name)
-    if (line === 'cut after') throw new TollgateUnreachableError('no answer')
-    return answer(true)
+  const change = (name: string, carryOut: () => void): Promise<UsageAnswer> =>
+    over(() => {
+      if (!done.has(name)) carryOut()
+      done.add(name)
+      return answer(true)
+    })
+  const call = (input: UsageInput, verb: BatchItem['verb']) => over(() => decide(input, verb))
+  function resultOf({ verb, ...input }: BatchItem): BatchResult {
+    try {
+      return decide(input, verb)
+    } catch (error) {
+      return { allowed: false, error: (error as TollgateError).problem }
+    }
   }
   const refuse = () => Promise.reject(new Error('not part of this peer'))
   const client: UsageClient = {
-    check: (input) => call({ ...input, idempotencyKey: 'check' }, 'check'),
+    check: (input) => call(input, 'check'),
     consume: (input) => call(input, 'consume'),
     track: (input) => call(input, 'track'),
     async reserve(input) {
@@ -64,8 +77,15 @@ export function createPeer(quota: number) {
     correct: ({ corrects, organizationId = '', idempotencyKey }) =>
       change(`correct ${idempotencyKey}`, () => {
         if (!counted.delete(`${organizationId} ${corrects}`)) throw problem(404, 'not_found')
+        takenBack.add(`${organizationId} ${corrects}`)
       }),
-    batch: refuse,
+    batch: (items) =>
+      over(() => {
+        const half = items.slice(0, items.length / 2)
+        const results = (line === 'cut in the middle' ? half : items).map(resultOf)
+        if (line === 'cut in the middle') throw new TollgateUnreachableError('no answer')
+        return results
+      }),
     balances: refuse,
     usage: refuse,
     gate: refuse,
