@@ -188,13 +188,71 @@ describe('the call counter', () => {
     }
     expect(peer.total('fine')).toBe(10)
     expect(dropped).toMatchObject([{ calls: 1, items: [{ organizationId: 'poison' }], error: { status: 500 } }])
-    const whole = { batch: () => Promise.reject(new TollgateError(400, { title: 'no', code: 'invalid_request' })) }
-    const refused = createCallCounter({ client: whole, onDropped: (one) => dropped.push(one) })
-    refused.count(call('/cases?tenant_id=a'))
-    await refused.flush()
-    expect(dropped[1]).toMatchObject({ calls: 1, error: { status: 400 } })
-    await Promise.all([counter.stop(), refused.stop()])
-    expect(dropped).toHaveLength(2)
+    await counter.stop()
+    expect(dropped).toHaveLength(1)
+  })
+
+  it('asks a bounded number of times where every body is refused, loses nothing, and sends all of it once that is mended', async () => {
+    // The last refusal is that of several, or of one.
+    for (const [status, count] of [
+      [400, 1_500],
+      [404, 1_500],
+      [413, 600],
+      [422, 1_500],
+    ] as const) {
+      const peer = createPeer()
+      const refuseAll = (): Promise<BatchResult[]> => Promise.reject(new TollgateError(status, { title: 'no', code: 'unknown' }))
+      const refusing = vi.fn<typeof peer.batch>(refuseAll)
+      const client = { batch: refusing as typeof peer.batch }
+      const dropped: DroppedCalls[] = []
+      const counter = createCallCounter({
+        client: { batch: (items) => client.batch(items) },
+        batchSize: 5_000,
+        onDropped: (one) => dropped.push(one),
+      })
+      const tenants = Array.from({ length: count }, (_, index) => `t${index}`)
+      for (const tenant of tenants) counter.count(call(`/cases?tenant_id=${tenant}`))
+      await counter.flush()
+      const perRound = refusing.mock.calls.length
+      expect(perRound).toBeLessThanOrEqual(32)
+      // Ten minutes, with pauses that grow to a minute.
+      await vi.advanceTimersByTimeAsync(600_000)
+      expect(refusing.mock.calls.length).toBeLessThanOrEqual(16 * perRound)
+      client.batch = peer.batch
+      await counter.flush()
+      expect(tenants.filter((tenant) => peer.total(tenant) !== 1)).toEqual([])
+      expect(dropped).toEqual([])
+      await counter.stop()
+    }
+  })
+
+  it('finds many that are refused by themselves a part at a time, drops those alone, and nothing for a server that takes nothing', async () => {
+    const peer = createPeer()
+    const isPoison = ({ organizationId }: BatchItem) => organizationId!.startsWith('4242')
+    const batch = vi.fn<typeof peer.batch>((items) => {
+      if (items.some(isPoison)) return Promise.reject(new TollgateError(422, { title: 'no', code: 'invalid_request' }))
+      return peer.batch(items)
+    })
+    const dropped: DroppedCalls[] = []
+    const counter = createCallCounter({ client: { batch }, batchSize: 5_000, onDropped: (one) => dropped.push(one) })
+    const poison = Array.from({ length: 40 }, (_, index) => `4242${index}`)
+    const fine = Array.from({ length: 900 }, (_, index) => `t${index}`)
+    for (const tenant of poison) counter.count(call(`/cases?tenant_id=${tenant}`))
+    await counter.flush()
+    expect(dropped).toEqual([])
+    for (const tenant of fine) counter.count(call(`/cases?tenant_id=${tenant}`))
+    let before = batch.mock.calls.length
+    for (let round = 0; round < 12; round += 1) {
+      counter.count(call('/cases?tenant_id=later'))
+      await counter.flush()
+      expect(batch.mock.calls.length - before).toBeLessThanOrEqual(64)
+      before = batch.mock.calls.length
+    }
+    expect([peer.total('later'), fine.filter((tenant) => peer.total(tenant) !== 1)]).toEqual([12, []])
+    const lost = dropped.flatMap(({ items }) => items.map(({ organizationId }) => organizationId))
+    expect([lost.length, new Set(lost)]).toEqual([poison.length, new Set(poison)])
+    await counter.stop()
+    expect(dropped.every(({ error }) => error instanceof TollgateError && error.status === 422)).toBe(true)
   })
 
   it('loses nobody’s calls for those of one tenant for which the server refuses the whole body', async () => {

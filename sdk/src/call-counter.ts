@@ -1,6 +1,6 @@
-import { sendInParts, type BatchPart } from './batch-parts.ts'
+import { isRefusedAlone, sendInParts } from './batch-parts.ts'
 import { machineTime } from './clock.ts'
-import { errorOf, isAway, isStillToCount, TollgateError } from './errors.ts'
+import { errorOf, isAway } from './errors.ts'
 import { report } from './report.ts'
 import type { BatchItem, BatchResult, UsageClient } from './usage.ts'
 
@@ -45,6 +45,8 @@ const EXCLUDED = ['/health', '/healthz', '/readyz', '/metrics', '/docs', '/opena
 /** As many items as one batch of the server takes. */
 const MAX_ITEMS = 1_000
 const MAX_WAITING = 10_000
+/** Refusals of whole bodies between two pauses: of a thousand items one that is wrong by itself is found by eleven. */
+const MOST_REFUSALS = 32
 const LONGEST_PAUSE_MS = 60_000
 /** A failure of the server's that is about one item alone is tried so often. */
 const MAX_TRIES = 10
@@ -55,7 +57,7 @@ type Waiting = { readonly item: BatchItem; readonly calls: number; readonly trie
 /**
  * Counts API calls by itself (KF-10): gathered per tenant, sent by number and by time. What could not be sent keeps its idempotency
  * key and the time of its first call, and is sent again, so that it counts once, when it happened, whether or not the first attempt
- * arrived. While the server is away or does not know the key, the pauses grow to a minute, and no more waits than `maxWaiting`.
+ * arrived. While the server is away, does not know the key or takes nothing, the pauses grow to a minute, and no more waits than `maxWaiting`.
  */
 export function createCallCounter(options: CallCounterOptions): CallCounter {
   const {
@@ -110,34 +112,34 @@ export function createCallCounter(options: CallCounterOptions): CallCounter {
   async function sendAll(): Promise<void> {
     const round = waiting
     const open: Waiting[] = []
+    const alone: { readonly each: Waiting; readonly error: unknown }[] = []
+    const bound = { left: MOST_REFUSALS }
+    let isAnyTaken = false
     let next = 0
     let isCut = false
     while (next < round.length && !isCut) {
-      for await (const ended of sendInParts(client, round.slice(next, next + MAX_ITEMS))) {
+      for await (const ended of sendInParts(client, round.slice(next, next + MAX_ITEMS), bound)) {
         next += ended.part.length
-        const left = leftOf(ended)
-        open.push(...left.open)
-        isCut = left.isCut
+        if ('results' in ended) {
+          isAnyTaken = true
+          open.push(...ended.part.flatMap((each, index) => stillOpen(each, ended.results[index])))
+        } else {
+          report(() => options.onError?.(ended.error))
+          if (isRefusedAlone(ended)) alone.push({ each: ended.part[0]!, error: ended.error })
+          else open.push(...ended.part)
+          // All that comes after it would hear the same.
+          isCut = bound.left <= 0 || !isRefusedAlone(ended)
+        }
         if (isCut) break
       }
     }
-    waiting = [...open, ...round.slice(next)]
+    // Of a server that takes others, what it refuses alone is refused for what it is. One that takes nothing has another reason.
+    if (isAnyTaken) for (const { each, error } of alone) drop([each], error)
+    const suspects = isAnyTaken ? [] : alone.map(({ each }) => each)
+    // The others go first the next time, so that each has its turn.
+    waiting = [...open, ...round.slice(next), ...suspects]
     failures = waiting.length === 0 ? 0 : failures + 1
     pausedUntil = failures === 0 ? 0 : now().getTime() + Math.min(intervalMs * 2 ** (failures - 1), LONGEST_PAUSE_MS)
-  }
-
-  /** What is still to be counted, and whether all that comes after it would hear the same. */
-  function leftOf(ended: BatchPart<Waiting>): { open: readonly Waiting[]; isCut: boolean } {
-    const { part } = ended
-    if ('results' in ended) {
-      return { open: part.flatMap((each, index) => stillOpen(each, ended.results[index])), isCut: false }
-    }
-    const { error } = ended
-    report(() => options.onError?.(error))
-    // Refused for what it is: sent again, it would be refused again.
-    const isLost = error instanceof TollgateError && !isStillToCount(error)
-    if (isLost) drop(part, error)
-    return { open: isLost ? [] : part, isCut: !isLost }
   }
 
   function stillOpen(each: Waiting, result: BatchResult | undefined): Waiting[] {
