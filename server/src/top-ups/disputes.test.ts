@@ -92,3 +92,18 @@ describe('a top-up whose payment is disputed', () => {
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
   })
 })
+
+test('a top-up whose refund the bank sends back is given back: the customer has nothing of it', async () => {
+  await buyWith('pm_card_refundFail')
+  const answer = await fetch(`${billing.sandbox.url}/v1/refunds`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer sk_test_tollgate' },
+    body: new URLSearchParams({ charge: charges()[0]!.id }),
+  })
+  expect(answer.status).toBe(200)
+  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+  // A card of tests takes a refund, and sends it back a minute later.
+  billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)
+  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0']]), { timeout: 10_000 })
+  expect(await purchases()).toMatchObject([{ status: 'paid', refunded_minor: 0, taken_back: 0 }])
+})

@@ -38,7 +38,8 @@ export async function settleTopUps(
       await give(tx, context, purchase, now)
       await setPaid(tx, purchase, { chargeId: payment.chargeId, paidAt: now })
     }
-    if (payment.refundedMinor > 0 || payment.disputed || purchase.disputed) await takeBack(tx, context, purchase, payment)
+    const isLess = payment.refundedMinor > 0 || payment.disputed
+    if (isLess || purchase.refundedMinor > 0 || purchase.disputed) await takeBack(tx, context, purchase, payment)
   }
 }
 
@@ -85,7 +86,7 @@ export async function takeBackReleased(context: BillingContext): Promise<number>
 
 /**
  * Takes back the share that is not paid any more, as far as it is not used or held; what holds let go of later follows within
- * seconds (`takeBackReleased`). A dispute that was won gives back what it took.
+ * seconds (`takeBackReleased`). A dispute that was won gives back what it took, and so does a refund that failed.
  */
 async function takeBack(tx: Transaction, context: GrantsContext, purchase: Purchase, payment: Payment): Promise<void> {
   const { organizationId } = purchase

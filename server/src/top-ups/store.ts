@@ -185,7 +185,7 @@ const listPaid = rowsTogether(async (db, organizationIds) => {
        select array(select d.status from stripe_disputes d where d.organization_id = c.organization_id and d.charge_id = c.id) as disputes
      ) found
      where p.organization_id = any($1) and c.paid and (p.charge_id is null or p.charge_id = c.id)
-       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
+       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or p.refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
      order by c.created_at, c.id for no key update of p`,
     [organizationIds],
   )
