@@ -249,3 +249,18 @@ test('every line of an invoice is mirrored, also those that Stripe does not send
     )
   await expect.poll(lines, PATIENCE).toEqual([{ lines: 23, total: 2300 }])
 })
+
+// The last one: Stripe's clock is ahead of ours from here on.
+test('a refund that the bank sends back is none any more, of a payment from before others too', async () => {
+  const { charge } = await paying('sent_back', 'pm_card_refundFail')
+  const customer = (await stripe.charges.retrieve(charge)).customer as string
+  for (let made = 0; made < 4; made += 1) {
+    const params = { amount: 500, currency: 'usd', customer, payment_method: 'pm_card_visa', confirm: true }
+    await stripe.paymentIntents.create({ ...params, off_session: true })
+  }
+  await stripe.refunds.create({ charge })
+  await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ amount_refunded_minor: 2900 })
+  // A card of tests takes a refund, and sends it back a minute later.
+  billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)
+  await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ status: 'paid', amount_refunded_minor: 0 })
+})

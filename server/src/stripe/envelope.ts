@@ -24,8 +24,8 @@ export function readEnvelope(event: WireEvent): WebhookEnvelope {
     livemode: event.livemode,
     createdAt: fromUnix(event.created),
     objectType,
-    objectId: namesOnlyItsCharge(objectType, object)
-      ? (reference(object['charge']) ?? reference(object['payment_intent']))
+    objectId: isOfCharge(objectType)
+      ? (reference(object['charge']) ?? reference(object['payment_intent']) ?? text(object['id']))
       : text(object['id']),
     // A detached payment method names its customer only as what it had before.
     customerId:
@@ -97,9 +97,9 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null
 }
 
-/** A dispute and a refund name the charge that they are of, and no customer: whose it is follows from that. */
-function namesOnlyItsCharge(objectType: string, object: Readonly<Record<string, unknown>>): boolean {
-  return (objectType === 'dispute' || objectType === 'refund') && reference(object['customer']) === null
+/** What a dispute or a refund changes is the charge that it is of; many name no customer, and whose they are follows from that too. */
+function isOfCharge(objectType: string): boolean {
+  return objectType === 'dispute' || objectType === 'refund'
 }
 
 function reference(value: unknown): string | null {

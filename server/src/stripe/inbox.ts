@@ -25,7 +25,7 @@ import {
   findOrganizationIdsByCustomers,
   linkCustomer,
 } from './organizations.ts'
-import { isRelevant, scopeOf } from './scope.ts'
+import { isChargeId, isRelevant, scopeOf } from './scope.ts'
 import { applyFetched, fetchOrganizations, type Fetched, type SyncTask } from './sync.ts'
 
 /** The metadata by which a customer at Stripe names its organization. */
@@ -297,7 +297,7 @@ async function findOrganizationOf(context: BillingContext, event: OpenEvent): Pr
 
 /** A dispute may be told of before the charge that it is of: Stripe knows whose that is. */
 async function findOrganizationByCharge(context: BillingContext, objectId: string): Promise<string | null> {
-  if (!objectId.startsWith('ch_')) return null
+  if (!isChargeId(objectId)) return null
   const charge = await requireGateway(context).backgroundReads.retrieveCharge(objectId)
   if (charge === null || charge.customerId === null) return null
   const known = await findOrganizationIdsByCustomers(context.db, [charge.customerId])

@@ -14,6 +14,11 @@ export function isRelevant(type: string): boolean {
   return FAMILIES.test(type)
 }
 
+/** A card's charge is a `ch_…`, that of any other payment method a `py_…`. */
+export function isChargeId(id: string): boolean {
+  return /^(ch|py)_/.test(id)
+}
+
 /**
  * What to refetch after events of one customer. Pure. The union of what each asks for: so a burst of ten events about one
  * purchase is one refetch, and any one of them alone leads to the same standing.
@@ -21,8 +26,8 @@ export function isRelevant(type: string): boolean {
 export function scopeOf(signals: readonly EventSignal[]): SyncScope {
   if (signals.some(({ type }) => type.startsWith('test_helpers.'))) return COMPLETE_SCOPE
   const has = (pattern: RegExp) => signals.some(({ type }) => pattern.test(type))
-  const idsOf = (objectType: string) =>
-    signals.flatMap((signal) => (signal.objectType === objectType && signal.objectId !== null ? [signal.objectId] : []))
+  const idsOf = (...objectTypes: string[]) =>
+    signals.flatMap(({ objectType, objectId }) => (objectTypes.includes(objectType) && objectId !== null ? [objectId] : []))
   const methods = has(/^(payment_method|setup_intent|checkout\.session)\./)
   return {
     customer: methods || has(/^customer\.(?!subscription\.)/),
@@ -30,7 +35,8 @@ export function scopeOf(signals: readonly EventSignal[]): SyncScope {
     charges: has(/^(charge|refund|payment_intent|checkout\.session)\./),
     // An upcoming invoice has no id that could be fetched.
     invoiceIds: idsOf('invoice').filter((id) => id.startsWith('in_')),
-    chargeIds: idsOf('charge'),
+    // A refund that failed is told of by itself, and not by its charge.
+    chargeIds: idsOf('charge', 'refund', 'dispute').filter(isChargeId),
     complete: false,
   }
 }
