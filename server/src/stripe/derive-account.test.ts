@@ -86,6 +86,25 @@ describe('of several subscriptions', () => {
     expect(alerts).toEqual([{ kind: 'several_subscriptions', subscriptionIds: ['sub_1', 'sub_2'] }])
   })
 
+  const foreign = { ...subscription, id: 'sub_2', createdAt: at(9), items: [{ ...item, priceId: 'price_unknown' }] }
+
+  test.each(['active', 'trialing', 'past_due', 'unpaid', 'paused'] as const)(
+    'one that sells a plan counts before one that sells none, also while it is %s',
+    (status) => {
+      const { account } = derive({ subscriptions: [foreign, { ...subscription, status }] })
+      expect(account).toMatchObject({ subscriptionId: 'sub_1', planKey: 'pro', subscriptionStatus: status })
+    },
+  )
+
+  test.each(['incomplete', 'canceled', 'incomplete_expired'] as const)(
+    'one that sells no known plan counts before one that is %s',
+    (status) => {
+      const previous = { planKey: 'starter', catalogVersion: 1, subscriptionId: 'sub_2' }
+      const { account } = derive({ subscriptions: [{ ...subscription, status }, foreign], previous })
+      expect(account).toMatchObject({ subscriptionId: 'sub_2', planKey: 'starter', subscriptionStatus: 'active' })
+    },
+  )
+
   test('a live one counts before an ended one', () => {
     const ended = { ...subscription, id: 'sub_2', status: 'canceled' as const, createdAt: at(9) }
     expect(derive({ subscriptions: [ended, subscription] }).account.subscriptionId).toBe('sub_1')

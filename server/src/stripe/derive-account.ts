@@ -92,7 +92,8 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
 
 /**
  * Derives what an organization has from the mirror of Stripe, and from nothing else. Pure.
- * - Of several subscriptions the best standing one counts, then the newer: the same whatever the order of the rows.
+ * - Of several subscriptions that are live those that sell a plan count first, then the best standing one, then the newer: the same
+ *   whatever the order of the rows.
  * - A price that sells no known plan keeps the plan there was and raises an alert; it never means the free plan.
  * - An account keeps the catalog version under which its subscription began.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
@@ -100,7 +101,7 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now: it ends no use, but a new one is not sold.
  */
 export function deriveAccount(inputs: AccountInputs): AccountDerivation {
-  const ranked = [...inputs.subscriptions].sort(compareSubscriptions)
+  const ranked = [...inputs.subscriptions].sort((a, b) => compareSubscriptions(a, b, inputs.plansByPrice))
   const subscription = ranked[0] ?? null
   if (subscription === null) return { account: withoutSubscription(inputs), alerts: [] }
   const item = findPlanItem(subscription, inputs.plansByPrice)
@@ -143,8 +144,19 @@ const RANK: Readonly<Record<SubscriptionStatus, number>> = {
 }
 const ENDED: ReadonlySet<SubscriptionStatus> = new Set(['canceled', 'incomplete_expired'])
 
-function compareSubscriptions(a: MirroredSubscription, b: MirroredSubscription): number {
-  return RANK[a.status] - RANK[b.status] || b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1)
+function compareSubscriptions(a: MirroredSubscription, b: MirroredSubscription, plans: ReadonlyMap<string, SoldPlan>): number {
+  // One to something else beside the plan's, support by the month for instance, must not be taken for it.
+  const isBeside = (one: MirroredSubscription) => Number(findPlanItem(one, plans) === null)
+  return (
+    (isLive(a) && isLive(b) ? isBeside(a) - isBeside(b) : 0) ||
+    RANK[a.status] - RANK[b.status] ||
+    b.createdAt.getTime() - a.createdAt.getTime() ||
+    (a.id < b.id ? 1 : -1)
+  )
+}
+
+function isLive({ status }: MirroredSubscription): boolean {
+  return RANK[status] < RANK.incomplete
 }
 
 function withoutSubscription(inputs: AccountInputs): DerivedAccount {
@@ -272,7 +284,7 @@ function findAlerts(
       priceIds: subscription.items.map((item) => item.priceId),
     })
   }
-  const live = ranked.filter(({ status }) => RANK[status] < RANK.incomplete)
+  const live = ranked.filter(isLive)
   if (live.length > 1) alerts.push({ kind: 'several_subscriptions', subscriptionIds: live.map(({ id }) => id) })
   return alerts
 }

@@ -123,6 +123,21 @@ describe('what is done in Stripe’s own dashboard', () => {
       .toBe(true)
     expect(await subscriptionOf('twice')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
   })
+
+  test('a subscription to something else beside the plan’s takes nothing over: it is not the one that is paid for or cancelled', async () => {
+    const { customer, subscription } = await paying('retainer')
+    const product = await stripe.products.create({ name: 'Support by the month' })
+    const recurring = { interval: 'month' } as const
+    const price = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 50_000, recurring })
+    const beside = await stripe.subscriptions.create({ customer, items: [{ price: price.id }] })
+    await expect
+      .poll(() => rowsOf('select 1 from stripe_subscriptions where organization_id = $1', 'retainer'), PATIENCE)
+      .toHaveLength(2)
+    expect(await subscriptionOf('retainer')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
+    expect(await billing.call('retainer', 'POST', `${BILLING}/cancel`, { immediate: true })).toMatchObject({ status: 200 })
+    const status = async (id: string) => (await stripe.subscriptions.retrieve(id)).status
+    expect([await status(subscription), await status(beside.id)]).toEqual(['canceled', 'active'])
+  })
 })
 
 describe('the history of an organization', () => {

@@ -124,11 +124,17 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
   return { ...row, amountMinor: Number(amountMinor), totalMinor: Number(totalMinor ?? 0), quantity: Number(quantity) }
 }
 
-/** The subscriptions that have not ended. */
+/** The subscriptions that have not ended and sell anything of a catalog: what is sold beside it in Stripe's dashboard is nobody's here. */
 export async function listLiveSubscriptionIds(db: Queryable, organizationId: string): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select id from stripe_subscriptions
-     where organization_id = $1 and status not in ('canceled', 'incomplete_expired') order by created_at, id`,
+    `select id from stripe_subscriptions subscription
+     where organization_id = $1 and status not in ('canceled', 'incomplete_expired')
+       and exists (
+         select from stripe_subscription_items item
+         where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
+           and item.price_id in (select stripe_price_id from plan_prices union all select stripe_price_id from add_on_prices
+             union all select stripe_price_id from usage_prices))
+     order by created_at, id`,
     [organizationId],
   )
   return rows.map(({ id }) => id)
