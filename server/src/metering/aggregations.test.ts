@@ -52,6 +52,12 @@ function tell(
 const used = (answer: UsageAnswer): number => Number(answer.balance.used) / 1e6
 
 describe('max', () => {
+  test('is refused for a time that no calendar of PostgreSQL has as for any other that is too long ago', async () => {
+    const organizationId = await fixture.newOrganization()
+    const told = tell(organizationId, 'storage', { occurredAt: new Date('0000-01-01T00:00:00Z'), verb: 'track' })
+    await expect(told).rejects.toMatchObject({ code: 'time_out_of_range' })
+  })
+
   test('counts what exceeds the largest of the period; a new one begins with the level that stands, not with the largest', async () => {
     const organizationId = await fixture.newOrganization()
     const answers = []

@@ -29,7 +29,7 @@ import { keepPast } from './past.ts'
 import { findCorrections, findReadings, findValues, type MeterName, type MeterSince } from './readings-store.ts'
 import { isAdditive } from './readings.ts'
 import { findRivals, type RivalOrder } from './rivals-store.ts'
-import { recordedSpanOf } from './rules.ts'
+import { isTellablePast, recordedSpanOf } from './rules.ts'
 import { findOverdueReservations, findReservations } from './reservations-store.ts'
 import { findEventsByKey, findSettlements } from './store.ts'
 import { findRateWindows } from './windows-store.ts'
@@ -327,7 +327,7 @@ export async function readReadings(
     const meter = present && meterOf(present.terms, request.meter)
     if (!meter || isAdditive(meter)) continue
     const told = request.verb === 'track' ? request.occurredAt : null
-    const isPast = told !== null && told < present.now
+    const isPast = told !== null && isTellablePast(told, present.now)
     const grantId = isPast ? (pastGrantOf?.(organizationId, meter.balanceKey, told) ?? null) : null
     const name = { organizationId, meter: meter.key, since: isPast ? told : present.now, grantId }
     const value = meter.uniqueBy === null ? undefined : request.properties?.[meter.uniqueBy]

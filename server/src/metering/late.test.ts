@@ -62,6 +62,18 @@ describe('use that is told after its period', () => {
     expect(await track(1, at(35, -1))).toMatchObject({ status: 422, body: { code: 'time_out_of_range', field: 'occurred_at' } })
   })
 
+  test('opens no allowance of a time for which it is refused', async () => {
+    await track(1)
+    for (const told of ['2026-02-01T00:00:00Z', '0500-01-05T00:00:00Z', '0000-01-01T00:00:00Z', '9999-12-31T23:59:59-14:00']) {
+      expect(await track(1, told)).toMatchObject({ status: 422, body: { code: 'time_out_of_range' } })
+    }
+    const { rows } = await fixture.database.db.query<{ starts_at: Date }>(
+      'select starts_at from grants where organization_id = $1',
+      [organization],
+    )
+    expect(rows).toEqual([{ starts_at: new Date(MARCH) }])
+  })
+
   test('may be overage of a cycle whose invoice is closed: it counts there, and the present cycle owes nothing of it', async () => {
     const turn = new Date('2026-04-05T00:00:00Z')
     await fixture.subscribe(organization, 'soft', { start: new Date('2026-03-05T00:00:00Z'), end: turn })

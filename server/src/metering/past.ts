@@ -7,6 +7,7 @@ import { findGrantsAt, findGrantsById, insertGrants, type Moment } from '../gran
 import type { Gathering } from './gather.ts'
 import { findBilledTimes } from './late-store.ts'
 import { isPresent } from './ledger.ts'
+import { isTellablePast } from './rules.ts'
 import type { PacketClient } from '../db/packet.ts'
 import type { CorrectedEvent, UsageRequest } from './usage.ts'
 
@@ -73,7 +74,8 @@ function toldMoments(gathered: Gathering, requests: readonly UsageRequest[]): Pa
   return requests.flatMap((request): PastMoment[] => {
     if (request.verb !== 'track' || request.occurredAt === null) return []
     const { organizationId, meter, occurredAt: at } = request
-    return pastMoment(gathered, { organizationId, meter, at })
+    const now = gathered.times.get(organizationId)
+    return now && isTellablePast(at, now) ? pastMoment(gathered, { organizationId, meter, at }) : []
   })
 }
 

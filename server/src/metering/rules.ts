@@ -69,6 +69,12 @@ export function occurredAtOf(occurredAt: Instant | null, now: Instant): Instant 
   return occurredAt
 }
 
+/** Whether use may be told of a moment that is over. Of what is refused for its time, nothing is looked up and no allowance opened. */
+export function isTellablePast(at: Instant, now: Instant): boolean {
+  const agoMs = now.getTime() - at.getTime()
+  return agoMs > 0 && agoMs <= LATEST_MS
+}
+
 export function sumsOf(draws: readonly Draw[]): Pick<UsageEvent, 'drawn' | 'overage'> {
   let drawn = 0n
   let overage = 0n
