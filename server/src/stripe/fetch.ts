@@ -55,10 +55,41 @@ function newestOf(named: readonly string[]): number {
 }
 
 /** What the mirror holds as not settled, so that it is looked at again however old it is. */
-export type Unsettled = { readonly invoiceIds: readonly string[]; readonly disputedChargeIds: readonly string[] }
+export type Unsettled = {
+  readonly invoices: readonly { readonly id: string; readonly customerId: string }[]
+  readonly disputedChargeIds: readonly string[]
+}
 
-/** Reads a customer's objects from Stripe. */
+/**
+ * Reads an organization's objects from Stripe: those of its customer, and what an earlier one left unsettled. Of a customer that was deleted
+ * Stripe lists nothing, but its open invoices are still paid or voided. null where there is neither.
+ */
 export async function fetchState(
+  reads: StripeReads,
+  customerId: string | null,
+  scope: SyncScope,
+  unsettled: Unsettled,
+): Promise<StripeState | null> {
+  const left = unsettled.invoices.filter((invoice) => invoice.customerId !== customerId)
+  const state =
+    customerId === null
+      ? left[0] && goneState(left[0].customerId, null)
+      : await fetchCustomerState(reads, customerId, scope, unsettled)
+  if (state === undefined) return null
+  // Of a customer that is found to be deleted now, too.
+  const unlisted = state.customerGone ? unsettled.invoices : left
+  const { invoices, goneInvoiceIds } = await retrieveInvoices(
+    reads,
+    unlisted.map(({ id }) => id),
+  )
+  return {
+    ...state,
+    invoices: [...state.invoices, ...invoices],
+    goneInvoiceIds: [...state.goneInvoiceIds, ...goneInvoiceIds],
+  }
+}
+
+async function fetchCustomerState(
   reads: StripeReads,
   customerId: string,
   scope: SyncScope,
@@ -66,11 +97,12 @@ export async function fetchState(
 ): Promise<StripeState> {
   const customer = scope.customer ? await reads.retrieveCustomer(customerId) : null
   if (scope.customer && (customer === null || customer.deleted)) return goneState(customerId, customer)
+  const unsettledIds = unsettled.invoices.filter((invoice) => invoice.customerId === customerId).map(({ id }) => id)
   try {
     const listed = reads.listSubscriptions(customerId)
     const [subscriptions, invoices, paymentMethods, charges] = await Promise.all([
       listed,
-      fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettled.invoiceIds) }, listed),
+      fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettledIds) }, listed),
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
       scope.charges ? fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) }) : [],
     ])
@@ -128,11 +160,18 @@ async function fetchInvoices(
   }
   const newest = await reads.listInvoices(customerId, limit)
   const missing = named.filter((id) => !newest.some((invoice) => invoice.id === id))
-  const older = await Promise.all(missing.map((id) => reads.retrieveInvoice(id)))
-  const found = older.filter((invoice) => invoice !== null && invoice.customerId === customerId)
+  const { invoices: older, goneInvoiceIds } = await retrieveInvoices(reads, missing)
+  return { invoices: [...newest, ...older.filter((invoice) => invoice.customerId === customerId)], goneInvoiceIds }
+}
+
+async function retrieveInvoices(
+  reads: StripeReads,
+  ids: readonly string[],
+): Promise<Pick<StripeState, 'invoices' | 'goneInvoiceIds'>> {
+  const found = await Promise.all(ids.map((id) => reads.retrieveInvoice(id)))
   return {
-    invoices: [...newest, ...found.filter((invoice) => invoice !== null)],
-    goneInvoiceIds: missing.filter((_, index) => older[index] === null),
+    invoices: found.filter((invoice) => invoice !== null),
+    goneInvoiceIds: ids.filter((_, index) => found[index] === null),
   }
 }
 

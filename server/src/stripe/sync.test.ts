@@ -140,6 +140,40 @@ describe('what is done in Stripe’s own dashboard', () => {
   })
 })
 
+describe('a customer that is deleted and leaves an invoice unpaid', () => {
+  /** Deletes a customer that owes for its subscription; answers the invoice. */
+  async function leftBehind(id: string): Promise<string> {
+    const { customer, subscription } = await paying(id)
+    const { id: card } = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer })
+    const invoice = await stripe.invoices.create({ customer, subscription, default_payment_method: card, auto_advance: false })
+    await stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 4_000, currency: 'usd' })
+    await expect(stripe.invoices.pay(invoice.id)).rejects.toMatchObject({ statusCode: 402 })
+    await expect.poll(() => standingOf(id), PATIENCE).toMatchObject({ state: 'grace' })
+    await stripe.customers.del(customer)
+    await expect.poll(() => standingOf(id), PATIENCE).toMatchObject({ state: 'free' })
+    expect(await subscribe(id)).toMatchObject({ status: 402, body: { invoice_id: invoice.id } })
+    return invoice.id
+  }
+  const standingOf = async (id: string) => (await subscriptionOf(id))['standing']
+
+  const subscribe = (id: string) =>
+    billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+
+  test('owes it until it is voided, and then no more', async () => {
+    const invoice = await leftBehind('left_behind')
+    await stripe.invoices.voidInvoice(invoice)
+    await expect.poll(() => subscribe('left_behind'), PATIENCE).toMatchObject({ status: 200, body: { status: 'active' } })
+  })
+
+  test('owes it until it is paid, also with another customer by then', async () => {
+    const invoice = await leftBehind('another_customer')
+    await billing.call('another_customer', 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_visa' })
+    expect((await subscriptionOf('another_customer'))['stripe_customer_id']).toMatch(/^cus_/)
+    await stripe.invoices.pay(invoice, { paid_out_of_band: true })
+    await expect.poll(() => subscribe('another_customer'), PATIENCE).toMatchObject({ status: 200, body: { status: 'active' } })
+  })
+})
+
 describe('the history of an organization', () => {
   test('tells each thing once, however often its webhooks come', async () => {
     const { customer } = await paying('history')

@@ -47,7 +47,7 @@ export type Fetched = {
   readonly organization: BilledOrganization
   /** The time before the fetch: what is fetched is at least this fresh. */
   readonly refreshedAt: Instant
-  /** null where the organization has no customer at Stripe. */
+  /** null where the organization has no customer at Stripe, and none has left it anything unsettled. */
   readonly state: StripeState | null
 }
 
@@ -68,15 +68,13 @@ export async function fetchOrganizations(
   return tasks.map(async (task) => {
     const organization = organizations.get(task.organizationId)
     if (organization === undefined) throw new DomainError('not_found', 'There is no such organization.')
-    const { customerId } = organization
-    if (customerId === null) return { task, organization, refreshedAt, state: null }
+    const { id, customerId } = organization
+    const invoices = unsettled.filter(({ organizationId }) => organizationId === id)
+    if (customerId === null && invoices.length === 0) return { task, organization, refreshedAt, state: null }
     const gateway = requireGateway(context)
     const reads = task.priority === 'interactive' ? gateway.reads : gateway.backgroundReads
-    const named = unsettled.filter((invoice) => invoice.customerId === customerId && invoice.organizationId === organization.id)
-    const state = await fetchState(reads, customerId, task.scope, {
-      invoiceIds: named.map(({ id }) => id),
-      disputedChargeIds: disputes.filter((one) => one.organizationId === organization.id).map(({ chargeId }) => chargeId),
-    })
+    const disputedChargeIds = disputes.filter(({ organizationId }) => organizationId === id).map(({ chargeId }) => chargeId)
+    const state = await fetchState(reads, customerId, task.scope, { invoices, disputedChargeIds })
     return { task, organization, refreshedAt, state }
   })
 }
