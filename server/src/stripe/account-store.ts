@@ -95,10 +95,17 @@ async function listUnsettledInvoices(
   organizationIds: readonly string[],
 ): Promise<ReadonlyMap<string, MirroredInvoice[]>> {
   const { rows } = await tx.query<Omit<MirroredInvoice, 'amountRemainingMinor'> & { amountRemainingMinor: bigint } & Owned>(
-    `select organization_id as "organizationId", id, subscription_id as "subscriptionId", status,
+    `select invoice.organization_id as "organizationId", invoice.id, subscription_id as "subscriptionId", invoice.status,
        collection_method as "collectionMethod", attempted, amount_remaining_minor as "amountRemainingMinor",
-       finalized_at as "finalizedAt", created_at as "createdAt"
-     from stripe_invoices where organization_id = any($1) and status in ('draft', 'open')`,
+       finalized_at as "finalizedAt", invoice.created_at as "createdAt", coalesce(tried.status = 'pending', false) as "underWay",
+       tried.failed_at as "failedAt"
+     from stripe_invoices invoice
+     left join lateral (
+       select charge.status, charge.failed_at from stripe_charges charge
+       where charge.organization_id = invoice.organization_id and charge.payment_intent_id = any(invoice.payment_intent_ids)
+       order by charge.created_at, charge.id limit 1
+     ) tried on invoice.attempted
+     where invoice.organization_id = any($1) and invoice.status in ('draft', 'open')`,
     [organizationIds],
   )
   return ownedBy(rows, (row) => ({ ...row, amountRemainingMinor: Number(row.amountRemainingMinor) }))

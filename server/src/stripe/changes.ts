@@ -94,7 +94,7 @@ function trialEvents({ after, now }: StateChange): BillingEvent[] {
   return [{ key: `trial.will_end:${after.subscriptionId}:${end.toISOString()}`, kind: 'trial.will_end', data, occurredAt: now }]
 }
 
-function invoiceEvents({ invoicesBefore, after, now }: StateChange, invoice: InvoiceSnapshot): BillingEvent[] {
+function invoiceEvents({ invoicesBefore, after, payments, now }: StateChange, invoice: InvoiceSnapshot): BillingEvent[] {
   const before = invoicesBefore.get(invoice.id)
   const data = {
     invoice_id: invoice.id,
@@ -114,8 +114,12 @@ function invoiceEvents({ invoicesBefore, after, now }: StateChange, invoice: Inv
   if (invoice.status === 'paid' && before?.status !== 'paid') {
     events.push({ key: `invoice.paid:${invoice.id}`, kind: 'invoice.paid', data, occurredAt: invoice.paidAt ?? now })
   }
-  const failed = invoice.status === 'open' && invoice.attempted && invoice.attemptCount > (before?.attemptCount ?? 0)
-  if (failed && invoice.amountRemainingMinor > 0) {
+  const charges = payments.charges.filter(({ paymentIntentId: id }) => id !== null && invoice.paymentIntentIds.includes(id))
+  // A debit of a bank account is tried, and fails days later.
+  const underWay = charges.some(({ status }) => status === 'pending')
+  const refused = charges.some(({ id, status }) => status === 'failed' && payments.before.pending.has(id))
+  const failed = invoice.status === 'open' && invoice.attempted && !underWay
+  if (failed && invoice.amountRemainingMinor > 0 && (refused || invoice.attemptCount > (before?.attemptCount ?? 0))) {
     const key = `invoice.payment_failed:${invoice.id}:${invoice.attemptCount}`
     events.push({ key, kind: 'invoice.payment_failed', data, occurredAt: now })
   }

@@ -27,6 +27,8 @@ const openInvoice: MirroredInvoice = {
   amountRemainingMinor: 2900,
   finalizedAt: at(5),
   createdAt: at(4),
+  underWay: false,
+  failedAt: null,
 }
 const inputs: AccountInputs = {
   subscriptions: [subscription],
@@ -117,12 +119,17 @@ describe('EM-7 the failed payment', () => {
     expect(derive({ invoices: [openInvoice, older] }).account.paymentFailedAt).toEqual(at(3))
   })
 
+  test('dates from when a debit was refused that was made days before', () => {
+    expect(derive({ invoices: [{ ...openInvoice, failedAt: at(10) }] }).account.paymentFailedAt).toEqual(at(10))
+  })
+
   test.each([
     ['not yet attempted', { attempted: false }],
     ['paid', { status: 'paid' as const }],
     ['of an earlier subscription', { subscriptionId: 'sub_0' }],
     ['sent to be paid by transfer', { collectionMethod: 'send_invoice' }],
     ['settled in full', { amountRemainingMinor: 0 }],
+    ['being paid by a debit', { underWay: true }],
   ])('is not an invoice that is %s', (_, changes) => {
     expect(derive({ invoices: [{ ...openInvoice, ...changes }] }).account.paymentFailedAt).toBeNull()
   })

@@ -39,6 +39,10 @@ export type MirroredInvoice = {
   readonly amountRemainingMinor: number
   readonly finalizedAt: Instant | null
   readonly createdAt: Instant
+  /** Whether its first payment is neither made nor refused yet: a debit of a bank account takes days. */
+  readonly underWay: boolean
+  /** When that was heard to have failed, where it did not fail at once. */
+  readonly failedAt: Instant | null
 }
 
 /** What a Stripe price sells, from `plan_prices`. */
@@ -97,7 +101,7 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - A price that sells no known plan keeps the plan there was and raises an alert; it never means the free plan.
  * - An account keeps the catalog version under which its subscription began.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
- *   Stripe tries to charge it in that moment. A dispute that took the money back counts likewise (`dispute-rules.ts`).
+ *   Stripe tries to charge it in that moment; one that is paid by a debit, when that has failed. A dispute that took the money back counts likewise (`dispute-rules.ts`).
  * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now: it ends no use, but a new one is not sold.
  */
 export function deriveAccount(inputs: AccountInputs): AccountDerivation {
@@ -229,6 +233,7 @@ function findPaymentFailure(inputs: AccountInputs, subscription: MirroredSubscri
         invoice.id !== subscription.pendingInvoiceId &&
         invoice.status === 'open' &&
         invoice.attempted &&
+        !invoice.underWay &&
         invoice.collectionMethod === 'charge_automatically' &&
         invoice.amountRemainingMinor > 0,
     )
@@ -246,8 +251,8 @@ function findLeftDebt({ invoices, subscriptions }: AccountInputs): Instant | nul
   return earliest(left.map(dueTime))
 }
 
-function dueTime({ finalizedAt, createdAt }: MirroredInvoice): number {
-  return (finalizedAt ?? createdAt).getTime()
+function dueTime({ failedAt, finalizedAt, createdAt }: MirroredInvoice): number {
+  return (failedAt ?? finalizedAt ?? createdAt).getTime()
 }
 
 function earliest(times: readonly number[]): Instant | null {

@@ -18,26 +18,31 @@ export type PaymentStates = {
   readonly disputes: ReadonlyMap<string, string>
   /** Refunded minor units by charge. */
   readonly refunded: ReadonlyMap<string, number>
+  /** Charges that were under way. */
+  readonly pending: ReadonlySet<string>
 }
 
 /** What the mirror holds of the charges and disputes that were fetched; read before it is overwritten. */
 export async function findPaymentStates(tx: Queryable, states: readonly StripeState[]): Promise<PaymentStates> {
   const disputeIds = states.flatMap(({ disputes }) => disputes.map(({ id }) => id))
-  const chargeIds = states.flatMap(({ charges }) => charges.filter((one) => one.amountRefundedMinor > 0).map(({ id }) => id))
+  const chargeIds = states.flatMap(({ charges }) =>
+    charges.filter((one) => one.amountRefundedMinor > 0 || one.status === 'failed').map(({ id }) => id),
+  )
   const [disputes, charges] = await Promise.all([
     disputeIds.length === 0
       ? { rows: [] }
       : tx.query<{ id: string; status: string }>('select id, status from stripe_disputes where id = any($1)', [disputeIds]),
     chargeIds.length === 0
       ? { rows: [] }
-      : tx.query<{ id: string; refunded: number }>(
-          'select id, amount_refunded_minor::float8 as refunded from stripe_charges where id = any($1)',
+      : tx.query<{ id: string; refunded: number; status: string }>(
+          'select id, amount_refunded_minor::float8 as refunded, status from stripe_charges where id = any($1)',
           [chargeIds],
         ),
   ])
   return {
     disputes: new Map(disputes.rows.map(({ id, status }) => [id, status])),
     refunded: new Map(charges.rows.map(({ id, refunded }) => [id, refunded])),
+    pending: new Set(charges.rows.flatMap(({ id, status }) => (status === 'pending' ? [id] : []))),
   }
 }
 

@@ -100,11 +100,14 @@ async function fetchCustomerState(
   const unsettledIds = unsettled.invoices.filter((invoice) => invoice.customerId === customerId).map(({ id }) => id)
   try {
     const listed = reads.listSubscriptions(customerId)
+    const invoicing = fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettledIds) }, listed)
     const [subscriptions, invoices, paymentMethods, charges] = await Promise.all([
       listed,
-      fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettledIds) }, listed),
+      invoicing,
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
-      scope.charges ? fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) }) : [],
+      scope.charges || (await invoicing).invoices.some(isTried)
+        ? fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) })
+        : [],
     ])
     const disputed = charges.filter(({ id, disputed: isDisputed }) => isDisputed || unsettled.disputedChargeIds.includes(id))
     const disputes = (await Promise.all(disputed.map(({ id }) => reads.listDisputes(id)))).flat()
@@ -139,6 +142,11 @@ function goneState(customerId: string, customer: CustomerSnapshot | null): Strip
     charges: [],
     disputes: [],
   }
+}
+
+/** Whether its payment failed, or is under way for days as a debit of a bank account is, its charge alone tells. */
+function isTried({ status, attempted, amountRemainingMinor }: InvoiceSnapshot): boolean {
+  return status === 'open' && attempted && amountRemainingMinor > 0
 }
 
 type Asked = { readonly limit: number | null; readonly named: readonly string[] }

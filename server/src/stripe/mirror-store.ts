@@ -9,6 +9,8 @@ export type MirrorWrite = {
   readonly organizationId: string
   /** The time before the fetch. */
   readonly refreshedAt: Instant
+  /** By the organization's own time. */
+  readonly now: Instant
   /** Whether everything was fetched: then every row is written, whatever the mirror says that it holds. */
   readonly isComplete: boolean
   readonly state: StripeState
@@ -51,6 +53,8 @@ export async function writeMirror(tx: Queryable, writes: readonly MirrorWrite[])
   const differing = <Mirrored extends Row>(all: readonly Mirrored[]): readonly Mirrored[] =>
     all.filter(({ id, organizationId, digest }) => complete.has(organizationId) || held.get(id) !== digest)
   const changes = await Promise.all([
+    // Before they are overwritten.
+    noteLateFailures(tx, writes),
     upsertCustomers(tx, differing(rows.stripe_customers)),
     ...upsertSubscriptions(tx, differing(rows.stripe_subscriptions)),
     upsertPaymentMethods(tx, differing(rows.stripe_payment_methods)),
@@ -323,6 +327,22 @@ async function deleteOtherPaymentMethods(tx: Queryable, writes: readonly MirrorW
       listed.map(({ organizationId }) => organizationId),
       listed.flatMap(({ state }) => (state.paymentMethods ?? []).map(({ id }) => id)),
     ],
+  )
+}
+
+/** Payments that were under way when they were last looked at, and have failed: the bank of a debit answers days later. */
+async function noteLateFailures(tx: Queryable, writes: readonly MirrorWrite[]): Promise<readonly string[]> {
+  const failed = writes.flatMap(({ organizationId, now, state }) =>
+    state.charges.flatMap(({ id, status }) => (status === 'failed' ? [{ organizationId, id, now }] : [])),
+  )
+  if (failed.length === 0) return []
+  return touch(
+    tx,
+    `update stripe_charges charge set failed_at = failed.now
+     from unnest($1::text[], $2::text[], $3::timestamptz[]) as failed (organization_id, id, now)
+     where charge.organization_id = failed.organization_id and charge.id = failed.id and charge.status = 'pending'
+     returning charge.organization_id`,
+    [failed.map(({ organizationId }) => organizationId), failed.map(({ id }) => id), failed.map(({ now }) => now)],
   )
 }
 

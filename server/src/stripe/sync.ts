@@ -93,7 +93,10 @@ export async function applyFetched(
     const ids = fetched.map(({ organization }) => organization.id)
     // What happened is told from what the mirror held, which is read before it is overwritten.
     const paymentsBefore = await findPaymentStates(tx, statesOf(fetched))
-    const mirrored = await writeMirror(tx, fetched.flatMap(toMirrorWrite))
+    const mirrored = await writeMirror(
+      tx,
+      fetched.flatMap((one) => toMirrorWrite(one, context)),
+    )
     const disputed = await writeDisputes(
       tx,
       fetched.flatMap((one) => toDisputeWrite(one, context)),
@@ -119,8 +122,10 @@ export async function applyFetched(
   return applied.map(({ account }) => account)
 }
 
-function toMirrorWrite({ task, organization, refreshedAt, state }: Fetched): MirrorWrite[] {
-  return state === null ? [] : [{ organizationId: organization.id, refreshedAt, isComplete: task.scope.complete, state }]
+function toMirrorWrite({ task, organization, refreshedAt, state }: Fetched, { clock }: BillingContext): MirrorWrite[] {
+  if (state === null) return []
+  const now = timeOf(organization, clock)
+  return [{ organizationId: organization.id, refreshedAt, now, isComplete: task.scope.complete, state }]
 }
 
 function toDisputeWrite({ organization, refreshedAt, state }: Fetched, { clock }: BillingContext): DisputeWrite[] {
