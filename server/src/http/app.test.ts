@@ -130,6 +130,14 @@ describe('the app', () => {
     expect(await response.json()).toMatchObject({ code: 'invalid_request', field })
   })
 
+  it.each(['%', '%zz', '%FF', '%ED%A0%80', '%E0%A4'])('refuses a path with %s, which is no text', async (escape) => {
+    for (const path of [`/api/v1/things/${escape}`, `/api/things/${escape}`]) {
+      const response = await app.request(path, { headers: { authorization: 'reader' } })
+      expect(response.status).toBe(400)
+      expect(await response.json()).toMatchObject({ code: 'invalid_request', field: 'path' })
+    }
+  })
+
   it('takes the letters of an escape, and whole characters that are escaped', async () => {
     const headers = { 'content-type': 'application/json', authorization: 'reader' }
     const body = '{"quantity":1,"nested":{"name":"\\\\u0000 \\ud83d\\ude00"}}'

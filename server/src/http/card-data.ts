@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { refuseCardData } from '../lib/card-data.ts'
+import { DomainError } from '../lib/errors.ts'
 import { WEBHOOK_PATHS } from '../stripe/webhook-paths.ts'
 import { isJson, readText, requireUtf8 } from './body-text.ts'
 import { refuseUnstorable, refuseUnstorableBody } from './storable-text.ts'
@@ -28,7 +29,7 @@ const SIGNED: ReadonlySet<string> = new Set(WEBHOOK_PATHS)
 export function refuseCards(): MiddlewareHandler {
   return async (c, next) => {
     const { raw } = c.req
-    const address = { path: decodeURI(c.req.path), query: c.req.query() }
+    const address = { path: decodedPath(c.req.path), query: c.req.query() }
     refuseCardData({ ...address, headers: headersOf(raw.headers) })
     refuseUnstorable(address)
     const type = raw.headers.get('content-type') ?? ''
@@ -42,6 +43,15 @@ export function refuseCards(): MiddlewareHandler {
     refuseCardData(c.req.path === BATCH ? besideItems(body) : body, text)
     if (!c.req.path.startsWith(USES)) refuseUnstorableBody(body, text)
     return next()
+  }
+}
+
+/** @throws DomainError `invalid_request` for an escape that is none, or not of UTF-8 */
+function decodedPath(path: string): string {
+  try {
+    return decodeURI(path)
+  } catch {
+    throw new DomainError('invalid_request', 'The path has a % that is no escape of UTF-8.', { field: 'path' })
   }
 }
 
