@@ -86,6 +86,7 @@ function requestTo({ method, path, operation }: Route): { method: string; path: 
     tier: 'pro',
     by: '1d',
     percent_off: 10,
+    balance: 'credits',
   }
   const query = (operation.parameters ?? [])
     .filter((parameter) => parameter.in === 'query' && (parameter.name === 'organization_id' || parameter.name === 'meter'))
@@ -213,6 +214,47 @@ describe('every route', () => {
       expect(answer.status, `${method} ${path}`).toBeLessThan(500)
     }
   })
+})
+
+/** What a route takes in its query and at the top of its body, each with the request that has it. */
+function fieldsOf(route: Route): readonly { readonly name: string; readonly ask: (value: unknown) => Promise<Response> }[] {
+  const { method, path, body } = requestTo(route)
+  const parameters = (route.operation.parameters ?? []).filter((parameter) => parameter.in === 'query')
+  const schema = route.operation.requestBody?.content['application/json']?.schema
+  const named = schema?.$ref === undefined ? schema : document.components.schemas[schema.$ref.split('/').at(-1)!]
+  return [
+    ...parameters.map(({ name }) => ({
+      name,
+      ask: (value: unknown) =>
+        ask(method, `${path}${path.includes('?') ? '&' : '?'}${name}=${encodeURIComponent(String(value))}`, OPERATOR_KEY, body),
+    })),
+    ...Object.keys(named?.properties ?? {}).map((name) => ({
+      name,
+      ask: (value: unknown) => ask(method, path, OPERATOR_KEY, { ...(body as object), [name]: value }),
+    })),
+  ]
+}
+
+describe('every field of every route', () => {
+  it.each(['0000-01-01T00:00:00Z', '0001-01-01T00:00:00+14:00', '9999-12-31T23:59:59-14:00', '99999999999999999999', -1])(
+    'may be given %s, which is taken or refused',
+    { timeout: 120_000 },
+    async (value) => {
+      const failed: string[] = []
+      let asked = 0
+      for (const route of routes().filter((one) => !isOpen(one) && !isSigning(one))) {
+        for (const field of fieldsOf(route)) {
+          asked += 1
+          const { status, body } = await field.ask(value)
+          // What streams holds a connection until its reader leaves.
+          await body?.cancel()
+          if (status >= 500) failed.push(`${route.method} ${route.path} ${field.name}`)
+        }
+      }
+      expect(asked).toBeGreaterThan(300)
+      expect(failed).toEqual([])
+    },
+  )
 })
 
 describe('an operator who names an organization', () => {

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { momentOrDate } from '../lib/moments.ts'
 import type { Instant } from '../lib/clock.ts'
 import { calendarDayOf, DAY_MS } from '../lib/period.ts'
 import { churnOf, reportRevenue, summarize, type AnalyticsContext, type Reported, type ReportQuery } from './actions.ts'
@@ -12,11 +13,8 @@ import * as schemas from './schemas.ts'
 import { roundSpan, type Span } from './series.ts'
 import { toAging, toMovements, toRevenue, toSummary, toTrials } from './views.ts'
 
-const moment = z
-  .union([z.iso.datetime({ offset: true }), z.iso.date()])
-  .optional()
-  .meta({ description: 'A date (its beginning in UTC) or a moment.', example: '2026-01-01' })
-const period = { from: moment, to: moment }
+const edge = momentOrDate.optional().meta({ description: 'A date (its beginning in UTC) or a moment.', example: '2026-01-01' })
+const period = { from: edge, to: edge }
 const interval = z.enum(['day', 'week', 'month']).default('month')
 
 const route = <Query extends z.ZodRawShape, Answer extends z.ZodType>(

@@ -3,6 +3,7 @@ import { organizationOrAll, requireScope, type Principal } from '../auth/princip
 import type { Db } from '../db/database.ts'
 import type { RowStreamOptions } from '../db/row-stream.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { verifyAuditLog } from './actions.ts'
 import { auditWriter, showChained, showEntry } from './bodies.ts'
 import { chainedEntrySchema, entrySchema } from './schemas.ts'
@@ -24,8 +25,8 @@ const filterQuery = {
   actor: z.string().optional().meta({ description: 'Who did it, e.g. `api_key:key_…`.' }),
   action: z.string().optional().meta({ example: 'api_key.revoked' }),
   target: z.string().optional().meta({ description: 'The id of what was changed.' }),
-  from: z.iso.datetime({ offset: true }).optional().meta({ description: 'From this moment on.' }),
-  to: z.iso.datetime({ offset: true }).optional().meta({ description: 'Before this moment.' }),
+  from: moment.optional().meta({ description: 'From this moment on.' }),
+  to: moment.optional().meta({ description: 'Before this moment.' }),
 }
 const filterSchema = z.object(filterQuery)
 

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import { actorOf, organizationOrAll, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import { currentScope, runInScope } from '../db/scope.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { momentOrDate } from '../lib/moments.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
@@ -11,7 +12,6 @@ import { CONTENT_TYPES, EVERYBODY, EXPORT_KINDS, fileNameOf, type ExportKind } f
 import { findExport, listExports, type Export, type ExportFilter } from './store.ts'
 
 const time = z.iso.datetime().nullable()
-const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
 const kinds = Object.keys(EXPORT_KINDS) as readonly ExportKind[]
 
 const exportSchema = z
@@ -43,8 +43,8 @@ const bodySchema = z.strictObject({
   organization_id: named,
   kind: z.enum(kinds),
   format: z.enum(['csv', 'pdf', 'zip']),
-  from: moment,
-  to: moment,
+  from: momentOrDate.optional(),
+  to: momentOrDate.optional(),
   filter: z
     .strictObject({ status: z.string().max(100).optional(), currency: z.string().max(3).optional() })
     .optional()

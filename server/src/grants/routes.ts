@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
@@ -67,7 +68,7 @@ const giveRoute = createRoute({
             balance: z.string().min(1).max(63),
             kind: z.enum(['promotion', 'manual', 'top_up']).default('manual'),
             amount: quantityIn.nullable().meta({ description: 'null is unlimited.' }),
-            expires_at: z.iso.datetime({ offset: true }).nullish(),
+            expires_at: moment.nullish(),
             priority: z.int().min(0).max(99).optional().meta({ description: 'Lower is drawn first; a plan has 50.' }),
             meters: z
               .array(z.string())

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { momentOrDate } from '../lib/moments.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { planKeyOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
@@ -9,7 +10,6 @@ import type { PageQuery } from './listing.ts'
 import { isPlanKnown } from '../catalog/plans-store.ts'
 import type { CommonFilter, Listed, OrganizationFilter } from './lists-store.ts'
 
-const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
 const yes = z.enum(['true', 'false']).optional()
 
 type SortKey = 'created' | 'name'
@@ -28,8 +28,8 @@ export const listFields = (limit: number, sorts: readonly SortKey[]) => ({
     .max(200)
     .optional()
     .meta({ description: 'Beginning of an id (also Stripe’s), name, e-mail or invoice number; words of name and e-mail.' }),
-  created_from: moment,
-  created_to: moment,
+  created_from: momentOrDate.optional(),
+  created_to: momentOrDate.optional(),
 })
 
 /** A currency as Stripe writes it. */

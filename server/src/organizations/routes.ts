@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
@@ -118,7 +119,7 @@ const createKeyRoute = createRoute({
           schema: z.object({
             name: z.string().trim().min(1).max(100),
             scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
-            expires_at: z.iso.datetime({ offset: true }).nullish(),
+            expires_at: moment.nullish(),
           }),
         },
       },

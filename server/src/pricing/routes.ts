@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { momentOrDate } from '../lib/moments.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -18,7 +19,6 @@ import { readUseOverview, readUseSummary, type PricingContext } from './summarie
 const TAGS = ['Bills for use']
 const figure = z.union([z.number(), z.string()])
 const time = z.iso.datetime()
-const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()])
 const organizationQuery = { organization_id: z.string().optional().meta({ description: 'Only for operators.' }) }
 
 const freeBecause = z
@@ -132,10 +132,10 @@ const summaryRoute = createRoute({
   request: {
     params: z.object({ tenant_id: z.string() }),
     query: z.object({
-      period_start: moment
+      period_start: momentOrDate
         .optional()
         .meta({ description: 'A time, or a date (UTC); default: the start of the running billing period.' }),
-      period_end: moment.optional(),
+      period_end: momentOrDate.optional(),
     }),
   },
   responses: { 200: json('The summary.', summarySchema) },
@@ -218,9 +218,6 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
   app.openapi(summaryRoute, async (c) => {
     const organizationId = organizationFor(requireScope(c.get('principal'), 'read'), c.req.valid('param').tenant_id)
     const { period_start: start, period_end: end } = c.req.valid('query')
-    if (start !== undefined && end !== undefined && new Date(start) >= new Date(end)) {
-      throw new DomainError('invalid_request', 'period_end does not lie after period_start.', { field: 'period_end' })
-    }
     const query = { organizationId, start: dateOf(start), end: dateOf(end) }
     await tellLevels(usage, organizationId)
     const summary = await readUseSummary(context, query)

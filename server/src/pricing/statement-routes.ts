@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import { tellLevels } from '../metering/levels.ts'
 import { quantityToJson } from '../lib/quantity.ts'
@@ -71,7 +72,7 @@ const statementRoute = createRoute({
   request: {
     query: z.object({
       ...organizationQuery,
-      period: time.optional().meta({ description: 'A time within the period; default now.' }),
+      period: moment.optional().meta({ description: 'A time within the period; default now.' }),
     }),
   },
   responses: { 200: json('The statement.', statementSchema) },

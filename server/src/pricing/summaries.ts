@@ -3,6 +3,7 @@ import { tierOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { roundToSum } from '../lib/apportion.ts'
+import { DomainError } from '../lib/errors.ts'
 import { minorDigits, toMajorNumber } from '../lib/money.ts'
 import { calendarPeriodOf, type Period } from '../lib/period.ts'
 import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
@@ -188,6 +189,10 @@ export async function readUseSummary(
       ? { start: account.currentPeriodStart, end: account.currentPeriodEnd }
       : calendarPeriodOf('month', account.timeZone ?? terms.catalog.timeZone, now)
   const period = { start: query.start ?? running.start, end: query.end ?? running.end }
+  if (period.start >= period.end) {
+    const field = query.end === null ? 'period_start' : 'period_end'
+    throw new DomainError('invalid_request', 'period_end does not lie after period_start.', { field })
+  }
   const meters = [...terms.catalog.meters.values()]
   const sums = new Map((await sumUse(billing.db, { organizationId, ...period }, meters)).map((sum) => [sum.meter, sum]))
   const isCharged = freeReasonOf(account) === null

@@ -61,3 +61,12 @@ test('KF-8 of a trial costs nothing, whatever its plan charges in any case', asy
   await billing.use(id, 'agents', 3)
   expect(await summaryOf(id)).toMatchObject({ total_cost_cents: 0 })
 })
+
+test.each([
+  ['period_start', '2030-01-01'],
+  ['period_end', '2020-01-01'],
+])('KF-8 of a period that ends before it begins is refused, also where %s alone is named', async (field, day) => {
+  const id = await billing.customer('pro')
+  const { status, body } = await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary?${field}=${day}`)
+  expect({ status, body }).toMatchObject({ status: 400, body: { code: 'invalid_request', field } })
+})

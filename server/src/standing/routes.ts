@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationOrAll, requireOperator, requireScope } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
 import { readStandings, type AccountStanding } from './actions.ts'
@@ -67,8 +68,6 @@ const listRoute = createRoute({
   responses: { 200: json('A page of them.', z.object({ organizations: z.array(snapshotSchema), has_more: z.boolean() })) },
 })
 
-const moment = z.iso.datetime({ offset: true }).nullish()
-
 const overrideRoute = createRoute({
   method: 'patch',
   path: '/api/v1/admin/billing/{org_id}',
@@ -85,9 +84,9 @@ const overrideRoute = createRoute({
           schema: z.strictObject({
             plan: z.string().nullish(),
             billing_status: status.nullish(),
-            trial_ends_at: moment,
-            subscription_expires_at: moment,
-            override_expires_at: moment.meta({ description: 'Until when the override counts; it may be left out.' }),
+            trial_ends_at: moment.nullish(),
+            subscription_expires_at: moment.nullish(),
+            override_expires_at: moment.nullish().meta({ description: 'Until when the override counts; it may be left out.' }),
             reason: z.string().trim().min(1, 'say why').max(1000).meta({ description: 'Why; it is kept in the audit log.' }),
           }),
         },

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { BillingContext } from './context.ts'
 import { advanceTestClock, type ClockMove } from './test-clock.ts'
@@ -8,7 +9,7 @@ import { advanceTestClock, type ClockMove } from './test-clock.ts'
 const body = z
   .strictObject({
     by: z.string().optional().openapi({ description: 'How far, e.g. 31d, 12h, 90m.', example: '31d' }),
-    to: z.iso.datetime({ offset: true }).optional().openapi({ description: 'Until when.' }),
+    to: moment.optional().openapi({ description: 'Until when.' }),
   })
   .openapi('ClockMove')
 

@@ -78,6 +78,7 @@ const driftsRoute = createRoute({
       starting_after: z.coerce
         .bigint()
         .positive()
+        .max(2n ** 63n - 1n)
         .optional()
         .meta({ type: 'string', description: 'The last id of the page before.' }),
     }),

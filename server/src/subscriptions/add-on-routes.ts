@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -14,7 +15,7 @@ const changeSchema = z.object({
   ...organizationField,
   add_on: z.string().min(1).max(63),
   quantity: z.int().min(0).max(1_000_000).meta({ description: 'How many there are to be; 0 ends it.' }),
-  proration_date: z.iso.datetime({ offset: true }).optional().meta({ description: 'From a preview: then its amounts hold.' }),
+  proration_date: moment.optional().meta({ description: 'From a preview: then its amounts hold.' }),
 })
 
 const addOnsSchema = z.object({

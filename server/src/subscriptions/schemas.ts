@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { moment } from '../lib/moments.ts'
 import { noticeSchema } from '../standing/notices.ts'
 import { STANDING_REASONS } from '../standing/rules.ts'
 
@@ -23,10 +24,7 @@ export const keyHeader = z.object({
 
 /** Every preview answers one, and whoever sends it back with the change need not know which changes prorate. */
 const unprorated = {
-  proration_date: z.iso
-    .datetime({ offset: true })
-    .optional()
-    .meta({ description: 'From a preview; nothing here depends on it.' }),
+  proration_date: moment.optional().meta({ description: 'From a preview; nothing here depends on it.' }),
 }
 
 const planFields = {
@@ -66,7 +64,7 @@ export const switchSchema = z.object({
   ...planFields,
   new_tier: plan.optional().meta({ description: 'The plan to change to (EM-10).' }),
   at: z.enum(['now', 'period_end']).optional().meta({ description: 'When; default: up now, down as configured.' }),
-  proration_date: z.iso.datetime({ offset: true }).optional().meta({ description: 'From a preview: then its amounts hold.' }),
+  proration_date: moment.optional().meta({ description: 'From a preview: then its amounts hold.' }),
 })
 
 export const cancelSchema = z.object({

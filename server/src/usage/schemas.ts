@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { moment } from '../lib/moments.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Period } from '../lib/period.ts'
 import { quantityToJson } from '../lib/quantity.ts'
@@ -8,8 +9,6 @@ import { GRAINS, REPORT_PERIODS } from './spans.ts'
 export const quantityOut = z
   .union([z.number(), z.string()])
   .meta({ description: 'A JSON number where a double holds it exactly, else a decimal string.' })
-
-const moment = z.iso.datetime({ offset: true })
 
 /** The parameters that say which use is looked at. */
 export const spanQuery = {

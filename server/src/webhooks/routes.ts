@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import { actorOf, requireScope } from '../auth/principal.ts'
 import { ALL_ORGANIZATIONS, EVENT_TYPES } from '../events/types.ts'
 import type { App, AppEnv } from '../http/app.ts'
+import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import {
   changeEndpoint,
@@ -158,7 +159,7 @@ const replayRoute = createRoute({
     params,
     query,
     body: bodyOf(
-      z.union([z.strictObject({ event_id: z.string().max(100) }), z.strictObject({ since: z.iso.datetime({ offset: true }) })], {
+      z.union([z.strictObject({ event_id: z.string().max(100) }), z.strictObject({ since: moment })], {
         error: 'either event_id, or since with a time such as 2026-01-01T00:00:00Z, is expected',
       }),
     ),
