@@ -8,8 +8,8 @@ import { advanceTestClock, type ClockMove } from './test-clock.ts'
 
 const body = z
   .strictObject({
-    by: z.string().optional().openapi({ description: 'How far, e.g. 31d, 12h, 90m.', example: '31d' }),
-    to: moment.optional().openapi({ description: 'Until when.' }),
+    by: z.string().optional().openapi({ description: 'How far, e.g. 31d, 12h, 90m; ten years at most.', example: '31d' }),
+    to: moment.optional().openapi({ description: 'Until when; ten years at most from where it stands.' }),
   })
   .openapi('ClockMove')
 

@@ -31,6 +31,8 @@ type ClockedOrganization = BilledOrganization & { readonly testClockId: string; 
 
 const READY_WITHIN_MS = 120_000
 const LONGEST_POLL_MS = 500
+// The organization is locked on the way, and each period of its subscription is a step that asks Stripe for all of it.
+const MOST_YEARS = 10
 
 /** Puts an organization onto a Stripe test clock of its own, with a customer on it. The clock starts at this server's time. */
 export async function startTestClock(context: BillingContext, organizationId: string): Promise<void> {
@@ -50,7 +52,7 @@ export async function startTestClock(context: BillingContext, organizationId: st
 /**
  * Moves an organization's test clock, in steps that Stripe permits, and answers when everything that follows is handled: the
  * organization is refetched whole after each step, its own time set, its account and grants derived, its inbox drained.
- * @throws DomainError `test_clock_missing`, `invalid_request` when the time would not move forward, and those of Stripe
+ * @throws DomainError `test_clock_missing`, `invalid_request` when the time would not move forward or by more than ten years, and those of Stripe
  */
 export async function advanceTestClock(context: BillingContext, organizationId: string, move: ClockMove): Promise<MovedClock> {
   const moved = await withOrganizationLock(context, organizationId, async (session) => {
@@ -76,7 +78,12 @@ function requireClock(organization: BilledOrganization): ClockedOrganization {
 function targetOf(now: Instant, move: ClockMove): Instant {
   const target = 'to' in move ? move.to : new Date(now.getTime() + parseDuration(move.by))
   const whole = new Date(Math.floor(target.getTime() / 1_000) * 1_000)
-  if (whole <= now) throw new DomainError('invalid_request', `A clock moves forward only; it stands at ${now.toISOString()}.`)
+  const field = 'to' in move ? 'to' : 'by'
+  const stands = `it stands at ${now.toISOString()}.`
+  if (whole <= now) throw new DomainError('invalid_request', `A clock moves forward only; ${stands}`, { field })
+  if (whole > addMonths(now, 12 * MOST_YEARS)) {
+    throw new DomainError('invalid_request', `A clock moves ${MOST_YEARS} years at most at once; ${stands}`, { field })
+  }
   return whole
 }
 

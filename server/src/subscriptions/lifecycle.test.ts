@@ -14,6 +14,17 @@ const { onClock, advance } = testClocks(billing)
 
 const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
 
+test('a clock moves ten years at once and no further: each period on the way is a step of its own', async () => {
+  const id = await onClock('ages')
+  await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  const clock = `/api/v1/organizations/${id}/clock/advance`
+  for (const move of [{ by: '999999w' }, { to: '9999-12-31T23:59:59Z' }]) {
+    const { status, body } = await billing.call('operator', 'POST', clock, move)
+    expect({ status, body }).toMatchObject({ status: 400, body: { code: 'invalid_request', field: Object.keys(move)[0] } })
+  }
+  expect(await billing.call('operator', 'POST', clock, { by: '1d' })).toMatchObject({ status: 200 })
+})
+
 describe('subscribe', () => {
   test('EM-9 with a payment method starts at once and is paid', async () => {
     const id = await onClock('paying')
