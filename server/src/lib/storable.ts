@@ -2,3 +2,8 @@
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes('\0')
 }
+
+/** A text that others wrote, e.g. the answer of another server, as PostgreSQL can store it. */
+export function toStorable(text: string): string {
+  return text.replaceAll('\0', '').toWellFormed()
+}

@@ -3,6 +3,7 @@ import { backoffMs } from '../lib/backoff.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { derivedId } from '../lib/ids.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../lib/period.ts'
+import { toStorable } from '../lib/storable.ts'
 import { MailRefused, type Mailer } from './mailer.ts'
 import { claimMails, insertMails, keepDueMails, markSent, markUnsent, type ClaimedMail } from './store.ts'
 
@@ -76,7 +77,12 @@ async function sendOne(context: MailContext, mailer: Mailer, mail: ClaimedMail):
     const given = error instanceof MailRefused || now.getTime() - createdAt.getTime() >= GIVE_UP_MS
     const nextAttemptAt = given ? now : new Date(now.getTime() + backoffMs(attempts, BACKOFF, id))
     const words = error instanceof Error ? error.message : String(error)
-    await markUnsent(context.db, { id, error: words.slice(0, 500), state: given ? 'failed' : 'pending', nextAttemptAt })
+    await markUnsent(context.db, {
+      id,
+      error: toStorable(words.slice(0, 500)),
+      state: given ? 'failed' : 'pending',
+      nextAttemptAt,
+    })
     context.onMail?.(given ? 'failed' : 'retried')
     return
   }

@@ -98,6 +98,17 @@ describe('a mail', () => {
     expect(smtp.received.map(({ to }) => to)).toEqual(['b@example.com'])
   })
 
+  it.each([
+    ['550 no\0such mailbox', 'failed'],
+    ['451 later\0please', 'retried'],
+  ])('that is answered %j is %s like any other: PostgreSQL stores no NUL', async (answer, outcome) => {
+    smtp.answer = () => answer
+    await queueMails(database.db, [mail('a@example.com')], clock.now())
+    await withMailer(sendDueMails)
+    expect(outcomes).toEqual([outcome])
+    expect((await stored())[0]?.lastError).toMatch(/such mailbox|please/)
+  })
+
   it('is given up after three days, and sent after all when an operator says so', async () => {
     await queueMails(database.db, [mail('a@example.com')], clock.now())
     smtp.answer = () => '451 try again later'

@@ -2,6 +2,7 @@ import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
+import { toStorable } from '../lib/storable.ts'
 import { hostOf, isAllowedAddress, type DestinationPolicy } from './rules.ts'
 
 /** What came of one attempt. */
@@ -143,5 +144,5 @@ async function readStart(answer: IncomingMessage): Promise<string> {
   } catch {
     // It broke off, or the time was over.
   }
-  return Buffer.concat(chunks).subarray(0, KEPT_BYTES).toString('utf8').replaceAll('\0', '')
+  return toStorable(Buffer.concat(chunks).subarray(0, KEPT_BYTES).toString('utf8'))
 }
