@@ -217,7 +217,7 @@ describe('tollgate', () => {
     const doctor = await runCli(['doctor'], env)
     expect([doctor.code, doctor.out]).toEqual([0, expect.stringMatching(/database +true +PostgreSQL 18.*, embedded; migrated/)])
     const broken = await runCli(['doctor'], { ...env, TOLLGATE_CATALOG: 'nowhere.ts' })
-    expect([broken.code, broken.out]).toEqual([1, expect.stringContaining('nowhere.ts cannot be loaded')])
+    expect([broken.code, broken.out]).toEqual([1, expect.stringContaining('There is no nowhere.ts')])
   })
 
   it('starts a production server only with a database of its own', async () => {

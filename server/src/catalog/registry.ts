@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { ClientBase, Pool } from 'pg'
@@ -6,6 +7,7 @@ import type { Instant } from '../lib/clock.ts'
 import type { Catalog } from './catalog.ts'
 import type { CatalogVariables } from './define.ts'
 import { normalizeCatalog } from './normalize.ts'
+import { importWithOwnPackage } from './own-package.ts'
 import { CatalogError } from './problems.ts'
 import { catalogDefinitionSchema, type CatalogDefinition } from './schema.ts'
 
@@ -23,11 +25,13 @@ export type CatalogRegistry = {
 
 /**
  * Imports the default export of a billing.config.ts: a definition, or a function that makes one from the environment.
- * @throws CatalogError when the file cannot be imported, exports nothing, or what it exports is no catalog
+ * @throws CatalogError when the file is not there, cannot be imported, exports nothing, or what it exports is no catalog
  */
 export async function importCatalogDefinition(path: string, variables: CatalogVariables = {}): Promise<CatalogDefinition> {
-  const url = pathToFileURL(resolve(path)).href
-  const module: { default?: unknown } = await import(url).catch((error: unknown) => {
+  if (!existsSync(path)) {
+    throw new CatalogError([`There is no ${path}: "tollgate init" writes a first one, and TOLLGATE_CATALOG names another.`])
+  }
+  const module = await importWithOwnPackage(pathToFileURL(resolve(path)).href).catch((error: unknown) => {
     throw cannotLoad(path, error)
   })
   if (module.default === undefined)

@@ -174,9 +174,12 @@ describe('a project', () => {
     const directory = join(parent, 'new')
     expect(await json('init', directory)).toEqual({ written: [join(directory, 'billing.config.ts'), join(directory, '.env')] })
     const text = readFileSync(join(directory, 'billing.config.ts'), 'utf8')
-    const local = text.replace("'@tollgate/server/catalog'", `'${join(process.cwd(), 'server/src/catalog/define.ts')}'`)
-    writeFileSync(join(directory, 'local.config.ts'), local)
-    expect((await importCatalogDefinition(join(directory, 'local.config.ts'))).defaultPlan).toBe('free')
+    // No package lies beside it, or above.
+    const { out } = await runCli(['doctor', '--json'], { ...env, TOLLGATE_CATALOG: join(directory, 'billing.config.ts') })
+    expect((JSON.parse(out) as { check: string }[]).find(({ check }) => check === 'catalog')).toMatchObject({
+      ok: true,
+      detail: expect.stringMatching(/2 plans, 1 meters$/),
+    })
     expect((await runCli(['init', directory], env)).code).toBe(1)
     expect(readFileSync(join(directory, 'billing.config.ts'), 'utf8')).toBe(text)
   })
