@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -208,6 +208,11 @@ describe('tollgate', () => {
   })
 
   it('migrates, pushes and examines also when no server runs', async () => {
+    const before = await runCli(['doctor'], env)
+    expect([before.code, before.out]).toEqual([
+      0,
+      expect.stringMatching(/row-level security +true +tollgate migrate brings it about/),
+    ])
     expect(JSON.parse((await runCli(['migrate', '--json'], env)).out)).toMatchObject({
       applied: expect.arrayContaining(['0001_platform.sql']) as unknown,
     })
@@ -218,6 +223,18 @@ describe('tollgate', () => {
     expect([doctor.code, doctor.out]).toEqual([0, expect.stringMatching(/database +true +PostgreSQL 18.*, embedded; migrated/)])
     const broken = await runCli(['doctor'], { ...env, TOLLGATE_CATALOG: 'nowhere.ts' })
     expect([broken.code, broken.out]).toEqual([1, expect.stringContaining('There is no nowhere.ts')])
+  })
+
+  it('examines a place where nothing was started yet, finds no fault in that, and leaves nothing there', async () => {
+    const empty = join(parent, 'empty')
+    const doctor = await runCli(['doctor'], variablesFor(empty))
+    expect([doctor.code, doctor.out]).toEqual([
+      0,
+      expect.stringMatching(/database +true +none is here yet: "tollgate dev" makes one/),
+    ])
+    expect(existsSync(empty)).toBe(false)
+    const off = await runCli(['doctor'], variablesFor(empty, { STRIPE_ENABLED: 'false' }))
+    expect(off.out).toMatch(/stripe +true +none: STRIPE_ENABLED=false/)
   })
 
   it('starts a production server only with a database of its own', async () => {

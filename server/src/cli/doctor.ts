@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
 import { openDatabase, type Db } from '../db/database.ts'
 import { isMigrated, readMigrations } from '../db/migrate.ts'
-import { findRowSecurityGap, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
+import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
 import { asSystem } from '../db/scope.ts'
 import { createLog } from '../http/log.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -74,12 +76,19 @@ async function examineDatabase(config: Config): Promise<string> {
 async function examineRowSecurity(config: Config): Promise<string> {
   return withDb(config, async (db) => {
     const gap = await findRowSecurityGap(db)
+    if (gap !== null && (await mayMakeRoles(db)) && !(await isMigrated(db, readMigrations())))
+      return 'tollgate migrate brings it about'
     if (gap !== null) throw new Error(gap)
     return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
   })
 }
 
-function withDb<Result>(config: Config, work: (db: Db) => Promise<Result>): Promise<Result> {
+const NO_DATABASE = 'none is here yet: "tollgate dev" makes one, and DATABASE_URL names another'
+
+/** Looks into the database; where none has been made, none is made to look at. */
+async function withDb(config: Config, work: (db: Db) => Promise<string>): Promise<string> {
+  const isThere = config.DATABASE_URL !== undefined || existsSync(join(config.TOLLGATE_DATA_DIR, 'postgres'))
+  if (!isThere) return NO_DATABASE
   return withDatabase(config, async (connectionString) => {
     const db = openDatabase({ connectionString, poolSize: 1 })
     try {
@@ -97,7 +106,8 @@ async function examineClock(config: Config): Promise<string> {
   })
 }
 
-const NO_STRIPE = 'no key is set: "tollgate dev" brings the sandbox, "tollgate start" answers 503 for billing'
+const NO_KEY = 'no key is set: "tollgate dev" brings the sandbox, "tollgate start" answers 503 for billing'
+const noStripe = (config: Config): string => (config.STRIPE_ENABLED === 'false' ? 'none: STRIPE_ENABLED=false' : NO_KEY)
 
 /** Stripe, or the sandbox of the server that runs here; null where there is none. */
 function openStripe(config: Config): { readonly gateway: StripeGateway; readonly place: string } | null {
@@ -114,7 +124,7 @@ function openStripe(config: Config): { readonly gateway: StripeGateway; readonly
 
 async function examineStripe(config: Config): Promise<string> {
   const stripe = openStripe(config)
-  if (stripe === null) return NO_STRIPE
+  if (stripe === null) return noStripe(config)
   const products = await stripe.gateway.reads.listProducts()
   return `${stripe.place}: ${products.length} products`
 }
@@ -122,7 +132,7 @@ async function examineStripe(config: Config): Promise<string> {
 /** Whether what the catalog sells is there to be sold. */
 async function examineProducts(config: Config): Promise<string> {
   const stripe = openStripe(config)
-  if (stripe === null) return NO_STRIPE
+  if (stripe === null) return noStripe(config)
   const { variables } = config
   const catalog = normalizeCatalog(await importCatalogDefinition(config.TOLLGATE_CATALOG, variables))
   const { steps, problems } = planPush(catalog, await readStripeCatalog(stripe.gateway, catalog, variables), variables)
@@ -139,7 +149,7 @@ const EVENTS_OF_A_DAY = `select
   from stripe_events where received_at > $1::timestamptz - interval '1 day' or handled_at is null`
 
 async function examineWebhooks(config: Config): Promise<string> {
-  if (openStripe(config) === null) return NO_STRIPE
+  if (openStripe(config) === null) return noStripe(config)
   return withDb(config, async (db) => {
     const { rows } = await asSystem(() =>
       db.query<Pick<WebhookFacts, 'brought' | 'missed' | 'waiting'>>(EVENTS_OF_A_DAY, [systemClock.now()]),

@@ -217,3 +217,11 @@ export async function findRowSecurityGap(db: Queryable): Promise<string | null> 
   if (open.length === 0) return null
   return `The login ${login} may not secure the tables ${open.slice(0, 3).join(', ')}: run tollgate migrate as their owner.`
 }
+
+/** Whether this login could make the two roles itself, as a migration then does. */
+export async function mayMakeRoles(db: Queryable): Promise<boolean> {
+  const { rows } = await db.query<{ may: boolean }>(
+    'select rolsuper or rolcreaterole as may from pg_roles where rolname = session_user',
+  )
+  return rows[0]?.may === true
+}
