@@ -165,12 +165,19 @@ describe('what was let through', () => {
 
   it('is queued too when the server says at first that it cannot; a wrong key opens nothing, but loses no use either', async () => {
     const peer = createPeer(10)
-    const client = createResilientClient(peer.client, { whenUnreachable: 'open', queue: createMemoryQueue() })
+    const errors: unknown[] = []
+    const client = createResilientClient(peer.client, {
+      whenUnreachable: 'open',
+      queue: createMemoryQueue(),
+      onError: (error) => errors.push(error),
+    })
     peer.setLine({ status: 503 })
     expect(await client.consume({ meter: 'search' })).toMatchObject({ allowed: true, code: 'tollgate_unreachable' })
     peer.setLine({ status: 401 })
     await expect(client.consume({ meter: 'search' })).rejects.toMatchObject({ status: 401 })
     expect(await client.track({ meter: 'search' })).toMatchObject({ allowed: true })
+    // Somebody has to mend the key, and is told so; that the server is away mends itself.
+    expect(errors).toMatchObject([{ status: 401 }])
     peer.setLine('up')
     expect(await client.replay()).toBe(0)
     expect(peer.counted.size).toBe(2)

@@ -3,6 +3,10 @@ import { createPeer } from '../test/usage-peer.ts'
 import { TollgateUnreachableError } from './errors.ts'
 import { createMemoryQueue, type LocalQueue } from './queue.ts'
 import { createResilientClient } from './resilient.ts'
+import type { UsageClient } from './usage.ts'
+
+/** What can go on by itself has gone on. */
+const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('a use refused without an answer', () => {
   const minute = { at: 0 }
@@ -86,6 +90,60 @@ describe('a use refused without an answer', () => {
       expect(await client.replay()).toBe(0)
       expect(peer.counted.size).toBe(1)
     }
+  })
+
+  it('waits for a taking back that is under way, which would else take back what the repeat was permitted', async () => {
+    const { peer, queue } = closed()
+    const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+    const slow: UsageClient = { ...peer.client, correct: (input) => gate.then(() => peer.client.correct(input)) }
+    const client = createResilientClient(slow, { queue })
+    const use = { meter: 'search', idempotencyKey: 'order-1' }
+    peer.setLine('cut after')
+    await client.consume(use)
+    peer.setLine('up')
+    const replaying = client.replay()
+    const asking = client.consume(use)
+    await turn()
+    open()
+    expect((await asking).allowed).toBe(true)
+    expect(await replaying).toBe(0)
+    expect([...peer.counted.keys()]).toEqual([' order-1:again'])
+  })
+
+  it('is not taken back any more once it was asked for again, however long its queue takes to forget it', async () => {
+    const { peer, queue } = closed()
+    const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+    const slow: LocalQueue = { ...queue, remove: (call) => gate.then(() => queue.remove(call)) }
+    const client = createResilientClient(peer.client, { queue: slow })
+    const use = { meter: 'search', idempotencyKey: 'order-1' }
+    peer.setLine('cut after')
+    await client.consume(use)
+    peer.setLine('up')
+    const asking = client.consume(use)
+    await turn()
+    const replaying = client.replay()
+    await turn()
+    open()
+    expect((await asking).allowed).toBe(true)
+    expect(await replaying).toBe(0)
+    expect([...peer.counted.keys()]).toEqual([' order-1'])
+  })
+
+  it('is not taken back where it was asked for again while others were', async () => {
+    const { peer, queue } = closed()
+    const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+    const slow: UsageClient = { ...peer.client, correct: (input) => gate.then(() => peer.client.correct(input)) }
+    const client = createResilientClient(slow, { queue })
+    const uses = ['a', 'b'].map((idempotencyKey) => ({ meter: 'search', idempotencyKey }))
+    peer.setLine('cut after')
+    for (const use of uses) await client.consume(use)
+    peer.setLine('up')
+    const replaying = client.replay()
+    await turn()
+    expect((await client.consume(uses[1]!)).allowed).toBe(true)
+    open()
+    expect(await replaying).toBe(0)
+    expect([...peer.counted.keys()]).toEqual([' b'])
   })
 
   it('leaves nothing behind where no connection came about, so that nothing can have arrived', async () => {

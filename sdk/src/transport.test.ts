@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { TollgateError, TollgateUnreachableError } from './errors.ts'
 import { createTollgateClient, type UsageClient } from './usage.ts'
 
@@ -194,6 +194,19 @@ describe('a server that takes calls and does not answer', { timeout: 20_000 }, (
     expect(await outcomeOf(client)).toBe('had no answer')
     expect(await Promise.all([outcomeOf(client), outcomeOf(other)])).toEqual(['not sent', 'not sent'])
     expect(received).toHaveLength(1)
+  })
+
+  it('is looked for by one attempt, whatever else is repeated', async () => {
+    let sent = 0
+    const lost = (): Promise<Response> => {
+      sent += 1
+      return Promise.reject(new TypeError('fetch failed'))
+    }
+    const client = createTollgateClient({ url: 'http://away', apiKey: 'tg_key', retries: 2, awayMs: 1, fetch: lost })
+    expect(await outcomeOf(client)).toBe('had no answer')
+    expect(sent).toBe(3)
+    await vi.waitUntil(async () => (await outcomeOf(client)) === 'had no answer')
+    expect(sent).toBe(4)
   })
 
   it('is asked again, where it said that it cannot now, no longer than the deadline lasts', async () => {

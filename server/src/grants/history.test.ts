@@ -110,6 +110,18 @@ describe('what is kept of an organization', () => {
     expect(nextTerms(termsOf({ plan: 'pro', cycle }), FIRST, heard)).toMatchObject({ since: start })
   })
 
+  test('begins now where the cycle is said to begin only later', () => {
+    const before = new Date(start.getTime() - HOUR_MS)
+    expect(nextTerms(termsOf({ plan: 'pro', cycle }), FIRST, before)).toMatchObject({ since: before })
+  })
+
+  test('stands from its first moment on', () => {
+    const pro = { ...nextTerms(termsOf({ plan: 'pro', cycle }), FIRST, start)!, catalog }
+    const daily = { ...nextTerms(termsOf({ plan: 'daily', cycle }), pro, cycle.end)!, catalog }
+    const amountAt = (at: Date) => planGrantAt(termsOf({ plan: 'daily', cycle }), [FIRST, pro, daily], 'calls', at).planKey
+    expect([new Date(start.getTime() - 1), start, cycle.end].map(amountAt)).toEqual(['free', 'pro', 'daily'])
+  })
+
   test('begins when a plan is changed within its cycle, and never before the last change', () => {
     const pro = nextTerms(termsOf({ plan: 'pro', cycle }), FIRST, start)!
     const changed = new Date('2026-02-10T00:00:00Z')

@@ -78,6 +78,18 @@ describe('a plan changed within its period', () => {
     expect(regrant(opened('soft', over), planOf('unlimited'), catalog)).toMatchObject({ used: units(100), overage: units(10) })
   })
 
+  test('leaves the overage of the same plan, whose amount alone grew, and takes what has moved on for room no more', () => {
+    const over = { used: units(100), overage: units(10) }
+    const more = planOf('hard', { addOns: { more: 1 } })
+    expect(regrant(opened('hard', over), more, catalog)).toMatchObject({
+      amount: units(350),
+      used: units(100),
+      overage: units(10),
+    })
+    const moved = opened('free', { used: units(70), revoked: units(25), overage: units(10) })
+    expect(regrant(moved, planOf('hard'), catalog)).toMatchObject({ used: units(75), overage: units(5) })
+  })
+
   test('prices the overage so far by its old terms, without what is free', () => {
     const grant = opened('priced', { used: units(100), overage: units(10), freeOverage: units(4) })
     const after = regrant(grant, planOf('soft'), catalog)
@@ -119,6 +131,11 @@ describe('what moves on into a period', () => {
       const { moves } = moveOn({ organizationId: 'org', terms, plan: planGrantOf(terms, 'calls', at), now: at }, january)
       expect(moves.map(({ from, to }) => [from.startsAt, to.expiresAt])).toEqual([[month('2026-02'), month('2026-04')]])
     }
+  })
+
+  test('is nothing of what another allowance of the same start took the place of', () => {
+    expect(amountsOf(of(), ended('2026-03', '2026-04', { expiresAt: now }))).toEqual([[], []])
+    expect(amountsOf(of(), ended('2026-02', '2026-04', { expiresAt: now }))).toEqual([[], [[units(50), month('2026-06')]]])
   })
 
   test('is nothing from before a time without an allowance', () => {
@@ -171,6 +188,16 @@ describe('what is given back', () => {
     const own = line()
     expect(own.giveBack(units(quantity), isFree)).toBe(units(back))
     expect(own).toMatchObject(Object.fromEntries(Object.entries(left).map(([name, count]) => [name, units(count)])))
+  })
+
+  test('to another grant counts in the period no less than nothing, where that was drawn before such use was counted', () => {
+    const plan = new GrantLine(opened('hard', { usedElsewhere: units(2) }))
+    const gift = new GrantLine(grantOf('gift', '10', { used: units(5) }))
+    const book = new BalanceBook([plan, gift], plan)
+    book.countElsewhere(gift, units(-5))
+    expect([plan.usedElsewhere, book.totalsFor('calls').used]).toEqual([0n, 0n])
+    book.countElsewhere(plan, units(3))
+    expect(plan.usedElsewhere).toBe(0n)
   })
 
   test('is given back once, and leaves nothing below zero', () => {

@@ -41,6 +41,13 @@ const correct = (
   properties: null,
 })
 
+test('takes away a part of one, where a meter adds up quantities', async () => {
+  const organizationId = await fixture.newOrganization()
+  await ask(use(organizationId, 2, 'a'))
+  const half = { ...correct(organizationId, 'a', 0), quantity: -MICRO / 2n }
+  expect(await ask(half)).toMatchObject({ allowed: true, balance: { used: (3n * MICRO) / 2n } })
+})
+
 test('gives back what was counted too much, so that it can be used again', async () => {
   const organizationId = await fixture.newOrganization()
   await ask(use(organizationId, 100, 'a'))

@@ -6,6 +6,7 @@ import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { planGrantsNeeded } from './decide.ts'
 import { eventKey, type Decision } from './decision.ts'
+import { LARGEST_USE } from './session.ts'
 import type { UsageRequest } from './usage.ts'
 
 describe('consume', () => {
@@ -51,6 +52,13 @@ describe('consume', () => {
     const topped = stateOf(termsOf('free'), { others: [grantOf('gift', '1', { balanceKey: 'tokens' })] })
     const [first, second] = answers(run(topped, [use('consume', 'tokens', 1, 'a'), use('consume', 'tokens', 1, 'b')]))
     expect([first!.allowed, second!.code]).toEqual([true, 'quota_exceeded'])
+  })
+
+  test('a use is at most the largest, also where it takes less than that from its balance', () => {
+    const search = (quantity: bigint) => ({ ...use('consume', 'episode_search', 1, 'a'), quantity }) as UsageRequest
+    const state = stateOf(termsOf('pro'))
+    expect(answers(run(state, [search(LARGEST_USE - (LARGEST_USE % 10n))]))[0]).toMatchObject({ allowed: true })
+    expect(errorOf(run(state, [search(LARGEST_USE - (LARGEST_USE % 10n) + 10n)])).code).toBe('invalid_quantity')
   })
 
   test('unlimited never runs out', () => {

@@ -4,6 +4,7 @@ import { testRoutes, type Answered } from '../../test/routes.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
+import { billingTimeOf, isBilledAt, takenBackFrom } from './late.ts'
 import { registerUsageRoutes } from './routes.ts'
 
 const fixture = testMetering({
@@ -155,5 +156,70 @@ describe('a clock that goes back', () => {
     clock.set(new Date('2026-04-01T00:00:02Z'))
     expect(await consume(41)).toBe(false)
     expect(await consume(40)).toBe(true)
+  })
+})
+
+describe('the lines of a balance', () => {
+  const [march, april, may] = ['2026-03', '2026-04', '2026-05'].map((text) => new Date(`${text}-01T00:00:00Z`)) as [
+    Date,
+    Date,
+    Date,
+  ]
+  const line = (id: string, [startsAt, endsAt]: readonly [Date, Date], state: 'open' | 'closed') => ({
+    id,
+    balanceKey: 'calls',
+    startsAt,
+    endsAt,
+    state,
+  })
+  const first = line('first', [march, april], 'open')
+  const second = line('second', [april, may], 'open')
+
+  test('bill from their start to their end, and not at it', () => {
+    const atOf = (time: Date) => isBilledAt([first], time)
+    expect([new Date(march.getTime() - 1), march, new Date(april.getTime() - 1), april].map(atOf)).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ])
+  })
+
+  test('bill the grants of their time; one that ended as a line began is late on it', () => {
+    const billing = (startsAt: Date, expiresAt: Date | null) => {
+      const found = billingTimeOf([second], { startsAt, expiresAt })
+      return found && [found.time.id, found.isLate]
+    }
+    expect(billing(april, may)).toEqual(['second', false])
+    expect(billing(march, april)).toEqual(['second', true])
+    expect(billing(march, new Date(april.getTime() + 1))).toEqual(['second', false])
+    expect(billing(may, null)).toBeNull()
+    expect(billing(new Date(may.getTime() - 1), null)).toEqual(['second', false])
+  })
+
+  test('give back what they billed last, what came late first, and what an open invoice still takes before all', () => {
+    const part = (lineId: string, quantity: bigint, late = false) => ({ lineId, late, quantity })
+    const takenOf = (states: readonly ['open' | 'closed', 'open' | 'closed'], quantity: bigint) => {
+      const lines = [
+        { ...first, state: states[0] },
+        { ...second, state: states[1] },
+      ]
+      const parts = [part('first', 5n), part('second', 3n), part('second', 2n, true), part('second', 0n), part('unknown', 9n)]
+      return takenBackFrom(lines, parts, quantity).map((taken) => [taken.lineId, taken.late, taken.quantity, taken.isClosed])
+    }
+    const secondFirst = [
+      ['second', true, 2n, false],
+      ['second', false, 3n, false],
+      ['first', false, 1n, false],
+    ]
+    expect(takenOf(['open', 'open'], 6n)).toEqual(secondFirst)
+    expect(takenOf(['open', 'closed'], 6n)).toEqual([
+      ['first', false, 5n, false],
+      ['second', true, 1n, true],
+    ])
+    expect(takenOf(['closed', 'closed'], 4n)).toEqual([
+      ['second', true, 2n, true],
+      ['second', false, 2n, true],
+    ])
   })
 })

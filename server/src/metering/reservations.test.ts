@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { answers, apply, errorOf, now, reserve, run, stateOf, termsOf, use } from '../../test/decisions.ts'
-import { MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
+import { formatQuantity, MAX_QUANTITY, MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
 import type { Reservation, UsageRequest } from './usage.ts'
 
 describe('reservations', () => {
@@ -67,6 +67,25 @@ describe('reservations', () => {
     expect(decision.events).toHaveLength(1)
     expect(decision.outcomes[1]).toMatchObject({ answer: { replayed: true } })
     expect(errorOf(decision, 2)).toMatchObject({ code: 'idempotency_conflict', details: { field: 'quantity' } })
+  })
+
+  test('what is held has room for what it is settled with, up to the most that a period counts', () => {
+    const state = stateOf(termsOf('pro'), { used: { credits: formatQuantity(MAX_QUANTITY - 10n * MICRO) } })
+    const held = run(state, [reserve(10, 'r')])
+    const [reservation] = held.newReservations
+    const settled = (quantity: Quantity) =>
+      run(apply(state, held), [settle(reservation!.id, quantity)], { reservations: [reservation!] })
+    expect(answers(settled(10n * MICRO))[0]!.balance.used).toBe(MAX_QUANTITY)
+    expect(errorOf(settled(10n * MICRO + 1n)).code).toBe('invalid_quantity')
+  })
+
+  test('of a meter that counts uses is one, however much was asked', () => {
+    const state = stateOf(termsOf('free'))
+    const held = run(state, [{ ...reserve(5, 'r'), meter: 'calls' } as UsageRequest])
+    expect(answers(held)[0]).toMatchObject({ allowed: true, balance: { reserved: MICRO } })
+    const [reservation] = held.newReservations
+    const decision = run(apply(state, held), [settle(reservation!.id, 7n * MICRO)], { reservations: [reservation!] })
+    expect(answers(decision)[0]!.balance).toMatchObject({ used: MICRO, reserved: 0n })
   })
 
   test('what was released is not settled any more, and what was settled not released', () => {

@@ -77,6 +77,16 @@ describe('a mistaken use is taken back', () => {
     expect(total(await track('storage', { quantity: 8 }))).toBe(8)
   })
 
+  test('of a use in the first hours of a period, and in its last: the others of those hours count', async () => {
+    for (const time of ['2026-03-01T00:10:00Z', '2026-03-31T23:50:00Z']) {
+      clock.set(new Date(time))
+      organization = await fixture.newOrganization()
+      await track('storage', { quantity: 4 })
+      await track('storage', { quantity: 500, key: 'typo' })
+      expect(total(await retract('typo'))).toBe(4)
+    }
+  })
+
   test('of the level told last: the one told before it stands into the next period', async () => {
     await track('storage', { quantity: 9 })
     await track('storage', { quantity: 6 })
@@ -129,6 +139,18 @@ describe('a mistaken use is taken back', () => {
     )
     await retract(rows[0]!.key)
     expect(total(await track('storage', { quantity: 0 }))).toBe(5)
+  })
+
+  test('of one period: what is told of another in the same moment is none of it', async () => {
+    const told = { organizationId: organization, meter: 'storage', properties: null }
+    const february = new Date('2026-02-20T12:00:00Z')
+    await track('storage', { quantity: 4 })
+    await track('storage', { quantity: 500, key: 'typo' })
+    const [, answer] = await fixture.metering().submit([
+      { ...told, verb: 'track', quantity: 50n * MICRO, occurredAt: february, idempotencyKey: 'late' },
+      { ...told, verb: 'correct', corrects: 'typo', quantity: null, idempotencyKey: 'r' },
+    ])
+    expect(answer).toMatchObject({ kind: 'answer', answer: { drawn: -496n * MICRO, balance: { used: 4n * MICRO } } })
   })
 
   test('once: a repeat answers the same, a second time is refused, and so is a quantity beside it', async () => {

@@ -54,6 +54,21 @@ test('a refused use is accepted as soon as it was told, and not a slice before',
   expect(attempt(stored, useAt(30_000 + waitMs!, 4n, 60))).toBe(0)
 })
 
+test('what fits exactly once a use has left the window is told that moment, not that of the use after it', () => {
+  const windows = new RateWindows([])
+  windows.add(useAt(0, 6n, 60), new Date(START))
+  windows.add(useAt(10_000, 4n, 60), new Date(START + 10_000))
+  expect(windows.waitMs(useAt(10_000, 6n, 60))).toBe(50_000 + 60_000 / 50)
+})
+
+test('a level that falls gives no pace back, and what counts nothing takes none', () => {
+  const windows = new RateWindows([])
+  windows.add(useAt(0, 10n, 60), new Date(START))
+  for (const quantity of [-10n, 0n]) windows.add(useAt(1_000, quantity, 60), new Date(START + 1_000))
+  expect(windows.waitMs(useAt(2_000, 1n, 60))).toBeGreaterThan(0)
+  expect(windows.changed[0]!.slots).toHaveLength(1)
+})
+
 test('around a full minute no more is accepted than within one', () => {
   const stored = { window: null }
   expect(attempt(stored, useAt(59_000, 10n, 60))).toBe(0)

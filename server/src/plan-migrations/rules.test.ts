@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
-import { repricings } from './rules.ts'
+import { newlyBilled, repricings } from './rules.ts'
 import { showPrice } from './views.ts'
 
 type Overage = NonNullable<NonNullable<CatalogDefinition['plans'][string]['allowances'][string]>['overage']>
@@ -67,4 +67,12 @@ test('what costs something else is told with both prices, and what costs the sam
       },
     ],
   ])
+})
+
+test('what begins to cost is told, and neither what cost before nor what costs nothing', () => {
+  const price = { model: 'per_unit', unitAmountMinor: 1 } as const
+  const dearer = { model: 'per_unit', unitAmountMinor: 2 } as const
+  const before = catalogOf({ begins: null, costs: price, ceases: price, free: null })
+  const after = catalogOf({ begins: price, costs: dearer, ceases: null, free: null, new: price })
+  expect(newlyBilled('pro', before, after)).toEqual(['begins', 'new'])
 })

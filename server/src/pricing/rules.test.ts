@@ -5,7 +5,7 @@ import { priceParts as stripeParts, type PriceTerms } from '../../../sandbox/src
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { formatQuantity, parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { formatUnitAmount, parseUnitAmount } from '../lib/unit-amount.ts'
-import { creditedMinorOf, freeReasonOf, overageCost, priceOf, priceParts } from './rules.ts'
+import { chargedShareOf, creditedMinorOf, freeReasonOf, overageCost, priceOf, priceParts } from './rules.ts'
 
 const perUnit = (amount: string): UsagePrice => ({ model: 'per_unit', unitAmount: parseUnitAmount(amount, 'unitAmountMinor') })
 const tier = (upTo: string | null, unitAmount: string, flatAmountMinor = 0) => ({
@@ -139,6 +139,19 @@ function asStripeHasIt(price: UsagePrice): PriceTerms {
 function endsOfTiers(price: UsagePrice): Quantity[] {
   return 'tiers' in price ? price.tiers.flatMap(({ upTo }) => upTo ?? []) : []
 }
+
+describe('what was charged for a part of a line', () => {
+  it('has its share of discounts and tax, rounded half up, and is never more than the whole', () => {
+    const line = { amountMinor: 1_000, discountMinor: 200, taxMinor: 152 }
+    expect([500, 1, 3, 1_000, 2_000].map((part) => chargedShareOf(line, part))).toEqual([476, 1, 3, 952, 952])
+    expect(chargedShareOf({ amountMinor: 4, discountMinor: 2, taxMinor: 0 }, 1)).toBe(1)
+  })
+
+  it('is nothing of a line that came to nothing, or that discounts took whole', () => {
+    expect(chargedShareOf({ amountMinor: 0, discountMinor: 0, taxMinor: 0 }, 5)).toBe(0)
+    expect(chargedShareOf({ amountMinor: 100, discountMinor: 120, taxMinor: 0 }, 50)).toBe(0)
+  })
+})
 
 describe('for any price and quantity', () => {
   it('each part is that of Stripe’s invoice line', () => {
