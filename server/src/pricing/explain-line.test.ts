@@ -262,11 +262,39 @@ describe('what overage costs is what will be charged', () => {
     await billing.advance(id, '1d')
     await billing.call(id, 'POST', '/api/v1/billing/pause', {})
     await billing.use(id, 'calls', 50)
+    // What was used before the pause is on its line.
+    expect((await statement(id)).usage[0]).toMatchObject({ amount_minor: 20 })
+    expect(await ask(id, '/api/v1/billing/usage')).toMatchObject({
+      credits: { overage: 60, overage_cost: 0.2, free_overage: 50, free_because: 'no_subscription' },
+    })
     await billing.advance(id, '1d')
     await billing.call(id, 'POST', '/api/v1/billing/resume', {})
     expect(await ask(id, '/api/v1/billing/usage')).toMatchObject({
       credits: { overage: 60, overage_cost: 0.2, free_overage: 50, free_because: 'unbilled_time' },
     })
+  })
+
+  test('late use costs on the line of the statement, and is no overage of the running period in the overview', async () => {
+    const id = await billing.customer('basic')
+    const { end } = (await statement(id)).period
+    await billing.advance(id, '33d')
+    await billing.use(id, 'calls', 110, { occurredAt: new Date(new Date(end).getTime() - 1) })
+    await billing.use(id, 'calls', 103)
+    expect((await statement(id)).usage[0]).toMatchObject({ quantity: 13, late_quantity: 10, amount_minor: 26 })
+    expect(await ask(id, '/api/v1/billing/usage')).toMatchObject({ credits: { overage: 3, overage_cost: 0.06, free_overage: 0 } })
+  })
+
+  test('of a calendar month that a line reaches beyond, what that month’s overage would cost alone', async () => {
+    const id = await billing.customer('basic')
+    await billing.use(id, 'month', 70)
+    const now = await billing.nowOf(id)
+    const turn = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
+    await billing.advance(id, `${Math.ceil((turn - now.getTime()) / 60_000)}m`)
+    await billing.use(id, 'month', 65)
+    const line = (await statement(id)).usage.find(({ balance }) => balance === 'month')
+    expect(line).toMatchObject({ quantity: 35, amount_minor: 12 })
+    const { balances } = await ask<{ balances: object[] }>(id, '/api/v1/billing/usage')
+    expect(balances).toContainEqual(expect.objectContaining({ balance: 'month', overage: 15, overage_cost: 0.06 }))
   })
 
   test('a cent for each line, in the overview, the summary and the statement alike', async () => {

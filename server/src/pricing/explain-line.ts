@@ -7,7 +7,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { explainGrantsOf, type GrantsExplanation, type Paging } from '../usage/explain.ts'
 import { listGrantsOfLine } from '../usage/bills-store.ts'
 import { findSpan } from './span-store.ts'
-import { readWaiting, usageLines, type UsageLine } from './statement.ts'
+import { readWaiting, usageLines, type UsageLine } from './lines.ts'
 
 /** A line, the grants whose count it bills, and the events that made that count. */
 export type LineExplanation = { readonly line: UsageLine; readonly explained: GrantsExplanation | null }

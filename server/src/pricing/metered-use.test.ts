@@ -48,6 +48,11 @@ test('EM-3 all use of the credits is reported to Stripe when metered billing is 
     total_minor: 2900 + 31,
     usage: [{ balance: 'credits', quantity: 20.5, amount_minor: 31 }],
   })
+  // KF-8: each type has its share of what is billed, which is all use here.
+  expect((await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary`)).body).toMatchObject({
+    usage: { ingestion: { cost_cents: 30 }, search: { cost_cents: 1 } },
+    total_cost_cents: 2900 + 31,
+  })
   await billing.advance(id, '32d')
   const invoices = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_paid: number }[]
   expect(invoices[0]).toMatchObject({ amount_paid: 29.31 })

@@ -14,7 +14,8 @@ import { retryReport } from './actions.ts'
 import { registerCreditRoutes } from './credit-routes.ts'
 import { findFailedEvent, listFailedEvents } from './event-store.ts'
 import { registerStatementRoutes } from './statement-routes.ts'
-import { readUseOverview, readUseSummary, type PricingContext } from './summaries.ts'
+import { readUseOverview, type PricingContext } from './overview.ts'
+import { readUseSummary } from './summary.ts'
 
 const TAGS = ['Bills for use']
 const figure = z.union([z.number(), z.string()])

@@ -9,8 +9,9 @@ import { eventBody, eventSchema } from '../usage/events.ts'
 import { shareSchema, showShare } from '../usage/explain-routes.ts'
 import { pageQuery } from '../usage/schemas.ts'
 import { explainLine } from './explain-line.ts'
-import { readStatement, type Statement, type UsageLine } from './statement.ts'
-import type { PricingContext } from './summaries.ts'
+import type { UsageLine } from './lines.ts'
+import { readStatement, type Statement } from './statement.ts'
+import type { PricingContext } from './overview.ts'
 
 const TAGS = ['Bills for use']
 const figure = z.union([z.number(), z.string()])

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { Stripe } from 'stripe'
 import { expect, test } from 'vitest'
 import { HOUR_MS } from '../lib/period.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
@@ -105,6 +106,55 @@ async function statementsFrom(organizationId: string, from: Date, until: Date): 
   return statements
 }
 
+type Route = { readonly status: number; readonly body: Record<string, unknown> }
+
+async function answered(call: Promise<Route>): Promise<Record<string, unknown>> {
+  const { status, body } = await call
+  expect(status, JSON.stringify(body)).toBe(200)
+  return body
+}
+
+/** KF-8 of each period is its statement, and OC-4 of a balance what the statements say of its period, without what came late. */
+async function expectOneCost(id: string, statements: readonly Statement[]): Promise<void> {
+  for (const { period, base, usage } of statements) {
+    const query = `?period_start=${period.start.toISOString()}&period_end=${period.end.toISOString()}`
+    const summary = await answered(billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary${query}`))
+    const costs = [...base.map(({ amountMinor }) => amountMinor), ...usage.map((line) => line.amountMinor - line.creditedMinor)]
+    expect(summary['total_cost_cents'], `KF-8 ${query}`).toBe(costs.reduce((sum, cost) => sum + cost, 0))
+  }
+  const overview = await answered(billing.ask('GET', '/api/v1/billing/usage', undefined, id))
+  const lines = statements.flatMap(({ usage }) => usage)
+  for (const told of overview['balances'] as {
+    balance: string
+    overage_cost: number
+    period_start: string
+    period_end: string
+  }[]) {
+    const [start, end] = [new Date(told.period_start), new Date(told.period_end)]
+    const own = lines.filter(
+      ({ balanceKey, period }) => balanceKey === told.balance && period.start >= start && period.start < end,
+    )
+    // What late use costs is a matter of its line: OC-4 tells what the overage costs that it shows.
+    if (own.some(({ lateQuantity }) => lateQuantity !== 0n)) continue
+    const costMinor = own.reduce((sum, { amountMinor, creditedMinor }) => sum + amountMinor - creditedMinor, 0)
+    expect(Math.round(told.overage_cost * 100), `OC-4 ${JSON.stringify(told)}`).toBe(costMinor)
+  }
+}
+
+/** KF-9 is what Stripe foretells once all that was used is reported. */
+async function expectNextInvoice(id: string): Promise<void> {
+  const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+  // Of one that ends, Stripe foretells nothing.
+  if (body['status'] !== 'active' || body['cancel_at_period_end'] === true) return
+  const told = await answered(billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`))
+  await reportNow(billing.context, id, { isStanding: true })
+  const { host, port, protocol } = billing.sandbox
+  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+  const { stripe_customer_id: customer, subscription_id: subscription } = body as Record<string, string>
+  const invoice = await stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })
+  expect(told['next_invoice_amount_cents']).toBe(invoice.amount_due)
+}
+
 /** What of a statement stands once it is final; the end of a period in which the subscription ended is where the next one begins. */
 function linesOf({ period: { start }, base, usage, adjustments, totalMinor }: Statement) {
   return { start, base, usage: usage.map(({ id, quantity, parts }) => ({ id, quantity, parts })), adjustments, totalMinor }
@@ -120,7 +170,7 @@ async function settle(id: string): Promise<void> {
   await giveDueCredits(billing.context)
 }
 
-test('our statements and Stripe’s invoices are equal to the cent, whatever is used and however the plan changes', async () => {
+test('our statements, KF-8, KF-9, OC-4 and Stripe’s invoices are equal to the cent, whatever is used and however the plan changes', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom('starter', 'pro'),
@@ -133,13 +183,18 @@ test('our statements and Stripe’s invoices are equal to the cent, whatever is 
         const final = new Map<number, Statement>()
         for (const each of steps) {
           await take(id, each, used)
+          // Levels that stand in a period that has begun are told by whoever asks first.
+          await billing.ask('GET', '/api/v1/billing/statement', undefined, id)
+          const statementsNow = await statementsFrom(id, began, await billing.nowOf(id))
+          await expectOneCost(id, statementsNow)
           if (each.kind !== 'advance') continue
-          for (const statement of await statementsFrom(id, began, await billing.nowOf(id))) {
+          for (const statement of statementsNow) {
             const before = final.get(statement.period.start.getTime()) ?? statement
             expect(linesOf(statement)).toEqual(linesOf(before))
             if (statement.isFinal) final.set(statement.period.start.getTime(), statement)
           }
         }
+        await expectNextInvoice(id)
         await settle(id)
         const now = await billing.nowOf(id)
         const statements = await statementsFrom(id, began, now)

@@ -70,3 +70,13 @@ test.each([
   const { status, body } = await billing.ask('GET', `/api/v1/billing/usage/tenant/${id}/summary?${field}=${day}`)
   expect({ status, body }).toMatchObject({ status: 400, body: { code: 'invalid_request', field } })
 })
+
+test('OC-4 has the flat amount that a price charges for nothing as well, as KF-8 and the invoice have', async () => {
+  const id = await billing.customer('pro')
+  await billing.use(id, 'agents', 3)
+  expect((await summaryOf(id)).usage['users']).toMatchObject({ cost_cents: 500 })
+  expect((await billing.ask('GET', '/api/v1/billing/usage', undefined, id)).body['balances']).toMatchObject([
+    { balance: 'agents', overage: 3, overage_cost: 0.23 },
+    { balance: 'users', overage: 0, overage_cost: 5 },
+  ])
+})

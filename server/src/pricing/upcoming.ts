@@ -4,7 +4,7 @@ import { isNoneUpcoming } from '../stripe/errors.ts'
 import { NEXT_INVOICE, type InvoicePreview, type StripeReads } from '../stripe/gateway.ts'
 import { askBriefly } from '../stripe/ask-briefly.ts'
 import { findUsagePrices } from '../stripe/push-usage-prices.ts'
-import { readUninvoicedUse } from './statement.ts'
+import { readUninvoicedUse } from './lines.ts'
 import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing, type TakenOff } from './upcoming-store.ts'
 
 /**

@@ -9,31 +9,29 @@ export type MeterUse = {
   readonly quantity: Quantity
   readonly overage: Quantity
   readonly drawn: Quantity
-  /** What of the overage lies in a time in which its balance was billed; null where no line of a statement ever billed it. */
-  readonly billed: Quantity | null
 }
 
 /** Sums of hours, whatever the number of events. An hour begins with its period, so a period is a sum of whole hours. */
 export async function sumUse(
   db: Queryable,
   { organizationId, start, end }: Period & { readonly organizationId: string },
-  meters: readonly { readonly key: string; readonly balanceKey: string }[],
+  meters: readonly { readonly key: string }[],
 ): Promise<readonly MeterUse[]> {
   const { rows } = await db.query<MeterUse>(
-    `with lines as (
-       select balance, starts_at, ends_at from billing_spans where organization_id = $1 and kind = 'usage' and balance = any ($5)
-     )
-     select u.meter, sum(u.quantity)::bigint as quantity, sum(u.overage)::bigint as overage, sum(u.drawn)::bigint as drawn,
-       case when exists (select from lines where lines.balance = any (array_agg(m.balance))) then
-         coalesce(sum(u.overage) filter (where exists (
-           select from lines where lines.balance = m.balance and lines.starts_at <= u.hour and u.hour < lines.ends_at
-         )), 0)::bigint
-       end as billed
-     from usage_hourly u join unnest($4::text[], $5::text[]) as m (meter, balance) on m.meter = u.meter
-     where u.organization_id = $1 and u.hour >= $2 and u.hour < $3 group by u.meter order by u.meter`,
-    [organizationId, start, end, meters.map(({ key }) => key), meters.map(({ balanceKey }) => balanceKey)],
+    `select meter, sum(quantity)::bigint as quantity, sum(overage)::bigint as overage, sum(drawn)::bigint as drawn
+     from usage_hourly where organization_id = $1 and hour >= $2 and hour < $3 and meter = any ($4) group by meter order by meter`,
+    [organizationId, start, end, meters.map(({ key }) => key)],
   )
   return rows
+}
+
+/** The balances of which a line of a statement ever billed anything, or may yet. */
+export async function listBilledBalances(db: Queryable, organizationId: string): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ balance: string }>(
+    "select distinct balance from billing_spans where organization_id = $1 and kind = 'usage'",
+    [organizationId],
+  )
+  return new Set(rows.map(({ balance }) => balance))
 }
 
 /** The invoice that settles the use of a time (KF-11). */

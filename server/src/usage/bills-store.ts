@@ -1,17 +1,17 @@
 import type { Queryable } from '../db/database.ts'
 import type { BillingLine, ReportedPart } from './bills.ts'
 
-/** The lines of statements that bill the use of a balance, in the order of their times. */
+/** The lines of statements that bill the use of balances, in the order of their times. */
 export async function listBillingLines(
   db: Queryable,
-  { organizationId, balanceKey }: { readonly organizationId: string; readonly balanceKey: string },
+  { organizationId, balanceKeys }: { readonly organizationId: string; readonly balanceKeys: readonly string[] },
 ): Promise<readonly BillingLine[]> {
   const { rows } = await db.query<BillingLine>(
     `select span.id, span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt", span.state,
        span.invoice_id as "invoiceId", price.reports
      from billing_spans span join usage_prices price on price.stripe_price_id = span.stripe_price_id
-     where span.organization_id = $1 and span.kind = 'usage' and span.balance = $2 order by span.starts_at, span.id`,
-    [organizationId, balanceKey],
+     where span.organization_id = $1 and span.kind = 'usage' and span.balance = any ($2) order by span.starts_at, span.id`,
+    [organizationId, balanceKeys],
   )
   return rows
 }

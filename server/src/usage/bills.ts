@@ -1,6 +1,7 @@
 import type { Grant } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import type { FreeReason } from '../pricing/rules.ts'
 import { billingTimeOf, takenBackFrom, type BilledPart, type BilledTime } from '../metering/late.ts'
 
 /** A line of a statement: the time in which one price bills the use of a balance. */
@@ -59,6 +60,24 @@ export function billsOf(grant: Counted, lines: readonly BillingLine[], reported:
     }
   }
   return [...bills.values()].filter(({ lineId, quantity }) => lineId !== '' && quantity !== 0n)
+}
+
+/** What of overage is billed nowhere, and why. */
+export type FreeOverage = { readonly overage: Quantity; readonly because: FreeReason }
+
+/**
+ * How much of a grant's overage lines bill, and what is free of it: null where nothing is. Pure.
+ * @param isKnown whether any line was ever there for its balance; before, the subscription says whether there will be one
+ * @param because why nothing bills now; null where something does
+ */
+export function billedOf(
+  { overage, freeOverage }: Pick<Grant, 'overage' | 'freeOverage'>,
+  bills: readonly Bill[],
+  { isKnown, because }: { readonly isKnown: boolean; readonly because: FreeReason | null },
+): { readonly billed: Quantity; readonly free: FreeOverage | null } {
+  const ahead = because === null ? overage - freeOverage : 0n
+  const billed = isKnown ? bills.reduce((sum, { quantity, credited }) => sum + quantity - credited, 0n) : ahead
+  return { billed, free: overage > billed ? { overage: overage - billed, because: because ?? 'unbilled_time' } : null }
 }
 
 /** What of a grant's count is billed at all. */

@@ -11,15 +11,8 @@ import { reasonOf } from '../metering/answers.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from '../metering/reads.ts'
 import { findEventsByKey } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
-import {
-  freeReasonOf,
-  presentOverageOf,
-  priceParts,
-  type FreeReason,
-  type PricedOverage,
-  type PricePart,
-} from '../pricing/rules.ts'
-import { billsOf, type Bill, type BillingLine } from './bills.ts'
+import { freeReasonOf, presentOverageOf, priceParts, type PricedOverage, type PricePart } from '../pricing/rules.ts'
+import { billedOf, billsOf, type Bill, type BillingLine, type FreeOverage } from './bills.ts'
 import { listBillingLines, listReportedParts } from './bills-store.ts'
 import { pageFrom, pageOf, readPage, type EventsInput } from './events.ts'
 import { findEvent, listCorrections, listDrawnEvents, listGrantsEnded, listHolds, type OpenHold } from './explain-store.ts'
@@ -55,7 +48,7 @@ export type GrantShare = {
   /** The lines of statements on which its count is billed. */
   readonly bills: readonly Bill[]
   /** What of its overage is billed nowhere, and why; null where all of it is, or there is none. */
-  readonly free: { readonly overage: Quantity; readonly because: FreeReason } | null
+  readonly free: FreeOverage | null
   /** What the rest of its overage costs, by the terms that it stands under; null where it has no price. */
   readonly cost: { readonly currency: string; readonly parts: readonly PricePart[] } | null
 }
@@ -257,8 +250,13 @@ type Holding = {
 }
 
 async function readHolding({ db }: ReadingContext, { account, now }: OrganizationReading, balanceKey: string): Promise<Holding> {
-  const place = { organizationId: account.organizationId, balanceKey }
-  return { account, now, holds: await listHolds(db, place), lines: await listBillingLines(db, place) }
+  const { organizationId } = account
+  return {
+    account,
+    now,
+    holds: await listHolds(db, { organizationId, balanceKey }),
+    lines: await listBillingLines(db, { organizationId, balanceKeys: [balanceKey] }),
+  }
 }
 
 /** A grant that counts now, as the balance has it: a plan's amount is the plan's own, and what overdue holds held is free. */
@@ -295,10 +293,7 @@ async function chargeOf(
   const catalog = await catalogs.get(grant.catalogVersion)
   const price: UsagePrice | null = catalog.plans.get(grant.planKey)?.allowances.get(grant.balanceKey)?.overage ?? null
   if (price === null) return { bills, free: null, cost: null }
-  const standing = freeReasonOf(account)
-  // Where nothing is known of lines, the subscription says whether there will be one.
-  const billed = lines.length > 0 ? sumOf(bills) : standing === null ? overage - grant.freeOverage : 0n
-  const free = overage > billed ? { overage: overage - billed, because: standing ?? ('unbilled_time' as const) } : null
+  const { billed, free } = billedOf(grant, bills, { isKnown: lines.length > 0, because: freeReasonOf(account) })
   return {
     bills,
     free,
@@ -312,8 +307,4 @@ function partsOfCost(price: UsagePrice, priced: PricedOverage): readonly PricePa
   const before = { quantity, amountMinor: Number(pricedMinor), tier: null, flat: false }
   const parts = priceParts(price, presentOverageOf(priced))
   return quantity === 0n || priced.overage === 0n ? parts : [before, ...parts]
-}
-
-function sumOf(bills: readonly Bill[]): Quantity {
-  return bills.reduce((sum, { quantity, credited }) => sum + quantity - credited, 0n)
 }
