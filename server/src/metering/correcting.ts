@@ -1,6 +1,6 @@
 import { DomainError } from '../lib/errors.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { eventKey, settlementName } from './decision.ts'
+import { eventKey } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
 import { mergeDraws } from './rules.ts'
@@ -12,8 +12,7 @@ import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from './
  * correction counts in the hour and the period of what it corrects, and gives back to the grants that it was drawn from.
  */
 export function correct(session: DecisionSession, request: CorrectRequest): UsageAnswer {
-  const { organizationId } = request
-  const ledger = session.ledgerOf(organizationId)
+  const ledger = session.ledgerOf(request.organizationId)
   const target = targetOf(session, request)
   const { event } = target
   const meter = session.meterOf(ledger, event.meter)
@@ -59,8 +58,9 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
 }
 
 /** What is to be corrected, as it counts now: as it was recorded, less what was corrected of it before. */
-function targetOf(session: DecisionSession, { organizationId, corrects }: CorrectRequest): CorrectedEvent {
-  const event = session.eventOf(organizationId, corrects) ?? session.eventOf(organizationId, settlementName(corrects))
+function targetOf(session: DecisionSession, request: CorrectRequest): CorrectedEvent {
+  const { organizationId, corrects } = request
+  const event = session.correctedEventOf(request)
   const target =
     session.corrected.get(eventKey(organizationId, corrects)) ??
     (event && { event, counted: event.counted, draws: event.draws, retracted: false })

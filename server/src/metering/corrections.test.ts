@@ -140,6 +140,44 @@ test.each([
   })
 })
 
+test.each([
+  ['of a correction', null, -MICRO],
+  ['of the correction of a use with properties', { reason: 'a property of its own', model: 'large' }, -MICRO],
+  ['of what is taken back whole', null, null],
+])(
+  'the same key without the reason that there was is refused, %s; without any the repeat is one',
+  async (_name, properties, quantity) => {
+    const organizationId = await fixture.newOrganization()
+    await ask({ ...use(organizationId, 10, 'a'), properties } as UsageRequest)
+    await ask({ ...use(organizationId, 10, 'b'), properties } as UsageRequest)
+    const given = { ...correct(organizationId, 'a', 0, 'c'), quantity, properties: { reason: 'twice' } }
+    const first = await ask(given)
+    const refusal = { code: 'idempotency_conflict', details: { field: 'reason' } }
+    await expect(ask({ ...given, properties: null })).rejects.toMatchObject(refusal)
+    // Decided together too, as a batch is.
+    const together = await Promise.allSettled([ask(given), ask({ ...given, properties: null })])
+    expect(together).toMatchObject([{ value: { ...first, replayed: true } }, { status: 'rejected', reason: refusal }])
+    const bare = { ...correct(organizationId, 'b', 0, 'd'), quantity }
+    const unexplained = await ask(bare)
+    expect(await ask(bare)).toEqual({ ...unexplained, replayed: true })
+    await expect(ask({ ...bare, properties: { reason: 'twice' } })).rejects.toMatchObject(refusal)
+  },
+)
+
+test('of a settlement, too, the reason of a correction is compared', async () => {
+  const organizationId = await fixture.newOrganization()
+  const { meter, quantity, properties } = { meter: 'episode_ingestion', quantity: 5n * MICRO, properties: { model: 'large' } }
+  const held = await ask({ verb: 'reserve', organizationId, meter, quantity, idempotencyKey: 'hold', properties, ttlMs: 60_000 })
+  const reservationId = held.reservation!.id
+  await ask({ verb: 'settle', organizationId, reservationId, quantity: null })
+  const bare = correct(organizationId, reservationId, -1, 'bare')
+  const first = await ask(bare)
+  expect(await ask(bare)).toEqual({ ...first, replayed: true })
+  const given = { ...correct(organizationId, reservationId, -1, 'given'), properties: { reason: 'twice' } }
+  await ask(given)
+  await expect(ask({ ...given, properties: null })).rejects.toMatchObject({ details: { field: 'reason' } })
+})
+
 test('a settlement is corrected by its reservation; what was refused or never recorded cannot be corrected', async () => {
   const organizationId = await fixture.newOrganization()
   const held = await ask({

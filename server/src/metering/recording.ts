@@ -17,7 +17,7 @@ export function repeatedAnswer(
 ): UsageAnswer | null {
   const first = session.eventOf(request.organizationId, request.idempotencyKey)
   if (!first) return null
-  const field = differingField(first, request)
+  const field = differingField(first, request, request.verb === 'correct' ? session.correctedEventOf(request) : undefined)
   if (field) throw keyConflict(request.idempotencyKey, field)
   return first.verb === 'consume' && session.isTakenBack(first) ? takenBackAnswer(first) : answerOf(first, true)
 }

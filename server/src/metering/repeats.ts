@@ -3,31 +3,29 @@ import type { CorrectRequest, RecordRequest, ReserveRequest, UsageEvent, UsagePr
 /**
  * The first field in which a request differs from the one that used its key before, by its name on the wire;
  * null when it is a true repeat.
+ * @param corrected what a correction corrects; undefined where that is older than keys are kept
  */
-export function differingField(first: UsageEvent, request: RecordRequest | ReserveRequest | CorrectRequest): string | null {
-  if (first.verb === 'retract' && request.verb === 'correct') return differingRetraction(first, request)
+export function differingField(
+  first: UsageEvent,
+  request: RecordRequest | ReserveRequest | CorrectRequest,
+  corrected: UsageEvent | undefined,
+): string | null {
+  if (request.verb === 'correct') return differingCorrection(first, request, corrected)
   if (first.verb !== request.verb) return 'verb'
-  if (request.verb === 'correct') return differingCorrection(first, request)
   if (first.meter !== request.meter) return 'meter'
   if (first.quantity !== request.quantity) return 'quantity'
   if (!sameProperties(first.properties, request.properties)) return 'properties'
   return request.verb === 'reserve' ? differingHold(first, request) : differingTime(first, request)
 }
 
-function differingCorrection(first: UsageEvent, request: CorrectRequest): string | null {
+function differingCorrection(first: UsageEvent, request: CorrectRequest, corrected: UsageEvent | undefined): string | null {
+  if (first.verb !== 'correct' && first.verb !== 'retract') return 'verb'
   if (first.corrects !== request.corrects) return 'corrects'
-  if (request.quantity === null) return 'retract'
-  return first.quantity === request.quantity ? differingReason(first, request) : 'quantity'
-}
-
-function differingRetraction(first: UsageEvent, request: CorrectRequest): string | null {
-  if (first.corrects !== request.corrects) return 'corrects'
-  return request.quantity === null ? differingReason(first, request) : 'retract'
-}
-
-/** Without a reason a correction has the properties of what it corrects, which may be anything: then there is nothing to compare. */
-function differingReason(first: UsageEvent, { properties }: CorrectRequest): string | null {
-  return properties === null || sameProperties(first.properties, properties) ? null : 'reason'
+  if ((first.verb === 'retract') !== (request.quantity === null)) return 'retract'
+  if (request.quantity !== null && first.quantity !== request.quantity) return 'quantity'
+  // Without a reason a correction has the properties of what it corrects.
+  const properties = request.properties ?? corrected?.properties
+  return properties === undefined || sameProperties(first.properties, properties) ? null : 'reason'
 }
 
 function differingHold(first: UsageEvent, request: ReserveRequest): string | null {

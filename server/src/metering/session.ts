@@ -6,13 +6,13 @@ import { thresholdsReached } from '../grants/thresholds.ts'
 import { DomainError } from '../lib/errors.ts'
 import { formatQuantity, MAX_QUANTITY, multiplyQuantities, type Quantity } from '../lib/quantity.ts'
 import { answerOf } from './answers.ts'
-import { eventKey, nameOf, type DecisionInput } from './decision.ts'
+import { eventKey, nameOf, settlementName, type DecisionInput } from './decision.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings, type Counted } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
 import { spendingOf, sumsOf, type HeldLine } from './rules.ts'
 import { RateWindows, type PacedUse } from './windows.ts'
-import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
+import type { CorrectedEvent, CorrectRequest, Reservation, UsageAnswer, UsageEvent } from './usage.ts'
 
 /** What an event is about. */
 export type EventSubject = {
@@ -81,6 +81,15 @@ export class DecisionSession {
     const stored = this.#stored.get(organizationId)?.get(name)
     if (stored || this.input.known.size === 0) return stored
     return this.input.known.get(eventKey(organizationId, name))
+  }
+
+  /** What a correction names, as it was recorded: a use by its key, or a settlement by its reservation. */
+  correctedEventOf({ organizationId, corrects }: CorrectRequest): UsageEvent | undefined {
+    return (
+      this.eventOf(organizationId, corrects) ??
+      this.eventOf(organizationId, settlementName(corrects)) ??
+      this.corrected.get(eventKey(organizationId, corrects))?.event
+    )
   }
 
   /** @throws DomainError `not_found`, also for a reservation of another organization */
