@@ -134,7 +134,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
     usageApi: createUsageApi(counting.usage),
     reading: counting.reading,
     figures,
-    exportJobs: { db, clock, kick: () => background.kickExports() },
+    exportJobs: { ...grants, db, kick: () => background.kickExports() },
     organizations,
     authenticate: (request) => asSystem(() => identity.authenticate(request)),
     recognize: (headers) => {

@@ -188,7 +188,7 @@ function createTestApp(context: BillingContext, kick: () => void): App {
     register: [
       (app) => registerBillingRoutes(app, context, { kick, organizations: organizationsOf(context) }),
       (app) => registerAnalyticsRoutes(app, { ...context, rates: null }),
-      (app) => registerExportRoutes(app, { ...context, kick: () => undefined }),
+      (app) => registerExportRoutes(app, { ...context, graceDays: 3, kick: () => undefined }),
     ],
   })
 }

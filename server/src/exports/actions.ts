@@ -1,26 +1,28 @@
 import { insertAuditEntry } from '../audit/store.ts'
-import type { Clock, Instant } from '../lib/clock.ts'
-import type { Db, Queryable } from '../db/database.ts'
+import type { Instant } from '../lib/clock.ts'
+import type { Queryable } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { DAY_MS } from '../lib/period.ts'
+import { DAY_MS, startOfDate } from '../lib/period.ts'
+import { readSpan, type ReadingContext } from '../usage/reports.ts'
 import { EVERYBODY, findRefusal, type ExportFormat, type ExportKind } from './rules.ts'
 import { countUnfinished, findExport, insertExport, readChunk, type Export, type ExportFilter } from './store.ts'
 
-export type ExportsContext = {
-  readonly db: Db
-  readonly clock: Clock
+export type ExportsContext = ReadingContext & {
   /** Wakes the worker. */
   readonly kick: () => void
 }
+
+/** Where a span begins or ends: a moment, or a date (`2026-03-01`), which is its first moment. */
+export type Bound = Instant | string
 
 export type ExportRequest = {
   /** null is every organization: for operators. */
   readonly organizationId: string | null
   readonly kind: ExportKind
   readonly format: ExportFormat
-  readonly from: Instant | null
-  readonly to: Instant | null
+  readonly from: Bound | null
+  readonly to: Bound | null
   readonly filter: ExportFilter
 }
 
@@ -33,13 +35,15 @@ const UNFINISHED_AT_MOST = 5
  * @throws DomainError `invalid_request` for a kind that cannot be had so; `conflict` while five others are not finished; `not_found`
  */
 export async function requestExport(
-  { db, clock, kick }: ExportsContext,
+  context: ExportsContext,
   request: ExportRequest,
   asker: { readonly actor: string; readonly requestId: string },
 ): Promise<Export> {
   const refusal = findRefusal(request)
   if (refusal !== null) throw new DomainError('invalid_request', refusal.detail, { field: refusal.field })
-  if (request.from !== null && request.to !== null && request.from >= request.to) {
+  const { db, clock, kick } = context
+  const { from, to } = await spanOf(context, request)
+  if (from !== null && to !== null && from >= to) {
     throw new DomainError('invalid_request', 'from must lie before to.', { field: 'from' })
   }
   const organizationId = request.organizationId ?? EVERYBODY
@@ -54,8 +58,8 @@ export async function requestExport(
       id: newId('exp'),
       kind: request.kind,
       format: request.format,
-      startsAt: request.from,
-      endsAt: request.to,
+      startsAt: from,
+      endsAt: to,
       filter: request.filter,
       requestedBy: asker.actor,
       createdAt: now,
@@ -67,13 +71,24 @@ export async function requestExport(
       action: 'export.requested',
       target: inserted.id,
       before: null,
-      after: { kind: request.kind, format: request.format, from: request.from, to: request.to, filter: request.filter },
+      after: { kind: request.kind, format: request.format, from, to, filter: request.filter },
       at: now,
     })
     return inserted
   })
   kick()
   return made
+}
+
+/** A statement's dates are days of the organization's time zone, as those that it tells; of anything else they are UTC's. */
+async function spanOf(
+  context: ExportsContext,
+  { kind, organizationId, from, to }: ExportRequest,
+): Promise<{ readonly from: Instant | null; readonly to: Instant | null }> {
+  const isLocal = kind === 'usage_statement' && organizationId !== null && [from, to].some((bound) => typeof bound === 'string')
+  const timeZone = isLocal ? (await readSpan(context, { organizationId })).calendar.timeZone : 'UTC'
+  const instantOf = (bound: Bound | null): Instant | null => (typeof bound === 'string' ? startOfDate(bound, timeZone) : bound)
+  return { from: instantOf(from), to: instantOf(to) }
 }
 
 /** Makes requests of one organization wait for each other, so that together they keep to the limit. */

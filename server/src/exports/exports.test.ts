@@ -129,6 +129,26 @@ describe('an export', () => {
     expect(await linesOf('seed_00004')).toEqual(['2026-06-10,episode_search,1,1,0,0'])
     const pdf = await bytesOf((await make('seed_00003', { ...asked, format: 'pdf' })).id)
     expect(textOfPdf(pdf)).toContain('2026-03-01 to 2026-04-01 (Asia/Tokyo')
+    // Dates are days of that zone too; moments are what they say.
+    const march = await make('seed_00003', { ...asked, from: '2026-03-01', to: '2026-04-01' })
+    expect(march).toMatchObject({ from: '2026-02-28T15:00:00.000Z', to: '2026-03-31T15:00:00.000Z' })
+    expect((await bytesOf(march.id)).toString('utf8').trimEnd().split('\r\n').slice(1)).toEqual([
+      '2026-03-01,episode_search,1,1,0,0',
+    ])
+    const moments = { from: '2026-03-01T00:00:00Z', to: '2026-04-01T00:00:00+09:00' }
+    expect(await make('seed_00003', { ...asked, ...moments })).toMatchObject({
+      from: '2026-03-01T00:00:00.000Z',
+      to: '2026-03-31T15:00:00.000Z',
+    })
+    expect(await make('seed_00004', { ...asked, from: '2026-06-10' })).toMatchObject({ from: '2026-06-10T00:00:00.000Z' })
+    // A list is of moments, whoever asks for it.
+    const invoices = await make('seed_00003', { kind: 'invoices', format: 'csv', from: '2026-03-01' })
+    expect(invoices).toMatchObject({ from: '2026-03-01T00:00:00.000Z' })
+    const empty = { ...asked, from: '2026-03-02T00:00:00+09:00', to: '2026-03-02' }
+    expect(await billing.call('seed_00003', 'POST', '/api/v1/exports', empty)).toMatchObject({
+      status: 400,
+      body: { field: 'from' },
+    })
   })
 
   test('of organizations without a subscription has them by the status that it shows, and none by one that there is not', async () => {

@@ -7,11 +7,15 @@ import { momentOrDate } from '../lib/moments.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
-import { readExport, readFile, requestExport, type ExportsContext } from './actions.ts'
+import { readExport, readFile, requestExport, type Bound, type ExportsContext } from './actions.ts'
 import { CONTENT_TYPES, EVERYBODY, EXPORT_KINDS, fileNameOf, type ExportKind } from './rules.ts'
 import { findExport, listExports, type Export, type ExportFilter } from './store.ts'
 
 const time = z.iso.datetime().nullable()
+const date = z.iso.date()
+const bound = momentOrDate
+  .optional()
+  .meta({ description: 'A moment, or a date: of statements a day of the organization’s time zone, of anything else of UTC.' })
 const kinds = Object.keys(EXPORT_KINDS) as readonly ExportKind[]
 
 const exportSchema = z
@@ -43,8 +47,8 @@ const bodySchema = z.strictObject({
   organization_id: named,
   kind: z.enum(kinds),
   format: z.enum(['csv', 'pdf', 'zip']),
-  from: momentOrDate.optional(),
-  to: momentOrDate.optional(),
+  from: bound,
+  to: bound,
   filter: z
     .strictObject({ status: z.string().max(100).optional(), currency: z.string().max(3).optional() })
     .optional()
@@ -118,7 +122,7 @@ function register(app: App, context: ExportsContext, base: string, ownerOf: Owne
     const organizationId = ownerOf(principal, named)
     const made = await requestExport(
       context,
-      { organizationId, kind, format, from: instantOf(from), to: instantOf(to), filter: withoutUndefined(filter ?? {}) },
+      { organizationId, kind, format, from: boundOf(from), to: boundOf(to), filter: withoutUndefined(filter ?? {}) },
       { actor: actorOf(principal!), requestId: http.get('requestId') },
     )
     return http.json(view(made), 202)
@@ -186,8 +190,9 @@ function withoutUndefined({ status, currency }: { status?: string | undefined; c
   return { ...(status === undefined ? {} : { status }), ...(currency === undefined ? {} : { currency }) }
 }
 
-function instantOf(text: string | undefined): Instant | null {
-  return text === undefined ? null : new Date(text)
+function boundOf(text: string | undefined): Bound | null {
+  if (text === undefined) return null
+  return date.safeParse(text).success ? text : new Date(text)
 }
 
 function iso(at: Instant | null): string | null {

@@ -11,6 +11,7 @@ import {
   DAY_MS,
   parseDuration,
   readTimeZone,
+  startOfDate,
 } from './period.ts'
 
 const instant = fc.date({ min: new Date('2000-01-01T00:00:00Z'), max: new Date('2099-12-31T23:59:59Z'), noInvalidDate: true })
@@ -109,6 +110,17 @@ describe('calendar periods of a time zone', () => {
         expect(calendarPeriodOf(unit, timeZone, period.start)).toEqual(period)
       }),
     )
+  })
+
+  it('of a date begins where the day of its zone does, in every zone', () => {
+    const zone = fc.constantFrom(...Intl.supportedValuesOf('timeZone'))
+    fc.assert(
+      fc.property(zone, instant, (timeZone, moment) => {
+        const { start, date } = calendarPeriodOf('day', timeZone, moment)
+        expect(startOfDate(date.toISOString().slice(0, 10), timeZone)).toEqual(start)
+      }),
+    )
+    expect(startOfDate('2011-12-30', 'Pacific/Apia')).toEqual(startOfDate('2011-12-31', 'Pacific/Apia'))
   })
 
   it('are asked for by IANA names only', () => {

@@ -67,16 +67,28 @@ function utcPeriodOf(unit: CalendarUnit, now: Instant): CalendarPeriod {
 }
 
 function zonedPeriodOf(unit: CalendarUnit, timeZone: string, now: Instant): CalendarPeriod {
-  const beginOf = (date: Temporal.PlainDate): Instant => new Date(date.toZonedDateTime(timeZone).epochMilliseconds)
   const local = Temporal.Instant.fromEpochMilliseconds(now.getTime()).toZonedDateTimeISO(timeZone).toPlainDate()
   let first = unit === 'day' ? local : unit === 'month' ? local.with({ day: 1 }) : local.with({ month: 1, day: 1 })
   for (;;) {
     const next = first.add({ [`${unit}s`]: 1 })
-    const end = beginOf(next)
-    if (now < end) return { start: beginOf(first), end, date: new Date(`${first.toString()}T00:00:00.000Z`) }
+    const end = beginOf(next, timeZone)
+    if (now < end) return { start: beginOf(first, timeZone), end, date: new Date(`${first.toString()}T00:00:00.000Z`) }
     // The clock was put back over midnight: the date that is read again was over already.
     first = next
   }
+}
+
+/**
+ * The first moment of a date in a time zone; of one that the zone never had, that of the next.
+ * @param date an ISO 8601 date, such as 2026-03-01
+ * @param timeZone an IANA name that `readTimeZone` has accepted
+ */
+export function startOfDate(date: string, timeZone: string): Instant {
+  return beginOf(Temporal.PlainDate.from(date), timeZone)
+}
+
+function beginOf(date: Temporal.PlainDate, timeZone: string): Instant {
+  return new Date(date.toZonedDateTime(timeZone).epochMilliseconds)
 }
 
 const ALSO_UTC: ReadonlySet<string> = new Set([

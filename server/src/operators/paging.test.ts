@@ -12,7 +12,7 @@ const call = testRoutes((app) => {
   registerMailRoutes(app, { db, clock })
   registerEventRoutes(app, billing.context)
   registerCreditRoutes(app, billing.context)
-  registerExportRoutes(app, { db, clock, kick: () => undefined })
+  registerExportRoutes(app, { ...billing.context, graceDays: 3, kick: () => undefined })
 })
 
 const COUNT = 23
