@@ -16,6 +16,7 @@ import {
   findEndpoint,
   findListeners,
   insertEndpoint,
+  lockSecrets,
   replaceSecret,
   updateEndpoint,
   type EndpointName,
@@ -117,7 +118,8 @@ export async function removeEndpoint(context: WebhooksContext, name: EndpointNam
 
 /**
  * Gives an endpoint a new secret. Until the overlap is over both sign, so that a receiver changes over without a gap. Rotated again
- * meanwhile, each secret before it keeps its end, or has the new overlap's where that is earlier.
+ * meanwhile, each secret before it keeps its end, or has the new overlap's where that is earlier. One that was sealed under another
+ * TOLLGATE_SECRET cannot sign any more, so it has no overlap.
  * @throws DomainError `not_found`
  */
 export async function rotateSecret(
@@ -131,12 +133,23 @@ export async function rotateSecret(
   const previousUntil = new Date(now.getTime() + overlapHours * HOUR_MS)
   const endpoint = await context.db.transaction(async (tx) => {
     await readEndpoint(tx, name)
-    await replaceSecret(tx, name, { secret: context.seal.close(secret), previousUntil, now })
-    const entry = { name, action: 'webhook_endpoint.secret_rotated', before: null, after: { previous_until: previousUntil } }
-    await audit(tx, entry, asker, now)
-    return readEndpoint(tx, name)
+    const except = (await lockSecrets(tx, name)).filter((sealed) => !isReadable(context.seal, sealed))
+    await replaceSecret(tx, name, { secret: context.seal.close(secret), except, previousUntil, now })
+    const rotated = await readEndpoint(tx, name)
+    const after = { previous_until: rotated.previousSecretUntil }
+    await audit(tx, { name, action: 'webhook_endpoint.secret_rotated', before: null, after }, asker, now)
+    return rotated
   })
   return { endpoint, secret }
+}
+
+function isReadable(seal: Seal, sealed: Buffer): boolean {
+  try {
+    seal.open(sealed)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**

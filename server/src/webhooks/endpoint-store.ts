@@ -98,11 +98,23 @@ export async function deleteEndpoint(tx: Queryable, { organizationId, id }: Endp
   await tx.query('delete from webhook_endpoints where organization_id = $1 and id = $2', [organizationId, id])
 }
 
-/** The new secret signs at once, the old one beside it until `previousUntil`, and those before it no longer than that. */
+/** The sealed secrets of an endpoint, which is locked for the rest of the transaction. */
+export async function lockSecrets(tx: Queryable, { organizationId, id }: EndpointName): Promise<readonly Buffer[]> {
+  const { rows } = await tx.query<{ secrets: Buffer[] }>(
+    'select secret || previous_secrets as secrets from webhook_endpoints where organization_id = $1 and id = $2 for update',
+    [organizationId, id],
+  )
+  return rows[0]?.secrets ?? []
+}
+
+/**
+ * The new secret signs at once, the old one beside it until `previousUntil`, and those before it no longer than that.
+ * @param except those that sign no more
+ */
 export async function replaceSecret(
   tx: Queryable,
   { organizationId, id }: EndpointName,
-  { secret, previousUntil, now }: { secret: Buffer; previousUntil: Instant; now: Instant },
+  { secret, except, previousUntil, now }: { secret: Buffer; except: readonly Buffer[]; previousUntil: Instant; now: Instant },
 ): Promise<void> {
   await tx.query(
     `update webhook_endpoints endpoint set secret = $3, (previous_secrets, previous_secret_ends) = (
@@ -111,10 +123,10 @@ export async function replaceSecret(
          select endpoint.secret, $4::timestamptz
          union all select * from unnest(endpoint.previous_secrets, endpoint.previous_secret_ends)
        ) previous (secret, ends)
-       where least(previous.ends, $4) > $5
+       where least(previous.ends, $4) > $5 and previous.secret <> all ($6::bytea[])
      )
      where organization_id = $1 and id = $2`,
-    [organizationId, id, secret, previousUntil, now],
+    [organizationId, id, secret, previousUntil, now, except],
   )
 }
 

@@ -44,13 +44,28 @@ async function publish(key: string): Promise<void> {
   await database.db.transaction((tx) => enqueueDeliveries(tx, [{ ...event, id: eventIdOf(event) }], clock.now()))
 }
 
-async function deliver(post: DeliveringContext['post']): Promise<void> {
-  const deliverer = createDeliverer({ ...context, post })
+async function deliver(post: DeliveringContext['post'], seal = context.seal): Promise<void> {
+  const deliverer = createDeliverer({ ...context, post, seal })
   while ((await deliverer.begin()) > 0) await deliverer.finish()
 }
 
 /** Delivers what is due to receivers that are all down. */
 const deliverToNobody = () => deliver(() => Promise.resolve({ status: 503, error: null, response: null, durationMs: 1 }))
+
+/** Which of the secrets a message of now is signed with. */
+async function signersOf(secrets: readonly string[], seal = context.seal): Promise<readonly boolean[]> {
+  let sent: Parameters<DeliveringContext['post']>[0] | null = null
+  await publish(`invoice.paid:${clock.now().getTime()}`)
+  await deliver(async (request) => {
+    // Other tests' endpoints are tried again meanwhile.
+    if ((JSON.parse(request.body) as { organization_id: string }).organization_id === organization) sent = request
+    return { status: 200, error: null, response: null, durationMs: 1 }
+  }, seal)
+  const { headers, body } = sent!
+  const message = { id: headers['webhook-id']!, sentAt: clock.now(), body }
+  const signatures = headers['webhook-signature']!.split(' ')
+  return secrets.map((secret) => signatures.includes(signedHeaders(message, [secret])['webhook-signature']!))
+}
 
 test('an organization has twenty endpoints at most', async () => {
   for (let made = 0; made < 20; made += 1) await createEndpoint(context, organization, input, asker)
@@ -98,32 +113,32 @@ test('the log of deliveries is read page by page, newest first, each once', asyn
 test('a secret that is rotated again during its overlap leaves each previous one its time', async () => {
   const first = await createEndpoint(context, organization, input, asker)
   const rotated = (overlapHours: number) => rotateSecret(context, first.endpoint, { overlapHours }, asker)
-  /** Which of the secrets a message of now is signed with. */
-  async function signersOf(...secrets: readonly string[]): Promise<readonly boolean[]> {
-    let sent: Parameters<DeliveringContext['post']>[0] | null = null
-    await publish(`invoice.paid:${clock.now().getTime()}`)
-    await deliver(async (request) => {
-      // Other tests' endpoints are tried again meanwhile.
-      if ((JSON.parse(request.body) as { organization_id: string }).organization_id === organization) sent = request
-      return { status: 200, error: null, response: null, durationMs: 1 }
-    })
-    const { headers, body } = sent!
-    const message = { id: headers['webhook-id']!, sentAt: clock.now(), body }
-    const signatures = headers['webhook-signature']!.split(' ')
-    return secrets.map((secret) => signatures.includes(signedHeaders(message, [secret])['webhook-signature']!))
-  }
   const second = await rotated(24)
   clock.advance(HOUR_MS)
   const third = await rotated(24)
   expect(third.endpoint.previousSecretUntil).toEqual(new Date(clock.now().getTime() + DAY_MS))
   const secrets = [first.secret, second.secret, third.secret]
-  expect(await signersOf(...secrets)).toEqual([true, true, true])
+  expect(await signersOf(secrets)).toEqual([true, true, true])
   clock.advance(23 * HOUR_MS)
-  expect(await signersOf(...secrets)).toEqual([false, true, true])
+  expect(await signersOf(secrets)).toEqual([false, true, true])
   // Without an overlap all of them end: one that has leaked is not left a day by an earlier rotation.
   clock.advance(SECOND_MS)
   const last = await rotated(0)
-  expect(await signersOf(...secrets, last.secret)).toEqual([false, false, false, true])
+  expect(await signersOf([...secrets, last.secret])).toEqual([false, false, false, true])
+})
+
+test('a secret that cannot be read any more has no overlap: what it is rotated to signs at once, and those after it beside', async () => {
+  const first = await createEndpoint(context, organization, input, asker)
+  const before = await rotateSecret(context, first.endpoint, { overlapHours: 24 }, asker)
+  const changed = { ...context, seal: createSeal('the secret that was changed to', 'webhooks') }
+  const rotated = () => rotateSecret(changed, first.endpoint, { overlapHours: 24 }, asker)
+  const second = await rotated()
+  expect(second.endpoint.previousSecretUntil).toBeNull()
+  expect(await signersOf([first.secret, before.secret, second.secret], changed.seal)).toEqual([false, false, true])
+  clock.advance(SECOND_MS)
+  const third = await rotated()
+  expect(third.endpoint.previousSecretUntil).toEqual(new Date(clock.now().getTime() + DAY_MS))
+  expect(await signersOf([second.secret, third.secret], changed.seal)).toEqual([true, true])
 })
 
 test('the log of deliveries does not end after a delivery that there is not', async () => {
