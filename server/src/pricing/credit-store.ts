@@ -92,7 +92,7 @@ export type GivableCredit = Pick<UseCredit, 'organizationId' | 'id' | 'spanId' |
   readonly customerId: string
   readonly currency: string
   readonly isVoid: boolean
-  /** What the invoice came to, less what was refunded or charged back of it, and what of its use was credited before. */
+  /** What the invoice charged, less what was refunded or charged back of it, and what of its use was credited before. */
   readonly leftMinor: number
   readonly line: InvoicedLine
   /** What of the line came back before. */
@@ -107,6 +107,13 @@ type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftM
 
 const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
   and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and line #>> '{pricing,price_details,price}' = span.stripe_price_id`
+
+const SUMS_OF_LINES = `select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
+         coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
+           as "discountMinor",
+         coalesce(sum((select sum((each ->> 'amount')::bigint)
+           from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor"
+       from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line where`
 
 const WAITING_CREDITS = `from use_credits credit
      join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
@@ -124,7 +131,10 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
     `select credit.organization_id as "organizationId", credit.id, credit.span_id as "spanId", credit.quantity,
        credit.amount_minor as "amountMinor", span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt",
        invoice.id as "invoiceId", invoice.customer_id as "customerId", invoice.currency, invoice.status = 'void' as "isVoid",
-       invoice.total_minor - invoice.amount_refunded_minor - gone.minor - given.minor as "leftMinor", line.*, before.*
+       -- The credit of a smaller plan, which makes an invoice less, has paid its lines: they were charged whole.
+       invoice.total_minor - (taken."lineMinor" - taken."discountMinor" + taken."taxMinor")
+         - invoice.amount_refunded_minor - gone.minor - given.minor as "leftMinor",
+       line.*, before.*
      ${WAITING_CREDITS}
      cross join lateral (
        select coalesce(sum(dispute.amount_minor), 0)::bigint as minor from stripe_disputes dispute
@@ -135,14 +145,8 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
        join billing_spans own on own.organization_id = other.organization_id and own.id = other.span_id
        where other.organization_id = credit.organization_id and own.invoice_id = invoice.id
      ) given
-     cross join lateral (
-       select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
-         coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
-           as "discountMinor",
-         coalesce(sum((select sum((each ->> 'amount')::bigint)
-           from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor"
-       from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line where ${OF_LINE}
-     ) line
+     cross join lateral (${SUMS_OF_LINES} ${OF_LINE}) line
+     cross join lateral (${SUMS_OF_LINES} (line ->> 'amount')::bigint < 0) taken
      cross join lateral (
        select coalesce(sum(amount_minor), 0)::bigint as "beforeMinor", coalesce(sum(given_minor), 0)::bigint as "givenMinor"
        from use_credits other

@@ -62,6 +62,21 @@ async function paidMonth(): Promise<{ id: string; began: Date; key: string }> {
   return { id, began, key }
 }
 
+test('what is taken back of a line that the credit of a smaller plan paid comes back as well', async () => {
+  const id = await billing.customer('pro', 'yearly')
+  const began = await billing.nowOf(id)
+  await billing.use(id, 'calls', 300, { key: `${id} mistaken` })
+  await billing.advance(id, '10d')
+  await change(id, 'upgrade', { new_tier: 'starter', interval: 'monthly' })
+  // 100 calls at half a cent, and the unused time of the larger plan.
+  const [, invoice] = await invoicesOf(id)
+  expect(invoice!.total).toBeLessThan(0)
+  await billing.correct(id, `${id} mistaken`, -100)
+  await giveDueCredits(billing.context)
+  expect(await callsOf(id, began)).toMatchObject([{ amountMinor: 50, creditedMinor: 50 }, {}])
+  expect(await givenTo(id)).toEqual([50])
+})
+
 describe('what is taken back of a paid month', () => {
   test('comes back at the price at which it was charged, whatever is used since', async () => {
     const { id, began, key } = await paidMonth()
