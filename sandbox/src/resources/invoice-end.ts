@@ -4,7 +4,7 @@ import { invalidRequest } from '../engine/errors.ts'
 import { changeBalance } from './customer-balance.ts'
 import type { StoredInvoice } from './invoice-compose.ts'
 import { returnCredits } from './invoice-credits.ts'
-import { cancelIntentsOf, followWaivedInvoice } from './subscription-status.ts'
+import { cancelIntentsOf, followWaivedInvoice, type StoredSubscription } from './subscription-status.ts'
 
 type UncollectibleReason = NonNullable<NonNullable<StoredInvoice['status_details']>['uncollectible']>['reason']
 
@@ -32,6 +32,11 @@ export function voidInvoice(ctx: Ctx, id: string): StoredInvoice {
   returnCredits(ctx, voided)
   followWaivedInvoice(ctx, voided)
   return voided
+}
+
+/** Drops a change that waits for its payment: its invoice is voided, and that calls it off. */
+export function dropPendingUpdate(ctx: Ctx, { _: { pendingUpdate } }: StoredSubscription): void {
+  if (pendingUpdate !== null) voidInvoice(ctx, pendingUpdate.invoice)
 }
 
 /** What the customer's balance paid of a voided invoice goes back to it. */

@@ -15,6 +15,7 @@ import { inheritedDiscounts } from './subscription-create.ts'
 import { debitsOfLines } from './subscription-debits.ts'
 import { anchorOf, itemPeriod, withPeriod } from './subscription-items-params.ts'
 import { creditsOfItem, describedProduct, prorationFields } from './subscription-prorations.ts'
+import { scheduleOf } from './subscription-schedule-phases.ts'
 import { usageLines } from './subscription-renewal.ts'
 import { INCOMPLETE_SECONDS, resumeNow, type StoredSubscription } from './subscription-status.ts'
 
@@ -30,7 +31,7 @@ export function pauseSubscription(ctx: Ctx, id: string, params: PauseParams): St
   if (subscription.status !== 'active' && subscription.status !== 'past_due' && subscription.status !== 'trialing') {
     throw invalidRequest(`You cannot pause a subscription that is ${subscription.status}.`)
   }
-  if (subscription.schedule !== null && ctx.get('subscription_schedule', subscription.schedule)?.status === 'active') {
+  if (scheduleOf(ctx, subscription) !== undefined) {
     throw invalidRequest('You cannot pause a subscription that is attached to a schedule.')
   }
   const now = ctx.nowOf(subscription)

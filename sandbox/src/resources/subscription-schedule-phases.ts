@@ -207,3 +207,18 @@ export function itemOfSubscription(ctx: Ctx, item: StoredSubscriptionItem): Phas
     tax_rates: item.tax_rates.map((id) => ctx.require('tax_rate', id)),
   }
 }
+
+/** The schedule that manages a subscription. */
+export function scheduleOf(ctx: Ctx, { schedule: id }: StoredSubscription): StoredSchedule | undefined {
+  const schedule = id === null ? undefined : ctx.get('subscription_schedule', id)
+  return schedule?.status === 'active' ? schedule : undefined
+}
+
+/** The running phase of a subscription's schedule holds the items that the subscription has. */
+export function followInSchedule(ctx: Ctx, subscription: StoredSubscription): void {
+  const schedule = scheduleOf(ctx, subscription)
+  if (schedule === undefined) return
+  const items = subscription._.items.map((item) => itemOfSubscription(ctx, item))
+  const phases = schedule.phases.map((phase, index) => (index === schedule._.phase ? { ...phase, items } : phase))
+  ctx.change('subscription_schedule', schedule.id, { phases }, 'subscription_schedule.updated')
+}

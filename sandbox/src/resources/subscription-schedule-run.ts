@@ -6,10 +6,12 @@ import { timeRule } from '../engine/module.ts'
 import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import { announceDifference, announceNow, LaterEvents } from './announce.ts'
 import { isDiscountRunning } from './discount-rules.ts'
+import { dropPendingUpdate } from './invoice-end.ts'
 import { cancelAtTheEnd } from './subscription-cancel.ts'
 import { changeSubscription, type UpdateParams } from './subscription-change.ts'
 import { createSubscription } from './subscription-create.ts'
 import type { ItemParam } from './subscription-item-changes.ts'
+import { cancellationPatch } from './subscription-fields.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
 import { recurrenceOf } from './price-terms.ts'
 import type { CreateParams } from './subscription-new.ts'
@@ -98,7 +100,13 @@ export function planEnd(ctx: Ctx, schedule: StoredSchedule): void {
   if (subscription === undefined || last === undefined || isEnded(subscription)) return
   const at = schedule.end_behavior === 'cancel' ? last.end_date : null
   if (subscription.cancel_at === at || (at === null && subscription.cancel_at_period_end)) return
-  ctx.change('subscription', subscription.id, { cancel_at: at }, 'customer.subscription.updated')
+  const patch = at === null ? goesOn(ctx, subscription) : { cancel_at: at }
+  ctx.change('subscription', subscription.id, patch, 'customer.subscription.updated')
+}
+
+/** An end that was planned is no more. */
+function goesOn(ctx: Ctx, subscription: StoredSubscription): Partial<StoredSubscription> {
+  return cancellationPatch(subscription, { cancel_at: '' }, ctx.nowOf(subscription))
 }
 
 /** The current phase is over: the next one begins, or the schedule ends. */
@@ -113,7 +121,9 @@ function leavePhase(ctx: Ctx, schedule: StoredSchedule): void {
     cancelSchedule(ctx, schedule)
     return
   }
-  enterPhase(ctx, schedule, subscription, next, next.proration_behavior)
+  // Source: docs.stripe.com/billing/subscriptions/pending-updates (pending updates and subscription schedules).
+  dropPendingUpdate(ctx, subscription)
+  enterPhase(ctx, schedule, ctx.require('subscription', subscription.id), next, next.proration_behavior)
   ctx.change(
     'subscription_schedule',
     schedule.id,
@@ -288,7 +298,8 @@ export function releaseSchedule(ctx: Ctx, schedule: StoredSchedule, keepsCancelD
   })
   if (subscription !== null) {
     const held = ctx.require('subscription', subscription)
-    const patch = keepsCancelDate || held.cancel_at_period_end ? { schedule: null } : { schedule: null, cancel_at: null }
+    const isKept = keepsCancelDate || held.cancel_at === null || held.cancel_at_period_end
+    const patch = isKept ? { schedule: null } : { schedule: null, ...goesOn(ctx, held) }
     ctx.change('subscription', subscription, patch, 'customer.subscription.updated')
   }
   ctx.emit('subscription_schedule.released', released)

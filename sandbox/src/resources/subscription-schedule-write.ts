@@ -1,4 +1,5 @@
 /** Making and changing schedules. */
+import { scheduleTakesEndOver } from '../billing/inferred.ts'
 import { orNull } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
@@ -14,6 +15,7 @@ import {
   type Phase,
   phaseOfSubscription,
   type PhaseParam,
+  scheduleOf,
   type StoredSchedule,
 } from './subscription-schedule-phases.ts'
 import { cancelSchedule, enterPhase, planEnd, startSchedule } from './subscription-schedule-run.ts'
@@ -174,7 +176,8 @@ function createFrom(ctx: Ctx, params: CreateParams, id: string): StoredSchedule 
     },
     'subscription_schedule.created',
   )
-  ctx.change('subscription', id, { schedule: schedule.id }, 'customer.subscription.updated')
+  const ending = scheduleTakesEndOver() ? { cancel_at_period_end: false } : {}
+  ctx.change('subscription', id, { schedule: schedule.id, ...ending }, 'customer.subscription.updated')
   return schedule
 }
 
@@ -183,7 +186,7 @@ function requireFree(ctx: Ctx, subscription: StoredSubscription): void {
     throw invalidRequest('You cannot create a subscription schedule from a canceled subscription.', {
       param: 'from_subscription',
     })
-  if (subscription.schedule === null || ctx.get('subscription_schedule', subscription.schedule)?.status !== 'active') return
+  if (scheduleOf(ctx, subscription) === undefined) return
   throw invalidRequest(
     `You cannot migrate a subscription that is already attached to a schedule. The subscription is already attached to the following schedule: ${subscription.schedule}.`,
     { param: 'from_subscription' },

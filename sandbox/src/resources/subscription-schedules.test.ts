@@ -215,3 +215,96 @@ test('phases are previewed before there is a schedule, and nothing stays of it',
   expect(sandbox.all('subscription_schedule')).toEqual([])
   expect(sandbox.all('subscription')).toEqual([])
 })
+
+/** A subscription that becomes cheaper, at the end of its period or before, with a card that declines. */
+async function goingDown({ stripe, price, customer }: Awaited<ReturnType<typeof startBillingBench>>, until = END) {
+  const [pro, less, team] = [await price(1000), await price(500), await price(5000)]
+  const { id, clock } = await customer()
+  const { id: subscription, items } = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+  const failing = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: id })
+  await stripe.subscriptions.update(subscription, { default_payment_method: failing.id })
+  const { id: schedule } = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+  await stripe.subscriptionSchedules.update(schedule, {
+    phases: [{ items: [{ price: pro.id }], start_date: NOW, end_date: until }, { items: [{ price: less.id }] }],
+  })
+  const goUp = () =>
+    stripe.subscriptions.update(subscription, {
+      items: [{ id: items.data[0]?.id ?? '', price: team.id }],
+      proration_behavior: 'always_invoice',
+      payment_behavior: 'pending_if_incomplete',
+    })
+  const priceOf = async () => (await stripe.subscriptions.retrieve(subscription)).items.data[0]?.price.id
+  const good = await stripe.paymentMethods.attach('pm_card_visa', { customer: id })
+  return { pro, less, team, clock, subscription, schedule, goUp, priceOf, good }
+}
+
+test.each([
+  ['period', END, END],
+  ['phase', END - 5 * 86_400, END - 5 * 86_400 + 3 * 3600],
+])('a change that waits for its payment leaves a schedule as it is, and is dropped with its %s', async (_, until, expires) => {
+  const bench = await startBillingBench()
+  const { stripe, advance } = bench
+  const { less, clock, subscription, schedule, goUp, priceOf, good } = await goingDown(bench, until)
+  await advance(clock, until - 20 * 3600)
+  const waiting = await goUp()
+  expect(waiting).toMatchObject({ schedule, pending_update: { expires_at: expires } })
+  await stripe.subscriptions.update(subscription, { default_payment_method: good.id })
+  await advance(clock, until + 3600)
+  expect(await stripe.invoices.retrieve(waiting.latest_invoice as string)).toMatchObject({ status: 'void' })
+  expect(await priceOf()).toBe(less.id)
+  expect((await stripe.subscriptions.retrieve(subscription)).pending_update).toBeNull()
+})
+
+test('a change that waited and is paid is seen in the running phase; the next one comes nevertheless', async () => {
+  const bench = await startBillingBench()
+  const { stripe, advance } = bench
+  const { less, team, clock, subscription, schedule, goUp, priceOf, good } = await goingDown(bench)
+  await stripe.invoices.pay((await goUp()).latest_invoice as string, { payment_method: good.id })
+  expect(await priceOf()).toBe(team.id)
+  expect((await stripe.subscriptionSchedules.retrieve(schedule)).phases).toMatchObject([
+    { items: [{ price: team.id }] },
+    { items: [{ price: less.id }] },
+  ])
+  await stripe.subscriptions.update(subscription, { default_payment_method: good.id })
+  await advance(clock, END + 3600)
+  expect(await priceOf()).toBe(less.id)
+})
+
+test('how a subscription ends is its schedule’s to say: not changed directly, taken over, and given back', async () => {
+  const { stripe, price, customer, advance } = await startBillingBench()
+  const [pro, less] = [await price(1000), await price(500)]
+  const cancelled = async () => {
+    const { id, clock } = await customer()
+    const { id: subscription } = await stripe.subscriptions.create({ customer: id, items: [{ price: pro.id }] })
+    await stripe.subscriptions.update(subscription, { cancel_at_period_end: true })
+    const schedule = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+    expect(schedule).toMatchObject({ end_behavior: 'cancel', phases: [{ end_date: END }] })
+    const current = () => stripe.subscriptions.retrieve(subscription)
+    expect(await current()).toMatchObject({ cancel_at: END })
+    return { clock, subscription, schedule: schedule.id, current }
+  }
+  const managed = await cancelled()
+  for (const params of [{ cancel_at_period_end: false }, { cancel_at: '' as const }, { cancel_at: END }])
+    await expect(stripe.subscriptions.update(managed.subscription, params)).rejects.toMatchObject({
+      statusCode: 400,
+      message: expect.stringContaining('updating any cancelation behavior directly is not allowed') as string,
+    })
+  await advance(managed.clock, END)
+  expect((await managed.current()).status).toBe('canceled')
+
+  const goingOn = await cancelled()
+  await stripe.subscriptionSchedules.update(goingOn.schedule, {
+    end_behavior: 'release',
+    phases: [{ items: [{ price: pro.id }], start_date: NOW, end_date: END }, { items: [{ price: less.id }] }],
+  })
+  expect(await goingOn.current()).toMatchObject({ cancel_at: null, cancel_at_period_end: false, canceled_at: null })
+  await advance(goingOn.clock, END + 3600)
+  expect(await goingOn.current()).toMatchObject({ status: 'active', items: { data: [{ price: { id: less.id } }] } })
+
+  const kept = await cancelled()
+  await stripe.subscriptionSchedules.release(kept.schedule, { preserve_cancel_date: true })
+  expect(await kept.current()).toMatchObject({ schedule: null, cancel_at: END })
+  const takenBack = await cancelled()
+  await stripe.subscriptionSchedules.release(takenBack.schedule)
+  expect(await takenBack.current()).toMatchObject({ schedule: null, cancel_at: null, canceled_at: null })
+})

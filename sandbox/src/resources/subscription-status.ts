@@ -5,6 +5,7 @@ import { invoicePayments } from '../payments/contract.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'
 import { billingSettings } from './billing-settings.ts'
 import { cancellationPatch } from './subscription-fields.ts'
+import { followInSchedule } from './subscription-schedule-phases.ts'
 
 export type StoredSubscription = Stored<'subscription'>
 type StoredInvoice = Stored<'invoice'>
@@ -44,7 +45,9 @@ export function followPaidInvoice(ctx: Ctx, invoice: StoredInvoice, paymentMetho
   })
   announceDifference(ctx, announceNow(ctx), 'customer.subscription.updated', after, before)
 
-  if (isWaited) ctx.emit('customer.subscription.pending_update_applied', after)
+  if (!isWaited) return
+  followInSchedule(ctx, after)
+  ctx.emit('customer.subscription.pending_update_applied', after)
 }
 
 function statusPatch(ctx: Ctx, subscription: StoredSubscription, invoice: StoredInvoice): Partial<StoredSubscription> {

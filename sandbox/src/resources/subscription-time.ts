@@ -4,7 +4,7 @@ import type { Ctx } from '../engine/context.ts'
 import { timeRule } from '../engine/module.ts'
 import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import { billingSettings } from './billing-settings.ts'
-import { voidInvoice } from './invoice-end.ts'
+import { dropPendingUpdate, voidInvoice } from './invoice-end.ts'
 import { previewRenewal } from './invoice-upcoming.ts'
 import { cancelAtTheEnd } from './subscription-cancel.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
@@ -76,15 +76,6 @@ function announceRenewal(ctx: Ctx, subscription: StoredSubscription): void {
   if (upcoming !== null) ctx.emit('invoice.upcoming', upcoming)
 }
 
-/** A change that was not paid in time is dropped, and its invoice voided. */
-function dropPendingUpdate(ctx: Ctx, subscription: StoredSubscription): void {
-  const pending = subscription._.pendingUpdate
-  const dropped = ctx.update('subscription', subscription.id, { _: { ...subscription._, pendingUpdate: null } })
-  ctx.emit('customer.subscription.pending_update_expired', dropped)
-  const invoice = pending === null ? undefined : ctx.get('invoice', pending.invoice)
-  if (invoice?.status === 'open') voidInvoice(ctx, invoice.id)
-}
-
 /** An unpaid first invoice is voided, and that ends the subscription. */
 function expireIncomplete(ctx: Ctx, subscription: StoredSubscription): void {
   const invoice = subscription.latest_invoice === null ? undefined : ctx.get('invoice', subscription.latest_invoice)
@@ -111,6 +102,14 @@ export const subscriptionRules = [
         ? null
         : Math.max(subscription.trial_end - TRIAL_NOTICE_SECONDS, subscription.trial_start ?? 0),
     run: (subscription, ctx) => announceTrialEnd(ctx, subscription),
+  }),
+  timeRule({
+    name: 'subscription: drop an unpaid change',
+    object: 'subscription',
+    // Before anything that ends a period.
+    order: 8,
+    due: (subscription) => subscription._.pendingUpdate?.expiresAt ?? null,
+    run: (subscription, ctx) => dropPendingUpdate(ctx, subscription),
   }),
   timeRule({
     name: 'subscription: cancel',
@@ -169,12 +168,5 @@ export const subscriptionRules = [
     order: 71,
     due: (subscription) => (subscription.status === 'paused' ? subscription._.incompleteUntil : null),
     run: (subscription, ctx) => giveUpResuming(ctx, subscription),
-  }),
-  timeRule({
-    name: 'subscription: drop an unpaid change',
-    object: 'subscription',
-    order: 72,
-    due: (subscription) => subscription._.pendingUpdate?.expiresAt ?? null,
-    run: (subscription, ctx) => dropPendingUpdate(ctx, subscription),
   }),
 ]

@@ -6,9 +6,10 @@ import { collectInvoice, settleIfNothingDue } from './invoice-collect.ts'
 import type { StoredInvoice } from './invoice-compose.ts'
 import { finalizeInvoice } from './invoice-finalize.ts'
 import { type Change, changeSubscription, type UpdateParams } from './subscription-change.ts'
+import { nextRenewalOf } from './subscription-items-params.ts'
 import { refuseUnpaid, requireSomePaymentMethod } from './subscription-create.ts'
 import { detailsPatch } from './subscription-fields.ts'
-import { itemOfSubscription } from './subscription-schedule-phases.ts'
+import { followInSchedule, scheduleOf } from './subscription-schedule-phases.ts'
 import { INCOMPLETE_SECONDS, isEnded, type StoredSubscription } from './subscription-status.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 
@@ -33,13 +34,14 @@ export function updateSubscription(ctx: Ctx, id: string, params: UpdateParams): 
   return ctx.require('subscription', id)
 }
 
-/** The running phase of a subscription's schedule holds the items that the subscription has. */
-function followInSchedule(ctx: Ctx, subscription: StoredSubscription): void {
-  const schedule = subscription.schedule === null ? undefined : ctx.get('subscription_schedule', subscription.schedule)
-  if (schedule?.status !== 'active') return
-  const items = subscription._.items.map((item) => itemOfSubscription(ctx, item))
-  const phases = schedule.phases.map((phase, index) => (index === schedule._.phase ? { ...phase, items } : phase))
-  ctx.change('subscription_schedule', schedule.id, { phases }, 'subscription_schedule.updated')
+/** What a schedule manages is not cancelled, nor kept, directly. Source: the words of Stripe's own refusal. */
+export function refuseManagedEnd(ctx: Ctx, id: string, params: UpdateParams): void {
+  if (params.cancel_at === undefined && params.cancel_at_period_end === undefined) return
+  const schedule = scheduleOf(ctx, ctx.require('subscription', id))
+  if (schedule === undefined) return
+  throw invalidRequest(
+    `The subscription is managed by the subscription schedule \`${schedule.id}\`, and updating any cancelation behavior directly is not allowed. Please update the schedule instead.`,
+  )
 }
 
 /** An ended subscription keeps its past; only what is said about it may change. */
@@ -103,6 +105,12 @@ export function collectChange(
   if (params.payment_behavior === 'error_if_incomplete') refuseUnpaid(outcome)
 }
 
+/** After 23 hours, or with the period or the trial, whichever comes first. Source: docs.stripe.com/billing/subscriptions/pending-updates. */
+function expiryOf({ trial_end, _: { items } }: StoredSubscription, now: number): number {
+  const trialEnd = trial_end !== null && trial_end > now ? trial_end : Infinity
+  return Math.min(now + INCOMPLETE_SECONDS, trialEnd, nextRenewalOf(items))
+}
+
 /** The change waits until its invoice is paid; until then the subscription stays as it was. */
 function collectPendingChange(
   ctx: Ctx,
@@ -133,7 +141,7 @@ function collectPendingChange(
       _: {
         ...before._,
         pendingUpdate: {
-          expiresAt: ctx.nowOf(before) + INCOMPLETE_SECONDS,
+          expiresAt: expiryOf(before, ctx.nowOf(before)),
           invoice: invoice.id,
           items: after._.items,
           billingCycleAnchor: after.billing_cycle_anchor === before.billing_cycle_anchor ? null : after.billing_cycle_anchor,

@@ -13,7 +13,7 @@ import { pauseSubscription, resumeSubscription } from './subscription-pause.ts'
 import { subscriptionPresenters } from './subscription-present.ts'
 import { isEnded, type StoredSubscription } from './subscription-status.ts'
 import { subscriptionRules } from './subscription-time.ts'
-import { updateSubscription } from './subscription-update.ts'
+import { refuseManagedEnd, updateSubscription } from './subscription-update.ts'
 
 type ListParams = PageParams &
   Pick<
@@ -75,7 +75,10 @@ const operations = [
     on: 'POST /v1/subscriptions/{id}',
     takes: UPDATE_TAKES,
     refuses: SHARED_REFUSES,
-    run: (ctx, params, { id }) => updateSubscription(ctx, id, params),
+    run: (ctx, params, { id }) => {
+      refuseManagedEnd(ctx, id, params)
+      return updateSubscription(ctx, id, params)
+    },
   }),
   operation({ on: 'GET /v1/subscriptions/{id}', takes: [], run: (ctx, _params, { id }) => ctx.require('subscription', id) }),
   operation({
