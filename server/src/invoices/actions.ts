@@ -7,6 +7,7 @@ import { finishPendingIntents } from '../stripe/finish-intents.ts'
 import { performIntent, type FinishedIntent, type FollowUp } from '../stripe/intents.ts'
 import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
 import { attachAsDefault } from '../subscriptions/execute.ts'
+import { releaseSuperseded } from '../subscriptions/superseded.ts'
 import {
   findInvoice,
   findMethodInstead,
@@ -55,6 +56,7 @@ export async function payInvoice(
     await performIntent(context, session, { organizationId, kind: 'pay_invoice', params, audit }).catch((error: unknown) => {
       throw withPage(error, invoice)
     })
+    await releaseSuperseded({ context, session, organizationId })
     await followChange(context, session, organizationId, null, scope)
     return (await findInvoice(session, organizationId, invoiceId)) ?? invoice
   })

@@ -66,6 +66,8 @@ beforeAll(async () => {
     ['unseen', { tier: 'pro' }],
     ['fewer_now', { tier: 'pro', quantity: 2 }],
     ['fewer_period_end', { tier: 'pro', quantity: 2 }],
+    ['hesitant', { tier: 'pro' }],
+    ['decided', { tier: 'pro' }],
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
@@ -127,18 +129,18 @@ describe('customers stay on their terms until they are moved', () => {
   test('the preview tells who and how much, and changes nothing', async () => {
     const { status, body } = await call('POST', `${PATH}/preview`, {})
     expect(status).toBe(200)
-    expect(body).toMatchObject({ organizations: 19, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body).toMatchObject({ organizations: 21, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
     expect(body['groups']).toContainEqual({
       plan: 'pro',
       from_version: 1,
-      organizations: 18,
+      organizations: 20,
       newly_billed: [],
       repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
-    // Monthly: seventeen customers, one of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    // Monthly: nineteen customers, one of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([
-      { currency: 'usd', before_minor: 21 * 2000 * 12 + 20_000, after_minor: 21 * 2500 * 12 + 20_000 },
+      { currency: 'usd', before_minor: 23 * 2000 * 12 + 20_000, after_minor: 23 * 2500 * 12 + 20_000 },
     ])
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
   })
@@ -212,6 +214,32 @@ describe('customers stay on their terms until they are moved', () => {
       expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
     }
     expect((await statesOf(id)).map(({ state }) => state)).toEqual(Array(4).fill('done'))
+  })
+
+  test('seats for which the bank asks the customer come at the scheduled price if they are paid, and it comes if they are not', async () => {
+    const id = await migrate(['hesitant', 'decided'], 'period_end')
+    const ask = (who: string, path: string, body = {}) => billing.call(who, 'POST', `/api/v1/billing/${path}`, body)
+    for (const who of ['hesitant', 'decided']) {
+      await ask(who, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+      const asked = await ask(who, 'upgrade', { new_tier: 'pro', quantity: 3 })
+      expect(asked.body).toMatchObject({ requires_action: true, scheduled_change: { tier: 'pro', quantity: 1 } })
+      await runAll()
+    }
+    const invoices = await billing.call('decided', 'GET', '/api/v1/billing/invoices?status=open')
+    const [waiting] = invoices.body as unknown as { id: string }[]
+    expect((await ask('decided', `invoices/${waiting!.id}/pay`, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
+    for (const [who, quantity] of [
+      ['hesitant', 1n],
+      ['decided', 3n],
+    ] as const) {
+      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '24h' })
+      await runAll()
+      await ask(who, 'payment-methods', { payment_method_id: 'pm_card_visa' })
+      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '31d' })
+      await runAll()
+      expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
+    }
+    expect((await statesOf(id)).map(({ state }) => state)).toEqual(['done', 'done'])
   })
 
   test('who rests when the price was to change gets it at the end of the period that follows', async () => {

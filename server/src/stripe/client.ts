@@ -283,7 +283,8 @@ function mutationTable(stripe: Stripe): MutationTable {
       result(await schedules.update(params.scheduleId, request.toScheduleSwitch(params), options)),
     update_schedule_method: async ({ scheduleId, defaultPaymentMethodId: method }, options) =>
       result(await schedules.update(scheduleId, { default_settings: { default_payment_method: method } }, options)),
-    release_schedule: async ({ scheduleId }, options) => result(await schedules.release(scheduleId, {}, options)),
+    release_schedule: async ({ scheduleId }, options) =>
+      result(await schedules.release(scheduleId, { preserve_cancel_date: true }, options)),
     pause_subscription: async ({ subscriptionId }, options) => {
       const billFor = { unused_time_from: { type: 'none' }, outstanding_usage_through: { type: 'now' } } as const
       return result(await subscriptions.pause(subscriptionId, { bill_for: billFor }, options))

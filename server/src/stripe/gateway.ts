@@ -1,6 +1,7 @@
 import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { CallPriority } from './limiter.ts'
+import type { ScheduleSnapshot } from './schedule-snapshots.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
 import type { CustomerSnapshot, InvoiceSnapshot, ListedSubscription } from './snapshots.ts'
 
@@ -148,12 +149,6 @@ export type CouponSnapshot = {
   readonly timesRedeemed: number
   /** Whether it can still be redeemed. */
   readonly valid: boolean
-}
-
-export type ScheduleSnapshot = {
-  readonly id: string
-  readonly status: string
-  readonly phases: readonly { readonly startsAt: Instant; readonly endsAt: Instant; readonly items: readonly PhaseItem[] }[]
 }
 
 export type TestClockSnapshot = {
@@ -315,6 +310,8 @@ export type StripeMutations = {
     readonly pauseCollection?: 'void' | 'keep_as_draft' | 'mark_uncollectible' | 'none'
     readonly discounts?: readonly DiscountParams[]
     readonly metadata?: Readonly<Record<string, string>>
+    /** Not for Stripe, which lets both be: the schedule that goes once the update has come about. */
+    readonly supersedesScheduleId?: string
   }
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
@@ -329,6 +326,7 @@ export type StripeMutations = {
     readonly metadata: Readonly<Record<string, string>>
   }
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }
+  /** The subscription stays as it is, also where it is to end. */
   readonly release_schedule: { readonly scheduleId: string }
   /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
   readonly pause_subscription: { readonly subscriptionId: string }

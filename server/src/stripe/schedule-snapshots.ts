@@ -1,6 +1,12 @@
 import type { Instant } from '../lib/clock.ts'
-import type { ScheduleSnapshot } from './gateway.ts'
+import type { PhaseItem } from './gateway.ts'
 import { fromUnix, idOf } from './wire.ts'
+
+export type ScheduleSnapshot = {
+  readonly id: string
+  readonly status: string
+  readonly phases: readonly { readonly startsAt: Instant; readonly endsAt: Instant; readonly items: readonly PhaseItem[] }[]
+}
 
 export type WireSchedule = {
   readonly id: string

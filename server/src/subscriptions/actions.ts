@@ -17,6 +17,7 @@ import type { BillingState, CurrentSubscription, PlanChange, PlanChangeRequest }
 import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
 import { findUnpaid } from './store.ts'
+import { releaseSuperseded } from './superseded.ts'
 
 /** Who asks, for the audit log, and under which key of theirs (Idempotency-Key). */
 export type Asker = { readonly actor: string; readonly requestId: string; readonly requestKey?: string | null }
@@ -98,7 +99,8 @@ async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void
 }
 
 /**
- * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled.
+ * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled, and what they took the
+ * place of has gone.
  * `finished` are those that turned out to be done, and those that were done and nobody was told; the mirror has followed them.
  */
 export async function runExclusively<Result>(
@@ -115,6 +117,7 @@ export async function runExclusively<Result>(
     if (finished.length > 0) {
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
+    await releaseSuperseded({ context, session, organizationId })
     return work(session, finished)
   })
 }

@@ -8,6 +8,7 @@ import { StripeCallError } from '../stripe/errors.ts'
 import type { MutationKind } from '../stripe/gateway.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { changePlan, followChange, runExclusively } from './actions.ts'
+import { releaseAllSuperseded } from './jobs.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
@@ -86,6 +87,23 @@ function refusing(refused: MutationKind): BillingContext {
   })
 }
 
+/** A server that dies when Stripe has carried one kind of call out. */
+function dyingAfter(last: MutationKind): BillingContext {
+  const gateway = billing.context.gateway!
+  return billing.with({
+    gateway: {
+      ...gateway,
+      perform: async (kind, params, options) => {
+        const result = await gateway.perform(kind, params, options)
+        if (kind === last) throw new Error('killed')
+        return result
+      },
+    },
+  })
+}
+
+const pageOf = async (invoice: string) => (await stripe().invoices.retrieve(invoice)).hosted_invoice_url!
+
 const ASKER = { actor: 'operator:test', requestId: 'r' }
 const LATER = { kind: 'switch', planKey: 'starter', interval: null, quantity: null, at: 'period_end' } as const
 
@@ -140,24 +158,73 @@ describe('a change while another is scheduled', () => {
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active', payment_failed: false })
   })
+
+  /** Going down is scheduled, and going up waits for the bank; answers the invoice that it waits for. */
+  async function wavering(id: string): Promise<string> {
+    await subscribed(id, { tier: 'pro' })
+    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    await post(id, 'payment-methods', ASKS)
+    const asked = await post(id, 'upgrade', { new_tier: 'enterprise' })
+    expect(asked.body).toMatchObject({ plan: 'pro', requires_action: true, scheduled_change: { tier: 'starter' } })
+    return String((await invoicesOf(id, '?status=open'))[0]!['id'])
+  }
+
+  test.each([
+    ['is never answered', (id: string) => advance(id, '24h')],
+    ['is called off at Stripe', async (_: string, invoice: string) => void (await stripe().invoices.voidInvoice(invoice))],
+    [
+      'gives way to one that the card declines',
+      async (id: string) => {
+        await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+        expect(await post(id, 'upgrade', { new_tier: 'enterprise' })).toMatchObject({ status: 402 })
+      },
+    ],
+  ])('and that waits for the bank and %s leaves what was scheduled', async (how, giveUp) => {
+    const id = `wavering ${how}`.replaceAll(' ', '_')
+    await giveUp(id, await wavering(id))
+    await expect.poll(async () => invoicesOf(id, '?status=open'), { timeout: 10_000 }).toEqual([])
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: { tier: 'starter' } })
+    await post(id, 'payment-methods', GOOD)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active', payment_failed: false })
+  })
+
+  test.each([
+    ['here', async (id: string, invoice: string) => expect((await post(id, `invoices/${invoice}/pay`, GOOD)).status).toBe(200)],
+    [
+      'on its page',
+      async (id: string, invoice: string) => {
+        expect(await pay(await pageOf(invoice))).toBe(303)
+        await expect.poll(async () => (await subscriptionOf(id))['plan'], { timeout: 10_000 }).toBe('enterprise')
+        await releaseAllSuperseded(billing.context)
+      },
+    ],
+  ])('and that waits for the bank takes its place once it is paid %s', async (where, settle) => {
+    const id = `wavered ${where}`.replaceAll(' ', '_')
+    await settle(id, await wavering(id))
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
+    await post(id, 'payment-methods', GOOD)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active', payment_failed: false })
+  })
+
+  test('takes its place, also where the server dies between the two', async () => {
+    const id = await subscribed('scheduled_killed', { tier: 'pro' })
+    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    const wish = { organizationId: id, request: { ...LATER, planKey: 'enterprise', at: 'now' } as const, prorationAt: null }
+    await expect(changePlan(dyingAfter('update_subscription'), wish, ASKER)).rejects.toThrow('killed')
+    await runExclusively(billing.context, id, async () => undefined)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
+  })
 })
 
 test('a card that is replaced while a change is scheduled stays, also where the server dies before the schedule has it', async () => {
   const id = await subscribed('schedule_card', { tier: 'pro' })
   expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
-  const gateway = billing.context.gateway!
-  const dying = billing.with({
-    gateway: {
-      ...gateway,
-      perform: async (kind, params, options) => {
-        const result = await gateway.perform(kind, params, options)
-        if (kind === 'update_subscription') throw new Error('killed')
-        return result
-      },
-    },
-  })
   const request = { organizationId: id, paymentMethodId: 'pm_card_mastercard' }
-  await expect(replacePaymentMethod(dying, request, { actor: 'operator:test', requestId: 'r' })).rejects.toThrow('killed')
+  await expect(
+    replacePaymentMethod(dyingAfter('update_subscription'), request, { actor: 'operator:test', requestId: 'r' }),
+  ).rejects.toThrow('killed')
   await runExclusively(billing.context, id, async () => undefined)
   const [live] = await liveOf(id)
   const subscription = billing.sandbox.all('subscription').find((each) => each.id === live)!

@@ -9,9 +9,10 @@ import { DomainError } from '../lib/errors.ts'
 import { newItems, switchedItems } from './items.ts'
 import { closeOpenPages } from './open-pages.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
-import { released, switchAtPeriodEnd } from './schedules.ts'
+import { release, released, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
 import { listLiveSubscriptionIds } from './store.ts'
+import { releaseSuperseded } from './superseded.ts'
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
 export function decisiveStep(change: Change): MutationKind {
@@ -85,6 +86,7 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
       for (const subscriptionId of change.otherSubscriptionIds) await endWithPeriod(execution, subscriptionId)
       return
     case 'undo_cancel':
+      await release(execution, change.subscription.scheduleId)
       return update(execution, undoingCancel(change.subscription))
     case 'undo_switch':
       return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
@@ -226,17 +228,19 @@ export async function attachAsDefault(
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function switchNow(execution: Execution, change: SwitchNow): Promise<void> {
-  const { subscription, offer, to, invoiceNow, undoesCancel } = change
+  const { subscription, offer, to, invoiceNow, undoesCancel, releasesScheduleId: scheduleId } = change
   const params: StripeMutations['update_subscription'] = {
     // In one call: what ends with the old period would be charged up to that end only, and a card that declines leaves both as they were.
     ...(undoesCancel ? undoingCancel(subscription) : { subscriptionId: subscription.id }),
     items: switchedItems(subscription, offer, to.quantity),
     prorationBehavior: invoiceNow ? 'always_invoice' : 'create_prorations',
     ...(subscription.status === 'trialing' ? {} : { prorationAtUnix: toUnix(execution.prorationAt) }),
+    ...(scheduleId === null || undoesCancel ? {} : { supersedesScheduleId: scheduleId }),
   }
-  await released(execution, change, () =>
-    invoiceNow ? payAndSwitch(execution, params, subscription) : update(execution, params),
-  )
+  // Stripe takes back no end that a schedule says: released, it is the subscription's again.
+  if (undoesCancel) await release(execution, scheduleId)
+  await (invoiceNow ? payAndSwitch(execution, params, subscription) : update(execution, params))
+  await releaseSuperseded(execution)
 }
 
 /**

@@ -1,13 +1,17 @@
+import { eachApart } from '../jobs/apart.ts'
 import type { Job } from '../jobs/scheduler.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { runExclusively } from './actions.ts'
 import { deleteOldRequests } from './answer-once.ts'
 import { closeMeteredGaps } from './metered-items.ts'
 import { endReplaced } from './replaced.ts'
+import { listSuperseded } from './superseded.ts'
 
 /**
  * Sees to it that use which a plan prices is billed, also for those who subscribed before it had the price (it looks at every live
- * subscription: often enough to cost little use, seldom enough to cost little time), and that a purchase on a page ends what it replaces.
+ * subscription: often enough to cost little use, seldom enough to cost little time), that a purchase on a page ends what it replaces, and
+ * that a change which is paid on a page takes the place of what was scheduled.
  */
 export function subscriptionJobs(context: BillingContext): readonly Job[] {
   // Where the last run stopped; another server, or this one started anew, begins from the front.
@@ -27,8 +31,26 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
         await endReplaced(context)
       },
     },
+    { name: 'subscriptions.superseded', cron: '* * * * *', run: () => releaseAllSuperseded(context) },
     { name: 'subscriptions.prune', cron: '43 * * * *', run: () => pruneRequests(context) },
   ]
+}
+
+const SUPERSEDED_AT_ONCE = 50
+
+/** Releases the schedules that changes have taken the place of which were paid on a page, or whose request did not live to. */
+export async function releaseAllSuperseded(context: BillingContext): Promise<void> {
+  if (context.gateway === null) return
+  await eachApart(
+    await listSuperseded(context.db, SUPERSEDED_AT_ONCE),
+    // Whoever comes next releases them.
+    (organizationId) => runExclusively(context, organizationId, async () => undefined),
+    (organizationId, error) =>
+      context.log.error(
+        { event: 'billing.superseded_not_released', organization_id: organizationId, err: error },
+        'a schedule that a change has taken the place of could not be released',
+      ),
+  )
 }
 
 /** An answer can be had again for as long as that of a use. */

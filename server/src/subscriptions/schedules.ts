@@ -1,6 +1,7 @@
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { requireGateway } from '../stripe/context.ts'
-import type { MutationResult, ScheduleSnapshot } from '../stripe/gateway.ts'
+import type { MutationResult } from '../stripe/gateway.ts'
+import type { ScheduleSnapshot } from '../stripe/schedule-snapshots.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { laterAddOns, phaseItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
@@ -50,9 +51,9 @@ export async function release(execution: Execution, scheduleId: string | null): 
   if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
 }
 
-type Releasing = Pick<Extract<PlanChange, { kind: 'switch_now' }>, 'releasesScheduleId' | 'subscription'>
+type Releasing = Pick<Extract<PlanChange, { kind: 'pause' }>, 'releasesScheduleId' | 'subscription'>
 
-/** Does what a schedule stands in the way of. What is refused, by a declined card say, changes nothing: what was scheduled is so again. */
+/** Does what a schedule stands in the way of. What is refused changes nothing: what was scheduled is so again. */
 export async function released(
   execution: Execution,
   { releasesScheduleId: scheduleId, subscription }: Releasing,
