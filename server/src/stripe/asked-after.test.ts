@@ -253,8 +253,6 @@ describe('a subscription is as an update wished it', () => {
     ['an item less, which is gone', { items: [{ itemId: 'si_0', priceId: 'p', quantity: null, removed: true }] }, {}, true],
     ['to end', { cancelAtPeriodEnd: true }, {}, false],
     ['to go on', { clearCancelAt: true }, { cancelAt: new Date(0) }, false],
-    ['to end at a date', { cancelAtUnix: 60 }, { cancelAt: new Date(0) }, false],
-    ['to end at the date at which it does', { cancelAtUnix: 60 }, { cancelAt: new Date(60_000) }, true],
     ['another card', { defaultPaymentMethodId: 'pm_2' }, {}, false],
     [
       'what waits for the bank',

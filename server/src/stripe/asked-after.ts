@@ -144,10 +144,8 @@ export function isAsWished(
   wished: StripeMutations['update_subscription'],
 ): boolean {
   if (wished.paymentBehavior === 'pending_if_incomplete' && subscription.pendingUpdateExpiresAt !== null) return true
-  const { cancelAtPeriodEnd, cancelAtUnix, clearCancelAt, defaultPaymentMethodId } = wished
+  const { cancelAtPeriodEnd, clearCancelAt, defaultPaymentMethodId } = wished
   if (cancelAtPeriodEnd !== undefined && subscription.cancelAtPeriodEnd !== cancelAtPeriodEnd) return false
-  if (cancelAtUnix !== undefined && (subscription.cancelAt === null || toUnix(subscription.cancelAt) !== cancelAtUnix))
-    return false
   if (clearCancelAt === true && subscription.cancelAt !== null) return false
   if (defaultPaymentMethodId !== undefined && subscription.defaultPaymentMethodId !== defaultPaymentMethodId) return false
   return (wished.items ?? []).every((each) => {

@@ -302,7 +302,6 @@ export type StripeMutations = {
     readonly prorationAtUnix?: number
     readonly paymentBehavior?: 'error_if_incomplete' | 'allow_incomplete' | 'pending_if_incomplete'
     readonly cancelAtPeriodEnd?: boolean
-    readonly cancelAtUnix?: number
     /** Clears a cancellation at a date, which a flexible portal sets instead of cancelAtPeriodEnd. */
     readonly clearCancelAt?: boolean
     readonly trialEndUnix?: number | 'now'

@@ -117,7 +117,6 @@ export function toSubscriptionUpdate(params: StripeMutations['update_subscriptio
     ...(params.prorationAtUnix === undefined ? {} : { proration_date: params.prorationAtUnix }),
     ...(params.paymentBehavior === undefined ? {} : { payment_behavior: params.paymentBehavior }),
     ...(params.cancelAtPeriodEnd === undefined ? {} : { cancel_at_period_end: params.cancelAtPeriodEnd }),
-    ...(params.cancelAtUnix === undefined ? {} : { cancel_at: params.cancelAtUnix }),
     ...(params.clearCancelAt === true ? { cancel_at: '' as const } : {}),
     ...(params.trialEndUnix === undefined ? {} : { trial_end: params.trialEndUnix }),
     ...(params.defaultPaymentMethodId === undefined ? {} : { default_payment_method: params.defaultPaymentMethodId }),

@@ -5,22 +5,22 @@ import type { ScheduleSnapshot } from '../stripe/schedule-snapshots.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { laterAddOns, phaseItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
-import { follow, isRefused, perform, redoingCancel, undoingCancel, update, type Execution } from './steps.ts'
+import { follow, isRefused, perform, type Execution } from './steps.ts'
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
-/** A schedule and a cancellation cannot be at the same time: what is refused after that was taken back puts it back. */
+/**
+ * A schedule made of a subscription that is to end says so as well, until one call gives it what comes next: whatever fails on the way, the
+ * cancellation stands, or the change is scheduled.
+ */
 export async function switchAtPeriodEnd(execution: Execution, change: SwitchLater): Promise<void> {
-  const { subscription, undoesCancel } = change
-  if (undoesCancel) await update(execution, undoingCancel(subscription))
   let { scheduleId } = change
   try {
-    scheduleId ??= (await perform(execution, 'create_schedule', { subscriptionId: subscription.id })).id
+    scheduleId ??= (await perform(execution, 'create_schedule', { subscriptionId: change.subscription.id })).id
     await scheduleSwitch(execution, change, scheduleId)
   } catch (error) {
     if (isRefused(error)) {
       if (change.scheduleId === null) await release(execution, scheduleId)
-      if (undoesCancel) await update(execution, redoingCancel(subscription))
       await follow(execution)
     }
     throw error

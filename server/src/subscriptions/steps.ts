@@ -6,7 +6,6 @@ import { RECENT_SCOPE } from '../stripe/fetch.ts'
 import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
 import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
 import { syncOrganization } from '../stripe/sync.ts'
-import { toUnix } from '../stripe/wire.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 
 export type Execution = {
@@ -43,13 +42,6 @@ export function update(execution: Execution, params: StripeMutations['update_sub
 /** Takes back what was said: `cancel_at_period_end`, or a date, as a portal in flexible mode sets it. */
 export function undoingCancel({ id, cancelAtPeriodEnd }: CurrentSubscription): StripeMutations['update_subscription'] {
   return { subscriptionId: id, ...(cancelAtPeriodEnd ? { cancelAtPeriodEnd: false } : { clearCancelAt: true }) }
-}
-
-/** The same again: to the period's end, or at the date. */
-export function redoingCancel({ id, cancelAtPeriodEnd, cancelAt }: CurrentSubscription): StripeMutations['update_subscription'] {
-  return cancelAtPeriodEnd || cancelAt === null
-    ? { subscriptionId: id, cancelAtPeriodEnd: true }
-    : { subscriptionId: id, cancelAtUnix: toUnix(cancelAt) }
 }
 
 export function isRefused(error: unknown): boolean {
