@@ -13,6 +13,7 @@ import { changePlan } from '../subscriptions/actions.ts'
 import { runDueMoves } from './actions.ts'
 import { registerPlanMigrationRoutes } from './routes.ts'
 
+const OVERAGE = { limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 7 } } as const
 const before = defineBilling({
   meters: { calls: {} },
   plans: {
@@ -20,7 +21,7 @@ const before = defineBilling({
     pro: {
       name: 'Pro',
       prices: { monthly: { amountMinor: 2000 }, yearly: { amountMinor: 20_000 } },
-      allowances: { calls: { amount: 1000 } },
+      allowances: { calls: { amount: 1000, ...OVERAGE } },
     },
     retired: { name: 'Retired', prices: { monthly: { amountMinor: 500 } }, allowances: {} },
   },
@@ -33,7 +34,7 @@ const after = defineBilling({
     pro: {
       name: 'Pro',
       prices: { monthly: { amountMinor: 2500 }, yearly: { amountMinor: 20_000 } },
-      allowances: { calls: { amount: 5000 } },
+      allowances: { calls: { amount: 5000, ...OVERAGE } },
     },
   },
   defaultPlan: 'free',
@@ -68,6 +69,7 @@ beforeAll(async () => {
     ['fewer_period_end', { tier: 'pro', quantity: 2 }],
     ['hesitant', { tier: 'pro' }],
     ['decided', { tier: 'pro' }],
+    ['shrinker', { tier: 'pro', quantity: 3 }],
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
@@ -117,6 +119,7 @@ async function accountOf(id: string) {
      from accounts account
      left join stripe_subscription_items item
        on item.organization_id = account.organization_id and item.subscription_id = account.subscription_id
+       and item.usage_type is distinct from 'metered'
      where account.organization_id = $1`,
     [id],
   )
@@ -129,18 +132,18 @@ describe('customers stay on their terms until they are moved', () => {
   test('the preview tells who and how much, and changes nothing', async () => {
     const { status, body } = await call('POST', `${PATH}/preview`, {})
     expect(status).toBe(200)
-    expect(body).toMatchObject({ organizations: 21, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
+    expect(body).toMatchObject({ organizations: 22, unmovable: [{ organization_id: 'old_plan', plan: 'retired' }] })
     expect(body['groups']).toContainEqual({
       plan: 'pro',
       from_version: 1,
-      organizations: 20,
+      organizations: 21,
       newly_billed: [],
       repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
     })
-    // Monthly: nineteen customers, one of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
+    // Monthly: twenty customers, two of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([
-      { currency: 'usd', before_minor: 23 * 2000 * 12 + 20_000, after_minor: 23 * 2500 * 12 + 20_000 },
+      { currency: 'usd', before_minor: 26 * 2000 * 12 + 20_000, after_minor: 26 * 2500 * 12 + 20_000 },
     ])
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
   })
@@ -240,6 +243,28 @@ describe('customers stay on their terms until they are moved', () => {
       expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
     }
     expect((await statesOf(id)).map(({ state }) => state)).toEqual(['done', 'done'])
+  })
+
+  test('other seats at the period’s end do not put the price off: both come then, and taken back the price still comes', async () => {
+    const id = await migrate(['shrinker'], 'period_end')
+    const ask = (path: string, body = {}) => billing.call('shrinker', 'POST', `/api/v1/billing/${path}`, body)
+    const fewer = (quantity: number) => ({ new_tier: 'pro', quantity, at: 'period_end' })
+    expect((await ask('downgrade', fewer(1))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 1 } })
+    expect(await ask('downgrade/undo')).toMatchObject({ status: 200 })
+    await runAll()
+    expect((await ask('downgrade', fewer(2))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 2 } })
+    await runAll()
+    expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
+    await billing.call('operator', 'POST', '/api/v1/organizations/shrinker/clock/advance', { by: '32d' })
+    await runAll()
+    expect(await accountOf('shrinker')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 2n })
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select item.id from stripe_subscription_items item where organization_id = 'shrinker' and usage_type = 'metered'`,
+    )
+    expect(rows).toHaveLength(1)
+    const invoices = await billing.call('shrinker', 'GET', '/api/v1/billing/invoices')
+    expect(invoices.body).toMatchObject([{ amount_due: 50 }, { amount_due: 60 }])
+    expect(await statesOf(id)).toMatchObject([{ state: 'done' }])
   })
 
   test('who rests when the price was to change gets it at the end of the period that follows', async () => {

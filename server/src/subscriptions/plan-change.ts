@@ -78,6 +78,8 @@ export type BillingState = {
   readonly otherSubscriptionIds: readonly string[]
   readonly debt: Debt | null
   readonly offers: readonly Offer[]
+  /** At what the subscription is scheduled to be sold next. */
+  readonly scheduledOffer: Offer | null
   /** Plans of the catalog, to tell one that is not offered from one that is not known. */
   readonly planKeys: ReadonlySet<string>
   readonly defaultPlanKey: string

@@ -51,6 +51,7 @@ const nobody: BillingState = {
   debt: null,
   offers,
   planKeys: new Set(['free', 'starter', 'pro', 'enterprise', 'partner']),
+  scheduledOffer: null,
   defaultPlanKey: 'free',
   hasPaymentMethod: false,
   hadSubscription: false,

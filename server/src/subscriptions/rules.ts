@@ -154,8 +154,8 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   const when = request.at ?? (smaller ? policy.downgradeAt : 'now')
   const { scheduleId } = subscription
   if (when === 'period_end' && hasPeriodToRunOut(subscription, now)) {
-    const at = subscription.currentPeriodEnd
-    return { kind: 'switch_at_period_end', subscription, direction, from, to, offer, at, undoesCancel, scheduleId }
+    const later = { offer: laterPrice(state, subscription, offer), at: subscription.currentPeriodEnd }
+    return { kind: 'switch_at_period_end', subscription, direction, from, to, ...later, undoesCancel, scheduleId }
   }
   // Stripe invoices another interval at once, whatever it is told: what is not paid must not take place.
   const invoiceNow = direction === 'upgrade' || from.interval !== to.interval
@@ -176,6 +176,16 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
 function keptPrice({ planKey, interval, priceId, amountMinor, usageItems }: CurrentSubscription, offer: Offer): Offer {
   if (offer.planKey !== planKey || offer.interval !== interval) return offer
   return { ...offer, priceId, amountMinor, soldSince: null, usagePriceIds: usageItems.map((item) => item.priceId) }
+}
+
+/** The plan at another price is what an operator has scheduled: other seats come at that price, and put it off for nobody. */
+function laterPrice(
+  { scheduledOffer: scheduled }: BillingState,
+  { planKey, interval }: CurrentSubscription,
+  offer: Offer,
+): Offer {
+  const isOfPlan = (each: Offer | null) => each?.planKey === planKey && each.interval === interval
+  return scheduled !== null && isOfPlan(scheduled) && isOfPlan(offer) ? scheduled : offer
 }
 
 /** A trial has nothing to run out first: nothing is paid yet. */

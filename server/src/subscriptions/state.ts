@@ -5,6 +5,7 @@ import type { BillingState, CurrentSubscription, Terms } from './plan-change.ts'
 import {
   findAccountSubscription,
   findDebt,
+  findScheduledOffer,
   listLiveSubscriptionIds,
   listOffers,
   readHistory,
@@ -21,6 +22,7 @@ export async function readBillingState(context: BillingContext, db: Queryable, o
     subscription,
     otherSubscriptionIds: live.filter((id) => id !== subscription?.id),
     debt: await findDebt(db, organizationId),
+    scheduledOffer: subscription?.scheduledAt == null ? null : await findScheduledOffer(db, organizationId),
     offers: await listOffers(db, purchasablePlans(catalog)),
     planKeys: new Set(catalog.plans.keys()),
     defaultPlanKey: catalog.defaultPlanKey,

@@ -27,6 +27,26 @@ export async function listOffers(db: Queryable, planKeys: readonly string[]): Pr
   return rows.map((row) => ({ ...row, amountMinor: Number(row.amountMinor) }))
 }
 
+/** At what the account's subscription is scheduled to be sold next, with the metered prices of that phase; null where nothing of ours is scheduled. */
+export async function findScheduledOffer(db: Queryable, organizationId: string): Promise<Offer | null> {
+  const { rows } = await db.query<Omit<Offer, 'amountMinor'> & { amountMinor: bigint }>(
+    `select price.plan_key as "planKey", price.price_key as "interval", price.stripe_price_id as "priceId",
+       price.amount_minor as "amountMinor", price.currency, null as "soldSince",
+       array(
+         select item ->> 'price' from jsonb_array_elements(subscription.data #> '{schedule,phases}') phase, jsonb_array_elements(phase -> 'items') item
+         where to_timestamp((phase ->> 'start_date')::bigint) = subscription.scheduled_at and item -> 'quantity' is null
+       ) as "usagePriceIds", '{}'::jsonb as "addOnPriceIds"
+     from accounts account
+     join stripe_subscriptions subscription
+       on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
+     join plan_prices price on price.stripe_price_id = subscription.scheduled_price_id
+     where account.organization_id = $1`,
+    [organizationId],
+  )
+  const row = rows[0]
+  return row === undefined ? null : { ...row, amountMinor: Number(row.amountMinor) }
+}
+
 /**
  * Of `stripe_invoices invoice`, since the period of `stripe_subscription_items item` began. Stripe dates a period and its invoice alike;
  * the minute is for a second in between.
