@@ -101,13 +101,12 @@ async function fetchCustomerState(
   try {
     const listed = reads.listSubscriptions(customerId)
     const invoicing = fetchInvoices(reads, { customerId, ...asked(scope, scope.invoiceIds, unsettledIds) }, listed)
+    const charging = () => fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) })
     const [subscriptions, invoices, paymentMethods, charges] = await Promise.all([
       listed,
       invoicing,
       scope.paymentMethods ? reads.listPaymentMethods(customerId) : null,
-      scope.charges || (await invoicing).invoices.some(isTried)
-        ? fetchCharges(reads, { customerId, ...asked(scope, scope.chargeIds, unsettled.disputedChargeIds) })
-        : [],
+      scope.charges ? charging() : invoicing.then(({ invoices: found }) => (found.some(isTried) ? charging() : [])),
     ])
     const disputed = charges.filter(({ id, disputed: isDisputed }) => isDisputed || unsettled.disputedChargeIds.includes(id))
     const disputes = (await Promise.all(disputed.map(({ id }) => reads.listDisputes(id)))).flat()
