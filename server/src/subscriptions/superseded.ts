@@ -4,7 +4,7 @@ import { follow, isRefused, perform, type Acting } from './steps.ts'
 /** Of updates that came to their end: those that take the place of the schedule which their subscription still has. */
 const SUPERSEDING = `from stripe_subscriptions subscription join stripe_intents intent
   on intent.organization_id = subscription.organization_id and intent.kind = 'update_subscription' and intent.state = 'succeeded'
-    and intent.params ->> 'supersedesScheduleId' = subscription.schedule_id`
+    and intent.params ->> 'supersedesScheduleId' is not null and intent.params ->> 'supersedesScheduleId' = subscription.schedule_id`
 
 /** And that have come about: nothing waits for the bank, and the plan's item, the first that a switch names, is as it was to be. */
 const HAS_COME = `subscription.pending_update_expires_at is null and exists (
