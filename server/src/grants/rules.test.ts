@@ -21,7 +21,7 @@ import { thresholdsReached } from './thresholds.ts'
 
 const priced = { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 5 } } as const
 const catalog = normalizeCatalog({
-  meters: { calls: {} },
+  meters: { calls: {}, seats: {} },
   plans: {
     free: { name: 'Free', allowances: { calls: { amount: 40 } } },
     hard: { name: 'Hard', allowances: { calls: { amount: 100 } } },
@@ -34,7 +34,10 @@ const catalog = normalizeCatalog({
     once: { name: 'Once', allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { periods: 1 } } } },
     unlimited: { name: 'Unlimited', allowances: { calls: { amount: 'unlimited' } } },
   },
-  addOns: { more: { name: 'More', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 250 } } },
+  addOns: {
+    more: { name: 'More', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 250 } },
+    team: { name: 'Team', prices: { monthly: { amountMinor: 500 } }, allowances: { seats: 5 } },
+  },
   defaultPlan: 'free',
 })
 const on = (planKey: string, over: Partial<PlanTerms> = {}): PlanTerms => ({
@@ -50,6 +53,12 @@ const opened = (planKey: string, over: Partial<Grant> = {}): Grant => ({ ...open
 describe('a plan’s allowance', () => {
   test('has what each add-on adds, as often as it was bought', () => {
     expect(planOf('hard', { addOns: { more: 3 } }).amount).toBe(units(100 + 3 * 250))
+  })
+
+  test('is included where an add-on alone has it', () => {
+    const seats = (addOns: Readonly<Record<string, number>>) => planGrantOf(on('hard', { addOns }), 'seats', now)
+    expect(seats({ team: 2 })).toMatchObject({ included: true, amount: units(10) })
+    expect(seats({ team: 0 })).toMatchObject({ included: false, amount: 0n })
   })
 
   test('of a subscription that ended follows the organization’s own month', () => {
@@ -136,6 +145,11 @@ describe('what moves on into a period', () => {
   test('is nothing of what another allowance of the same start took the place of', () => {
     expect(amountsOf(of(), ended('2026-03', '2026-04', { expiresAt: now }))).toEqual([[], []])
     expect(amountsOf(of(), ended('2026-02', '2026-04', { expiresAt: now }))).toEqual([[], [[units(50), month('2026-06')]]])
+  })
+
+  test('is nothing of a period in which the last allowance still stood for a part', () => {
+    const broken = ended('2026-01', '2026-02', { expiresAt: new Date('2026-01-15T00:00:00Z') })
+    expect(amountsOf(of(), broken)).toEqual([[month('2026-02')], [[units(50), month('2026-06')]]])
   })
 
   test('is nothing from before a time without an allowance', () => {

@@ -7,11 +7,18 @@ import { registerGrantRoutes } from './routes.ts'
 
 const { free } = CATALOG.plans
 const kept = { amount: 100, period: 'calendar_month', rollover: {} } as const
+const loose = { amount: 10, period: 'calendar_month', limit: 'soft' } as const
 const daily = { amount: 100, period: 'day' } as const
 const fixture = testMetering({
   ...CATALOG,
-  meters: { ...CATALOG.meters, kept: {}, peak: { aggregation: 'max' }, users: { aggregation: 'unique', uniqueBy: 'user' } },
-  plans: { ...CATALOG.plans, free: { ...free!, allowances: { ...free!.allowances, kept, peak: daily, users: daily } } },
+  meters: {
+    ...CATALOG.meters,
+    kept: {},
+    loose: {},
+    peak: { aggregation: 'max' },
+    users: { aggregation: 'unique', uniqueBy: 'user' },
+  },
+  plans: { ...CATALOG.plans, free: { ...free!, allowances: { ...free!.allowances, kept, loose, peak: daily, users: daily } } },
 })
 const { clock } = fixture
 const call = testRoutes((app) => registerGrantRoutes(app, { ...fixture.context(), db: fixture.database.db }))
@@ -115,15 +122,17 @@ test('a zone that is none is refused, and nothing is changed', async () => {
 test('a hold that is overdue when a zone begins the next month has ended before what is left over moves on', async () => {
   const organizationId = await fixture.newOrganization()
   clock.set(new Date('2026-03-31T15:00:00Z'))
-  await fixture.metering().ask({
-    verb: 'reserve',
-    organizationId,
-    meter: 'kept',
-    quantity: 30n * MICRO,
-    idempotencyKey: 'held',
-    properties: null,
-    ttlMs: 60_000,
-  })
+  for (const meter of ['kept', 'loose']) {
+    await fixture.metering().ask({
+      verb: 'reserve',
+      organizationId,
+      meter,
+      quantity: 30n * MICRO,
+      idempotencyKey: meter,
+      properties: null,
+      ttlMs: 60_000,
+    })
+  }
   // In Tokyo it is April already, and the hold of March is over.
   clock.set(new Date('2026-03-31T20:00:00Z'))
   await call('PUT', `/api/v1/organizations/${organizationId}/time-zone`, { time_zone: 'Asia/Tokyo' })
@@ -131,6 +140,11 @@ test('a hold that is overdue when a zone begins the next month has ended before 
     .metering()
     .ask({ verb: 'check', organizationId, meter: 'kept', quantity: 0n, properties: null })
   expect(balance).toMatchObject({ amount: 200n * MICRO, reserved: 0n })
+  const { rows } = await fixture.database.db.query(
+    `select id from grants where organization_id = $1 and (reserved <> 0 or held_overage <> 0)`,
+    [organizationId],
+  )
+  expect(rows).toEqual([])
 })
 
 test.each([

@@ -19,6 +19,7 @@ const DEFINITION = {
     seats: { aggregation: 'latest' },
     cycled: { aggregation: 'latest' },
     owned: { aggregation: 'latest' },
+    yearly: { aggregation: 'latest' },
   },
   plans: {
     free: {
@@ -27,6 +28,7 @@ const DEFINITION = {
         agents: { amount: 10, period: 'calendar_month' },
         seats: { amount: 10, period: 'calendar_month' },
         owned: { amount: 10, period: 'lifetime' },
+        yearly: { amount: 10, period: 'year' },
       },
     },
     pro: cycled,
@@ -154,6 +156,15 @@ describe('KF-1 a level', () => {
     await inMonth('2026-04-01T00:01:00Z', async () => {
       await carryLevels({ ...fixture.context(), catalogs, db: fixture.database.db, metering: fixture.metering() })
       expect(await used(id, 'seats')).toBe(7)
+    })
+  })
+
+  test('stands also where its period ended longer ago than use can be told', async () => {
+    const id = await fixture.newOrganization()
+    await tell(id, 'yearly', 6)
+    await inMonth('2027-03-10T00:00:00Z', async () => {
+      await carry()
+      expect([await used(id, 'yearly'), await carriedEvents(id)]).toEqual([6, 1])
     })
   })
 
