@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { grantOf, now, termsOf } from '../../test/decisions.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
-import { DAY_MS } from '../lib/period.ts'
+import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import { BalanceBook, GrantLine } from './book.ts'
 import {
@@ -31,6 +31,7 @@ const catalog = normalizeCatalog({
       name: 'Rolling',
       allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { max: 50, periods: 3 } } },
     },
+    cycled: { name: 'Cycled', allowances: { calls: { amount: 100, rollover: { periods: 1 } } } },
     once: { name: 'Once', allowances: { calls: { amount: 100, period: 'calendar_month', rollover: { periods: 1 } } } },
     unlimited: { name: 'Unlimited', allowances: { calls: { amount: 'unlimited' } } },
   },
@@ -131,6 +132,20 @@ describe('what moves on into a period', () => {
     expect(amountsOf(of(), ended('2026-02', '2026-03', used))).toEqual([[], [[units(30), month('2026-06')]]])
     expect(amountsOf(of(), ended('2026-02', '2026-03'))).toEqual([[], [[units(50), month('2026-06')]]])
     expect(amountsOf(of(), ended('2026-02', '2026-03', { used: units(100) }))).toEqual([[], []])
+  })
+
+  test('is taken from the last beside what was taken from it before', () => {
+    const { moves } = moveOn(of(), ended('2026-02', '2026-03', { used: units(50), revoked: units(20) }))
+    expect(moves.map(({ from, to }) => [from.revoked, to.amount])).toEqual([[units(50), units(30)]])
+  })
+
+  test('is that of the last also where the cycle is said to begin only in a moment', () => {
+    const currentPeriodStart = new Date(now.getTime() + HOUR_MS)
+    const currentPeriodEnd = new Date(now.getTime() + 31 * DAY_MS)
+    const terms = on('cycled', { currentPeriodStart, currentPeriodEnd })
+    const want = { organizationId: 'org', terms, plan: planGrantOf(terms, 'calls', now), now }
+    const last = opened('cycled', { id: 'last', startsAt: month('2026-02'), expiresAt: now })
+    expect(amountsOf(want, last)).toEqual([[], [[units(100), currentPeriodEnd]]])
   })
 
   test('is nothing of what would have ended by now', () => {
