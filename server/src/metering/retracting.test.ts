@@ -120,6 +120,7 @@ describe('a mistaken use is taken back', () => {
     await track('calls', { quantity: 8, key: 'c' })
     await post('corrections', { corrects: 'c', quantity: -3, idempotency_key: 'part' })
     expect((await retract('c')).body).toMatchObject({ credits_used: -5, balance: { used: 0 } })
+    expect((await post('corrections', { corrects: 'c', quantity: 2, idempotency_key: 'more' })).status).toBe(400)
   })
 
   test('of a period that is over: in that period, and the answer says so', async () => {
