@@ -27,6 +27,7 @@ import { eventKey, type Decision, type DecisionInput } from './decision.ts'
 import type { KnownPast, OrganizationState } from './ledger.ts'
 import { keepPast } from './past.ts'
 import { findCorrections, findReadings, findValues, type MeterName, type MeterSince } from './readings-store.ts'
+import { propertyOf, textOfValue } from './property-values.ts'
 import { isAdditive } from './readings.ts'
 import { findRivals, type RivalOrder } from './rivals-store.ts'
 import { isTellablePast, recordedSpanOf } from './rules.ts'
@@ -330,9 +331,9 @@ export async function readReadings(
     const isPast = told !== null && isTellablePast(told, present.now)
     const grantId = isPast ? (pastGrantOf?.(organizationId, meter.balanceKey, told) ?? null) : null
     const name = { organizationId, meter: meter.key, since: isPast ? told : present.now, grantId }
-    const value = meter.uniqueBy === null ? undefined : request.properties?.[meter.uniqueBy]
+    const value = meter.uniqueBy === null ? undefined : propertyOf(request.properties ?? null, meter.uniqueBy)
     if (value === undefined) meters.push(name)
-    else seen.push({ ...name, value: String(value) })
+    else seen.push({ ...name, value: textOfValue(value) })
   }
   return {
     readings: meters.length === 0 ? [] : await findReadings(client, meters),

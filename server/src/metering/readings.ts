@@ -3,6 +3,7 @@ import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
+import { propertyOf, textOfValue } from './property-values.ts'
 import { mergeDraws } from './rules.ts'
 import type { UsageProperties } from './usage.ts'
 
@@ -63,16 +64,11 @@ export function isLevel(meter: Meter): boolean {
   return meter.aggregation === 'max' || meter.aggregation === 'latest'
 }
 
-/** A property of a use; undefined where it lacks it, also by a name that every object has something of. */
-export function propertyOf(properties: UsageProperties | null, name: string): UsageProperties[string] | undefined {
-  return properties !== null && Object.hasOwn(properties, name) ? properties[name] : undefined
-}
-
 /** Whether a use of these properties counts: its meter may ask for certain values, and then one that lacks them does not. */
 export function isCounted({ filter }: Meter, properties: UsageProperties | null): boolean {
   for (const [name, values] of filter) {
     const value = propertyOf(properties, name)
-    if (value === undefined || !values.has(String(value))) return false
+    if (value === undefined || !values.has(textOfValue(value))) return false
   }
   return true
 }
@@ -168,14 +164,14 @@ export class Readings {
 
   #weighValue(meter: Meter, use: MeteredUse): Weight {
     const given = propertyOf(use.properties, meter.uniqueBy ?? '')
-    if (given === undefined || String(given).length > LONGEST_VALUE) {
+    if (given === undefined || textOfValue(given).length > LONGEST_VALUE) {
       throw new DomainError(
         'invalid_request',
         `The meter "${meter.key}" counts different values of the property "${meter.uniqueBy}": it is missing, or longer than ${LONGEST_VALUE} characters.`,
         { field: `properties.${meter.uniqueBy}` },
       )
     }
-    const value = { organizationId: use.organizationId, grantId: use.grantId, meter: meter.key, value: String(given) }
+    const value = { organizationId: use.organizationId, grantId: use.grantId, meter: meter.key, value: textOfValue(given) }
     const name = `${nameOf(value)}\n${value.value}`
     if (this.#values.has(name)) return { counted: 0n, before: NOTHING, remember: nothing }
     return {

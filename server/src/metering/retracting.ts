@@ -2,6 +2,7 @@ import type { Meter } from '../catalog/catalog.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO, type Quantity } from '../lib/quantity.ts'
 import { eventKey } from './decision.ts'
+import { propertyOf, textOfValue } from './property-values.ts'
 import { isCounted, type Counted, type MeterReading } from './readings.ts'
 import { mergeDraws } from './rules.ts'
 import { costOfChange, drawOrGiveBack, type DecisionSession } from './session.ts'
@@ -117,7 +118,7 @@ function withoutValue(
   meter: Meter,
   { target, uses }: { readonly target: CorrectedEvent; readonly uses: readonly CorrectedEvent[] },
 ): Left {
-  const valueOf = ({ properties }: UsageEvent): string => String(properties?.[meter.uniqueBy ?? ''])
+  const valueOf = ({ properties }: UsageEvent): string => textOfValue(propertyOf(properties, meter.uniqueBy ?? '') ?? '')
   const value = valueOf(target.event)
   const same = uses.filter(({ event }) => valueOf(event) === value)
   const counting = same.find(({ counted }) => counted > 0n)

@@ -2,6 +2,7 @@ import type { Meter } from '../catalog/catalog.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Draw } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
+import { hasValues, propertyOf, textOfValue, wantedValues } from './property-values.ts'
 import { drawsOf, EVENT_COLUMNS, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from './store.ts'
 import type { CorrectedEvent, UsageEvent } from './usage.ts'
 
@@ -38,7 +39,8 @@ export async function findRivals(
   { event, meter, without, by, recorded }: RivalQuery,
 ): Promise<readonly CorrectedEvent[]> {
   const { organizationId, after, properties } = event
-  const isUnique = by === 'unique'
+  const uniqueBy = by === 'unique' ? meter.uniqueBy : null
+  const value = uniqueBy === null ? undefined : propertyOf(properties, uniqueBy)
   const order = {
     max: 'e.quantity desc, e.recorded_at, e.id',
     latest: 'e.occurred_at desc, e.recorded_at desc, e.id desc',
@@ -50,9 +52,8 @@ export async function findRivals(
      where e.organization_id = $1 and e.meter = $2 and e.balance = $3 and ${PLAN_GRANT} = $4 and e.verb in ('track', 'consume')
        and e.recorded_at >= coalesce($9, '-infinity'::timestamptz) and e.recorded_at < coalesce($10, 'infinity'::timestamptz)
        and e.refusal is null and not e.idempotency_key = any ($5)
-       and not exists (select from jsonb_each($6) as f where not coalesce(f.value ? (e.properties ->> f.key), false))
-       and ($7::text is null or e.properties ->> $7 = $8)
-       and (not coalesce(c.retracted, false) or ($7::text is not null and c.counted > 0))
+       and ${hasValues('$6')} and ${hasValues('$7')}
+       and (not coalesce(c.retracted, false) or ($8 and c.counted > 0))
      order by ${order[by]} limit 2`,
     [
       organizationId,
@@ -60,9 +61,9 @@ export async function findRivals(
       after.balanceKey,
       after.planGrantId,
       without,
-      JSON.stringify(Object.fromEntries([...meter.filter].map(([name, values]) => [name, [...values]]))),
-      isUnique ? meter.uniqueBy : null,
-      isUnique ? String(properties?.[meter.uniqueBy ?? '']) : null,
+      wantedValues(meter.filter),
+      wantedValues(uniqueBy === null || value === undefined ? [] : [[uniqueBy, [textOfValue(value)]]]),
+      by === 'unique',
       recorded?.from ?? null,
       recorded?.until ?? null,
     ],

@@ -2,7 +2,8 @@ import type { Meter } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { calendarPeriodOf, HOUR_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { isCounted, propertyOf } from './readings.ts'
+import { propertyOf, textOfValue } from './property-values.ts'
+import { isCounted } from './readings.ts'
 import type { UsageEvent, UsageProperties } from './usage.ts'
 
 /** What is summed up, and what every report is made of. */
@@ -126,7 +127,7 @@ function labelsOf({ groupBy }: Meter, properties: UsageProperties | null): strin
   const labels: Record<string, string> = {}
   for (const name of groupBy) {
     const value = propertyOf(properties, name)
-    if (value !== undefined) labels[name] = cut(String(value))
+    if (value !== undefined) labels[name] = cut(textOfValue(value))
   }
   return JSON.stringify(labels)
 }

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Statement } from '../db/row-stream.ts'
 import type { Instant } from '../lib/clock.ts'
+import { hasValues, wantedValues } from '../metering/property-values.ts'
 import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import { hourFrom } from './spans.ts'
@@ -44,7 +45,7 @@ export function eventsStatement(query: EventQuery): Statement {
         and ($6::timestamptz is null or e.recorded_at >= $6)
         and ($7::timestamptz is null or e.recorded_at >= $7 and (e.recorded_at, e.id) > ($7, $8::uuid))
         and ($10::jsonb is null or e.refusal is null and e.verb <> 'reserve' and (e.corrects is not null
-          or not exists (select from jsonb_each($10) as f where not coalesce(f.value ? (e.properties ->> f.key), false))))
+          or ${hasValues('$10')}))
       order by e.recorded_at, e.id limit $9`,
     values: [
       organizationId,
@@ -56,7 +57,7 @@ export function eventsStatement(query: EventQuery): Statement {
       after?.recordedAt ?? null,
       after?.id ?? null,
       limit,
-      uses && JSON.stringify(uses),
+      uses && wantedValues(Object.entries(uses)),
       hourFrom(timeZone, start),
     ],
   }
