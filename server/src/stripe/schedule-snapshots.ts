@@ -11,6 +11,7 @@ export type ScheduleSnapshot = {
 export type WireSchedule = {
   readonly id: string
   readonly status: string
+  readonly current_phase: { readonly end_date: number } | null
   readonly phases: readonly {
     readonly start_date: number
     readonly end_date: number
@@ -30,11 +31,13 @@ export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
   }
 }
 
-/** What a schedule sells after the running period, and from when. */
+/** What a schedule sells after its running phase, and from when: one that was made in Stripe's dashboard may change within a period. */
 export type NextPhase = { readonly priceId: string; readonly quantity: number; readonly at: Instant }
 
-export function nextPhaseOf(schedule: ScheduleSnapshot, periodEnd: Instant | null): NextPhase | null {
-  const phase = schedule.phases.find(({ startsAt }) => periodEnd !== null && startsAt >= periodEnd)
+export function nextPhaseOf(schedule: WireSchedule): NextPhase | null {
+  const { current_phase: running } = schedule
+  if (running === null) return null
+  const phase = toScheduleSnapshot(schedule).phases.find(({ startsAt }) => startsAt >= fromUnix(running.end_date))
   const plan = phase?.items[0]
   return phase === undefined || plan === undefined
     ? null

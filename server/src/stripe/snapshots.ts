@@ -1,6 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import { nextPhaseOf, toScheduleSnapshot, type NextPhase, type WireSchedule } from './schedule-snapshots.ts'
+import { nextPhaseOf, type NextPhase, type WireSchedule } from './schedule-snapshots.ts'
 import {
   fromUnix,
   fromUnixOrNull,
@@ -206,7 +206,6 @@ export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
 export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnapshot {
   const items = wire.items.data.map(toItemSnapshot)
   const { schedule } = wire
-  const periodEnd = items[0]?.currentPeriodEnd ?? null
   return {
     id: wire.id,
     customerId: requiredId(wire.customer),
@@ -225,7 +224,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     defaultPaymentMethodId: idOf(wire.default_payment_method),
     latestInvoiceId: idOf(wire.latest_invoice),
     scheduleId: idOf(schedule),
-    scheduled: typeof schedule === 'object' && schedule !== null ? nextPhaseOf(toScheduleSnapshot(schedule), periodEnd) : null,
+    scheduled: typeof schedule === 'object' && schedule !== null ? nextPhaseOf(schedule) : null,
     pendingUpdateExpiresAt: fromUnixOrNull(wire.pending_update?.expires_at),
     metadata: wire.metadata,
     createdAt: fromUnix(wire.created),

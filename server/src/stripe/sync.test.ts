@@ -124,6 +124,27 @@ describe('what is done in Stripe’s own dashboard', () => {
     expect(await subscriptionOf('twice')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
   })
 
+  test('a change that is scheduled for the middle of a period is known', async () => {
+    const { subscription } = await paying('mid_period')
+    const [{ price }] = (await rowsOf<{ price: string }>(
+      `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
+      'mid_period',
+    )) as [{ price: string }]
+    const { id, phases } = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+    const [running] = phases
+    const end = running!.start_date + 10 * 86_400
+    const items = running!.items.map((item) => ({ price: item.price as string, quantity: 1 }))
+    await stripe.subscriptionSchedules.update(id, {
+      phases: [
+        { items, start_date: running!.start_date, end_date: end },
+        { items: [{ price, quantity: 1 }], start_date: end, duration: { interval: 'month', interval_count: 1 } },
+      ],
+    })
+    await expect
+      .poll(async () => (await subscriptionOf('mid_period'))['scheduled_change'], PATIENCE)
+      .toMatchObject({ tier: 'STARTER', at: new Date(end * 1000).toISOString() })
+  })
+
   test('a subscription to something else beside the plan’s takes nothing over: it is not the one that is paid for or cancelled', async () => {
     const { customer, subscription } = await paying('retainer')
     const product = await stripe.products.create({ name: 'Support by the month' })
