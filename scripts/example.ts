@@ -1,5 +1,6 @@
 // `npm run example -- <name>`: starts the host application of examples/<name> with Tollgate mounted in its own process; an example
-// that has none is the server alone with its catalog.
+// that has none is the server alone with its catalog. Each keeps its data apart, in examples/<name>/.tollgate, unless TOLLGATE_DATA_DIR
+// says otherwise: what one has made would stand in the way of what the README of another tells.
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -14,7 +15,9 @@ const name = process.argv[2] ?? ''
 
 if (names.includes(name)) {
   try {
-    const config = readConfig(readEnvironment(process.cwd(), process.env))
+    const environment = readEnvironment(process.cwd(), process.env)
+    const TOLLGATE_DATA_DIR = environment['TOLLGATE_DATA_DIR'] || join('examples', name, '.tollgate')
+    const config = readConfig({ ...environment, TOLLGATE_DATA_DIR })
     await runDevelopment({ config, catalogPath: join(examples, name, 'billing.config.ts'), ...(await hostOf(name)) }, output)
   } catch (error) {
     process.exitCode = explain(error, output)

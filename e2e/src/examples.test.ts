@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPlace, ROOT, startProgram, type Program } from './process.ts'
-import { runShown } from './shown-commands.ts'
+import { commandsOf, runShown } from './shown-commands.ts'
 
 // What the README of each example tells to type, typed in order into a shell, against the example as it runs.
 
@@ -19,7 +19,9 @@ describe.each(names)('the README of %s', (name) => {
 
   beforeAll(async () => {
     place = await createPlace()
-    program = await startProgram({ ...place, program: { kind: 'example', name }, env: variables })
+    const dataDir = join(place.dataDir, 'examples', name, '.tollgate')
+    const here = { cwd: place.dataDir, env: { ...variables, TOLLGATE_DATA_DIR: '' } }
+    program = await startProgram({ ...place, ...here, dataDir, program: { kind: 'example', name } })
   }, 90_000)
 
   afterAll(async () => {
@@ -28,7 +30,13 @@ describe.each(names)('the README of %s', (name) => {
   })
 
   it('shows a flow that works as it is written', { timeout: 120_000 }, async () => {
-    const run = await runShown(`examples/${name}/README.md`, program, { TOLLGATE_CATALOG: `examples/${name}/billing.config.ts` })
+    const readme = `examples/${name}/README.md`
+    const shown = commandsOf(readme).map(({ command }) => command)
+    const asksTheCommand = shown.some((command) => command.includes('npx tollgate'))
+    expect(shown.filter((command) => command.startsWith('export TOLLGATE_DATA_DIR='))).toEqual(
+      asksTheCommand ? [`export TOLLGATE_DATA_DIR=examples/${name}/.tollgate`] : [],
+    )
+    const run = await runShown(readme, program)
     const strays = run.filter(({ code, output, expected }) => code !== 0 || !output.includes(expected ?? ''))
     expect(strays).toEqual([])
     expect(run.filter(({ expected }) => expected !== null).length).toBeGreaterThan(5)

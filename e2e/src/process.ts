@@ -25,6 +25,8 @@ export type ProgramOptions = {
   readonly dataDir: string
   readonly port: number
   readonly sandboxPort: number
+  /** Where it is started; the root of the repository unless said. */
+  readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -34,9 +36,12 @@ const READY_WITHIN_MS = 60_000
 export async function startProgram(options: ProgramOptions): Promise<Program> {
   const runtimePath = join(options.dataDir, 'runtime.json')
   await rm(runtimePath, { force: true })
-  const script = options.program.kind === 'dev' ? ['server/src/cli/main.ts', 'dev'] : ['scripts/example.ts', options.program.name]
+  const script =
+    options.program.kind === 'dev'
+      ? [join(ROOT, 'server/src/cli/main.ts'), 'dev']
+      : [join(ROOT, 'scripts/example.ts'), options.program.name]
   const child = spawn(process.execPath, script, {
-    cwd: ROOT,
+    cwd: options.cwd ?? ROOT,
     env: {
       ...process.env,
       PORT: String(options.port),

@@ -27,12 +27,10 @@ export type RunCommand = ShownCommand & { readonly code: number; readonly output
  * Types a README's commands into one shell, as somebody who reads it would, against a program that runs already. `TOLLGATE` and
  * `OPERATOR` are those of the program; the lines that start it, or say where it is, are left out.
  */
-export async function runShown(
-  readme: string,
-  program: Program,
-  env: Readonly<Record<string, string>> = {},
-): Promise<RunCommand[]> {
-  const commands = commandsOf(readme).filter(({ command }) => !/^(TOLLGATE=|OPERATOR=|([A-Z_]+=\S+ )?npm )/.test(command))
+export async function runShown(readme: string, program: Program): Promise<RunCommand[]> {
+  const commands = commandsOf(readme).filter(
+    ({ command }) => !/^(TOLLGATE=|OPERATOR=|export TOLLGATE_DATA_DIR=|([A-Z_]+=\S+ )?npm )/.test(command),
+  )
   const mark = `<<<${crypto.randomUUID()}`
   const script = commands.map(({ command }) => `${command}\nprintf '\\n${mark} %d\\n' $?\n`).join('')
   const bin = await placeCommands(program)
@@ -42,7 +40,6 @@ export async function runShown(
       ...process.env,
       PATH: [bin, process.env['PATH'] ?? ''].join(delimiter),
       TOLLGATE_DATA_DIR: program.dataDir,
-      ...env,
       TOLLGATE: program.runtime.url,
       OPERATOR: program.runtime.operatorKey,
     },

@@ -54,7 +54,8 @@ export function connect(options: ConnectionOptions): Connection {
   const key = options.operatorKey ?? (url === runtime?.url ? runtime?.operatorKey : undefined)
   if (url === undefined || key === undefined) {
     if (url !== undefined) throw new CliError(`The operator key of ${url} is missing: set TOLLGATE_OPERATOR_KEY.`)
-    throw new CliError('No server is running here. Start one with "npm start", or name one with --url and TOLLGATE_OPERATOR_KEY.')
+    const other = 'name one with --url and TOLLGATE_OPERATOR_KEY, or with TOLLGATE_DATA_DIR where it keeps its data'
+    throw new CliError(`No server is running here. Start one with "npm start", ${other}.`)
   }
   const sandboxUrl = options.url === undefined ? (runtime?.sandboxUrl ?? null) : null
   return {
