@@ -14,7 +14,12 @@ import { listMoves, type Migration, type MoveState, type StoredMove } from './st
 const tags = ['Operators']
 const filterFields = {
   plan: z.string().min(1).max(63).optional().meta({ description: 'Only customers of this plan.' }),
-  from_version: z.int().min(1).optional().meta({ description: 'Only those who have the terms of this catalog version.' }),
+  from_version: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .optional()
+    .meta({ description: 'Only those who have the terms of this catalog version.' }),
   organization_ids: z.array(z.string().min(1).max(100)).min(1).max(10_000).optional(),
 }
 const filterSchema = z.strictObject(filterFields)

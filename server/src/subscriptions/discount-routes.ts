@@ -39,7 +39,12 @@ const bodySchema = z
       .meta({ description: 'Default: the catalog’s.' }),
     duration: duration.default('once'),
     duration_in_months: z.number().int().min(1).max(120).optional(),
-    max_redemptions: z.number().int().positive().optional(),
+    max_redemptions: z
+      .number()
+      .int()
+      .positive()
+      .max(2 ** 31 - 1)
+      .optional(),
   })
   .refine((body) => (body.percent_off === undefined) !== (body.amount_off === undefined), {
     error: 'say either percent_off or amount_off',

@@ -114,6 +114,13 @@ describe('KF-12 a discount', () => {
     expect((await make({ code: 'CUT', percent_off: 90, duration: 'once' })).status).toBe(409)
   })
 
+  test('that could not be stored is refused before anything is made at Stripe', async () => {
+    const { status, body } = await make({ code: 'COUNTLESS', percent_off: 10, max_redemptions: 2 ** 31 })
+    expect({ status, body }).toMatchObject({ status: 400, body: { errors: [{ field: 'max_redemptions' }] } })
+    expect(billing.sandbox.all('coupon').filter(({ id }) => id === 'COUNTLESS')).toEqual([])
+    expect((await make({ code: 'COUNTLESS', percent_off: 10, max_redemptions: 2 ** 31 - 1 })).status).toBe(200)
+  })
+
   test('that makes no sense is refused, and one that is not there is not found', async () => {
     expect((await make({ code: 'BOTH', percent_off: 10, amount_off: 10 })).status).toBe(400)
     expect((await make({ code: 'NONE' })).status).toBe(400)
