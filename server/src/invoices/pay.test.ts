@@ -49,3 +49,20 @@ test('EM-7 whoever lost the subscription over a card that failed comes back with
   expect(await post(`invoices/${owed.id}/pay`)).toMatchObject({ status: 200, body: { status: 'paid' } })
   expect(await post('subscribe', { tier: 'pro' })).toMatchObject({ status: 200, body: { status: 'active' } })
 })
+
+test('a page of invoices after one that is not there, or is another organization’s, is refused: it would look like the end', async () => {
+  const invoicesOf = async (id: string, after = '') => {
+    const { status, body } = await billing.call(id, 'GET', `${BILLING}/invoices${after && `?starting_after=${after}`}`)
+    return { status, body: body as unknown as { id: string }[] }
+  }
+  for (const id of ['pages', 'pages_of_others']) {
+    await billing.createOrganization(id)
+    await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  }
+  const [own] = (await invoicesOf('pages')).body
+  const [foreign] = (await invoicesOf('pages_of_others')).body
+  expect(await invoicesOf('pages', own!.id)).toEqual({ status: 200, body: [] })
+  for (const after of ['in_none', foreign!.id]) {
+    expect(await invoicesOf('pages', after)).toMatchObject({ status: 400, body: { field: 'starting_after' } })
+  }
+})

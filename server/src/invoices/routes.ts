@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { findStart } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -9,7 +10,7 @@ import { callerOf } from '../subscriptions/routes.ts'
 import { hostedPageSchema, keyHeader, organizationField } from '../subscriptions/schemas.ts'
 import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
 import { openDisputePayment } from './disputes.ts'
-import { findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
+import { findInvoice, findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
 
 const tags = ['Invoices']
 const SYNCED = 'Read from the mirror of Stripe; the header `X-Synced-At` says when Stripe was last asked.'
@@ -81,7 +82,7 @@ const listInvoicesRoute = createRoute({
       ...organizationField,
       limit: z.coerce.number().int().min(1).max(100).default(10),
       status: z.enum(['draft', 'open', 'paid', 'uncollectible', 'void']).optional(),
-      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+      starting_after: z.string().max(200).optional().meta({ description: 'The last id of the page before.' }),
     }),
   },
   responses: { 200: json('A bare list.', z.array(invoiceSchema)) },
@@ -157,10 +158,11 @@ const removePaymentMethodRoute = createRoute({
 export function registerInvoiceRoutes(app: App, context: BillingContext): void {
   const { db } = context
   app.openapi(listInvoicesRoute, async (http) => {
-    const { limit, status, starting_after: before, organization_id: named } = http.req.valid('query')
+    const { limit, status, starting_after: startingAfter, organization_id: named } = http.req.valid('query')
     const { organizationId } = callerOf(http, 'read', named)
     await readOrganization(db, organizationId)
-    const invoices = await listInvoices(db, { organizationId, status: status ?? null, limit, before: before ?? null })
+    const last = await findStart(startingAfter, (id) => findInvoice(db, organizationId, id))
+    const invoices = await listInvoices(db, { organizationId, status: status ?? null, limit, before: last?.id ?? null })
     return http.json(invoices.map(toInvoiceView), 200, await ageOf(context, organizationId))
   })
   app.openapi(payInvoiceRoute, async (http) => {
