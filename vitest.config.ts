@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 const common = {
@@ -9,6 +10,8 @@ const common = {
 
 export default defineConfig({
   test: {
+    // Files wait for PostgreSQL and for processes that they start: on two cores one at a time leaves a third of them idle.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         // What may need a database: one PostgreSQL for all of it, a clone per file (server/test/README.md).
