@@ -176,6 +176,7 @@ export function detachPaymentMethod(ctx: Ctx, id: string): PaymentMethod {
     const invoice_settings = { ...customer.invoice_settings, default_payment_method: null }
     ctx.change('customer', customer.id, { invoice_settings }, 'customer.updated')
   }
+  if (customer?.default_source === id) ctx.change('customer', customer.id, { default_source: null }, 'customer.updated')
   for (const subscription of ctx.store.by('subscription', 'customer', method.customer)) {
     if (subscription.default_payment_method !== id) continue
     ctx.change('subscription', subscription.id, { default_payment_method: null }, 'customer.subscription.updated')

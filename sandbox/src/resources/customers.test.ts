@@ -91,6 +91,20 @@ test('deleting a customer ends its subscriptions and frees its payment methods',
   expect(eventTypes()).toContain('customer.subscription.deleted')
 })
 
+test('the default source is charged where there is no other default, and is none any more when it is detached', async () => {
+  const { stripe } = await startTestSandbox()
+  const customer = await stripe.customers.create({})
+  const { id: card } = await stripe.paymentMethods.attach('pm_card_visa', { customer: customer.id })
+  const refused = stripe.customers.update(customer.id, { default_source: 'pm_none' })
+  await expect(refused).rejects.toMatchObject({ code: 'resource_missing', param: 'default_source' })
+  expect(await stripe.customers.update(customer.id, { default_source: card })).toMatchObject({ default_source: card })
+  const invoice = await stripe.invoices.create({ customer: customer.id, auto_advance: false })
+  await stripe.invoiceItems.create({ customer: customer.id, invoice: invoice.id, amount: 900, currency: 'usd' })
+  expect((await stripe.invoices.pay(invoice.id)).status).toBe('paid')
+  await stripe.paymentMethods.detach(card)
+  expect(await stripe.customers.retrieve(customer.id)).toMatchObject({ default_source: null })
+})
+
 test('a customer whose card is declined at creation is not created', async () => {
   const { stripe, sandbox } = await startTestSandbox()
   await expect(stripe.customers.create({ payment_method: 'pm_card_chargeDeclined' })).rejects.toMatchObject({ statusCode: 402 })

@@ -104,7 +104,9 @@ function withAttached<T extends Pick<CreateParams, 'invoice_settings' | 'payment
 export function updateCustomer(ctx: Ctx, id: string, params: Pick<UpdateParams, (typeof UPDATE_TAKES)[number]>): Customer {
   const customer = requireCustomer(ctx, id)
   const before = ctx.present(customer)
-  ctx.update('customer', id, patchOf(ctx, customer, params))
+  const { default_source: source } = params
+  if (source !== undefined) requireOwnMethod(ctx, customer, source, 'default_source')
+  ctx.update('customer', id, { ...patchOf(ctx, customer, params), default_source: source ?? customer.default_source })
   setBalance(ctx, customer, params.balance)
   // `change` with nothing more to change: only announces what differs.
   const after = ctx.require('customer', id)

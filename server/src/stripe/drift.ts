@@ -16,7 +16,7 @@ export type Drift = {
 
 /** What decides money and access; the rest of an object may differ without anyone being the worse for it. */
 const COMPARED: Readonly<Record<ListedObject['objectType'], readonly string[]>> = {
-  customer: ['deleted', 'email', 'balance', 'currency', 'delinquent', 'invoice_settings'],
+  customer: ['deleted', 'email', 'balance', 'currency', 'delinquent', 'invoice_settings', 'default_source'],
   subscription: [
     'status',
     'items',
@@ -26,6 +26,7 @@ const COMPARED: Readonly<Record<ListedObject['objectType'], readonly string[]>> 
     'trial_end',
     'pause_collection',
     'default_payment_method',
+    'default_source',
     'schedule',
   ],
   invoice: ['status', 'total', 'amount_due', 'amount_paid', 'amount_remaining', 'attempted', 'number'],

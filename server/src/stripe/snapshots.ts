@@ -25,6 +25,7 @@ export type CustomerSnapshot = {
   readonly currency: string | null
   readonly balanceMinor: number
   readonly delinquent: boolean
+  /** What is charged where a subscription has none of its own. */
   readonly defaultPaymentMethodId: string | null
   readonly testClockId: string | null
   readonly metadata: Readonly<Record<string, string>>
@@ -115,6 +116,7 @@ export type WireCustomer = {
   readonly balance?: number
   readonly delinquent?: boolean | null
   readonly invoice_settings?: { readonly default_payment_method: Reference | null }
+  readonly default_source?: Reference | null
   readonly test_clock?: Reference | null
   readonly metadata?: Metadata
   readonly created?: number
@@ -135,6 +137,7 @@ export type WireSubscription = {
   readonly billing_cycle_anchor: number
   readonly pause_collection: { readonly behavior: string } | null
   readonly default_payment_method: Reference | null
+  readonly default_source: Reference | null
   readonly latest_invoice: Reference | null
   /** Expanded by whoever reads a subscription. */
   readonly schedule: string | WireSchedule | null
@@ -195,7 +198,8 @@ export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
     currency: wire.currency ?? null,
     balanceMinor: wire.balance ?? 0,
     delinquent: wire.delinquent === true,
-    defaultPaymentMethodId: idOf(wire.invoice_settings?.default_payment_method),
+    // In Stripe's order; a card from before payment methods is a source.
+    defaultPaymentMethodId: idOf(wire.invoice_settings?.default_payment_method ?? wire.default_source),
     testClockId: idOf(wire.test_clock),
     metadata: wire.metadata ?? {},
     createdAt: fromUnix(wire.created ?? 0),
@@ -221,7 +225,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     trialEnd: fromUnixOrNull(wire.trial_end),
     cycleAnchor: fromUnix(wire.billing_cycle_anchor),
     pauseBehavior: wire.pause_collection?.behavior ?? null,
-    defaultPaymentMethodId: idOf(wire.default_payment_method),
+    defaultPaymentMethodId: idOf(wire.default_payment_method ?? wire.default_source),
     latestInvoiceId: idOf(wire.latest_invoice),
     scheduleId: idOf(schedule),
     scheduled: typeof schedule === 'object' && schedule !== null ? nextPhaseOf(schedule) : null,

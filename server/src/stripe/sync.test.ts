@@ -100,6 +100,31 @@ describe('what is done in Stripe’s own dashboard', () => {
     await expect.poll(methods, PATIENCE).not.toContain(extra.id)
   })
 
+  test('a card that is charged as the customer’s default source is told, and cannot be taken away', async () => {
+    await billing.createOrganization('source')
+    // As one that was there before: it names its organization, and its card is from before payment methods.
+    const { id: customer } = await stripe.customers.create({ metadata: { tollgate_organization: 'source' } })
+    const { id: card } = await stripe.paymentMethods.attach('pm_card_mastercard', { customer })
+    await stripe.customers.update(customer, { default_source: card })
+    const [{ price }] = (await rowsOf<{ price: string }>(
+      `select stripe_price_id as price from plan_prices where plan_key = 'pro' and price_key = 'monthly' and $1 <> ''`,
+      'source',
+    )) as [{ price: string }]
+    expect((await stripe.subscriptions.create({ customer, items: [{ price }] })).status).toBe('active')
+    await expect.poll(() => subscriptionOf('source'), PATIENCE).toMatchObject({ tier: 'PRO' })
+    const charged = async () =>
+      (
+        (await billing.call('source', 'GET', `${BILLING}/payment-methods`)).body as unknown as {
+          id: string
+          is_default: boolean
+        }[]
+      )
+        .filter(({ is_default: isDefault }) => isDefault)
+        .map(({ id }) => id)
+    await expect.poll(charged, PATIENCE).toEqual([card])
+    expect((await billing.call('source', 'DELETE', `${BILLING}/payment-methods/${card}`)).status).toBe(409)
+  })
+
   test('a draft invoice that is deleted leaves no trace', async () => {
     const { customer } = await paying('drafts')
     const draft = await stripe.invoices.create({ customer, auto_advance: false })
