@@ -168,10 +168,11 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
   }
 }
 
-/** Organizations of which a credit can be given. */
+/** Organizations of which a credit can be given; in no order, so that those that keep failing do not stand before everybody else. */
 export async function listCreditors(db: Queryable, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select distinct credit.organization_id as id ${WAITING_CREDITS} where ${CAN_BE_GIVEN} limit $1`,
+    `select credit.organization_id as id ${WAITING_CREDITS} where ${CAN_BE_GIVEN}
+     group by credit.organization_id order by random() limit $1`,
     [limit],
   )
   return rows.map(({ id }) => id)
@@ -268,10 +269,10 @@ export async function reopenFailedCredit(
   return rows[0] ?? null
 }
 
-/** Organizations that corrected use which nobody has looked at since. */
+/** Organizations that corrected use which nobody has looked at since; in no order, too. */
 export async function listCorrectors(db: Queryable, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    'select distinct organization_id as id from corrected_events where not looked_at limit $1',
+    'select organization_id as id from corrected_events where not looked_at group by organization_id order by random() limit $1',
     [limit],
   )
   return rows.map(({ id }) => id)

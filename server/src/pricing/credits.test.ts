@@ -9,6 +9,7 @@ import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError, toStripeCallError } from '../stripe/errors.ts'
 import { collectUse } from './collect.ts'
+import { listCorrectors, listCreditors } from './credit-store.ts'
 import { giveDueCredits } from './credits.ts'
 import { chargedShareOf, priceOf } from './rules.ts'
 import { readStatement } from './statement.ts'
@@ -315,6 +316,22 @@ test('an organization whose correction cannot be collected keeps nobody else’s
   await db.query('drop trigger refusing on corrected_events')
   await giveDueCredits(billing.context)
   expect(await givenTo(broken.id)).toEqual([70])
+})
+
+test('those that keep failing do not stand before everybody else: who is looked at first changes', async () => {
+  const { db } = billing.database
+  const both = [await paidMonth(), await paidMonth()]
+  const ids = new Set(both.map(({ id }) => id))
+  const firstOf = async (list: typeof listCreditors): Promise<Set<string | undefined>> => {
+    const first = new Set<string | undefined>()
+    for (let look = 0; look < 40; look += 1) first.add((await list(db, 1))[0])
+    return first
+  }
+  for (const { id, key } of both) await billing.correct(id, key, -100)
+  expect(await firstOf(listCorrectors)).toEqual(ids)
+  for (const { id } of both) await collectUse(billing.context, id)
+  expect(await firstOf(listCreditors)).toEqual(ids)
+  await giveDueCredits(billing.context)
 })
 
 test('what is taken back is written down under the account’s lock, as whatever changes a grant', async () => {

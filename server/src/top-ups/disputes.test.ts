@@ -4,6 +4,7 @@ import { listGrants } from '../grants/store.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { StripeReads } from '../stripe/gateway.ts'
 import { reconcileOrganization } from '../stripe/reconcile.ts'
+import { listReleased } from './store.ts'
 
 const billing = testBilling({
   catalog: {
@@ -91,6 +92,20 @@ describe('a top-up whose payment is disputed', () => {
     expect(await topUps()).toEqual([['500', '0']])
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
   })
+})
+
+test('three that keep failing do not stand before everybody else: who is looked at first changes', async () => {
+  const waiting: string[] = []
+  for (let made = 0; made < 4; made += 1) {
+    organization = await billing.createOrganization(`released_${made}`)
+    waiting.push(organization)
+    await buyWith('pm_card_visa')
+  }
+  // As a refund leaves it all of which was held; the hold has let go since.
+  await billing.database.db.query(`update top_up_purchases set refunded_minor = 1000 where organization_id = any($1)`, [waiting])
+  const first = new Set<string | undefined>()
+  for (let look = 0; look < 60; look += 1) first.add((await listReleased(billing.database.db, billing.context.clock.now(), 1))[0])
+  expect(first).toEqual(new Set(waiting))
 })
 
 test('a top-up whose refund the bank sends back is given back: the customer has nothing of it', async () => {

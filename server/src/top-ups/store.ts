@@ -192,17 +192,20 @@ const listPaid = rowsTogether(async (db, organizationIds) => {
   return rows
 })
 
-/** Organizations with a grant that gives something of which its purchase is not paid for any more: a hold has let go of it. */
+/**
+ * Organizations with a grant that gives something of which its purchase is not paid for any more: a hold has let go of it. In no order, so
+ * that a few that keep failing do not end each run before the others.
+ */
 export async function listReleased(db: Queryable, now: Instant, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select distinct p.organization_id as id from top_up_purchases p
+    `select p.organization_id as id from top_up_purchases p
      join stripe_charges c on c.organization_id = p.organization_id and c.id = p.charge_id
      join grants g on g.organization_id = p.organization_id and g.id = 'top_up:' || p.id
      where p.taken_back < p.amount and (p.disputed or p.refunded_minor > 0) and g.expires_at > $1
        and g.amount - g.used - g.reserved - g.revoked > 0
        and p.taken_back < case when p.disputed or p.refunded_minor >= c.amount_minor then p.amount
          else trunc(p.amount::numeric * p.refunded_minor / c.amount_minor) end
-     limit $2`,
+     group by p.organization_id order by random() limit $2`,
     [now, limit],
   )
   return rows.map(({ id }) => id)
