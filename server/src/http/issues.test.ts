@@ -9,6 +9,8 @@ const schema = z.strictObject({
   below: z.number().positive().optional(),
   items: z.array(z.number()).max(2).optional(),
   at: z.iso.datetime().optional(),
+  from: z.union([z.iso.datetime(), z.iso.date()]).optional(),
+  amount: z.union([z.number(), z.string().max(3)]).optional(),
   grain: z.enum(['hour', 'day']).optional(),
   inner: z.strictObject({ name: z.string() }).optional(),
   own: z.string().regex(/^x$/, 'an x is expected').optional(),
@@ -35,6 +37,14 @@ describe('what is wrong with a body', () => {
       at: 'a time such as 2026-11-21T09:30:00Z is expected',
       grain: 'one of hour, day is expected',
     })
+  })
+
+  it('is told of a field of several forms by all of them', () => {
+    expect(told({ from: '2026-13-01', amount: true })).toEqual({
+      from: 'a time such as 2026-11-21T09:30:00Z or a date such as 2026-11-21 is expected',
+      amount: 'a number or a text is expected',
+    })
+    expect(told({ amount: '1000' })).toEqual({ amount: 'at most 3 characters' })
   })
 
   it('names the fields that there are not, and keeps what a schema says itself', () => {

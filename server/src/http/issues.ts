@@ -29,16 +29,33 @@ function messageOf(issue: z.core.$ZodIssue): string {
       if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty'
       return `${issue.inclusive === false ? 'more than' : 'at least'} ${String(issue.minimum)}${unitOf(issue.origin, issue.minimum)}`
     case 'invalid_format':
-      return issue.format === 'datetime' ? 'a time such as 2026-11-21T09:30:00Z is expected' : issue.message
+      return FORMATS[issue.format] ?? issue.message
     case 'invalid_value':
       return `one of ${issue.values.map(String).join(', ')} is expected`
+    case 'invalid_union':
+      return alternativesOf(issue.errors) ?? issue.message
     case 'custom':
     case 'invalid_element':
     case 'invalid_key':
-    case 'invalid_union':
     case 'not_multiple_of':
       return issue.message
   }
+}
+
+const FORMATS: Readonly<Record<string, string>> = {
+  date: 'a date such as 2026-11-21 is expected',
+  datetime: 'a time such as 2026-11-21T09:30:00Z is expected',
+}
+
+const EXPECTED = ' is expected'
+
+/** Which forms a field may have, as one sentence; null where what is wrong with one lies within it. */
+function alternativesOf(forms: readonly (readonly z.core.$ZodIssue[])[]): string | null {
+  const issues = forms.flat()
+  const messages = [...new Set(issues.map(messageOf))]
+  const isWithin = issues.some(({ path }) => path.length > 0) || messages.some((message) => !message.endsWith(EXPECTED))
+  if (isWithin) return null
+  return `${messages.map((message) => message.slice(0, -EXPECTED.length)).join(' or ')}${EXPECTED}`
 }
 
 function unitOf(origin: string, count: number | bigint): string {

@@ -34,6 +34,12 @@ describe('where a payment page may send people', () => {
     expect(() => check(given)).toThrow(/success_url/)
   })
 
+  test('and says which variables name the places where it may', () => {
+    expect(() => check('https://shop.example.com/paid')).toThrow(
+      /^success_url leads to shop\.example\.com, .*TOLLGATE_PUBLIC_URL, STRIPE_SUCCESS_URL, STRIPE_CANCEL_URL or STRIPE_PORTAL_RETURN_URL/,
+    )
+  })
+
   test('to pages on this machine while the sandbox stands in for Stripe', () => {
     expect(checkRedirect(TEST_POLICY, 'http://localhost:9999/x', { field: 'cancel_url', fallback: '' })).toBe(
       'http://localhost:9999/x',

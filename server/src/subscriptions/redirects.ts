@@ -1,6 +1,7 @@
 import { DomainError } from '../lib/errors.ts'
 import type { BillingPolicy } from '../stripe/context.ts'
 
+const VARIABLES = 'TOLLGATE_PUBLIC_URL, STRIPE_SUCCESS_URL, STRIPE_CANCEL_URL or STRIPE_PORTAL_RETURN_URL'
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 /**
@@ -24,7 +25,11 @@ export function checkRedirect(
   )
   if (allowed.has(url.origin)) return given
   if (policy.allowLoopbackRedirects && LOOPBACK.has(url.hostname)) return given
-  throw new DomainError('invalid_request', `${field} leads to ${url.host}, which this server does not send people to.`, { field })
+  throw new DomainError(
+    'invalid_request',
+    `${field} leads to ${url.host}, which this server does not send people to: the places are those of ${VARIABLES}.`,
+    { field },
+  )
 }
 
 // Stripe fills {CHECKOUT_SESSION_ID} in; URL keeps it, percent-encoded, so the address itself is passed on as it was given.
