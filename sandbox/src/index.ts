@@ -1,5 +1,6 @@
 /** The sandbox as a library: `const sandbox = await startSandbox({ clock: { frozen: … } })`. */
 export { startSandbox, type Sandbox, type SandboxOptions } from './sandbox.ts'
+export { DataFileError } from './engine/journal.ts'
 export type { ClockSetting } from './engine/clock.ts'
 export type { BillingSettings } from './resources/billing-settings.ts'
 export type { ChaosSettings, DeliveryChaos, RouteChaos } from './events/chaos.ts'

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -94,6 +94,15 @@ describe('tollgate dev', () => {
     expect((await runCli(['orgs', 'list'], env)).out).toContain('acme')
     expect((await runCli(['push', '--dry-run'], env)).out).toMatch(/would change +0/)
     expect(second.out()).not.toContain('migrations applied')
+  })
+
+  it('says in a sentence that its sandbox cannot have the file', async () => {
+    writeFileSync(join(dataDir, 'stripe-sandbox.sqlite'), 'of something else')
+    const { code, err } = await runCli(['dev'], env)
+    expect([code, err]).toEqual([
+      1,
+      expect.stringMatching(/^The data file .*stripe-sandbox\.sqlite is in use .*TOLLGATE_DATA_DIR\.\n$/),
+    ])
   })
 
   it('survives a SIGKILL: the next start adopts PostgreSQL and loses nothing', async () => {
@@ -208,11 +217,6 @@ describe('tollgate', () => {
   })
 
   it('migrates, pushes and examines also when no server runs', async () => {
-    const before = await runCli(['doctor'], env)
-    expect([before.code, before.out]).toEqual([
-      0,
-      expect.stringMatching(/row-level security +true +tollgate migrate brings it about/),
-    ])
     expect(JSON.parse((await runCli(['migrate', '--json'], env)).out)).toMatchObject({
       applied: expect.arrayContaining(['0001_platform.sql']) as unknown,
     })
@@ -223,6 +227,11 @@ describe('tollgate', () => {
     expect([doctor.code, doctor.out]).toEqual([0, expect.stringMatching(/database +true +PostgreSQL 18.*, embedded; migrated/)])
     const broken = await runCli(['doctor'], { ...env, TOLLGATE_CATALOG: 'nowhere.ts' })
     expect([broken.code, broken.out]).toEqual([1, expect.stringContaining('There is no nowhere.ts')])
+  })
+
+  it('asks for no administrator where the migration makes the roles', async () => {
+    const { code, out } = await runCli(['doctor'], env)
+    expect([code, out]).toEqual([0, expect.stringMatching(/row-level security +true +tollgate migrate brings it about/)])
   })
 
   it('examines a place where nothing was started yet, finds no fault in that, and leaves nothing there', async () => {

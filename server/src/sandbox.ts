@@ -1,4 +1,4 @@
-import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
+import { DataFileError, startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
 import type { StripeOptions } from './options.ts'
 import { StartError } from './start-error.ts'
 
@@ -16,12 +16,17 @@ const KEY = 'sk_test_tollgate_sandbox'
 
 /**
  * Starts the Stripe sandbox with a webhook endpoint at our server, and answers how to reach it as Stripe.
- * @throws StartError when its port is taken
+ * @throws StartError when its port or its file is taken
  */
 export async function openSandbox(settings: SandboxSettings): Promise<{ sandbox: Sandbox; stripe: StripeOptions }> {
   const { port, file, webhook } = settings
   const sandbox = await startSandbox({ port, data: file, webhooks: webhook === null ? [] : [webhook] }).catch(
     (error: unknown) => {
+      if (error instanceof DataFileError) {
+        throw new StartError(`${error.message} Stop that sandbox, or choose another directory with TOLLGATE_DATA_DIR.`, {
+          cause: error,
+        })
+      }
       if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
       throw new StartError(`Port ${port}, where the Stripe sandbox listens, is taken. Set TOLLGATE_SANDBOX_PORT to another.`, {
         cause: error,

@@ -44,6 +44,14 @@ export function openJournal(file: string): Journal {
   }
 }
 
+/** The file is another sandbox's, or another program's. */
+export class DataFileError extends Error {
+  constructor(file: string) {
+    super(`The data file ${file} is in use by another sandbox, or is no SQLite file.`)
+    this.name = 'DataFileError'
+  }
+}
+
 /** Two sandboxes on one file would each overwrite what the other keeps. */
 function openExclusively(file: string): DatabaseSync {
   const database = new DatabaseSync(file)
@@ -52,7 +60,7 @@ function openExclusively(file: string): DatabaseSync {
     return database
   } catch {
     database.close()
-    throw new Error(`The data file ${file} is in use by another sandbox, or is no SQLite file.`)
+    throw new DataFileError(file)
   }
 }
 
