@@ -38,6 +38,16 @@ it('alerts when nobody is being told, on metrics that the server has', async () 
   expect(named.filter((name) => !known.includes(name))).toEqual([])
 })
 
+it('measures nothing that no guide names', async () => {
+  const { registry } = createMetrics({ processMetrics: false })
+  const known = (await registry.getMetricsAsJSON()).map((metric) => metric.name)
+  const guides = ['operations', 'notifications'].map((name) =>
+    readFileSync(new URL(`../docs/${name}.md`, import.meta.url), 'utf8'),
+  )
+  expect(known.length).toBeGreaterThan(10)
+  expect(known.filter((name) => !guides.some((guide) => guide.includes(`\`${name}`)))).toEqual([])
+})
+
 const folder = fileURLToPath(new URL('../ops/prometheus/', import.meta.url))
 const ruleFiles = readdirSync(folder).filter((name) => name.endsWith('.rules.yml'))
 

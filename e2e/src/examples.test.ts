@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPlace, ROOT, startProgram, type Program } from './process.ts'
@@ -11,6 +11,13 @@ const variables = { TOLLGATE_TENANT_PREFIX: 'Jeturing_' }
 
 it('there is one of every system', () => {
   expect(names).toEqual(['core-billing', 'episodic-memory', 'kali-forensics', 'mini-rag', 'ops-center'])
+})
+
+it.each(names)('the README of %s names the variables that its catalog reads, where .env.example does not', (name) => {
+  const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+  const variables = [...read(`examples/${name}/billing.config.ts`).matchAll(/(?:priceVariable: |variables\[)'([A-Z_]+)'/g)]
+  const told = read(`examples/${name}/README.md`) + read('.env.example')
+  expect(variables.map(([, variable]) => variable!).filter((variable) => !told.includes(variable))).toEqual([])
 })
 
 describe.each(names)('the README of %s', (name) => {

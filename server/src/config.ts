@@ -266,6 +266,7 @@ export function readEnvironment(
 export function describeVariables(): string {
   const lines = [
     '# Every variable of Tollgate. Copy to .env (or .env.local, which git ignores) and uncomment what you set.',
+    '# A catalog may read others, such as the ids of prices: its README names them (examples/*/README.md).',
     '# Generated from server/src/config.ts.',
     '',
   ]
