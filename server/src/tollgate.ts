@@ -23,6 +23,7 @@ import type { PlainHandler } from './http/plain-connections.ts'
 import { createPathGroups, type RouteGroup } from './http/served-paths.ts'
 import { DomainError } from './lib/errors.ts'
 import { newId } from './lib/ids.ts'
+import { VERSION } from './lib/version.ts'
 import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
 import { createHotPath, type HotPath } from './metering/hot-path.ts'
@@ -47,9 +48,8 @@ import { createWebhookHotPath, type WebhookHotPath } from './stripe/webhook-hot-
 import { registerWebhookEndpointRoutes } from './webhooks/routes.ts'
 
 export { mountAuth, mountBilling, type Host } from './mount.ts'
+export { VERSION } from './lib/version.ts'
 export type { TollgateOptions } from './options.ts'
-
-export const VERSION = '0.1.0'
 
 /** The server without its own listener: to be mounted in any host, or served by `main.ts`. */
 export type Tollgate = {

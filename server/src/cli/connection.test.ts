@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -40,17 +40,17 @@ afterAll(() => {
 const writeRuntime = (text: string): void => writeFileSync(join(dataDir, RUNTIME_FILE), text)
 
 /** What a command says on standard error, and its exit code. */
-async function run(...args: string[]): Promise<{ code: number; err: string }> {
-  let err = ''
-  const output = { out: () => undefined, err: (text: string) => void (err += text) }
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ['', '']
+  const output = { out: (text: string) => void (out += text), err: (text: string) => void (err += text) }
   const never = () => Promise.reject(new Error('nothing was to be launched'))
   const launchers = { dev: never, start: never, migrate: never, push: never, pull: never, doctor: never }
   try {
     await createProgram({ launchers, output, dataDir, variables: {} }).parseAsync(['node', 'tollgate', ...args])
-    return { code: 0, err }
+    return { code: 0, out, err }
   } catch (error) {
     const code = explain(error, output)
-    return { code, err }
+    return { code, out, err }
   }
 }
 
@@ -75,6 +75,16 @@ describe('a command', () => {
     expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("unknown option '--url'") as string })
   })
 
+  test('takes no option that it leaves out: a subscription does not begin later', async () => {
+    const { code, err } = await run('preview', 'subscribe', 'acme', '--plan', 'pro', '--at', 'period_end')
+    expect({ code, err, asked }).toEqual({ code: 2, err: expect.stringContaining("unknown option '--at'") as string, asked: [] })
+  })
+
+  test('tells the version of this server', async () => {
+    const { version } = JSON.parse(readFileSync('server/package.json', 'utf8')) as { version: string }
+    expect(await run('--version')).toMatchObject({ code: 0, out: `${version}\n` })
+  })
+
   test('that compares one organization or all is not told to do both', async () => {
     expect(await run('reconcile', 'acme', '--all')).toMatchObject({ code: 2, err: expect.stringContaining('--all') as string })
     expect(asked).toEqual([])
@@ -83,7 +93,7 @@ describe('a command', () => {
   test('says in a sentence that there is no such directory, before a file is made, or that a file is in its place', async () => {
     const nowhere = join(dataDir, 'nowhere')
     const written = await run('export', 'invoices', '--out', join(nowhere, 'x.csv'))
-    expect(written).toEqual({ code: 1, err: `There is no directory ${nowhere}; nothing was asked for.\n` })
+    expect(written).toMatchObject({ code: 1, err: `There is no directory ${nowhere}; nothing was asked for.\n` })
     expect(asked).toEqual([])
     const begun = await run('init', join(dataDir, RUNTIME_FILE))
     expect(begun).toMatchObject({ code: 1, err: expect.stringMatching(/^[^\n]*runtime\.json[^\n]*\n$/) as string })

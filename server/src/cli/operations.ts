@@ -25,23 +25,17 @@ function addPreview(program: Command, { remote, server, answer }: Kit): void {
     ['subscribe', 'a new subscription'],
     ['upgrade', 'another plan, interval or number of seats'],
   ] as const) {
-    change(name, description)
+    const asked = change(name, description)
       .requiredOption('--plan <plan>', 'the plan')
       .option('--interval <interval>', 'monthly or yearly')
       .option('--quantity <seats>', 'seats', toCount)
-      .option('--at <when>', 'now or period_end (upgrade)')
-      .action(
-        async (organization: string, options: { plan: string; interval?: string; quantity?: number; at?: string }, command) => {
-          const { plan, interval, quantity, at } = options
-          await ask(command, name, {
-            organization_id: organization,
-            plan,
-            interval,
-            quantity,
-            ...(name === 'upgrade' ? { at } : {}),
-          })
-        },
-      )
+    if (name === 'upgrade') asked.option('--at <when>', 'now or period_end')
+    asked.action(
+      async (organization: string, options: { plan: string; interval?: string; quantity?: number; at?: string }, command) => {
+        const { plan, interval, quantity, at } = options
+        await ask(command, name, { organization_id: organization, plan, interval, quantity, at })
+      },
+    )
   }
   change('cancel', 'a cancellation')
     .option('--immediate', 'now, not at the end of the period')

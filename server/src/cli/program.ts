@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import type { CatalogVariables } from '../catalog/define.ts'
+import { VERSION } from '../lib/version.ts'
 import { addAudit } from './audit.ts'
 import { CliError, connect, type Connection } from './connection.ts'
 import { path, type Kit } from './kit.ts'
@@ -42,7 +43,7 @@ type Globals = { readonly json?: boolean; readonly url?: string }
 
 /** The command line: thin words over routes and launchers. */
 export function createProgram({ launchers, output, dataDir, operatorKey, variables }: ProgramOptions): Command {
-  const program = new Command('tollgate').description('Billing, metering and entitlements.').exitOverride()
+  const program = new Command('tollgate').description('Billing, metering and entitlements.').version(VERSION).exitOverride()
   program.configureOutput({ writeOut: output.out, writeErr: output.err })
   const globals = (command: Command): Globals => command.optsWithGlobals<Globals>()
   const server = (command: Command): Connection => connect({ url: globals(command).url, operatorKey, dataDir })
