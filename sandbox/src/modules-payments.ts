@@ -1,5 +1,6 @@
 import type { Module } from './engine/module.ts'
 import './payments/invoice-payments.ts'
+import { debitRules } from './payments/debits.ts'
 import { balanceTransactionsModule } from './resources/balance-transactions.ts'
 import { challengePages } from './pages/challenge.ts'
 import { checkoutPages } from './pages/checkout.ts'
@@ -36,6 +37,7 @@ export const paymentModules: readonly Module[] = [
   checkoutSessionsModule,
   billingPortalModule,
   customerSessionsModule,
+  { rules: debitRules },
   {
     pages: [
       stylesheetPage,

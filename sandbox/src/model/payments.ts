@@ -19,6 +19,8 @@ export interface PaymentShapes {
     _: {
       /** Key of the row of `payments/test-cards.ts` that says how the card behaves; null for other kinds of method. */
       card: string | null
+      /** Key of the row of `payments/test-accounts.ts`; absent for cards. */
+      account?: string
       /** The holder authenticated a later use without them being there. */
       setUp: boolean
       /** Used once without a customer, or detached: Stripe lets it not be used again. */
@@ -34,6 +36,8 @@ export interface PaymentShapes {
       offSession: boolean
       /** An unanswered 3D Secure challenge stands. */
       challenged: boolean
+      /** When the bank answers the debit that is under way, in Unix seconds; null for one that never answers. */
+      debitAnsweredAt?: number | null
     }
   }
   setup_intent: {

@@ -42,7 +42,8 @@ export interface PortalHomeView {
   readonly paymentMethods: ReadonlyArray<{
     readonly id: string
     readonly label: string
-    readonly expires: string
+    /** Null for a bank account. */
+    readonly expires: string | null
     readonly isDefault: boolean
   }>
   readonly customer: ReadonlyArray<readonly [label: string, value: string]>
@@ -110,7 +111,7 @@ function renderPaymentMethods(view: PortalHomeView): Html {
                 (method) =>
                   html`<div>
                     <dt>${method.label}${method.isDefault ? html` <span class="badge">default</span>` : null}</dt>
-                    <dd class="quiet">expires ${method.expires}</dd>
+                    <dd class="quiet">${method.expires === null ? null : `expires ${method.expires}`}</dd>
                   </div>`,
               )}
             </dl>`

@@ -96,7 +96,7 @@ function homeView(ctx: Ctx, portal: Portal, notice: string | null): PortalHomeVi
     invoices: configuration.features.invoice_history.enabled ? invoicesOf(ctx, customer.id) : null,
     notice,
     paymentMethods: methods.map((method) => ({
-      expires: `${String(method.card?.exp_month ?? 0).padStart(2, '0')}/${method.card?.exp_year ?? 0}`,
+      expires: method.card === undefined ? null : `${String(method.card.exp_month).padStart(2, '0')}/${method.card.exp_year}`,
       id: method.id,
       isDefault: customer.invoice_settings.default_payment_method === method.id,
       label: describeCard(method.card),

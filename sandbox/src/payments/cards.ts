@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { StripeError } from '../engine/errors.ts'
 import type { PaymentMethod } from '../wire.gen.ts'
-import type { CardBrand, Decline, TestCard } from './test-cards.ts'
+import type { CardBrand, CardOutcome, Decline, TestCard } from './test-cards.ts'
 import { describeDecline, findTestCardById, findTestCardByNumber, isCardNumber } from './test-cards.ts'
 
 export type CardFacts = NonNullable<PaymentMethod['card']>
@@ -161,7 +161,7 @@ export function testCardFacts(testCard: TestCard, now: number): CheckedCard {
 
 /** The checks of code and address once the bank has been asked. */
 export function bankChecks(
-  card: TestCard,
+  card: CardOutcome,
   facts: CardFacts,
   hasAddress: { line1: boolean; postalCode: boolean },
 ): CardFacts['checks'] {

@@ -5,7 +5,8 @@ import { openDispute } from './disputes.ts'
 import { availableOn, captureBefore, processingFee, riskScore } from './inferred.ts'
 import { recordBalanceTransaction } from './ledger.ts'
 import { behaviourOf, recordBankChecks, type PaymentMethod } from './payment-methods.ts'
-import type { Decline, TestCard } from './test-cards.ts'
+import type { DebitFailure } from './test-accounts.ts'
+import type { CardOutcome, Decline } from './test-cards.ts'
 
 export type Charge = Stored<'charge'>
 type Shipping = Charge['shipping']
@@ -30,7 +31,7 @@ export interface ChargeRequest {
   readonly authenticated: boolean
 }
 
-function approvedOutcome(card: TestCard): NonNullable<Charge['outcome']> {
+function approvedOutcome(card: CardOutcome): NonNullable<Charge['outcome']> {
   const risk = card.risk ?? 'normal'
   return {
     advice_code: null,
@@ -45,7 +46,7 @@ function approvedOutcome(card: TestCard): NonNullable<Charge['outcome']> {
   }
 }
 
-function declinedOutcome(card: TestCard, decline: Decline): NonNullable<Charge['outcome']> {
+function declinedOutcome(card: CardOutcome, decline: Decline): NonNullable<Charge['outcome']> {
   const risk = card.risk ?? 'normal'
   const blocked = risk === 'highest'
   return {
@@ -105,9 +106,18 @@ const authenticatedDetails: NonNullable<CardDetails['three_d_secure']> = {
   version: '2.2.0',
 }
 
+type BankDetails = NonNullable<NonNullable<Charge['payment_method_details']>['us_bank_account']>
+
+function bankDetails({ us_bank_account: account }: PaymentMethod): BankDetails | undefined {
+  if (account === undefined) return undefined
+  const { account_holder_type, account_type, bank_name, fingerprint, last4, routing_number } = account
+  return { account_holder_type, account_type, bank_name, fingerprint, last4, payment_reference: null, routing_number }
+}
+
 function draftCharge(ctx: Ctx, request: ChargeRequest, method: PaymentMethod): Charge {
   const now = ctx.now(request.customer)
-  const id = ctx.newId('ch', 24)
+  const bank = bankDetails(method)
+  const id = ctx.newId(bank === undefined ? 'ch' : 'py', 24)
   const details = cardDetails({ ...request, method }, now)
   return {
     id,
@@ -138,7 +148,11 @@ function draftCharge(ctx: Ctx, request: ChargeRequest, method: PaymentMethod): C
     paid: false,
     payment_intent: request.paymentIntent,
     payment_method: method.id,
-    payment_method_details: { type: method.type, ...(details === undefined ? {} : { card: details }) },
+    payment_method_details: {
+      type: method.type,
+      ...(details === undefined ? {} : { card: details }),
+      ...(bank === undefined ? {} : { us_bank_account: bank }),
+    },
     radar_options: {},
     receipt_email: request.receiptEmail,
     receipt_number: null,
@@ -168,6 +182,31 @@ export function recordFailedCharge(ctx: Ctx, request: ChargeRequest, decline: De
     status: 'failed',
   }
   return ctx.create('charge', charge, 'charge.failed')
+}
+
+/** Records a debit that the bank has not answered. Emits `charge.pending`. */
+export function recordPendingCharge(ctx: Ctx, request: ChargeRequest): Charge {
+  return ctx.create('charge', draftCharge(ctx, request, request.method), 'charge.pending')
+}
+
+/** The bank has paid a debit that was under way. Emits `charge.succeeded`. */
+export function payPendingCharge(ctx: Ctx, id: string): Charge {
+  const charge = ctx.require('charge', id)
+  const patch: Partial<Charge> = {
+    amount_captured: charge.amount,
+    balance_transaction: takeIn(ctx, charge, charge.amount),
+    captured: true,
+    outcome: approvedOutcome({}),
+    paid: true,
+    status: 'succeeded',
+  }
+  return ctx.change('charge', id, patch, 'charge.succeeded')
+}
+
+/** A debit that was under way has failed, or was called off. Emits `charge.failed`. */
+export function failPendingCharge(ctx: Ctx, id: string, failure: DebitFailure | null): Charge {
+  const patch = { failure_code: failure?.code ?? null, failure_message: failure?.message ?? null, status: 'failed' as const }
+  return ctx.change('charge', id, patch, 'charge.failed')
 }
 
 function takeIn(ctx: Ctx, charge: Charge, amount: number): string {

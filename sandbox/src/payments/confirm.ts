@@ -5,9 +5,17 @@ import { declineFields } from './cards.ts'
 import type { Charge, ChargeRequest } from './charges.ts'
 import { openDisputeOfCard, recordApprovedCharge, recordFailedCharge } from './charges.ts'
 import { invoiceSettlement } from './contract.ts'
+import { startDebit } from './debits.ts'
 import type { PaymentIntent } from './payment-intents.ts'
 import { unexpectedState } from './payment-intents.ts'
-import { attachApproved, behaviourOf, requireUsableBy, resolvePaymentMethod, type PaymentMethod } from './payment-methods.ts'
+import {
+  accountOf,
+  attachApproved,
+  behaviourOf,
+  requireUsableBy,
+  resolvePaymentMethod,
+  type PaymentMethod,
+} from './payment-methods.ts'
 import type { Decline } from './test-cards.ts'
 import { describeDecline } from './test-cards.ts'
 
@@ -23,7 +31,7 @@ export interface Confirmation {
 
 /** What came of a confirmation. */
 export type Confirmed =
-  | { readonly kind: 'succeeded' | 'requires_capture'; readonly intent: PaymentIntent; readonly charge: Charge }
+  | { readonly kind: 'succeeded' | 'requires_capture' | 'processing'; readonly intent: PaymentIntent; readonly charge: Charge }
   | { readonly kind: 'requires_action'; readonly intent: PaymentIntent }
   | { readonly kind: 'declined'; readonly intent: PaymentIntent; readonly charge: Charge; readonly decline: Decline }
 
@@ -115,7 +123,14 @@ function keepMethod(ctx: Ctx, intent: PaymentIntent, method: PaymentMethod, auth
 }
 
 function approve(ctx: Ctx, intent: PaymentIntent, method: PaymentMethod, authenticated: boolean): Confirmed {
-  const charge = recordApprovedCharge(ctx, chargeRequest(intent, method, authenticated))
+  const request = chargeRequest(intent, method, authenticated)
+  const account = accountOf(method)
+  if (account !== undefined) {
+    const started = startDebit(ctx, intent, request, account)
+    keepMethod(ctx, intent, method, authenticated)
+    return { kind: 'processing', ...started }
+  }
+  const charge = recordApprovedCharge(ctx, request)
   keepMethod(ctx, intent, method, authenticated)
   const held = intent.capture_method === 'manual'
   const paid = ctx.change(
@@ -217,6 +232,8 @@ export function settle(ctx: Ctx, confirmed: Confirmed): void {
       paymentIntent,
       paymentMethod,
     })
+  } else if (confirmed.kind === 'processing') {
+    invoiceSettlement().invoiceIntentProcessing(ctx, { invoice })
   } else if (confirmed.kind === 'declined') {
     const { code, declineCode } = confirmed.decline
     invoiceSettlement().invoiceIntentFailed(ctx, { code, declineCode, invoice, paymentIntent })

@@ -39,7 +39,7 @@ export type InvoiceChargeOutcome =
   | { readonly kind: 'requires_action'; readonly paymentIntent: string }
   | { readonly kind: 'requires_payment_method'; readonly paymentIntent: string }
   | { readonly kind: 'requires_confirmation'; readonly paymentIntent: string }
-  | { readonly kind: 'processing'; readonly paymentIntent: string }
+  | { readonly kind: 'processing'; readonly paymentIntent: string; readonly paymentMethod: string }
   | {
       readonly kind: 'declined'
       readonly paymentIntent: string
@@ -89,6 +89,8 @@ export interface InvoiceSettlement {
     ctx: SeamContext,
     paid: { invoice: string; paymentIntent: string; charge: string; amount: number; paymentMethod: string },
   ): void
+  /** The intent is under way: the invoice is tried, and paid or failed later. */
+  invoiceIntentProcessing(ctx: SeamContext, underWay: { invoice: string }): void
   /** A confirmation of the intent failed: `invoice.payment_failed`. Does not count as an automatic attempt. */
   invoiceIntentFailed(
     ctx: SeamContext,

@@ -31,6 +31,20 @@ export function captureBefore(created: number): number {
   return created + 7 * DAY_SECONDS
 }
 
+/**
+ * When the bank of a test account answers a debit, in seconds after it was made.
+ * Doubt: a real one takes up to four business days; of test accounts Stripe says only that they take some time.
+ */
+export const debitAnsweredAfterSeconds = 180
+
+/**
+ * A subscription that waits for its first payment becomes active when the debit that pays it is under way.
+ * Doubt: the page of statuses says that it can be incomplete with a payment under way; whoever uses it sees it active.
+ */
+export function debitUnderWayActivates(): boolean {
+  return true
+}
+
 /** When a refund of the "pending" and "fails" test cards reaches its end. Doubt: Stripe says "some time later". */
 export const refundSettlesAfterSeconds = 60
 

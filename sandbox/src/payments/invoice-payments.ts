@@ -20,8 +20,9 @@ function outcomeOf(confirmed: Confirmed): InvoiceChargeOutcome {
         paymentIntent,
         paymentMethod: confirmed.charge.payment_method ?? '',
       }
+    case 'processing':
     case 'requires_capture':
-      return { kind: 'processing', paymentIntent }
+      return { kind: 'processing', paymentIntent, paymentMethod: confirmed.charge.payment_method ?? '' }
     case 'requires_action':
       return { kind: 'requires_action', paymentIntent }
     case 'declined': {

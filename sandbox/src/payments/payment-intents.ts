@@ -1,7 +1,7 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, StripeError } from '../engine/errors.ts'
 import type { Stored } from '../model/index.ts'
-import { captureCharge, openDisputeOfCard } from './charges.ts'
+import { captureCharge, failPendingCharge, openDisputeOfCard } from './charges.ts'
 import { requireUsableBy, resolvePaymentMethod } from './payment-methods.ts'
 import { requireChargeable } from './amounts.ts'
 
@@ -203,8 +203,9 @@ const cancelable: readonly Status[] = [
   'processing',
 ]
 
-/** Gives an authorization back. Emits `charge.refunded`, or `charge.expired` when its time is over. */
+/** Gives an authorization back, or calls a debit off. Emits `charge.refunded`, `charge.expired` when its time is over, or `charge.failed`. */
 function releaseAuthorization(ctx: Ctx, intent: PaymentIntent, expired: boolean): void {
+  if (intent.status === 'processing' && intent.latest_charge !== null) failPendingCharge(ctx, intent.latest_charge, null)
   if (intent.status !== 'requires_capture' || intent.latest_charge === null) return
   const charge = ctx.require('charge', intent.latest_charge)
   const patch = { amount_refunded: charge.amount, refunded: true }

@@ -4,7 +4,9 @@ import type { Stored } from '../model/index.ts'
 import { authorize } from './authorization.ts'
 import type { CardInput, CheckedCard } from './cards.ts'
 import { bankChecks, checkCard, declineFields, testCardFacts } from './cards.ts'
-import type { TestCard } from './test-cards.ts'
+import type { TestBankAccount } from './test-accounts.ts'
+import { findTestAccountById, findTestAccountByKey, testRoutingNumber } from './test-accounts.ts'
+import type { CardOutcome } from './test-cards.ts'
 import { describeDecline, findTestCardById, findTestCardByKey } from './test-cards.ts'
 
 export type PaymentMethod = Stored<'payment_method'>
@@ -56,24 +58,45 @@ export function mergeBillingDetails(before: BillingDetails | null, given: Billin
   }
 }
 
-function storeCard(ctx: Ctx, card: CheckedCard, input: PaymentMethodInput): PaymentMethod {
+type Kind = Pick<PaymentMethod, 'card' | 'us_bank_account' | 'type' | '_'>
+
+function storeMethod(ctx: Ctx, kind: Kind, input: PaymentMethodInput): PaymentMethod {
   return ctx.create('payment_method', {
     id: ctx.newId('pm', 24),
     object: 'payment_method',
     allow_redisplay: input.allow_redisplay ?? 'unspecified',
     billing_details: mergeBillingDetails(null, input.billing_details),
-    card: card.facts,
     created: ctx.now(),
     customer: null,
     customer_account: null,
     livemode: false,
     metadata: input.metadata === '' ? {} : (input.metadata ?? {}),
-    type: 'card',
-    _: { card: card.testCard.key, setUp: false, spent: false },
+    ...kind,
   })
 }
 
-/** Makes a payment method from a card number or token. Only cards are supported; any other type is refused by name. */
+function storeCard(ctx: Ctx, card: CheckedCard, input: PaymentMethodInput): PaymentMethod {
+  const _ = { card: card.testCard.key, setUp: false, spent: false }
+  return storeMethod(ctx, { card: card.facts, type: 'card', _ }, input)
+}
+
+function storeAccount(ctx: Ctx, account: TestBankAccount): PaymentMethod {
+  const us_bank_account: PaymentMethod['us_bank_account'] = {
+    account_holder_type: 'individual',
+    account_type: 'checking',
+    bank_name: 'STRIPE TEST BANK',
+    financial_connections_account: null,
+    fingerprint: null,
+    last4: account.last4,
+    networks: { preferred: 'ach', supported: ['ach'] },
+    routing_number: testRoutingNumber,
+    status_details: {},
+  }
+  const _ = { card: null, account: account.key, setUp: false, spent: false }
+  return storeMethod(ctx, { us_bank_account, type: 'us_bank_account', _ }, {})
+}
+
+/** Makes a payment method from a card number or token. Any other type is refused by name: bank accounts are there by their test ids. */
 export function createPaymentMethod(ctx: Ctx, input: PaymentMethodInput): PaymentMethod {
   const type = input.type ?? (input.card === undefined ? undefined : 'card')
   if (type === undefined) throw missing('type')
@@ -83,19 +106,32 @@ export function createPaymentMethod(ctx: Ctx, input: PaymentMethodInput): Paymen
   return storeCard(ctx, checkCard(input.card, ctx.now()), input)
 }
 
+/** Whether an id is one of Stripe's test ids, which name no method that is stored. */
+export function isTestMethod(id: string): boolean {
+  return findTestCardById(id) !== undefined || findTestAccountById(id) !== undefined
+}
+
 /**
- * The payment method that an id names. A test id (`pm_card_visa`, `tok_visa`) makes a new method each time, as on Stripe.
- * Throws `resource_missing`.
+ * The payment method that an id names. A test id (`pm_card_visa`, `tok_visa`, `pm_usBankAccount_success`) makes a new method each time,
+ * as on Stripe. Throws `resource_missing`.
  */
 export function resolvePaymentMethod(ctx: Ctx, id: string, param: string): PaymentMethod {
+  const account = findTestAccountById(id)
+  if (account !== undefined) return storeAccount(ctx, account)
   const testCard = findTestCardById(id)
   return testCard === undefined
     ? ctx.require('payment_method', id, param)
     : storeCard(ctx, testCardFacts(testCard, ctx.now()), {})
 }
 
-/** How the method's card behaves. */
-export function behaviourOf(method: PaymentMethod): TestCard {
+/** The test bank account of a method that is debited; undefined for a card. */
+export function accountOf(method: PaymentMethod): TestBankAccount | undefined {
+  return method._.account === undefined ? undefined : findTestAccountByKey(method._.account)
+}
+
+/** How the method's card behaves; a bank account is nothing but good until its bank answers. */
+export function behaviourOf(method: PaymentMethod): CardOutcome {
+  if (accountOf(method) !== undefined) return {}
   const card = method._.card === null ? undefined : findTestCardByKey(method._.card)
   if (card === undefined) throw new Error(`Payment method ${method.id} has no test card`)
   return card

@@ -1,6 +1,6 @@
 import { updated } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
-import { cardError, invalidRequest, missing } from '../engine/errors.ts'
+import { cardError, invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { list, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
@@ -11,7 +11,7 @@ import { declineFields } from '../payments/cards.ts'
 import type { Charge } from '../payments/charges.ts'
 import { captureCharge, openDisputeOfCard, recordApprovedCharge, recordFailedCharge } from '../payments/charges.ts'
 import { captureIntent } from '../payments/payment-intents.ts'
-import { behaviourOf, requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
+import { accountOf, behaviourOf, requireUsableBy, resolvePaymentMethod } from '../payments/payment-methods.ts'
 import { describeDecline } from '../payments/test-cards.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
@@ -51,6 +51,7 @@ function create(ctx: Ctx, params: Pick<CreateParams, (typeof createTakes)[number
   requireChargeable(params.amount, currency)
   const method = resolvePaymentMethod(ctx, sourceOf(ctx, params), 'source')
   requireUsableBy(method, params.customer ?? null, 'source')
+  if (accountOf(method) !== undefined) throw notSupported('A debit without a payment intent', 'source')
   const request = {
     amount: params.amount,
     authenticated: false,

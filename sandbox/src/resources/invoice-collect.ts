@@ -7,7 +7,7 @@ import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'
 import { billingSettings } from './billing-settings.ts'
 import type { StoredInvoice } from './invoice-compose.ts'
-import { followFailedInvoice, followPaidInvoice } from './subscription-status.ts'
+import { followFailedInvoice, followPaidInvoice, followPendingInvoice } from './subscription-status.ts'
 
 export interface CollectOptions {
   /** Instead of the invoice's, the subscription's or the customer's default. */
@@ -106,6 +106,8 @@ function followOutcome(ctx: Ctx, id: string, outcome: InvoiceChargeOutcome, opti
       settleFailed(ctx, id, { ...options, isHard: false, actionRequired: true })
       return
     case 'processing':
+      settleUnderWay(ctx, id, options)
+      return
     case 'requires_confirmation':
       return
   }
@@ -123,6 +125,18 @@ function countAttempt(ctx: Ctx, id: string, isAutomatic: boolean): void {
       firstAttemptAt: invoice._.firstAttemptAt ?? ctx.nowOf(invoice),
     },
   })
+}
+
+/** An open invoice whose payment is under way: it is tried, and paid or failed when the bank has answered. */
+export function settleUnderWay(
+  ctx: Ctx,
+  id: string,
+  options: Pick<CollectOptions, 'announce' | 'followSubscription'> = {},
+): void {
+  const before = ctx.present(ctx.require('invoice', id))
+  const tried = ctx.update('invoice', id, { attempted: true, next_payment_attempt: null })
+  announceDifference(ctx, options.announce ?? announceNow(ctx), 'invoice.updated', tried, before)
+  if (options.followSubscription !== false) followPendingInvoice(ctx, tried)
 }
 
 interface PaidBy extends Pick<CollectOptions, 'announce' | 'followSubscription'> {

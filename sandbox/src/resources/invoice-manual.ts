@@ -2,7 +2,7 @@
 import { HAND_FINALIZED_CHARGE_DELAY_SECONDS } from '../billing/inferred.ts'
 import { missing, cardError, invalidRequest, StripeError } from '../engine/errors.ts'
 import type { Ctx } from '../engine/context.ts'
-import { findTestCardById } from '../payments/test-cards.ts'
+import { isTestMethod } from '../payments/payment-methods.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCurrency } from './customer-balance.ts'
 import { requireCustomer } from './customer-find.ts'
@@ -156,7 +156,7 @@ export function payInvoice(ctx: Ctx, id: string, params: PayParams = {}): Stored
 }
 
 function requireMethod(ctx: Ctx, invoice: StoredInvoice, given: string | undefined): void {
-  if (given !== undefined && findTestCardById(given) !== undefined) return
+  if (given !== undefined && isTestMethod(given)) return
   if (given !== undefined) {
     ctx.require('payment_method', given, 'payment_method')
     return

@@ -2,13 +2,16 @@
 import { isHardDecline } from '../billing/retries.ts'
 import type { Module } from '../engine/module.ts'
 import { type InvoiceSettlement, provideInvoiceSettlement } from '../payments/contract.ts'
-import { settleDeclined, settlePaid } from './invoice-collect.ts'
+import { settleDeclined, settlePaid, settleUnderWay } from './invoice-collect.ts'
 
 const settlement: InvoiceSettlement = {
   invoiceIntentSucceeded(ctx, paid) {
     const invoice = ctx.get('invoice', paid.invoice)
     if (invoice === undefined || (invoice.status !== 'open' && invoice.status !== 'uncollectible')) return
     settlePaid(ctx, invoice.id, { paymentIntent: paid.paymentIntent, paymentMethod: paid.paymentMethod })
+  },
+  invoiceIntentProcessing(ctx, underWay) {
+    if (ctx.get('invoice', underWay.invoice)?.status === 'open') settleUnderWay(ctx, underWay.invoice)
   },
   invoiceIntentFailed(ctx, failed) {
     if (ctx.get('invoice', failed.invoice)?.status !== 'open') return

@@ -4,6 +4,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, StripeError } from '../engine/errors.ts'
 import type { StoredLine } from '../model/billing.ts'
 import { type InvoiceChargeOutcome, invoicePayments } from '../payments/contract.ts'
+import { debitUnderWayActivates } from '../payments/inferred.ts'
 import { LaterEvents } from './announce.ts'
 import { composeInvoice, type StoredInvoice } from './invoice-compose.ts'
 import { collectInvoice, paymentMethodOf, settleIfNothingDue } from './invoice-collect.ts'
@@ -154,7 +155,7 @@ export function requireSomePaymentMethod(ctx: Ctx, invoice: StoredInvoice): void
 
 /** `error_if_incomplete`: a payment that did not go through undoes everything and answers 402. */
 export function refuseUnpaid(outcome: InvoiceChargeOutcome): void {
-  if (outcome.kind === 'succeeded') return
+  if (outcome.kind === 'succeeded' || outcome.kind === 'processing') return
   if (outcome.kind === 'declined') {
     const body = { type: 'card_error' as const, code: outcome.code, message: outcome.message }
     throw new StripeError(402, outcome.declineCode === null ? body : { ...body, decline_code: outcome.declineCode })
@@ -169,7 +170,8 @@ export function refuseUnpaid(outcome: InvoiceChargeOutcome): void {
 
 function concludeCreation(ctx: Ctx, id: string, outcome: InvoiceChargeOutcome): void {
   const subscription = ctx.require('subscription', id)
-  if (outcome.kind !== 'succeeded') {
+  const isTaken = outcome.kind === 'succeeded' || (outcome.kind === 'processing' && debitUnderWayActivates())
+  if (!isTaken) {
     const incompleteUntil = subscription.created + INCOMPLETE_SECONDS
     ctx.update('subscription', id, { status: 'incomplete', _: { ...subscription._, incompleteUntil } })
     return

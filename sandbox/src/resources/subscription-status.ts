@@ -2,6 +2,7 @@
 import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/index.ts'
 import { invoicePayments } from '../payments/contract.ts'
+import { debitUnderWayActivates } from '../payments/inferred.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'
 import { billingSettings } from './billing-settings.ts'
 import { cancellationPatch } from './subscription-fields.ts'
@@ -74,6 +75,13 @@ function pendingPatch(subscription: StoredSubscription, now: number): Partial<St
     ...(pending.trialEnd === null ? {} : { trial_end: pending.trialEnd }),
     _: { ...changed._, pendingUpdate: null, incompleteUntil: null },
   }
+}
+
+/** A first invoice whose payment is under way. */
+export function followPendingInvoice(ctx: Ctx, invoice: StoredInvoice): void {
+  const subscription = subscriptionOf(ctx, invoice)
+  if (subscription?.status !== 'incomplete' || !debitUnderWayActivates()) return
+  ctx.change('subscription', subscription.id, statusPatch(ctx, subscription, invoice), 'customer.subscription.updated')
 }
 
 /** A failed payment of the latest invoice: active becomes past due; after the last try the account's setting decides. */
