@@ -45,6 +45,12 @@ export async function readMirror(tx: Queryable, organizationIds: readonly string
 export const IS_WAITED_FOR = `(subscription.pending_update_expires_at is not null
   or subscription.status = 'paused' and waiting.billing_reason = 'subscription_update')`
 
+/** The first payment of a `stripe_invoices invoice`: a later one takes nothing back of it, however long that is under way. */
+export const FIRST_TRY = `lateral (
+  select charge.status, charge.failed_at from stripe_charges charge
+  where charge.organization_id = invoice.organization_id and charge.payment_intent_id = any(invoice.payment_intent_ids)
+  order by charge.created_at, charge.id limit 1)`
+
 type Owned = { readonly organizationId: string }
 type SubscriptionRow = Omit<MirroredSubscription, 'items' | 'scheduled'> & {
   readonly scheduledPriceId: string | null
@@ -100,11 +106,7 @@ async function listUnsettledInvoices(
        finalized_at as "finalizedAt", invoice.created_at as "createdAt", coalesce(tried.status = 'pending', false) as "underWay",
        tried.failed_at as "failedAt"
      from stripe_invoices invoice
-     left join lateral (
-       select charge.status, charge.failed_at from stripe_charges charge
-       where charge.organization_id = invoice.organization_id and charge.payment_intent_id = any(invoice.payment_intent_ids)
-       order by charge.created_at, charge.id limit 1
-     ) tried on invoice.attempted
+     left join ${FIRST_TRY} tried on invoice.attempted
      where invoice.organization_id = any($1) and invoice.status in ('draft', 'open')`,
     [organizationIds],
   )

@@ -1,20 +1,19 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { DAY_MS } from '../lib/period.ts'
-import type { BillingContext } from './context.ts'
-import { RECENT_SCOPE, type SyncScope } from './fetch.ts'
-import type { StripeReads } from './gateway.ts'
+import { testClocks } from '../../test/test-clocks.ts'
+import { readStanding } from '../standing/actions.ts'
+import { RECENT_SCOPE } from './fetch.ts'
 import { withOrganizationLock } from './lock.ts'
-import type { ChargeSnapshot } from './payment-snapshots.ts'
+import { readOrganization } from './organizations.ts'
 import { pushCatalog } from './push.ts'
 import { syncOrganization } from './sync.ts'
 
-// A debit of a bank account is under way for days: its invoice stays open and tried, its charge is pending until the bank has answered.
-// The sandbox has cards only: what it says of a card that is declined is told here as of such a debit.
+// A debit of a bank account is under way for days: its invoice stays open and tried, its charge is pending until the bank has answered. The
+// bank of one of Stripe's test accounts answers after minutes.
 
-// Without webhooks, so that nothing is heard of a debit but what is told here.
-const billing = testBilling({ webhooks: false })
+const billing = testBilling()
+const { onClock, advance } = testClocks(billing)
 let stripe: Stripe
 
 beforeAll(async () => {
@@ -23,77 +22,115 @@ beforeAll(async () => {
   stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
 })
 
-/** An organization whose second invoice is paid by debit; answers that invoice. */
-async function debited(id: string): Promise<string> {
-  await billing.createOrganization(id)
+/** An organization whose renewal is about to be paid with `method`, an hour after the clock has been moved. */
+async function renewing(id: string, method: string): Promise<void> {
+  await onClock(id)
   const path = '/api/v1/billing/subscribe'
-  const { body } = await billing.call(id, 'POST', path, { tier: 'pro', payment_method_id: 'pm_card_visa' })
-  const subscription = await stripe.subscriptions.retrieve(body['subscription_id'] as string)
-  const customer = subscription.customer as string
-  const { id: account } = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer })
-  const terms = { customer, subscription: subscription.id, default_payment_method: account, auto_advance: false }
-  const invoice = await stripe.invoices.create(terms)
-  await stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 4_000, currency: 'usd' })
-  await expect(stripe.invoices.pay(invoice.id)).rejects.toMatchObject({ statusCode: 402 })
-  return invoice.id
-}
-
-/** Looks at Stripe, `days` from now, where debits are `status`. */
-async function look(id: string, status: 'pending' | 'failed', days: number, scope: SyncScope = RECENT_SCOPE): Promise<void> {
-  const asDebit = (charge: ChargeSnapshot) => (charge.status === 'failed' ? { ...charge, status } : charge)
-  const debiting = (reads: StripeReads): StripeReads => ({
-    ...reads,
-    listCharges: async (...asked) => (await reads.listCharges(...asked)).map(asDebit),
-  })
-  const gateway = billing.context.gateway!
-  const now = () => new Date(billing.context.clock.now().getTime() + days * DAY_MS)
-  const context: BillingContext = billing.with({ clock: { now }, gateway: { ...gateway, reads: debiting(gateway.reads) } })
-  await withOrganizationLock(context, id, (session) => syncOrganization(context, session, id, { scope, priority: 'interactive' }))
-}
-
-async function failedAt(id: string): Promise<Date | null> {
-  const { rows } = await billing.database.db.query<{ at: Date | null }>(
-    'select payment_failed_at as at from accounts where organization_id = $1',
+  expect((await billing.call(id, 'POST', path, { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
+  const saved = await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: method })
+  expect(saved.status, JSON.stringify(saved.body)).toBe(200)
+  const { rows } = await billing.database.db.query<{ left: string }>(
+    `select ceil(extract(epoch from current_period_end - o.test_clock_now) / 60) + 60 || 'm' as left
+     from accounts a join organizations o on o.id = a.organization_id where o.id = $1`,
     [id],
   )
-  return rows[0]!.at
+  await advance(id, rows[0]!.left)
 }
 
-async function told(id: string): Promise<number> {
-  const { rows } = await billing.database.db.query(
-    `select from events where organization_id = $1 and type = 'invoice.payment_failed'`,
+/** What the sandbox has as the status of the newest invoice and of its charge, and what the server tells of the customer. */
+async function seen(id: string): Promise<Record<string, unknown>> {
+  const { customerId: customer } = await readOrganization(billing.database.db, id)
+  const [invoice] = (await stripe.invoices.list({ customer: customer!, limit: 1 })).data
+  const [charge] = (await stripe.charges.list({ customer: customer!, limit: 1 })).data
+  const { rows } = await billing.database.db.query<{ subscription: string; failedAt: Date | null; told: number }>(
+    `select subscription_status as subscription, payment_failed_at as "failedAt",
+       (select count(*)::int from events e where e.organization_id = a.organization_id and e.type = 'invoice.payment_failed') as told
+     from accounts a where organization_id = $1`,
     [id],
   )
-  return rows.length
+  const { catalogs, clock, policy } = billing.context
+  const read = await readStanding(billing.database.db, { catalogs, clock, graceDays: policy.graceDays }, id)
+  return { invoice: invoice!.status, charge: charge!.status, ...rows[0]!, standing: read!.standing.state }
 }
+
+const clockOf = async (id: string): Promise<Date> => (await readOrganization(billing.database.db, id)).testClockNow!
 
 describe('an invoice that is paid by debit', () => {
-  test('has not failed while the bank has not answered, and fails when it does', async () => {
-    await debited('slow')
-    await look('slow', 'pending', 0)
-    expect([await failedAt('slow'), await told('slow')]).toEqual([null, 0])
-    await look('slow', 'pending', 4)
-    expect(await failedAt('slow')).toBeNull()
-
-    const answered = billing.context.clock.now().getTime() + 5 * DAY_MS
-    await look('slow', 'failed', 5)
-    const since = (await failedAt('slow'))!.getTime()
-    expect(since).toBeGreaterThanOrEqual(answered)
-    expect(await told('slow')).toBe(1)
-    await look('slow', 'failed', 6)
-    expect([(await failedAt('slow'))!.getTime(), await told('slow')]).toEqual([since, 1])
+  test('has not failed while the bank has not answered, and is paid when it does', async () => {
+    await renewing('paying', 'pm_usBankAccount_success')
+    const nothing = { failedAt: null, told: 0, subscription: 'active', standing: 'active' }
+    expect(await seen('paying')).toEqual({ ...nothing, invoice: 'open', charge: 'pending' })
+    await advance('paying', '3m')
+    expect(await seen('paying')).toEqual({ ...nothing, invoice: 'paid', charge: 'succeeded' })
   })
 
-  test('has not failed either where only its invoice is told of', async () => {
-    const invoice = await debited('told_of')
-    await look('told_of', 'pending', 0, { ...RECENT_SCOPE, charges: false, invoiceIds: [invoice] })
-    expect([await failedAt('told_of'), await told('told_of')]).toEqual([null, 0])
+  test('has not failed either for as many days as the bank takes', async () => {
+    await renewing('slow', 'pm_usBankAccount_processing')
+    await advance('slow', '5d')
+    const nothing = { failedAt: null, told: 0, subscription: 'active', standing: 'active' }
+    expect(await seen('slow')).toEqual({ ...nothing, invoice: 'open', charge: 'pending' })
+  })
+
+  test('has failed since the bank refused it: the days of grace begin then', async () => {
+    await renewing('refused', 'pm_usBankAccount_insufficientFunds')
+    expect(await seen('refused')).toMatchObject({ charge: 'pending', failedAt: null, told: 0 })
+    const underWay = await clockOf('refused')
+    await advance('refused', '3m')
+    const failed = await seen('refused')
+    expect(failed).toMatchObject({ invoice: 'open', charge: 'failed', subscription: 'past_due', told: 1, standing: 'grace' })
+    const since = failed['failedAt'] as Date
+    expect(since.getTime()).toBeGreaterThan(underWay.getTime())
+
+    await advance('refused', '71h')
+    expect(await seen('refused')).toMatchObject({ failedAt: since, told: 1, standing: 'grace' })
+    await advance('refused', '1h')
+    expect(await seen('refused')).toMatchObject({ failedAt: since, told: 1, standing: 'suspended' })
+  })
+
+  test('has not failed when its subscription is ended meanwhile, and is owed from when the bank refuses', async () => {
+    await renewing('leaving', 'pm_usBankAccount_debitNotAuthorized')
+    const cancel = await billing.call('leaving', 'POST', '/api/v1/billing/cancel', { immediate: true })
+    expect(cancel.status, JSON.stringify(cancel.body)).toBe(200)
+    const owing = async () => {
+      const { rows } = await billing.database.db.query<{ since: Date | null }>(
+        `select left_owing_since as since from accounts where organization_id = 'leaving'`,
+      )
+      return rows[0]!.since
+    }
+    const delinquent = async () =>
+      (await billing.call('leaving', 'GET', '/api/v1/billing/status/tenant/leaving')).body['is_delinquent']
+    expect([await owing(), await delinquent()]).toEqual([null, false])
+    const underWay = await clockOf('leaving')
+    await advance('leaving', '3m')
+    expect((await owing())?.getTime()).toBeGreaterThan(underWay.getTime())
+    expect(await delinquent()).toBe(true)
+  })
+
+  test('is seen as under way where only the invoice is told of', async () => {
+    const { context } = billing
+    await renewing('told_of', 'pm_usBankAccount_processing')
+    await billing.database.db.query(`delete from stripe_charges where organization_id = 'told_of' and status = 'pending'`)
+    const scope = { ...RECENT_SCOPE, charges: false }
+    await withOrganizationLock(context, 'told_of', (session) =>
+      syncOrganization(context, session, 'told_of', { scope, priority: 'interactive' }),
+    )
+    expect(await seen('told_of')).toMatchObject({ charge: 'pending', failedAt: null, told: 0 })
   })
 })
 
+test('a first invoice that is paid by debit sells the plan at once', async () => {
+  await onClock('new')
+  const path = '/api/v1/billing/subscribe'
+  const { body } = await billing.call('new', 'POST', path, { tier: 'pro', payment_method_id: 'pm_usBankAccount_success' })
+  expect(body).toMatchObject({ status: 'active' })
+  expect(await seen('new')).toMatchObject({ invoice: 'open', charge: 'pending', standing: 'active', told: 0 })
+  await advance('new', '3m')
+  expect(await seen('new')).toMatchObject({ invoice: 'paid', charge: 'succeeded', standing: 'active', told: 0 })
+})
+
 test('an invoice whose card is declined has failed since it was due', async () => {
-  await debited('declined')
-  await look('declined', 'failed', 2)
-  expect((await failedAt('declined'))!.getTime()).toBeLessThan(billing.context.clock.now().getTime())
-  expect(await told('declined')).toBe(1)
+  await renewing('declined', 'pm_card_chargeCustomerFail')
+  const failed = await seen('declined')
+  expect(failed).toMatchObject({ charge: 'failed', told: 1, standing: 'grace' })
+  expect((failed['failedAt'] as Date).getTime()).toBeLessThanOrEqual((await clockOf('declined')).getTime())
 })

@@ -245,8 +245,13 @@ function findPaymentFailure(inputs: AccountInputs, subscription: MirroredSubscri
 function findLeftDebt({ invoices, subscriptions }: AccountInputs): Instant | null {
   const ended = new Set(subscriptions.filter(({ status }) => status === 'canceled').map(({ id }) => id))
   const left = invoices.filter(
-    ({ subscriptionId, status, attempted, amountRemainingMinor }) =>
-      subscriptionId !== null && ended.has(subscriptionId) && status === 'open' && attempted && amountRemainingMinor > 0,
+    ({ subscriptionId, status, attempted, underWay, amountRemainingMinor }) =>
+      subscriptionId !== null &&
+      ended.has(subscriptionId) &&
+      status === 'open' &&
+      attempted &&
+      !underWay &&
+      amountRemainingMinor > 0,
   )
   return earliest(left.map(dueTime))
 }

@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import { IS_WAITED_FOR } from '../stripe/account-store.ts'
+import { FIRST_TRY, IS_WAITED_FOR } from '../stripe/account-store.ts'
 import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
 /** Of `stripe_subscription_items item`: what is paid whether it is used or not; use has prices of its own. */
@@ -160,14 +160,15 @@ export async function listLiveSubscriptionIds(db: Queryable, organizationId: str
   return rows.map(({ id }) => id)
 }
 
-/** The oldest open invoice of an ended subscription whose payment was tried: what a customer leaves behind by cancelling. */
+/** The oldest open invoice of an ended subscription whose payment was tried, and is not under way: what a customer leaves behind by cancelling. */
 export async function findDebt(db: Queryable, organizationId: string): Promise<Debt | null> {
   const { rows } = await db.query<Debt>(
     `select invoice.id as "invoiceId", invoice.hosted_invoice_url as "paymentUrl"
      from stripe_invoices invoice join stripe_subscriptions subscription
        on subscription.organization_id = invoice.organization_id and subscription.id = invoice.subscription_id
+     left join ${FIRST_TRY} tried on true
      where invoice.organization_id = $1 and invoice.status = 'open' and invoice.attempted and invoice.amount_remaining_minor > 0
-       and subscription.status = 'canceled'
+       and tried.status is distinct from 'pending' and subscription.status = 'canceled'
      order by invoice.created_at, invoice.id limit 1`,
     [organizationId],
   )
