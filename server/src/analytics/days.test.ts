@@ -1,5 +1,7 @@
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { openDatabase } from '../db/database.ts'
+import { runInScope } from '../db/scope.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { closeDays } from './jobs.ts'
@@ -29,9 +31,9 @@ beforeAll(async () => {
 })
 
 /** As a sync does: the subscription as it is from now on, then the ledger. */
-async function subscribe(organization: number, amountMinor: number, at: Date, currency = 'usd'): Promise<void> {
+async function subscribe(organization: number, amountMinor: number, at: Date, currency = 'usd', db = database.db): Promise<void> {
   const id = `org_${organization}`
-  await database.db.transaction(async (tx) => {
+  await db.transaction(async (tx) => {
     await tx.query(
       `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at_period_end,
          created_at, data, refreshed_at)
@@ -56,6 +58,8 @@ const standings = async () => {
   return all
 }
 
+const standingAfter = async (at: Date) => new Set(await listStandingAt(database.db, new Date(at.getTime() + 7 * DAY_MS)))
+
 test('the rows of days change what a report costs, and not what it says; a movement dated into the past takes them away', async () => {
   // Fixed numbers that look like chance: the same in each run.
   for (let step = 0; step < 120; step += 1) {
@@ -78,6 +82,48 @@ test('the rows of days change what a report costs, and not what it says; a movem
   expect(after[20]).toContainEqual({ currency: 'gbp', mrr: 416_666_667n, customers: 1 })
   await closeDays(database.db, clock)
   expect(await standings()).toEqual(after)
+})
+
+test.each([
+  ['has closed its day already runs ahead', new Date('2026-03-10T20:00:00Z'), new Date('2026-03-11T02:00:00Z')],
+  ['writes it down runs behind', new Date('2026-03-11T23:00:00Z'), new Date('2026-03-13T02:00:00Z')],
+])('a movement is in every sum, also where the clock of the server that %s', async (_server, at, closing) => {
+  await closeDays(database.db, new ManualClock(closing))
+  // By the clock of whoever writes it down, its day is not over.
+  clock.set(at)
+  await subscribe(15, at.getUTCDate() * 100, at, 'sek')
+  const stored = await standingAfter(at)
+  await database.db.query('delete from mrr_days')
+  expect(stored).toEqual(await standingAfter(at))
+})
+
+test('a request of a customer whose revenue moved on a day that is over takes its row away', async () => {
+  await closeDays(database.db, clock)
+  const db = openDatabase({ connectionString: database.url, scopeOutside: 'nobody' })
+  await runInScope({ kind: 'organizations', organizationIds: ['org_16'] }, () => subscribe(16, 1_200, day(20), 'nok', db))
+  await db.close()
+  expect(await standingAfter(day(20))).toContainEqual({ currency: 'nok', mrr: 100_000_000n, customers: 1 })
+})
+
+test('days are closed once a movement that is being written down is there', async () => {
+  const { db } = database
+  await closeDays(db, clock)
+  const { closing } = await db.transaction(async (tx) => {
+    await tx.query(
+      `insert into mrr_movements (organization_id, currency, number, kind, amount, mrr_after, plan_key, occurred_at, recorded_at)
+       values ('org_17', 'dkk', 1, 'new', 500, 500, 'pro', $1, $1)`,
+      [day(25)],
+    )
+    const begun = closeDays(db, clock)
+    await vi.waitFor(async () => {
+      const { rows } = await db.query(`select from pg_locks where relation = 'mrr_days'::regclass and not granted`)
+      expect(rows).toHaveLength(1)
+    })
+    return { closing: begun }
+  })
+  await closing
+  const { rows } = await db.query(`select min(day)::text as first from mrr_days where currency = 'dkk'`)
+  expect(rows).toEqual([{ first: '2026-02-25' }])
 })
 
 test('tallies are what counting would say, before and after they are folded', async () => {

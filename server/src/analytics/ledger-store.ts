@@ -158,18 +158,10 @@ export async function insertMovement(tx: Queryable, movement: Movement, recorded
   )
 }
 
-/** Whoever makes the days' rows holds this alone; whoever dates a movement into a day that is over holds it with others. */
-const DAYS_LOCK = 7_865_435
-
-/** Takes away the days' rows that a movement at `occurredAt` is not in yet. */
-export async function forgetDaysFrom(tx: Queryable, occurredAt: Instant): Promise<void> {
-  await tx.query('select pg_advisory_xact_lock_shared($1)', [DAYS_LOCK])
-  await tx.query('delete from mrr_days where day >= ($1::timestamptz)::date', [occurredAt])
-}
-
 /** Writes the rows of the days that are over at `until` and have none yet. Answers how many. */
 export async function insertMissingDays(tx: Queryable, until: Instant): Promise<number> {
-  await tx.query('select pg_advisory_xact_lock($1)', [DAYS_LOCK])
+  // Waits for every movement that is being written down, and holds up those to come: a trigger takes away the days that they are not in.
+  await tx.query('lock table mrr_days in share row exclusive mode')
   const inserted = await tx.query(
     `with last as (select max(day) as day from mrr_days),
      span as (

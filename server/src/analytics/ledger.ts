@@ -1,8 +1,6 @@
 import type { Transaction } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { calendarDayOf } from '../lib/period.ts'
 import {
-  forgetDaysFrom,
   insertMovement,
   listFirstPayments,
   listRevenueSubscriptions,
@@ -76,8 +74,6 @@ async function recordCurrency(tx: Transaction, { derived, before, after, subscri
   }
   await upsertMrrAccount(tx, organizationId, { ...after, movements: movement.number, movedAt: occurredAt })
   await insertMovement(tx, movement, recordedAt)
-  // Today has no row yet, and the job leaves a day alone until it is well over.
-  if (occurredAt < calendarDayOf(recordedAt).start) await forgetDaysFrom(tx, occurredAt)
 }
 
 function isSame(before: MrrAccount, after: Change['after']): boolean {
