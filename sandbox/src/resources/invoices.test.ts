@@ -91,7 +91,7 @@ test('the lines of a draft are added, changed and removed', async () => {
   })
 })
 
-test('voiding gives the customer balance back and lets nobody pay', async () => {
+test('voiding gives the customer balance back, keeps what is on the invoice, and lets nobody pay', async () => {
   const { stripe, customer, mark, since } = await startBillingBench()
   const { id } = await customer()
   await stripe.customers.createBalanceTransaction(id, { amount: -600, currency: 'usd' })
@@ -104,6 +104,8 @@ test('voiding gives the customer balance back and lets nobody pay', async () => 
   expect(await stripe.invoices.voidInvoice(open.id)).toMatchObject({ status: 'void', status_transitions: { voided_at: NOW } })
   expect(since()).toEqual(['payment_intent.canceled', 'invoice.voided', 'customer.updated'])
   expect(await balanceOf(stripe, id)).toBe(-600)
+  expect((await stripe.invoiceItems.list({ customer: id, pending: true })).data).toEqual([])
+  expect((await stripe.invoiceItems.list({ invoice: open.id })).data).toMatchObject([{ amount: 1000 }])
   await expect(stripe.invoices.pay(open.id)).rejects.toMatchObject({ statusCode: 400 })
 })
 

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { PRICE_OF_LINE } from '../stripe/invoice-items.ts'
 import type { MovementKind } from './rules.ts'
 
 export type Standing = { readonly currency: string; readonly mrr: Quantity; readonly customers: number }
@@ -179,7 +180,7 @@ export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]):
        select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, sum((line ->> 'amount')::bigint), 0, 0
        from stripe_invoices invoice, jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
        where exists (select from metered) and status = 'paid' and paid_at >= $2 and paid_at < $3
-         and line -> 'pricing' -> 'price_details' ->> 'price' in (select price_id from metered)
+         and ${PRICE_OF_LINE} in (select price_id from metered)
        group by 1, 2
        union all
        select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, 0, sum(amount_refunded_minor),

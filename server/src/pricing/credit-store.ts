@@ -3,6 +3,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { IS_UNDECIDED } from '../stripe/dispute-rules.ts'
+import { PRICE_METADATA, PRICE_OF_LINE, VOIDED_INVOICE_METADATA } from '../stripe/invoice-items.ts'
 import type { InvoicedLine } from './rules.ts'
 import type { CountedGrant } from './spans.ts'
 
@@ -106,7 +107,7 @@ type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftM
 }
 
 const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
-  and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and line #>> '{pricing,price_details,price}' = span.stripe_price_id`
+  and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and ${PRICE_OF_LINE} = span.stripe_price_id`
 
 const SUMS_OF_LINES = `select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
          coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
@@ -119,11 +120,17 @@ const WAITING_CREDITS = `from use_credits credit
      join billing_spans span on span.organization_id = credit.organization_id and span.id = credit.span_id
      join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id`
 
-/** What an invoice has charged is known once it is paid, or void, and no dispute of it is undecided. */
+/** Of an intent `again`: that it made a line of the void `invoice` anew, which bills `span`. */
+const STANDS_FOR = `again.params #>> '{metadata,${VOIDED_INVOICE_METADATA}}' = invoice.id and again.params #>> '{metadata,${PRICE_METADATA}}' = span.stripe_price_id`
+
+/** What an invoice has charged is known once it is paid, or void with nothing of it to come again, and no dispute of it is undecided. */
 const CAN_BE_GIVEN = `credit.state = 'waiting' and invoice.status in ('paid', 'void') and not exists (
        select from stripe_disputes dispute where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
          and ${IS_UNDECIDED}
-     )`
+     ) and not (invoice.status = 'void' and exists (
+       select from stripe_intents again where again.organization_id = invoice.organization_id and again.kind = 'create_invoice_item'
+         and again.state in ('pending', 'succeeded') and ${STANDS_FOR}
+     ))`
 
 /** The oldest of an organization that can be given. */
 export async function findGivableCredit(db: Queryable, organizationId: string): Promise<GivableCredit | null> {

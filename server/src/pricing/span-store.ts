@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
+import { PRICE_OF_LINE } from '../stripe/invoice-items.ts'
 import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
 
 const COLUMNS = `span.organization_id as "organizationId", span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
@@ -303,22 +304,22 @@ const closeSettled = together(async (tx, asked: readonly { readonly organization
 
 // The invoice that bills a span has a line of its price for its time; whatever else was invoiced about then is not it. Our clock and
 // Stripe's differ by seconds, so times are compared by how much they share. Where Stripe leaves the line of a period out, it is the
-// period's own invoice.
+// period's own invoice. A line that came again after its invoice was voided (`subscriptions/pending-items.ts`) is on the later one.
 const INVOICE_OF_SPAN = `
   select invoice.id, invoice.status
   from stripe_invoices invoice cross join lateral (
     select max(least(to_timestamp((line -> 'period' ->> 'end')::bigint), closing.ends_at)
       - greatest(to_timestamp((line -> 'period' ->> 'start')::bigint), closing.starts_at)) as shared
     from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
-    where line #>> '{pricing,price_details,price}' = closing.stripe_price_id
+    where ${PRICE_OF_LINE} = closing.stripe_price_id
   ) line
   where invoice.organization_id = closing.organization_id and invoice.subscription_id = closing.subscription_id
     and invoice.created_at >= closing.starts_at - interval '1 minute'
     and (line.shared > interval '0' or (closing.state = 'closing' and invoice.billing_reason = 'subscription_cycle'
       and invoice.created_at >= closing.ends_at - interval '1 minute'))
-  order by coalesce(line.shared, interval '0') desc, invoice.created_at, invoice.id limit 1`
+  order by coalesce(line.shared, interval '0') desc, invoice.status = 'void', invoice.created_at, invoice.id limit 1`
 
-/** Names the invoice of spans that a change has ended, once it is there. */
+/** Names the invoice of spans that a change has ended, once it is there; where that was voided, the one on which its lines came again. */
 export async function linkInvoices(tx: Queryable, organizationId: string, since: Instant): Promise<void> {
   await linkTogether(tx, { organizationId, since })
 }
@@ -330,10 +331,14 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
        select asked.id as organization_id, closing.id as span_id, own.id, own.status
        from unnest($1::text[], $2::timestamptz[]) as asked (id, since)
        join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closed'
-         and closing.invoice_id is null and closing.ends_at > asked.since
+         and closing.ends_at > asked.since
+        and (closing.invoice_id is null or exists (
+          select from stripe_invoices void
+          where void.organization_id = closing.organization_id and void.id = closing.invoice_id and void.status = 'void'))
        cross join lateral (${INVOICE_OF_SPAN}) own
      ) invoice
-     where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'`,
+     where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'
+       and span.invoice_id is distinct from invoice.id`,
     [asked.map(({ organizationId }) => organizationId), asked.map(({ since }) => since)],
   )
   return asked.map(() => undefined)

@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { IS_PRORATION } from '../stripe/invoice-items.ts'
 import type { Included } from './spans.ts'
 
 /** A line that Stripe made because a plan was changed within a period. */
@@ -24,9 +25,7 @@ export async function listAdjustments(
        to_timestamp((line -> 'period' ->> 'end')::bigint) as end
      from stripe_invoices invoice cross join lateral jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
      where invoice.organization_id = $1 and invoice.status <> 'void' and invoice.subscription_id is not null
-       and coalesce(
-         line -> 'parent' -> 'subscription_item_details' -> 'proration', line -> 'parent' -> 'invoice_item_details' -> 'proration'
-       ) = 'true'::jsonb
+       and ${IS_PRORATION}
        and (line -> 'period' ->> 'start')::bigint >= extract(epoch from $2::timestamptz)
        and (line -> 'period' ->> 'start')::bigint < extract(epoch from $3::timestamptz)
      order by start, line ->> 'id'`,

@@ -71,6 +71,9 @@ async function look(context: BillingContext, db: Queryable, intent: Intent, prio
   if (is('credit_customer', intent)) {
     return madeIf((await reads.listBalanceTransactions(intent.params.customerId)).find(({ metadata }) => names(metadata, intent)))
   }
+  if (is('create_invoice_item', intent)) {
+    return madeIf((await reads.listInvoiceItems(intent.params.customerId)).find(({ metadata }) => names(metadata, intent)))
+  }
   if (is('create_payment', intent)) return findPayment(reads, intent)
   if (is('create_subscription', intent)) {
     return madeIf((await subscriptions()).find(({ metadata }) => names(metadata, intent)))

@@ -120,6 +120,7 @@ describe(`the contract of the gateway, on ${where}`, () => {
       resumesNow: false,
       ending: null,
       discounts: [],
+      invoiceItems: [],
     })
     // The whole period is left: the new price less the old one.
     expect(preview).toMatchObject({ currency: 'usd', amountDueMinor: 2000 })

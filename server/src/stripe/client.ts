@@ -6,7 +6,6 @@ import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type {
-  InvoicePreview,
   MutationKind,
   MutationResult,
   MeterEvent,
@@ -15,6 +14,8 @@ import type {
   StripeReads,
   TestClockSnapshot,
 } from './gateway.ts'
+import { toInvoiceItem, toInvoiceItemSnapshot, type InvoiceItemSnapshot } from './invoice-items.ts'
+import type { InvoicePreview } from './invoice-previews.ts'
 import { createStripeLimiter } from './limiter.ts'
 import type { Log } from './log.ts'
 import { orNull, readPages } from './pages.ts'
@@ -110,6 +111,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
     const lines = await linesOf(invoice.id, toPlainObject)
     return withLines(snapshot, lines)
   }
+  const itemsOf = (params: Stripe.InvoiceItemListParams): Promise<InvoiceItemSnapshot[]> =>
+    readPages(
+      (after) => call('list_invoice_items', () => stripe.invoiceItems.list({ ...params, limit: PAGE, ...after })),
+      toInvoiceItemSnapshot,
+    )
   return {
     retrieveCustomer: (id) =>
       orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
@@ -150,6 +156,9 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
           call('list_balance_transactions', () => stripe.customers.listBalanceTransactions(customer, { limit: PAGE, ...after })),
         ({ id, metadata }) => ({ id, metadata: metadata ?? {} }),
       ),
+    listPendingItems: (customer) => itemsOf({ customer, pending: true }),
+    listItemsOfInvoice: (invoice) => itemsOf({ invoice }),
+    listInvoiceItems: (customer) => itemsOf({ customer }),
     listPaymentMethods: (customer) =>
       readPages(
         (after) => call('list_payment_methods', () => stripe.customers.listPaymentMethods(customer, { limit: PAGE, ...after })),
@@ -299,6 +308,11 @@ function mutationTable(stripe: Stripe): MutationTable {
           options,
         ),
       ),
+    create_invoice_item: async ({ customerId, billWithSubscriptionId: id, ...terms }, options) => {
+      const subscription = id === null ? {} : { subscription: id }
+      const item = await stripe.invoiceItems.create({ customer: customerId, ...subscription, ...toInvoiceItem(terms) }, options)
+      return result({ id: item.id })
+    },
     pay_invoice: async ({ invoiceId, paymentMethodId }, options) =>
       result(await invoices.pay(invoiceId, paymentMethodId === null ? {} : { payment_method: paymentMethodId }, options)),
     void_invoice: async ({ invoiceId }, options) => result(await invoices.voidInvoice(invoiceId, {}, options)),

@@ -1,5 +1,7 @@
 import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
 import type { Instant } from '../lib/clock.ts'
+import type { InvoiceItemParams, InvoiceItemSnapshot } from './invoice-items.ts'
+import type { InvoicePreview, InvoicePreviewQuery } from './invoice-previews.ts'
 import type { CallPriority } from './limiter.ts'
 import type { ScheduleSnapshot } from './schedule-snapshots.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
@@ -44,6 +46,11 @@ export type StripeReads = {
   listInvoices(customerId: string, limit: number | null): Promise<InvoiceSnapshot[]>
   /** Changes of the customer's balance, newest first. */
   listBalanceTransactions(customerId: string): Promise<readonly BalanceTransaction[]>
+  /** What waits for the customer's next invoice. */
+  listPendingItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
+  listItemsOfInvoice(invoiceId: string): Promise<readonly InvoiceItemSnapshot[]>
+  /** The customer's invoice items, billed or not; newest first. */
+  listInvoiceItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
   listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>
   retrieveCharge(chargeId: string): Promise<ChargeSnapshot | null>
   listDisputes(chargeId: string): Promise<DisputeSnapshot[]>
@@ -157,56 +164,6 @@ export type TestClockSnapshot = {
   readonly now: Instant
 }
 
-/** The next invoice as it will come when nothing is changed. */
-export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
-  subscriptionId: null,
-  items: [],
-  mode: 'next',
-  prorationBehavior: null,
-  prorationAtUnix: null,
-  trialEndUnix: null,
-  resetAnchor: false,
-  cancelNow: false,
-  resumesNow: false,
-  ending: null,
-  discounts: [],
-}
-
-/** Mode `next` has what is pending, `recurring` what each later period costs; `resumesNow` begins a new period. */
-export type InvoicePreviewQuery = {
-  readonly customerId: string
-  readonly subscriptionId: string | null
-  readonly items: readonly SubscriptionItemParams[]
-  readonly mode: 'next' | 'recurring'
-  readonly prorationBehavior: ProrationBehavior | null
-  readonly prorationAtUnix: number | null
-  readonly trialEndUnix: number | 'now' | null
-  readonly resetAnchor: boolean
-  readonly cancelNow: boolean
-  readonly resumesNow: boolean
-  readonly ending: Pick<StripeMutations['update_subscription'], 'cancelAtPeriodEnd' | 'clearCancelAt'> | null
-  readonly discounts: readonly DiscountParams[]
-}
-
-export type InvoicePreview = {
-  readonly currency: string
-  readonly subtotalMinor: number
-  readonly totalMinor: number
-  readonly amountDueMinor: number
-  readonly startingBalanceMinor: number
-  readonly periodEnd: Instant
-  readonly lines: readonly InvoicePreviewLine[]
-}
-
-export type InvoicePreviewLine = {
-  readonly description: string | null
-  readonly amountMinor: number
-  readonly proration: boolean
-  readonly priceId: string | null
-  readonly periodStart: Instant
-  readonly periodEnd: Instant
-}
-
 export type ProrationBehavior = 'always_invoice' | 'create_prorations' | 'none'
 
 export type SubscriptionItemParams = {
@@ -311,6 +268,8 @@ export type StripeMutations = {
     readonly metadata?: Readonly<Record<string, string>>
     /** Not for Stripe, which lets both be: the schedule that goes once the update has come about. */
     readonly supersedesScheduleId?: string
+    /** Not for Stripe: the invoice items that its invoice takes along, to be made again where that is voided. */
+    readonly pendingItemIds?: readonly string[]
   }
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
@@ -330,7 +289,14 @@ export type StripeMutations = {
   /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
   readonly pause_subscription: { readonly subscriptionId: string }
   /** Goes on with the period that is paid for, or begins a new one. */
-  readonly resume_subscription: { readonly subscriptionId: string; readonly keepsPeriod?: boolean }
+  readonly resume_subscription: {
+    readonly subscriptionId: string
+    readonly keepsPeriod?: boolean
+    /** As of an update. */
+    readonly pendingItemIds?: readonly string[]
+  }
+  /** Puts an amount onto the next invoice. */
+  readonly create_invoice_item: InvoiceItemParams
   readonly pay_invoice: { readonly invoiceId: string; readonly paymentMethodId: string | null }
   readonly void_invoice: { readonly invoiceId: string }
   readonly create_test_clock: { readonly name: string; readonly nowUnix: number }

@@ -1,11 +1,6 @@
-import type {
-  DiscountParams,
-  InvoicePreviewQuery,
-  PhaseItem,
-  StripeMutations,
-  SubscriptionItemParams,
-  UsageTerms,
-} from './gateway.ts'
+import type { DiscountParams, PhaseItem, StripeMutations, SubscriptionItemParams, UsageTerms } from './gateway.ts'
+import { toInvoiceItem } from './invoice-items.ts'
+import type { InvoicePreviewQuery } from './invoice-previews.ts'
 
 /**
  * Our parameters as Stripe's request bodies. Plain functions, so that the client stays a list of calls; the compiler checks
@@ -229,6 +224,9 @@ export function toInvoicePreview(query: InvoicePreviewQuery) {
     preview_mode: query.mode,
     ...(query.subscriptionId === null ? {} : { subscription: query.subscriptionId }),
     ...(query.discounts.length === 0 ? {} : { discounts: toDiscounts(query.discounts) }),
+    ...(query.invoiceItems.length === 0 || query.mode === 'recurring'
+      ? {}
+      : { invoice_items: query.invoiceItems.map(toInvoiceItem) }),
     subscription_details: {
       ...(query.items.length === 0 ? {} : { items: toItems(query.items) }),
       ...(query.prorationBehavior === null ? {} : { proration_behavior: query.prorationBehavior }),

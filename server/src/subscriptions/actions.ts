@@ -13,6 +13,7 @@ import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { syncOrganization } from '../stripe/sync.ts'
 import { decisiveStep, executePlanChange } from './execute.ts'
 import { previewPlanChange, type PlanChangePreview } from './preview.ts'
+import { readTakenAlong, restorePendingItems } from './pending-items.ts'
 import type { BillingState, CurrentSubscription, PlanChange, PlanChangeRequest } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
 import { readBillingState } from './state.ts'
@@ -40,7 +41,10 @@ export async function previewChange(context: BillingContext, options: PlanChange
   const state = await readBillingState(context, context.db, organization.id)
   const change = computePlanChange(state, options.request, context.policy, now)
   const at = prorationTime(options.prorationAt, now)
-  return previewPlanChange({ context, organizationId: organization.id, customerId: organization.customerId, now: at }, change)
+  const callsOff = 'subscription' in change && change.kind !== 'resume'
+  const invoiceItems = callsOff ? await readTakenAlong(context, organization.id, change.subscription) : []
+  const { id: organizationId, customerId } = organization
+  return previewPlanChange({ context, organizationId, customerId, now: at, invoiceItems }, change)
 }
 
 /**
@@ -99,8 +103,8 @@ async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void
 }
 
 /**
- * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled, and what they took the
- * place of has gone.
+ * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled, what they took along in
+ * vain waits again, and what they took the place of has gone.
  * `finished` are those that turned out to be done, and those that were done and nobody was told; the mirror has followed them.
  */
 export async function runExclusively<Result>(
@@ -117,6 +121,7 @@ export async function runExclusively<Result>(
     if (finished.length > 0) {
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
+    await restorePendingItems({ context, session, organizationId })
     await releaseSuperseded({ context, session, organizationId })
     return work(session, finished)
   })

@@ -2,12 +2,14 @@ import type { AddOn } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { NEXT_INVOICE, type StripeMutations } from '../stripe/gateway.ts'
+import type { StripeMutations } from '../stripe/gateway.ts'
+import { NEXT_INVOICE } from '../stripe/invoice-previews.ts'
 import { performIntent, type FinishedIntent } from '../stripe/intents.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { followChange, prorationTime, runExclusively, wasHeard, type Asker } from './actions.ts'
 import { callOff, payAndSwitch } from './execute.ts'
+import { readTakenAlong } from './pending-items.ts'
 import type { AddOnItem, BillingState, CurrentSubscription } from './plan-change.ts'
 import { requireSubscription } from './rules.ts'
 import { readBillingState } from './state.ts'
@@ -145,6 +147,7 @@ export async function previewAddOn(
     items: change.items,
     prorationBehavior: change.invoiceNow ? 'always_invoice' : 'create_prorations',
     prorationAtUnix: toUnix(prorationAt),
+    invoiceItems: await readTakenAlong(context, organizationId, change.subscription),
   })
   const prorations = invoice.lines.filter(({ proration }) => proration).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
   return {

@@ -8,6 +8,7 @@ import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newItems, switchedItems } from './items.ts'
 import { closeOpenPages } from './open-pages.ts'
+import { readPendingItems, restorePendingItems } from './pending-items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
 import { release, released, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
@@ -58,6 +59,7 @@ export async function callOff(execution: Acting, { waitingInvoiceId }: CurrentSu
     if (!isRefused(error)) throw error
     await refuseSettled(execution)
   }
+  await restorePendingItems(execution)
 }
 
 async function refuseSettled(execution: Acting): Promise<never> {
@@ -134,14 +136,16 @@ async function closePages(execution: Execution, ownId: string | null): Promise<v
 }
 
 /**
- * A resumption that waits for the bank already is tried again with the card that is there now. It is not called off: what the pause left
- * to be settled is on its invoice, and would be lost with it.
+ * A resumption that waits for the bank already is tried again with the card that is there now, and not called off: one payment is asked for, not two.
  */
 async function resume(execution: Execution, change: Extract<PlanChange, { kind: 'resume' }>): Promise<unknown> {
   const { subscription, keepsPeriod } = change
   const { id: subscriptionId, waitingInvoiceId } = subscription
   await closePages(execution, subscriptionId)
-  if (waitingInvoiceId === null) return perform(execution, 'resume_subscription', { subscriptionId, keepsPeriod })
+  if (waitingInvoiceId === null) {
+    const taken = keepsPeriod ? {} : await readPendingItems(execution)
+    return perform(execution, 'resume_subscription', { subscriptionId, keepsPeriod, ...taken })
+  }
   try {
     return await perform(execution, 'pay_invoice', { invoiceId: waitingInvoiceId, paymentMethodId: null })
   } catch (error) {
@@ -257,7 +261,7 @@ export async function payAndSwitch(
   } catch (error) {
     if (!wantsAuthentication(error)) throw error
     const waiting = await withEndOfPeriod(execution, params, subscription)
-    await update(execution, { ...waiting, paymentBehavior: 'pending_if_incomplete' })
+    await update(execution, { ...waiting, ...(await readPendingItems(execution)), paymentBehavior: 'pending_if_incomplete' })
   }
 }
 

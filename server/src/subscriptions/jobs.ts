@@ -6,6 +6,7 @@ import { runExclusively } from './actions.ts'
 import { deleteOldRequests } from './answer-once.ts'
 import { closeMeteredGaps } from './metered-items.ts'
 import { endReplaced } from './replaced.ts'
+import { listVoiders } from './pending-items.ts'
 import { listSuperseded } from './superseded.ts'
 
 /**
@@ -32,23 +33,39 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
       },
     },
     { name: 'subscriptions.superseded', cron: '* * * * *', run: () => releaseAllSuperseded(context) },
+    { name: 'subscriptions.pending_items', cron: '* * * * *', run: () => restoreAllPending(context) },
     { name: 'subscriptions.prune', cron: '43 * * * *', run: () => pruneRequests(context) },
   ]
 }
 
-const SUPERSEDED_AT_ONCE = 50
+const ORGANIZATIONS_AT_ONCE = 50
 
 /** Releases the schedules that changes have taken the place of which were paid on a page, or whose request did not live to. */
 export async function releaseAllSuperseded(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
   await eachApart(
-    await listSuperseded(context.db, SUPERSEDED_AT_ONCE),
+    await listSuperseded(context.db, ORGANIZATIONS_AT_ONCE),
     // Whoever comes next releases them.
     (organizationId) => runExclusively(context, organizationId, async () => undefined),
     (organizationId, error) =>
       context.log.error(
         { event: 'billing.superseded_not_released', organization_id: organizationId, err: error },
         'a schedule that a change has taken the place of could not be released',
+      ),
+  )
+}
+
+/** Lets what voided invoices took along wait again, of pages that nobody paid or whose request did not live to. */
+export async function restoreAllPending(context: BillingContext): Promise<void> {
+  if (context.gateway === null) return
+  await eachApart(
+    await listVoiders(context.db, ORGANIZATIONS_AT_ONCE),
+    // Whoever comes next does it.
+    (organizationId) => runExclusively(context, organizationId, async () => undefined),
+    (organizationId, error) =>
+      context.log.error(
+        { event: 'billing.items_not_restored', organization_id: organizationId, err: error },
+        'what a voided invoice had taken along could not be made to wait again',
       ),
   )
 }

@@ -2,7 +2,8 @@ import type { Instant } from '../lib/clock.ts'
 import { dueOf, withUseByNow } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { isNoneUpcoming } from '../stripe/errors.ts'
-import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway.ts'
+import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/invoice-previews.ts'
+import type { InvoiceItemTerms } from '../stripe/invoice-items.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 
 export type Previewing = {
@@ -10,6 +11,8 @@ export type Previewing = {
   readonly organizationId: string
   readonly customerId: string | null
   readonly now: Instant
+  /** What waits for the next invoice again once the change has called off one that waits for the bank. */
+  readonly invoiceItems: readonly InvoiceItemTerms[]
 }
 
 /** Amounts are minor units. */

@@ -1,7 +1,7 @@
 import type { Instant } from '../lib/clock.ts'
 import { anchoredMonthOf } from '../lib/period.ts'
 import { requireGateway } from '../stripe/context.ts'
-import type { InvoicePreview } from '../stripe/gateway.ts'
+import type { InvoicePreview } from '../stripe/invoice-previews.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { newItems, switchedItems } from './items.ts'
 import {
@@ -136,9 +136,10 @@ async function renewal(
   subscription: CurrentSubscription,
   query: Omit<Query, 'customerId'> = {},
 ): Promise<NextInvoice | null> {
-  const { customerId } = previewing
+  const { customerId, invoiceItems } = previewing
   if (customerId === null) return null
-  return foretellNext(previewing, subscription.currentPeriodEnd, { ...query, customerId, subscriptionId: subscription.id })
+  const subscriptionId = subscription.id
+  return foretellNext(previewing, subscription.currentPeriodEnd, { ...query, customerId, subscriptionId, invoiceItems })
 }
 
 type Start = Extract<PlanChange, { kind: 'start' }>
@@ -194,7 +195,7 @@ const STAYS_USED =
 type SwitchNow = Extract<PlanChange, { kind: 'switch_now' }>
 
 async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise<PlanChangePreview> {
-  const { context, customerId, now } = previewing
+  const { context, customerId, now, invoiceItems } = previewing
   const { subscription, offer, to, from, direction, invoiceNow } = change
   const base = {
     ...quiet(previewing, change),
@@ -219,6 +220,7 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
     prorationBehavior,
     prorationAtUnix: toUnix(base.prorationAt),
     ending,
+    invoiceItems,
   }
   // Another interval begins a new period at once, and its invoice comes with it; otherwise a smaller plan waits for the next one.
   if (!invoiceNow && !newInterval) {
@@ -271,11 +273,12 @@ type CancelNow = Extract<PlanChange, { kind: 'cancel_now' }>
 
 /** What is open is settled in the moment: what was used beyond the allowance, and what a change left for the next invoice. */
 async function previewCancel(previewing: Previewing, change: CancelNow): Promise<PlanChangePreview> {
-  const { context, customerId, now } = previewing
+  const { context, customerId, now, invoiceItems } = previewing
   const { subscription } = change
   const base = { ...quiet(previewing, change), to: null, cancelAt: now }
   if (customerId === null || !['active', 'past_due', 'unpaid', 'paused'].includes(subscription.status)) return base
-  const query: Query = { customerId, subscriptionId: subscription.id, cancelNow: true, prorationBehavior: 'none' }
+  const subscriptionId = subscription.id
+  const query: Query = { customerId, subscriptionId, cancelNow: true, prorationBehavior: 'none', invoiceItems }
   const invoice = await askForAny(context, query)
   const totals = await totalsByNow(previewing, invoice)
   return { ...base, ...(invoice === null ? {} : amountsOf(invoice)), ...totals }

@@ -1,0 +1,400 @@
+import { Stripe } from 'stripe'
+import { describe, expect, test } from 'vitest'
+import { testUse } from '../../test/used.ts'
+import { sumRevenue } from '../analytics/reports-store.ts'
+import { giveDueCredits } from '../pricing/credits.ts'
+import { readStatement } from '../pricing/statement.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { finishStrandedIntents } from '../stripe/finish-intents.ts'
+import { changePlan } from './actions.ts'
+import { restoreAllPending } from './jobs.ts'
+
+// The invoice of a change takes along what waits for the next one. A change that waits for the bank and is never paid leaves that as it was.
+
+const billing = testUse({
+  meters: { calls: {} },
+  plans: {
+    free: { name: 'Free', allowances: {} },
+    basic: { name: 'Basic', prices: { monthly: { amountMinor: 900 } }, allowances: {} },
+    pro: {
+      name: 'Pro',
+      prices: { monthly: { amountMinor: 2900 } },
+      allowances: { calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 7 } } },
+    },
+    max: { name: 'Max', prices: { monthly: { amountMinor: 9900 } }, allowances: {} },
+  },
+  defaultPlan: 'free',
+})
+const BILLING = '/api/v1/billing'
+const ASKS = { payment_method_id: 'pm_card_authenticationRequired' }
+const GOOD = { payment_method_id: 'pm_card_visa' }
+const USED = 350
+
+async function post(id: string, path: string, body: object = {}): Promise<Record<string, unknown>> {
+  const answer = await billing.call(id, 'POST', `${BILLING}/${path}`, body)
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  return answer.body
+}
+
+type Invoice = { readonly id: string; readonly status: string; readonly amount_due_minor: number }
+
+const invoicesOf = async (id: string) =>
+  (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as readonly Invoice[]
+
+/** What the invoices of a status ask for, in minor units. */
+const dueOf = async (id: string, status: string) =>
+  (await invoicesOf(id))
+    .filter((invoice) => invoice.status === status)
+    .map(({ amount_due_minor: due }) => due)
+    .sort((a, b) => a - b)
+
+function stripe(): Stripe {
+  const { host, port, protocol } = billing.sandbox
+  return new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+}
+
+async function customerOf(id: string): Promise<string> {
+  return String((await billing.call(id, 'GET', `${BILLING}/subscription`)).body['stripe_customer_id'])
+}
+
+/** What all organizations have paid for use, in minor units. */
+async function revenueOfUse(): Promise<number> {
+  const ever = [new Date('2000-01-01T00:00:00Z'), new Date('2100-01-01T00:00:00Z')]
+  const sums = await sumRevenue(billing.context.db, ever)
+  return sums.reduce((sum, { usageMinor }) => sum + Number(usageMinor), 0)
+}
+
+/** What waits for the customer's next invoice at Stripe, in minor units. */
+async function pendingOf(id: string): Promise<readonly number[]> {
+  const { data } = await stripe().invoiceItems.list({ customer: await customerOf(id), pending: true })
+  return data.map(({ amount }) => amount)
+}
+
+const balanceOf = async (id: string) => ((await stripe().customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
+
+/** Paused after 50 calls beyond the allowance, resumed after the period with a card whose bank asks. */
+async function askedToResume(): Promise<{ id: string; began: Date; invoiceId: string; key: string }> {
+  const id = await billing.customer('pro')
+  const began = await billing.nowOf(id)
+  const key = `${id} mistaken`
+  await billing.advance(id, '5d')
+  await billing.use(id, 'calls', 150, { key })
+  await post(id, 'pause')
+  await post(id, 'payment-methods', ASKS)
+  await billing.advance(id, '32d')
+  expect(await post(id, 'resume')).toMatchObject({ status: 'paused', requires_action: true })
+  expect(await dueOf(id, 'open')).toEqual([2900 + USED])
+  const waiting = (await invoicesOf(id)).find(({ status }) => status === 'open')
+  expect(await pendingOf(id)).toEqual([])
+  return { id, began, invoiceId: waiting!.id, key }
+}
+
+/** Down to a smaller plan in the middle of the month, whose credit waits; then up with a card whose bank asks. */
+async function askedToUpgrade(): Promise<{ id: string; invoiceId: string; credit: number }> {
+  const id = await billing.customer('pro')
+  await billing.advance(id, '15d')
+  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  const credit = (await pendingOf(id)).reduce((sum, amount) => sum + amount, 0)
+  expect(credit).toBeLessThan(-900)
+  await post(id, 'payment-methods', ASKS)
+  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  const waiting = (await invoicesOf(id)).find(({ status }) => status === 'open')
+  expect(await pendingOf(id)).toEqual([])
+  return { id, invoiceId: waiting!.id, credit }
+}
+
+/** The ways in which nobody pays an invoice that waits for the bank. */
+const UNPAID = {
+  expires: (id: string) => billing.advance(id, '1d'),
+  'is voided at Stripe': (_id: string, invoiceId: string) => stripe().invoices.voidInvoice(invoiceId),
+}
+const WAYS = Object.keys(UNPAID) as (keyof typeof UNPAID)[]
+
+/** A server that is killed when Stripe has voided an invoice. */
+function dyingAtTheVoid(): BillingContext {
+  const { gateway } = billing.context
+  return billing.with({
+    gateway: {
+      ...gateway!,
+      async perform(kind, params, call) {
+        const made = await gateway!.perform(kind, params, call)
+        if (kind === 'void_invoice') throw new Error('killed')
+        return made
+      },
+    },
+  })
+}
+
+describe('use that a resumption was to bill', () => {
+  test.each(WAYS)('is billed by the next one where the page %s', async (how) => {
+    const { id, invoiceId } = await askedToResume()
+    await UNPAID[how](id, invoiceId)
+    await post(id, 'payment-methods', GOOD)
+    await post(id, 'resume')
+    expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
+    expect(await dueOf(id, 'void')).toEqual([2900 + USED])
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('waits again within a minute of the page’s end, without anybody asking', async () => {
+    const { id } = await askedToResume()
+    await billing.advance(id, '1d')
+    await restoreAllPending(billing.context)
+    expect(await pendingOf(id)).toEqual([USED])
+    await restoreAllPending(billing.context)
+    expect(await pendingOf(id)).toEqual([USED])
+  })
+
+  test('is billed by a cancellation at once, as its preview says', async () => {
+    const { id } = await askedToResume()
+    await post(id, 'payment-methods', GOOD)
+    expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: USED })
+    await post(id, 'cancel', { immediate: true })
+    expect(await dueOf(id, 'paid')).toEqual([USED, 2900])
+    expect(await dueOf(id, 'open')).toEqual([])
+  })
+
+  test('survives any number of resumptions that nobody pays', async () => {
+    const { id } = await askedToResume()
+    for (let time = 0; time < 2; time += 1) {
+      await billing.advance(id, '1d')
+      expect(await post(id, 'resume')).toMatchObject({ requires_action: true })
+      expect(await dueOf(id, 'open')).toEqual([2900 + USED])
+    }
+    await post(id, 'payment-methods', GOOD)
+    await post(id, 'resume')
+    expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
+  })
+
+  test('is on the statement once, with the invoice that was paid', async () => {
+    const { id, began } = await askedToResume()
+    await billing.advance(id, '1d')
+    await post(id, 'payment-methods', GOOD)
+    const before = await revenueOfUse()
+    await post(id, 'resume')
+    expect((await revenueOfUse()) - before).toBe(USED)
+    const paid = (await invoicesOf(id)).find(({ amount_due_minor: due, status }) => due === 2900 + USED && status === 'paid')
+    const { usage, adjustments, totalMinor } = await readStatement(billing.context, { organizationId: id, at: began })
+    expect(usage.filter(({ amountMinor }) => amountMinor > 0)).toMatchObject([{ amountMinor: USED, invoiceId: paid!.id }])
+    expect({ adjustments, totalMinor }).toEqual({ adjustments: [], totalMinor: 2900 + USED })
+  })
+
+  test('comes back to the balance once it is paid, where it is taken back before', async () => {
+    const { id, key } = await askedToResume()
+    await billing.advance(id, '1d')
+    await restoreAllPending(billing.context)
+    await billing.correct(id, key, -10)
+    await giveDueCredits(billing.context)
+    expect(await balanceOf(id)).toBe(0)
+    await post(id, 'payment-methods', GOOD)
+    await post(id, 'resume')
+    await giveDueCredits(billing.context)
+    expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
+    expect(await balanceOf(id)).toBe(-70)
+  })
+
+  test('is not billed a second time where the invoice is paid after all', async () => {
+    const { id, invoiceId } = await askedToResume()
+    await post(id, 'payment-methods', GOOD)
+    await post(id, `invoices/${invoiceId}/pay`)
+    await restoreAllPending(billing.context)
+    expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('is forgiven with the invoice of a resumption that has come about unpaid', async () => {
+    const { id, invoiceId } = await askedToResume()
+    await stripe().invoices.voidInvoice(invoiceId)
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await billing.call(id, 'POST', `${BILLING}/resume`, {})).toMatchObject({ status: 402 })
+    const owing = (await invoicesOf(id)).find(({ status }) => status === 'open')
+    expect(owing).toMatchObject({ amount_due_minor: 2900 + USED })
+    await stripe().invoices.voidInvoice(owing!.id)
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await restoreAllPending(billing.context)
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('is on the first invoice of what is bought next, where the subscription has ended', async () => {
+    const { id } = await askedToResume()
+    const { subscription_id } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+    await billing.advance(id, '1d')
+    await stripe().subscriptions.cancel(String(subscription_id))
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await restoreAllPending(billing.context)
+    await post(id, 'subscribe', { tier: 'basic', ...GOOD })
+    expect(await dueOf(id, 'paid')).toEqual([900 + USED, 2900])
+  })
+
+  test('stays on an invoice that is written off: that can still be paid', async () => {
+    const { id, invoiceId } = await askedToResume()
+    await stripe().invoices.markUncollectible(invoiceId)
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await restoreAllPending(billing.context)
+    expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
+    expect(await pendingOf(id)).toEqual([])
+  })
+})
+
+test('use that an upgrade was to bill and did not is billed with its period, once', async () => {
+  const id = await billing.customer('pro')
+  await billing.advance(id, '5d')
+  await billing.use(id, 'calls', 150)
+  await post(id, 'payment-methods', ASKS)
+  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  await billing.advance(id, '1d')
+  await restoreAllPending(billing.context)
+  expect(await pendingOf(id)).toEqual([])
+  await post(id, 'payment-methods', GOOD)
+  await billing.advance(id, '28d')
+  expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
+})
+
+describe('the credit of a smaller plan', () => {
+  test.each(WAYS)('lowers the next invoices where an upgrade’s page %s', async (how) => {
+    const { id, invoiceId, credit } = await askedToUpgrade()
+    await UNPAID[how](id, invoiceId)
+    await post(id, 'payment-methods', GOOD)
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await restoreAllPending(billing.context)
+    expect(await pendingOf(id)).toHaveLength(2)
+    await billing.advance(id, '17d')
+    expect(await dueOf(id, 'paid')).toEqual([0, 2900])
+    expect(await balanceOf(id)).toBe(900 + credit)
+  })
+
+  test('is kept for later by a cancellation at once in the middle, as its preview says', async () => {
+    const { id, credit } = await askedToUpgrade()
+    expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ credit_minor: -credit })
+    await post(id, 'cancel', { immediate: true })
+    expect(await balanceOf(id)).toBe(credit)
+  })
+
+  test('is taken off another upgrade in its place, as its preview says', async () => {
+    const { id } = await askedToUpgrade()
+    await post(id, 'payment-methods', GOOD)
+    const two = { new_tier: 'max', quantity: 2 }
+    const { proration_date, amount_due_now_minor: due } = await post(id, 'upgrade/preview', two)
+    await post(id, 'upgrade', { ...two, proration_date })
+    expect(await dueOf(id, 'paid')).toEqual([2900, due])
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('is an adjustment of its month on the statement', async () => {
+    const { id, credit } = await askedToUpgrade()
+    const at = await billing.nowOf(id)
+    await billing.advance(id, '1d')
+    await restoreAllPending(billing.context)
+    await post(id, 'payment-methods', GOOD)
+    await billing.advance(id, '18d')
+    const { adjustments } = await readStatement(billing.context, { organizationId: id, at })
+    expect(adjustments.reduce((sum, { amountMinor }) => sum + amountMinor, 0)).toBe(credit)
+  })
+})
+
+test('use that a smaller plan left to be settled is told (KF-9) as it is billed, after an upgrade that nobody paid', async () => {
+  const id = await billing.customer('pro')
+  const began = await billing.nowOf(id)
+  await billing.advance(id, '15d')
+  await billing.use(id, 'calls', 600)
+  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  const left = (await pendingOf(id)).reduce((sum, amount) => sum + amount, 0)
+  await post(id, 'payment-methods', ASKS)
+  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  await billing.advance(id, '1d')
+  const told = async () => (await billing.call(id, 'GET', `${BILLING}/status/tenant/${id}`)).body['next_invoice_amount_cents']
+  expect(await told()).toBe(900)
+  await restoreAllPending(billing.context)
+  expect(await told()).toBe(900 + left)
+  await post(id, 'payment-methods', GOOD)
+  await billing.advance(id, '17d')
+  expect(await dueOf(id, 'paid')).toEqual([2900, 900 + left])
+  const { totalMinor } = await readStatement(billing.context, { organizationId: id, at: began })
+  expect(totalMinor).toBe(2900 + left)
+})
+
+describe('what is to wait again', () => {
+  const cancel = (context: BillingContext, id: string) =>
+    changePlan(
+      context,
+      { organizationId: id, request: { kind: 'cancel', immediate: true }, prorationAt: null },
+      { actor: 'operator:test', requestId: 'req_test' },
+    )
+
+  test('does, where the server is killed when the invoice has been voided', async () => {
+    const { id } = await askedToResume()
+    await expect(cancel(dyingAtTheVoid(), id)).rejects.toThrow('killed')
+    expect(await pendingOf(id)).toEqual([])
+    await post(id, 'payment-methods', GOOD)
+    await post(id, 'cancel', { immediate: true })
+    expect(await dueOf(id, 'paid')).toEqual([USED, 2900])
+  })
+
+  test('is made once, where Stripe’s answer is lost', async () => {
+    const { id } = await askedToResume()
+    await billing.advance(id, '1d')
+    billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
+    await expect(restoreAllPending(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    billing.sandbox.setChaos({})
+    await post(id, 'payment-methods', GOOD)
+    await post(id, 'resume')
+    expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('is made once, where it is only looked for when Stripe has forgotten the key', async () => {
+    const { id } = await askedToResume()
+    await billing.advance(id, '1d')
+    billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
+    await expect(restoreAllPending(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    billing.sandbox.setChaos({})
+    const tomorrow = new Date(billing.context.clock.now().getTime() + 25 * 3_600_000)
+    await finishStrandedIntents(billing.with({ clock: { now: () => tomorrow } }))
+    await restoreAllPending(billing.context)
+    expect(await pendingOf(id)).toEqual([USED])
+  })
+
+  test('is not made, where Stripe has let the item itself wait again', async () => {
+    const { id } = await askedToResume()
+    await billing.advance(id, '1d')
+    const { gateway } = billing.context
+    const elsewhere = { ...gateway!.reads, listItemsOfInvoice: async () => [] }
+    await restoreAllPending(billing.with({ gateway: { ...gateway!, reads: elsewhere } }))
+    expect(await pendingOf(id)).toEqual([])
+  })
+
+  test('is told in the log where Stripe refuses it, and holds up nothing else', async () => {
+    const { id } = await askedToResume()
+    await billing.advance(id, '1d')
+    const { gateway } = billing.context
+    const refusing = billing.with({
+      gateway: {
+        ...gateway!,
+        async perform(kind, params, call) {
+          if (kind === 'create_invoice_item') throw new StripeCallError('invalid_request', 'no', 'refused')
+          return gateway!.perform(kind, params, call)
+        },
+      },
+    })
+    await restoreAllPending(refusing)
+    await restoreAllPending(refusing)
+    const told = billing.logged.filter(
+      ({ fields }) => fields['event'] === 'billing.item_not_restored' && fields['organization_id'] === id,
+    )
+    expect(told).toMatchObject([{ level: 'error', fields: { item: { amountMinor: USED } } }])
+    await post(id, 'payment-methods', GOOD)
+    expect(await post(id, 'resume')).toMatchObject({ status: 'active' })
+  })
+
+  test('is told in the audit log', async () => {
+    const { id, invoiceId } = await askedToResume()
+    await billing.advance(id, '1d')
+    await restoreAllPending(billing.context)
+    const { rows } = await billing.database.db.query(
+      `select actor, after from audit_log where organization_id = $1 and action = 'invoice_item.restored'`,
+      [id],
+    )
+    expect(rows).toEqual([{ actor: 'system:billing', after: { amount_minor: USED, currency: 'usd', invoice_id: invoiceId } }])
+  })
+})
