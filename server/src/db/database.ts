@@ -240,8 +240,17 @@ function beginInScope(scope: Scope): string {
   return `begin; ${text.replace(/\$(\d)/g, (_whole, index: string) => pg.escapeLiteral(values[Number(index) - 1]!))}`
 }
 
+/** What a caller is told of a PostgreSQL that is away, or full; see `isConnectionError`. */
+export function databaseUnavailable(error: unknown): DomainError {
+  const isFull = error instanceof pg.DatabaseError && error.code === DISK_FULL
+  const detail = isFull
+    ? 'PostgreSQL has no room left on its disk; try again once there is some.'
+    : 'PostgreSQL does not answer; try again shortly.'
+  return new DomainError('database_unavailable', detail, {}, { cause: error })
+}
+
 function throwUnavailable(error: unknown): never {
-  throw new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
+  throw databaseUnavailable(error)
 }
 
 const NETWORK_CODES = new Set([
@@ -256,8 +265,9 @@ const NETWORK_CODES = new Set([
 ])
 
 // SQLSTATE of a server that is away or full: connection exceptions (08), shutdown (57P0x), a read-only standby after a failover
-// (25006), too many connections (53300). https://www.postgresql.org/docs/current/errcodes-appendix.html
-const AWAY = /^(08...|57P0[1-5]|25006|53300)$/
+// (25006), too many connections (53300), no room on its disk (53100). https://www.postgresql.org/docs/current/errcodes-appendix.html
+const DISK_FULL = '53100'
+const AWAY = /^(08...|57P0[1-5]|25006|53[13]00)$/
 
 // What `pg` says without a code when a connection breaks or cannot be had in time.
 const MESSAGES =
@@ -268,12 +278,14 @@ export function isCollision(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === '40P01' || error.code === '40001')
 }
 
-/** Whether PostgreSQL ended a statement because it took too long (57014). */
-export function tookTooLong(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === '57014'
+const TOO_MUCH = new Set(['57014', '53200', '53400'])
+
+/** Whether PostgreSQL ended a statement because it took too long (57014), or more memory (53200) or temporary files (53400) than there may be. */
+export function tookTooMuch(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && TOO_MUCH.has(error.code ?? '')
 }
 
-/** Whether an error means that PostgreSQL is away, rather than that a statement was wrong. */
+/** Whether an error means that PostgreSQL is away or its disk is full, rather than that a statement was wrong. */
 export function isConnectionError(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isConnectionError)
   if (!(error instanceof Error)) return false

@@ -233,6 +233,20 @@ describe('the worker', () => {
     })
   })
 
+  test('begins a file anew that a full disk broke off, once there is room', async () => {
+    const { db } = billing.database
+    const { id } = await ask('operator', { kind: 'organizations', format: 'csv' }, ADMIN)
+    await db.query(
+      `create function refuse_chunks() returns trigger language plpgsql as $$ begin raise 'no room' using errcode = '53100'; end $$;
+       create trigger refuse_chunks before insert on export_chunks for each row execute function refuse_chunks()`,
+    )
+    await expect(makeNextExport(worker())).rejects.toMatchObject({ code: 'database_unavailable' })
+    await db.query('drop function refuse_chunks cascade')
+    clock.advance(61_000)
+    expect(await makeNextExport(worker())).toBe(1)
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({ state: 'done' })
+  })
+
   test('sends the file piece by piece, under its name', async () => {
     const made = await make('operator', { kind: 'invoices', format: 'csv' }, ADMIN)
     const { db } = billing.database

@@ -3,7 +3,7 @@ import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
 import { dataScopeOf, nobody, type Principal } from '../auth/principal.ts'
-import { isCollision, isConnectionError, tookTooLong } from '../db/database.ts'
+import { databaseUnavailable, isCollision, isConnectionError, tookTooMuch } from '../db/database.ts'
 import { runInScope } from '../db/scope.ts'
 import { maskCardNumbers } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -131,14 +131,17 @@ export function requestIdOf(given: string | readonly string[] | null | undefined
 /** What the caller can act on; Hono's own complaint about a body that is not JSON is the caller's mistake too. */
 export function asDomainError(error: unknown): DomainError | null {
   if (error instanceof DomainError) return error
-  if (isConnectionError(error)) {
-    return new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
-  }
+  if (isConnectionError(error)) return databaseUnavailable(error)
   if (isCollision(error)) {
     return new DomainError('overloaded', 'Others change the same at this moment; try again shortly.', {}, { cause: error })
   }
-  if (tookTooLong(error)) {
-    return new DomainError('overloaded', 'This took too long; ask for less, or try again shortly.', {}, { cause: error })
+  if (tookTooMuch(error)) {
+    return new DomainError(
+      'overloaded',
+      'This took too long or too much; ask for less, or try again shortly.',
+      {},
+      { cause: error },
+    )
   }
   const status = error !== null && typeof error === 'object' && 'status' in error ? error.status : undefined
   if (status === 415)

@@ -1,7 +1,6 @@
 import pg, { type QueryResult } from 'pg'
-import { isConnectionError, CONNECTING } from '../db/database.ts'
+import { CONNECTING, databaseUnavailable, isConnectionError } from '../db/database.ts'
 import { endSilent } from '../db/silence.ts'
-import { DomainError } from '../lib/errors.ts'
 import { packetClient, type PacketClient } from '../db/packet.ts'
 
 /** What a transaction is going to write, and what it answers once that is committed. */
@@ -66,7 +65,9 @@ function roleOption({ role }: UsageConnectionOptions): string {
 }
 
 async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) => Promise<Result>): Promise<Result> {
-  const client = await pool.connect().catch(throwUnavailable)
+  const client = await pool.connect().catch((error: unknown) => {
+    throw databaseUnavailable(error)
+  })
   let broken: Error | undefined
   const onLost = (error: Error): void => {
     broken = error
@@ -77,7 +78,7 @@ async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) =>
   } catch (error) {
     if (!isConnectionError(error)) throw error
     broken ??= error instanceof Error ? error : new Error(String(error))
-    throwUnavailable(error)
+    throw databaseUnavailable(error)
   } finally {
     client.off('error', onLost)
     client.release(broken)
@@ -119,8 +120,4 @@ async function transact<Result>(client: PacketClient, work: (tx: PacketClient) =
 async function commit(client: PacketClient): Promise<QueryResult> {
   const [ended] = await Promise.all([client.query(COMMIT), client.query(FLUSH)])
   return ended
-}
-
-function throwUnavailable(error: unknown): never {
-  throw new DomainError('database_unavailable', 'PostgreSQL does not answer; try again shortly.', {}, { cause: error })
 }

@@ -229,6 +229,21 @@ describe('customers that are handled together', () => {
   })
 })
 
+test('no event has failed by a full disk, however often it is looked at: it is handled once there is room', async () => {
+  const customerId = await buyer('no_room')
+  await signal(customerId)
+  const full = billing.with({
+    onAccountDerived: async (tx: Transaction) =>
+      void (await tx.query(`do $$ begin raise 'no room' using errcode = '53100'; end $$`)),
+  })
+  for (let look = 0; look < 3; look += 1) {
+    await expect(handleDueEvents(full)).rejects.toMatchObject({ code: 'database_unavailable' })
+  }
+  expect(await openOf(customerId)).toEqual([0])
+  await handleDueEvents(billing.context)
+  expect([await planOf('no_room'), await openOf(customerId)]).toEqual(['pro', []])
+})
+
 test('an event that arrives while its customer is being read is not covered by that, and stays due', async () => {
   const customerId = await buyer('meanwhile')
   await signal(customerId)
