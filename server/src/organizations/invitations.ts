@@ -14,6 +14,7 @@ import {
   insertMember,
   listInvitations,
   listMembers,
+  lockMembers,
   markEmailVerified,
   replaceInvitation,
   revokeOpenInvitation,
@@ -50,6 +51,7 @@ export async function invite(context: OrganizationsContext, input: InvitationInp
   }
   const mail = await mailOf(context, { invitation, token, name: organization.name })
   await context.db.transaction(async (tx) => {
+    await lockMembers(tx, input.organizationId)
     const members = await listMembers(tx, input.organizationId)
     if (members.some((member) => member.email === email)) {
       throw new DomainError('conflict', 'This address belongs to a member already.', { field: 'email' })
@@ -113,6 +115,8 @@ export async function acceptInvitation(
   const { organizationId, id, role } = invitation
   const now = context.clock.now()
   await context.db.transaction(async (tx) => {
+    // Who invites the address once more at this moment finds a member, or has replaced this one.
+    await lockMembers(tx, organizationId)
     if (!(await acceptOpenInvitation(tx, { organizationId, id, userId: user.userId, now }))) throw closed()
     await insertMember(tx, { organizationId, role, userId: user.userId, createdAt: now })
     await markEmailVerified(tx, user.userId)

@@ -61,6 +61,39 @@ describe('an invitation', () => {
     expect((await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token: 'tgi_none' })).status).toBe(404)
   })
 
+  it('of one address, sent several times at once, is made each time, and the last one is open', async () => {
+    const owner = await identity.signUp('impatient@example.com')
+    const path = invitationsOf(owner.organizationId)
+    for (let round = 0; round < 5; round += 1) {
+      const email = `twice-${round}@example.com`
+      const answers = await Promise.all([1, 2, 3].map(() => owner.browser.call('POST', path, { email })))
+      expect(answers.map(({ status, body }) => [status, body['code']])).toEqual([1, 2, 3].map(() => [201, undefined]))
+      const { invitations } = (await owner.browser.call('GET', path)).body as { invitations: { email: string; state: string }[] }
+      const states = invitations.filter((one) => one.email === email).map(({ state }) => state)
+      expect(states.toSorted()).toEqual(['open', 'revoked', 'revoked'])
+    }
+  })
+
+  it('is either accepted or replaced by one that is made at the same moment, and no member has one open', async () => {
+    const owner = await identity.signUp('hasty@example.com')
+    const path = invitationsOf(owner.organizationId)
+    for (let round = 0; round < 5; round += 1) {
+      const email = `hasty-${round}@example.com`
+      const guest = await identity.signUp(email)
+      await owner.browser.call('POST', path, { email })
+      const token = await tokenTo(email)
+      const [accepted, again] = await Promise.all([
+        guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token }),
+        owner.browser.call('POST', path, { email, role: 'admin' }),
+      ])
+      const told = [accepted.status, accepted.body['code'], again.status, again.body['code']]
+      expect([
+        [200, undefined, 409, 'conflict'],
+        [409, 'invitation_closed', 201, undefined],
+      ]).toContainEqual(told)
+    }
+  })
+
   it('ends when it is revoked, replaced or seven days old', async () => {
     const owner = await identity.signUp('ending@example.com')
     const path = invitationsOf(owner.organizationId)
