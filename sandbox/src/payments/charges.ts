@@ -2,7 +2,7 @@ import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/index.ts'
 import { describeCard } from './cards.ts'
 import { openDispute } from './disputes.ts'
-import { availableOn, captureBefore, processingFee, riskScore } from './inferred.ts'
+import { availableOn, captureBefore, debitUnderWayIsPaid, processingFee, riskScore } from './inferred.ts'
 import { recordBalanceTransaction } from './ledger.ts'
 import { behaviourOf, recordBankChecks, type PaymentMethod } from './payment-methods.ts'
 import type { DebitFailure } from './test-accounts.ts'
@@ -186,16 +186,16 @@ export function recordFailedCharge(ctx: Ctx, request: ChargeRequest, decline: De
 
 /** Records a debit that the bank has not answered. Emits `charge.pending`. */
 export function recordPendingCharge(ctx: Ctx, request: ChargeRequest): Charge {
-  return ctx.create('charge', draftCharge(ctx, request, request.method), 'charge.pending')
+  const draft = draftCharge(ctx, request, request.method)
+  const charge: Charge = { ...draft, amount_captured: request.amount, captured: true, paid: debitUnderWayIsPaid() }
+  return ctx.create('charge', charge, 'charge.pending')
 }
 
 /** The bank has paid a debit that was under way. Emits `charge.succeeded`. */
 export function payPendingCharge(ctx: Ctx, id: string): Charge {
   const charge = ctx.require('charge', id)
   const patch: Partial<Charge> = {
-    amount_captured: charge.amount,
     balance_transaction: takeIn(ctx, charge, charge.amount),
-    captured: true,
     outcome: approvedOutcome({}),
     paid: true,
     status: 'succeeded',
@@ -205,7 +205,14 @@ export function payPendingCharge(ctx: Ctx, id: string): Charge {
 
 /** A debit that was under way has failed, or was called off. Emits `charge.failed`. */
 export function failPendingCharge(ctx: Ctx, id: string, failure: DebitFailure | null): Charge {
-  const patch = { failure_code: failure?.code ?? null, failure_message: failure?.message ?? null, status: 'failed' as const }
+  const patch: Partial<Charge> = {
+    amount_captured: 0,
+    captured: false,
+    failure_code: failure?.code ?? null,
+    failure_message: failure?.message ?? null,
+    paid: false,
+    status: 'failed',
+  }
   return ctx.change('charge', id, patch, 'charge.failed')
 }
 

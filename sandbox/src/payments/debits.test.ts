@@ -31,7 +31,6 @@ describe('a debit of a bank account', () => {
       amount: 1_000,
       balance_transaction: null,
       failure_code: null,
-      paid: false,
       payment_method_details: { type: 'us_bank_account', us_bank_account: { last4: '6789', routing_number: '110000000' } },
       status: 'pending',
     })

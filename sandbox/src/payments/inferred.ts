@@ -38,6 +38,14 @@ export function captureBefore(created: number): number {
 export const debitAnsweredAfterSeconds = 180
 
 /**
+ * A charge says that it is captured and paid while its debit is under way.
+ * Doubt: captured is seen in recordings; paid is said to mean that a charge succeeded, which older recordings of bank debits contradict.
+ */
+export function debitUnderWayIsPaid(): boolean {
+  return true
+}
+
+/**
  * A subscription that waits for its first payment becomes active when the debit that pays it is under way.
  * Doubt: the page of statuses says that it can be incomplete with a payment under way; whoever uses it sees it active.
  */

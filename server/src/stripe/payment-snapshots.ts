@@ -23,6 +23,7 @@ export type ChargeSnapshot = {
   readonly amountRefundedMinor: number
   readonly currency: string
   readonly status: string
+  /** The money is there: a debit that is under way may still fail. */
   readonly paid: boolean
   readonly refunded: boolean
   readonly disputed: boolean
@@ -82,7 +83,7 @@ export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
     amountRefundedMinor: wire.amount_refunded,
     currency: wire.currency,
     status: wire.status,
-    paid: wire.paid,
+    paid: wire.paid && wire.status !== 'pending',
     refunded: wire.refunded,
     disputed: wire.disputed,
     description: wire.description,

@@ -59,7 +59,7 @@ export async function listAutoTopUps(db: Queryable, organizationId: string): Pro
 export async function stopAutoTopUp(
   db: Queryable,
   { organizationId, balanceKey }: BalanceName,
-  { at, code, method }: { at: Instant; code: string; method: string | null },
+  { at, code, method }: { readonly at: Instant; readonly code: string; readonly method: string | null },
 ): Promise<void> {
   await db.query(
     `update auto_top_ups set stopped_at = $3, stopped_code = $4, stopped_method = $5

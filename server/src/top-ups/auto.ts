@@ -20,14 +20,14 @@ import {
   listAutoTopUps,
   postponeRequest,
   refreshLowMarks,
-  stopAutoTopUp,
   takeRequests,
   upsertAutoTopUp,
   type AutoTopUp,
   type AutoTopUpRequest,
 } from './auto-store.ts'
 import { decideAutoTopUp } from './rules.ts'
-import { findAutomatic, findSavedMethod, type Purchase } from './store.ts'
+import { balanceNameOf, stopBuying } from './stopping.ts'
+import { findAutomatic, findSavedMethod, isUnderWay, type Purchase } from './store.ts'
 
 export type AutoTopUpInput = {
   readonly organizationId: string
@@ -92,7 +92,7 @@ export async function removeAutoTopUp(
 const AT_ONCE = 20
 /** After so long, whoever took a request is gone. */
 const ABANDONED_MS = MINUTE_MS
-/** What only the next month or another payment method ends. */
+/** What only the next month, another payment method or the bank ends. */
 const WAIT_MS = MINUTE_MS
 /** A payment whose outcome is not known yet, and whatever failed. */
 const UNSETTLED_MS = 10_000
@@ -132,6 +132,8 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
   const now = timeOf(await readOrganization(session, organizationId), context.clock)
   const since = calendarMonthOf(now).start
   const { bought, pending } = await findAutomatic(session, { organizationId, balanceKey, since })
+  // A debit takes days, and what came of it is told by its charge.
+  if (pending !== null && (await isUnderWay(session, pending))) return 'waits'
   if (pending !== null) return finish(context, session, auto, () => resumePurchase(context, session, pending, null))
   const grants = { catalogs: context.catalogs, clock: context.clock, graceDays: context.policy.graceDays }
   const standing = (await readStanding(session, grants, organizationId))?.standing
@@ -176,12 +178,8 @@ async function finish(
   buy: () => Promise<Purchase>,
 ): Promise<Outcome> {
   const stop = async (code: string): Promise<Outcome> => {
-    const { organizationId, balanceKey, topUpKey } = auto
-    const at = context.clock.now()
-    await stopAutoTopUp(session, auto, { at, code, method: await findSavedMethod(session, organizationId) })
-    const data = { balance: balanceKey, balance_name: balanceNameOf(context, balanceKey), top_up: topUpKey, code }
-    const key = `auto_top_up.stopped:${balanceKey}:${at.toISOString()}`
-    await publishEvent(session, { organizationId, type: 'auto_top_up.stopped', key, data, occurredAt: at })
+    const method = await findSavedMethod(session, auto.organizationId)
+    await stopBuying(session, context.catalogs, auto, { at: context.clock.now(), code, method })
     return 'waits'
   }
   try {
@@ -205,15 +203,10 @@ async function tellLow(
 ): Promise<void> {
   const data = {
     balance: balanceKey,
-    balance_name: balanceNameOf(context, balanceKey),
+    balance_name: balanceNameOf(context.catalogs, balanceKey),
     remaining: quantityToJson(remaining),
     threshold: quantityToJson(below),
   }
   const key = `usage.balance_low:${balanceKey}:${below}:${since.toISOString()}`
   await publishEvent(session, { organizationId, type: 'usage.balance_low', key, data, occurredAt: now })
-}
-
-/** As the catalog that packages are bought of calls it. */
-function balanceNameOf({ catalogs }: BillingContext, balanceKey: string): string {
-  return catalogs.current.catalog.balances.get(balanceKey)?.name ?? balanceKey
 }

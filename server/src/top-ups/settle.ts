@@ -8,10 +8,12 @@ import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { Intent } from '../stripe/intents.ts'
+import { listAutoTopUps } from './auto-store.ts'
 import { unpaidShare, type Payment } from './rules.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { stopBuying } from './stopping.ts'
 import {
-  listPaidPurchases,
+  listUnsettledPurchases,
   listReleased,
   NOT_CARRIED_OUT,
   setFailed,
@@ -19,13 +21,14 @@ import {
   setTakenBack,
   TOP_UP_METADATA,
   type Purchase,
+  type Refusal,
 } from './store.ts'
 
 const GIVER: Giver = { actor: 'system:top-ups', requestId: null }
 
 /**
  * Brings an organization's top-ups in line with its payments in the mirror: gives what was paid, takes back what was refunded or is
- * disputed. Called in the transaction in which the mirror has changed; doing it again changes nothing.
+ * disputed, and ends what a bank has refused to be debited for. Called in the transaction in which the mirror has changed; doing it again changes nothing.
  * @param now the organization's time
  */
 export async function settleTopUps(
@@ -33,7 +36,11 @@ export async function settleTopUps(
   context: GrantsContext,
   { organizationId, now }: { organizationId: string; now: Instant },
 ): Promise<void> {
-  for (const { purchase, payment } of await listPaidPurchases(tx, organizationId)) {
+  for (const { purchase, payment, refused } of await listUnsettledPurchases(tx, organizationId)) {
+    if (refused !== null) {
+      await endRefused(tx, context, purchase, refused)
+      continue
+    }
     if (purchase.status !== 'paid') {
       await give(tx, context, purchase, now)
       await setPaid(tx, purchase, { chargeId: payment.chargeId, paidAt: now })
@@ -48,6 +55,22 @@ export async function endUnmade(tx: Transaction, { kind, organizationId, params 
   if (kind !== 'create_payment' || organizationId === null || !('metadata' in params)) return
   const id = params.metadata[TOP_UP_METADATA]
   if (id !== undefined) await setFailed(tx, { organizationId, id }, NOT_CARRIED_OUT)
+}
+
+const REFUSED = 'payment_failed'
+
+/** A debit has failed, days after it was made: what buys by itself stops as after a declined card. */
+async function endRefused(
+  tx: Transaction,
+  { catalogs, clock }: GrantsContext,
+  purchase: Purchase,
+  refused: Refusal,
+): Promise<void> {
+  const { organizationId, balanceKey, automatic } = purchase
+  await setFailed(tx, purchase, REFUSED)
+  if (!automatic) return
+  const auto = (await listAutoTopUps(tx, organizationId)).find((each) => each.balanceKey === balanceKey)
+  if (auto) await stopBuying(tx, catalogs, auto, { at: clock.now(), code: REFUSED, method: refused.methodId })
 }
 
 export function topUpGrantId({ id }: Pick<Purchase, 'id'>): string {

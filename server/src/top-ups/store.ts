@@ -152,40 +152,62 @@ export async function findLastIntent(db: Queryable, { organizationId, id }: Name
   return rows[0] ?? null
 }
 
+/** Whether a payment of the purchase is under way: a bank answers a debit days later. */
+export async function isUnderWay(db: Queryable, { organizationId, id }: Name): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `select from stripe_charges where organization_id = $1 and status = 'pending' and data -> 'metadata' ->> '${TOP_UP_METADATA}' = $2
+     limit 1`,
+    [organizationId, id],
+  )
+  return rowCount === 1
+}
+
+/** A debit that the bank refused, and of what. */
+export type Refusal = { readonly methodId: string | null }
+
 /**
  * Purchases whose payment the mirror has, where it says something that the purchase does not know yet. Disputes are known by their own
- * status; where the mirror has none of a charge that is said to be disputed, it is taken for one that is open.
+ * status; where the mirror has none of a charge that is said to be disputed, it is taken for one that is open. A payment that failed after it
+ * was under way, or after Stripe had taken it from the saved method, was a debit and is not tried again; on a page, another card is.
  */
-export async function listPaidPurchases(
+export async function listUnsettledPurchases(
   db: Queryable,
   organizationId: string,
-): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment }[]> {
+): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment; readonly refused: Refusal | null }[]> {
   const rows = await listPaid(db, organizationId)
-  return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, ...purchase }) => ({
+  return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, chargeStatus, methodId, ...purchase }) => ({
     purchase,
+    refused: chargeStatus === 'failed' ? { methodId } : null,
     payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: disputes.some(takesMoney) },
   }))
 }
 
-/** A charge that pays for a purchase, with the status of each of its disputes. */
+/** A charge that pays for a purchase or has failed to, with the status of each of its disputes. */
 type Found = {
   readonly by: string
   readonly paidMinor: number
   readonly nowRefundedMinor: number
   readonly disputes: readonly string[]
+  readonly chargeStatus: string
+  readonly methodId: string | null
 }
 
 const listPaid = rowsTogether(async (db, organizationIds) => {
   const { rows } = await db.query<Purchase & Found>(
     `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
+       c.status as "chargeStatus", c.data ->> 'payment_method' as "methodId",
        case when found.disputes = '{}' and c.disputed then '{needs_response}' else found.disputes end as disputes
      from top_up_purchases p
      join stripe_charges c on c.organization_id = p.organization_id and c.data -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id
      cross join lateral (
        select array(select d.status from stripe_disputes d where d.organization_id = c.organization_id and d.charge_id = c.id) as disputes
      ) found
-     where p.organization_id = any($1) and c.paid and (p.charge_id is null or p.charge_id = c.id)
-       and (p.status <> 'paid' or c.amount_refunded_minor > 0 or p.refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}')
+     where p.organization_id = any($1) and (p.charge_id is null or p.charge_id = c.id)
+       and case when c.paid
+         then p.status <> 'paid' or c.amount_refunded_minor > 0 or p.refunded_minor > 0 or c.disputed or p.disputed or found.disputes <> '{}'
+         else p.status = 'pending' and c.status = 'failed' and (c.failed_at is not null or exists (
+           select from stripe_intents i where i.organization_id = p.organization_id and i.kind = 'create_payment' and i.state = 'succeeded'
+             and i.params -> 'metadata' ->> '${TOP_UP_METADATA}' = p.id)) end
      order by c.created_at, c.id for no key update of p`,
     [organizationIds],
   )
