@@ -51,7 +51,7 @@ export function describeChanges(change: StateChange): BillingEvent[] {
     ...subscriptionEvents(change),
     ...trialEvents(change),
     ...change.invoices.flatMap((invoice) => invoiceEvents(change, invoice)),
-    ...paymentEvents(change.payments, change.now),
+    ...paymentEvents(change.payments, change),
   ]
 }
 

@@ -263,4 +263,8 @@ test('a refund that the bank sends back is none any more, of a payment from befo
   // A card of tests takes a refund, and sends it back a minute later.
   billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)
   await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ status: 'paid', amount_refunded_minor: 0 })
+  // One of the same sum is another refund, and told.
+  await stripe.refunds.create({ charge })
+  await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ amount_refunded_minor: 2900 })
+  expect(await told('sent_back')).toEqual(['payment.refunded', 'payment.refunded'])
 })

@@ -10,19 +10,28 @@ export type PaymentChange = {
   readonly disputes: readonly DisputeSnapshot[]
 }
 
-/** What of payments came back, or is asked back, between two states of the mirror. Pure. */
-export function paymentEvents({ before, charges, disputes }: PaymentChange, now: Instant): BillingEvent[] {
+/** What of payments came back, or is asked back, between two states of the mirror, in the change that `id` names. Pure. */
+export function paymentEvents(
+  { before, charges, disputes }: PaymentChange,
+  { id, now }: { readonly id: string; readonly now: Instant },
+): BillingEvent[] {
   return [
-    ...charges.flatMap((charge) => refundEvent(charge, before.refunded.get(charge.id) ?? 0, now)),
+    ...charges.flatMap((charge) => refundEvent(charge, before.refunded.get(charge.id) ?? null, { id, now })),
     ...disputes.flatMap((dispute) => disputeEvents(dispute, before.disputes.get(dispute.id) ?? null, now)),
   ]
 }
 
-function refundEvent(charge: ChargeSnapshot, refundedBefore: number, now: Instant): BillingEvent[] {
+/** A bank may send a refund back, and the next one be of the same sum. A charge that was not known is told of once for each sum. */
+function refundEvent(
+  charge: ChargeSnapshot,
+  refundedBefore: number | null,
+  change: { readonly id: string; readonly now: Instant },
+): BillingEvent[] {
   const { id, amountMinor, amountRefundedMinor, currency } = charge
-  if (amountRefundedMinor <= refundedBefore) return []
+  if (amountRefundedMinor <= (refundedBefore ?? 0)) return []
+  const key = `payment.refunded:${id}:${refundedBefore === null ? amountRefundedMinor : change.id}`
   const data = { charge_id: id, currency, amount_minor: amountMinor, amount_refunded_minor: amountRefundedMinor }
-  return [{ key: `payment.refunded:${id}:${amountRefundedMinor}`, kind: 'payment.refunded', data, occurredAt: now }]
+  return [{ key, kind: 'payment.refunded', data, occurredAt: change.now }]
 }
 
 function disputeEvents(dispute: DisputeSnapshot, statusBefore: string | null, now: Instant): BillingEvent[] {
