@@ -85,8 +85,7 @@ function rowsOf(writes: readonly MirrorWrite[]) {
     stripe_subscriptions: rows(({ subscriptions }) =>
       subscriptions.map((subscription) => ({
         ...subscription,
-        scheduledPriceId: subscription.scheduled?.priceId ?? null,
-        scheduledQuantity: subscription.scheduled?.quantity ?? null,
+        scheduledItems: subscription.scheduled?.items ?? [],
         scheduledAt: subscription.scheduled?.at ?? null,
       })),
     ),
@@ -176,7 +175,10 @@ function upsertCustomers(tx: Queryable, rows: readonly Row[]) {
 
 type SubscriptionRow = Row & { readonly items: readonly { readonly id: string }[] }
 
-/** Subscriptions with their items; items that a subscription no longer has are removed. */
+/**
+ * Subscriptions with their items; items that a subscription no longer has are removed. What is scheduled is the item of the next phase that
+ * sells a plan, as of the subscription itself; where none does, the first.
+ */
 function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
   const items = rows.flatMap(({ id, organizationId, items: own }) =>
     own.map((item) => ({ ...item, organizationId, subscriptionId: id })),
@@ -189,14 +191,19 @@ function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
          latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at, pending_update_expires_at,
          cycle_anchor, created_at, data, refreshed_at, digest)
        select "organizationId", id, "customerId", status, currency, "collectionMethod", "cancelAt", "cancelAtPeriodEnd", "canceledAt", "endedAt",
-         "trialStart", "trialEnd", "pauseBehavior", "defaultPaymentMethodId", "latestInvoiceId", "scheduleId", "scheduledPriceId",
-         "scheduledQuantity", "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", "createdAt", data, "refreshedAt", digest
+         "trialStart", "trialEnd", "pauseBehavior", "defaultPaymentMethodId", "latestInvoiceId", "scheduleId", next."priceId",
+         next.quantity, "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", "createdAt", data, "refreshedAt", digest
        from jsonb_to_recordset($1) as row ("organizationId" text, id text, "customerId" text, status text, currency text, "collectionMethod" text,
          "cancelAt" timestamptz, "cancelAtPeriodEnd" boolean, "canceledAt" timestamptz, "endedAt" timestamptz,
          "trialStart" timestamptz, "trialEnd" timestamptz, "pauseBehavior" text, "defaultPaymentMethodId" text,
-         "latestInvoiceId" text, "scheduleId" text, "scheduledPriceId" text, "scheduledQuantity" bigint, "scheduledAt" timestamptz,
+         "latestInvoiceId" text, "scheduleId" text, "scheduledItems" jsonb, "scheduledAt" timestamptz,
          "pendingUpdateExpiresAt" timestamptz, "cycleAnchor" timestamptz, "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
          digest text)
+       left join lateral (
+         select item."priceId", coalesce(item.quantity, 1) as quantity
+         from rows from (jsonb_to_recordset("scheduledItems") as ("priceId" text, quantity bigint)) with ordinality as item ("priceId", quantity, position)
+         order by not exists (select from plan_prices price where price.stripe_price_id = item."priceId"), position limit 1
+       ) next on true
        on conflict (organization_id, id) do update set
          (status, currency, collection_method, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end,
           pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at,

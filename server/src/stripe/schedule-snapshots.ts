@@ -32,14 +32,11 @@ export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
 }
 
 /** What a schedule sells after its running phase, and from when: one that was made in Stripe's dashboard may change within a period. */
-export type NextPhase = { readonly priceId: string; readonly quantity: number; readonly at: Instant }
+export type NextPhase = { readonly items: readonly PhaseItem[]; readonly at: Instant }
 
 export function nextPhaseOf(schedule: WireSchedule): NextPhase | null {
   const { current_phase: running } = schedule
   if (running === null) return null
   const phase = toScheduleSnapshot(schedule).phases.find(({ startsAt }) => startsAt >= fromUnix(running.end_date))
-  const plan = phase?.items[0]
-  return phase === undefined || plan === undefined
-    ? null
-    : { priceId: plan.priceId, quantity: plan.quantity ?? 1, at: phase.startsAt }
+  return phase === undefined || phase.items.length === 0 ? null : { items: phase.items, at: phase.startsAt }
 }

@@ -170,6 +170,33 @@ describe('what is done in Stripe’s own dashboard', () => {
       .toMatchObject({ tier: 'STARTER', at: new Date(end * 1000).toISOString() })
   })
 
+  test('a change is known by the plan’s item of the phase, whatever stands before it', async () => {
+    const { subscription } = await paying('beside_first')
+    const [{ price }] = (await rowsOf<{ price: string }>(
+      `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
+      'beside_first',
+    )) as [{ price: string }]
+    const product = await stripe.products.create({ name: 'Support by the month' })
+    const recurring = { interval: 'month' } as const
+    const beside = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 5_000, recurring })
+    const { id, phases } = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+    const [running] = phases
+    const items = running!.items.map((item) => ({ price: item.price as string, quantity: 1 }))
+    const next = [
+      { price: beside.id, quantity: 7 },
+      { price, quantity: 2 },
+    ]
+    await stripe.subscriptionSchedules.update(id, {
+      phases: [
+        { items, start_date: running!.start_date, end_date: running!.end_date },
+        { items: next, start_date: running!.end_date, duration: { interval: 'month', interval_count: 1 } },
+      ],
+    })
+    await expect
+      .poll(async () => (await subscriptionOf('beside_first'))['scheduled_change'], PATIENCE)
+      .toMatchObject({ tier: 'STARTER', quantity: 2, at: new Date(running!.end_date * 1000).toISOString() })
+  })
+
   test('a subscription to something else beside the plan’s takes nothing over: it is not the one that is paid for or cancelled', async () => {
     const { customer, subscription } = await paying('retainer')
     const product = await stripe.products.create({ name: 'Support by the month' })
