@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { buyPro } from '../../test/purchases.ts'
 import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
+import { withOrganizationLock } from './lock.ts'
 import { pushCatalog } from './push.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
@@ -155,7 +156,10 @@ describe('a dispute', () => {
     const dispute = await disputeOf(charge)
     await stripe.disputes.close(dispute.id)
     await expect.poll(() => failedAt('lost_long_ago'), PATIENCE).not.toBeNull()
-    await rowsOf(`delete from stripe_disputes where organization_id = 'lost_long_ago'`)
+    // Under the lock: what is being applied meanwhile has seen the dispute, and would write it as one that ended when it was heard of.
+    await withOrganizationLock(billing.context, 'lost_long_ago', (session) =>
+      session.query(`delete from stripe_disputes where organization_id = 'lost_long_ago'`),
+    )
     await expect.poll(() => reconcileOrganization(billing.context, 'lost_long_ago'), PATIENCE).not.toBeNull()
     expect(await failedAt('lost_long_ago')).toEqual(new Date(dispute.created * 1000))
   })
