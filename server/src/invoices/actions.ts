@@ -12,6 +12,7 @@ import {
   findInvoice,
   findMethodInstead,
   findSubscriptionWithMethod,
+  isBeingPaid,
   listPaymentMethods,
   type Invoice,
   type PaymentMethod,
@@ -20,7 +21,7 @@ import {
 /**
  * Pays an open invoice with the payment method that is there, or with a new one. Paying the invoice that suspended an
  * organization reactivates it (EM-7).
- * @throws DomainError `not_found`, `conflict` when it is not open, `payment_failed`, `payment_method_missing`
+ * @throws DomainError `not_found`, `conflict` when it is not open or a debit for it is under way, `payment_failed`, `payment_method_missing`
  */
 export async function payInvoice(
   context: BillingContext,
@@ -40,6 +41,12 @@ export async function payInvoice(
     }
     if (invoice.status !== 'open')
       throw new DomainError('conflict', `The invoice is ${invoice.status}; only an open one can be paid.`)
+    if (await isBeingPaid(session, organizationId, invoiceId)) {
+      throw new DomainError(
+        'conflict',
+        'A debit for this invoice is under way, and the bank has not answered yet: that takes days.',
+      )
+    }
     const customerId = await ensureCustomer(context, session, organizationId)
     const paymentMethodId =
       request.paymentMethodId === null

@@ -94,6 +94,18 @@ export async function findInvoice(db: Queryable, organizationId: string, id: str
   return rows[0] ? toInvoice(rows[0]) : null
 }
 
+/** Whether a debit of a bank account pays it, which the bank has not answered: it takes days. */
+export async function isBeingPaid(db: Queryable, organizationId: string, id: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `select from stripe_invoices invoice
+     join stripe_charges charge on charge.organization_id = invoice.organization_id
+       and charge.payment_intent_id = any(invoice.payment_intent_ids) and charge.status = 'pending'
+     where invoice.organization_id = $1 and invoice.id = $2 limit 1`,
+    [organizationId, id],
+  )
+  return rowCount === 1
+}
+
 export type PaymentMethod = {
   readonly id: string
   readonly type: string

@@ -71,6 +71,19 @@ describe('an invoice that is paid by debit', () => {
     expect(await seen('slow')).toEqual({ ...nothing, invoice: 'open', charge: 'pending' })
   })
 
+  test('is not paid a second time while the bank has not answered, by another method either', async () => {
+    await renewing('hasty', 'pm_usBankAccount_success')
+    const [open] = (await billing.call('hasty', 'GET', '/api/v1/billing/invoices')).body as unknown as { id: string }[]
+    for (const body of [{}, { payment_method_id: 'pm_card_visa' }]) {
+      const answer = await billing.call('hasty', 'POST', `/api/v1/billing/invoices/${open!.id}/pay`, body)
+      expect(answer).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    }
+    const methods = (await billing.call('hasty', 'GET', '/api/v1/billing/payment-methods')).body as unknown as { type: string }[]
+    expect(methods.map(({ type }) => type).toSorted()).toEqual(['card', 'us_bank_account'])
+    await advance('hasty', '3m')
+    expect(await seen('hasty')).toMatchObject({ invoice: 'paid', charge: 'succeeded', standing: 'active' })
+  })
+
   test('has failed since the bank refused it: the days of grace begin then', async () => {
     await renewing('refused', 'pm_usBankAccount_insufficientFunds')
     expect(await seen('refused')).toMatchObject({ charge: 'pending', failedAt: null, told: 0 })
