@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
-import { describeCard } from '../payments/cards.ts'
+import { describeMethod } from '../payments/cards.ts'
 import { answerChallenge } from '../payments/confirm.ts'
 import type { PaymentIntent } from '../payments/payment-intents.ts'
 import { answerSetupChallenge, type SetupIntent } from '../payments/setup-intents.ts'
@@ -38,7 +38,7 @@ function show(request: PageRequest): PageResponse {
     const method = intent?.payment_method == null ? undefined : ctx.get('payment_method', intent.payment_method)
     if (intent === null || !isOpen(intent) || method?.card === undefined) return respond(renderChallengeDone('over'), 410)
     const payment = intent.object === 'payment_intent' ? { amount: intent.amount, currency: intent.currency } : null
-    return respond(renderChallenge({ card: describeCard(method.card), payment }))
+    return respond(renderChallenge({ card: describeMethod(method), payment }))
   })
 }
 

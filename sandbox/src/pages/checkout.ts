@@ -9,7 +9,7 @@ import {
   type Completion,
   type Submission,
 } from '../payments/checkout-complete.ts'
-import { describeCard } from '../payments/cards.ts'
+import { describeMethod } from '../payments/cards.ts'
 import { contentOf, problemWithAnswer } from '../payments/checkout-fields.ts'
 import { amountsPatch, totalsOf, trialOf, type Session, type SessionTotals } from '../payments/checkout-totals.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
@@ -300,7 +300,7 @@ function showChallenge(request: PageRequest): PageResponse {
     if (session === undefined || method?.card === undefined) return respond(renderChallengeDone('over'), 410)
     const total = session.mode === 'setup' ? 0 : totalsOf(ctx, session).total
     const payment = total === 0 ? null : { amount: total, currency: session.currency ?? 'usd' }
-    return respond(renderChallenge({ card: describeCard(method.card), payment }))
+    return respond(renderChallenge({ card: describeMethod(method), payment }))
   })
 }
 

@@ -1,7 +1,7 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
 import type { Stored } from '../model/index.ts'
-import { describeCard } from '../payments/cards.ts'
+import { describeMethod } from '../payments/cards.ts'
 import { challengeUrl } from '../payments/confirm.ts'
 import type { InvoiceChargeOutcome } from '../payments/contract.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
@@ -66,7 +66,7 @@ function pageView(ctx: Ctx, invoice: Invoice, errors: FormErrors, exp = ''): Inv
   const id = paymentMethodOf(ctx, invoice)
   const method = id === null ? undefined : ctx.get('payment_method', id)
   return {
-    cardOnFile: method === undefined ? null : describeCard(method.card),
+    cardOnFile: method === undefined ? null : describeMethod(method),
     errors,
     exp,
     invoice: viewOf(invoice),

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
-import { describeCard } from '../payments/cards.ts'
+import { describeMethod } from '../payments/cards.ts'
 import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import type { Configuration } from '../payments/portal-configurations.ts'
 import { findPortalSession, type PortalSession } from '../payments/portal-sessions.ts'
@@ -103,7 +103,7 @@ export function subscriptionOf(ctx: Ctx, portal: Portal, request: PageRequest): 
 export function cardOnFile(ctx: Ctx, customer: string, subscription: string | null): string | null {
   const id = defaultPaymentMethod(ctx, customer, subscription)
   const method = id === null ? undefined : ctx.get('payment_method', id)
-  return method === undefined ? null : describeCard(method.card)
+  return method === undefined ? null : describeMethod(method)
 }
 
 /** A transaction that is always undone carries its result in an error. */

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
-import { describeCard } from '../payments/cards.ts'
+import { describeMethod } from '../payments/cards.ts'
 import { isEnded, type StoredSubscription } from '../resources/subscription-status.ts'
 import { renderMessage } from './layout.ts'
 import { formatInterval, formatUnitPrice } from './money.ts'
@@ -99,7 +99,7 @@ function homeView(ctx: Ctx, portal: Portal, notice: string | null): PortalHomeVi
       expires: method.card === undefined ? null : `${String(method.card.exp_month).padStart(2, '0')}/${method.card.exp_year}`,
       id: method.id,
       isDefault: customer.invoice_settings.default_payment_method === method.id,
-      label: describeCard(method.card),
+      label: describeMethod(method),
     })),
     privacy: configuration.business_profile.privacy_policy_url,
     returnUrl: session.return_url,

@@ -41,9 +41,17 @@ const brandNames: Readonly<Record<string, string>> = {
   unionpay: 'UnionPay',
 }
 
-/** "Visa ending in 4242". */
-export function describeCard(card: { readonly brand: string | null; readonly last4: string | null } | undefined): string {
-  return card === undefined ? 'Payment method' : `${brandNames[card.brand ?? ''] ?? 'Card'} ending in ${card.last4 ?? '????'}`
+/** What a payment method, or a charge of it, says of itself. */
+interface Described {
+  readonly card?: { readonly brand: string | null; readonly last4: string | null } | null
+  readonly us_bank_account?: { readonly bank_name: string | null; readonly last4: string | null }
+}
+
+/** "Visa ending in 4242", "STRIPE TEST BANK ending in 6789". */
+export function describeMethod({ card, us_bank_account: account }: Described): string {
+  const [name, of] =
+    account === undefined ? [brandNames[card?.brand ?? ''] ?? 'Card', card] : [account.bank_name ?? 'Bank account', account]
+  return of ? `${name} ending in ${of.last4 ?? '????'}` : 'Payment method'
 }
 
 /** The same for the same card everywhere, and made from the table's key, so that no number can be won back from it. */

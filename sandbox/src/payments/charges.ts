@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/index.ts'
-import { describeCard } from './cards.ts'
+import { describeMethod } from './cards.ts'
 import { openDispute } from './disputes.ts'
 import { availableOn, captureBefore, debitUnderWayIsPaid, processingFee, riskScore } from './inferred.ts'
 import { recordBalanceTransaction } from './ledger.ts'
@@ -269,6 +269,5 @@ export function captureCharge(ctx: Ctx, id: string, amount: number): Charge {
 
 /** "Visa ending in 4242", for receipts. */
 export function describeChargeMethod(charge: Charge): string {
-  const card = charge.payment_method_details?.card
-  return card === undefined ? describeCard(undefined) : describeCard({ brand: card.brand, last4: card.last4 })
+  return describeMethod(charge.payment_method_details ?? {})
 }

@@ -2,6 +2,7 @@ import type { Stripe } from 'stripe'
 import { describe, expect, it } from 'vitest'
 import { NOW, startTestSandbox, type TestSandbox } from '../../test/contract.ts'
 import { idOf } from '../../test/ids.ts'
+import { openPage } from '../../test/pages.ts'
 import { refusal } from '../../test/refusal.ts'
 import { debitAnsweredAfterSeconds } from './inferred.ts'
 
@@ -19,6 +20,20 @@ const chargeOf = async (stripe: Stripe, intent: string): Promise<Stripe.Charge> 
   const { latest_charge: charge } = await stripe.paymentIntents.retrieve(intent, { expand: ['latest_charge'] })
   return charge as Stripe.Charge
 }
+
+it('a bank account is named by its bank, in the portal and on the receipt of what it has paid', async () => {
+  const test = await startTestSandbox()
+  const { sandbox, stripe } = test
+  const { customer, account } = await customerWith(test, 'pm_usBankAccount_success')
+  const portal = await stripe.billingPortal.sessions.create({ customer })
+  const home = await openPage(portal.url)
+  expect(home.text).toContain('STRIPE TEST BANK ending in 6789 default')
+  expect(home.text).not.toContain('expires')
+  const terms = { ...byBank, confirm: true, customer, payment_method: account, off_session: true } as const
+  const charge = await chargeOf(stripe, (await stripe.paymentIntents.create(terms)).id)
+  sandbox.advanceTo(ANSWERED)
+  expect((await openPage(charge.receipt_url ?? '')).text).toContain('STRIPE TEST BANK ending in 6789')
+})
 
 describe('a debit of a bank account', () => {
   it('is under way until the bank answers, and then paid', async () => {
