@@ -61,6 +61,21 @@ const quantities = async (id: string) => {
 }
 
 describe('an add-on', () => {
+  test('in the place of an upgrade that the bank asks about has the credit that this had taken along, as its preview says', async () => {
+    const id = await subscribed('instead', { plan: 'max' })
+    const ask = (path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+    expect(await ask('downgrade', { new_tier: 'pro', at: 'now' })).toMatchObject({ status: 200 })
+    await ask('payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+    expect((await ask('upgrade', { new_tier: 'max', quantity: 2 })).body).toMatchObject({ requires_action: true })
+    await ask('payment-methods', { payment_method_id: 'pm_card_visa' })
+    const support = { add_on: 'support', quantity: 1 }
+    const { amount_due_now_minor: due, proration_date } = (await ask('add-ons/preview', support)).body
+    expect(await change(id, { ...support, proration_date })).toMatchObject({ status: 200 })
+    const [newest] = (await billing.call(id, 'GET', '/api/v1/billing/invoices?status=paid')).body as unknown as object[]
+    // The credit of seventy dollars is more than the add-on's thirty.
+    expect([due, newest]).toMatchObject([0, { amount_due_minor: 0 }])
+  })
+
   test('is paid at once, to the cent of its preview, and adds to the allowance of the period', async () => {
     const id = await subscribed('growing')
     expect(await granted(id)).toBe(parseQuantity(1000))

@@ -8,7 +8,7 @@ import { StripeCallError } from '../stripe/errors.ts'
 import type { MutationKind } from '../stripe/gateway.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { changePlan, followChange, runExclusively } from './actions.ts'
-import { releaseAllSuperseded } from './jobs.ts'
+import { finishChanges } from './jobs.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
@@ -196,7 +196,7 @@ describe('a change while another is scheduled', () => {
       async (id: string, invoice: string) => {
         expect(await pay(await pageOf(invoice))).toBe(303)
         await expect.poll(async () => (await subscriptionOf(id))['plan'], { timeout: 10_000 }).toBe('enterprise')
-        await releaseAllSuperseded(billing.context)
+        await finishChanges(billing.context)
       },
     ],
   ])('and that waits for the bank takes its place once it is paid %s', async (where, settle) => {

@@ -12,7 +12,7 @@ import { listSuperseded } from './superseded.ts'
 /**
  * Sees to it that use which a plan prices is billed, also for those who subscribed before it had the price (it looks at every live
  * subscription: often enough to cost little use, seldom enough to cost little time), that a purchase on a page ends what it replaces, and
- * that a change which is paid on a page takes the place of what was scheduled.
+ * that a change which was left to a page is finished.
  */
 export function subscriptionJobs(context: BillingContext): readonly Job[] {
   // Where the last run stopped; another server, or this one started anew, begins from the front.
@@ -32,40 +32,28 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
         await endReplaced(context)
       },
     },
-    { name: 'subscriptions.superseded', cron: '* * * * *', run: () => releaseAllSuperseded(context) },
-    { name: 'subscriptions.pending_items', cron: '* * * * *', run: () => restoreAllPending(context) },
+    { name: 'subscriptions.finish', cron: '* * * * *', run: () => finishChanges(context) },
     { name: 'subscriptions.prune', cron: '43 * * * *', run: () => pruneRequests(context) },
   ]
 }
 
 const ORGANIZATIONS_AT_ONCE = 50
 
-/** Releases the schedules that changes have taken the place of which were paid on a page, or whose request did not live to. */
-export async function releaseAllSuperseded(context: BillingContext): Promise<void> {
+/**
+ * Finishes changes that were paid on a page, or by nobody, or whose request did not live to: what they took the place of goes, and what a voided
+ * invoice of theirs took along waits again. Both is what whoever comes next does first.
+ */
+export async function finishChanges(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
+  const superseded = await listSuperseded(context.db, ORGANIZATIONS_AT_ONCE)
+  const voiders = await listVoiders(context.db, ORGANIZATIONS_AT_ONCE)
   await eachApart(
-    await listSuperseded(context.db, ORGANIZATIONS_AT_ONCE),
-    // Whoever comes next releases them.
+    [...new Set([...superseded, ...voiders])],
     (organizationId) => runExclusively(context, organizationId, async () => undefined),
     (organizationId, error) =>
       context.log.error(
-        { event: 'billing.superseded_not_released', organization_id: organizationId, err: error },
-        'a schedule that a change has taken the place of could not be released',
-      ),
-  )
-}
-
-/** Lets what voided invoices took along wait again, of pages that nobody paid or whose request did not live to. */
-export async function restoreAllPending(context: BillingContext): Promise<void> {
-  if (context.gateway === null) return
-  await eachApart(
-    await listVoiders(context.db, ORGANIZATIONS_AT_ONCE),
-    // Whoever comes next does it.
-    (organizationId) => runExclusively(context, organizationId, async () => undefined),
-    (organizationId, error) =>
-      context.log.error(
-        { event: 'billing.items_not_restored', organization_id: organizationId, err: error },
-        'what a voided invoice had taken along could not be made to wait again',
+        { event: 'billing.change_not_finished', organization_id: organizationId, err: error },
+        'what a change took the place of, or took along in vain, could not be seen to',
       ),
   )
 }

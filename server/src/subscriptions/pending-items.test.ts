@@ -8,7 +8,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { finishStrandedIntents } from '../stripe/finish-intents.ts'
 import { changePlan } from './actions.ts'
-import { restoreAllPending } from './jobs.ts'
+import { finishChanges } from './jobs.ts'
 
 // The invoice of a change takes along what waits for the next one. A change that waits for the bank and is never paid leaves that as it was.
 
@@ -140,9 +140,9 @@ describe('use that a resumption was to bill', () => {
   test('waits again within a minute of the page’s end, without anybody asking', async () => {
     const { id } = await askedToResume()
     await billing.advance(id, '1d')
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([USED])
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([USED])
   })
 
@@ -183,7 +183,7 @@ describe('use that a resumption was to bill', () => {
   test('comes back to the balance once it is paid, where it is taken back before', async () => {
     const { id, key } = await askedToResume()
     await billing.advance(id, '1d')
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     await billing.correct(id, key, -10)
     await giveDueCredits(billing.context)
     expect(await balanceOf(id)).toBe(0)
@@ -198,7 +198,7 @@ describe('use that a resumption was to bill', () => {
     const { id, invoiceId } = await askedToResume()
     await post(id, 'payment-methods', GOOD)
     await post(id, `invoices/${invoiceId}/pay`)
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
     expect(await pendingOf(id)).toEqual([])
   })
@@ -212,7 +212,7 @@ describe('use that a resumption was to bill', () => {
     expect(owing).toMatchObject({ amount_due_minor: 2900 + USED })
     await stripe().invoices.voidInvoice(owing!.id)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([])
   })
 
@@ -222,7 +222,7 @@ describe('use that a resumption was to bill', () => {
     await billing.advance(id, '1d')
     await stripe().subscriptions.cancel(String(subscription_id))
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     await post(id, 'subscribe', { tier: 'basic', ...GOOD })
     expect(await dueOf(id, 'paid')).toEqual([900 + USED, 2900])
   })
@@ -231,7 +231,7 @@ describe('use that a resumption was to bill', () => {
     const { id, invoiceId } = await askedToResume()
     await stripe().invoices.markUncollectible(invoiceId)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
     expect(await pendingOf(id)).toEqual([])
   })
@@ -244,7 +244,7 @@ test('use that an upgrade was to bill and did not is billed with its period, onc
   await post(id, 'payment-methods', ASKS)
   expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
   await billing.advance(id, '1d')
-  await restoreAllPending(billing.context)
+  await finishChanges(billing.context)
   expect(await pendingOf(id)).toEqual([])
   await post(id, 'payment-methods', GOOD)
   await billing.advance(id, '28d')
@@ -257,7 +257,7 @@ describe('the credit of a smaller plan', () => {
     await UNPAID[how](id, invoiceId)
     await post(id, 'payment-methods', GOOD)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await pendingOf(id)).toHaveLength(2)
     await billing.advance(id, '17d')
     expect(await dueOf(id, 'paid')).toEqual([0, 2900])
@@ -285,7 +285,7 @@ describe('the credit of a smaller plan', () => {
     const { id, credit } = await askedToUpgrade()
     const at = await billing.nowOf(id)
     await billing.advance(id, '1d')
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     await post(id, 'payment-methods', GOOD)
     await billing.advance(id, '18d')
     const { adjustments } = await readStatement(billing.context, { organizationId: id, at })
@@ -305,7 +305,7 @@ test('use that a smaller plan left to be settled is told (KF-9) as it is billed,
   await billing.advance(id, '1d')
   const told = async () => (await billing.call(id, 'GET', `${BILLING}/status/tenant/${id}`)).body['next_invoice_amount_cents']
   expect(await told()).toBe(900)
-  await restoreAllPending(billing.context)
+  await finishChanges(billing.context)
   expect(await told()).toBe(900 + left)
   await post(id, 'payment-methods', GOOD)
   await billing.advance(id, '17d')
@@ -335,7 +335,7 @@ describe('what is to wait again', () => {
     const { id } = await askedToResume()
     await billing.advance(id, '1d')
     billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
-    await expect(restoreAllPending(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await expect(finishChanges(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
     billing.sandbox.setChaos({})
     await post(id, 'payment-methods', GOOD)
     await post(id, 'resume')
@@ -347,11 +347,11 @@ describe('what is to wait again', () => {
     const { id } = await askedToResume()
     await billing.advance(id, '1d')
     billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
-    await expect(restoreAllPending(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await expect(finishChanges(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
     billing.sandbox.setChaos({})
     const tomorrow = new Date(billing.context.clock.now().getTime() + 25 * 3_600_000)
     await finishStrandedIntents(billing.with({ clock: { now: () => tomorrow } }))
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([USED])
   })
 
@@ -360,7 +360,7 @@ describe('what is to wait again', () => {
     await billing.advance(id, '1d')
     const { gateway } = billing.context
     const elsewhere = { ...gateway!.reads, listItemsOfInvoice: async () => [] }
-    await restoreAllPending(billing.with({ gateway: { ...gateway!, reads: elsewhere } }))
+    await finishChanges(billing.with({ gateway: { ...gateway!, reads: elsewhere } }))
     expect(await pendingOf(id)).toEqual([])
   })
 
@@ -377,8 +377,8 @@ describe('what is to wait again', () => {
         },
       },
     })
-    await restoreAllPending(refusing)
-    await restoreAllPending(refusing)
+    await finishChanges(refusing)
+    await finishChanges(refusing)
     const told = billing.logged.filter(
       ({ fields }) => fields['event'] === 'billing.item_not_restored' && fields['organization_id'] === id,
     )
@@ -390,7 +390,7 @@ describe('what is to wait again', () => {
   test('is told in the audit log', async () => {
     const { id, invoiceId } = await askedToResume()
     await billing.advance(id, '1d')
-    await restoreAllPending(billing.context)
+    await finishChanges(billing.context)
     const { rows } = await billing.database.db.query(
       `select actor, after from audit_log where organization_id = $1 and action = 'invoice_item.restored'`,
       [id],
