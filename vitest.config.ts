@@ -10,7 +10,7 @@ const common = {
 
 export default defineConfig({
   test: {
-    // Files wait for PostgreSQL and for processes that they start: on two cores one at a time leaves a third of them idle.
+    // Files wait for PostgreSQL and for processes that they start. One at a time, as Vitest takes them on two cores, took about a third longer.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {

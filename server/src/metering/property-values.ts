@@ -3,7 +3,7 @@ import type { UsageProperties } from './usage.ts'
 type PropertyValue = UsageProperties[string]
 
 /** A property of a use; undefined where it lacks it, also by a name that every object has something of. */
-export function propertyOf(properties: UsageProperties | null, name: string): UsageProperties[string] | undefined {
+export function propertyOf(properties: UsageProperties | null, name: string): PropertyValue | undefined {
   return properties !== null && Object.hasOwn(properties, name) ? properties[name] : undefined
 }
 

@@ -332,9 +332,9 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
        from unnest($1::text[], $2::timestamptz[]) as asked (id, since)
        join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closed'
          and closing.ends_at > asked.since
-        and (closing.invoice_id is null or exists (
-          select from stripe_invoices void
-          where void.organization_id = closing.organization_id and void.id = closing.invoice_id and void.status = 'void'))
+         and (closing.invoice_id is null or exists (
+           select from stripe_invoices void
+           where void.organization_id = closing.organization_id and void.id = closing.invoice_id and void.status = 'void'))
        cross join lateral (${INVOICE_OF_SPAN}) own
      ) invoice
      where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'

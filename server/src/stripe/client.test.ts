@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startSandbox, type Sandbox } from '../../../sandbox/src/index.ts'
 import { createStripeClient } from './client.ts'
 import type { MutationKind, MutationResult, StripeGateway, StripeMutations } from './gateway.ts'
+import { NEXT_INVOICE } from './invoice-previews.ts'
 import type { Log } from './log.ts'
 
 // The same contract runs on Stripe itself when a test key is given; otherwise on the sandbox.
@@ -108,19 +109,12 @@ describe(`the contract of the gateway, on ${where}`, () => {
 
     const items = [{ itemId: item!.id, priceId: large, quantity: 1 }]
     const preview = await gateway.reads.previewInvoice({
+      ...NEXT_INVOICE,
       customerId,
       subscriptionId: id,
       items,
-      mode: 'next',
       prorationBehavior: 'always_invoice',
       prorationAtUnix: item!.currentPeriodStart.getTime() / 1000,
-      trialEndUnix: null,
-      resetAnchor: false,
-      cancelNow: false,
-      resumesNow: false,
-      ending: null,
-      discounts: [],
-      invoiceItems: [],
     })
     // The whole period is left: the new price less the old one.
     expect(preview).toMatchObject({ currency: 'usd', amountDueMinor: 2000 })

@@ -1,7 +1,10 @@
 import type { Queryable } from '../db/database.ts'
 import { follow, isRefused, perform, type Acting } from './steps.ts'
 
-/** Of updates that came to their end: those that take the place of the schedule which their subscription still has. */
+/**
+ * Of updates that came to their end: those that take the place of the schedule which their subscription still has. The index of them is of those
+ * that name one at all, which has to be said beside.
+ */
 const SUPERSEDING = `from stripe_subscriptions subscription join stripe_intents intent
   on intent.organization_id = subscription.organization_id and intent.kind = 'update_subscription' and intent.state = 'succeeded'
     and intent.params ->> 'supersedesScheduleId' is not null and intent.params ->> 'supersedesScheduleId' = subscription.schedule_id`

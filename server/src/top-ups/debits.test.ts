@@ -1,8 +1,7 @@
 import { Stripe } from 'stripe'
-import { beforeEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { debitAnsweredAfterSeconds } from '../../../sandbox/src/payments/inferred.ts'
-import { testBilling } from '../../test/billing.ts'
-import { listGrants } from '../grants/store.ts'
+import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { readOrganization } from '../stripe/organizations.ts'
@@ -11,37 +10,17 @@ import { TOP_UP_METADATA } from './store.ts'
 
 // The bank of one of Stripe's test accounts answers a debit after minutes.
 
-const billing = testBilling({
-  catalog: {
-    meters: { tokens: {} },
-    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
-    topUps: { small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000 } },
-    defaultPlan: 'free',
-  },
-})
-const PATH = '/api/v1/billing/top-ups'
-let organization: string
-let count = 0
-
-beforeEach(async () => {
-  organization = await billing.createOrganization(`org_${(count += 1)}`)
-})
+const { billing, buyer, charges, purchases, grants } = testTopUps()
 
 async function save(method: string): Promise<void> {
-  const answer = await billing.call(organization, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: method })
+  const answer = await billing.call(buyer.id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: method })
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
 }
 
-const buy = () => billing.call(organization, 'POST', PATH, { top_up: 'small', idempotency_key: 'once' })
-const overview = async () => (await billing.call(organization, 'GET', PATH)).body
-const purchases = async () => (await overview())['purchases'] as Record<string, unknown>[]
-const charges = () => billing.sandbox.all('charge').filter(({ metadata }) => metadata['tollgate_organization'] === organization)
+const buy = () => billing.call(buyer.id, 'POST', TOP_UPS, { top_up: 'small', idempotency_key: 'once' })
+const overview = async () => (await billing.call(buyer.id, 'GET', TOP_UPS)).body
 
-async function granted(): Promise<string[]> {
-  const grants = await listGrants(billing.database.db, organization)
-  return grants.filter(({ kind }) => kind === 'top_up').map(({ amount }) => formatQuantity(amount ?? 0n))
-}
-
+const granted = async () => (await grants()).map(({ amount }) => formatQuantity(amount ?? 0n))
 const bankAnswers = () => billing.sandbox.advanceTo(charges().at(-1)!.created + debitAnsweredAfterSeconds)
 
 test('a package that is paid by debit is granted when the bank has paid, and not before', async () => {
@@ -70,17 +49,17 @@ test('a package whose debit the bank refuses has failed then, and is not granted
 test('a package whose debit was refused before it was ever seen under way has failed all the same', async () => {
   await save('pm_usBankAccount_noAccount')
   expect((await buy()).status).toBe(202)
-  await billing.database.db.query('delete from stripe_charges where organization_id = $1', [organization])
+  await billing.database.db.query('delete from stripe_charges where organization_id = $1', [buyer.id])
   bankAnswers()
   await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), { timeout: 10_000 })
 })
 
 test('a package that is paid by debit on a page has failed when the bank refuses; a card that is declined there is not its end', async () => {
   await save('pm_card_visa')
-  const { body } = await billing.call(organization, 'POST', PATH, { top_up: 'small', pay_with: 'page' })
+  const { body } = await billing.call(buyer.id, 'POST', TOP_UPS, { top_up: 'small', pay_with: 'page' })
   const { host, port, protocol } = billing.sandbox
   const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-  const { customerId } = await readOrganization(billing.database.db, organization)
+  const { customerId } = await readOrganization(billing.database.db, buyer.id)
   // As the page does, of which the sandbox has one for cards.
   const pay = (payment_method: string) =>
     stripe.paymentIntents.create({
@@ -90,11 +69,11 @@ test('a package that is paid by debit on a page has failed when the bank refuses
       payment_method,
       confirm: true,
       off_session: true,
-      metadata: { [ORGANIZATION_METADATA]: organization, [TOP_UP_METADATA]: body['id'] as string },
+      metadata: { [ORGANIZATION_METADATA]: buyer.id, [TOP_UP_METADATA]: body['id'] as string },
     })
   const mirrored = async (): Promise<unknown[]> => {
     const sql = 'select status from stripe_charges where organization_id = $1 order by created_at, id'
-    return (await billing.database.db.query<{ status: string }>(sql, [organization])).rows.map(({ status }) => status)
+    return (await billing.database.db.query<{ status: string }>(sql, [buyer.id])).rows.map(({ status }) => status)
   }
   await expect(pay('pm_card_chargeCustomerFail')).rejects.toMatchObject({ statusCode: 402 })
   await vi.waitFor(async () => expect(await mirrored()).toEqual(['failed']), { timeout: 10_000 })
@@ -108,7 +87,7 @@ test('a package that is paid by debit on a page has failed when the bank refuses
   expect(await granted()).toEqual([])
 })
 
-const set = () => billing.call(organization, 'PUT', '/api/v1/billing/auto-top-up', { top_up: 'small', below: 150 })
+const set = () => billing.call(buyer.id, 'PUT', '/api/v1/billing/auto-top-up', { top_up: 'small', below: 150 })
 const run = () => runAutoTopUps(billing.context)
 /** As if what waits had waited long enough. */
 const again = () => billing.database.db.query('update auto_top_up_requests set looked_at = null, wait_until = null')
@@ -117,7 +96,7 @@ const again = () => billing.database.db.query('update auto_top_up_requests set l
 async function waits(): Promise<number | null> {
   const { rows } = await billing.database.db.query<{ seconds: number }>(
     `select extract(epoch from wait_until - $1)::int as seconds from auto_top_up_requests where organization_id = $2`,
-    [billing.context.clock.now(), organization],
+    [billing.context.clock.now(), buyer.id],
   )
   return rows[0]?.seconds ?? null
 }
@@ -149,7 +128,7 @@ test('buying by itself stops when the bank refuses, tells so, and goes on with a
   const { rows } = await billing.database.db.query(
     `select data->>'code' as code, data->>'balance_name' as name from events
      where organization_id = $1 and type = 'auto_top_up.stopped'`,
-    [organization],
+    [buyer.id],
   )
   expect(rows).toEqual([{ code: 'payment_failed', name: 'tokens' }])
   await again()

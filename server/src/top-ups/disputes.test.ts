@@ -1,44 +1,20 @@
-import { beforeEach, describe, expect, test, vi } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { listGrants } from '../grants/store.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { StripeReads } from '../stripe/gateway.ts'
 import { reconcileOrganization } from '../stripe/reconcile.ts'
 import { listReleased } from './store.ts'
 
-const billing = testBilling({
-  catalog: {
-    meters: { tokens: {} },
-    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month' } } } },
-    topUps: { small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000 } },
-    defaultPlan: 'free',
-  },
-})
-const PATH = '/api/v1/billing/top-ups'
-let organization: string
-let count = 0
-
-beforeEach(async () => {
-  organization = await billing.createOrganization(`org_${(count += 1)}`)
-})
+const { billing, buyer, charges, purchases, grants } = testTopUps()
 
 /** Buys the package with a card, with which its holder will do something. */
 async function buyWith(card: string): Promise<void> {
-  await billing.call(organization, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: card })
-  expect((await billing.call(organization, 'POST', PATH, { top_up: 'small' })).status).toBe(201)
+  await billing.call(buyer.id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: card })
+  expect((await billing.call(buyer.id, 'POST', TOP_UPS, { top_up: 'small' })).status).toBe(201)
 }
 
-async function purchases(): Promise<Record<string, unknown>[]> {
-  return (await billing.call(organization, 'GET', PATH)).body['purchases'] as Record<string, unknown>[]
-}
-
-/** Amount and what was revoked of the organization's top-ups. */
-async function topUps(): Promise<string[][]> {
-  const grants = (await listGrants(billing.database.db, organization)).filter(({ kind }) => kind === 'top_up')
-  return grants.map(({ amount, revoked }) => [amount ?? 0n, revoked].map(formatQuantity))
-}
-
-const charges = () => billing.sandbox.all('charge').filter(({ metadata }) => metadata['tollgate_organization'] === organization)
+/** Amount and what was revoked of the buyer's top-ups. */
+const topUps = async () => (await grants()).map(({ amount, revoked }) => [amount ?? 0n, revoked].map(formatQuantity))
 
 describe('a top-up whose payment is disputed', () => {
   /** Ends the dispute, by evidence that a test account's bank decides on, while no webhook tells of it. */
@@ -64,7 +40,7 @@ describe('a top-up whose payment is disputed', () => {
     const reads = { reads: disputedForGood(gateway.reads), backgroundReads: disputedForGood(gateway.backgroundReads) }
     const context = billing.with({ gateway: { ...gateway, ...reads } })
     // Nothing is looked at while webhooks of the organization are being handled.
-    await vi.waitFor(async () => expect(await reconcileOrganization(context, organization)).not.toBeNull())
+    await vi.waitFor(async () => expect(await reconcileOrganization(context, buyer.id)).not.toBeNull())
   }
 
   test('is given back when the dispute is won, whatever the charge goes on to say', async () => {
@@ -97,8 +73,8 @@ describe('a top-up whose payment is disputed', () => {
 test('three that keep failing do not stand before everybody else: who is looked at first changes', async () => {
   const waiting: string[] = []
   for (let made = 0; made < 4; made += 1) {
-    organization = await billing.createOrganization(`released_${made}`)
-    waiting.push(organization)
+    buyer.id = await billing.createOrganization(`released_${made}`)
+    waiting.push(buyer.id)
     await buyWith('pm_card_visa')
   }
   // As a refund leaves it all of which was held; the hold has let go since.

@@ -174,7 +174,7 @@ export async function listUnsettledPurchases(
   db: Queryable,
   organizationId: string,
 ): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment; readonly refused: Refusal | null }[]> {
-  const rows = await listPaid(db, organizationId)
+  const rows = await listUnsettled(db, organizationId)
   return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, chargeStatus, methodId, ...purchase }) => ({
     purchase,
     refused: chargeStatus === 'failed' ? { methodId } : null,
@@ -192,7 +192,7 @@ type Found = {
   readonly methodId: string | null
 }
 
-const listPaid = rowsTogether(async (db, organizationIds) => {
+const listUnsettled = rowsTogether(async (db, organizationIds) => {
   const { rows } = await db.query<Purchase & Found>(
     `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
        c.status as "chargeStatus", c.data ->> 'payment_method' as "methodId",
