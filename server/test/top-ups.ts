@@ -27,12 +27,9 @@ export function testTopUps() {
     buyer,
     /** The buyer's charges at Stripe. */
     charges: () => billing.sandbox.all('charge').filter(({ metadata }) => metadata[ORGANIZATION_METADATA] === buyer.id),
-    async purchases(): Promise<Record<string, unknown>[]> {
-      return (await billing.call(buyer.id, 'GET', TOP_UPS)).body['purchases'] as Record<string, unknown>[]
-    },
+    purchases: async () => (await billing.call(buyer.id, 'GET', TOP_UPS)).body['purchases'] as readonly Record<string, unknown>[],
     /** What purchases have given. */
-    async grants(): Promise<readonly Grant[]> {
-      return (await listGrants(billing.database.db, buyer.id)).filter(({ kind }) => kind === 'top_up')
-    },
+    grants: async (): Promise<readonly Grant[]> =>
+      (await listGrants(billing.database.db, buyer.id)).filter(({ kind }) => kind === 'top_up'),
   }
 }
