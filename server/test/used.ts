@@ -7,11 +7,12 @@ import { parseQuantity } from '../src/lib/quantity.ts'
 import type { UsageAnswer } from '../src/metering/usage.ts'
 import { pushCatalog } from '../src/stripe/push.ts'
 import { readOrganization } from '../src/stripe/organizations.ts'
-import { advanceTestClock, startTestClock } from '../src/stripe/test-clock.ts'
+import { advanceTestClock } from '../src/stripe/test-clock.ts'
 import { settleBeforeClockMoves } from '../src/pricing/actions.ts'
 import { registerPricingRoutes } from '../src/pricing/routes.ts'
 import { registerExplainRoutes } from '../src/usage/explain-routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
+import { startClock } from './test-clocks.ts'
 import { testRoutes } from './routes.ts'
 
 /** Billing and metering over one database and one sandbox: what is used is counted here and billed there. */
@@ -62,7 +63,7 @@ export function testUse(catalog: CatalogDefinition): TestUse {
     async customer(planKey: string, interval: 'monthly' | 'yearly' = 'monthly') {
       count += 1
       const id = await billing.createOrganization(`user${count}`)
-      await startTestClock(billing.context, id)
+      await startClock(billing.context, id)
       const body = { tier: planKey, interval, payment_method_id: 'pm_card_visa' }
       const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
       if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))

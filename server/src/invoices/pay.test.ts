@@ -1,7 +1,7 @@
 import { beforeAll, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 const billing = testBilling()
 const BILLING = '/api/v1/billing'
@@ -11,7 +11,7 @@ beforeAll(() => pushCatalog(billing.context, { variables: {} }))
 test('an invoice about which the bank asks the customer has the page where they answer', async () => {
   const id = 'asked'
   await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   const post = (path: string, body: Record<string, unknown> = {}) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
   await post('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   await post('payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
@@ -26,7 +26,7 @@ test('an invoice about which the bank asks the customer has the page where they 
 test('EM-7 whoever lost the subscription over a card that failed comes back with another card', async () => {
   const id = 'comes_back'
   await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   const post = (path: string, body: Record<string, unknown> = {}) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
   const advance = (by: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
   // What is bought on a page has a payment method of its own, which goes before the customer's.

@@ -30,7 +30,12 @@ async function renew(id: string): Promise<void> {
 }
 
 /** A card as the customer's browser gives it to Stripe. */
-async function createCard(expMonth: number, expYear: number): Promise<string> {
+/** A card that is valid to the end of the month after next, by the sandbox's own clock, which is the machine's. */
+async function expiringCard(): Promise<{ card: string; expiresAt: Date }> {
+  const now = systemClock.now()
+  const expiresAt = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 3, 1))
+  const lastDay = new Date(expiresAt.getTime() - DAY_MS)
+  const [expMonth, expYear] = [lastDay.getUTCMonth() + 1, lastDay.getUTCFullYear()]
   const { protocol, host, port } = billing.sandbox
   const form = { type: 'card', 'card[number]': '4242424242424242', 'card[cvc]': '123' }
   const response = await fetch(`${protocol}://${host}:${port}/v1/payment_methods`, {
@@ -39,7 +44,7 @@ async function createCard(expMonth: number, expYear: number): Promise<string> {
     body: new URLSearchParams({ ...form, 'card[exp_month]': String(expMonth), 'card[exp_year]': String(expYear) }),
   })
   const { id } = (await response.json()) as { id: string }
-  return id
+  return { card: id, expiresAt }
 }
 
 async function subscribe(id: string, body: Record<string, unknown>): Promise<void> {
@@ -231,13 +236,9 @@ describe('a payment that fails', () => {
 describe('a card that expires', () => {
   it('is announced 30 and 7 days before, each once, while it pays for something', async () => {
     const id = await onClock('expiring')
-    const now = systemClock.now()
-    const expiresAt = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 3, 1))
-    const lastMonth = new Date(expiresAt.getTime() - DAY_MS)
-    await subscribe(id, {
-      tier: 'pro',
-      payment_method_id: await createCard(lastMonth.getUTCMonth() + 1, lastMonth.getUTCFullYear()),
-    })
+    const { card, expiresAt } = await expiringCard()
+    await moveTo(id, new Date(expiresAt.getTime() - 45 * DAY_MS))
+    await subscribe(id, { tier: 'pro', payment_method_id: card })
     const look = async (daysBefore: number) => {
       await moveTo(id, new Date(expiresAt.getTime() - daysBefore * DAY_MS))
       const events = await eventsOf(id, 'payment_method.expiring')
@@ -249,16 +250,21 @@ describe('a card that expires', () => {
     expect(await look(6.5)).toEqual([30, 7])
     expect(await look(1)).toEqual([30, 7])
     const [first] = await eventsOf(id, 'payment_method.expiring')
-    expect(first!.data).toMatchObject({ brand: 'visa', last4: '4242', exp_year: lastMonth.getUTCFullYear() })
+    expect(first!.data).toMatchObject({
+      brand: 'visa',
+      last4: '4242',
+      exp_year: new Date(expiresAt.getTime() - DAY_MS).getUTCFullYear(),
+    })
   })
 })
 
 it('a card that expires is not announced where what it pays for ends anyway', async () => {
   const id = await onClock('leaving')
+  const { card, expiresAt } = await expiringCard()
+  await moveTo(id, new Date(expiresAt.getTime() - 10 * DAY_MS))
   await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
   expect((await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: false })).status).toBe(200)
-  const now = systemClock.now()
-  await replaceCard(id, await createCard(now.getUTCMonth() + 1, now.getUTCFullYear()))
+  await replaceCard(id, card)
   expect(await eventsOf(id, 'payment_method.expiring')).toEqual([])
   expect((await billing.call(id, 'POST', `${BILLING}/cancel/undo`, {})).status).toBe(200)
   expect(await eventsOf(id, 'payment_method.expiring')).toHaveLength(1)

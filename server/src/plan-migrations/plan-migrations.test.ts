@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { createApp, type App } from '../http/app.ts'
 import { pino } from 'pino'
 import { changePlan } from '../subscriptions/actions.ts'
@@ -73,7 +73,7 @@ beforeAll(async () => {
     ['unpaid', null],
   ] as const) {
     await billing.createOrganization(id)
-    await startTestClock(billing.context, id)
+    await startClock(billing.context, id)
     if (subscription === null) continue
     const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', {
       ...subscription,

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { reportNow } from './actions.ts'
 import { readStatement } from './statement.ts'
 
@@ -86,7 +86,7 @@ describe('overage', () => {
 
   test('of a trial is free, and counts from its end on', async () => {
     const id = await billing.createOrganization('trying')
-    await startTestClock(billing.context, id)
+    await startClock(billing.context, id)
     await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'starter' })
     await billing.use(id, 'calls', 500)
     await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_visa' })
@@ -98,7 +98,7 @@ describe('overage', () => {
 
   test('from before a subscription is free, also when it is told after it began', async () => {
     const id = await billing.createOrganization('late')
-    await startTestClock(billing.context, id)
+    await startClock(billing.context, id)
     await billing.use(id, 'calls', 5)
     const before = await billing.nowOf(id)
     await billing.advance(id, '1d')

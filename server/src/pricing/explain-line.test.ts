@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { reportNow } from './actions.ts'
 
 const billing = testUse({
@@ -211,7 +211,7 @@ test('a line of nothing, one that does not exist, and another tenant’s', async
 describe('what overage costs is what will be charged', () => {
   test('in a trial nothing, and the answer says why', async () => {
     const id = await billing.createOrganization('trying')
-    await startTestClock(billing.context, id)
+    await startClock(billing.context, id)
     await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'basic' })
     await billing.use(id, 'calls', 150)
     const overview = await ask<Record<string, unknown>>(id, '/api/v1/billing/usage')

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { reportNow } from './actions.ts'
 import { readStatement } from './statement.ts'
 
@@ -37,7 +37,7 @@ const CARD = { payment_method_id: 'pm_card_visa' }
 
 async function newOrganization(name: string): Promise<string> {
   const id = await billing.createOrganization(name)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   return id
 }
 async function change(id: string, what: 'subscribe' | 'upgrade' | 'cancel', body: object): Promise<void> {

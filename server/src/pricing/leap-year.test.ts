@@ -1,17 +1,17 @@
 import { expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { MINUTE_MS } from '../lib/period.ts'
-import { advanceTestClock, startTestClock } from '../stripe/test-clock.ts'
+import { advanceTestClock } from '../stripe/test-clock.ts'
 import { readStatement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
 
 test('a year from 29 February: use is included and billed in the same months, also after its renewal', async () => {
   const id = await billing.createOrganization('leap')
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id, new Date('2028-02-29T12:00:00Z'))
   const moveTo = (to: Date) => advanceTestClock(billing.context, id, { to })
-  await moveTo(new Date('2028-02-29T12:00:00Z'))
   const body = { tier: 'starter', interval: 'yearly', payment_method_id: 'pm_card_visa' }
   expect((await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)).status).toBe(200)
   const days: (readonly string[])[] = []

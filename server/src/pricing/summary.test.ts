@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
+import { startClock } from '../../test/test-clocks.ts'
 
 const billing = testUse({
   meters: { agents: { aggregation: 'latest' }, users: {} },
@@ -56,7 +56,7 @@ test('KF-8 over several billing periods is the sum of each: rounded line by line
 
 test('KF-8 of a trial costs nothing, whatever its plan charges in any case', async () => {
   const id = await billing.createOrganization('trying')
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'pro' })
   await billing.use(id, 'agents', 3)
   expect(await summaryOf(id)).toMatchObject({ total_cost_cents: 0 })

@@ -1,8 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { StripeCallError } from '../stripe/errors.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 import { reportNow } from './actions.ts'
 import { lessDiscounts, readUpcomingMinor } from './upcoming.ts'
 
@@ -36,7 +36,7 @@ async function post(id: string, path: string, body: object): Promise<void> {
 async function subscribed(body: object): Promise<string> {
   made += 1
   const id = await billing.createOrganization(`next${made}`)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', ...body })
   return id
 }

@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { startClock, testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 const billing = testBilling()
 const GATE = '/api/v1/billing/gate'
@@ -13,7 +12,7 @@ beforeAll(async () => {
 
 async function onClock(id: string, subscription: object): Promise<string> {
   await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
   return id

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 const catalog = defineBilling({
   meters: { calls: {} },
@@ -37,7 +37,7 @@ beforeAll(async () => {
 
 async function subscribed(id: string, more: object = {}): Promise<string> {
   await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   const subscription = { plan: 'pro', payment_method_id: 'pm_card_visa', ...more }
   const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
@@ -46,7 +46,8 @@ async function subscribed(id: string, more: object = {}): Promise<string> {
 
 async function granted(id: string): Promise<bigint> {
   const { rows } = await billing.database.db.query<{ amount: bigint }>(
-    `select amount from grants where organization_id = $1 and kind = 'plan' and expires_at > now() order by starts_at desc limit 1`,
+    `select amount from grants where organization_id = $1 and kind = 'plan'
+       and expires_at > (select test_clock_now from organizations where id = $1) order by starts_at desc limit 1`,
     [id],
   )
   return rows[0]!.amount

@@ -1,9 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { startClock, testClocks } from '../../test/test-clocks.ts'
 import { pushCatalog } from '../stripe/push.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
 const billing = testBilling({
@@ -25,7 +24,7 @@ beforeAll(async () => {
 
 async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
   await billing.createOrganization(id)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   const answer = await post(id, 'subscribe', { payment_method_id: 'pm_card_visa', ...body })
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
   return id

@@ -1,8 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
+import { startClock } from '../../test/test-clocks.ts'
 import { reportNow } from '../pricing/actions.ts'
-import { startTestClock } from '../stripe/test-clock.ts'
 
 // A preview tells what is then charged: in the moment, and with the next invoice.
 
@@ -127,7 +127,7 @@ let made = 0
 async function begin({ body, also }: Begin, plan: string, more: object = {}): Promise<string> {
   made += 1
   const id = await billing.createOrganization(`preview${made}`)
-  await startTestClock(billing.context, id)
+  await startClock(billing.context, id)
   await post(id, 'subscribe', { tier: plan, payment_method_id: 'pm_card_visa', ...more, ...body })
   await also?.(id)
   return id
