@@ -4,8 +4,10 @@ import { defineConfig } from 'vitest/config'
 const common = {
   exclude: ['**/node_modules/**'],
   setupFiles: ['tests/property-seed.ts'],
-  testTimeout: 20_000,
-  hookTimeout: 60_000,
+  // These end what hangs, and measure nothing: a machine may be busy with other things.
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+  expect: { poll: { timeout: 10_000 } },
 }
 
 export default defineConfig({

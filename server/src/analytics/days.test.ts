@@ -115,10 +115,13 @@ test('days are closed once a movement that is being written down is there', asyn
       [day(25)],
     )
     const begun = closeDays(db, clock)
-    await vi.waitFor(async () => {
-      const { rows } = await db.query(`select from pg_locks where relation = 'mrr_days'::regclass and not granted`)
-      expect(rows).toHaveLength(1)
-    })
+    await vi.waitFor(
+      async () => {
+        const { rows } = await db.query(`select from pg_locks where relation = 'mrr_days'::regclass and not granted`)
+        expect(rows).toHaveLength(1)
+      },
+      { timeout: 10_000 },
+    )
     return { closing: begun }
   })
   await closing

@@ -163,7 +163,7 @@ describe('the embedded PostgreSQL', () => {
       timeout: 15_000,
       interval: 50,
     })
-    await vi.waitFor(() => expect(postgres.pid()).not.toBe(pid))
+    await vi.waitFor(() => expect(postgres.pid()).not.toBe(pid), { timeout: 10_000 })
   })
 
   it('is gone when stopped, also after it was adopted', async () => {

@@ -168,10 +168,13 @@ test('what was read after waiting for a change of the organization is what it wa
   })
   await told
   const reading = onOneConnection((tx) => lockKnownAccounts(tx, [id]))
-  await vi.waitFor(async () => {
-    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
-    expect((await db.query(waiting)).rows).toHaveLength(1)
-  })
+  await vi.waitFor(
+    async () => {
+      const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+      expect((await db.query(waiting)).rows).toHaveLength(1)
+    },
+    { timeout: 10_000 },
+  )
   leave()
   await changing
   expect(await reading).toMatchObject([{ timeZone: 'Asia/Tokyo' }])

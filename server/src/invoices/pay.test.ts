@@ -33,9 +33,12 @@ test('EM-7 whoever lost the subscription over a card that failed comes back with
   const { body: page } = await post('checkout', { plan: 'pro' })
   const card = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
   await fetch(String(page['url']), { method: 'POST', body: card, redirect: 'manual' })
-  await vi.waitFor(async () => {
-    expect((await billing.call(id, 'GET', `${BILLING}/subscription`)).body).toMatchObject({ plan: 'pro', status: 'active' })
-  })
+  await vi.waitFor(
+    async () => {
+      expect((await billing.call(id, 'GET', `${BILLING}/subscription`)).body).toMatchObject({ plan: 'pro', status: 'active' })
+    },
+    { timeout: 10_000 },
+  )
   await post('payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
   await advance('33d')
   await advance('30d')

@@ -27,7 +27,7 @@ describe('jobs', () => {
       { name: 'broken', cron: '* * * * *', run: () => Promise.reject(new Error('no')) },
       { name: 'fine', cron: '* * * * *', run: async () => void ran.push('fine') },
     ])
-    await vi.waitFor(() => expect(ran).toEqual(['fine']))
+    await vi.waitFor(() => expect(ran).toEqual(['fine']), { timeout: 10_000 })
     await scheduler.stop()
     expect(failed).toEqual(['broken'])
   })
@@ -43,7 +43,7 @@ describe('jobs', () => {
     // Each look at the clock is a minute later, so that minutes pass as fast as jobs run.
     const clock = { now: () => (now = new Date(now.getTime() + 60_000)) }
     const scheduler = startScheduler({ db: database.db, clock, jobs, onFailure: () => undefined })
-    await vi.waitFor(() => expect(runs.other).toBeGreaterThan(3))
+    await vi.waitFor(() => expect(runs.other).toBeGreaterThan(3), { timeout: 10_000 })
     expect(runs.long).toBe(1)
     const stopping = scheduler.stop()
     gate.resolve()

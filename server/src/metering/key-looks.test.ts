@@ -118,9 +118,9 @@ test('a process that looks and one that does not answer the same uses alike, als
     await tx.query('select from accounts where organization_id = $1 for update', [organization])
     // The one that looks is the first to get the lock; the other one has the keys.
     const first = looking.submit(uses)
-    await vi.waitFor(async () => expect(await waiting()).toBe(1))
+    await vi.waitFor(async () => expect(await waiting()).toBe(1), { timeout: 10_000 })
     const second = other.submit(uses.toReversed())
-    await vi.waitFor(async () => expect(await waiting()).toBe(2))
+    await vi.waitFor(async () => expect(await waiting()).toBe(2), { timeout: 10_000 })
     return [first, second] as const
   })
   const [ours, theirs] = [answersOf(await both[0]), answersOf(await both[1]).toReversed()]

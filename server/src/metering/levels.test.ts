@@ -109,7 +109,7 @@ describe('KF-1 a level', () => {
         await tx.query('select from accounts where organization_id = $1 for update', [id])
         const carried = carryLevels({ ...fixture.context(), db, metering }, id)
         const waiting = `select pid from pg_stat_activity where application_name = 'tollgate usage' and wait_event_type = 'Lock'`
-        await vi.waitFor(async () => expect((await db.query(waiting)).rowCount).toBe(1))
+        await vi.waitFor(async () => expect((await db.query(waiting)).rowCount).toBe(1), { timeout: 10_000 })
         const keeping = await db.query(
           `select from pg_locks where relation = 'usage_keys'::regclass and mode = 'RowExclusiveLock' and pid in (${waiting})`,
         )

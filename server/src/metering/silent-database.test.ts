@@ -84,7 +84,7 @@ test('a statement that takes longer than the patience is ended by PostgreSQL, an
   const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
   await expect(db.query(`select pg_sleep(${SILENT_MS / 100})`)).rejects.toMatchObject({ code: '57014' })
   const going = `select from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'`
-  await vi.waitFor(async () => expect((await fixture.database.db.query(going)).rowCount).toBe(0))
+  await vi.waitFor(async () => expect((await fixture.database.db.query(going)).rowCount).toBe(0), { timeout: 10_000 })
   await db.close()
 })
 

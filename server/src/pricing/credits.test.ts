@@ -343,7 +343,7 @@ test('what is taken back is written down under the account’s lock, as whatever
     await lockAccount(tx, id)
     const collected = collectUse(billing.context, id)
     const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(1))
+    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(1), { timeout: 10_000 })
     expect(await credits()).toBe(0)
     return { collected }
   })

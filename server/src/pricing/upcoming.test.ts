@@ -180,11 +180,14 @@ test('a Stripe that hangs is asked by one reader, and waited for briefly by any'
   expect(calls).toBe(1)
   // What it says in the end is kept.
   resolve(await gateway.reads.previewInvoice(query!))
-  await vi.waitFor(async () => {
-    expect(
-      (await billing.database.db.query('select 1 from upcoming_invoices where organization_id = $1', [id])).rows,
-    ).toHaveLength(1)
-  })
+  await vi.waitFor(
+    async () => {
+      expect(
+        (await billing.database.db.query('select 1 from upcoming_invoices where organization_id = $1', [id])).rows,
+      ).toHaveLength(1)
+    },
+    { timeout: 10_000 },
+  )
 })
 
 test('discounts come off one after the other: percentages rounded line by line, amounts down to nothing', () => {

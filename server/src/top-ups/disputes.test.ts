@@ -40,7 +40,7 @@ describe('a top-up whose payment is disputed', () => {
     const reads = { reads: disputedForGood(gateway.reads), backgroundReads: disputedForGood(gateway.backgroundReads) }
     const context = billing.with({ gateway: { ...gateway, ...reads } })
     // Nothing is looked at while webhooks of the organization are being handled.
-    await vi.waitFor(async () => expect(await reconcileOrganization(context, buyer.id)).not.toBeNull())
+    await vi.waitFor(async () => expect(await reconcileOrganization(context, buyer.id)).not.toBeNull(), { timeout: 10_000 })
   }
 
   test('is given back when the dispute is won, whatever the charge goes on to say', async () => {
@@ -63,7 +63,9 @@ describe('a top-up whose payment is disputed', () => {
 
   test('stays as it is while a bank only inquires: that takes no money', async () => {
     await buyWith('pm_card_createDisputeInquiry')
-    await vi.waitFor(() => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true))
+    await vi.waitFor(() => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true), {
+      timeout: 10_000,
+    })
     await lookAgain()
     expect(await topUps()).toEqual([['500', '0']])
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])

@@ -282,7 +282,7 @@ describe('buying by itself', () => {
       await lockAccount(tx, organization)
       const settings = [set({ below: 60 }), set({ top_up: 'pages', below: 5 })]
       const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-      await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(2))
+      await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(2), { timeout: 10_000 })
       return { settings }
     })
     await Promise.all(both.settings)

@@ -230,7 +230,7 @@ describe('an export', () => {
     const own = createExports(db)
     const statement = { text: 'select n from generate_series(1, 100) as n', values: [] }
     const stream = await own.open('org', { statement, head: '', textOf: () => 'x', rowsAtOnce: 1, idleMs: 50 })
-    await vi.waitFor(() => expect(own.running()).toBe(0))
+    await vi.waitFor(() => expect(own.running()).toBe(0), { timeout: 10_000 })
     await expect(new Response(stream).text()).rejects.toMatchObject({ code: 'overloaded' })
   })
 

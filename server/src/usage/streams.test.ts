@@ -120,7 +120,7 @@ describe('a live stream', () => {
     for (let quantity = 1; quantity <= 20; quantity += 1) {
       const before = reads.length
       set('a', long(quantity), usage('tokens', quantity))
-      await vi.waitFor(() => expect(reads.length).toBeGreaterThan(before), { interval: 2 })
+      await vi.waitFor(() => expect(reads.length).toBeGreaterThan(before), { timeout: 10_000, interval: 2 })
     }
     const told: Told[] = []
     while (told.at(-1)?.data.usage[0]?.today.quantity !== 20) told.push(...(await readEvents(stream, 1)))
@@ -135,11 +135,11 @@ describe('a live stream', () => {
     expect(streams.running()).toBe(2)
     await left.cancel()
     expect(streams.running()).toBe(1)
-    await vi.waitFor(() => expect(streams.running()).toBe(0))
+    await vi.waitFor(() => expect(streams.running()).toBe(0), { timeout: 10_000 })
     const before = reads.length
     set('a', usage('calls', 2))
     const other = ask('b')
-    await vi.waitFor(() => expect(reads.flat()).toContain('b'))
+    await vi.waitFor(() => expect(reads.flat()).toContain('b'), { timeout: 10_000 })
     expect(reads.slice(before).flat()).not.toContain('a')
     await other.cancel()
   })
