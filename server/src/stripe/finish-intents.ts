@@ -61,7 +61,10 @@ export async function finishStrandedIntents(context: BillingContext, limit = 50)
   await eachApart(
     stranded,
     async (organizationId) => {
-      if (organizationId === null) return finishOwn(context)
+      if (organizationId === null) {
+        await tryOrganizationLock(context, CATALOG_LOCK, (session) => finishOwnIntents(context, session))
+        return
+      }
       await tryOrganizationLock(context, organizationId, async (session) => {
         await finishPendingIntents(context, session, organizationId, 'background')
         await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'background' })
@@ -76,9 +79,15 @@ export async function finishStrandedIntents(context: BillingContext, limit = 50)
   return stranded.length
 }
 
-/** Of the catalog, say. */
-async function finishOwn(context: BillingContext): Promise<void> {
-  for (const intent of await listPendingIntents(context.db, null)) await finishIntent(context, context.db, intent, 'background')
+/** Held by whoever compares the catalog with what is at Stripe, and makes what is missing. */
+export const CATALOG_LOCK = 'push of the catalog'
+
+/**
+ * Settles calls of no organization that were left open: the catalog's, and those of discounts. The caller holds `CATALOG_LOCK`, so that
+ * what is repeated here is not made by a push as well, which did not find it.
+ */
+export async function finishOwnIntents(context: BillingContext, session: Session): Promise<void> {
+  for (const intent of await listPendingIntents(session, null)) await finishIntent(context, session, intent, 'background')
 }
 
 /** null when it was refused, or was not made and is left to whoever asks for it again. */

@@ -6,6 +6,7 @@ import { formatMajor } from '../lib/money.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from './context.ts'
+import { CATALOG_LOCK, finishOwnIntents } from './finish-intents.ts'
 import type { StripeGateway } from './gateway.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
@@ -38,12 +39,15 @@ export type PushReport = {
 
 /**
  * Brings products, prices and meters of the current catalog to Stripe, and records which price sells which plan. Prints the
- * difference first. Doing it again changes nothing; two servers that do it at once do it one after the other.
+ * difference first. Doing it again changes nothing; two servers that do it at once do it one after the other; one that broke off is gone on
+ * with by the next.
  * @throws DomainError `billing_not_configured`, `invalid_request` when a variable names a price that does not fit, and those of Stripe
  */
 export async function pushCatalog(context: BillingContext, options: PushOptions): Promise<PushReport> {
   requireGateway(context)
-  return withOrganizationLock(context, 'push of the catalog', async (session) => {
+  return withOrganizationLock(context, CATALOG_LOCK, async (session) => {
+    // First, so that what a push that broke off asked for last is found below: made later, it would be there twice.
+    if (options.dryRun !== true) await finishOwnIntents(context, session)
     const version = context.catalogs.current
     const { steps, problems } = planPush(
       version.catalog,
