@@ -1,20 +1,11 @@
 import { afterEach, expect, test } from 'vitest'
+import { makeRoom, refuseWrites } from '../../test/full-disk.ts'
 import { OPERATOR_KEY, testIdentity } from '../../test/identity.ts'
 
 const identity = testIdentity()
 const { db } = identity.database
 
-/** Whatever is written to a table fails as PostgreSQL fails without room, or without memory for a statement. */
-async function refuseWrites(table: string, sqlstate: string): Promise<void> {
-  await db.query(
-    `create function refuse_writes() returns trigger language plpgsql as
-       $$ begin raise 'could not extend file' using errcode = '${sqlstate}'; end $$;
-     create trigger refuse_writes before insert or update on ${table} for each row execute function refuse_writes()`,
-  )
-}
-
-const makeRoom = () => db.query('drop function if exists refuse_writes cascade')
-afterEach(makeRoom)
+afterEach(() => makeRoom(db))
 
 async function customer() {
   const made = await identity.as(OPERATOR_KEY, 'POST', '/api/v1/organizations', { name: 'Full', email: 'full@example.com' })
@@ -35,7 +26,7 @@ test('a full disk is a database that is away, and when there is room again what 
     ['workspaces', addWorkspace, 201],
     ['grants', () => consume('full'), 200],
   ] as const) {
-    await refuseWrites(table, '53100')
+    await refuseWrites(db, table)
     const refused = await ask()
     expect([refused.status, refused.headers.get('retry-after'), refused.body['code'], refused.body['detail']]).toEqual([
       503,
@@ -43,7 +34,7 @@ test('a full disk is a database that is away, and when there is room again what 
       'database_unavailable',
       'PostgreSQL has no room left on its disk; try again once there is some.',
     ])
-    await makeRoom()
+    await makeRoom(db)
     expect((await ask()).status).toBe(status)
   }
   expect((await consume('full')).body).toMatchObject({ allowed: true, quota_remaining: 1 })
@@ -51,7 +42,7 @@ test('a full disk is a database that is away, and when there is room again what 
 
 test.each(['53200', '53400', '57014'])('a statement that PostgreSQL ends as too much (%s) asks for less', async (sqlstate) => {
   const { addWorkspace } = await customer()
-  await refuseWrites('workspaces', sqlstate)
+  await refuseWrites(db, 'workspaces', sqlstate)
   const { status, body } = await addWorkspace()
   expect([status, body['code']]).toEqual([503, 'overloaded'])
 })

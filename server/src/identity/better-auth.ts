@@ -3,6 +3,7 @@ import { isAPIError } from 'better-auth/api'
 import { bearer, genericOAuth, twoFactor } from 'better-auth/plugins'
 import type { Pool } from 'pg'
 import { newId } from '../lib/ids.ts'
+import { noteFailure, noteIfDatabase } from './failures.ts'
 import type { MailTexts } from './mails.ts'
 import type { SignInProvider } from './providers.ts'
 
@@ -96,11 +97,11 @@ export function betterAuthOptions(parts: BetterAuthParts) {
       enabled: true,
       requireEmailVerification: parts.requireVerifiedEmail,
       revokeSessionsOnPasswordReset: true,
-      sendResetPassword: ({ user, token }) => mails.resetPassword(user, token),
+      sendResetPassword: ({ user, token }) => storing(mails.resetPassword(user, token)),
     },
     emailVerification: {
       sendOnSignUp: true,
-      sendVerificationEmail: ({ user, url, token }) => mails.verifyEmail(user, { url, token }),
+      sendVerificationEmail: ({ user, url, token }) => storing(mails.verifyEmail(user, { url, token })),
     },
     user: NAMES.user,
     session: NAMES.session,
@@ -131,15 +132,28 @@ export function betterAuthOptions(parts: BetterAuthParts) {
     onAPIError: {
       // A refusal is the caller's affair; what is left is ours.
       onError: (error) => {
+        noteIfDatabase(error)
         if (!isAPIError(error) || error.statusCode >= 500) parts.log.error({ err: error }, 'better-auth failed')
       },
     },
     logger: {
       level: 'warn',
       // The sentence alone: its arguments may be what a caller sent.
-      log: (level, message) => (level === 'error' ? parts.log.error({}, message) : parts.log.warn({}, message)),
+      log: (level, message, ...told: unknown[]) => {
+        told.forEach(noteIfDatabase)
+        if (level === 'error') parts.log.error({}, message)
+        else parts.log.warn({}, message)
+      },
     },
   } satisfies BetterAuthOptions
+}
+
+/** A mail that is being stored; better-auth would say that it goes out all the same. */
+async function storing(mail: Promise<void>): Promise<void> {
+  await mail.catch((error: unknown) => {
+    noteFailure(error)
+    throw error
+  })
 }
 
 function oidcOf({ providers }: BetterAuthParts) {

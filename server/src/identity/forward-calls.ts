@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import type { AppEnv } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { AUTH_PATH, CLIENT_ADDRESS_HEADER, type BetterAuth } from './better-auth.ts'
+import { hearFailures, type Asked } from './failures.ts'
 
 export type ForwardContext = {
   readonly betterAuth: BetterAuth
@@ -13,28 +14,43 @@ export type ForwardContext = {
 /** Of what arrives, these are about its own body and connection. */
 const NOT_FORWARDED = ['content-length', 'transfer-encoding', 'connection', 'host', CLIENT_ADDRESS_HEADER]
 
+export type ForwardedCall = {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body?: Record<string, unknown>
+}
+
 /**
  * Asks better-auth as the caller would, by a request: so its limits of attempts, its checks of origins and its cookies apply
  * to our routes as to its own. A call of its API in the process would leave them out.
+ * @throws what failed beneath it, `database_unavailable` for one
  */
-export function forward(
-  context: ForwardContext,
-  c: Context<AppEnv>,
-  call: { readonly method: 'GET' | 'POST'; readonly path: string; readonly body?: Record<string, unknown> },
-): Promise<Response> {
+export async function forward(context: ForwardContext, c: Context<AppEnv>, call: ForwardedCall): Promise<Response> {
+  return unlessFailed(await ask(context, c, call))
+}
+
+/** The same with what failed beneath it, for a caller who has something to undo then. */
+export function ask(context: ForwardContext, c: Context<AppEnv>, call: ForwardedCall): Promise<Asked<Response>> {
   const headers = forwardedHeaders(context, c)
   if (call.body !== undefined) headers.set('content-type', 'application/json')
   const init = { method: call.method, headers, body: call.body === undefined ? null : JSON.stringify(call.body) }
-  return context.betterAuth.handler(new Request(`${context.publicUrl}${AUTH_PATH}${call.path}`, init))
+  const request = new Request(`${context.publicUrl}${AUTH_PATH}${call.path}`, init)
+  return hearFailures(() => context.betterAuth.handler(request))
 }
 
-/** A request to one of better-auth's own routes, as it came. */
+function unlessFailed({ answer, failure }: Asked<Response>): Response {
+  if (failure !== null) throw failure
+  return answer
+}
+
+/** A request to one of better-auth's own routes, as it came. @throws as `forward` */
 export async function forwardAsIs(context: ForwardContext, c: Context<AppEnv>): Promise<Response> {
   const { raw } = c.req
   const query = raw.url.indexOf('?')
   const body = raw.method === 'GET' || raw.method === 'HEAD' ? null : await raw.arrayBuffer()
   const url = `${context.publicUrl}${c.req.path}${query === -1 ? '' : raw.url.slice(query)}`
-  return context.betterAuth.handler(new Request(url, { method: raw.method, headers: forwardedHeaders(context, c), body }))
+  const request = new Request(url, { method: raw.method, headers: forwardedHeaders(context, c), body })
+  return unlessFailed(await hearFailures(() => context.betterAuth.handler(request)))
 }
 
 function forwardedHeaders({ clientAddressOf }: ForwardContext, c: Context<AppEnv>): Headers {

@@ -9,13 +9,13 @@ import type { OrganizationId, UserId } from '../lib/ids.ts'
 import { acceptInvitation, readInvitation } from '../organizations/invitations.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { AUTH_PATH } from './better-auth.ts'
-import { bodyOf, forward, forwardAsIs, passCookies } from './forward-calls.ts'
+import { ask, bodyOf, forward, forwardAsIs, passCookies } from './forward-calls.ts'
 import { ORGANIZATION_HEADER } from './authenticate.ts'
 import * as schemas from './schemas.ts'
 import { accessTokenOf, callerOf, requireSession, sessionOf, type IdentityContext } from './session-calls.ts'
 import { membershipOf, type Session } from './sessions.ts'
 import { registerSecondFactorRoutes } from './second-factor-routes.ts'
-import { findUser } from './users-store.ts'
+import { deleteUser, findUser } from './users-store.ts'
 
 const tags = ['Identity']
 /** Routes that whoever has no session may call. */
@@ -174,12 +174,18 @@ function registerSigningRoutes(app: App, context: IdentityContext): void {
       const { email } = await readInvitation(organizations, token)
       if (email !== person.email.toLowerCase()) throw new DomainError('forbidden', 'This invitation is for another address.')
     }
-    const answer = await forward(context, c, {
+    const { answer, failure } = await ask(context, c, {
       method: 'POST',
       path: '/sign-up/email',
       body: { ...person, rememberMe, callbackURL: schemas.CONFIRMED_PAGE },
     })
+    if (failure !== null && !answer.ok) throw failure
     const { user } = await bodyOf<{ user: { id: string } }>(answer)
+    if (failure !== null) {
+      // Whom no mail tells how to confirm the address is not made: the address would be taken when they try again.
+      await deleteUser(context.sessions.db, user.id as UserId)
+      throw failure
+    }
     passCookies(answer, c)
     const joined = token !== undefined && (await acceptAs(context, { c, userId: user.id as UserId, token }))
     // Where addresses have to be confirmed, sign-up signs nobody in; the mail of the invitation has confirmed this one.

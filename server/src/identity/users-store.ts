@@ -40,3 +40,8 @@ export async function lockUserById(tx: Queryable, id: UserId): Promise<User | nu
 export async function updateOperator(tx: Queryable, user: { readonly id: UserId; readonly operator: boolean }): Promise<void> {
   await tx.query('update users set operator = $2 where id = $1', [user.id, user.operator])
 }
+
+/** With their password and sessions. */
+export async function deleteUser(db: Queryable, id: UserId): Promise<void> {
+  await db.query('delete from users where id = $1', [id])
+}

@@ -1,0 +1,59 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { makeRoom, refuseWrites } from '../../test/full-disk.ts'
+import { PASSWORD, testIdentity } from '../../test/identity.ts'
+
+const anyAddress = testIdentity()
+const confirmedOnly = testIdentity({ identity: { requireVerifiedEmail: true } })
+
+describe.each([
+  ['any address', anyAddress],
+  ['confirmed addresses alone', confirmedOnly],
+])('where %s may sign in, what a database without room could not store', (_, identity) => {
+  const { db } = identity.database
+  afterEach(() => makeRoom(db))
+  const refused = { status: 503, body: { code: 'database_unavailable' } }
+
+  test.each(['users', 'user_credentials', 'mails'])(
+    'of a sign-up is not answered as done (%s), and it is done when asked for again',
+    async (table) => {
+      const email = `${table.replace('_', '-')}@example.com`
+      const signUp = () => identity.open().call('POST', '/api/v1/auth/sign-up', { email, password: PASSWORD, name: 'Full' })
+      await refuseWrites(db, table)
+      expect(await signUp()).toMatchObject(refused)
+      await makeRoom(db)
+      expect((await signUp()).status).toBe(201)
+      const link = new URL(/http\S+/.exec(await identity.mailTo(email, 'email_verification'))![0])
+      const browser = identity.open()
+      await browser.call('GET', `${link.pathname}${link.search}`)
+      const signedIn = await browser.call('POST', '/api/v1/auth/sign-in', { email, password: PASSWORD })
+      expect(signedIn).toMatchObject({ status: 200, body: { caller: { user: { email, email_verified: true } } } })
+    },
+  )
+})
+
+test.each(['user_verifications', 'mails'])(
+  'a reset whose mail could not be stored (%s) is not answered as sent',
+  async (table) => {
+    const { db } = anyAddress.database
+    const email = `reset-${table.replace('_', '-')}@example.com`
+    await anyAddress.signUp(email)
+    const ask = () => anyAddress.open().call('POST', '/api/v1/auth/password-reset', { email })
+    await refuseWrites(db, table)
+    const refused = await ask()
+    await makeRoom(db)
+    expect(refused).toMatchObject({ status: 503, body: { code: 'database_unavailable' } })
+    expect((await ask()).status).toBe(202)
+    expect(await anyAddress.mailTo(email, 'password_reset')).toContain('/account/password#token=')
+  },
+)
+
+test('the mail that confirms an address is not said to go out again when it could not be stored', async () => {
+  const { db } = anyAddress.database
+  const { browser } = await anyAddress.signUp('again@example.com')
+  await refuseWrites(db, 'mails')
+  const refused = await browser.call('POST', '/api/v1/auth/email-verification')
+  // The same by better-auth's own route.
+  const refusedThere = await browser.call('POST', '/api/v1/auth/send-verification-email', { email: 'again@example.com' })
+  await makeRoom(db)
+  expect([refused.status, refusedThere.status]).toEqual([503, 503])
+})
