@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { isConnectionError, openPool } from './database.ts'
 
 const database = testDatabase()
 
@@ -86,3 +87,12 @@ it('reads bigint columns as bigint and counts in UTC', async () => {
   const { rows } = await database.db.query(`select 9007199254740993::bigint as big, current_setting('timezone') as zone`)
   expect(rows).toEqual([{ big: 9_007_199_254_740_993n, zone: 'UTC' }])
 })
+
+it.each(['postgres://tollgate@%2Fnowhere/tollgate', 'postgres://tollgate@127.0.0.1:1/tollgate'])(
+  'knows a server that is away from a statement that is wrong, also where its socket is gone: %s',
+  async (connectionString) => {
+    const pool = openPool({ connectionString })
+    await expect(pool.connect()).rejects.toSatisfy(isConnectionError)
+    await pool.end()
+  },
+)

@@ -269,9 +269,10 @@ const NETWORK_CODES = new Set([
 const DISK_FULL = '53100'
 const AWAY = /^(08...|57P0[1-5]|25006|53[13]00)$/
 
-// What `pg` says without a code when a connection breaks or cannot be had in time.
+// What `pg` says without a code when a connection breaks or cannot be had in time, and of a server whose socket is gone: that has the code
+// of any file that is not there.
 const MESSAGES =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/
+  /^(connect ENOENT|Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/
 
 /** Whether a transaction was ended because it and others waited for each other (40P01), or because others came first (40001). */
 export function isCollision(error: unknown): boolean {
