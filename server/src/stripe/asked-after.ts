@@ -5,6 +5,7 @@ import type { MutationKind, MutationResult, StripeMutations, StripeReads } from 
 import { INTENT_METADATA, type Intent } from './intents.ts'
 import type { CallPriority } from './limiter.ts'
 import { readOrganization } from './organizations.ts'
+import type { ScheduleSnapshot } from './schedule-snapshots.ts'
 import type { SubscriptionSnapshot } from './snapshots.ts'
 import { toUnix, type StripeObject } from './wire.ts'
 
@@ -19,6 +20,7 @@ const ASKED_AFTER: ReadonlySet<MutationKind> = new Set([
   'pause_subscription',
   'resume_subscription',
   'schedule_switch',
+  'schedule_end',
   'release_schedule',
   'create_payment',
   'pay_invoice',
@@ -78,13 +80,13 @@ async function look(context: BillingContext, db: Queryable, intent: Intent, prio
   if (is('create_subscription', intent)) {
     return madeIf((await subscriptions()).find(({ metadata }) => names(metadata, intent)))
   }
-  if (is('schedule_switch', intent) || is('release_schedule', intent)) {
+  if (is('schedule_switch', intent) || is('schedule_end', intent) || is('release_schedule', intent)) {
     const schedule = await reads.retrieveSchedule(intent.params.scheduleId)
-    const isReleased = schedule?.status === 'released'
-    const isSo = is('release_schedule', intent)
-      ? isReleased
-      : schedule !== null && !isReleased && switchesTo(schedule.phases, intent.params)
-    return madeIf(isSo && schedule ? schedule : undefined)
+    if (schedule === null) return NOT_MADE
+    const isReleased = schedule.status === 'released'
+    if (is('release_schedule', intent)) return madeIf(isReleased ? schedule : undefined)
+    const isSo = is('schedule_end', intent) ? endsAt(schedule, intent.params) : switchesTo(schedule, intent.params)
+    return madeIf(isSo && !isReleased ? schedule : undefined)
   }
   if (is('pay_invoice', intent) || is('void_invoice', intent)) {
     const invoice = await reads.retrieveInvoice(intent.params.invoiceId)
@@ -119,9 +121,12 @@ async function findPayment(reads: StripeReads, intent: Intent<'create_payment'>)
   return madeIf({ id: good.paymentIntentId ?? good.id, status: good.status })
 }
 
-type Phases = NonNullable<Awaited<ReturnType<StripeReads['retrieveSchedule']>>>['phases']
+function endsAt({ endBehavior, phases }: ScheduleSnapshot, { endAtUnix }: StripeMutations['schedule_end']): boolean {
+  const last = phases.at(-1)
+  return endBehavior === 'cancel' && last !== undefined && toUnix(last.endsAt) === endAtUnix
+}
 
-function switchesTo(phases: Phases, { switchAtUnix, next }: StripeMutations['schedule_switch']): boolean {
+function switchesTo({ phases }: ScheduleSnapshot, { switchAtUnix, next }: StripeMutations['schedule_switch']): boolean {
   const phase = phases.find(({ startsAt }) => toUnix(startsAt) === switchAtUnix)
   return (
     phase !== undefined &&

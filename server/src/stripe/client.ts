@@ -290,6 +290,8 @@ function mutationTable(stripe: Stripe): MutationTable {
       result(await schedules.create({ from_subscription: subscriptionId }, options)),
     schedule_switch: async (params, options) =>
       result(await schedules.update(params.scheduleId, request.toScheduleSwitch(params), options)),
+    schedule_end: async (params, options) =>
+      result(await schedules.update(params.scheduleId, request.toScheduleEnd(params), options)),
     update_schedule_method: async ({ scheduleId, defaultPaymentMethodId: method }, options) =>
       result(await schedules.update(scheduleId, { default_settings: { default_payment_method: method } }, options)),
     release_schedule: async ({ scheduleId }, options) =>

@@ -273,21 +273,32 @@ export type StripeMutations = {
   }
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
-  readonly create_schedule: { readonly subscriptionId: string }
+  readonly create_schedule: { readonly subscriptionId: string } & AfterRelease
   /** Keeps what runs until `switchAtUnix` and then sells `next`, with the same discounts: those that are not named end. */
   readonly schedule_switch: {
     readonly scheduleId: string
-    readonly current: { readonly items: readonly PhaseItem[]; readonly startUnix: number }
+    readonly current: RunningPhase
     readonly switchAtUnix: number
     readonly next: readonly PhaseItem[]
     readonly discountIds: readonly string[]
     readonly metadata: Readonly<Record<string, string>>
+  } & AfterRelease
+  /** Keeps what runs until `endAtUnix`, and then ends the subscription. */
+  readonly schedule_end: {
+    readonly scheduleId: string
+    readonly current: RunningPhase
+    readonly endAtUnix: number
+    readonly discountIds: readonly string[]
   }
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }
   /** The subscription stays as it is, also where it is to end. */
-  readonly release_schedule: { readonly scheduleId: string }
+  readonly release_schedule: {
+    readonly scheduleId: string
+    /** Not for Stripe: what the schedule had ahead, to be scheduled again where that for which it is released does not come about. */
+    readonly restores?: { readonly subscriptionId: string; readonly switchAtUnix: number; readonly next: readonly PhaseItem[] }
+  }
   /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
-  readonly pause_subscription: { readonly subscriptionId: string }
+  readonly pause_subscription: { readonly subscriptionId: string } & AfterRelease
   /** Goes on with the period that is paid for, or begins a new one. */
   readonly resume_subscription: {
     readonly subscriptionId: string
@@ -348,6 +359,12 @@ export type UsageTerms =
 
 /** `quantity` null is a metered price: use decides it. */
 export type PhaseItem = { readonly priceId: string; readonly quantity: number | null }
+
+/** What a schedule sells now; its start is what Stripe has, and is not changed. */
+export type RunningPhase = { readonly items: readonly PhaseItem[]; readonly startUnix: number }
+
+/** Not for Stripe: the schedule that was released for it, or whose next phase it brings back. */
+type AfterRelease = { readonly releasedScheduleId?: string }
 
 export type MutationKind = keyof StripeMutations
 

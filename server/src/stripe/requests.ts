@@ -1,4 +1,4 @@
-import type { DiscountParams, PhaseItem, StripeMutations, SubscriptionItemParams, UsageTerms } from './gateway.ts'
+import type { DiscountParams, PhaseItem, RunningPhase, StripeMutations, SubscriptionItemParams, UsageTerms } from './gateway.ts'
 import { toInvoiceItem } from './invoice-items.ts'
 import type { InvoicePreviewQuery } from './invoice-previews.ts'
 
@@ -123,23 +123,28 @@ export function toSubscriptionUpdate(params: StripeMutations['update_subscriptio
   }
 }
 
+/** A phase has the discounts that it names, and no others. */
+function toPhaseDiscounts(discountIds: readonly string[]) {
+  return discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
+}
+
+function toRunningPhase({ items, startUnix }: RunningPhase, endUnix: number, discountIds: readonly string[]) {
+  return { items: toPhaseItems(items), start_date: startUnix, end_date: endUnix, ...toPhaseDiscounts(discountIds) }
+}
+
+export function toScheduleEnd({ current, endAtUnix, discountIds }: StripeMutations['schedule_end']) {
+  return { end_behavior: 'cancel' as const, phases: [toRunningPhase(current, endAtUnix, discountIds)] }
+}
+
 export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
-  // A phase has those that it names, and no others.
-  const { discountIds } = params
-  const discounts = discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
   return {
     end_behavior: 'release' as const,
     metadata: { ...params.metadata },
     phases: [
-      {
-        items: toPhaseItems(params.current.items),
-        start_date: params.current.startUnix,
-        end_date: params.switchAtUnix,
-        ...discounts,
-      },
+      toRunningPhase(params.current, params.switchAtUnix, params.discountIds),
       {
         items: toPhaseItems(params.next),
-        ...discounts,
+        ...toPhaseDiscounts(params.discountIds),
         start_date: params.switchAtUnix,
         // At the end of a period there is nothing to prorate, but use of a metered price that ends here: `none` would not bill it.
         proration_behavior: params.current.items.some(({ quantity }) => quantity === null)

@@ -5,12 +5,14 @@ import { fromUnix, idOf } from './wire.ts'
 export type ScheduleSnapshot = {
   readonly id: string
   readonly status: string
+  readonly endBehavior: string
   readonly phases: readonly { readonly startsAt: Instant; readonly endsAt: Instant; readonly items: readonly PhaseItem[] }[]
 }
 
 export type WireSchedule = {
   readonly id: string
   readonly status: string
+  readonly end_behavior: string
   readonly current_phase: { readonly end_date: number } | null
   readonly phases: readonly {
     readonly start_date: number
@@ -23,6 +25,7 @@ export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
   return {
     id: schedule.id,
     status: schedule.status,
+    endBehavior: schedule.end_behavior,
     phases: schedule.phases.map((phase) => ({
       startsAt: fromUnix(phase.start_date),
       endsAt: fromUnix(phase.end_date),

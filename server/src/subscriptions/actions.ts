@@ -16,6 +16,7 @@ import { previewPlanChange, type PlanChangePreview } from './preview.ts'
 import { readTakenAlong, restorePendingItems } from './pending-items.ts'
 import type { BillingState, CurrentSubscription, PlanChange, PlanChangeRequest } from './plan-change.ts'
 import { computePlanChange, findOffer } from './rules.ts'
+import { restoreReleased } from './released.ts'
 import { readBillingState } from './state.ts'
 import { findUnpaid } from './store.ts'
 import { releaseSuperseded } from './superseded.ts'
@@ -104,7 +105,7 @@ async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void
 
 /**
  * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled, what they took along in
- * vain waits again, and what they took the place of has gone.
+ * vain waits again, what they released in vain is scheduled again, and what they took the place of has gone.
  * `finished` are those that turned out to be done, and those that were done and nobody was told; the mirror has followed them.
  */
 export async function runExclusively<Result>(
@@ -122,6 +123,7 @@ export async function runExclusively<Result>(
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
     await restorePendingItems({ context, session, organizationId })
+    await restoreReleased({ context, session, organizationId })
     await releaseSuperseded({ context, session, organizationId })
     return work(session, finished)
   })

@@ -126,7 +126,7 @@ describe('a change that Stripe refuses', () => {
 
   test.each([
     ['pause_subscription', { kind: 'pause' }],
-    ['update_subscription', { kind: 'cancel', immediate: false }],
+    ['schedule_end', { kind: 'cancel', immediate: false }],
     ['cancel_subscription', { kind: 'cancel', immediate: true }],
   ] as const)('leaves what was scheduled before it (%s)', async (kind, request) => {
     const id = await subscribed(`refused_${kind}`, { tier: 'pro' })

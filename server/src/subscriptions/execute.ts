@@ -10,7 +10,8 @@ import { newItems, switchedItems } from './items.ts'
 import { closeOpenPages } from './open-pages.ts'
 import { readPendingItems, restorePendingItems } from './pending-items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
-import { release, released, switchAtPeriodEnd } from './schedules.ts'
+import { pause } from './released.ts'
+import { endBesideSchedule, hasMoreAhead, release, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
 import { listLiveSubscriptionIds } from './store.ts'
 import { releaseSuperseded } from './superseded.ts'
@@ -19,6 +20,7 @@ import { releaseSuperseded } from './superseded.ts'
 export function decisiveStep(change: Change): MutationKind {
   if (change.kind === 'cancel_now' && endsByVoiding(change.subscription)) return 'void_invoice'
   if (change.kind === 'resume' && change.subscription.waitingInvoiceId !== null) return 'pay_invoice'
+  if (change.kind === 'cancel_at_period_end' && hasMoreAhead(change.subscription)) return 'schedule_end'
   return DECISIVE_STEP[change.kind]
 }
 
@@ -84,21 +86,28 @@ async function carryOut(execution: Execution, change: Change): Promise<unknown> 
     case 'cancel_now':
       return cancelNow(execution, change)
     case 'cancel_at_period_end':
-      await released(execution, change, () => endWithPeriod(execution, change.subscription.id))
-      for (const subscriptionId of change.otherSubscriptionIds) await endWithPeriod(execution, subscriptionId)
-      return
+      return leave(execution, change)
     case 'undo_cancel':
       await release(execution, change.subscription.scheduleId)
       return update(execution, undoingCancel(change.subscription))
     case 'undo_switch':
       return perform(execution, 'release_schedule', { scheduleId: change.scheduleId })
     case 'pause':
-      return released(execution, change, () =>
-        perform(execution, 'pause_subscription', { subscriptionId: change.subscription.id }),
-      )
+      return pause(execution, change.subscription)
     case 'resume':
       return resume(execution, change)
   }
+}
+
+type CancelAtPeriodEnd = Extract<PlanChange, { kind: 'cancel_at_period_end' }>
+
+async function leave(execution: Execution, { subscription, otherSubscriptionIds }: CancelAtPeriodEnd): Promise<void> {
+  if (hasMoreAhead(subscription)) await endBesideSchedule(execution, subscription)
+  else {
+    await release(execution, subscription.scheduleId)
+    await endWithPeriod(execution, subscription.id)
+  }
+  for (const subscriptionId of otherSubscriptionIds) await endWithPeriod(execution, subscriptionId)
 }
 
 function endWithPeriod(execution: Execution, subscriptionId: string): Promise<MutationResult> {
@@ -113,10 +122,11 @@ function endsByVoiding({ status, waitingInvoiceId }: CurrentSubscription): boole
 /** Whoever leaves, leaves whole: a second subscription that should not be there ends as well. */
 async function cancelNow(execution: Execution, change: Extract<PlanChange, { kind: 'cancel_now' }>): Promise<void> {
   const { subscription, otherSubscriptionIds } = change
-  // What is open is settled, as it would have been at the period's end: use is billed, and the credit of a smaller plan kept for later.
+  // What is open is settled, as it would have been at the period's end: use is billed, and the credit of a smaller plan kept for later. A schedule
+  // goes with its subscription.
   const end = (subscriptionId: string): Promise<MutationResult> =>
     perform(execution, 'cancel_subscription', { subscriptionId, prorate: false, invoiceNow: true })
-  if (!endsByVoiding(subscription)) await released(execution, change, () => end(subscription.id))
+  if (!endsByVoiding(subscription)) await end(subscription.id)
   for (const subscriptionId of otherSubscriptionIds) await end(subscriptionId)
 }
 

@@ -7,6 +7,7 @@ import { deleteOldRequests } from './answer-once.ts'
 import { closeMeteredGaps } from './metered-items.ts'
 import { endReplaced } from './replaced.ts'
 import { listVoiders } from './pending-items.ts'
+import { listReleased } from './released.ts'
 import { listSuperseded } from './superseded.ts'
 
 /**
@@ -40,20 +41,22 @@ export function subscriptionJobs(context: BillingContext): readonly Job[] {
 const ORGANIZATIONS_AT_ONCE = 50
 
 /**
- * Finishes changes that were paid on a page, or by nobody, or whose request did not live to: what they took the place of goes, and what a voided
- * invoice of theirs took along waits again. Both is what whoever comes next does first.
+ * Finishes changes that were paid on a page, or by nobody, or whose request did not live to: what they took the place of goes, what a voided
+ * invoice of theirs took along waits again, and what was released for a pause that did not come is scheduled again. That is what whoever comes
+ * next does first.
  */
 export async function finishChanges(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
   const superseded = await listSuperseded(context.db, ORGANIZATIONS_AT_ONCE)
   const voiders = await listVoiders(context.db, ORGANIZATIONS_AT_ONCE)
+  const released = await listReleased(context.db, context.clock.now(), ORGANIZATIONS_AT_ONCE)
   await eachApart(
-    [...new Set([...superseded, ...voiders])],
+    [...new Set([...superseded, ...voiders, ...released])],
     (organizationId) => runExclusively(context, organizationId, async () => undefined),
     (organizationId, error) =>
       context.log.error(
         { event: 'billing.change_not_finished', organization_id: organizationId, err: error },
-        'what a change took the place of, or took along in vain, could not be seen to',
+        'what a change took the place of, or took along or released in vain, could not be seen to',
       ),
   )
 }

@@ -167,18 +167,16 @@ export type PlanChange =
       readonly kind: 'cancel_now'
       readonly subscription: CurrentSubscription
       readonly otherSubscriptionIds: readonly string[]
-      readonly releasesScheduleId: string | null
     }
   | {
       readonly kind: 'cancel_at_period_end'
       readonly subscription: CurrentSubscription
       readonly at: Instant
       readonly otherSubscriptionIds: readonly string[]
-      readonly releasesScheduleId: string | null
     }
   | { readonly kind: 'undo_cancel'; readonly subscription: CurrentSubscription }
   | { readonly kind: 'undo_switch'; readonly subscription: CurrentSubscription; readonly scheduleId: string }
-  | { readonly kind: 'pause'; readonly subscription: CurrentSubscription; readonly releasesScheduleId: string | null }
+  | { readonly kind: 'pause'; readonly subscription: CurrentSubscription }
   | {
       readonly kind: 'resume'
       readonly subscription: CurrentSubscription

@@ -230,16 +230,14 @@ function yearlyAmount(interval: PriceInterval, amountMinor: number): number {
 
 function computeCancel(state: BillingState, immediate: boolean, now: Instant): PlanChange {
   const subscription = requireSubscription(state)
-  const { scheduleId: releasesScheduleId } = subscription
   const { otherSubscriptionIds } = state
   // What was never paid has no period that could run out, and that of a long pause has.
   const isOver = subscription.status === 'paused' && !keepsPeriod(subscription, now)
   if (immediate || subscription.status === 'incomplete' || isOver) {
-    return { kind: 'cancel_now', subscription, otherSubscriptionIds, releasesScheduleId }
+    return { kind: 'cancel_now', subscription, otherSubscriptionIds }
   }
   if (subscription.cancelAt !== null) return { kind: 'none', reason: 'The subscription is cancelled already.' }
-  const at = subscription.currentPeriodEnd
-  return { kind: 'cancel_at_period_end', subscription, otherSubscriptionIds, at, releasesScheduleId }
+  return { kind: 'cancel_at_period_end', subscription, otherSubscriptionIds, at: subscription.currentPeriodEnd }
 }
 
 function computeUndoCancel(subscription: CurrentSubscription): PlanChange {
@@ -262,7 +260,7 @@ function computePause(subscription: CurrentSubscription): PlanChange {
   if (subscription.status !== 'active') {
     throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be paused.`)
   }
-  return { kind: 'pause', subscription, releasesScheduleId: subscription.scheduleId }
+  return { kind: 'pause', subscription }
 }
 
 function computeResume(subscription: CurrentSubscription, now: Instant): PlanChange {

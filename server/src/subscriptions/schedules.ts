@@ -1,11 +1,10 @@
 import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
-import { requireGateway } from '../stripe/context.ts'
-import type { MutationResult } from '../stripe/gateway.ts'
-import type { ScheduleSnapshot } from '../stripe/schedule-snapshots.ts'
+import { finishPendingIntents } from '../stripe/finish-intents.ts'
+import type { MutationResult, RunningPhase, StripeMutations } from '../stripe/gateway.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { laterAddOns, phaseItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
-import { follow, isRefused, perform, type Execution } from './steps.ts'
+import { follow, isRefused, perform, type Acting, type Execution } from './steps.ts'
 
 type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
@@ -29,61 +28,55 @@ export async function switchAtPeriodEnd(execution: Execution, change: SwitchLate
 
 function scheduleSwitch(execution: Execution, change: SwitchLater, scheduleId: string): Promise<MutationResult> {
   const { subscription, offer, to, at } = change
+  const next = phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) })
+  return scheduleNext(execution, subscription, { scheduleId, switchAtUnix: toUnix(at), next })
+}
+
+type NextPhase = Pick<StripeMutations['schedule_switch'], 'scheduleId' | 'switchAtUnix' | 'next' | 'releasedScheduleId'>
+
+/** Lets a subscription run on as it is until the next phase of its schedule begins. */
+export function scheduleNext(execution: Acting, subscription: CurrentSubscription, phase: NextPhase): Promise<MutationResult> {
   return perform(execution, 'schedule_switch', {
-    scheduleId,
-    current: {
-      items: phaseItems({
-        ...subscription,
-        usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
-        addOns: subscription.addOnItems,
-      }),
-      startUnix: toUnix(subscription.currentPeriodStart),
-    },
-    switchAtUnix: toUnix(at),
-    next: phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) }),
+    ...phase,
+    current: runningPhase(subscription),
     discountIds: subscription.discountIds,
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
+}
+
+function runningPhase(subscription: CurrentSubscription): RunningPhase {
+  const sold = {
+    ...subscription,
+    usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
+    addOns: subscription.addOnItems,
+  }
+  return { items: phaseItems(sold), startUnix: toUnix(subscription.currentPeriodStart) }
+}
+
+/** Whether a schedule is to change anything yet. No phase of ours runs in a trial; rewritten by us, one of Stripe's dashboard would end it. */
+export function hasMoreAhead({ scheduledAt, status }: CurrentSubscription): boolean {
+  return scheduledAt !== null && status !== 'trialing'
+}
+
+/**
+ * Ends a subscription with its period, and with that what its schedule has ahead: one call says both, since Stripe lets only the schedule say how
+ * its subscription ends. The schedule itself goes afterwards, and what it said stays.
+ */
+export async function endBesideSchedule(execution: Execution, subscription: CurrentSubscription): Promise<void> {
+  const { context, session, organizationId } = execution
+  const { scheduleId, currentPeriodEnd, discountIds } = subscription
+  if (scheduleId === null) throw new Error(`Subscription ${subscription.id} has no schedule`)
+  const params = { scheduleId, current: runningPhase(subscription), endAtUnix: toUnix(currentPeriodEnd), discountIds }
+  try {
+    await perform(execution, 'schedule_end', params, [{ kind: 'release_schedule', params: { scheduleId } }])
+  } catch (error) {
+    if (isRefused(error)) await follow(execution)
+    throw error
+  }
+  await finishPendingIntents(context, session, organizationId)
 }
 
 /** A schedule would bring its phases back; released, the subscription stays as it is. */
-export async function release(execution: Execution, scheduleId: string | null): Promise<void> {
+export async function release(execution: Acting, scheduleId: string | null): Promise<void> {
   if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
-}
-
-type Releasing = Pick<Extract<PlanChange, { kind: 'pause' }>, 'releasesScheduleId' | 'subscription'>
-
-/** Does what a schedule stands in the way of. What is refused changes nothing: what was scheduled is so again. */
-export async function released(
-  execution: Execution,
-  { releasesScheduleId: scheduleId, subscription }: Releasing,
-  work: () => Promise<unknown>,
-): Promise<void> {
-  const before = scheduleId === null ? null : await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
-  await release(execution, scheduleId)
-  try {
-    await work()
-  } catch (error) {
-    if (isRefused(error) && before !== null) await scheduleAgain(execution, subscription, before)
-    throw error
-  }
-}
-
-async function scheduleAgain(
-  execution: Execution,
-  subscription: CurrentSubscription,
-  { phases }: ScheduleSnapshot,
-): Promise<void> {
-  const [current, next] = phases.filter(({ endsAt }) => endsAt > execution.prorationAt)
-  if (current === undefined || next === undefined) return
-  const { id: scheduleId } = await perform(execution, 'create_schedule', { subscriptionId: subscription.id })
-  await perform(execution, 'schedule_switch', {
-    scheduleId,
-    current: { items: current.items, startUnix: toUnix(current.startsAt) },
-    switchAtUnix: toUnix(next.startsAt),
-    next: next.items,
-    discountIds: subscription.discountIds,
-    metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
-  })
-  await follow(execution)
 }

@@ -1,0 +1,203 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testBilling } from '../../test/billing.ts'
+import { testClocks } from '../../test/test-clocks.ts'
+import { finishStrandedIntents } from '../stripe/finish-intents.ts'
+import { StripeCallError } from '../stripe/errors.ts'
+import { pushCatalog } from '../stripe/push.ts'
+import { changePlan, runExclusively } from './actions.ts'
+import { finishChanges } from './jobs.ts'
+
+// Cancelling and pausing while another plan is scheduled: whatever happens on the way, there is what was asked for, or what was scheduled.
+
+const price = (amountMinor: number) => ({ monthly: { amountMinor } })
+const billing = testBilling({
+  catalog: {
+    meters: { call: {} },
+    plans: {
+      free: { name: 'Free', allowances: {} },
+      starter: { name: 'Starter', prices: price(900), allowances: {} },
+      pro: { name: 'Pro', prices: price(2900), allowances: {} },
+    },
+    defaultPlan: 'free',
+  },
+})
+const { onClock, advance } = testClocks(billing)
+
+beforeAll(async () => {
+  await pushCatalog(billing.context, { variables: {} })
+})
+
+const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+
+async function goingDown(id: string): Promise<string> {
+  await onClock(id)
+  expect((await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
+  expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+  return id
+}
+
+const GOES_DOWN = { plan: 'pro', status: 'active', cancel_at: null, scheduled_change: { tier: 'starter' } }
+const WISHES = {
+  leave: {
+    path: 'cancel',
+    body: { immediate: false },
+    request: { kind: 'cancel', immediate: false },
+    asked: { plan: 'pro', status: 'active', cancel_at: expect.any(String) as string, scheduled_change: null },
+    afterwards: { plan: 'free', status: 'canceled' },
+  },
+  leave_now: {
+    path: 'cancel',
+    body: { immediate: true },
+    request: { kind: 'cancel', immediate: true },
+    asked: { plan: 'free', status: 'canceled', scheduled_change: null },
+    afterwards: { plan: 'free', status: 'canceled' },
+  },
+  rest: {
+    path: 'pause',
+    body: {},
+    request: { kind: 'pause' },
+    asked: { plan: 'pro', status: 'paused', cancel_at: null, scheduled_change: null },
+    afterwards: { plan: 'pro', status: 'paused' },
+  },
+} as const
+type Wish = keyof typeof WISHES
+
+/** A server that dies before or after its n-th call that changes something at Stripe. */
+function dyingAt(moment: 'before' | 'after', nth: number) {
+  const gateway = billing.context.gateway!
+  let calls = 0
+  return billing.with({
+    gateway: {
+      ...gateway,
+      perform: async (kind, params, options) => {
+        calls += 1
+        if (calls === nth && moment === 'before') throw new Error('killed')
+        const result = await gateway.perform(kind, params, options)
+        if (calls === nth) throw new Error('killed')
+        return result
+      },
+    },
+  })
+}
+
+/** A time when nothing is in doubt any more. */
+const inMinutes = (minutes: number) => ({ now: () => new Date(billing.context.clock.now().getTime() + minutes * 60_000) })
+
+/** What the jobs make of what nobody came back for. */
+async function laterOn(minutes = 5): Promise<void> {
+  const later = billing.with({ clock: inMinutes(minutes) })
+  await finishStrandedIntents(later)
+  await finishChanges(later)
+}
+
+async function killed(id: string, wish: Wish, moment: 'before' | 'after', nth: number): Promise<void> {
+  const options = { organizationId: id, request: WISHES[wish].request, prorationAt: null }
+  const asker = { actor: 'operator:test', requestId: 'r' }
+  await expect(changePlan(dyingAt(moment, nth), options, asker)).rejects.toThrow('killed')
+}
+
+const MOMENTS = [
+  ['leave', 'before', 1, 'scheduled'],
+  ['leave', 'after', 1, 'asked'],
+  ['leave', 'before', 2, 'asked'],
+  ['leave', 'after', 2, 'asked'],
+  ['leave_now', 'before', 1, 'scheduled'],
+  ['leave_now', 'after', 1, 'asked'],
+  ['rest', 'before', 1, 'scheduled'],
+  ['rest', 'after', 1, 'scheduled'],
+  ['rest', 'before', 2, 'scheduled'],
+  ['rest', 'after', 2, 'asked'],
+] as const
+
+describe('a server that dies', () => {
+  test.each(MOMENTS)('who wishes to %s, %s call %i: it is as %s, and comes so', async (wish, moment, nth, expected) => {
+    const id = await goingDown(`${wish}_${moment}_${nth}`)
+    await killed(id, wish, moment, nth)
+    await laterOn()
+    const { asked, afterwards } = WISHES[wish]
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject(expected === 'asked' ? asked : GOES_DOWN)
+    await advance(id, '32d')
+    const goneDown = { plan: 'starter', status: 'active' }
+    expect(await subscriptionOf(id)).toMatchObject(expected === 'asked' ? afterwards : goneDown)
+  })
+
+  test.each(['leave', 'leave_now', 'rest'] as const)('after its first call: who asks again to %s has it', async (wish) => {
+    const id = await goingDown(`again_${wish}`)
+    await killed(id, wish, 'after', 1)
+    await laterOn()
+    const { path, body, asked } = WISHES[wish]
+    for (let round = 0; round < 2; round += 1) {
+      const { status } = await post(id, path, body)
+      expect(round === 0 ? [200] : [200, 404, 409]).toContain(status)
+      expect(await subscriptionOf(id)).toMatchObject(asked)
+    }
+  })
+
+  test('between the schedule and the pause puts back what was scheduled', async () => {
+    const id = await goingDown('in_between')
+    await killed(id, 'rest', 'before', 2)
+    // As if it had died a moment earlier, before the pause was written down.
+    await billing.context.db.query(`delete from stripe_intents where organization_id = $1 and state = 'pending'`, [id])
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ scheduled_change: null })
+    await laterOn()
+    expect(await subscriptionOf(id)).toMatchObject(GOES_DOWN)
+  })
+
+  test.each([
+    ['after', 1],
+    ['before', 2],
+    ['after', 2],
+  ] as const)('while it puts that back (%s call %i) leaves it to the next', async (moment, nth) => {
+    const id = await goingDown(`put_back_${moment}_${nth}`)
+    await killed(id, 'rest', 'before', 2)
+    const dying = { ...dyingAt(moment, nth), clock: inMinutes(5) }
+    await expect(runExclusively(dying, id, async () => undefined)).rejects.toThrow('killed')
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ status: 'active' })
+    await laterOn(10)
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject(GOES_DOWN)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+  })
+})
+
+describe('what was scheduled', () => {
+  test('goes with a pause that came about, and does not come back with the next change', async () => {
+    const id = await goingDown('rested')
+    expect((await post(id, 'pause')).status).toBe(200)
+    expect((await post(id, 'resume')).status).toBe(200)
+    await laterOn()
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active', scheduled_change: null })
+  })
+
+  test('goes with a cancellation, and does not come back with one that is taken back', async () => {
+    const id = await goingDown('left')
+    expect((await post(id, 'cancel', { immediate: false })).body).toMatchObject({ status: 'cancelled' })
+    expect((await post(id, 'cancel/undo')).status).toBe(200)
+    await laterOn()
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', cancel_at: null, scheduled_change: null })
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
+  })
+
+  test('and that Stripe takes neither pause nor schedule for is told once, and not tried for ever', async () => {
+    const id = await goingDown('refused')
+    await killed(id, 'rest', 'before', 2)
+    const { gateway } = billing.context
+    const refusing = billing.with({
+      clock: inMinutes(5),
+      gateway: {
+        ...gateway!,
+        perform: async (kind, params, options) => {
+          if (kind === 'schedule_switch') throw new StripeCallError('stripe_failed', 'refused', 'refused')
+          return gateway!.perform(kind, params, options)
+        },
+      },
+    })
+    await runExclusively(refusing, id, async () => undefined)
+    await laterOn()
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active', scheduled_change: null })
+    const told = billing.logged.filter(({ fields }) => fields['event'] === 'billing.change_not_scheduled_again')
+    expect(told).toMatchObject([{ level: 'error', fields: { organization_id: id } }])
+  })
+})
