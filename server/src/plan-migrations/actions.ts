@@ -234,7 +234,8 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
   if (account.scheduledPriceId !== null || account.priceId !== move.fromPriceId) {
     return { state: 'skipped', detail: 'The scheduled price was replaced by another change.' }
   }
-  // A pause, a cancellation or other seats released the schedule, and nothing of that is another plan. It is due again once it goes on.
+  // A pause, a cancellation, other seats or a change that waits for the bank stood in the way, and nothing of that is another plan. It is due again once
+  // it goes on.
   return account.mayBeRepriced
     ? firstStep(moving, { account, repriced, now })
     : { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS) }
@@ -250,10 +251,14 @@ async function firstStep({ context, session, move }: Moving, { account, repriced
   }
   // A run that crashed may have scheduled it already.
   if (scheduledPriceId === move.toPriceId) return { state: 'scheduled', effectiveAt: scheduledAt }
+  // Moved now, it could not be paid any more. It is due again as soon as that is decided.
+  if (account.hasChangeWaiting) return { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS), detail: WAITS }
   const options = { organizationId: move.organizationId, request: { kind: 'reprice', at: move.at }, prorationAt: null } as const
   const change = await changePlanIn(context, session, options, { actor: move.actor, requestId: move.migrationId })
   return change.kind === 'switch_at_period_end' ? { state: 'scheduled', effectiveAt: change.at } : { state: 'done' }
 }
+
+const WAITS = 'A change that the customer asked for waits for their bank; once it is paid or off, this one is looked at again.'
 
 /** Gives the organization the new terms, and its allowances with them, in one transaction with the move's end. */
 async function takeTerms({ context, session, move }: Moving): Promise<void> {

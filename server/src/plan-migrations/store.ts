@@ -125,10 +125,16 @@ function toMove(row: MoveRow): StoredMove {
   return { ...row, fromAmountMinor: Number(row.fromAmountMinor), toAmountMinor: Number(row.toAmountMinor) }
 }
 
-/** Of an account and its subscription: Stripe takes another price for it, and it goes on. */
-const MAY_BE_REPRICED = `subscription.status in ('active', 'trialing', 'past_due') and account.cancel_at is null`
+/** Of an account and its subscription: a change that the customer asked for waits to be paid. Another one would call it off. */
+const HAS_CHANGE_WAITING = `subscription.pending_update_expires_at is not null`
 
-/** Moves that can be worked on now; a scheduled one when its organization's own time has come, or when its schedule has been released. */
+/** Of an account and its subscription: Stripe takes another price for it, it goes on, and takes nothing away. */
+const MAY_BE_REPRICED = `subscription.status in ('active', 'trialing', 'past_due') and account.cancel_at is null and not ${HAS_CHANGE_WAITING}`
+
+/**
+ * Moves that can be worked on now; a scheduled one when its organization's own time has come, or when nothing stands in its way any more and it has
+ * no schedule: that was released, or the customer's own change is decided.
+ */
 export async function listDueMoves(db: Queryable, now: Instant, limit: number): Promise<StoredMove[]> {
   const { rows } = await db.query<MoveRow>(
     `select ${MOVE} from plan_migration_moves move
@@ -214,6 +220,7 @@ export type MovedAccount = {
   readonly scheduledPriceId: string | null
   readonly scheduledAt: Instant | null
   readonly mayBeRepriced: boolean
+  readonly hasChangeWaiting: boolean
 }
 
 export async function findMovedAccount(db: Queryable, organizationId: string): Promise<MovedAccount | null> {
@@ -223,7 +230,8 @@ export async function findMovedAccount(db: Queryable, organizationId: string): P
          as subscribed,
        account.current_period_end as "currentPeriodEnd", subscription.schedule_id as "scheduleId",
        subscription.scheduled_price_id as "scheduledPriceId",
-       subscription.scheduled_at as "scheduledAt", coalesce(${MAY_BE_REPRICED}, false) as "mayBeRepriced"
+       subscription.scheduled_at as "scheduledAt", coalesce(${MAY_BE_REPRICED}, false) as "mayBeRepriced",
+       coalesce(${HAS_CHANGE_WAITING}, false) as "hasChangeWaiting"
      from accounts account
      left join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
