@@ -96,7 +96,8 @@ async function look(context: BillingContext, db: Queryable, intent: Intent, prio
   const { subscriptionId } = intent.params
   const found = (await subscriptions()).find(({ id }) => id === subscriptionId)
   if (found === undefined) return NOT_MADE
-  if (is('update_subscription', intent)) return madeIf(isAsWished(found, intent.params) ? found : undefined)
+  if (is('update_subscription', intent))
+    return madeIf(isAsWished(found, intent.params) ? found : undefined, found.latestInvoiceId)
   if (is('resume_subscription', intent) && found.status === 'paused' && found.latestInvoiceId !== null) {
     // It waits for the bank; its invoice is the only one of a paused subscription that is of a change.
     const invoice = await reads.retrieveInvoice(found.latestInvoiceId)
@@ -170,7 +171,7 @@ function metadataOf({ metadata }: StripeObject): Readonly<Record<string, unknown
   return typeof metadata === 'object' && metadata !== null ? { ...metadata } : {}
 }
 
-function madeIf(found: { id: string; status?: string } | undefined): Found {
+function madeIf(found: { id: string; status?: string } | undefined, invoiceId: string | null = null): Found {
   if (found === undefined) return NOT_MADE
-  return { kind: 'made', result: { id: found.id, status: found.status ?? null, url: null, clientSecret: null } }
+  return { kind: 'made', result: { id: found.id, status: found.status ?? null, url: null, clientSecret: null, invoiceId } }
 }

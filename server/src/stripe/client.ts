@@ -282,8 +282,10 @@ function mutationTable(stripe: Stripe): MutationTable {
         await stripe.setupIntents.create({ customer: customerId, usage: 'off_session', metadata: { ...metadata } }, options),
       ),
     create_subscription: async (params, options) => result(await subscriptions.create(request.toSubscription(params), options)),
-    update_subscription: async (params, options) =>
-      result(await subscriptions.update(params.subscriptionId, request.toSubscriptionUpdate(params), options)),
+    update_subscription: async (params, options) => {
+      const updated = await subscriptions.update(params.subscriptionId, request.toSubscriptionUpdate(params), options)
+      return { ...result(updated), invoiceId: idOf(updated.latest_invoice) }
+    },
     cancel_subscription: async ({ subscriptionId, prorate, invoiceNow }, options) =>
       result(await subscriptions.cancel(subscriptionId, { prorate, invoice_now: invoiceNow }, options)),
     create_schedule: async ({ subscriptionId }, options) =>

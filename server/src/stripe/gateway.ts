@@ -377,4 +377,6 @@ export type MutationResult = {
   readonly url: string | null
   /** For the browser that asked; never stored. */
   readonly clientSecret: string | null
+  /** Of an update: the subscription's latest invoice, which one that waits for the bank waits for. */
+  readonly invoiceId?: string | null
 }

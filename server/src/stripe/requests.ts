@@ -146,10 +146,9 @@ export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
         items: toPhaseItems(params.next),
         ...toPhaseDiscounts(params.discountIds),
         start_date: params.switchAtUnix,
-        // At the end of a period there is nothing to prorate, but use of a metered price that ends here: `none` would not bill it.
-        proration_behavior: params.current.items.some(({ quantity }) => quantity === null)
-          ? ('create_prorations' as const)
-          : ('none' as const),
+        // At the end of a period there is nothing to prorate, but use of a metered price that ends here, and what was paid a moment ago for
+        // longer: `none` would bill and credit neither.
+        proration_behavior: 'create_prorations' as const,
       },
     ],
   }

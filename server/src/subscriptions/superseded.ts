@@ -1,4 +1,8 @@
 import type { Queryable } from '../db/database.ts'
+import type { StripeMutations } from '../stripe/gateway.ts'
+import { performIntent } from '../stripe/intents.ts'
+import { switchedItems } from './items.ts'
+import { readBillingState } from './state.ts'
 import { follow, isRefused, perform, type Acting } from './steps.ts'
 
 /**
@@ -7,18 +11,30 @@ import { follow, isRefused, perform, type Acting } from './steps.ts'
  */
 const SUPERSEDING = `from stripe_subscriptions subscription join stripe_intents intent
   on intent.organization_id = subscription.organization_id and intent.kind = 'update_subscription' and intent.state = 'succeeded'
+    and subscription.ended_at is null
     and intent.params ->> 'supersedesScheduleId' is not null and intent.params ->> 'supersedesScheduleId' = subscription.schedule_id`
 
-/** And that have come about: nothing waits for the bank, and the plan's item, the first that a switch names, is as it was to be. */
-const HAS_COME = `subscription.pending_update_expires_at is null and exists (
+/** The plan's item, the first that a switch names, is as it was to be. */
+const IS_AS_WISHED = `exists (
   select from stripe_subscription_items item
   where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
     and item.id = intent.params #>> '{items,0,itemId}' and item.price_id = intent.params #>> '{items,0,priceId}'
     and coalesce(item.quantity, 1) = (intent.params #>> '{items,0,quantity}')::bigint)`
 
+/** And that have come about: nothing waits for the bank. */
+const HAS_COME = `subscription.pending_update_expires_at is null and ${IS_AS_WISHED}`
+
+/** Or that had, being paid, until the schedule began its last phase over them: nobody of ours looked in between. */
+const IS_OVERTAKEN = `subscription.pending_update_expires_at is null and subscription.scheduled_at is null
+  and subscription.status in ('active', 'past_due') and not ${IS_AS_WISHED}
+  and (intent.params ->> 'paymentBehavior' is distinct from 'pending_if_incomplete' or exists (
+    select from stripe_invoices invoice
+    where invoice.organization_id = intent.organization_id and invoice.id = intent.result ->> 'invoiceId' and invoice.status = 'paid'))`
+
 /**
  * Releases the schedule that a change at once has taken the place of. It stays until then, as Stripe lets it: a change that is declined, or
- * that waits for the bank and is never paid, leaves what was scheduled. The caller holds the organization's lock.
+ * that waits for the bank and is never paid, leaves what was scheduled. A change that the schedule has overtaken is made again. The caller holds
+ * the organization's lock.
  * @throws DomainError those of Stripe, but for a refusal: what cannot be released is released already
  */
 export async function releaseSuperseded(acting: Acting): Promise<void> {
@@ -28,22 +44,78 @@ export async function releaseSuperseded(acting: Acting): Promise<void> {
   ])
   if (candidates.rowCount === 0) return
   await follow(acting)
-  const { rows } = await session.query<{ scheduleId: string }>(
-    `select distinct subscription.schedule_id as "scheduleId" ${SUPERSEDING} where subscription.organization_id = $1 and ${HAS_COME}`,
+  const come = await listUpdates(session, organizationId, HAS_COME)
+  const overtaken = come.length > 0 ? [] : await listUpdates(session, organizationId, IS_OVERTAKEN)
+  for (const update of overtaken.slice(0, 1)) await makeAgain(acting, update)
+  const scheduleIds = new Set([...come, ...overtaken].flatMap(({ supersedesScheduleId }) => supersedesScheduleId ?? []))
+  for (const scheduleId of scheduleIds) await releaseIfThere(acting, scheduleId)
+  if (scheduleIds.size > 0) await follow(acting)
+}
+
+type Update = StripeMutations['update_subscription']
+
+async function listUpdates(db: Queryable, organizationId: string, condition: string): Promise<readonly Update[]> {
+  const { rows } = await db.query<{ params: Update }>(
+    `select intent.params ${SUPERSEDING} where subscription.organization_id = $1 and ${condition} order by intent.created_at desc`,
     [organizationId],
   )
-  for (const { scheduleId } of rows) {
-    await perform(acting, 'release_schedule', { scheduleId }).catch((error: unknown) => {
-      if (!isRefused(error)) throw error
-    })
+  return rows.map(({ params }) => params)
+}
+
+/** A schedule that is not there is released already. */
+export async function releaseIfThere(acting: Acting, scheduleId: string): Promise<void> {
+  await perform(acting, 'release_schedule', { scheduleId }).catch((error: unknown) => {
+    if (!isRefused(error)) throw error
+  })
+}
+
+/**
+ * Makes a change again that was paid, and that the schedule then took back. What was paid for longer than the period was credited as the schedule's
+ * phase began; the price of the period that has begun is asked for as its renewal's would have been, so that a card that declines makes it past due.
+ */
+async function makeAgain(acting: Acting, update: Update): Promise<void> {
+  const { context, session, organizationId } = acting
+  const { subscription, offers } = await readBillingState(context, session, organizationId)
+  const wished = update.items?.[0]
+  const offer = offers.find(({ priceId }) => priceId === wished?.priceId)
+  const told = { event: 'billing.paid_change_overtaken', organization_id: organizationId, subscription_id: update.subscriptionId }
+  if (subscription?.id !== update.subscriptionId || offer === undefined) {
+    context.log.error(
+      { ...told, price_id: wished?.priceId },
+      'a paid change was overtaken by a scheduled one, and is not sold any more',
+    )
+    return
   }
-  if (rows.length > 0) await follow(acting)
+  const quantity = wished?.quantity ?? 1
+  const { planKey: plan, interval } = subscription
+  await performIntent(context, session, {
+    organizationId,
+    kind: 'update_subscription',
+    params: {
+      subscriptionId: subscription.id,
+      items: switchedItems(subscription, offer, quantity),
+      ...(update.prorationBehavior === undefined ? {} : { prorationBehavior: update.prorationBehavior }),
+      paymentBehavior: 'allow_incomplete',
+      ...(update.supersedesScheduleId === undefined ? {} : { supersedesScheduleId: update.supersedesScheduleId }),
+    },
+    audit: {
+      actor: 'system:billing',
+      requestId: null,
+      action: 'subscription.switched',
+      target: subscription.id,
+      before: { plan, interval, quantity: subscription.quantity },
+      after: { plan: offer.planKey, interval: offer.interval, quantity },
+    },
+  }).catch((error: unknown) => {
+    if (!isRefused(error)) throw error
+    context.log.error({ ...told, err: error }, 'Stripe did not take again a paid change that a scheduled one has overtaken')
+  })
 }
 
 /** Whose schedules are to be released, in no order, so that a few that keep failing do not end each run before the others. */
 export async function listSuperseded(db: Queryable, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select subscription.organization_id as id ${SUPERSEDING} where ${HAS_COME} group by 1 order by random() limit $1`,
+    `select subscription.organization_id as id ${SUPERSEDING} where ${HAS_COME} or ${IS_OVERTAKEN} group by 1 order by random() limit $1`,
     [limit],
   )
   return rows.map(({ id }) => id)
