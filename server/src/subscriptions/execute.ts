@@ -6,6 +6,7 @@ import { ORGANIZATION_METADATA } from '../stripe/inbox.ts'
 import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
 import { toUnix } from '../stripe/wire.ts'
 import { DomainError } from '../lib/errors.ts'
+import { HOUR_MS } from '../lib/period.ts'
 import { newItems, switchedItems } from './items.ts'
 import { closeOpenPages } from './open-pages.ts'
 import { readPendingItems, restorePendingItems } from './pending-items.ts'
@@ -14,7 +15,7 @@ import { pause } from './released.ts'
 import { endBesideSchedule, hasMoreAhead, release, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
 import { listLiveSubscriptionIds } from './store.ts'
-import { releaseSuperseded } from './superseded.ts'
+import { releaseIfThere, releaseSuperseded } from './superseded.ts'
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
 export function decisiveStep(change: Change): MutationKind {
@@ -253,25 +254,34 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
   }
   // Stripe takes back no end that a schedule says: released, it is the subscription's again.
   if (undoesCancel) await release(execution, scheduleId)
-  await (invoiceNow ? payAndSwitch(execution, params, subscription) : update(execution, params))
-  await releaseSuperseded(execution)
+  const hasCome = invoiceNow ? await payAndSwitch(execution, params, subscription) : (await update(execution, params), true)
+  if (scheduleId === null || undoesCancel || !hasCome) return
+  // Only near the period's end may the schedule have begun its next phase meanwhile, which has to be looked at before it goes.
+  await (endsSoon(subscription, execution) ? releaseSuperseded(execution) : releaseIfThere(execution, scheduleId))
+}
+
+/** Within an hour or two: an hour is how old a preview may be. */
+function endsSoon({ currentPeriodEnd }: CurrentSubscription, { prorationAt }: Execution): boolean {
+  return currentPeriodEnd.getTime() - prorationAt.getTime() < 2 * HOUR_MS
 }
 
 /**
  * Nothing is given that is not paid: a declined card leaves the plan as it was. Where the bank asks the customer, the change
- * waits for that, with its invoice's page.
+ * waits for that, with its invoice's page. Answers whether it has come about.
  */
 export async function payAndSwitch(
   execution: Execution,
   params: StripeMutations['update_subscription'],
   subscription: CurrentSubscription,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await update(execution, { ...params, paymentBehavior: 'error_if_incomplete' })
+    return true
   } catch (error) {
     if (!wantsAuthentication(error)) throw error
     const waiting = await withEndOfPeriod(execution, params, subscription)
     await update(execution, { ...waiting, ...(await readPendingItems(execution)), paymentBehavior: 'pending_if_incomplete' })
+    return false
   }
 }
 

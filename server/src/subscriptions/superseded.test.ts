@@ -186,3 +186,27 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     expect(await moneyOf(id)).toEqual({ paid: 2900, owed: 900, credit: 0 })
   })
 })
+
+test('an upgrade beside a schedule refetches its customer once', async () => {
+  const id = 'asked_once'
+  await goingDown(id)
+  const gateway = billing.context.gateway!
+  const listed: string[] = []
+  const counting = billing.with({
+    gateway: {
+      ...gateway,
+      reads: {
+        ...gateway.reads,
+        listSubscriptions: (customer) => {
+          listed.push(customer)
+          return gateway.reads.listSubscriptions(customer)
+        },
+      },
+    },
+  })
+  const request = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: 'now' } as const
+  const asker = { actor: 'operator:test', requestId: 'r' }
+  await changePlan(counting, { organizationId: id, request, prorationAt: null }, asker)
+  expect(listed).toHaveLength(1)
+  expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
+})
