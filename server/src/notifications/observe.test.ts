@@ -107,6 +107,28 @@ describe('a trial', () => {
     expect(`${mail!.preview} ${mail!.paragraphs.join(' ')}`).not.toContain('goes on as a subscription')
   })
 
+  it('EM-6 asks nobody for a payment method who has one, be it a card or a bank account', async () => {
+    const wordsOf = async (id: string, method: object) => {
+      await onClock(id)
+      await subscribe(id, { tier: 'starter', trial_period_days: 14, ...method })
+      await advance(id, '12d')
+      const [notice] = await eventsOf(id, 'subscription.trial_will_end')
+      const { data } = notice!
+      const mail = messageOf('subscription.trial_will_end', data, { name: 'Acme', billingUrl: 'http://localhost/billing' })!
+      return { configured: data['payment_method_configured'], says: mail.paragraphs.join(' '), button: mail.action?.label }
+    }
+    const goesOn = expect.stringContaining('goes on as a subscription, paid with the payment method that you gave')
+    for (const [id, method] of [
+      ['trying_by_card', 'pm_card_visa'],
+      ['trying_by_debit', 'pm_usBankAccount_success'],
+    ] as const) {
+      const words = await wordsOf(id, { payment_method_id: method })
+      expect(words).toEqual({ configured: true, says: goesOn, button: 'See your billing' })
+    }
+    const asked = { configured: false, says: expect.stringContaining('Add a payment method before') }
+    expect(await wordsOf('trying_by_nothing', {})).toMatchObject(asked)
+  })
+
   it('EM-6 is announced late, while it still runs, where nobody looked when it was time', async () => {
     const id = await onClock('late_notice')
     await subscribe(id, { tier: 'starter' })

@@ -134,7 +134,7 @@ function trialEnd({ organizationId, standing, facts, now }: Seen): Finding {
       subscription_id: facts.subscriptionId,
       plan: standing.planKey,
       trial_ends_at: endsAt.toISOString(),
-      payment_method_configured: facts.card !== null,
+      payment_method_configured: facts.hasPaymentMethod,
       cancel_at: facts.cancelAt?.toISOString() ?? null,
     },
     occurredAt: now,

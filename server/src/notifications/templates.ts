@@ -60,7 +60,7 @@ function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, bil
     ...common,
     preview: data.payment_method_configured ? 'It goes on as a subscription.' : 'Add a payment method to keep the plan.',
     paragraphs: data.payment_method_configured
-      ? [`The trial of ${name} ends on ${end}. It then goes on as a subscription, paid with the card that you gave.`]
+      ? [`The trial of ${name} ends on ${end}. It then goes on as a subscription, paid with the payment method that you gave.`]
       : [`The trial of ${name} ends on ${end}. Add a payment method before, and the plan goes on without a gap.`],
     action: { label: data.payment_method_configured ? 'See your billing' : 'Add a payment method', url: billingUrl },
   }
@@ -87,7 +87,7 @@ function dunning(data: EventData<'dunning.reminder'>, context: MessageContext): 
         preview: `Everything goes on until ${suspension}.`,
         paragraphs: [
           'We could not charge your payment method.',
-          `Everything goes on as before until ${suspension}. Pay, or change the card, before then.`,
+          `Everything goes on as before until ${suspension}. Pay, or change the payment method, before then.`,
         ],
       }
     case 'reminder':
@@ -210,10 +210,10 @@ function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billin
     preview: 'A payment failed.',
     paragraphs: [
       `A payment failed when ${name} was to be topped up. Nothing more is bought by itself.`,
-      'Change the card and switch it on again, or buy by hand.',
+      'Change the payment method and switch it on again, or buy by hand.',
     ],
     facts: [['Top-up', data.top_up]],
-    action: { label: 'Change the card', url: billingUrl },
+    action: { label: 'Change the payment method', url: billingUrl },
   }
 }
 

@@ -57,7 +57,9 @@ export async function postponeWatch(db: Queryable, organizationId: string, lookA
 export type PaymentFacts = {
   readonly subscriptionId: string | null
   readonly cancelAt: Instant | null
-  /** What pays. */
+  /** Whether something pays, of whatever kind. */
+  readonly hasPaymentMethod: boolean
+  /** What pays, where it is a card. */
   readonly card: {
     readonly id: string
     readonly brand: string | null
@@ -73,6 +75,7 @@ type FactsRow = {
   readonly organizationId: string
   readonly subscriptionId: string | null
   readonly cancelAt: Instant | null
+  readonly hasPaymentMethod: boolean
   readonly cardId: string | null
   readonly brand: string | null
   readonly last4: string | null
@@ -85,7 +88,8 @@ type FactsRow = {
 
 const listFacts = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<FactsRow>(
-    `select account.organization_id as "organizationId", account.subscription_id as "subscriptionId", account.cancel_at as "cancelAt", card.id as "cardId", card.card_brand as brand,
+    `select account.organization_id as "organizationId", account.subscription_id as "subscriptionId", account.cancel_at as "cancelAt",
+       account.payment_method_id is not null as "hasPaymentMethod", card.id as "cardId", card.card_brand as brand,
        card.card_last4 as last4, card.card_exp_month as "expMonth", card.card_exp_year as "expYear",
        owed.amount_remaining_minor as "amountMinor", owed.currency, owed.hosted_invoice_url as url
      from accounts account
@@ -105,11 +109,12 @@ const listFacts = rowsTogether(async (tx, organizationIds) => {
 
 export async function readPaymentFacts(tx: Queryable, organizationId: string): Promise<PaymentFacts> {
   const [row] = await listFacts(tx, organizationId)
-  if (!row) return { subscriptionId: null, cancelAt: null, card: null, owed: null }
-  const { subscriptionId, cancelAt, cardId, brand, last4, expMonth, expYear, amountMinor, currency, url } = row
+  if (!row) return { subscriptionId: null, cancelAt: null, hasPaymentMethod: false, card: null, owed: null }
+  const { subscriptionId, cancelAt, hasPaymentMethod, cardId, brand, last4, expMonth, expYear, amountMinor, currency, url } = row
   return {
     subscriptionId,
     cancelAt,
+    hasPaymentMethod,
     card: cardId === null ? null : { id: cardId, brand, last4, expMonth, expYear },
     owed: amountMinor === null || currency === null ? null : { amountMinor, currency, url },
   }
