@@ -4,6 +4,7 @@ import type { Instant } from '../lib/clock.ts'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { DiscountSnapshot } from '../stripe/discount-snapshots.ts'
 import type { MovementKind, RevenueDiscount, RevenueItem, RevenueSubscription } from './rules.ts'
 
 /** What the ledger holds of an organization in one currency. */
@@ -31,47 +32,45 @@ export type Movement = {
 type SubscriptionRow = Omit<RevenueSubscription, 'items' | 'discounts'> & {
   readonly organizationId: string
   readonly items: readonly ItemRow[] | null
-  readonly discounts: readonly WireDiscount[] | null
+  readonly discounts: readonly DiscountRow[]
 }
 type ItemRow = {
+  readonly id: string
+  readonly productId: string
   readonly unitAmount: string | null
   readonly quantity: number | null
   readonly interval: string
   readonly intervalCount: number
   readonly metered: boolean
+  readonly includedTax: string | null
 }
-/** As Stripe shows it with its coupon; a mere id where it was fetched without. */
-type WireDiscount =
-  | string
-  | {
-      readonly end: number | null
-      readonly source?: { readonly coupon: string | WireCoupon | null } | null
-    }
-type WireCoupon = {
-  readonly percent_off: number | null
-  readonly amount_off: number | null
-  readonly duration: 'once' | 'repeating' | 'forever'
-}
+/** As JSON holds it. */
+type DiscountRow = Omit<DiscountSnapshot, 'endsAt'> & { readonly endsAt: string | null }
 
-/** An organization's subscriptions in the mirror, with what they sell and what is taken off. */
+/** An organization's subscriptions in the mirror, with what they sell, what is taken off, and what of it is tax. */
 export async function listRevenueSubscriptions(tx: Queryable, organizationId: string): Promise<RevenueSubscription[]> {
   return (await listSubscriptionRows(tx, organizationId)).map((stored) => {
     const { organizationId: _, items, discounts, ...row } = stored
-    return { ...row, items: (items ?? []).map(toItem), discounts: (discounts ?? []).flatMap(toDiscount) }
+    return { ...row, items: (items ?? []).map(toItem), discounts: discounts.map(toDiscount) }
   })
 }
+
+/** The rates of an item, of a `subscription` and its `wire` item: its own, else those of its subscription. */
+const TAX_RATES = `coalesce(nullif(nullif(wire -> 'tax_rates', 'null'), '[]'), nullif(subscription.data -> 'default_tax_rates', 'null'), '[]')`
 
 const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<SubscriptionRow>(
     `select organization_id as "organizationId", status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
-       ended_at as "endedAt", data -> 'discounts' as discounts,
+       ended_at as "endedAt", discounts,
        (select jsonb_agg(jsonb_build_object(
-          'unitAmount', coalesce(item.unit_amount_minor::text, (
-            select wire -> 'price' ->> 'unit_amount_decimal' from jsonb_array_elements(subscription.data -> 'items' -> 'data') wire
-            where wire ->> 'id' = item.id)),
+          'id', item.id, 'productId', item.product_id,
+          'unitAmount', coalesce(item.unit_amount_minor::text, wire -> 'price' ->> 'unit_amount_decimal'),
           'quantity', item.quantity, 'interval', item.billing_interval, 'intervalCount', item.interval_count,
-          'metered', item.usage_type = 'metered') order by item.id)
+          'metered', item.usage_type = 'metered',
+          'includedTax', (select sum((rate ->> 'percentage')::numeric)::text from jsonb_array_elements(${TAX_RATES}) rate
+            where (rate ->> 'inclusive')::boolean)) order by item.id)
         from stripe_subscription_items item
+        left join jsonb_array_elements(subscription.data -> 'items' -> 'data') wire on wire ->> 'id' = item.id
         where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as items
      from stripe_subscriptions subscription where organization_id = any($1) order by id`,
     [organizationIds],
@@ -80,21 +79,21 @@ const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
 })
 
 /** A price of tiers has no unit amount of its own and counts 0. */
-function toItem({ unitAmount, quantity, ...item }: ItemRow): RevenueItem {
-  return { ...item, unitAmount: parseUnitAmount(unitAmount ?? '0', 'unit_amount'), quantity: quantity ?? 1 }
+function toItem({ unitAmount, quantity, includedTax, ...item }: ItemRow): RevenueItem {
+  return {
+    ...item,
+    unitAmount: parseUnitAmount(unitAmount ?? '0', 'unit_amount'),
+    quantity: quantity ?? 1,
+    includedTax: parseQuantity(includedTax ?? '0', 'percentage'),
+  }
 }
 
-function toDiscount(wire: WireDiscount): RevenueDiscount[] {
-  const coupon = typeof wire === 'string' ? null : wire.source?.coupon
-  if (typeof wire === 'string' || coupon === null || coupon === undefined || typeof coupon === 'string') return []
-  return [
-    {
-      percentOff: coupon.percent_off === null ? null : parseQuantity(coupon.percent_off, 'percent_off'),
-      amountOffMinor: coupon.amount_off ?? 0,
-      duration: coupon.duration,
-      endsAt: wire.end === null ? null : new Date(wire.end * 1000),
-    },
-  ]
+function toDiscount({ percentOff, endsAt, ...discount }: DiscountRow): RevenueDiscount {
+  return {
+    ...discount,
+    percentOff: percentOff === null ? null : parseQuantity(percentOff, 'percent_off'),
+    endsAt: endsAt === null ? null : new Date(endsAt),
+  }
 }
 
 const MRR_COLUMNS = `ledger.currency, ledger.plan_key as "planKey", ledger.status, ledger.mrr, ledger.movements,

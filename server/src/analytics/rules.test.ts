@@ -8,8 +8,12 @@ import { toMovements } from './views.ts'
 
 const NOW = new Date('2026-03-10T00:00:00Z')
 const CENT = 10n ** 12n
+const UNLIMITED = { itemId: null, products: null }
 
 const item = (minor: bigint, given: Partial<RevenueItem> = {}): RevenueItem => ({
+  id: 'si_1',
+  productId: 'prod_1',
+  includedTax: 0n,
   unitAmount: minor * CENT,
   quantity: 1,
   interval: 'month',
@@ -46,7 +50,7 @@ describe('monthly recurring revenue', () => {
   })
 
   it('takes off what recurs, in percent and in money, and not what is taken off once or has ended', () => {
-    const base = { percentOff: null, amountOffMinor: 0, duration: 'forever', endsAt: null } as const
+    const base = { ...UNLIMITED, percentOff: null, amountOffMinor: 0, duration: 'forever', endsAt: null } as const
     const discounted = (...discounts: RevenueSubscription['discounts']) => mrrOf(subscription([item(1_000n)], { discounts }))
     expect(discounted({ ...base, percentOff: 12_500_000n })).toBe(875_000_000n)
     expect(discounted({ ...base, amountOffMinor: 300 })).toBe(700_000_000n)
@@ -56,6 +60,22 @@ describe('monthly recurring revenue', () => {
     expect(discounted({ ...base, percentOff: 50_000_000n }, { ...base, amountOffMinor: 100 })).toBe(400_000_000n)
     const yearly = subscription([item(12_000n, { interval: 'year' })], { discounts: [{ ...base, amountOffMinor: 1_200 }] })
     expect(mrrOf(yearly)).toBe(900_000_000n)
+  })
+
+  it('takes an amount off its products’ lines in proportion, and the tax that they include off what is left', () => {
+    const off = { ...UNLIMITED, percentOff: null, amountOffMinor: 300, duration: 'forever', endsAt: null } as const
+    const items = [
+      item(1_000n, { includedTax: 25_000_000n }),
+      item(500n, { id: 'si_2', productId: 'prod_2' }),
+      item(2_000n, { id: 'si_3', productId: 'prod_3' }),
+    ]
+    const discounted = (...discounts: RevenueSubscription['discounts']) => mrrOf(subscription(items, { discounts }))
+    expect(discounted()).toBe(3_300_000_000n)
+    // 200 of the first and 100 of the second.
+    expect(discounted({ ...off, products: ['prod_1', 'prod_2'] })).toBe((640n + 400n + 2_000n) * 1_000_000n)
+    expect(discounted({ ...off, itemId: 'si_2', products: ['prod_1'] })).toBe(3_300_000_000n)
+    expect(discounted({ ...off, itemId: 'si_2', amountOffMinor: 900 })).toBe(2_800_000_000n)
+    expect(discounted(...Array.from({ length: 20 }, () => ({ ...off, amountOffMinor: 7 })))).toBe(3_168_000_000n)
   })
 
   it('is 0 in trial, paused, unpaid, incomplete and ended, and goes on while a payment is retried', () => {

@@ -18,14 +18,22 @@ export type RevenueSubscription = {
 }
 
 export type RevenueItem = {
+  readonly id: string
+  readonly productId: string
   readonly unitAmount: UnitAmount
   readonly quantity: number
   readonly interval: string
   readonly intervalCount: number
   readonly metered: boolean
+  /** Millionths of a percent of tax that the price includes. */
+  readonly includedTax: bigint
 }
 
 export type RevenueDiscount = {
+  /** Of which item; null for the whole subscription. */
+  readonly itemId: string | null
+  /** Only what is of these products gets cheaper; null for all. */
+  readonly products: readonly string[] | null
   /** Millionths of a percent; null where it takes off an amount. */
   readonly percentOff: bigint | null
   readonly amountOffMinor: number
@@ -57,7 +65,8 @@ const RANKED: readonly SubscriptionStatus[] = [
 /**
  * What an organization brings in a month, by currency, in millionths of a minor unit; docs/analytics.md has the definition. Pure.
  * A year counts as twelve months, a week as 12/52 of one, a day as 12/365. Trials, paused and unpaid subscriptions count 0, and so
- * do metered items: what they bring is known afterwards. A discount counts while it recurs; one that is taken off once does not.
+ * do metered items: what they bring is known afterwards. A discount counts while it recurs; one that is taken off once does not. A tax that
+ * a price includes is not the seller's.
  */
 export function revenueOf(subscriptions: readonly RevenueSubscription[], now: Instant): ReadonlyMap<string, Revenue> {
   const currencies = [...new Set(subscriptions.map(({ currency }) => currency))]
@@ -71,28 +80,56 @@ export function revenueOf(subscriptions: readonly RevenueSubscription[], now: In
   )
 }
 
+function monthlyRevenueOf(subscription: RevenueSubscription, now: Instant): Quantity {
+  if (!COUNTED.has(subscription.status) || subscription.paused) return 0n
+  let lines = subscription.items
+    .filter(({ metered }) => !metered)
+    .map((item) => ({ item, monthly: toMonth(item.unitAmount * BigInt(item.quantity), item) }))
+  for (const discount of subscription.discounts) {
+    if (discount.duration === 'once' || (discount.endsAt !== null && discount.endsAt <= now)) continue
+    lines = takeOff(lines, discount)
+  }
+  const { parts, of } = lines.map(withoutTax).reduce(add, NOTHING)
+  return roundHalfUp(parts * MICRO, of)
+}
+
+type Line = { readonly item: RevenueItem; readonly monthly: Fraction }
+
+const WHOLE: bigint = 100n * MICRO
+
+/** What is left of each line; an amount is shared out by what the lines cost, and never more than that. */
+function takeOff(lines: readonly Line[], { itemId, products, percentOff, amountOffMinor }: RevenueDiscount): Line[] {
+  const gets = ({ item }: Line) =>
+    (itemId === null || item.id === itemId) && (products === null || products.includes(item.productId))
+  const cheaper = lines.filter(gets)
+  const [first] = cheaper
+  if (first === undefined) return [...lines]
+  const left =
+    percentOff === null
+      ? leftOf(
+          cheaper.map(({ monthly }) => monthly),
+          toMonth(BigInt(amountOffMinor) * UNIT, first.item),
+        )
+      : { parts: WHOLE - percentOff, of: WHOLE }
+  return lines.map((line) => (gets(line) ? { ...line, monthly: times(line.monthly, left) } : line))
+}
+
+/** Which part of all of them `off` leaves. */
+function leftOf(amounts: readonly Fraction[], off: Fraction): Fraction {
+  const total = amounts.reduce(add, NOTHING)
+  const left = total.parts * off.of - off.parts * total.of
+  return left <= 0n ? NOTHING : { parts: left, of: total.parts * off.of }
+}
+
+function withoutTax({ item, monthly }: Line): Fraction {
+  return times(monthly, { parts: WHOLE, of: WHOLE + item.includedTax })
+}
+
 /** A whole number of parts, and how many parts make one minor unit. */
 type Fraction = { readonly parts: bigint; readonly of: bigint }
 
+const NOTHING: Fraction = { parts: 0n, of: 1n }
 const UNIT: bigint = 10n ** 12n
-
-function monthlyRevenueOf(subscription: RevenueSubscription, now: Instant): Quantity {
-  if (!COUNTED.has(subscription.status) || subscription.paused) return 0n
-  const licensed = subscription.items.filter(({ metered }) => !metered)
-  const [first] = licensed
-  if (first === undefined) return 0n
-  let monthly = licensed
-    .map((item) => toMonth(item.unitAmount * BigInt(item.quantity), item))
-    .reduce((sum, amount) => add(sum, amount))
-  for (const discount of subscription.discounts) {
-    if (discount.duration === 'once' || (discount.endsAt !== null && discount.endsAt <= now)) continue
-    monthly =
-      discount.percentOff === null
-        ? add(monthly, toMonth(-BigInt(discount.amountOffMinor) * UNIT, first))
-        : { parts: monthly.parts * (100n * MICRO - discount.percentOff), of: monthly.of * 100n * MICRO }
-  }
-  return monthly.parts <= 0n ? 0n : roundHalfUp(monthly.parts * MICRO, monthly.of)
-}
 
 const MONTHS: Readonly<Record<string, { readonly times: bigint; readonly by: bigint }>> = {
   year: { times: 1n, by: 12n },
@@ -107,7 +144,18 @@ function toMonth(amount: UnitAmount, { interval, intervalCount }: Pick<RevenueIt
 }
 
 function add(a: Fraction, b: Fraction): Fraction {
-  return { parts: a.parts * b.of + b.parts * a.of, of: a.of * b.of }
+  return reduced({ parts: a.parts * b.of + b.parts * a.of, of: a.of * b.of })
+}
+
+function times(a: Fraction, b: Fraction): Fraction {
+  return reduced({ parts: a.parts * b.parts, of: a.of * b.of })
+}
+
+/** In its lowest terms: twenty discounts of twenty items would make numbers of thousands of digits. */
+function reduced({ parts, of }: Fraction): Fraction {
+  let [divisor, rest] = [of, parts]
+  while (rest !== 0n) [divisor, rest] = [rest, divisor % rest]
+  return { parts: parts / divisor, of: of / divisor }
 }
 
 /**

@@ -4,6 +4,7 @@ import { DomainError } from '../lib/errors.ts'
 import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
 import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
+import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type {
   MutationKind,
@@ -43,8 +44,10 @@ const API_VERSION = '2026-10-28.endive'
 const PAGE = 100
 /** Thin events that tell of reports which Stripe took and then found wrong. */
 const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
-/** What a subscription's discounts take off, which analytics counts, and what it is scheduled to become. */
+/** The coupons of a subscription's discounts, and what it is scheduled to become. */
 const OF_SUBSCRIPTIONS = ['data.discounts.source.coupon', 'data.schedule']
+/** Discounts with their coupons, and the products to which these are limited. */
+const LIMITED_COUPONS = ['discounts.source.coupon.applies_to']
 /** The invoice of a purchase or a renewal comes with its subscription: that is one call less. */
 const WITH_INVOICES = [...OF_SUBSCRIPTIONS, 'data.latest_invoice.payments']
 
@@ -116,6 +119,12 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       (after) => call('list_invoice_items', () => stripe.invoiceItems.list({ ...params, limit: PAGE, ...after })),
       toInvoiceItemSnapshot,
     )
+  const discountsOf = createDiscountReader({
+    retrieveSubscription: (id) =>
+      call('retrieve_subscription', () => stripe.subscriptions.retrieve(id, { expand: LIMITED_COUPONS })),
+    retrieveItem: (id) =>
+      call('retrieve_subscription_item', () => stripe.subscriptionItems.retrieve(id, { expand: LIMITED_COUPONS })),
+  })
   return {
     retrieveCustomer: (id) =>
       orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
@@ -127,14 +136,14 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
           ),
         toCustomerSnapshot,
       ),
-    listSubscriptions: (customer) =>
-      readPages(
-        (after) =>
-          call('list_subscriptions', () =>
-            stripe.subscriptions.list({ customer, status: 'all', limit: PAGE, expand: WITH_INVOICES, ...after }),
-          ),
-        toListedSubscription,
-      ),
+    listSubscriptions: async (customer) => {
+      const params = { customer, status: 'all', limit: PAGE, expand: WITH_INVOICES } as const
+      const found = await readPages(
+        (after) => call('list_subscriptions', () => stripe.subscriptions.list({ ...params, ...after })),
+        (wire) => wire,
+      )
+      return Promise.all(found.map(async (wire) => toListedSubscription(wire, await discountsOf(wire))))
+    },
     retrieveInvoice: (id) =>
       orNull(
         call('retrieve_invoice', () => stripe.invoices.retrieve(id, { expand: ['payments'] })).then((invoice) =>

@@ -189,15 +189,15 @@ function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
       `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at,
          cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end, pause_behavior, default_payment_method_id,
          latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at, pending_update_expires_at,
-         cycle_anchor, created_at, data, refreshed_at, digest)
+         cycle_anchor, discounts, created_at, data, refreshed_at, digest)
        select "organizationId", id, "customerId", status, currency, "collectionMethod", "cancelAt", "cancelAtPeriodEnd", "canceledAt", "endedAt",
          "trialStart", "trialEnd", "pauseBehavior", "defaultPaymentMethodId", "latestInvoiceId", "scheduleId", next."priceId",
-         next.quantity, "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", "createdAt", data, "refreshedAt", digest
+         next.quantity, "scheduledAt", "pendingUpdateExpiresAt", "cycleAnchor", discounts, "createdAt", data, "refreshedAt", digest
        from jsonb_to_recordset($1) as row ("organizationId" text, id text, "customerId" text, status text, currency text, "collectionMethod" text,
          "cancelAt" timestamptz, "cancelAtPeriodEnd" boolean, "canceledAt" timestamptz, "endedAt" timestamptz,
          "trialStart" timestamptz, "trialEnd" timestamptz, "pauseBehavior" text, "defaultPaymentMethodId" text,
          "latestInvoiceId" text, "scheduleId" text, "scheduledItems" jsonb, "scheduledAt" timestamptz,
-         "pendingUpdateExpiresAt" timestamptz, "cycleAnchor" timestamptz, "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
+         "pendingUpdateExpiresAt" timestamptz, "cycleAnchor" timestamptz, discounts jsonb, "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
          digest text)
        left join lateral (
          select item."priceId", coalesce(item.quantity, 1) as quantity
@@ -207,11 +207,12 @@ function upsertSubscriptions(tx: Queryable, rows: readonly SubscriptionRow[]) {
        on conflict (organization_id, id) do update set
          (status, currency, collection_method, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start, trial_end,
           pause_behavior, default_payment_method_id, latest_invoice_id, schedule_id, scheduled_price_id, scheduled_quantity, scheduled_at,
-          pending_update_expires_at, cycle_anchor, data, refreshed_at, digest) =
+          pending_update_expires_at, cycle_anchor, discounts, data, refreshed_at, digest) =
          (excluded.status, excluded.currency, excluded.collection_method, excluded.cancel_at, excluded.cancel_at_period_end,
           excluded.canceled_at, excluded.ended_at, excluded.trial_start, excluded.trial_end, excluded.pause_behavior,
           excluded.default_payment_method_id, excluded.latest_invoice_id, excluded.schedule_id, excluded.scheduled_price_id,
-          excluded.scheduled_quantity, excluded.scheduled_at, excluded.pending_update_expires_at, excluded.cycle_anchor, excluded.data, excluded.refreshed_at, excluded.digest)`,
+          excluded.scheduled_quantity, excluded.scheduled_at, excluded.pending_update_expires_at, excluded.cycle_anchor, excluded.discounts,
+          excluded.data, excluded.refreshed_at, excluded.digest)`,
       rows,
     ),
     upsertItems(tx, items),

@@ -1,5 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { DiscountSnapshot } from './discount-snapshots.ts'
 import { nextPhaseOf, type NextPhase, type WireSchedule } from './schedule-snapshots.ts'
 import {
   fromUnix,
@@ -58,6 +59,8 @@ export type SubscriptionSnapshot = {
   readonly metadata: Readonly<Record<string, string>>
   readonly createdAt: Instant
   readonly items: readonly SubscriptionItemSnapshot[]
+  /** Of single items first. */
+  readonly discounts: readonly DiscountSnapshot[]
   readonly data: WholeObject
 }
 
@@ -207,7 +210,7 @@ export function toCustomerSnapshot(wire: WireCustomer): CustomerSnapshot {
   }
 }
 
-export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnapshot {
+function toSubscriptionSnapshot(wire: WireSubscription, discounts: readonly DiscountSnapshot[]): SubscriptionSnapshot {
   const items = wire.items.data.map(toItemSnapshot)
   const { schedule } = wire
   return {
@@ -233,6 +236,7 @@ export function toSubscriptionSnapshot(wire: WireSubscription): SubscriptionSnap
     metadata: wire.metadata,
     createdAt: fromUnix(wire.created),
     items,
+    discounts,
     data: new WholeObject(wire),
   }
 }
@@ -244,11 +248,11 @@ export type WireListedSubscription = Omit<WireSubscription, 'latest_invoice'> & 
   readonly latest_invoice: string | (WireInvoice & { readonly lines: { readonly has_more: boolean } }) | null
 }
 
-export function toListedSubscription(wire: WireListedSubscription): ListedSubscription {
+export function toListedSubscription(wire: WireListedSubscription, discounts: readonly DiscountSnapshot[]): ListedSubscription {
   const { latest_invoice: invoice } = wire
   return {
     // As it is wherever its invoice is not asked for.
-    subscription: toSubscriptionSnapshot({ ...wire, latest_invoice: idOf(invoice) }),
+    subscription: toSubscriptionSnapshot({ ...wire, latest_invoice: idOf(invoice) }, discounts),
     latestInvoice: invoice === null || typeof invoice === 'string' || invoice.lines.has_more ? null : toInvoiceSnapshot(invoice),
   }
 }
