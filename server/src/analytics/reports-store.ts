@@ -163,7 +163,7 @@ export type RevenueSum = {
 }
 
 /**
- * What was paid, by when; of it, what metered prices brought; and what of these payments was given back or lost to disputes. A metered
+ * What was paid, by when; of it, what metered prices brought; and what of these payments was given back, at Stripe or outside of it, or lost to disputes. A metered
  * price is known by who has it, or as one that this server bills use at, which it stays when nobody has it any more.
  */
 export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]): Promise<RevenueSum[]> {
@@ -183,12 +183,13 @@ export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]):
          and ${PRICE_OF_LINE} in (select price_id from metered)
        group by 1, 2
        union all
-       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, 0, sum(amount_refunded_minor),
+       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, 0, sum(amount_refunded_minor + credited_outside_minor),
          coalesce(sum(dispute.amount_minor), 0)
        from stripe_invoices invoice
        left join stripe_disputes dispute on dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
          and dispute.status = 'lost'
-       where invoice.status = 'paid' and paid_at >= $2 and paid_at < $3 and (amount_refunded_minor > 0 or dispute.id is not null)
+       where invoice.status = 'paid' and paid_at >= $2 and paid_at < $3 
+         and (amount_refunded_minor > 0 or credited_outside_minor > 0 or dispute.id is not null)
        group by 1, 2
      )
      select bucket, currency, sum(invoices)::float8 as invoices, sum(paid)::bigint as "paidMinor",

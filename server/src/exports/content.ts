@@ -120,6 +120,11 @@ const INVOICE_COLUMNS: Columns<ExportedInvoice> = {
   period_start: (row) => iso(row.periodStart),
   period_end: (row) => iso(row.periodEnd),
   url: (row) => row.hostedInvoiceUrl,
+  discount: (row) => money(row.discountMinor, row.currency),
+  tax: (row) => money(row.taxMinor, row.currency),
+  tax_included: (row) => money(row.includedTaxMinor, row.currency),
+  amount_credited: (row) => money(row.creditedBeforeMinor + row.creditedAfterMinor, row.currency),
+  amount_refunded: (row) => money(row.refundedMinor, row.currency),
 }
 
 const organizationColumns = (now: Instant): Columns<RowOf<ReturnType<typeof readOrganizations>>> => ({

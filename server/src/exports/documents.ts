@@ -15,6 +15,7 @@ const percent = (ratio: number | null): string => (ratio === null ? '–' : `${(
 /** A copy of an invoice, from the mirror: the original is Stripe's. Pure. */
 export function invoiceReport(invoice: ExportedInvoice): PdfReport {
   const amount = (minor: number): string => money(minor, invoice.currency)
+  const some = (name: string, minor: number) => (minor === 0 ? [] : [[name, amount(minor)]])
   return {
     title: `Invoice ${invoice.number ?? invoice.id}`,
     facts: [
@@ -35,9 +36,16 @@ export function invoiceReport(invoice: ExportedInvoice): PdfReport {
         columns: ['', ''],
         rows: [
           ['Subtotal', amount(invoice.subtotalMinor)],
+          ...some('Discounts', -invoice.discountMinor),
+          ...some('Tax', invoice.taxMinor),
           ['Total', amount(invoice.totalMinor)],
+          ...some('Tax included', invoice.includedTaxMinor),
+          ...some('Credit notes', -invoice.creditedBeforeMinor),
+          ...some('Customer balance', -invoice.balanceMinor),
           ['Paid', amount(invoice.amountPaidMinor)],
           ['Remaining', amount(invoice.amountRemainingMinor)],
+          ...some('Credited afterwards', invoice.creditedAfterMinor),
+          ...some('Refunded', invoice.refundedMinor),
         ],
       },
     ],

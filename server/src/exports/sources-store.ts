@@ -59,6 +59,17 @@ export type ExportedInvoice = {
   readonly amountDueMinor: number
   readonly amountPaidMinor: number
   readonly amountRemainingMinor: number
+  /** What discounts and credit grants took off. */
+  readonly discountMinor: number
+  /** On top of the prices. */
+  readonly taxMinor: number
+  readonly includedTaxMinor: number
+  /** What the customer's balance paid; below zero, what went there. */
+  readonly balanceMinor: number
+  /** By credit notes, of what was due and of what was paid. */
+  readonly creditedBeforeMinor: number
+  readonly creditedAfterMinor: number
+  readonly refundedMinor: number
   readonly createdAt: Instant
   readonly dueAt: Instant | null
   readonly paidAt: Instant | null
@@ -68,6 +79,10 @@ export type ExportedInvoice = {
   readonly lines: readonly InvoiceLine[] | null
 }
 
+/** The sum of the amounts that a path of an invoice at Stripe leads to. */
+const SUM_OF = (path: string): string =>
+  `select coalesce(sum((each ->> 'amount')::bigint), 0)::float8 from jsonb_path_query(data, '$.${path}') each`
+
 /** Oldest first. */
 export function readInvoices(db: Queryable, wanted: Wanted): AsyncGenerator<readonly ExportedInvoice[]> {
   return readAll(
@@ -76,6 +91,13 @@ export function readInvoices(db: Queryable, wanted: Wanted): AsyncGenerator<read
        (select name from organizations where organizations.id = organization_id) as "organizationName", number, status, currency,
        subtotal_minor::float8 as "subtotalMinor", total_minor::float8 as "totalMinor", amount_due_minor::float8 as "amountDueMinor",
        amount_paid_minor::float8 as "amountPaidMinor", amount_remaining_minor::float8 as "amountRemainingMinor",
+       (${SUM_OF('total_pretax_credit_amounts[*]')}) as "discountMinor",
+       (${SUM_OF('total_taxes[*] ? (@.tax_behavior == "exclusive")')}) as "taxMinor",
+       (${SUM_OF('total_taxes[*] ? (@.tax_behavior == "inclusive")')}) as "includedTaxMinor",
+       coalesce((data ->> 'ending_balance')::float8 - (data ->> 'starting_balance')::float8, 0) as "balanceMinor",
+       coalesce((data ->> 'pre_payment_credit_notes_amount')::float8, 0) as "creditedBeforeMinor",
+       coalesce((data ->> 'post_payment_credit_notes_amount')::float8, 0) as "creditedAfterMinor",
+       amount_refunded_minor::float8 as "refundedMinor",
        created_at as "createdAt", due_at as "dueAt", paid_at as "paidAt", period_start as "periodStart", period_end as "periodEnd",
        hosted_invoice_url as "hostedInvoiceUrl", data -> 'lines' -> 'data' as lines
      from stripe_invoices ${WHERE('created_at', 'status')} and status <> 'draft' ${PAGE('created_at')}`,

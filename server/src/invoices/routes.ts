@@ -34,6 +34,11 @@ export const invoiceSchema = z
     amount_remaining_minor: z.number().int(),
     amount_refunded: z.number().meta({ description: 'Given back of what was paid.' }),
     amount_refunded_minor: z.number().int(),
+    amount_credited: z.number().meta({
+      description:
+        'Taken off by credit notes: of what was due, which is in `amount_due` already, and of what was paid, refunds by a note included.',
+    }),
+    amount_credited_minor: z.number().int(),
     dispute: z
       .object({
         id: z.string(),
@@ -231,6 +236,8 @@ export function toInvoiceView(invoice: Invoice): z.infer<typeof invoiceSchema> {
     amount_remaining_minor: invoice.amountRemainingMinor,
     amount_refunded: toMajorNumber({ amountMinor: invoice.amountRefundedMinor, currency }),
     amount_refunded_minor: invoice.amountRefundedMinor,
+    amount_credited: toMajorNumber({ amountMinor: invoice.amountCreditedMinor, currency }),
+    amount_credited_minor: invoice.amountCreditedMinor,
     dispute: invoice.dispute && {
       id: invoice.dispute.id,
       status: invoice.dispute.status,

@@ -25,6 +25,8 @@ export type Invoice = {
   readonly createdAt: Instant
   /** What of its payments was given back. */
   readonly amountRefundedMinor: number
+  /** What credit notes took off, before it was paid or after. */
+  readonly amountCreditedMinor: number
   /** The newest dispute of one of them. */
   readonly dispute: InvoiceDispute | null
 }
@@ -45,6 +47,7 @@ type Amounts =
   | 'amountPaidMinor'
   | 'amountRemainingMinor'
   | 'amountRefundedMinor'
+  | 'amountCreditedMinor'
 /** As the columns below answer it. */
 export type InvoiceRow = Omit<Invoice, Amounts> & { readonly [Amount in Amounts]: bigint }
 
@@ -53,7 +56,7 @@ export const INVOICE_COLUMNS = `id, subscription_id as "subscriptionId", number,
   amount_paid_minor as "amountPaidMinor", amount_remaining_minor as "amountRemainingMinor", attempted,
   next_payment_attempt_at as "nextPaymentAttemptAt", period_start as "periodStart", period_end as "periodEnd", due_at as "dueAt",
   paid_at as "paidAt", hosted_invoice_url as "hostedInvoiceUrl", invoice_pdf as "invoicePdf", created_at as "createdAt",
-  amount_refunded_minor as "amountRefundedMinor",
+  amount_refunded_minor as "amountRefundedMinor", amount_credited_minor as "amountCreditedMinor",
   (select jsonb_build_object('id', dispute.id, 'status', dispute.status, 'reason', dispute.reason, 'amountMinor', dispute.amount_minor,
      'dueAt', dispute.due_at)
    from stripe_disputes dispute
@@ -68,6 +71,7 @@ export function toInvoice(row: InvoiceRow): Invoice {
     amountPaidMinor: Number(row.amountPaidMinor),
     amountRemainingMinor: Number(row.amountRemainingMinor),
     amountRefundedMinor: Number(row.amountRefundedMinor),
+    amountCreditedMinor: Number(row.amountCreditedMinor),
   }
 }
 

@@ -93,7 +93,7 @@ export type GivableCredit = Pick<UseCredit, 'organizationId' | 'id' | 'spanId' |
   readonly customerId: string
   readonly currency: string
   readonly isVoid: boolean
-  /** What the invoice charged, less what was refunded or charged back of it, and what of its use was credited before. */
+  /** What the invoice charged, less what credit notes took off, was refunded or charged back of it, and what of its use was credited before. */
   readonly leftMinor: number
   readonly line: InvoicedLine
   /** What of the line came back before. */
@@ -140,7 +140,7 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
        invoice.id as "invoiceId", invoice.customer_id as "customerId", invoice.currency, invoice.status = 'void' as "isVoid",
        -- The credit of a smaller plan, which makes an invoice less, has paid its lines: they were charged whole.
        invoice.total_minor - (taken."lineMinor" - taken."discountMinor" + taken."taxMinor")
-         - invoice.amount_refunded_minor - gone.minor - given.minor as "leftMinor",
+         - (invoice.amount_credited_minor - invoice.credited_by_refund_minor) - invoice.amount_refunded_minor - gone.minor - given.minor as "leftMinor",
        line.*, before.*
      ${WAITING_CREDITS}
      cross join lateral (

@@ -78,6 +78,27 @@ test('what is taken back of a line that the credit of a smaller plan paid comes 
   expect(await givenTo(id)).toEqual([50])
 })
 
+test('what is taken back of an invoice that credit notes took something off comes back as far as was charged for the rest', async () => {
+  const { host, port, protocol } = billing.sandbox
+  const stripe = new Stripe('sk_test_credit_notes', { host, port, protocol, telemetry: false })
+  const given: [Omit<Stripe.CreditNoteCreateParams, 'invoice'>, number][] = [
+    // Of 1140, of which 140 is use.
+    [{ amount: 1100, out_of_band_amount: 1100 }, 40],
+    [{ amount: 1140, credit_amount: 1140 }, 0],
+    [{ amount: 1140, credit_amount: 100, refund_amount: 1040 }, 0],
+    [{ amount: 1000, refund_amount: 1000 }, 70],
+  ]
+  for (const [note, left] of given) {
+    const { id, key } = await paidMonth()
+    const [renewal] = (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
+    await stripe.creditNotes.create({ invoice: renewal!.id, ...note })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await billing.correct(id, key, -100)
+    await giveDueCredits(billing.context)
+    expect(await givenTo(id), JSON.stringify(note)).toEqual(left === 0 ? [] : [left])
+  }
+})
+
 describe('what is taken back of a paid month', () => {
   test('comes back at the price at which it was charged, whatever is used since', async () => {
     const { id, began, key } = await paidMonth()

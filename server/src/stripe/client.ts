@@ -25,7 +25,15 @@ import * as request from './requests.ts'
 import { result } from './results.ts'
 import { isSigned } from './signature.ts'
 import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
-import { toCustomerSnapshot, toInvoiceSnapshot, toListedSubscription, withLines, type InvoiceSnapshot } from './snapshots.ts'
+import {
+  isWhole,
+  toCustomerSnapshot,
+  toInvoiceSnapshot,
+  toListedSubscription,
+  withCreditNotes,
+  withLines,
+  type InvoiceSnapshot,
+} from './snapshots.ts'
 import { fromUnix, idOf, toPlainObject, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
@@ -107,12 +115,21 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
   const pagers = accountPagers(stripe)
   const linesOf = <Line>(invoiceId: string, map: (line: Stripe.InvoiceLineItem) => Line): Promise<Line[]> =>
     readPages((after) => call('list_lines', () => stripe.invoices.listLineItems(invoiceId, { limit: PAGE, ...after })), map)
-  /** An invoice brings its first ten lines; the others are read by the page. */
+  const creditNotesOf = (invoice: string): Promise<Stripe.CreditNote[]> =>
+    readPages(
+      (after) => call('list_credit_notes', () => stripe.creditNotes.list({ invoice, limit: PAGE, ...after })),
+      (note) => note,
+    )
+  /** An invoice brings its first ten lines, and of its credit notes the sums; the rest is read by the page. */
   async function toWhole(invoice: Stripe.Invoice): Promise<InvoiceSnapshot> {
     const snapshot = toInvoiceSnapshot(invoice)
-    if (!invoice.lines.has_more) return snapshot
-    const lines = await linesOf(invoice.id, toPlainObject)
-    return withLines(snapshot, lines)
+    if (isWhole(invoice)) return snapshot
+    const [lines, notes] = await Promise.all([
+      invoice.lines.has_more ? linesOf(invoice.id, toPlainObject) : null,
+      invoice.post_payment_credit_notes_amount > 0 ? creditNotesOf(invoice.id) : [],
+    ])
+    const credited = withCreditNotes(snapshot, notes)
+    return lines === null ? credited : withLines(credited, lines)
   }
   const itemsOf = (params: Stripe.InvoiceItemListParams): Promise<InvoiceItemSnapshot[]> =>
     readPages(

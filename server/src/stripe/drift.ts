@@ -29,7 +29,17 @@ const COMPARED: Readonly<Record<ListedObject['objectType'], readonly string[]>> 
     'default_source',
     'schedule',
   ],
-  invoice: ['status', 'total', 'amount_due', 'amount_paid', 'amount_remaining', 'attempted', 'number'],
+  invoice: [
+    'status',
+    'total',
+    'amount_due',
+    'amount_paid',
+    'amount_remaining',
+    'pre_payment_credit_notes_amount',
+    'post_payment_credit_notes_amount',
+    'attempted',
+    'number',
+  ],
   charge: ['status', 'amount_refunded', 'disputed'],
   dispute: ['status', 'amount', 'evidence_details'],
 }

@@ -24,9 +24,7 @@ export function readEnvelope(event: WireEvent): WebhookEnvelope {
     livemode: event.livemode,
     createdAt: fromUnix(event.created),
     objectType,
-    objectId: isOfCharge(objectType)
-      ? (reference(object['charge']) ?? reference(object['payment_intent']) ?? text(object['id']))
-      : text(object['id']),
+    objectId: changedBy(objectType, object),
     // A detached payment method names its customer only as what it had before.
     customerId:
       objectType === 'customer' ? text(object['id']) : (reference(object['customer']) ?? reference(previous['customer'])),
@@ -97,9 +95,15 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null
 }
 
-/** What a dispute or a refund changes is the charge that it is of; many name no customer, and whose they are follows from that too. */
-function isOfCharge(objectType: string): boolean {
-  return objectType === 'dispute' || objectType === 'refund'
+/**
+ * What a dispute or a refund changes is the charge that it is of; many name no customer, and whose they are follows from that too. What a
+ * credit note changes is its invoice.
+ */
+function changedBy(objectType: string, object: Readonly<Record<string, unknown>>): string | null {
+  const own = text(object['id'])
+  if (objectType === 'credit_note') return reference(object['invoice']) ?? own
+  if (objectType !== 'dispute' && objectType !== 'refund') return own
+  return reference(object['charge']) ?? reference(object['payment_intent']) ?? own
 }
 
 function reference(value: unknown): string | null {

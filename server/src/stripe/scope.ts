@@ -7,7 +7,7 @@ export type EventSignal = { readonly type: string; readonly objectType: string; 
  * names no customer, and its invoice has events of its own.
  */
 const FAMILIES =
-  /^(customer|invoice|subscription_schedule|payment_method|setup_intent|checkout\.session|charge|refund|payment_intent|test_helpers\.test_clock)\./
+  /^(customer|invoice|credit_note|subscription_schedule|payment_method|setup_intent|checkout\.session|charge|refund|payment_intent|test_helpers\.test_clock)\./
 
 /** Whether an event is a reason to refetch anything. */
 export function isRelevant(type: string): boolean {
@@ -34,7 +34,7 @@ export function scopeOf(signals: readonly EventSignal[]): SyncScope {
     paymentMethods: methods || has(/^customer\.(updated|source)/),
     charges: has(/^(charge|refund|payment_intent|checkout\.session)\./),
     // An upcoming invoice has no id that could be fetched.
-    invoiceIds: idsOf('invoice').filter((id) => id.startsWith('in_')),
+    invoiceIds: idsOf('invoice', 'credit_note').filter((id) => id.startsWith('in_')),
     // A refund that failed is told of by itself, and not by its charge.
     chargeIds: idsOf('charge', 'refund', 'dispute').filter(isChargeId),
     complete: false,

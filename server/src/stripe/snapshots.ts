@@ -94,6 +94,12 @@ export type InvoiceSnapshot = {
   readonly amountDueMinor: number
   readonly amountPaidMinor: number
   readonly amountRemainingMinor: number
+  /** What credit notes took off, of what was due and of what was paid. */
+  readonly amountCreditedMinor: number
+  /** Of it, by refunds of its payments. */
+  readonly creditedByRefundMinor: number
+  /** Of it, given back outside of Stripe. */
+  readonly creditedOutsideMinor: number
   readonly attempted: boolean
   readonly attemptCount: number
   readonly nextPaymentAttemptAt: Instant | null
@@ -178,6 +184,8 @@ export type WireInvoice = {
   readonly amount_due: number
   readonly amount_paid: number
   readonly amount_remaining: number
+  readonly pre_payment_credit_notes_amount: number
+  readonly post_payment_credit_notes_amount: number
   readonly attempted: boolean
   readonly attempt_count: number
   readonly next_payment_attempt: number | null
@@ -241,11 +249,13 @@ function toSubscriptionSnapshot(wire: WireSubscription, discounts: readonly Disc
   }
 }
 
-/** A subscription and its newest invoice, which came with it; null where it has none, or one with more lines than came. */
+/** A subscription and its newest invoice, which came with it; null where it has none, or one of which not all came. */
 export type ListedSubscription = { readonly subscription: SubscriptionSnapshot; readonly latestInvoice: InvoiceSnapshot | null }
 
+type MaybeInPart = { readonly lines: { readonly has_more: boolean } }
+
 export type WireListedSubscription = Omit<WireSubscription, 'latest_invoice'> & {
-  readonly latest_invoice: string | (WireInvoice & { readonly lines: { readonly has_more: boolean } }) | null
+  readonly latest_invoice: string | (WireInvoice & MaybeInPart) | null
 }
 
 export function toListedSubscription(wire: WireListedSubscription, discounts: readonly DiscountSnapshot[]): ListedSubscription {
@@ -253,7 +263,7 @@ export function toListedSubscription(wire: WireListedSubscription, discounts: re
   return {
     // As it is wherever its invoice is not asked for.
     subscription: toSubscriptionSnapshot({ ...wire, latest_invoice: idOf(invoice) }, discounts),
-    latestInvoice: invoice === null || typeof invoice === 'string' || invoice.lines.has_more ? null : toInvoiceSnapshot(invoice),
+    latestInvoice: invoice === null || typeof invoice === 'string' || !isWhole(invoice) ? null : toInvoiceSnapshot(invoice),
   }
 }
 
@@ -288,6 +298,9 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     amountDueMinor: wire.amount_due,
     amountPaidMinor: wire.amount_paid,
     amountRemainingMinor: wire.amount_remaining,
+    amountCreditedMinor: wire.pre_payment_credit_notes_amount + wire.post_payment_credit_notes_amount,
+    creditedByRefundMinor: 0,
+    creditedOutsideMinor: 0,
     attempted: wire.attempted,
     attemptCount: wire.attempt_count,
     nextPaymentAttemptAt: fromUnixOrNull(wire.next_payment_attempt),
@@ -301,6 +314,34 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     paymentIntentIds: (wire.payments?.data ?? []).flatMap(({ payment }) => idOf(payment.payment_intent) ?? []),
     createdAt: fromUnix(wire.created),
     data: new WholeObject(wire),
+  }
+}
+
+/** Whether an invoice brought all its lines, and has no credit notes of its payments, which are read by themselves. */
+export function isWhole({ lines, post_payment_credit_notes_amount: credited }: WireInvoice & MaybeInPart): boolean {
+  return !lines.has_more && credited === 0
+}
+
+export type WireCreditNote = {
+  readonly status: string
+  readonly out_of_band_amount: number | null
+  readonly refunds: readonly { readonly amount_refunded: number; readonly type: string | null }[]
+}
+
+/** The same with what its credit notes gave back of what was paid. A payment that Stripe did not take is not given back by Stripe either. */
+export function withCreditNotes(snapshot: InvoiceSnapshot, notes: readonly WireCreditNote[]): InvoiceSnapshot {
+  const issued = notes.filter(({ status }) => status === 'issued')
+  const sum = (amounts: readonly number[]) => amounts.reduce((total, amount) => total + amount, 0)
+  const refunded = (isOutside: boolean) =>
+    sum(
+      issued.flatMap(({ refunds }) =>
+        refunds.filter(({ type }) => (type === 'payment_record_refund') === isOutside).map(({ amount_refunded: minor }) => minor),
+      ),
+    )
+  return {
+    ...snapshot,
+    creditedByRefundMinor: refunded(false),
+    creditedOutsideMinor: refunded(true) + sum(issued.map(({ out_of_band_amount: minor }) => minor ?? 0)),
   }
 }
 
