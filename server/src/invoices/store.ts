@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { PAYS } from '../stripe/dispute-store.ts'
 import type { InvoiceStatus } from '../stripe/snapshots.ts'
 
 export type Invoice = {
@@ -103,7 +104,7 @@ export async function isBeingPaid(db: Queryable, organizationId: string, id: str
   const { rowCount } = await db.query(
     `select from stripe_invoices invoice
      join stripe_charges charge on charge.organization_id = invoice.organization_id
-       and charge.payment_intent_id = any(invoice.payment_intent_ids) and charge.status = 'pending'
+       and ${PAYS} and charge.status = 'pending'
      where invoice.organization_id = $1 and invoice.id = $2 limit 1`,
     [organizationId, id],
   )

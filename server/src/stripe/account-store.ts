@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { listCountedDisputes } from './dispute-store.ts'
+import { listCountedDisputes, PAYS } from './dispute-store.ts'
 import type { CountedDispute } from './dispute-rules.ts'
 import type { DerivedAccount, MirroredInvoice, MirroredItem, MirroredSubscription, SoldPlan } from './derive-account.ts'
 
@@ -48,7 +48,7 @@ export const IS_WAITED_FOR = `(subscription.pending_update_expires_at is not nul
 /** The first payment of a `stripe_invoices invoice`: a later one takes nothing back of it, however long that is under way. */
 export const FIRST_TRY = `lateral (
   select charge.status, charge.failed_at from stripe_charges charge
-  where charge.organization_id = invoice.organization_id and charge.payment_intent_id = any(invoice.payment_intent_ids)
+  where charge.organization_id = invoice.organization_id and ${PAYS}
   order by charge.created_at, charge.id limit 1)`
 
 type Owned = { readonly organizationId: string }

@@ -2,6 +2,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { DerivedAccount } from './derive-account.ts'
 import { paymentEvents, type PaymentChange } from './payment-changes.ts'
+import { paymentIdsOf } from './payment-snapshots.ts'
 import type { InvoiceSnapshot } from './snapshots.ts'
 
 /** Something that happened to an organization's billing. `key` makes it once: it says what, and of which object. */
@@ -114,7 +115,7 @@ function invoiceEvents({ invoicesBefore, after, payments, now }: StateChange, in
   if (invoice.status === 'paid' && before?.status !== 'paid') {
     events.push({ key: `invoice.paid:${invoice.id}`, kind: 'invoice.paid', data, occurredAt: invoice.paidAt ?? now })
   }
-  const charges = payments.charges.filter(({ paymentIntentId: id }) => id !== null && invoice.paymentIntentIds.includes(id))
+  const charges = payments.charges.filter((charge) => paymentIdsOf(charge).some((id) => invoice.paymentIds.includes(id)))
   // A debit of a bank account is tried, and fails days later.
   const underWay = charges.some(({ status }) => status === 'pending')
   const refused = charges.some(({ id, status }) => status === 'failed' && payments.before.pending.has(id))

@@ -3,6 +3,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { disputeOutcome, unpaidSince, type CountedDispute } from './dispute-rules.ts'
 import type { StripeState } from './fetch.ts'
+import { paymentIdsOf } from './payment-snapshots.ts'
 
 export type DisputeWrite = {
   readonly organizationId: string
@@ -90,28 +91,31 @@ async function upsertDisputes(tx: Queryable, disputes: readonly object[]): Promi
   return rows.map(({ id }) => id)
 }
 
+/** Of a `stripe_charges charge` and a `stripe_invoices invoice` of one organization: that the one pays, or is to pay, the other. */
+export const PAYS = '(charge.payment_intent_id = any(invoice.payment_ids) or charge.id = any(invoice.payment_ids))'
+
 /** Brings the invoices in line that the fetched charges have paid. */
 async function reflectPayments(tx: Queryable, writes: readonly DisputeWrite[]): Promise<readonly string[]> {
   const payments = writes.flatMap(({ organizationId, state }) =>
-    state.charges.flatMap(({ paymentIntentId }) => (paymentIntentId === null ? [] : [{ organizationId, paymentIntentId }])),
+    state.charges.flatMap((charge) => paymentIdsOf(charge).map((paymentId) => ({ organizationId, paymentId }))),
   )
   if (payments.length === 0) return []
   const { rows } = await tx.query<{ id: string }>(
     `update stripe_invoices invoice set amount_refunded_minor = actual.refunded, dispute_id = actual.dispute_id
      from (
-       select paid.organization_id, paid.id, coalesce(sum(charge.amount_refunded_minor), 0)::bigint as refunded,
+       select invoice.organization_id, invoice.id, coalesce(sum(charge.amount_refunded_minor), 0)::bigint as refunded,
          (select dispute.id from stripe_disputes dispute
-          where dispute.organization_id = paid.organization_id and dispute.charge_id = any(array_agg(charge.id))
+          where dispute.organization_id = invoice.organization_id and dispute.charge_id = any(array_agg(charge.id))
           order by dispute.created_at desc, dispute.id desc limit 1) as dispute_id
-       from stripe_invoices paid
-       join stripe_charges charge on charge.organization_id = paid.organization_id and charge.payment_intent_id = any(paid.payment_intent_ids)
-       where paid.organization_id = any($1) and paid.payment_intent_ids && $2
-       group by paid.organization_id, paid.id
+       from stripe_invoices invoice
+       join stripe_charges charge on charge.organization_id = invoice.organization_id and ${PAYS}
+       where invoice.organization_id = any($1) and invoice.payment_ids && $2
+       group by invoice.organization_id, invoice.id
      ) actual
      where invoice.organization_id = actual.organization_id and invoice.id = actual.id
        and (invoice.amount_refunded_minor, coalesce(invoice.dispute_id, '')) <> (actual.refunded, coalesce(actual.dispute_id, ''))
      returning invoice.organization_id as id`,
-    [[...new Set(payments.map(({ organizationId }) => organizationId))], payments.map(({ paymentIntentId }) => paymentIntentId)],
+    [[...new Set(payments.map(({ organizationId }) => organizationId))], payments.map(({ paymentId }) => paymentId)],
   )
   return rows.map(({ id }) => id)
 }

@@ -269,32 +269,32 @@ function upsertInvoices(tx: Queryable, rows: readonly Row[]) {
     `insert into stripe_invoices (organization_id, id, customer_id, subscription_id, number, status, billing_reason,
        collection_method, currency, subtotal_minor, total_minor, amount_due_minor, amount_paid_minor, amount_remaining_minor,
        amount_credited_minor, credited_by_refund_minor, credited_outside_minor, attempted, attempt_count, next_payment_attempt_at, period_start, period_end, due_at, finalized_at, paid_at,
-       hosted_invoice_url, invoice_pdf, payment_intent_ids, created_at, data, refreshed_at, digest)
+       hosted_invoice_url, invoice_pdf, payment_ids, created_at, data, refreshed_at, digest)
      select "organizationId", id, "customerId", "subscriptionId", number, status, "billingReason", "collectionMethod", currency,
        "subtotalMinor", "totalMinor", "amountDueMinor", "amountPaidMinor", "amountRemainingMinor", "amountCreditedMinor",
        "creditedByRefundMinor", "creditedOutsideMinor", attempted, "attemptCount",
        "nextPaymentAttemptAt", "periodStart", "periodEnd", "dueAt", "finalizedAt", "paidAt", "hostedInvoiceUrl", "invoicePdf",
-       "paymentIntentIds", "createdAt", data, "refreshedAt", digest
+       "paymentIds", "createdAt", data, "refreshedAt", digest
      from jsonb_to_recordset($1) as row ("organizationId" text, id text, "customerId" text, "subscriptionId" text, number text, status text,
        "billingReason" text, "collectionMethod" text, currency text, "subtotalMinor" bigint, "totalMinor" bigint,
        "amountDueMinor" bigint, "amountPaidMinor" bigint, "amountRemainingMinor" bigint, "amountCreditedMinor" bigint,
        "creditedByRefundMinor" bigint, "creditedOutsideMinor" bigint, attempted boolean,
        "attemptCount" integer, "nextPaymentAttemptAt" timestamptz, "periodStart" timestamptz, "periodEnd" timestamptz,
        "dueAt" timestamptz, "finalizedAt" timestamptz, "paidAt" timestamptz, "hostedInvoiceUrl" text, "invoicePdf" text,
-       "paymentIntentIds" text[], "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
+       "paymentIds" text[], "createdAt" timestamptz, data jsonb, "refreshedAt" timestamptz,
        digest text)
      on conflict (organization_id, id) do update set
        (subscription_id, number, status, billing_reason, collection_method, currency, subtotal_minor, total_minor,
         amount_due_minor, amount_paid_minor, amount_remaining_minor, amount_credited_minor, credited_by_refund_minor,
         credited_outside_minor, attempted, attempt_count, next_payment_attempt_at,
-        period_start, period_end, due_at, finalized_at, paid_at, hosted_invoice_url, invoice_pdf, payment_intent_ids,
+        period_start, period_end, due_at, finalized_at, paid_at, hosted_invoice_url, invoice_pdf, payment_ids,
         data, refreshed_at, digest) =
        (excluded.subscription_id, excluded.number, excluded.status, excluded.billing_reason, excluded.collection_method,
         excluded.currency, excluded.subtotal_minor, excluded.total_minor, excluded.amount_due_minor, excluded.amount_paid_minor,
         excluded.amount_remaining_minor, excluded.amount_credited_minor, excluded.credited_by_refund_minor,
         excluded.credited_outside_minor, excluded.attempted, excluded.attempt_count, excluded.next_payment_attempt_at,
         excluded.period_start, excluded.period_end, excluded.due_at, excluded.finalized_at, excluded.paid_at,
-        excluded.hosted_invoice_url, excluded.invoice_pdf, excluded.payment_intent_ids, excluded.data, excluded.refreshed_at, excluded.digest)`,
+        excluded.hosted_invoice_url, excluded.invoice_pdf, excluded.payment_ids, excluded.data, excluded.refreshed_at, excluded.digest)`,
     rows,
   )
 }

@@ -93,6 +93,11 @@ export function toChargeSnapshot(wire: WireCharge): ChargeSnapshot {
   }
 }
 
+/** By which ids an invoice may name a payment that is this charge. */
+export function paymentIdsOf({ id, paymentIntentId }: Pick<ChargeSnapshot, 'id' | 'paymentIntentId'>): readonly string[] {
+  return paymentIntentId === null ? [id] : [id, paymentIntentId]
+}
+
 export type DisputeSnapshot = {
   readonly id: string
   readonly chargeId: string

@@ -110,8 +110,8 @@ export type InvoiceSnapshot = {
   readonly paidAt: Instant | null
   readonly hostedInvoiceUrl: string | null
   readonly invoicePdf: string | null
-  /** The payments that paid it, or try to. */
-  readonly paymentIntentIds: readonly string[]
+  /** The payment intents that paid it, or try to; of before there were any, the charges. */
+  readonly paymentIds: readonly string[]
   readonly createdAt: Instant
   readonly data: WholeObject
 }
@@ -196,7 +196,11 @@ export type WireInvoice = {
   readonly hosted_invoice_url?: string | null
   readonly invoice_pdf?: string | null
   /** Expanded by whoever reads an invoice. */
-  readonly payments?: { readonly data: readonly { readonly payment: { readonly payment_intent?: Reference | null } }[] }
+  readonly payments?: {
+    readonly data: readonly {
+      readonly payment: { readonly payment_intent?: Reference | null; readonly charge?: Reference | null }
+    }[]
+  }
   readonly created: number
 }
 
@@ -311,7 +315,7 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     paidAt: fromUnixOrNull(wire.status_transitions.paid_at),
     hostedInvoiceUrl: wire.hosted_invoice_url ?? null,
     invoicePdf: wire.invoice_pdf ?? null,
-    paymentIntentIds: (wire.payments?.data ?? []).flatMap(({ payment }) => idOf(payment.payment_intent) ?? []),
+    paymentIds: (wire.payments?.data ?? []).flatMap(({ payment }) => idOf(payment.payment_intent ?? payment.charge) ?? []),
     createdAt: fromUnix(wire.created),
     data: new WholeObject(wire),
   }
