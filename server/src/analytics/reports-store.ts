@@ -152,6 +152,12 @@ export async function sumOpenInvoices(db: Queryable, now: Instant): Promise<Agin
   return rows
 }
 
+/** What of an invoice's `line` is not the seller's: discounts, credit grants, and the tax that its price includes. */
+const NOT_BROUGHT = `(select coalesce(sum((each ->> 'amount')::bigint), 0) from (
+  select jsonb_path_query(line, '$.pretax_credit_amounts[*]') union all
+  select jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "inclusive")')
+) taken (each))`
+
 export type RevenueSum = {
   readonly bucket: number
   readonly currency: string
@@ -163,7 +169,7 @@ export type RevenueSum = {
 }
 
 /**
- * What was paid, by when; of it, what metered prices brought; and what of these payments was given back, at Stripe or outside of it, or lost to disputes. A metered
+ * What was paid, by when, with its tax; of it, what metered prices brought, without; and what of these payments was given back, at Stripe or outside of it, or lost to disputes. A metered
  * price is known by who has it, or as one that this server bills use at, which it stays when nobody has it any more.
  */
 export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]): Promise<RevenueSum[]> {
@@ -177,7 +183,7 @@ export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]):
          sum(amount_paid_minor) as paid, 0::numeric as usage, 0::numeric as refunded, 0::numeric as disputed
        from stripe_invoices where status = 'paid' and paid_at >= $2 and paid_at < $3 group by 1, 2
        union all
-       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, sum((line ->> 'amount')::bigint), 0, 0
+       select width_bucket(paid_at, $1::timestamptz[]) - 1, invoice.currency, 0, 0, sum((line ->> 'amount')::bigint - ${NOT_BROUGHT}), 0, 0
        from stripe_invoices invoice, jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
        where exists (select from metered) and status = 'paid' and paid_at >= $2 and paid_at < $3
          and ${PRICE_OF_LINE} in (select price_id from metered)

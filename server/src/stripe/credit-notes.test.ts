@@ -1,12 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { textOfPdf } from '../../test/pdf-text.ts'
 import { testBilling } from '../../test/billing.ts'
+import { sumsOfPdf } from '../../test/invoice-sums.ts'
 import { testClocks } from '../../test/test-clocks.ts'
-import { loadTypeface } from '../exports/pdf-fonts.ts'
-import { invoiceReport } from '../exports/documents.ts'
-import { renderReport } from '../exports/pdf.ts'
-import { readInvoices } from '../exports/sources-store.ts'
 import { pushCatalog } from './push.ts'
 
 // Credit notes are made at Stripe's: on an open invoice they lower what is due, on a paid one they refund, go to the customer's balance, or say that the
@@ -53,23 +49,6 @@ async function owing(id: string): Promise<string> {
   return (await newestOf(id)).id
 }
 
-/** The sums of its PDF. */
-async function sumsOf(organizationId: string, invoice: string): Promise<string[]> {
-  const wanted = { organizationId, startsAt: null, endsAt: null, filter: {} }
-  for await (const invoices of readInvoices(billing.database.db, wanted)) {
-    const found = invoices.find(({ id }) => id === invoice)
-    if (found === undefined) continue
-    const words = textOfPdf(await renderReport(invoiceReport(found), loadTypeface([]))).split('\n')
-    // An amount is written before its name.
-    const sums = words.slice(
-      words.indexOf('Subtotal') - 1,
-      words.findIndex((word) => word.startsWith('A copy for')),
-    )
-    return sums.flatMap((word, index) => (index % 2 === 0 ? [`${sums[index + 1]} ${word}`] : []))
-  }
-  return []
-}
-
 const standingOf = async (id: string) =>
   (await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body['is_delinquent']
 
@@ -94,7 +73,7 @@ describe('a credit note on an open invoice', () => {
       .poll(() => newestOf('lowered'), PATIENCE)
       .toMatchObject({ status: 'open', amount_remaining_minor: 1900, amount_credited_minor: 1000, amount_credited: 10 })
     expect(await standingOf('lowered')).toBe(true)
-    expect(await sumsOf('lowered', invoice)).toEqual([
+    expect(await sumsOfPdf(billing, 'lowered', invoice)).toEqual([
       'Subtotal 29.00 USD',
       'Total 29.00 USD',
       'Credit notes -10.00 USD',
@@ -125,7 +104,7 @@ describe('a credit note on a paid invoice', () => {
     await expect
       .poll(() => newestOf('refunded'), PATIENCE)
       .toMatchObject({ amount_paid_minor: 2900, amount_refunded_minor: 900, amount_credited_minor: 900 })
-    expect(await sumsOf('refunded', invoice)).toEqual([
+    expect(await sumsOfPdf(billing, 'refunded', invoice)).toEqual([
       'Subtotal 29.00 USD',
       'Total 29.00 USD',
       'Paid 29.00 USD',
@@ -145,7 +124,7 @@ describe('a credit note on a paid invoice', () => {
     await advance('balance', '2h')
     const next = await newestOf('balance')
     expect(next).toMatchObject({ amount_due_minor: 2000, amount_paid_minor: 2000, amount_credited_minor: 0 })
-    expect(await sumsOf('balance', next.id)).toEqual([
+    expect(await sumsOfPdf(billing, 'balance', next.id)).toEqual([
       'Subtotal 29.00 USD',
       'Total 29.00 USD',
       'Customer balance -9.00 USD',

@@ -1,0 +1,144 @@
+import { Stripe } from 'stripe'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { sumsOfPdf } from '../../test/invoice-sums.ts'
+import { USE_CATALOG } from '../../test/use-catalog.ts'
+import { testUse } from '../../test/used.ts'
+import { sumRevenue } from '../analytics/reports-store.ts'
+import { readOrganization } from '../stripe/organizations.ts'
+import { readStatement } from './statement.ts'
+
+// From what use costs to what is charged for it: discounts, taxes on top and within prices, and credits that are larger than an invoice.
+
+const billing = testUse(USE_CATALOG)
+let stripe: Stripe
+
+beforeAll(() => {
+  const { host, port, protocol } = billing.sandbox
+  stripe = new Stripe('sk_test_charged', { host, port, protocol, telemetry: false })
+})
+
+const customerOf = async (id: string) => (await readOrganization(billing.database.db, id)).customerId!
+
+async function subscriptionOf(id: string): Promise<string> {
+  const [subscription] = (await stripe.subscriptions.list({ customer: await customerOf(id) })).data
+  return subscription!.id
+}
+
+/** The newest, each of a moment of its own. */
+async function newestInvoice(id: string): Promise<Stripe.Invoice> {
+  return (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data[0]!
+}
+
+const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+
+/** What one invoice brought, each organization's paid at a time of its own. */
+async function revenueOf(invoice: Stripe.Invoice): Promise<{ paid: number; usage: number }> {
+  const at = invoice.status_transitions.paid_at! * 1000
+  const [sum] = await sumRevenue(billing.database.db, [new Date(at), new Date(at + 1)])
+  return { paid: Number(sum!.paidMinor), usage: Number(sum!.usageMinor) }
+}
+
+/** A month at 1000 with 200 calls beyond the allowance, which cost 140, on terms that its seller has made at Stripe. */
+async function month(hours: number, terms: Stripe.SubscriptionUpdateParams): Promise<{ id: string; invoice: Stripe.Invoice }> {
+  const id = await billing.customer('starter')
+  await billing.advance(id, `${hours}h`)
+  await stripe.subscriptions.update(await subscriptionOf(id), terms)
+  await reconcile(id)
+  const began = await billing.nowOf(id)
+  await billing.use(id, 'calls', 300)
+  await reconcile(id)
+  await billing.advance(id, '33d')
+  const invoice = await newestInvoice(id)
+  // The statement is without discounts and taxes on top.
+  expect(await readStatement(billing.context, { organizationId: id, at: began })).toMatchObject({ totalMinor: invoice.subtotal })
+  expect(invoice).toMatchObject({ status: 'paid', subtotal: 1140 })
+  return { id, invoice }
+}
+
+describe('what use brought', () => {
+  test('is what its lines came to with discounts off, and without the tax on top', async () => {
+    const [half, rate] = await Promise.all([
+      stripe.coupons.create({ percent_off: 50, duration: 'forever' }),
+      stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 20 }),
+    ])
+    const { id, invoice } = await month(1, { discounts: [{ coupon: half.id }], default_tax_rates: [rate.id] })
+    expect(await sumsOfPdf(billing, id, invoice.id)).toEqual([
+      'Subtotal 11.40 USD',
+      'Discounts -5.70 USD',
+      'Tax 1.14 USD',
+      'Total 6.84 USD',
+      'Paid 6.84 USD',
+      'Remaining 0.00 USD',
+    ])
+    expect(await revenueOf(invoice)).toEqual({ paid: 684, usage: 70 })
+  })
+
+  test('is without the tax that its price includes', async () => {
+    const rate = await stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage: 25 })
+    const { id, invoice } = await month(2, { default_tax_rates: [rate.id] })
+    expect(await sumsOfPdf(billing, id, invoice.id)).toEqual([
+      'Subtotal 11.40 USD',
+      'Total 11.40 USD',
+      'Tax included 2.28 USD',
+      'Paid 11.40 USD',
+      'Remaining 0.00 USD',
+    ])
+    expect(await revenueOf(invoice)).toEqual({ paid: 1140, usage: 112 })
+  })
+})
+
+test('a credit that is larger than the next invoices pays them, one after the other, and what is left stays when they leave', async () => {
+  const id = await billing.customer('pro', 'yearly')
+  const change = (what: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${what}`, body)
+  const balance = async () => {
+    const { rows } = await billing.database.db.query<{ balance: number }>(
+      'select balance_minor::int as balance from stripe_customers where organization_id = $1',
+      [id],
+    )
+    const atStripe = await stripe.customers.retrieve(await customerOf(id))
+    expect(atStripe).toMatchObject({ balance: rows[0]!.balance })
+    return rows[0]!.balance
+  }
+  const mrr = async () => {
+    const { rows } = await billing.database.db.query<{ mrr: number }>(
+      'select (mrr / 1000000)::int as mrr from mrr_accounts where organization_id = $1',
+      [id],
+    )
+    return rows[0]!.mrr
+  }
+  expect([await balance(), await mrr()]).toEqual([0, 2500])
+  expect((await change('upgrade', { new_tier: 'starter', interval: 'monthly' })).status).toBe(200)
+  const [credit, larger] = [await balance(), (await stripe.invoices.list({ customer: await customerOf(id) })).data]
+  const negative = larger.find(({ total }) => total < 0)!
+  expect([credit, await mrr()]).toEqual([negative.total, 1000])
+  expect(negative).toMatchObject({ status: 'paid', amount_due: 0, amount_paid: 0 })
+  const amount = (minor: number) => `${(minor / 100).toFixed(2)} USD`
+  expect(await sumsOfPdf(billing, id, negative.id)).toEqual([
+    `Subtotal ${amount(negative.subtotal)}`,
+    `Total ${amount(negative.total)}`,
+    `Customer balance ${amount(-negative.total)}`,
+    'Paid 0.00 USD',
+    'Remaining 0.00 USD',
+  ])
+  for (const months of [1, 2]) {
+    await billing.advance(id, '32d')
+    expect(await balance()).toBe(credit + 1000 * months)
+    const renewal = await newestInvoice(id)
+    expect(await sumsOfPdf(billing, id, renewal.id)).toEqual([
+      'Subtotal 10.00 USD',
+      'Total 10.00 USD',
+      'Customer balance -10.00 USD',
+      'Paid 0.00 USD',
+      'Remaining 0.00 USD',
+    ])
+  }
+  const status = await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)
+  expect(status.body).toMatchObject({ is_delinquent: false, outstanding_balance_cents: 0, next_invoice_amount_cents: 0 })
+  const aging = await billing.call('operator', 'GET', '/api/v1/admin/analytics/aging')
+  expect(aging.body).toMatchObject({ currencies: [] })
+  expect((await change('cancel', { immediate: true })).status).toBe(200)
+  expect([await balance(), await mrr()]).toEqual([credit + 2000, 0])
+  // Who comes back pays with it.
+  expect((await change('subscribe', { tier: 'starter', payment_method_id: 'pm_card_visa' })).status).toBe(200)
+  expect([await balance(), await mrr()]).toEqual([credit + 3000, 1000])
+})
