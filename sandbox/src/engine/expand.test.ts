@@ -33,6 +33,9 @@ test('more than four levels and what cannot be expanded are refused', async () =
   const { stripe, priceId } = await withPrice()
   const retrieve = (path: string) => stripe.prices.retrieve(priceId, { expand: [path] })
   await expect(retrieve('product.default_price.product.default_price.product')).rejects.toMatchObject({ statusCode: 400 })
+  const inList = stripe.subscriptions.list({ expand: ['data.items.data.price.product'] })
+  await expect(inList).rejects.toMatchObject({ statusCode: 400, param: 'expand' })
+  await stripe.subscriptions.list({ expand: ['data.items.data.price'] })
   await expect(retrieve('nonsense')).rejects.toMatchObject({ message: 'This property cannot be expanded (nonsense).' })
   await expect(retrieve('currency')).rejects.toMatchObject({ statusCode: 400 })
   await expect(stripe.prices.list({ expand: ['product'] })).rejects.toMatchObject({

@@ -46,8 +46,8 @@ export class Renderer {
         continue
       }
       const fields = path.split('.')
-      const depth = fields.filter((field) => field !== 'data').length
-      if (depth > MAX_EXPAND_DEPTH) {
+      // The `data` of a list is a level too.
+      if (fields.length > MAX_EXPAND_DEPTH) {
         throw invalidRequest(`You cannot expand more than ${MAX_EXPAND_DEPTH} levels of a property. Property: ${path}`, {
           param: 'expand',
         })
