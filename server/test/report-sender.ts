@@ -1,14 +1,15 @@
 /**
- * A process that reports what an organization has used, and stops dead where it is told to: `before` a report is sent, or `after`
- * Stripe has taken it. It says so on standard output and waits to be killed.
- * Arguments: address of the database, catalog version, port of the sandbox, organization, `before` or `after`.
+ * A process that reports what an organization has used, or what is due of all, and stops dead where it is told to: `before` a report is sent, or
+ * `after` Stripe has taken it. It says so on standard output and waits to be killed.
+ * Arguments: address of the database, catalog version, port of the sandbox, organization (empty: all that are due), `before` or `after`.
  */
 import { createCatalogRegistry } from '../src/catalog/registry.ts'
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { systemClock } from '../src/lib/clock.ts'
-import { reportNow } from '../src/pricing/actions.ts'
+import { reportDue, reportNow } from '../src/pricing/actions.ts'
 import { createStripeClient } from '../src/stripe/client.ts'
+import type { BillingContext } from '../src/stripe/context.ts'
 import { TEST_POLICY } from './billing.ts'
 import { USE_CATALOG } from './use-catalog.ts'
 
@@ -25,23 +26,20 @@ async function stop(word: string): Promise<never> {
   return new Promise<never>(() => undefined)
 }
 
-await reportNow(
-  {
-    db,
-    clock: systemClock,
-    catalogs: createCatalogRegistry(db, { version: Number(version), catalog: normalizeCatalog(USE_CATALOG) }),
-    policy: TEST_POLICY,
-    log: quiet,
-    onAccountDerived: async () => undefined,
-    gateway: {
-      ...gateway,
-      async sendMeterEvent(event) {
-        if (where === 'before') return stop('stored')
-        await gateway.sendMeterEvent(event)
-        return stop('sent')
-      },
+const context: BillingContext = {
+  db,
+  clock: systemClock,
+  catalogs: createCatalogRegistry(db, { version: Number(version), catalog: normalizeCatalog(USE_CATALOG) }),
+  policy: TEST_POLICY,
+  log: quiet,
+  onAccountDerived: async () => undefined,
+  gateway: {
+    ...gateway,
+    async sendMeterEvent(event) {
+      if (where === 'before') return stop('stored')
+      await gateway.sendMeterEvent(event)
+      return stop('sent')
     },
   },
-  organizationId,
-  { isStanding: true },
-)
+}
+await (organizationId === '' ? reportDue(context) : reportNow(context, organizationId, { isStanding: true }))

@@ -6,7 +6,7 @@ import { collectUse } from './collect.ts'
 import { giveCredits } from './credits.ts'
 import { reopenFailedEvent } from './event-store.ts'
 import { sendReports } from './send.ts'
-import { listOrganizationsToReport } from './span-store.ts'
+import { listOrganizationsToReport, listWithUseToReport, passOver } from './due-store.ts'
 
 export { followBilling } from './collect.ts'
 
@@ -36,45 +36,46 @@ export async function settleBeforeClockMoves(context: BillingContext, organizati
 
 /** How long use is summed up before it is reported, while no period ends. */
 const WINDOW_MS = 60 * MINUTE_MS
-const ORGANIZATIONS_AT_ONCE = 200
+const ORGANIZATIONS_AT_ONCE = 1_000
+/** The others wait for the next minute. */
+const ORGANIZATIONS_A_RUN = 50_000
 
 /**
- * Reports what is due, of all organizations. Whoever's use cannot be collected keeps nobody else's.
+ * Reports what is due, of all organizations. Who has nothing to send is passed over, many in one statement; what they use meanwhile is looked
+ * for when they are due again. Whoever's use cannot be collected keeps nobody else's.
  * @throws what the first failed with, after the others
  */
 export async function reportDue(context: BillingContext): Promise<void> {
   if (context.gateway === null) return
+  const now = context.clock.now()
+  const before = new Date(now.getTime() - WINDOW_MS)
+  const due = await listOrganizationsToReport(context.db, { before, now, limit: ORGANIZATIONS_A_RUN })
   const failures: unknown[] = []
-  const seen = new Set<string>()
-  /** Those that stay due, whether they failed or have nobody to be billed to. */
-  const standing = new Set<string>()
-  for (;;) {
-    const now = context.clock.now()
-    const due = await listOrganizationsToReport(context.db, {
-      before: new Date(now.getTime() - WINDOW_MS),
-      now,
-      limit: ORGANIZATIONS_AT_ONCE,
-      except: [...standing],
-    })
-    for (const organizationId of due) {
-      if (seen.has(organizationId)) standing.add(organizationId)
-      if (standing.has(organizationId)) continue
-      seen.add(organizationId)
-      try {
-        await collectUse(context, organizationId)
-      } catch (error) {
-        standing.add(organizationId)
-        failures.push(error)
-        context.log.error(
-          { event: 'billing.collecting_failed', organization_id: organizationId, err: error },
-          'use could not be collected',
-        )
-      }
-    }
-    if (due.length < ORGANIZATIONS_AT_ONCE) break
+  for (let from = 0; from < due.length; from += ORGANIZATIONS_AT_ONCE) {
+    failures.push(...(await collectOrPassOver(context, due.slice(from, from + ORGANIZATIONS_AT_ONCE))))
   }
   await sendReports(context, { organizationId: null })
   if (failures.length > 0) throw failures[0]
+}
+
+/** Answers what went wrong with those whose use could not be collected. */
+async function collectOrPassOver(context: BillingContext, organizationIds: readonly string[]): Promise<unknown[]> {
+  const now = context.clock.now()
+  const failures: unknown[] = []
+  const withUse = new Set(await listWithUseToReport(context.db, { organizationIds, now }))
+  await passOver(context.db, { organizationIds: organizationIds.filter((id) => !withUse.has(id)), now })
+  for (const organizationId of withUse) {
+    try {
+      await collectUse(context, organizationId)
+    } catch (error) {
+      failures.push(error)
+      context.log.error(
+        { event: 'billing.collecting_failed', organization_id: organizationId, err: error },
+        'use could not be collected',
+      )
+    }
+  }
+  return failures
 }
 
 /**

@@ -1,17 +1,14 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { IS_UNDECIDED } from '../stripe/dispute-rules.ts'
 import { PRICE_METADATA, PRICE_OF_LINE, VOIDED_INVOICE_METADATA } from '../stripe/invoice-items.ts'
 import type { InvoicedLine } from './rules.ts'
+import { countedOf, OLDEST_GRANT_MS } from './span-store.ts'
 import type { CountedGrant } from './spans.ts'
 
 /** A grant that counts less than lines have billed of it. */
 export type FallenGrant = CountedGrant & { readonly reports: 'overage' | 'use' }
-
-/** As far back as use may be corrected, and a period before it. */
-const OLDEST_GRANT_MS = 70 * DAY_MS
 
 /** Those of an organization that are not older than anything can be corrected. */
 export async function listFallenGrants(
@@ -24,10 +21,7 @@ export async function listFallenGrants(
      from grants g cross join lateral (
        select reports, sum(counted)::bigint as reported from reported_grants
        where organization_id = g.organization_id and grant_id = g.id group by reports
-     ) as r cross join lateral (
-       select (case r.reports when 'use' then g.used - coalesce(g.free_used, 0) else 0 end
-         + g.overage - coalesce(g.free_overage, 0))::bigint as counted
-     ) as count
+     ) as r cross join lateral (select ${countedOf('r.reports')} as counted) as count
      where g.organization_id = $1 and g.expires_at > $2 and count.counted < r.reported
      order by g.id`,
     [organizationId, new Date(now.getTime() - OLDEST_GRANT_MS)],

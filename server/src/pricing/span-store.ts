@@ -186,13 +186,34 @@ const upsertSpans = together(async (tx, spans: readonly (readonly object[])[]) =
   return spans.map(() => undefined)
 })
 
-const OLDEST_GRANT_MS = 70 * DAY_MS
+/** Late use reaches 35 days back, and a closed period may be as long before it: older grants do not change any more. */
+export const OLDEST_GRANT_MS = 70 * DAY_MS
+
+/** Of a grant `g`: what it has counted of what is billed. */
+export function countedOf(reports: string): string {
+  return `(case ${reports} when 'use' then g.used - coalesce(g.free_used, 0) else 0 end + g.overage - coalesce(g.free_overage, 0))`
+}
+
+/** Of a grant `g`: whether that is ever billed. */
+export function isCountedFor(reports: string): string {
+  return `((${reports} = 'use' or g.kind = 'plan') and exists (
+    select from billing_spans span where span.organization_id = g.organization_id and span.kind = 'usage'
+      and span.balance = g.balance and span.starts_at < g.expires_at and span.ends_at > g.starts_at
+  ))`
+}
+
+/** Of a grant `g`: how much of it was taken into reports. */
+export function reportedOf(reports: string): string {
+  return `(
+    select coalesce(sum(r.counted), 0)::bigint from reported_grants r
+    where r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = ${reports}
+  )`
+}
 
 /**
  * What the grants of balances have counted of what is billed, and how much of that was taken into reports. `use` is all that was
- * drawn, from whatever grant; `overage` is what went beyond the plan's allowance; neither holds what is free. Late use reaches 35 days back, and a closed
- * period may be as long before it: older grants do not change any more. Grants of a time in which nothing billed their balance
- * (before a subscription, in a trial) are left out: what is told into them later is as free as what was told then.
+ * drawn, from whatever grant; `overage` is what went beyond the plan's allowance; neither holds what is free. Grants of a time in which
+ * nothing billed their balance (before a subscription, in a trial) are left out: what is told into them later is as free as what was told then.
  */
 export async function listCountedGrants(
   tx: Queryable,
@@ -205,18 +226,9 @@ export async function listCountedGrants(
 ): Promise<readonly CountedGrant[]> {
   const { rows } = await tx.query<CountedGrant>(
     `select g.id as "grantId", g.balance as "balanceKey", g.starts_at as "startsAt",
-       nullif(g.expires_at, 'infinity') as "expiresAt",
-       case $3 when 'use' then g.used - coalesce(g.free_used, 0) else 0 end + g.overage - coalesce(g.free_overage, 0) as counted,
-       coalesce(r.counted, 0)::bigint as reported
-     from grants g cross join lateral (
-       select sum(counted) as counted from reported_grants r
-       where r.organization_id = g.organization_id and r.grant_id = g.id and r.reports = $3
-     ) as r
-     where g.organization_id = $1 and g.balance = any($2) and ($3 = 'use' or g.kind = 'plan') and g.expires_at > $4
-       and exists (
-         select from billing_spans span where span.organization_id = g.organization_id and span.kind = 'usage'
-           and span.balance = g.balance and span.starts_at < g.expires_at and span.ends_at > g.starts_at
-       )
+       nullif(g.expires_at, 'infinity') as "expiresAt", ${countedOf('$3')} as counted, ${reportedOf('$3')} as reported
+     from grants g
+     where g.organization_id = $1 and g.balance = any($2) and g.expires_at > $4 and ${isCountedFor('$3')}
      order by g.id`,
     [query.organizationId, query.balanceKeys, query.reports, new Date(query.now.getTime() - OLDEST_GRANT_MS)],
   )
@@ -365,20 +377,3 @@ const recordSettled = together(async (tx, asked: readonly { readonly organizatio
   )
   return asked.map(() => undefined)
 })
-
-/** Organizations whose reports are due: that are closing, were not looked at for the window, or whose period ends soon. */
-export async function listOrganizationsToReport(
-  db: Queryable,
-  query: { readonly before: Instant; readonly now: Instant; readonly limit: number; readonly except: readonly string[] },
-): Promise<readonly string[]> {
-  const { rows } = await db.query<{ id: string }>(
-    `select span.organization_id as id from billing_spans span join organizations o on o.id = span.organization_id
-     where span.kind = 'usage' and span.state <> 'closed' and span.collected_at < $2::timestamptz - interval '45 seconds'
-       and (span.collected_at < $1 or span.state = 'closing'
-         or span.ends_at < coalesce(o.test_clock_now, $2) + interval '10 minutes')
-       and span.organization_id <> all ($4)
-     group by span.organization_id order by min(span.collected_at) limit $3`,
-    [query.before, query.now, query.limit, query.except],
-  )
-  return rows.map(({ id }) => id)
-}

@@ -3,96 +3,13 @@ import { Stripe } from 'stripe'
 import { expect, test } from 'vitest'
 import { HOUR_MS } from '../lib/period.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
+import { billingStep, change, take, type UsedBySteps } from '../../test/billing-steps.ts'
 import { testUse } from '../../test/used.ts'
 import { reportNow } from './actions.ts'
 import { giveDueCredits } from './credits.ts'
 import { readStatement, type Statement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
-
-const step = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.record({
-      kind: fc.constant('use' as const),
-      meter: fc.constantFrom('calls', 'tokens', 'agents'),
-      quantity: fc.integer({ min: 0, max: 400_000 }),
-    }),
-  },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('correct' as const), part: fc.integer({ min: 1, max: 100 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('advance' as const), hours: fc.integer({ min: 1, max: 24 * 40 }) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('report' as const) }) },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      kind: fc.constant('switch' as const),
-      plan: fc.constantFrom('starter', 'pro'),
-      interval: fc.constantFrom('monthly', 'yearly'),
-      at: fc.constantFrom('now', 'period_end'),
-      quantity: fc.integer({ min: 1, max: 3 }),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('pause' as const, 'resume' as const) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('cancel' as const), immediate: fc.boolean() }) },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      kind: fc.constant('subscribe' as const),
-      plan: fc.constantFrom('starter', 'pro'),
-      interval: fc.constantFrom('monthly', 'yearly'),
-    }),
-  },
-)
-type Step = typeof step extends fc.Arbitrary<infer S> ? S : never
-
-/** Which part of a step's quantity each meter is used by: calls in fractions, agents in single ones. */
-const AMOUNT = { calls: 1_000n, tokens: 10_000n, agents: 50_000_000_000n }
-
-async function take(id: string, each: Step, used: { key: string; quantity: number }[]): Promise<void> {
-  switch (each.kind) {
-    case 'use': {
-      const micro =
-        each.meter === 'agents' ? BigInt(each.quantity % 12) * 1_000_000n : BigInt(each.quantity) * AMOUNT[each.meter as 'calls']
-      const quantity = `${micro / 1_000_000n}.${(micro % 1_000_000n).toString().padStart(6, '0')}`
-      const key = `${id}-${used.length}`
-      await billing.use(id, each.meter, quantity, { key })
-      if (each.meter === 'calls') used.push({ key, quantity: Math.floor(Number(micro) / 1_000_000) })
-      else used.push({ key: '', quantity: 0 })
-      return
-    }
-    case 'correct': {
-      const last = used.findLast(({ key, quantity }) => key !== '' && quantity > 0)
-      if (last === undefined) return
-      const back = Math.ceil((last.quantity * each.part) / 100)
-      last.quantity -= back
-      await billing.correct(id, last.key, -back)
-      return
-    }
-    case 'advance':
-      return billing.advance(id, `${each.hours}h`)
-    case 'report':
-      return reportNow(billing.context, id)
-    case 'switch': {
-      const { plan: new_tier, interval, at, quantity } = each
-      return change(id, 'upgrade', { new_tier, interval, at, quantity })
-    }
-    case 'pause':
-    case 'resume':
-      return change(id, each.kind, {})
-    case 'cancel':
-      return change(id, 'cancel', { immediate: each.immediate })
-    case 'subscribe':
-      // One that ended in this second began a period in it at most, and this one would be in the same.
-      await billing.advance(id, '2s')
-      return change(id, 'subscribe', { tier: each.plan, interval: each.interval, payment_method_id: 'pm_card_visa' })
-  }
-}
-
-/** A change that may not be possible now: it is then refused, and changes nothing. */
-async function change(id: string, route: string, body: object): Promise<void> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${route}`, body)
-  if (![200, 404, 409].includes(answer.status)) throw new Error(`${route} ${answer.status} ${JSON.stringify(answer.body)}`)
-}
 
 /** The statements of all periods from a time until now: each begins where the one before has ended. */
 async function statementsFrom(organizationId: string, from: Date, until: Date): Promise<Statement[]> {
@@ -165,7 +82,7 @@ function linesOf({ period: { start }, base, usage, adjustments, totalMinor }: St
 async function settle(id: string): Promise<void> {
   // A level would stand, and be billed, in each period that follows.
   await billing.use(id, 'agents', 0)
-  await change(id, 'resume', {})
+  await change(billing, id, { route: 'resume' })
   await billing.advance(id, '32d')
   await billing.advance(id, '32d')
   await giveDueCredits(billing.context)
@@ -176,14 +93,14 @@ test('our statements, KF-8, KF-9, OC-4 and Stripe’s invoices are equal to the 
     fc.asyncProperty(
       fc.constantFrom('starter', 'pro'),
       fc.constantFrom('monthly', 'yearly'),
-      fc.array(step, { minLength: 3, maxLength: 14 }),
+      fc.array(billingStep, { minLength: 3, maxLength: 14 }),
       async (plan, interval, steps) => {
         const id = await billing.customer(plan, interval)
         const began = await billing.nowOf(id)
-        const used: { key: string; quantity: number }[] = []
+        const used: UsedBySteps = []
         const final = new Map<number, Statement>()
         for (const each of steps) {
-          await take(id, each, used)
+          await take(billing, { id, used }, each)
           // Levels that stand in a period that has begun are told by whoever asks first.
           await billing.ask('GET', '/api/v1/billing/statement', undefined, id)
           const statementsNow = await statementsFrom(id, began, await billing.nowOf(id))

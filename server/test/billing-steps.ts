@@ -1,0 +1,103 @@
+import fc from 'fast-check'
+import { reportNow } from '../src/pricing/actions.ts'
+import type { TestUse } from './used.ts'
+
+/** What a customer of `USE_CATALOG` does, and time. */
+export const billingStep = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('use' as const),
+      meter: fc.constantFrom('calls', 'tokens', 'agents'),
+      quantity: fc.integer({ min: 0, max: 400_000 }),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('correct' as const), part: fc.integer({ min: 1, max: 100 }) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('advance' as const), hours: fc.integer({ min: 1, max: 24 * 40 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('report' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('switch' as const),
+      plan: fc.constantFrom('starter', 'pro'),
+      interval: fc.constantFrom('monthly', 'yearly'),
+      at: fc.constantFrom('now', 'period_end'),
+      quantity: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('pause' as const, 'resume' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('cancel' as const), immediate: fc.boolean() }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('subscribe' as const),
+      plan: fc.constantFrom('starter', 'pro'),
+      interval: fc.constantFrom('monthly', 'yearly'),
+    }),
+  },
+)
+export type BillingStep = typeof billingStep extends fc.Arbitrary<infer S> ? S : never
+
+/** Which part of a step's quantity each meter is used by: calls in fractions, agents in single ones. */
+const AMOUNT = { calls: 1_000n, tokens: 10_000n, agents: 50_000_000_000n }
+
+/** What an organization has used in earlier steps, to be corrected. */
+export type UsedBySteps = { key: string; quantity: number }[]
+
+/** Takes a step. One that is not possible now is refused, and changes nothing. */
+export async function take(
+  billing: TestUse,
+  { id, used }: { readonly id: string; readonly used: UsedBySteps },
+  each: BillingStep,
+): Promise<void> {
+  switch (each.kind) {
+    case 'use': {
+      const micro =
+        each.meter === 'agents' ? BigInt(each.quantity % 12) * 1_000_000n : BigInt(each.quantity) * AMOUNT[each.meter as 'calls']
+      const quantity = `${micro / 1_000_000n}.${(micro % 1_000_000n).toString().padStart(6, '0')}`
+      const key = `${id}-${used.length}`
+      await billing.use(id, each.meter, quantity, { key })
+      if (each.meter === 'calls') used.push({ key, quantity: Math.floor(Number(micro) / 1_000_000) })
+      else used.push({ key: '', quantity: 0 })
+      return
+    }
+    case 'correct': {
+      const last = used.findLast(({ key, quantity }) => key !== '' && quantity > 0)
+      if (last === undefined) return
+      const back = Math.ceil((last.quantity * each.part) / 100)
+      last.quantity -= back
+      await billing.correct(id, last.key, -back)
+      return
+    }
+    case 'advance':
+      return billing.advance(id, `${each.hours}h`)
+    case 'report':
+      return reportNow(billing.context, id)
+    case 'switch': {
+      const { plan: new_tier, interval, at, quantity } = each
+      return change(billing, id, { route: 'upgrade', body: { new_tier, interval, at, quantity } })
+    }
+    case 'pause':
+    case 'resume':
+      return change(billing, id, { route: each.kind })
+    case 'cancel':
+      return change(billing, id, { route: 'cancel', body: { immediate: each.immediate } })
+    case 'subscribe':
+      // One that ended in this second began a period in it at most, and this one would be in the same.
+      await billing.advance(id, '2s')
+      return change(billing, id, {
+        route: 'subscribe',
+        body: { tier: each.plan, interval: each.interval, payment_method_id: 'pm_card_visa' },
+      })
+  }
+}
+
+/** A change that may not be possible now: it is then refused, and changes nothing. */
+export async function change(
+  billing: TestUse,
+  id: string,
+  { route, body = {} }: { readonly route: string; readonly body?: object },
+): Promise<void> {
+  const answer = await billing.call(id, 'POST', `/api/v1/billing/${route}`, body)
+  if (![200, 404, 409].includes(answer.status)) throw new Error(`${route} ${answer.status} ${JSON.stringify(answer.body)}`)
+}
