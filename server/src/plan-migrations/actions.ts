@@ -3,7 +3,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { isPlanKnown } from '../catalog/plans-store.ts'
 import { planKeyOf } from '../catalog/tiers.ts'
-import type { Session } from '../db/database.ts'
+import type { Session, Transaction } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { Instant } from '../lib/clock.ts'
 import { newId } from '../lib/ids.ts'
@@ -32,9 +32,10 @@ import {
   findMigration,
   findMovedAccount,
   insertMigration,
-  listCandidates,
+  insertMoves,
   listDueMoves,
   noteMoveAttempt,
+  readCandidates,
   listUnknownOrganizations,
   setCatalogVersion,
   updateMove,
@@ -65,11 +66,19 @@ export type MigrationGroup = {
 
 export type MigrationPreview = {
   readonly toVersion: number
+  /** How many would be moved. */
+  readonly organizations: number
+  /** The first of them. */
   readonly moves: readonly Move[]
   readonly unmovable: readonly Unmovable[]
   readonly groups: readonly MigrationGroup[]
   readonly yearly: readonly YearlyTotal[]
 }
+
+/** A preview names so many of those whom it would move. */
+const MOVES_SHOWN = 1_000
+/** All that is known of so many customers at once: all of 100,000 together were 36 MB that lived as long as the answer was made. */
+const CUSTOMERS_AT_ONCE = 1_000
 
 /**
  * Who would be moved to the present terms, and how much each would pay. Changes nothing.
@@ -77,13 +86,43 @@ export type MigrationPreview = {
  */
 export async function previewMigration(context: BillingContext, named: MigrationFilter): Promise<MigrationPreview> {
   const { version, catalog } = context.catalogs.current
+  const first: Move[] = []
+  const unmovable: Unmovable[] = []
+  const sizes = new Map<string, Pick<MigrationGroup, 'planKey' | 'fromVersion' | 'organizations'>>()
+  let yearly: readonly YearlyTotal[] = []
+  let organizations = 0
   const filter = await checkFilter(context, named)
-  const candidates = await listCandidates(context.db, { ...filter, toVersion: version, currency: catalog.currency })
-  const offers = await listOffers(context.db, [...catalog.plans.keys()])
-  const all = candidates.map((candidate) => moveOf(candidate, catalog, offers))
-  const moves = all.filter(isMove)
-  const unmovable = all.filter((each): each is Unmovable => !isMove(each))
-  return { toVersion: version, moves, unmovable, groups: await groupsOf(context, moves, catalog), yearly: yearlyTotals(moves) }
+  await context.db.transaction(async (tx) => {
+    for await (const page of readMoves(context, tx, filter)) {
+      const moves = page.filter(isMove)
+      unmovable.push(...page.filter((each): each is Unmovable => !isMove(each)))
+      first.push(...moves.slice(0, MOVES_SHOWN - first.length))
+      yearly = yearlyTotals(moves, yearly)
+      organizations += moves.length
+      for (const { planKey, catalogVersion: fromVersion } of moves) {
+        const name = `${planKey} ${fromVersion}`
+        sizes.set(name, { planKey, fromVersion, organizations: (sizes.get(name)?.organizations ?? 0) + 1 })
+      }
+    }
+  })
+  const groups = await Promise.all(
+    [...sizes.values()].map(async (size) => ({ ...size, ...(await changesOf(context, size, catalog)) })),
+  )
+  return { toVersion: version, organizations, moves: first, unmovable, groups, yearly }
+}
+
+/** What becomes of everybody who is meant, by organization, so many at a time. */
+async function* readMoves(
+  { catalogs }: BillingContext,
+  tx: Transaction,
+  filter: MigrationFilter,
+): AsyncGenerator<readonly (Move | Unmovable)[]> {
+  const { version: toVersion, catalog } = catalogs.current
+  const offers = await listOffers(tx, [...catalog.plans.keys()])
+  const asked = { ...filter, toVersion, currency: catalog.currency }
+  for await (const page of readCandidates(tx, asked, CUSTOMERS_AT_ONCE)) {
+    yield page.map((candidate) => moveOf(candidate, catalog, offers))
+  }
 }
 
 /** A name that is mistyped would otherwise be left out, and look as if there were nothing to move. */
@@ -102,20 +141,17 @@ async function checkFilter({ db, catalogs }: BillingContext, filter: MigrationFi
   return { ...filter, planKey }
 }
 
-async function groupsOf({ catalogs }: BillingContext, moves: readonly Move[], present: Catalog): Promise<MigrationGroup[]> {
-  const groups = Object.values(Object.groupBy(moves, ({ planKey, catalogVersion }) => `${planKey} ${catalogVersion}`))
-  return Promise.all(
-    groups.map(async (group) => {
-      const { planKey, catalogVersion: fromVersion } = group![0]!
-      const before = await catalogs.get(fromVersion)
-      const changes = {
-        allowances: allowanceChanges(planKey, before, present),
-        newlyBilled: newlyBilled(planKey, before, present),
-        repriced: repricings(planKey, before, present),
-      }
-      return { planKey, fromVersion, organizations: group!.length, ...changes }
-    }),
-  )
+async function changesOf(
+  { catalogs }: BillingContext,
+  { planKey, fromVersion }: Pick<MigrationGroup, 'planKey' | 'fromVersion'>,
+  present: Catalog,
+): Promise<Pick<MigrationGroup, 'allowances' | 'newlyBilled' | 'repriced'>> {
+  const before = await catalogs.get(fromVersion)
+  return {
+    allowances: allowanceChanges(planKey, before, present),
+    newlyBilled: newlyBilled(planKey, before, present),
+    repriced: repricings(planKey, before, present),
+  }
 }
 
 /**
@@ -127,23 +163,30 @@ export async function startMigration(
   { filter, at, reason }: { filter: MigrationFilter; at: Migration['at']; reason: string | null },
   asker: Asker,
 ): Promise<Migration> {
-  const { moves, toVersion } = await previewMigration(context, filter)
-  if (moves.length === 0)
-    throw new DomainError(
-      'nothing_to_change',
-      'Nobody is left to move: everybody whom this names has the present terms, or is being moved to them.',
-    )
+  const asked = await checkFilter(context, filter)
   const createdAt = context.clock.now()
+  const toVersion = context.catalogs.current.version
   const migration: Migration = { id: newId('mig'), toVersion, at, reason, actor: asker.actor, createdAt }
   await context.db.transaction(async (tx) => {
-    await insertMigration(tx, migration, moves)
+    await insertMigration(tx, migration)
+    let organizations = 0
+    for await (const page of readMoves(context, tx, asked)) {
+      const moves = page.filter(isMove)
+      await insertMoves(tx, migration, moves)
+      organizations += moves.length
+    }
+    if (organizations === 0)
+      throw new DomainError(
+        'nothing_to_change',
+        'Nobody is left to move: everybody whom this names has the present terms, or is being moved to them.',
+      )
     await insertAuditEntry(tx, {
       organizationId: null,
       ...asker,
       action: 'plan_migration.started',
       target: migration.id,
       before: null,
-      after: { to_version: toVersion, at, reason, organizations: moves.length },
+      after: { to_version: toVersion, at, reason, organizations },
       at: createdAt,
     })
   })

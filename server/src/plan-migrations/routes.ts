@@ -169,8 +169,6 @@ const gapsRoute = createRoute({
   },
 })
 
-const MOVES_SHOWN = 1000
-
 export function registerPlanMigrationRoutes(app: App, context: BillingContext): void {
   app.openapi(gapsRoute, async (http) => {
     requireOperator(http.get('principal'))
@@ -189,7 +187,7 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
     return http.json(
       {
         to_version: preview.toVersion,
-        organizations: preview.moves.length,
+        organizations: preview.organizations,
         groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled, repriced }) => ({
           plan: planKey,
           from_version: fromVersion,
@@ -207,10 +205,10 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
           before_minor: beforeMinor,
           after_minor: afterMinor,
         })),
-        moves: preview.moves.slice(0, MOVES_SHOWN).map((move) => ({ ...showPlanned(move), name: move.name })),
-        unmovable: preview.unmovable.map(({ candidate, why }) => ({
-          organization_id: candidate.organizationId,
-          plan: candidate.planKey,
+        moves: preview.moves.map((move) => ({ ...showPlanned(move), name: move.name })),
+        unmovable: preview.unmovable.map(({ organizationId, planKey, why }) => ({
+          organization_id: organizationId,
+          plan: planKey,
           why,
         })),
       },

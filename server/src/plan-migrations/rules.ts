@@ -29,13 +29,12 @@ export type OfferedPrice = {
 /** What moving one organization means. */
 export type Move = Candidate & { readonly toPriceId: string | null; readonly toAmountMinor: number }
 
-export type Unmovable = { readonly candidate: Candidate; readonly why: string }
+export type Unmovable = Pick<Candidate, 'organizationId' | 'planKey'> & { readonly why: string }
 
 /** A price that the plan no longer has is kept: its terms still move. A plan that is gone cannot be moved to. Pure. */
 export function moveOf(candidate: Candidate, present: Catalog, offers: readonly OfferedPrice[]): Move | Unmovable {
-  if (!present.plans.has(candidate.planKey)) {
-    return { candidate, why: `The catalog no longer has the plan "${candidate.planKey}".` }
-  }
+  const { organizationId, planKey: kept } = candidate
+  if (!present.plans.has(kept)) return { organizationId, planKey: kept, why: `The catalog no longer has the plan "${kept}".` }
   const offer =
     candidate.priceId === null
       ? undefined
@@ -92,14 +91,17 @@ export function newlyBilled(planKey: string, before: Catalog, after: Catalog): s
 /** Sums of moves in one currency, as minor units of a year: a monthly price counts twelve times. */
 export type YearlyTotal = { readonly currency: string; readonly beforeMinor: number; readonly afterMinor: number }
 
-export function yearlyTotals(moves: readonly Move[]): YearlyTotal[] {
-  const totals = new Map<string, { beforeMinor: number; afterMinor: number }>()
+/** Adds moves to the sums of those before them. Pure. */
+export function yearlyTotals(moves: readonly Move[], before: readonly YearlyTotal[] = []): YearlyTotal[] {
+  const totals = new Map(before.map((total) => [total.currency, total]))
   for (const { currency, interval, quantity, amountMinor, toAmountMinor } of moves) {
-    const total = totals.get(currency) ?? { beforeMinor: 0, afterMinor: 0 }
+    const { beforeMinor, afterMinor } = totals.get(currency) ?? { beforeMinor: 0, afterMinor: 0 }
     const times = quantity * (interval === 'monthly' ? 12 : 1)
-    total.beforeMinor += amountMinor * times
-    total.afterMinor += toAmountMinor * times
-    totals.set(currency, total)
+    totals.set(currency, {
+      currency,
+      beforeMinor: beforeMinor + amountMinor * times,
+      afterMinor: afterMinor + toAmountMinor * times,
+    })
   }
-  return [...totals].map(([currency, total]) => ({ currency, ...total }))
+  return [...totals.values()]
 }

@@ -1,4 +1,4 @@
-import type { Queryable } from '../db/database.ts'
+import type { Queryable, Transaction } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Candidate, Move } from './rules.ts'
@@ -11,10 +11,18 @@ export type CandidateFilter = {
   readonly organizationIds: readonly string[] | null
 }
 
-/** Everybody who has other terms than those of `toVersion` and is in no open migration. */
-export async function listCandidates(db: Queryable, filter: CandidateFilter): Promise<Candidate[]> {
-  const { rows } = await db.query<Omit<Candidate, 'quantity' | 'amountMinor'> & { quantity: bigint; amountMinor: bigint }>(
-    `select organization.id as "organizationId", organization.name, account.plan_key as "planKey",
+/**
+ * Everybody who has other terms than those of `toVersion` and is in no open migration, by organization, so many at a time. Of one moment, through a
+ * cursor: asked page by page, of 100,000 it takes three times as long.
+ */
+export async function* readCandidates(
+  tx: Transaction,
+  filter: CandidateFilter,
+  atOnce: number,
+): AsyncGenerator<readonly Candidate[]> {
+  await tx.query(
+    `declare candidates no scroll cursor for
+     select organization.id as "organizationId", organization.name, account.plan_key as "planKey",
        account.catalog_version as "catalogVersion",
        case item.billing_interval when 'year' then 'yearly' when 'month' then 'monthly' end as "interval",
        coalesce(item.quantity, 1) as quantity, item.price_id as "priceId", coalesce(item.unit_amount_minor, 0) as "amountMinor",
@@ -34,8 +42,15 @@ export async function listCandidates(db: Queryable, filter: CandidateFilter): Pr
      order by organization.id`,
     [filter.toVersion, filter.currency, filter.planKey, filter.fromVersion, filter.organizationIds],
   )
-  return rows.map((row) => ({ ...row, quantity: Number(row.quantity), amountMinor: Number(row.amountMinor) }))
+  for (;;) {
+    const { rows } = await tx.query<CandidateRow>(`fetch ${atOnce} from candidates`)
+    if (rows.length === 0) break
+    yield rows.map((row) => ({ ...row, quantity: Number(row.quantity), amountMinor: Number(row.amountMinor) }))
+  }
+  await tx.query('close candidates')
 }
+
+type CandidateRow = Omit<Candidate, 'quantity' | 'amountMinor'> & { readonly quantity: bigint; readonly amountMinor: bigint }
 
 /** Which of these ids no organization has. */
 export async function listUnknownOrganizations(db: Queryable, ids: readonly string[]): Promise<readonly string[]> {
@@ -56,8 +71,7 @@ export type Migration = {
   readonly createdAt: Instant
 }
 
-/** An organization that another migration took meanwhile is left out. */
-export async function insertMigration(tx: Queryable, migration: Migration, moves: readonly Move[]): Promise<void> {
+export async function insertMigration(tx: Queryable, migration: Migration): Promise<void> {
   const { id, toVersion, at, reason, actor, createdAt } = migration
   await tx.query('insert into plan_migrations (id, to_version, at, reason, actor, created_at) values ($1, $2, $3, $4, $5, $6)', [
     id,
@@ -67,6 +81,14 @@ export async function insertMigration(tx: Queryable, migration: Migration, moves
     actor,
     createdAt,
   ])
+}
+
+/** Moves of a migration. An organization that another migration took meanwhile is left out. */
+export async function insertMoves(
+  tx: Queryable,
+  { id, createdAt }: Pick<Migration, 'id' | 'createdAt'>,
+  moves: readonly Move[],
+): Promise<void> {
   const rows = moves.map((move) => ({
     organization_id: move.organizationId,
     plan_key: move.planKey,
