@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,10 @@ let url: string
 const asked: (string | undefined)[] = []
 const server = createServer((request, response) => {
   asked.push(request.headers.authorization)
-  response.end('[]')
+  if (request.url === '/broken-off') {
+    response.writeHead(200, { 'content-length': 100 })
+    response.write('half', () => response.destroy())
+  } else response.end('[]')
 })
 
 beforeAll(async () => {
@@ -66,6 +69,18 @@ describe('the key of the server that runs here', () => {
     expect(() => connect({ url: other, dataDir })).toThrow(/TOLLGATE_OPERATOR_KEY/)
     await connect({ url: other, operatorKey: 'its own', dataDir }).call('GET', '/api/v1/organizations')
     expect(asked).toEqual(['Bearer its own'])
+  })
+})
+
+describe('a file', () => {
+  test('is there whole or not at all, and writes over no other', async () => {
+    const file = join(dataDir, 'report.csv')
+    const connection = connect({ url, operatorKey: OWN_KEY, dataDir })
+    await expect(connection.saveFile('/broken-off', file)).rejects.toThrow(/broke off/)
+    expect(existsSync(file)).toBe(false)
+    expect(await connection.saveFile('/', file)).toBe(2)
+    await expect(connection.saveFile('/', file)).rejects.toThrow(/is there already/)
+    expect([readFileSync(file, 'utf8'), existsSync(`${file}.part`)]).toEqual(['[]', false])
   })
 })
 

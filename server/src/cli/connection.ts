@@ -1,5 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { createWriteStream, existsSync, readFileSync } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 
 /** What a running development server leaves in its data directory for the CLI (mode 0600). */
@@ -38,8 +40,12 @@ export type Connection = {
   readonly sandboxUrl: string | null
   /** Hands on the text of a file as it arrives. */
   download(path: string, write: (text: string) => void): Promise<void>
-  /** A file, whatever is in it. */
-  readFile(path: string): Promise<Buffer>
+  /**
+   * Writes what the server answers, as it arrives, to a file that is there whole or not at all; until then it is called `<file>.part`. Answers its
+   * bytes.
+   * @throws CliError when the file is there already, or the answer breaks off
+   */
+  saveFile(path: string, file: string): Promise<number>
   call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer>
 }
 
@@ -61,7 +67,7 @@ export function connect(options: ConnectionOptions): Connection {
   return {
     url,
     sandboxUrl,
-    readFile: (path) => readFile({ url, key, path }),
+    saveFile: (path, file) => saveFrom({ url, key, method: 'GET', path, body: undefined }, file),
     call: (method, path, body) => callServer({ url, key, method, path, body }),
     download: (path, write) => downloadFrom({ url, key, method: 'GET', path, body: undefined }, write),
   }
@@ -84,12 +90,6 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function readFile({ url, key, path }: { url: string; key: string; path: string }): Promise<Buffer> {
-  const response = await fetch(url + path, { headers: { authorization: `Bearer ${key}` } })
-  if (!response.ok) throw new CliError(`GET ${path} answered ${response.status}: ${await response.text()}`)
-  return Buffer.from(await response.arrayBuffer())
-}
-
 type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }
 
 async function callServer<Answer>(call: Call): Promise<Answer> {
@@ -105,6 +105,22 @@ async function downloadFrom(call: Call, write: (text: string) => void): Promise<
   if (!response.ok) throw refusal(call, response.status, await response.text())
   const decoder = new TextDecoder()
   for await (const chunk of response.body ?? []) write(decoder.decode(chunk, { stream: true }))
+}
+
+async function saveFrom(call: Call, file: string): Promise<number> {
+  const response = await request(call)
+  if (!response.ok) throw refusal(call, response.status, await response.text())
+  const part = createWriteStream(`${file}.part`)
+  try {
+    await pipeline(response.body ?? [], part).catch((error: unknown) => {
+      throw new CliError(`${call.path} broke off: ${error instanceof Error ? error.message : String(error)}.`)
+    })
+    if (existsSync(file)) throw new CliError(`${file} is there already; nothing was written.`)
+    await rename(part.path, file)
+  } finally {
+    await rm(part.path, { force: true })
+  }
+  return part.bytesWritten
 }
 
 async function request({ url, key, method, path, body }: Call): Promise<Response> {

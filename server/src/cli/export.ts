@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Option, type Command } from 'commander'
@@ -40,8 +40,7 @@ export function addExport(program: Command, { remote, server, answer }: Kit): vo
         made = await connection.call<Export>('GET', `/api/v1/admin/exports/${made.id}`)
       }
       if (made.file_url === null) throw new CliError(`The export failed: ${made.error ?? made.state}.`)
-      const file = await connection.readFile(new URL(made.file_url, connection.url).pathname)
-      writeFileSync(out, file, { flag: 'wx' })
-      answer(command, { written: out, bytes: file.length })
+      const bytes = await connection.saveFile(new URL(made.file_url, connection.url).pathname, out)
+      answer(command, { written: out, bytes })
     })
 }

@@ -128,11 +128,9 @@ export const eventTypes = {
       subscription_id: z.string().nullable().meta({ description: 'null where an operator gave the trial.' }),
       plan: z.string(),
       trial_ends_at: time,
-      payment_method_configured: z
-        .boolean()
-        .meta({
-          description: 'Of whatever type. A balance at Stripe is none: a trial that needs a payment method ends without one.',
-        }),
+      payment_method_configured: z.boolean().meta({
+        description: 'Of whatever type. A balance at Stripe is none: a trial that needs a payment method ends without one.',
+      }),
       cancel_at: time
         .nullable()
         .meta({ description: 'When the subscription ends, where it is cancelled: it does not go on after the trial.' }),
