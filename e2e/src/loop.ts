@@ -107,7 +107,7 @@ export async function buyPro(loop: Loop, { app }: Customer): Promise<void> {
   )
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['monthly_limit'], 100_000)
-  await waitUntil('the paid invoice to be mirrored', 10_000, async () => (await invoicesOf(app)).some(isPaidPro))
+  await waitUntil('the paid invoice to be mirrored', 40_000, async () => (await invoicesOf(app)).some(isPaidPro))
   loop.tell(
     `Card 4242…: 303 to ${String(paid.location)}; PRO with ${String(usage.body['monthly_limit'])} credits, an invoice of $29.00 paid.`,
   )
@@ -148,7 +148,7 @@ export async function failAndRecover(loop: Loop, customer: Customer): Promise<vo
   const open = (await invoicesOf(app)).find((invoice) => invoice['status'] === 'open')
   assert.ok(open, 'the failed renewal is an open invoice')
   expectStatus(await app.post(`/api/v1/billing/invoices/${text(open, 'id')}/pay`), 200)
-  await waitUntil('the payment to reactivate', 10_000, async () => (await app.get('/api/v1/usage')).body['status'] === 'ACTIVE')
+  await waitUntil('the payment to reactivate', 40_000, async () => (await app.get('/api/v1/usage')).body['status'] === 'ACTIVE')
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['credits_used'], 500, 'paying for a cycle does not hand its quota out again')
   loop.tell(

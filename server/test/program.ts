@@ -39,7 +39,7 @@ export async function startProgram(
       if (child.exitCode !== null) throw new Error(`It ended with ${child.exitCode}: ${out()}${err()}`)
       if (readRuntime(env['TOLLGATE_DATA_DIR']!)?.pid !== child.pid) throw new Error(`It is not ready: ${out()}${err()}`)
     },
-    { timeout: 15_000, interval: 20 },
+    { timeout: 50_000, interval: 20 },
   )
   return { child, out }
 }
