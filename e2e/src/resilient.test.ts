@@ -122,6 +122,40 @@ describe('a host whose server goes away and comes back', () => {
     expect(await used()).toBe(1)
   })
 
+  it.each(['cut before', 'cut after'] as const)(
+    'has a use that was let through (%s) permitted as before where it asks again, in every process, and is billed once for it, when it was',
+    async (cut) => {
+      const use = { meter: 'reflection', quantity: 2, idempotencyKey: 'summary-1' }
+      const asked = { verb: 'consume' as const, ...use }
+      line = cut
+      expect(await client.consume(use)).toMatchObject({ allowed: true, code: 'tollgate_unreachable', credits_used: 2 })
+      clock.advance(MINUTE_MS)
+      line = 'up'
+      expect(await client.replay()).toBe(0)
+      for (const process of [client, direct]) {
+        expect(await process.consume(use)).toMatchObject({ allowed: true, credits_used: 4, total_credits_used: 4 })
+        expect(await process.batch([asked])).toMatchObject([{ allowed: true, credits_used: 4, total_credits_used: 4 }])
+      }
+      expect([await client.replay(), await used(), await queue.parked()]).toEqual([0, 4, []])
+    },
+  )
+
+  it('has a use that was let through permitted as before where it asks again when there is no quota left, until it is counted', async () => {
+    const use = { meter: 'reflection', idempotencyKey: 'summary-1' }
+    await client.track({ meter: 'episode_ingestion', quantity: 100 })
+    line = 'cut before'
+    await client.consume(use)
+    line = 'up'
+    expect(await client.consume(use)).toMatchObject({ allowed: true, code: 'tollgate_unreachable', credits_used: 1 })
+    expect(await client.batch([{ verb: 'consume', ...use }])).toMatchObject([{ allowed: true, code: 'tollgate_unreachable' }])
+    expect(await client.consume({ ...use, idempotencyKey: 'summary-2' })).toMatchObject({
+      allowed: false,
+      code: 'quota_exceeded',
+    })
+    expect(await client.replay()).toBe(0)
+    expect(await used()).toBe(102)
+  })
+
   it.each(['cut before', 'cut in the middle', 'cut after'] as const)(
     'has each item of a batch answered as its meter declares (%s), and is billed once for what was let through',
     async (cut) => {

@@ -7,12 +7,13 @@ export type ResilientBatchContext = {
   readonly prepare: (item: BatchItem) => Promise<KeyedItem>
   readonly underNextKey: (item: KeyedItem) => Promise<KeyedItem>
   readonly standIn: (item: KeyedItem, error: unknown) => Promise<UsageAnswer>
+  readonly unlessLetThrough: (item: KeyedItem, answer: UsageAnswer) => Promise<UsageAnswer>
   readonly tell: (error: unknown) => void
 }
 
 /** A batch of which every item that had no answer gets its own, as though it had been asked alone under the same key. */
 export function createResilientBatch(context: ResilientBatchContext): UsageClient['batch'] {
-  const { client, prepare, underNextKey, standIn, tell } = context
+  const { client, prepare, underNextKey, standIn, unlessLetThrough, tell } = context
 
   /** What the server said of each item. Of all of them the same where it said nothing, or does not know the key of who asks. */
   async function send(items: readonly KeyedItem[]): Promise<readonly (UsageAnswer | Error)[]> {
@@ -27,7 +28,7 @@ export function createResilientBatch(context: ResilientBatchContext): UsageClien
   }
 
   async function resultOf(item: KeyedItem, outcome: UsageAnswer | Error): Promise<BatchResult> {
-    if (!(outcome instanceof Error)) return outcome
+    if (!(outcome instanceof Error)) return isTakenBack(outcome) ? outcome : unlessLetThrough(item, outcome)
     try {
       return await standIn(item, outcome)
     } catch (error) {

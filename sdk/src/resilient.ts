@@ -1,6 +1,6 @@
 import { machineTime } from './clock.ts'
 import { isAway, isStillToCount, TollgateUnreachableError, UNREACHABLE } from './errors.ts'
-import { derivedKey, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
+import { derivedKey, nameOf, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
 import { createReplay } from './replay.ts'
 import { report } from './report.ts'
 import { createResilientBatch, isTakenBack } from './resilient-batch.ts'
@@ -92,10 +92,20 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
     return letThrough(use.quantity ?? 1)
   }
 
+  /** A refusal, but not of a use that was let through before and waits to be counted: what its caller was told then holds. */
+  async function unlessLetThrough(item: KeyedItem, answer: UsageAnswer): Promise<UsageAnswer> {
+    if (answer.allowed || item.verb !== 'consume' || !isOpen(item.meter)) return answer
+    const waiting = await queue.list().catch((error: unknown) => {
+      tell(error)
+      return []
+    })
+    return waiting.some((call) => nameOf(call) === nameOf(item)) ? letThrough(item.quantity ?? 1) : answer
+  }
+
   async function ask(item: KeyedItem): Promise<UsageAnswer> {
     const { verb, ...use } = item
     const answer = await client[verb](use).catch((error: unknown) => standIn(item, error))
-    return isTakenBack(answer) ? ask(await underNextKey(item)) : answer
+    return isTakenBack(answer) ? ask(await underNextKey(item)) : unlessLetThrough(item, answer)
   }
 
   return {
@@ -103,7 +113,7 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
     check: (input) => ask({ ...keyed(input), verb: 'check' }),
     consume: async (input) => ask(await prepare({ ...input, verb: 'consume' })),
     track: (input) => ask({ ...keyed(input), verb: 'track' }),
-    batch: createResilientBatch({ client, prepare, underNextKey, standIn, tell }),
+    batch: createResilientBatch({ client, prepare, underNextKey, standIn, unlessLetThrough, tell }),
     async reserve(input) {
       const use = keyed(input)
       return answerWhenAway<ReservationAnswer>(client.reserve(use), () =>

@@ -36,12 +36,13 @@ export function createPeer(quota: number) {
     if (input.idempotencyKey!.length > 255) throw problem(422, 'invalid_request')
     const key = `${input.organizationId ?? ''} ${input.idempotencyKey!}`
     const known = first.get(key)
-    if (known !== undefined && known.verb !== verb) throw problem(409, 'idempotency_conflict', 'verb')
-    if (known !== undefined && known.input.occurredAt !== input.occurredAt) {
+    const isAskedAfter = known?.verb === 'track' && verb === 'consume'
+    if (known !== undefined && known.verb !== verb && !isAskedAfter) throw problem(409, 'idempotency_conflict', 'verb')
+    if (known !== undefined && known.input.occurredAt !== input.occurredAt && !(isAskedAfter && input.occurredAt === undefined)) {
       throw problem(409, 'idempotency_conflict', 'occurred_at')
     }
     const decided = known?.answer ?? answer(verb === 'track' || counted.size < quota)
-    first.set(key, { verb, input, answer: decided })
+    if (known === undefined) first.set(key, { verb, input, answer: decided })
     if (known === undefined && decided.allowed) counted.set(key, input)
     if (verb === 'consume' && takenBack.has(key)) return { ...answer(false), code: 'taken_back', credits_used: 0 }
     return decided

@@ -81,7 +81,7 @@ export async function commitUsage(
   const known = new Map(
     [...repeated, ...told, ...past.settlements].map((event) => [eventKey(event.organizationId, nameOf(event)), event]),
   )
-  const takenBack = await readTakenBack(tx, repeated)
+  const takenBack = await readTakenBack(tx, repeated, requests)
   const decision = decide({ ...naming, ...past, known, takenBack, requests: all, organizations: gathered.states() })
   if (!looksForKeys && !storesAllKeys(requests, decision.outcomes)) throw new KeysWanted()
   return {
@@ -117,9 +117,19 @@ function writeCarried(tx: PacketClient, due: readonly DueLevel[], outcomes: read
   ]
 }
 
-/** Which of the uses that a group asks for again were permitted and then taken back. */
-async function readTakenBack(tx: PacketClient, repeated: readonly UsageEvent[]): Promise<ReadonlySet<string>> {
-  const permitted = repeated.filter(({ verb, refusal }) => verb === 'consume' && refusal === null)
+/** Which of the uses that a group asks to be permitted again were counted and then taken back. */
+async function readTakenBack(
+  tx: PacketClient,
+  repeated: readonly UsageEvent[],
+  requests: readonly UsageRequest[],
+): Promise<ReadonlySet<string>> {
+  if (repeated.length === 0) return new Set()
+  const asked = new Set(
+    requests.flatMap((request) => (request.verb === 'consume' ? [eventKey(request.organizationId, request.idempotencyKey)] : [])),
+  )
+  const permitted = repeated.filter(
+    ({ organizationId, idempotencyKey, refusal }) => refusal === null && asked.has(eventKey(organizationId, idempotencyKey)),
+  )
   const corrections = permitted.length === 0 ? [] : await findCorrections(tx, permitted)
   const takenBack = corrections.filter(({ retracted }) => retracted)
   return new Set(takenBack.map(({ organizationId, idempotencyKey }) => eventKey(organizationId, idempotencyKey)))

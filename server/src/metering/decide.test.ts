@@ -7,7 +7,7 @@ import { MICRO } from '../lib/quantity.ts'
 import { planGrantsNeeded } from './decide.ts'
 import { eventKey, type Decision } from './decision.ts'
 import { LARGEST_USE } from './session.ts'
-import type { UsageRequest } from './usage.ts'
+import type { RecordRequest, UsageRequest } from './usage.ts'
 
 describe('consume', () => {
   test('ten searches at 0.1 cost exactly 1 (EM-2)', () => {
@@ -250,6 +250,23 @@ describe('repeats', () => {
     const decision = run(stateOf(termsOf('free')), [first, { ...first, ...change } as UsageRequest])
     expect(errorOf(decision, 1)).toMatchObject({ code: 'idempotency_conflict', details: { field, idempotency_key: 'a' } })
     expect(decision.events).toHaveLength(1)
+  })
+
+  test('a use that was told of permits a consume of its key, as it has happened; of another time, quantity or meter it is another use', () => {
+    const told = { ...use('track', 'episode_ingestion', 1, 'a'), occurredAt: now } as RecordRequest
+    const asked = use('consume', 'episode_ingestion', 1, 'a') as RecordRequest
+    const decision = run(stateOf(termsOf('free')), [told, asked, { ...asked, occurredAt: now }])
+    const first = { ...answers(decision)[0]!, replayed: true }
+    expect(answers(decision).slice(1)).toEqual([first, first])
+    expect(first).toMatchObject({ allowed: true, drawn: MICRO })
+    expect(decision.events).toHaveLength(1)
+    const others = [
+      { ...asked, occurredAt: new Date(now.getTime() - 1) },
+      { ...asked, quantity: 2n * MICRO },
+      { ...asked, meter: 'episode_search' },
+    ]
+    const refused = run(stateOf(termsOf('free')), [told, ...others])
+    expect([1, 2, 3].map((index) => errorOf(refused, index).details['field'])).toEqual(['occurred_at', 'quantity', 'meter'])
   })
 
   test('what a caller got wrong touches no neighbour', () => {

@@ -19,7 +19,7 @@ export function repeatedAnswer(
   if (!first) return null
   const field = differingField(first, request, request.verb === 'correct' ? session.correctedEventOf(request) : undefined)
   if (field) throw keyConflict(request.idempotencyKey, field)
-  return first.verb === 'consume' && session.isTakenBack(first) ? takenBackAnswer(first) : answerOf(first, true)
+  return request.verb === 'consume' && session.isTakenBack(first) ? takenBackAnswer(first) : answerOf(first, true)
 }
 
 export function keyConflict(idempotencyKey: string, field: string): DomainError {

@@ -2,7 +2,7 @@ import type { CorrectRequest, RecordRequest, ReserveRequest, UsageEvent, UsagePr
 
 /**
  * The first field in which a request differs from the one that used its key before, by its name on the wire;
- * null when it is a true repeat.
+ * null when it is a true repeat. So is a `consume` of a use that was tracked: it has happened, at the time that was told (docs/decisions/0291).
  * @param corrected what a correction corrects; undefined where that is older than keys are kept
  */
 export function differingField(
@@ -11,11 +11,13 @@ export function differingField(
   corrected: UsageEvent | undefined,
 ): string | null {
   if (request.verb === 'correct') return differingCorrection(first, request, corrected)
-  if (first.verb !== request.verb) return 'verb'
+  const isAskedAfter = first.verb === 'track' && request.verb === 'consume'
+  if (first.verb !== request.verb && !isAskedAfter) return 'verb'
   if (first.meter !== request.meter) return 'meter'
   if (first.quantity !== request.quantity) return 'quantity'
   if (!sameProperties(first.properties, request.properties)) return 'properties'
-  return request.verb === 'reserve' ? differingHold(first, request) : differingTime(first, request)
+  if (request.verb === 'reserve') return differingHold(first, request)
+  return isAskedAfter && request.occurredAt === null ? null : differingTime(first, request)
 }
 
 function differingCorrection(first: UsageEvent, request: CorrectRequest, corrected: UsageEvent | undefined): string | null {

@@ -209,6 +209,15 @@ describe('a key whose use was taken back', () => {
     expect((await retract('much')).status).toBe(404)
     expect((await consume('much', 100)).body).toMatchObject({ allowed: false, code: 'quota_exceeded' })
   })
+
+  test('permits nothing to a consume either where it was tracked', async () => {
+    const told = { meter: 'calls', quantity: 1, idempotency_key: 'told' }
+    await post('track', told)
+    expect((await consume('told', 1)).body).toMatchObject({ allowed: true, credits_used: 1 })
+    await retract('told')
+    expect((await consume('told', 1)).body).toMatchObject(TAKEN_BACK)
+    expect((await post('track', told)).body).toMatchObject({ allowed: true })
+  })
 })
 
 type Use = { readonly meter: string; readonly quantity: number; readonly at: number; readonly user: string; retracted: boolean }
