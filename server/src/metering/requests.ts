@@ -36,8 +36,11 @@ const idempotencyKey = storableText(255)
 const occurredAt = z.iso.datetime({ offset: true }).meta({
   description: 'When it happened, at most 35 days ago; default now.',
 })
+// Beyond it two ids that differ are one number by the time JSON is read, so that two users would be counted as one.
+const LOST_DIGITS = `a number of more than ${Number.MAX_SAFE_INTEGER} loses digits: send it as a text`
+const exactNumber = z.number().min(Number.MIN_SAFE_INTEGER, LOST_DIGITS).max(Number.MAX_SAFE_INTEGER, LOST_DIGITS)
 const propertyValue = z.union(
-  [z.string().max(1_000).refine(isStorable), z.number(), z.boolean()],
+  [z.string().max(1_000).refine(isStorable), exactNumber, z.boolean()],
   'a text of at most 1000 characters without a NUL or half a character, a number or a boolean is expected',
 )
 export const properties = z

@@ -30,6 +30,13 @@ describe('KF-7 a tenant’s use', () => {
     })
   })
 
+  test('has no number in its metadata that loses digits', async () => {
+    const tenant = await billing.customer('standard')
+    const refused = await record(tenant, 'case', 1, { metadata: { case_id: 2 ** 53 } })
+    expect(refused).toMatchObject({ status: 400, body: { detail: expect.stringMatching(/metadata\.case_id: .* loses digits/) } })
+    expect((await summaryOf(tenant))['usage']).toMatchObject({ case: { quantity: 0 } })
+  })
+
   test('is told again under its key with the time of the first', async () => {
     const tenant = await billing.customer('standard')
     const again = () => {
