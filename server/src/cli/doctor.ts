@@ -35,16 +35,24 @@ export async function examine(environment: Readonly<Record<string, string | unde
   } catch (error) {
     return [...findings, { check: 'configuration', ok: false, detail: lineOf(error) }]
   }
-  findings.push(await find('catalog', () => examineCatalog(config)))
-  findings.push(await find('database', () => examineDatabase(config)))
-  findings.push(await find('row-level security', () => examineRowSecurity(config)))
-  findings.push(await find('clock', () => examineClock(config)))
-  findings.push(await find('stripe', () => examineStripe(config)))
-  findings.push(await find('products', () => examineProducts(config)))
-  findings.push(await find('webhooks', () => examineWebhooks(config)))
-  findings.push(await find('addresses', async () => judgeAddresses(config, publicUrlOf(config))))
-  findings.push(await find('server', () => examineServer(config)))
-  return findings
+  return [...findings, ...(await withLook(config, (look) => examineAll(config, look)))]
+}
+
+/** Looks into the database; says so where none has been made. @throws the error of opening it */
+type Look = (work: (db: Db) => Promise<string>) => Promise<string>
+
+async function examineAll(config: Config, look: Look): Promise<readonly Finding[]> {
+  return [
+    await find('catalog', () => examineCatalog(config)),
+    await find('database', () => look((db) => examineDatabase(config, db))),
+    await find('row-level security', () => look(examineRowSecurity)),
+    await find('clock', () => look(examineClock)),
+    await find('stripe', () => examineStripe(config)),
+    await find('products', () => examineProducts(config)),
+    await find('webhooks', () => examineWebhooks(config, look)),
+    await find('addresses', async () => judgeAddresses(config, publicUrlOf(config))),
+    await find('server', () => examineServer(config)),
+  ]
 }
 
 async function find(check: string, examine: () => Promise<string>): Promise<Finding> {
@@ -64,46 +72,45 @@ async function examineCatalog(config: Config): Promise<string> {
   return `${config.TOLLGATE_CATALOG}: ${Object.keys(plans).length} plans, ${Object.keys(meters).length} meters`
 }
 
-async function examineDatabase(config: Config): Promise<string> {
-  return withDb(config, async (db) => {
-    const { rows } = await db.query<{ server_version: string }>('show server_version')
-    const migrated = await isMigrated(db, readMigrations())
-    const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
-    return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
-  })
+async function examineDatabase(config: Config, db: Db): Promise<string> {
+  const { rows } = await db.query<{ server_version: string }>('show server_version')
+  const migrated = await isMigrated(db, readMigrations())
+  const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
+  return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
 }
 
-async function examineRowSecurity(config: Config): Promise<string> {
-  return withDb(config, async (db) => {
-    const gap = await findRowSecurityGap(db)
-    if (gap !== null && (await mayMakeRoles(db)) && !(await isMigrated(db, readMigrations())))
-      return 'tollgate migrate brings it about'
-    if (gap !== null) throw new Error(gap)
-    return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
-  })
+async function examineRowSecurity(db: Db): Promise<string> {
+  const gap = await findRowSecurityGap(db)
+  if (gap !== null && (await mayMakeRoles(db)) && !(await isMigrated(db, readMigrations())))
+    return 'tollgate migrate brings it about'
+  if (gap !== null) throw new Error(gap)
+  return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`
 }
 
 const NO_DATABASE = 'none is here yet: "tollgate dev" makes one, and DATABASE_URL names another'
 
-/** Looks into the database; where none has been made, none is made to look at. */
-async function withDb(config: Config, work: (db: Db) => Promise<string>): Promise<string> {
+/** Opens the database once for all that is looked at there; where none has been made, none is made to look at. */
+async function withLook(config: Config, examineWith: (look: Look) => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   const isThere = config.DATABASE_URL !== undefined || existsSync(join(config.TOLLGATE_DATA_DIR, 'postgres'))
-  if (!isThere) return NO_DATABASE
-  return withDatabase(config, async (connectionString) => {
-    const db = openDatabase({ connectionString, poolSize: 1 })
-    try {
-      return await work(db)
-    } finally {
-      await db.close()
-    }
-  })
+  if (!isThere) return examineWith(async () => NO_DATABASE)
+  try {
+    return await withDatabase(config, async (connectionString) => {
+      const db = openDatabase({ connectionString, poolSize: 1 })
+      try {
+        return await examineWith((work) => work(db))
+      } finally {
+        await db.close()
+      }
+    })
+  } catch (error) {
+    // What is wrong with it is then said of all that would be looked at there, and the rest is examined all the same.
+    return examineWith(() => Promise.reject(error))
+  }
 }
 
-async function examineClock(config: Config): Promise<string> {
-  return withDb(config, async (db) => {
-    const { rows } = await db.query<{ now: Date }>('select clock_timestamp() as now')
-    return judgeClocks(systemClock.now(), rows[0]!.now)
-  })
+async function examineClock(db: Db): Promise<string> {
+  const { rows } = await db.query<{ now: Date }>('select clock_timestamp() as now')
+  return judgeClocks(systemClock.now(), rows[0]!.now)
 }
 
 const NO_KEY = 'no key is set: "tollgate dev" brings the sandbox, "tollgate start" answers 503 for billing'
@@ -148,9 +155,9 @@ const EVENTS_OF_A_DAY = `select
   count(*) filter (where handled_at is null and received_at < $1::timestamptz - interval '10 minutes')::int as waiting
   from stripe_events where received_at > $1::timestamptz - interval '1 day' or handled_at is null`
 
-async function examineWebhooks(config: Config): Promise<string> {
+async function examineWebhooks(config: Config, look: Look): Promise<string> {
   if (openStripe(config) === null) return noStripe(config)
-  return withDb(config, async (db) => {
+  return look(async (db) => {
     const { rows } = await asSystem(() =>
       db.query<Pick<WebhookFacts, 'brought' | 'missed' | 'waiting'>>(EVENTS_OF_A_DAY, [systemClock.now()]),
     )

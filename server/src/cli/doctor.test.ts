@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { startSandbox, type Sandbox } from '../../../sandbox/src/index.ts'
+import { testDatabase } from '../../test/database.ts'
+import { examine, type Finding } from './doctor.ts'
+
+const database = testDatabase()
+const directory = mkdtempSync(join(tmpdir(), 'tollgate-doctor-'))
+let sandbox: Sandbox
+
+beforeAll(async () => {
+  sandbox = await startSandbox({ seed: 'doctor' })
+  const { protocol, host, port } = sandbox
+  const runtime = { url: NOWHERE, operatorKey: 'none', sandboxUrl: `${protocol}://${host}:${port}`, pid: process.pid }
+  writeFileSync(join(directory, 'runtime.json'), JSON.stringify(runtime))
+})
+afterAll(async () => {
+  await sandbox.stop()
+  rmSync(directory, { recursive: true, force: true })
+})
+
+/** Nobody listens there: it is kept for who throws away what is sent (RFC 863). */
+const NOWHERE = 'http://127.0.0.1:9'
+const OF_THE_DATABASE = ['database', 'row-level security', 'clock', 'webhooks']
+const EVERYTHING = ['node', 'configuration', 'catalog', 'database', 'row-level security', 'clock', 'stripe', 'products']
+EVERYTHING.push('webhooks', 'addresses', 'server')
+
+const variables = { TOLLGATE_DATA_DIR: directory, TOLLGATE_CATALOG: 'examples/episodic-memory/billing.config.ts' }
+const ofDatabase = (findings: readonly Finding[]) => findings.filter(({ check }) => OF_THE_DATABASE.includes(check))
+
+/** A line to the database, which counts who takes it. */
+async function lineTo(url: string) {
+  const target = new URL(url)
+  const { hostname, port } = target
+  let taken = 0
+  const server = createServer((socket) => {
+    taken += 1
+    const onward = connect(Number(port), hostname)
+    socket.pipe(onward).pipe(socket)
+    for (const end of [socket, onward]) end.on('error', () => undefined)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  target.port = String((server.address() as AddressInfo).port)
+  return { url: target.href, taken: () => taken, close: () => void server.close() }
+}
+
+it('opens the database once for all that it looks at there', async () => {
+  const line = await lineTo(database.url)
+  const findings = await examine({ ...variables, DATABASE_URL: line.url })
+  line.close()
+  expect(findings.map(({ check }) => check)).toEqual(EVERYTHING)
+  expect(ofDatabase(findings)).toEqual([
+    { check: 'database', ok: true, detail: expect.stringMatching(/^PostgreSQL .*, of DATABASE_URL; migrated$/) },
+    { check: 'row-level security', ok: true, detail: expect.stringMatching(/^on: /) },
+    { check: 'clock', ok: true, detail: 'of one time with the database' },
+    { check: 'webhooks', ok: true, detail: expect.stringMatching(/^0 events of the last day came by webhook/) },
+  ])
+  expect(line.taken()).toBe(1)
+})
+
+it('says of each thing that it would look at in a database that it cannot be reached, and examines the rest', async () => {
+  const findings = await examine({ ...variables, DATABASE_URL: 'postgres://nobody@127.0.0.1:9/none' })
+  const detail = expect.stringContaining('ECONNREFUSED 127.0.0.1:9') as unknown
+  expect(ofDatabase(findings)).toEqual(OF_THE_DATABASE.map((check) => ({ check, ok: false, detail })))
+  expect(findings.filter(({ ok }) => ok).map(({ check }) => check)).toEqual([
+    'node',
+    'configuration',
+    'catalog',
+    'stripe',
+    'addresses',
+    'server',
+  ])
+})
+
+it('says the same of one that cannot be started', async () => {
+  writeFileSync(join(directory, 'postgres'), 'no folder')
+  const findings = await examine(variables)
+  expect(findings.map(({ check }) => check)).toEqual(EVERYTHING)
+  const detail = expect.stringContaining('ENOTDIR') as unknown
+  expect(ofDatabase(findings)).toEqual(OF_THE_DATABASE.map((check) => ({ check, ok: false, detail })))
+})
