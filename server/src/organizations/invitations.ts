@@ -48,6 +48,7 @@ export async function invite(context: OrganizationsContext, input: InvitationInp
     expiresAt: new Date(now.getTime() + INVITATION_DAYS * DAY_MS),
     acceptedAt: null,
     revokedAt: null,
+    isVouched: true,
   }
   const mail = await mailOf(context, { invitation, token, name: organization.name })
   await context.db.transaction(async (tx) => {
@@ -90,7 +91,8 @@ async function mailOf(
 
 /**
  * What a token invites to, while it is open.
- * @throws DomainError `not_found` when it was never given, `invitation_closed` when it was accepted, revoked, or has expired
+ * @throws DomainError `not_found` when it was never given, `invitation_closed` when it was accepted, revoked, or has expired, or when
+ *   who made it may no longer invite to its role
  */
 export async function readInvitation(context: OrganizationsContext, token: string): Promise<Invitation> {
   const invitation = await findInvitation(context.db, digestOf(context.keySecret, token))
@@ -168,7 +170,7 @@ export type InvitationState = 'open' | 'accepted' | 'revoked' | 'expired'
 
 export function stateOf(invitation: Invitation, now: Instant): InvitationState {
   if (invitation.acceptedAt !== null) return 'accepted'
-  if (invitation.revokedAt !== null) return 'revoked'
+  if (invitation.revokedAt !== null || !invitation.isVouched) return 'revoked'
   return invitation.expiresAt <= now ? 'expired' : 'open'
 }
 

@@ -21,6 +21,8 @@ export type Invitation = {
   readonly expiresAt: Instant
   readonly acceptedAt: Instant | null
   readonly revokedAt: Instant | null
+  /** Whether who made it may still invite to its role. */
+  readonly isVouched: boolean
 }
 
 /** Makes changes of one organization's members wait for each other; usage goes on, as it takes no lock of this strength. */
@@ -83,13 +85,20 @@ export async function deleteMember(
   ])
 }
 
-const INVITATION = `id, organization_id as "organizationId", email, role, invited_by as "invitedBy", created_at as "createdAt",
-  expires_at as "expiresAt", accepted_at as "acceptedAt", revoked_at as "revokedAt"`
+/** A person invites for as long as they are a member whose role may: what they no longer may, their invitation may not either. */
+const IS_VOUCHED = `(i.invited_by not like 'user:%' or exists (
+    select from organization_members m
+    where m.organization_id = i.organization_id and i.invited_by = 'user:' || m.user_id
+      and (m.role = 'owner' or (m.role = 'admin' and i.role <> 'owner'))))`
+
+const INVITATION = `i.id, i.organization_id as "organizationId", i.email, i.role, i.invited_by as "invitedBy",
+  i.created_at as "createdAt", i.expires_at as "expiresAt", i.accepted_at as "acceptedAt", i.revoked_at as "revokedAt",
+  ${IS_VOUCHED} as "isVouched"`
 
 /** An invitation of the address that is still open is revoked: it has one at a time. */
 export async function replaceInvitation(
   tx: Queryable,
-  invitation: Omit<Invitation, 'acceptedAt' | 'revokedAt'> & { readonly digest: Buffer },
+  invitation: Omit<Invitation, 'acceptedAt' | 'revokedAt' | 'isVouched'> & { readonly digest: Buffer },
 ): Promise<void> {
   await tx.query(
     `update organization_invitations set revoked_at = $3
@@ -116,7 +125,7 @@ export async function replaceInvitation(
 /** Newest first. */
 export async function listInvitations(db: Queryable, organizationId: OrganizationId): Promise<readonly Invitation[]> {
   const { rows } = await db.query<Invitation>(
-    `select ${INVITATION} from organization_invitations where organization_id = $1 order by created_at desc, id limit 500`,
+    `select ${INVITATION} from organization_invitations i where organization_id = $1 order by created_at desc, id limit 500`,
     [organizationId],
   )
   return rows
@@ -124,11 +133,11 @@ export async function listInvitations(db: Queryable, organizationId: Organizatio
 
 /** The invitation of a token, whatever became of it. */
 export async function findInvitation(db: Queryable, digest: Buffer): Promise<Invitation | null> {
-  const { rows } = await db.query<Invitation>(`select ${INVITATION} from organization_invitations where digest = $1`, [digest])
+  const { rows } = await db.query<Invitation>(`select ${INVITATION} from organization_invitations i where digest = $1`, [digest])
   return rows[0] ?? null
 }
 
-/** Answers false when it was accepted, revoked or expired before. */
+/** Answers false when it was accepted, revoked or expired before, or when who made it may no longer invite. */
 export async function acceptOpenInvitation(
   tx: Queryable,
   accepted: {
@@ -139,8 +148,9 @@ export async function acceptOpenInvitation(
   },
 ): Promise<boolean> {
   const updated = await tx.query(
-    `update organization_invitations set accepted_at = $4, accepted_by = $3
-     where organization_id = $1 and id = $2 and accepted_at is null and revoked_at is null and expires_at > $4`,
+    `update organization_invitations i set accepted_at = $4, accepted_by = $3
+     where organization_id = $1 and id = $2 and accepted_at is null and revoked_at is null and expires_at > $4
+       and ${IS_VOUCHED}`,
     [accepted.organizationId, accepted.id, accepted.userId, accepted.now],
   )
   return updated.rowCount === 1
@@ -152,7 +162,7 @@ export async function revokeOpenInvitation(
   revoked: { readonly organizationId: OrganizationId; readonly id: InvitationId; readonly now: Instant },
 ): Promise<Invitation | null> {
   const { rows } = await tx.query<Invitation>(
-    `update organization_invitations set revoked_at = $3
+    `update organization_invitations i set revoked_at = $3
      where organization_id = $1 and id = $2 and accepted_at is null and revoked_at is null returning ${INVITATION}`,
     [revoked.organizationId, revoked.id, revoked.now],
   )

@@ -1,7 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { OPERATOR_KEY, PASSWORD, testIdentity } from '../../test/identity.ts'
 import { ManualClock, type Clock } from '../lib/clock.ts'
+import type { OrganizationId, UserId } from '../lib/ids.ts'
 import { DAY_MS } from '../lib/period.ts'
+import { deleteMember, lockMembers } from './members-store.ts'
 
 const clock = new ManualClock(new Date('2026-03-01T00:00:00Z'))
 /** No two things happen at one time, so that what is listed by time has an order. */
@@ -115,6 +117,67 @@ describe('an invitation', () => {
     expect((await owner.browser.call('GET', path)).body).toMatchObject({
       invitations: [{ state: 'expired' }, { state: 'revoked' }, { state: 'revoked' }],
     })
+  })
+
+  it.each([
+    ['an admin who was removed', 'admin', 'member', null],
+    ['an admin who is a member by now', 'admin', 'admin', 'member'],
+    ['an owner who is an admin by now, to be an owner,', 'owner', 'owner', 'admin'],
+  ] as const)('of %s is worth nothing any more', async (name, from, invitesAs, to) => {
+    const { owner, joined, id } = await team(name.replaceAll(/\W+/g, '-'), from)
+    const email = `guest-of-${joined.userId.toLowerCase()}@example.com`
+    const guest = await identity.signUp(email)
+    await joined.browser.call('POST', invitationsOf(id), { email, role: invitesAs })
+    const token = await tokenTo(email)
+    const member = `${membersOf(id)}/${joined.userId}`
+    const changed = await owner.browser.call(to === null ? 'DELETE' : 'PATCH', member, to === null ? undefined : { role: to })
+    expect(changed.status).toBe(to === null ? 204 : 200)
+    const shown = (await owner.browser.call('GET', invitationsOf(id))).body as { invitations: object[] }
+    expect(shown.invitations[0]).toMatchObject({ email, state: 'revoked' })
+    const accepted = await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+    expect([accepted.status, accepted.body['code']]).toEqual([409, 'invitation_closed'])
+    const person = { email: `new-${email}`, password: PASSWORD, name: 'New', invitation_token: token }
+    expect((await identity.open().call('POST', '/api/v1/auth/sign-up', person)).status).toBe(409)
+    expect((await owner.browser.call('POST', invitationsOf(id), { email })).status).toBe(201)
+    expect((await guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token: await tokenTo(email) })).status).toBe(
+      200,
+    )
+  })
+
+  it('of an owner who is an admin by now, and of the operator, goes on', async () => {
+    const { owner, joined, id } = await team('going-on', 'owner')
+    const [own, operators] = ['own-guest@example.com', 'operators-guest@example.com']
+    await joined.browser.call('POST', invitationsOf(id), { email: own, role: 'admin' })
+    await identity.as(OPERATOR_KEY, 'POST', invitationsOf(id), { email: operators, role: 'owner' })
+    await owner.browser.call('PATCH', `${membersOf(id)}/${joined.userId}`, { role: 'admin' })
+    for (const email of [own, operators]) {
+      const guest = await identity.signUp(email, { invitation_token: await tokenTo(email) })
+      expect(guest.organizationId).toBe(id)
+    }
+  })
+
+  it('is not accepted where its inviter was removed a moment before', async () => {
+    const { joined, id } = await team('race', 'admin')
+    const email = 'racing@example.com'
+    const guest = await identity.signUp(email)
+    await joined.browser.call('POST', invitationsOf(id), { email })
+    const token = await tokenTo(email)
+    const { db } = identity.database
+    // The removal holds the lock; what is accepted meanwhile waits for it.
+    const accepting = await db.transaction(async (tx) => {
+      await lockMembers(tx, id as OrganizationId)
+      await deleteMember(tx, { organizationId: id as OrganizationId, userId: joined.userId as UserId })
+      const asked = guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+      await vi.waitFor(async () => {
+        const waiting = await db.query(
+          `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        )
+        expect(waiting.rowCount).toBe(1)
+      })
+      return { asked }
+    })
+    const { status, body } = await accepting.asked
+    expect([status, body['code']]).toEqual([409, 'invitation_closed'])
   })
 
   it('keeps its token out of every answer and table', async () => {
