@@ -16,7 +16,7 @@ export default fromVariables((variables) => {
       case: { name: 'Cases', unit: 'case' },
       event_ingestion: { name: 'Ingested events', unit: 'event' },
       api_call: { name: 'API calls', unit: 'call' },
-      // The base fee is charged with the subscription; a report of it is counted and costs nothing more.
+      // The base fee is charged with the subscription; a report of it is counted and shown, and costs nothing more.
       platform_base: { name: 'Platform', unit: 'month', aggregation: 'max' },
     },
     plans: {

@@ -111,6 +111,26 @@ describe('KF-8 the summary', () => {
     expect(await summaryOf(tenant, query)).toMatchObject({ total_cost_cents: 49_254 })
   })
 
+  test('KF-1 has the base fee once: what a report of it says shows, also where nobody is charged, and costs nothing more', async () => {
+    const baseOf = async (tenant: string) => {
+      const { usage, total_cost_cents: total } = (await summaryOf(tenant)) as {
+        usage: Record<string, object>
+        total_cost_cents: number
+      }
+      return { ...usage['platform_base'], total }
+    }
+    const charged = await billing.customer('standard')
+    expect(await baseOf(charged)).toMatchObject({ quantity: 1, cost_cents: 10_000, total: 10_000 })
+    await record(charged, 'platform_base', 1)
+    expect(await baseOf(charged)).toMatchObject({ quantity: 1, cost_cents: 10_000, total: 10_000 })
+    await record(charged, 'platform_base', 3)
+    expect(await baseOf(charged)).toMatchObject({ quantity: 3, cost_cents: 10_000, total: 10_000 })
+    const free = await billing.createOrganization('without-plan')
+    expect(await baseOf(free)).toMatchObject({ quantity: 0, cost_cents: 0, total: 0 })
+    await record(free, 'platform_base', 1)
+    expect(await baseOf(free)).toMatchObject({ quantity: 1, cost_cents: 0, total: 0 })
+  })
+
   test('KF-11 says which paid invoice has settled the use of a time', async () => {
     const tenant = await billing.customer('standard')
     const began = await billing.nowOf(tenant)

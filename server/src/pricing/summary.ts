@@ -4,7 +4,7 @@ import type { Instant } from '../lib/clock.ts'
 import { roundToSum } from '../lib/apportion.ts'
 import { DomainError } from '../lib/errors.ts'
 import { calendarPeriodOf, type Period } from '../lib/period.ts'
-import { quantityToJson, type Quantity } from '../lib/quantity.ts'
+import { MICRO, quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { readBalances, type OrganizationReading } from '../metering/reads.ts'
 import { baseLines, costAhead, costOfLine, isWithin, usageLines, type UsageLine } from './lines.ts'
 import { priceIn, type PricingContext } from './overview.ts'
@@ -32,7 +32,7 @@ export type UseSummary = {
   }[]
 }
 
-/** The usage type of the base fee (KF-1): its quantity is how many were charged. */
+/** The usage type of the base fee (KF-1): its quantity is how many were charged, or reported where that is more. */
 const BASE_FEE = 'platform_base'
 
 /**
@@ -72,9 +72,11 @@ export async function readUseSummary(
     return [meter.key, { quantity, cost_cents: costs.get(meter.key)!, unit: meter.unit }] as const
   })
   const types = Object.fromEntries(lines)
+  const charged = BigInt(base.reduce((sum, { quantity }) => sum + quantity, 0)) * MICRO
+  const reported = sums.get(BASE_FEE)?.quantity ?? 0n
   types[BASE_FEE] = {
-    quantity: base.reduce((sum, { quantity }) => sum + quantity, 0),
-    cost_cents: base.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+    quantity: quantityToJson(reported > charged ? reported : charged),
+    cost_cents: base.reduce((sum, { amountMinor }) => sum + amountMinor, costs.get(BASE_FEE) ?? 0),
     unit: 'month',
   }
   const settled = await listSettledUse(billing.db, organizationId, period)
