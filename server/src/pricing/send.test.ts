@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
+import { backoffMs } from '../lib/backoff.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/errors.ts'
 import type { MeterEvent } from '../stripe/gateway.ts'
@@ -83,6 +84,20 @@ function unanswered(arrives: boolean): BillingContext {
   })
 }
 
+test.each([
+  ['22h 59m', 2, 'is sent again under its name'],
+  ['23h', 1, 'is looked for at its meter'],
+])('a report whose answer was lost %s ago has %i attempts: it %s', async (age, attempts) => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 150)
+  const context = unanswered(true)
+  await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+  for (const by of age.split(' ')) await advanceTestClock(context, id, { by })
+  await reportNow(billing.context, id)
+  expect(await outboxOf(id)).toMatchObject([{ state: 'sent', attempts }])
+  expect(await countedAtStripe(id)).toBe(50)
+})
+
 describe('a report whose answer was lost more than a day ago', () => {
   test.each([
     ['had arrived, is not sent again', true],
@@ -143,6 +158,9 @@ describe('a report that cannot be sent', () => {
     await expect(sendReports(context, { organizationId: null })).rejects.toThrow('An error occurred')
     expect(await outboxOf(other)).toMatchObject([{ state: 'sent' }])
     expect(await outboxOf(failing)).toMatchObject([{ state: 'pending', attempts: 1 }])
+    const waits = backoffMs(1, { firstMs: 60_000, mostMs: 3_600_000 }, failing)
+    const told = expect.objectContaining({ event: 'billing.report_postponed', retry_after_ms: waits })
+    expect(billing.logged).toContainEqual(expect.objectContaining({ level: 'warn', fields: told }))
     asked.length = 0
     expect(await sendReports(context, { organizationId: null })).toBe(0)
     expect(asked).toEqual([])
@@ -287,6 +305,8 @@ test('which reports have arrived is read off the sum, whenever there is only one
   expect(findArrived(7n, [sent, a, b])).toEqual(new Set(['a']))
   expect(findArrived(6n, [sent, a, b])).toEqual(new Set(['a', 'b']))
   expect(findArrived(9n, [sent, a, b])).toBeNull()
+  // Of several of one size it is the one that was reported first.
+  expect(findArrived(7n, [sent, a, { ...a, identifier: 'c' }])).toEqual(new Set(['a']))
   const values = fc
     .uniqueArray(fc.nat(10), { minLength: 1, maxLength: 8 })
     .map((powers) => powers.map((power) => 2n ** BigInt(power)))
@@ -298,6 +318,14 @@ test('which reports have arrived is read off the sum, whenever there is only one
       expect(findArrived(counted, reports)).toEqual(new Set(arrived.map(({ identifier }) => identifier)))
     }),
   )
+})
+
+test('of more than twelve reports in doubt within a minute, the first twelve are told apart', () => {
+  const reports = Array.from({ length: 13 }, (_, index) => {
+    return { identifier: String(index), value: 2n ** BigInt(index), state: 'pending' as const }
+  })
+  expect(findArrived(2n ** 11n, reports)).toEqual(new Set(['11']))
+  expect(findArrived(2n ** 12n, reports)).toBeNull()
 })
 
 test('a report that Stripe took and then found wrong is a failed one, logged once and shown to operators', async () => {

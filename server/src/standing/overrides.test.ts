@@ -7,6 +7,7 @@ import { listOrganizations } from '../operators/lists-store.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 import { readStanding } from './actions.ts'
 import { overrideStanding } from './overrides.ts'
+import { findClockTime } from './store.ts'
 
 const billing = testBilling({ webhooks: false })
 const override = (id: string, body: Record<string, unknown>, caller = 'operator') =>
@@ -140,6 +141,9 @@ describe('MR-6 an operator overrides', () => {
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '6d' })
     expect(await state()).toBe('free')
     expect((await override(id, { plan: 'pro', override_expires_at: inDays(5) })).status).toBe(400)
+    const own = (await findClockTime(billing.context.db, id))!
+    const until = (ms: number) => override(id, { plan: 'pro', override_expires_at: new Date(own.getTime() + ms).toISOString() })
+    expect([(await until(0)).status, (await until(1_000)).status]).toEqual([400, 200])
   })
 
   test('nothing that does not exist, and nobody else may', async () => {

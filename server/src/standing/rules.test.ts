@@ -157,6 +157,16 @@ describe('MR-6 an operator overrides', () => {
     expect(deriveStanding({ ...subscribed, override }, policy, daysFromNow(1)).planKey).toBe('pro')
   })
 
+  test('MR-6 an expiry that comes with the override’s own end comes to nothing: what goes on then ends when that does', () => {
+    const end = daysFromNow(1)
+    const override = { ...noOverride, status: 'active' as const, expiresAt: end, endsAt: end }
+    const { currentPeriodEnd: until } = subscribed
+    expect(deriveStanding({ ...subscribed, override }, policy, now)).toMatchObject({ state: 'active', until })
+    expect(deriveStanding({ ...subscribed, override }, policy, end)).toMatchObject({ state: 'active', until })
+    const sooner = { ...override, expiresAt: new Date(end.getTime() - 1) }
+    expect(deriveStanding({ ...subscribed, override: sooner }, policy, now)).toMatchObject({ until: sooner.expiresAt })
+  })
+
   test('an expiry set on a paying customer does not hide a failed payment before it', () => {
     const override = { ...noOverride, expiresAt: daysFromNow(10) }
     expect(deriveStanding({ ...subscribed, paymentFailedAt: daysFromNow(-4), override }, policy, now).state).toBe('suspended')

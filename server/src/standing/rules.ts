@@ -114,7 +114,8 @@ export function deriveStanding(facts: StandingFacts, policy: StandingPolicy, now
     return deriveFromStripe(facts, { planKey: facts.planKey, freePlanKey: policy.defaultPlanKey }, policy, now)
   const standing = deriveBeside(facts, override, policy, now)
   const { endsAt } = override
-  if (endsAt === null || (standing.until !== null && standing.until <= endsAt)) return standing
+  // What the override ends at the moment of its own end goes on: from then on it counts no more.
+  if (endsAt === null || (standing.until !== null && standing.until < endsAt)) return standing
   const after = deriveStanding({ ...facts, override: null }, policy, endsAt)
   // Where the same state goes on without the override, it ends when that does.
   return { ...standing, until: after.state === standing.state ? after.until : endsAt }
