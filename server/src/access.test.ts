@@ -46,6 +46,13 @@ afterAll(async () => {
   await sandbox.stop()
 })
 
+it('every operation tells what a caller has to know, besides what it is for', () => {
+  const operations = Object.values(document.paths).flatMap((path) => Object.values(path))
+  expect(operations.length).toBeGreaterThan(150)
+  const silent = operations.filter(({ summary, description }) => (description ?? '').length < 20 || description === summary)
+  expect(silent.map(({ summary }) => summary)).toEqual([])
+})
+
 async function ask(
   method: string,
   path: string,

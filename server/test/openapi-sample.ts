@@ -18,6 +18,8 @@ export type Schema = {
 }
 
 export type Operation = {
+  readonly summary?: string
+  readonly description?: string
   readonly parameters?: readonly {
     readonly name: string
     readonly in: string

@@ -35,6 +35,8 @@ const listRoute = createRoute({
   path: '/api/v1/audit-log',
   tags: ['Audit'],
   summary: 'Who did what, newest first',
+  description:
+    'The scope `admin` sees its organization’s entries; operators see all, or those of the one they name. `next_cursor` is null on the last page.',
   request: {
     query: z.object({
       ...filterQuery,
@@ -78,6 +80,8 @@ const verifyRoute = createRoute({
   path: '/api/v1/audit-log/verification',
   tags: ['Audit'],
   summary: 'Whether every entry still says what it said, and none is gone',
+  description:
+    'The scope `admin` for its organization’s chain; operators for all chains, or that of the one they name. Reads every entry, so it takes as long as there are many.',
   request: { query: z.object({ organization_id: z.string().optional() }) },
   responses: {
     200: {

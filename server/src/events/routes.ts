@@ -39,6 +39,7 @@ const read = createRoute({
   path: '/api/v1/events/{event_id}',
   tags: ['Events'],
   summary: 'Read an event',
+  description: 'The scope `read`; operators read every one. An event of another organization is 404.',
   request: { params: z.object({ event_id: z.string() }) },
   responses: { 200: json('The event.', eventSchema) },
 })
@@ -48,6 +49,7 @@ const types = createRoute({
   path: '/api/v1/event-types',
   tags: ['Events'],
   summary: 'The types of events, with an example of each',
+  description: 'The scope `read`. What `event_types` of a webhook endpoint and `type` of the list may be.',
   responses: {
     200: json(
       'The types.',

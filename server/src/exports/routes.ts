@@ -74,6 +74,8 @@ const routesAt = (base: string, tags: string[]) => ({
     path: base,
     tags,
     summary: 'List exports, newest first',
+    description:
+      'Of one’s own organization with the scope `admin`; under `/admin` operators see all, or those of the one they name. Page on with the last id as `starting_after`.',
     request: { query: z.object({ ...pageQuery({ most: 100, usual: 20 }), organization_id: named }) },
     responses: { 200: json('The exports.', z.object({ exports: z.array(exportSchema), has_more: z.boolean() })) },
   }),
@@ -82,6 +84,8 @@ const routesAt = (base: string, tags: string[]) => ({
     path: `${base}/{export_id}`,
     tags,
     summary: 'How far an export is',
+    description:
+      'Ask until it is `done` or `failed`; `file_url` is there once it is done. An export of another organization is 404.',
     request: { params },
     responses: { 200: json('The export.', exportSchema) },
   }),
@@ -90,6 +94,8 @@ const routesAt = (base: string, tags: string[]) => ({
     path: `${base}/{export_id}/file`,
     tags,
     summary: 'The file of an export that is done',
+    description:
+      'Streamed, with its length. One that is not done yet, has failed, or was forgotten has no file; ask for another.',
     request: { params },
     responses: {
       200: {

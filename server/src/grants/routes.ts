@@ -43,6 +43,7 @@ const listRoute = createRoute({
   path: '/api/v1/grants',
   tags: ['Grants'],
   summary: 'What an organization may use up: allowances of its plan and everything else that was granted',
+  description: 'The scope `read`. Each with what was granted, used, revoked and is left; of one balance where that is named.',
   request: {
     query: z.object({
       organization_id: z.string().optional().meta({ description: 'Only for operators.' }),

@@ -47,6 +47,8 @@ const signOutRoute = createRoute({
   method: 'post',
   path: `${AUTH_PATH}/sign-out`,
   summary: 'Sign out',
+  description:
+    'Ends the session that the cookie or the access token stands for, and takes the cookies back. Other sessions of the person go on.',
   responses: { 200: json('Nobody is signed in any more.', schemas.success) },
 })
 
@@ -114,6 +116,7 @@ const confirmationRoute = createRoute({
   method: 'post',
   path: `${AUTH_PATH}/email-verification`,
   summary: 'Send the mail that confirms the address again',
+  description: 'For who is signed in. The mail goes to the address of the account; the answer does not wait for it.',
   responses: { 202: json('A mail goes out.', schemas.success) },
 })
 

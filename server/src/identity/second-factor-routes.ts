@@ -35,6 +35,8 @@ const removeRoute = createRoute({
   method: 'post',
   path: `${AUTH_PATH}/two-factor/remove`,
   summary: 'Take the second factor away',
+  description:
+    'For who is signed in, with their password. From then on the password alone signs in, and the backup codes are worth nothing.',
   request: { body: body(schemas.ownPassword) },
   responses: { 200: json('The password alone is asked for.', schemas.success) },
 })

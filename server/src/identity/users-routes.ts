@@ -24,6 +24,7 @@ const listRoute = createRoute({
   path: '/api/v1/users',
   tags: ['Operators'],
   summary: 'List people',
+  description: 'For operators. `has_more` says whether another page follows; ask for it with the last id as `starting_after`.',
   request: {
     query: z.object({
       email: z.string().optional().meta({ description: 'Only who has this address.' }),
@@ -39,6 +40,8 @@ const changeRoute = createRoute({
   path: '/api/v1/users/{user_id}',
   tags: ['Operators'],
   summary: 'Make somebody an operator, or an ordinary user again',
+  description:
+    'For operators. It counts from their next request on, and is in the audit log; saying it again changes nothing. Addresses in OPERATOR_EMAILS are operators whatever is said here.',
   request: {
     params: z.object({ user_id: z.string() }),
     body: { required: true, content: { 'application/json': { schema: z.strictObject({ operator: z.boolean() }) } } },

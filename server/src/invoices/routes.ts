@@ -155,6 +155,8 @@ const removePaymentMethodRoute = createRoute({
   path: '/api/v1/billing/payment-methods/{id}',
   tags,
   summary: 'Remove a payment method',
+  description:
+    'The scope `admin`. The one that is charged is 409: replace it first. One of another customer is 404, as one that does not exist.',
   request: { headers: keyHeader, params: z.object({ id: z.string() }), query: z.object(organizationField) },
   responses: { 204: { description: 'It is removed.' } },
 })

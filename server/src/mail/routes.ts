@@ -39,6 +39,8 @@ const listRoute = createRoute({
   path: '/api/v1/mails',
   tags: ['Notifications'],
   summary: 'List mails, newest first (operator)',
+  description:
+    'Of all organizations, or the one that is named. `kept` are those that wait to be read here, as no SMTP server is set. Page on with the last id as `starting_after`.',
   request: {
     query: z.object({
       organization_id: z.string().optional(),
@@ -55,6 +57,7 @@ const readRoute = createRoute({
   path: '/api/v1/mails/{mail_id}',
   tags: ['Notifications'],
   summary: 'Read a mail (operator)',
+  description: 'With its text. That of a mail which held a secret, an invitation say, is gone once it was sent.',
   request: { params },
   responses: { 200: json('The mail.', fullMailSchema) },
 })
@@ -64,6 +67,7 @@ const resendRoute = createRoute({
   path: '/api/v1/mails/{mail_id}/resend',
   tags: ['Notifications'],
   summary: 'Send a mail that failed or was kept (operator)',
+  description: 'It is due again at once, and goes out in the background. One that was sent already is 409.',
   request: { params },
   responses: { 200: json('The mail, due again.', mailSchema) },
 })

@@ -39,7 +39,7 @@ const checkRoute = createRoute({
   path: '/api/v1/usage/check',
   tags: TAGS,
   summary: 'Ask whether a use would be allowed',
-  description: 'Writes nothing.',
+  description: 'Writes nothing, and holds nothing: what is used later may be refused all the same.',
   request: { body: body(checkSchema) },
   responses: answered,
 })
@@ -134,6 +134,8 @@ const releaseRoute = createRoute({
   path: '/api/v1/usage/reservations/{id}/release',
   tags: TAGS,
   summary: 'Give back what is held',
+  description:
+    'The scope `write`. Nothing is counted. A hold that nobody settles or gives back ends by itself; one of another organization is 404.',
   request: { params: reservationParams, body: { ...body(releaseSchema), required: false } },
   responses: answered,
 })
@@ -156,6 +158,8 @@ const balancesRoute = createRoute({
   path: '/api/v1/balances',
   tags: TAGS,
   summary: 'The balances of the present period',
+  description:
+    'The scope `read`. Each with what is included, used, held and left; null for an amount or a remainder is unlimited. It reads what is committed, so the answer of a use is in it.',
   request: { query: z.object(organizationQuery) },
   responses: { 200: json('The balances.', z.object({ balances: z.array(ownBalanceSchema) })) },
 })
@@ -165,6 +169,8 @@ const usageRoute = createRoute({
   path: '/api/v1/usage',
   tags: TAGS,
   summary: 'Where the organization stands with its quota',
+  description:
+    'The scope `read`. One balance with its plan, its share used and the state of the account (EM-8). A balance that the organization does not have is 404.',
   request: {
     query: z.object({
       ...organizationQuery,

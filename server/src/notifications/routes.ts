@@ -35,6 +35,8 @@ const read = createRoute({
   path: '/api/v1/notifications/preferences',
   tags: ['Notifications'],
   summary: 'Which mails about billing are wanted',
+  description:
+    'Of the billing address with the scope `admin`; with `recipient=me`, of the person who is signed in. Kinds with `can_decline: false` are sent in any case.',
   request: { query: z.object({ organization_id: z.string().optional(), recipient: recipient.default('billing_address') }) },
   responses: { 200: json('By kind.', preferencesSchema) },
 })
@@ -66,6 +68,8 @@ const stopPage = createRoute({
   path: '/api/v1/notifications/stop',
   tags: ['Notifications'],
   summary: 'The page behind “no more mails of this kind”; it asks first, since mail programs look links up',
+  description:
+    'Nobody has to be signed in: the token of the link says whose mails and which kind. Changes nothing; the button on it does.',
   security: [],
   request: { query: token },
   responses: { 200: page },
@@ -76,6 +80,8 @@ const stop = createRoute({
   path: '/api/v1/notifications/stop',
   tags: ['Notifications'],
   summary: 'Decline a kind of mail, by the link in one',
+  description:
+    'Nobody has to be signed in: the token of the link says whose mails and which kind. Doing it again changes nothing.',
   security: [],
   request: { query: token },
   responses: { 200: page },
@@ -86,6 +92,7 @@ const preview = createRoute({
   path: '/api/v1/notifications/previews/{event_type}',
   tags: ['Notifications'],
   summary: 'The mail about an event, with the example of its type (operator)',
+  description: 'Sends nothing. A type about which nobody is mailed is 404, which names those that there are.',
   request: {
     params: z.object({ event_type: z.string().meta({ example: 'dunning.reminder' }) }),
     query: z.object({

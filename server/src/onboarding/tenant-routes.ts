@@ -51,6 +51,8 @@ const subscriptionRoute = createRoute({
   path: '/api/v1/billing/subscriptions',
   tags: ['Tenants'],
   summary: 'Subscribe a tenant to a price',
+  description:
+    'The scope `admin`. The price is one that the catalog has pushed to Stripe. A tenant that is subscribed already is 409. The header Idempotency-Key makes a repeat safe.',
   request: {
     headers: keyHeader,
     body: body(
@@ -71,6 +73,8 @@ const statusRoute = createRoute({
   path: '/api/v1/billing/status/tenant/{tenant_id}',
   tags: ['Tenants'],
   summary: 'A tenant’s billing at a glance',
+  description:
+    'The scope `read`; another tenant is 404. From the mirror of Stripe, so it answers while Stripe is away; amounts are in cents.',
   request: { params: z.object({ tenant_id: z.string() }) },
   responses: {
     200: json(

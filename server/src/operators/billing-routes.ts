@@ -27,7 +27,7 @@ const created = z.iso.datetime()
 
 const adminRoute = <Query extends z.ZodRawShape, Answer extends z.ZodType>(
   path: string,
-  summary: string,
+  [summary, description]: readonly [summary: string, description: string],
   query: Query,
   answer: Answer,
 ) =>
@@ -36,6 +36,7 @@ const adminRoute = <Query extends z.ZodRawShape, Answer extends z.ZodType>(
     path: `/api/v1/admin/billing/${path}`,
     tags,
     summary,
+    description: `For operators. ${description}`,
     request: { query: z.object(query) },
     responses: { 200: json('From the mirror of Stripe.', answer) },
   })
@@ -44,7 +45,10 @@ const tier = z.object({ count: z.number().int(), revenue: z.number() })
 
 const statsRoute = adminRoute(
   'stats',
-  'Customers, subscriptions and what they bring a month',
+  [
+    'Customers, subscriptions and what they bring a month',
+    'Revenue is that of running subscriptions by the month, a yearly one by its twelfth, in major units.',
+  ],
   {},
   z
     .object({
@@ -61,7 +65,10 @@ const statsRoute = adminRoute(
 
 const customersRoute = adminRoute(
   'customers',
-  'List customers, newest first',
+  [
+    'List customers, newest first',
+    'A customer is an organization; `metadata.tier` is the plan that it has now. Narrow it by what the query names.',
+  ],
   { ...listFields(100, ['created', 'name']), ...organizationFields },
   z.object({
     customers: z.array(
@@ -79,7 +86,10 @@ const customersRoute = adminRoute(
 
 const subscriptionsRoute = adminRoute(
   'subscriptions',
-  'List subscriptions, newest first',
+  [
+    'List subscriptions, newest first',
+    'Amounts are in major units, for one interval. Those that have ended are in it too, unless `status` says otherwise.',
+  ],
   {
     ...listFields(100, ['created']),
     status: z
@@ -110,7 +120,10 @@ const subscriptionsRoute = adminRoute(
 
 const chargesRoute = adminRoute(
   'recent-charges',
-  'List charges, newest first',
+  [
+    'List charges, newest first',
+    'Amounts are in major units. One that a bank has not answered yet is `pending`; what failed is in it too, unless `status` says otherwise.',
+  ],
   {
     ...listFields(20, ['created']),
     status: z.enum(['succeeded', 'pending', 'failed', 'all']).optional(),
@@ -140,6 +153,7 @@ const invoicesRoute = createRoute({
   path: '/api/v1/billing/admin/invoices',
   tags,
   summary: 'List invoices of all organizations, newest first',
+  description: 'For operators. From the mirror of Stripe, in major units; narrow it by status, currency and time.',
   request: {
     query: z.object({
       ...listFields(50, ['created']),

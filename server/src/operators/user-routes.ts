@@ -37,6 +37,8 @@ const usersRoute = createRoute({
   path: '/api/v1/billing/admin/users',
   tags: ['Operators'],
   summary: 'List people with their organizations and what those used this calendar month (UTC)',
+  description:
+    'For operators. Use is that of the organization, by meter, whoever of its members it was. Page on with `next_cursor` as `cursor`.',
   request: { query: z.object(listFields(100, ['created', 'name'])) },
   responses: {
     200: {

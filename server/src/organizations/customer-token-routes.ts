@@ -52,6 +52,7 @@ const listTokensRoute = createRoute({
   method: 'get',
   path: '/api/v1/organizations/{id}/customer-tokens',
   summary: 'List customer tokens, newest first, without the tokens themselves',
+  description: 'The scope `admin`. For looking after them: a token is in the answer of its creation alone.',
   request: { params },
   responses: { 200: json('The tokens.', z.object({ customer_tokens: z.array(tokenSchema) })) },
 })
@@ -61,6 +62,7 @@ const revokeTokenRoute = createRoute({
   method: 'delete',
   path: '/api/v1/organizations/{id}/customer-tokens/{token_id}',
   summary: 'Revoke a customer token',
+  description: 'The scope `admin`. It counts at once. A token of another organization is 404.',
   request: { params: params.extend({ token_id: z.string() }) },
   responses: { 204: { description: 'It is worth nothing any more, at once.' } },
 })

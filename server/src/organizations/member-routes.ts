@@ -41,6 +41,7 @@ const listMembersRoute = createRoute({
   path: '/api/v1/organizations/{id}/members',
   tags: ['Members'],
   summary: 'List the members of an organization',
+  description: 'The scope `read`. All of them, who joined first before the others.',
   request: { params },
   responses: { 200: json('The members.', z.object({ members: z.array(memberSchema) })) },
 })
@@ -80,6 +81,8 @@ const listInvitationsRoute = createRoute({
   path: '/api/v1/organizations/{id}/invitations',
   tags: ['Members'],
   summary: 'List invitations, newest first',
+  description:
+    'The scope `admin`. The last 500. One whose inviter was removed, or may no longer invite to its role, is `revoked`.',
   request: { params },
   responses: { 200: json('The invitations.', z.object({ invitations: z.array(invitationSchema) })) },
 })
@@ -89,6 +92,7 @@ const revokeInvitationRoute = createRoute({
   path: '/api/v1/organizations/{id}/invitations/{invitation_id}',
   tags: ['Members'],
   summary: 'Revoke an open invitation',
+  description: 'The scope `admin`. One that was accepted or revoked before is 404.',
   request: { params: params.extend({ invitation_id: z.string() }) },
   responses: { 204: { description: 'Its token is worth nothing any more.' } },
 })

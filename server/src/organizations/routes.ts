@@ -85,6 +85,7 @@ const listOrganizationsRoute = createRoute({
   path: '/api/v1/organizations',
   tags: ['Organizations'],
   summary: 'List organizations, newest first',
+  description: 'For operators. `has_more` says whether another page follows; ask for it with the last id as `starting_after`.',
   request: {
     query: z.object({
       limit: z.coerce.number().int().min(1).max(100).default(50),
@@ -101,6 +102,7 @@ const readOrganizationRoute = createRoute({
   path: '/api/v1/organizations/{id}',
   tags: ['Organizations'],
   summary: 'Read an organization',
+  description: 'The scope `read`. Another organization than the caller’s is 404, as one that does not exist.',
   request: { params: organizationParams },
   responses: { 200: json('The organization.', organizationSchema) },
 })
@@ -110,6 +112,8 @@ const createKeyRoute = createRoute({
   path: '/api/v1/organizations/{id}/api-keys',
   tags: ['API keys'],
   summary: 'Create an API key',
+  description:
+    'The scope `admin`. The key is in this answer alone and cannot be read again, so a repeat makes another key. An `expires_at` that has passed is 400.',
   request: {
     params: organizationParams,
     body: {
@@ -133,6 +137,8 @@ const listKeysRoute = createRoute({
   path: '/api/v1/organizations/{id}/api-keys',
   tags: ['API keys'],
   summary: 'List API keys, without the keys themselves',
+  description:
+    'The scope `admin`. All at once, oldest first, those that were revoked or have expired too; `display_prefix` tells them apart.',
   request: { params: organizationParams },
   responses: { 200: json('The keys.', z.object({ api_keys: z.array(keySchema) })) },
 })

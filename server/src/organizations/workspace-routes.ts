@@ -26,6 +26,7 @@ const createWorkspaceRoute = createRoute({
   path: '/api/v1/organizations/{id}/workspaces',
   tags: ['Workspaces'],
   summary: 'Create a workspace',
+  description: 'The scope `admin`. A name that an open workspace has, in whatever case, is 409.',
   request: { params, body: body(z.object({ name })) },
   responses: { 201: json('The workspace.', workspaceSchema) },
 })
@@ -35,6 +36,7 @@ const listWorkspacesRoute = createRoute({
   path: '/api/v1/organizations/{id}/workspaces',
   tags: ['Workspaces'],
   summary: 'List the workspaces of an organization, the archived ones too',
+  description: 'The scope `read`. All at once.',
   request: { params },
   responses: { 200: json('The workspaces.', z.object({ workspaces: z.array(workspaceSchema) })) },
 })
@@ -44,6 +46,8 @@ const changeWorkspaceRoute = createRoute({
   path: '/api/v1/organizations/{id}/workspaces/{workspace_id}',
   tags: ['Workspaces'],
   summary: 'Rename, archive or reopen a workspace',
+  description:
+    'The scope `admin`. What is left out stays as it is. A name that another open workspace has is 409; an archived one gives its name free.',
   request: {
     params: params.extend({ workspace_id: z.string() }),
     body: body(z.strictObject({ name: name.optional(), archived: z.boolean().optional() })),

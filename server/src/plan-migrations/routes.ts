@@ -109,6 +109,8 @@ const startRoute = createRoute({
   path: PATH,
   tags,
   summary: 'Move customers to the present terms of their plan',
+  description:
+    'For operators; preview it first. Who is moved is written down, and carried out in the background, at once or at the end of each period, as `at` says. Where nobody is left to move it is refused as `nothing_to_change`, and so is a repeat.',
   request: { body: { required: true, content: { 'application/json': { schema: startSchema } } } },
   responses: { 202: json('It has begun.', migrationSchema) },
 })
@@ -120,6 +122,7 @@ const readRoute = createRoute({
   path: `${PATH}/{id}`,
   tags,
   summary: 'How far a migration is',
+  description: 'For operators. With how many of its moves are in which state.',
   request: { params },
   responses: { 200: json('The migration.', migrationSchema) },
 })
@@ -129,6 +132,8 @@ const movesRoute = createRoute({
   path: `${PATH}/{id}/moves`,
   tags,
   summary: 'What became of each customer of a migration',
+  description:
+    'For operators. `detail` says why one was skipped or failed. Page on with the last organization_id as `starting_after`.',
   request: {
     params,
     query: z.object({

@@ -32,6 +32,8 @@ const failedRoute = createRoute({
   path: '/api/v1/admin/billing/failed-credits',
   tags: TAGS,
   summary: 'Credits for use that was taken back, which Stripe refused',
+  description:
+    'For operators: of all organizations, or the one that is named. Each waits until it is tried again. Page on with the last id as `starting_after`.',
   request: {
     query: z.object({
       organization_id: z.string().optional(),

@@ -68,6 +68,8 @@ const overviewRoute = createRoute({
   path: '/api/v1/billing/usage',
   tags: TAGS,
   summary: 'Use of today and this month, credits, overage and its cost',
+  description:
+    'The scope `read`. Costs are in major units of the catalog’s currency, before tax and discounts. Where no Stripe key is set it answers all the same (OC-4, OC-10).',
   request: { query: z.object(organizationQuery) },
   responses: { 200: json('The overview.', overviewSchema) },
 })
@@ -130,6 +132,8 @@ const summaryRoute = createRoute({
   path: '/api/v1/billing/usage/tenant/{tenant_id}/summary',
   tags: TAGS,
   summary: 'A tenant’s use by type, with what it costs',
+  description:
+    'The scope `read`; another tenant is 404. The costs are those of the lines of the invoices, in cents, before tax and discounts, and add up to the total: over whole billing periods it is what their statements say. `platform_base` is the base fee of the subscription, which is charged once however often it is reported.',
   request: {
     params: z.object({ tenant_id: z.string() }),
     query: z.object({
@@ -147,6 +151,8 @@ const failedRoute = createRoute({
   path: '/api/v1/admin/billing/failed-reports',
   tags: TAGS,
   summary: 'Reports of use that Stripe did not take',
+  description:
+    'For operators: of all organizations, or the one that is named. Each waits until it is tried again. Page on with the last identifier as `starting_after`.',
   request: { query: z.object({ ...organizationQuery, ...pageQuery({ most: 500, usual: 100 }) }) },
   responses: {
     200: json(

@@ -36,6 +36,8 @@ const list = createRoute({
   method: 'get',
   path: '/api/v1/stripe-events',
   summary: 'List the events that arrived from Stripe, newest first (operator)',
+  description:
+    'Of all organizations, or the one that is named; `status=failed` are those that were given up for now. Page on with the last id as `starting_after`.',
   tags: ['Stripe'],
   request: {
     query: z.object({
@@ -51,6 +53,8 @@ const read = createRoute({
   method: 'get',
   path: '/api/v1/stripe-events/{event_id}',
   summary: 'Read an event with its payload as it was received (operator)',
+  description:
+    'For finding out why it was given up: `last_error` has the reason. Events are kept for the days that TOLLGATE_STRIPE_EVENT_DAYS names.',
   tags: ['Stripe'],
   request: { params },
   responses: answerOf(eventSchema.extend({ payload: z.unknown() }).openapi('StripeEventWithPayload'), 'The event.'),
@@ -60,6 +64,8 @@ const replay = createRoute({
   method: 'post',
   path: '/api/v1/stripe-events/{event_id}/replay',
   summary: 'Handle an event again (operator)',
+  description:
+    'It is due again at once, and is handled in the background; read it again to see what came of it. Safe for one that was handled: what it is about is read from Stripe as it is now.',
   tags: ['Stripe'],
   request: { params },
   responses: answerOf(eventSchema, 'The event, due again.'),

@@ -23,6 +23,8 @@ const organizationRoute = createRoute({
   path: '/api/v1/organizations/{id}/reconcile',
   tags: ['Organizations'],
   summary: 'Compare an organization with Stripe, and repair it',
+  description:
+    'For operators. Answers what differed, by field, after it was put right; nothing, where nothing did. 503 `overloaded` while a change of the organization is under way.',
   request: { params: z.object({ id: z.string() }) },
   responses: { 200: json('What differed.', z.object({ drifts: z.array(z.object(driftFields)) })) },
 })
@@ -53,6 +55,8 @@ const stateRoute = createRoute({
   path: '/api/v1/admin/reconciliation',
   tags: ['Operators'],
   summary: 'How far the comparison with Stripe is',
+  description:
+    'For operators. Everything is compared once a day by itself; this says how far it has come, and what differed of late.',
   responses: { 200: json('Its state.', stateSchema) },
 })
 
@@ -71,6 +75,7 @@ const driftsRoute = createRoute({
   path: '/api/v1/admin/drift',
   tags: ['Operators'],
   summary: 'What differed between Stripe and the mirror, and was repaired',
+  description: 'For operators: of all organizations, or the one that is named. Page on with the last id as `starting_after`.',
   request: {
     query: z.object({
       organization_id: z.string().max(100).optional(),

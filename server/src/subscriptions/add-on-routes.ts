@@ -56,6 +56,8 @@ const listRoute = createRoute({
   path: PATH,
   tags,
   summary: 'What can be had beside the plan, and what is',
+  description:
+    'The scope `read`. Every add-on of the catalog with its prices and what it adds to allowances; `quantity` is what the subscription has, 0 for none.',
   request: { query: z.object(organizationField) },
   responses: { 200: json('The add-ons.', addOnsSchema) },
 })

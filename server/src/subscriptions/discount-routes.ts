@@ -70,6 +70,8 @@ const readRoute = createRoute({
   path: '/api/v1/billing/discounts/{code}',
   tags: ['Discounts'],
   summary: 'A discount, and how often it was redeemed',
+  description:
+    'The scope `read`. `valid` says whether it can still be redeemed: one that has been redeemed as often as it may be cannot. An unknown code is 404.',
   request: { params: z.object({ code: z.string() }) },
   responses: { 200: json('The discount.', discountSchema) },
 })

@@ -115,6 +115,8 @@ function registerHostedPages(app: App, context: BillingContext): void {
   })
   const portal = unkeyedRoute('portal', {
     summary: 'Open the hosted billing portal',
+    description:
+      'The scope `admin`. Answers the address of a page of Stripe’s that is for this customer alone, and soon expires: open it at once, and ask for another each time.',
     body: portalSchema,
     answer: hostedPageSchema,
   })
@@ -226,16 +228,43 @@ function readCancel(body: Partial<z.infer<typeof cancelSchema>>): { immediate: b
 }
 
 const PLAIN_CHANGES = [
-  { path: 'cancel/undo', kind: 'undo_cancel', summary: 'Take a scheduled cancellation back' },
-  { path: 'upgrade/undo', kind: 'undo_switch', summary: 'Take a scheduled change of plan back' },
-  { path: 'downgrade/undo', kind: 'undo_switch', summary: 'The same as upgrade/undo' },
-  { path: 'pause', kind: 'pause', summary: 'Pause the subscription' },
-  { path: 'resume', kind: 'resume', summary: 'Resume a paused subscription' },
+  {
+    path: 'cancel/undo',
+    kind: 'undo_cancel',
+    summary: 'Take a scheduled cancellation back',
+    description: 'The subscription goes on as it was. One that has ended already is subscribed anew instead.',
+  },
+  {
+    path: 'upgrade/undo',
+    kind: 'undo_switch',
+    summary: 'Take a scheduled change of plan back',
+    description: 'The plan stays as it is at the end of the period too. What has been carried out is changed again instead.',
+  },
+  {
+    path: 'downgrade/undo',
+    kind: 'undo_switch',
+    summary: 'The same as upgrade/undo',
+    description: 'The plan stays as it is at the end of the period too, whichever way it was to change.',
+  },
+  {
+    path: 'pause',
+    kind: 'pause',
+    summary: 'Pause the subscription',
+    description: 'It makes no invoices and allows no use until it is resumed. What was paid stays paid.',
+  },
+  {
+    path: 'resume',
+    kind: 'resume',
+    summary: 'Resume a paused subscription',
+    description:
+      'Before the period’s end it goes on with that period and its allowance, at no cost; later it begins a new one, paid whole. Where the card declines that: 402 `payment_failed` with `payment_url`.',
+  },
 ] as const
 
 function registerPlainChanges(app: App, context: BillingContext): void {
-  for (const { path, kind, summary } of PLAIN_CHANGES) {
-    app.openapi(postRoute(path, { summary, body: plainSchema, answer: changedSchema }), async (http) => {
+  for (const { path, kind, summary, description } of PLAIN_CHANGES) {
+    const parts = { summary, description: `The scope \`admin\`. ${description}`, body: plainSchema, answer: changedSchema }
+    app.openapi(postRoute(path, parts), async (http) => {
       const caller = callerOf(http, 'admin', http.req.valid('json').organization_id)
       return http.json(await changeOnce(context, caller, { operation: path, body: {} }, () => ({ request: { kind } })), 200)
     })

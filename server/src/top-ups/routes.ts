@@ -102,6 +102,8 @@ const listRoute = createRoute({
   path: '/api/v1/billing/top-ups',
   tags: TAGS,
   summary: 'What can be bought, and what was',
+  description:
+    'The scope `read`. Packages with their prices, the last purchases with their state, and which packages are bought by themselves.',
   request: {
     query: z.object({ organization_id: organizationId, limit: z.coerce.number().int().min(1).max(100).default(20) }),
   },
@@ -138,6 +140,7 @@ const removeAutoRoute = createRoute({
   path: '/api/v1/billing/auto-top-up/{balance}',
   tags: TAGS,
   summary: 'Buy nothing by itself any more',
+  description: 'The scope `admin`. A purchase that is under way is not called off. Where nothing is set for the balance, 404.',
   request: { params: z.object({ balance: z.string() }), query: z.object({ organization_id: organizationId }) },
   responses: { 204: { description: 'It is removed.' } },
 })

@@ -32,6 +32,8 @@ const eventsRoute = createRoute({
   path: '/api/v1/usage/events',
   tags: ['Usage'],
   summary: 'The events that count in a span, refusals and holds too',
+  description:
+    'The scope `read`. Each says whether a paid invoice has settled it, and which. `next_cursor` is null on the last page; a cursor goes on where the page ended, also while more is recorded.',
   request: { query: z.object({ ...spanQuery, ...pageQuery }) },
   responses: {
     200: {
@@ -61,6 +63,7 @@ const exportEventsRoute = createRoute({
   path: '/api/v1/usage/events/export',
   tags: ['Usage'],
   summary: 'All events of a span as a file',
+  description: 'The scope `read`. One snapshot in one answer, without pages, as CSV or NDJSON.',
   request: { query: z.object({ ...spanQuery, format }) },
   responses: files(eventSchema),
 })
@@ -70,6 +73,7 @@ const exportReportRoute = createRoute({
   path: '/api/v1/usage/report/export',
   tags: ['Usage'],
   summary: 'A whole report as a file',
+  description: 'The scope `read`. The rows of `GET /api/v1/usage/report` without pages, as CSV or NDJSON.',
   request: { query: z.object({ ...spanQuery, ...splitQuery, format }) },
   responses: files(reportRowSchema),
 })

@@ -44,6 +44,7 @@ const list = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}/deliveries',
   tags: ['Webhook endpoints'],
   summary: 'The log of an endpoint’s deliveries, newest first',
+  description: 'The scope `admin`. Page on with the last event’s id as `starting_after`.',
   request: {
     params,
     query: query.extend({
@@ -64,6 +65,8 @@ const read = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}',
   tags: ['Webhook endpoints'],
   summary: 'One delivery with its attempts',
+  description:
+    'The scope `admin`. Each attempt with its status, its duration and the beginning of what was answered. An event that this endpoint was not told of is 404.',
   request: { params: params.extend({ event_id: z.string() }), query },
   responses: {
     200: {

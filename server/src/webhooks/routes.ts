@@ -83,6 +83,7 @@ const list = createRoute({
   path: '/api/v1/webhook-endpoints',
   tags: ['Webhook endpoints'],
   summary: 'List endpoints',
+  description: 'The scope `admin`. An operator who names no organization sees the operators’ own. Secrets are never shown again.',
   request: { query },
   responses: { 200: json('The endpoints, oldest first.', z.object({ endpoints: z.array(endpointSchema) })) },
 })
@@ -92,6 +93,8 @@ const read = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}',
   tags: ['Webhook endpoints'],
   summary: 'Read an endpoint',
+  description:
+    'The scope `admin`. Says why and since when it is disabled, and since when it fails. An endpoint of another organization is 404.',
   request: { params, query },
   responses: { 200: json('The endpoint.', endpointSchema) },
 })
@@ -122,6 +125,7 @@ const remove = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}',
   tags: ['Webhook endpoints'],
   summary: 'Delete an endpoint with the log of its deliveries',
+  description: 'The scope `admin`. What waits for it is not sent any more. To stop for a while, disable it instead.',
   request: { params, query },
   responses: { 204: { description: 'It is deleted.' } },
 })
@@ -146,6 +150,8 @@ const test = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}/test',
   tags: ['Webhook endpoints'],
   summary: 'Send an endpoint a test event',
+  description:
+    'The scope `admin`. The event is this endpoint’s own, signed as every other; each call sends another. A disabled endpoint is 409.',
   request: { params, query },
   responses: { 202: json('It is on its way; see its delivery.', z.object({ event_id: z.string() })) },
 })
@@ -155,6 +161,8 @@ const replayRoute = createRoute({
   path: '/api/v1/webhook-endpoints/{endpoint_id}/replay',
   tags: ['Webhook endpoints'],
   summary: 'Send an endpoint one event again, or all since a time',
+  description:
+    'The scope `admin`. Sends what the endpoint asks for, whether it took it or not, under the ids of the events, so that a receiver which knows them counts none twice. A disabled endpoint is 409.',
   request: {
     params,
     query,
