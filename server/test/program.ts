@@ -34,13 +34,17 @@ export async function startProgram(
 ): Promise<{ child: ChildProcess; out: () => string }> {
   const child = spawnScript(script, env)
   const [out, err] = [collect(child.stdout), collect(child.stderr)]
-  await vi.waitFor(
-    () => {
-      if (child.exitCode !== null) throw new Error(`It ended with ${child.exitCode}: ${out()}${err()}`)
-      if (readRuntime(env['TOLLGATE_DATA_DIR']!)?.pid !== child.pid) throw new Error(`It is not ready: ${out()}${err()}`)
-    },
-    { timeout: 50_000, interval: 20 },
-  )
+  const isReady = () => {
+    if (child.exitCode !== null) throw new Error(`It ended with ${child.exitCode}: ${out()}${err()}`)
+    if (readRuntime(env['TOLLGATE_DATA_DIR']!)?.pid !== child.pid) throw new Error(`It is not ready: ${out()}${err()}`)
+  }
+  try {
+    await vi.waitFor(isReady, { timeout: 50_000, interval: 20 })
+  } catch (error) {
+    // Nobody else knows of it, nor of its PostgreSQL.
+    if (child.exitCode === null && child.kill('SIGINT')) await once(child, 'close')
+    throw error
+  }
   return { child, out }
 }
 
