@@ -4,8 +4,8 @@ import type { BillingContext } from '../src/stripe/context.ts'
 import { startTestClock } from '../src/stripe/test-clock.ts'
 import type { TestBilling } from './billing.ts'
 
-/** A month of 31 days and a year of 365 begin there. */
-const START = new Date('2026-03-10T12:00:00Z')
+/** When clocks start: a month of 31 days and a year of 365 begin there. */
+export const START = new Date('2026-03-10T12:00:00Z')
 
 /**
  * Puts an organization on a clock of its own that starts at the same time on whatever day the test runs: `31d` is a month later then, as

@@ -12,13 +12,13 @@ import { settleBeforeClockMoves } from '../src/pricing/actions.ts'
 import { registerPricingRoutes } from '../src/pricing/routes.ts'
 import { registerExplainRoutes } from '../src/usage/explain-routes.ts'
 import { testBilling, type TestBilling } from './billing.ts'
-import { startClock } from './test-clocks.ts'
+import { START, startClock } from './test-clocks.ts'
 import { testRoutes } from './routes.ts'
 
 /** Billing and metering over one database and one sandbox: what is used is counted here and billed there. */
 export type TestUse = TestBilling & {
-  /** A new organization on a test clock of its own, with a card. */
-  readonly customer: (planKey: string, interval?: 'monthly' | 'yearly') => Promise<string>
+  /** A new organization on a test clock of its own, which starts at `startsAt`, with a card. */
+  readonly customer: (planKey: string, interval?: 'monthly' | 'yearly', startsAt?: Date) => Promise<string>
   readonly use: (
     organizationId: string,
     meter: string,
@@ -60,10 +60,10 @@ export function testUse(catalog: CatalogDefinition): TestUse {
 
   return Object.assign(Object.create(billing) as TestBilling, {
     ask,
-    async customer(planKey: string, interval: 'monthly' | 'yearly' = 'monthly') {
+    async customer(planKey: string, interval: 'monthly' | 'yearly' = 'monthly', startsAt: Date = START) {
       count += 1
       const id = await billing.createOrganization(`user${count}`)
-      await startClock(billing.context, id)
+      await startClock(billing.context, id, startsAt)
       const body = { tier: planKey, interval, payment_method_id: 'pm_card_visa' }
       const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
       if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))

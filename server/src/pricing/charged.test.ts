@@ -1,9 +1,11 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { sumsOfPdf } from '../../test/invoice-sums.ts'
+import { START } from '../../test/test-clocks.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import { sumRevenue } from '../analytics/reports-store.ts'
+import { HOUR_MS } from '../lib/period.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { readStatement } from './statement.ts'
 
@@ -40,8 +42,8 @@ async function revenueOf(invoice: Stripe.Invoice): Promise<{ paid: number; usage
 
 /** A month at 1000 with 200 calls beyond the allowance, which cost 140, on terms that its seller has made at Stripe. */
 async function month(hours: number, terms: Stripe.SubscriptionUpdateParams): Promise<{ id: string; invoice: Stripe.Invoice }> {
-  const id = await billing.customer('starter')
-  await billing.advance(id, `${hours}h`)
+  const id = await billing.customer('starter', 'monthly', new Date(START.getTime() + hours * HOUR_MS))
+  await billing.advance(id, '1h')
   await stripe.subscriptions.update(await subscriptionOf(id), terms)
   await reconcile(id)
   const began = await billing.nowOf(id)

@@ -103,8 +103,8 @@ async function moneyOf(id: string) {
 }
 
 const UPGRADE = { new_tier: 'enterprise' }
-/** From twenty hours before the end of a month of 29.00: its rest back, that of the larger plan. */
-const UPGRADED = -81 + 553
+/** From twenty hours before the end of a month of 31 days at 29.00: its rest back, that of the larger plan. */
+const UPGRADED = -78 + 535
 const BY_THE_YEAR = { new_tier: 'enterprise', interval: 'yearly' }
 
 describe('an upgrade that is paid in the last minute of a period', () => {
