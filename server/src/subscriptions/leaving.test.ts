@@ -1,3 +1,4 @@
+import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -62,6 +63,28 @@ const WISHES = {
   },
 } as const
 type Wish = keyof typeof WISHES
+
+/** Who goes down in two months, by a schedule of Stripe's dashboard. */
+async function goingDownLater(id: string): Promise<string> {
+  await onClock(id)
+  const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  const { host, port, protocol } = billing.sandbox
+  const { subscriptionSchedules: schedules } = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+  const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
+  const { start_date, items } = phases[0]!
+  const { rows } = await billing.context.db.query<{ id: string }>(
+    `select stripe_price_id as id from plan_prices where plan_key = 'starter' and superseded_at is null`,
+  )
+  await schedules.update(schedule, {
+    phases: [
+      { start_date, duration: { interval: 'month', interval_count: 2 }, items: [{ price: items[0]!.price as string }] },
+      { items: [{ price: rows[0]!.id }] },
+    ],
+  })
+  await advance(id, '32d')
+  expect(await subscriptionOf(id)).toMatchObject(GOES_DOWN)
+  return id
+}
 
 /** A server that dies before or after its n-th call that changes something at Stripe. */
 function dyingAt(moment: 'before' | 'after', nth: number) {
@@ -158,6 +181,23 @@ describe('a server that dies', () => {
     await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject(GOES_DOWN)
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
+  })
+})
+
+describe('who is to go down by a schedule whose running phase began some periods ago', () => {
+  test('leaves with the period', async () => {
+    const id = await goingDownLater('left_later')
+    expect(await post(id, 'cancel', { immediate: false })).toMatchObject({ status: 200, body: { status: 'cancelled' } })
+    expect(await subscriptionOf(id)).toMatchObject(WISHES.leave.asked)
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject(WISHES.leave.afterwards)
+  })
+
+  test('has another plan scheduled instead', async () => {
+    const id = await goingDownLater('changed_later')
+    const answer = await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+    expect(await subscriptionOf(id)).toMatchObject(GOES_DOWN)
   })
 })
 

@@ -43,6 +43,8 @@ export type CurrentSubscription = {
   /** How Stripe was told of the cancellation: to the period's end, or at a date. */
   readonly cancelAtPeriodEnd: boolean
   readonly scheduleId: string | null
+  /** When the running phase of its schedule began: one that was made in Stripe's dashboard may go over many periods. Without a schedule, its period. */
+  readonly phaseStartedAt: Instant
   readonly scheduledAt: Instant | null
   /** What it is scheduled to become; null where nothing of ours is scheduled. */
   readonly scheduled: Terms | null

@@ -36,6 +36,7 @@ const subscription: CurrentSubscription = {
   cancelAt: null,
   cancelAtPeriodEnd: false,
   scheduleId: null,
+  phaseStartedAt: at(1),
   scheduledAt: null,
   scheduled: null,
   waitingInvoiceId: null,

@@ -50,7 +50,7 @@ function runningPhase(subscription: CurrentSubscription): RunningPhase {
     usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
     addOns: subscription.addOnItems,
   }
-  return { items: phaseItems(sold), startUnix: toUnix(subscription.currentPeriodStart) }
+  return { items: phaseItems(sold), startUnix: toUnix(subscription.phaseStartedAt) }
 }
 
 /** Whether a schedule is to change anything yet. No phase of ours runs in a trial; rewritten by us, one of Stripe's dashboard would end it. */

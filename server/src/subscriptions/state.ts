@@ -54,6 +54,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     cancelAt: found.cancelAt,
     cancelAtPeriodEnd: found.cancelAtPeriodEnd,
     scheduleId: found.scheduleId,
+    phaseStartedAt: found.phaseStartedAt,
     scheduledAt: found.scheduledAt,
     scheduled: scheduledTerms(found),
     waitingInvoiceId: found.waitingInvoiceId,

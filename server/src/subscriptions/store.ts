@@ -69,6 +69,7 @@ export type AccountSubscription = {
   readonly scheduledInterval: PriceInterval | null
   readonly scheduledQuantity: number | null
   readonly scheduleId: string | null
+  readonly phaseStartedAt: Instant
   readonly pauseBehavior: string | null
   readonly pendingUpdateExpiresAt: Instant | null
   /** The open invoice that its first payment, a change of it, or its resumption waits for. */
@@ -104,7 +105,9 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        account.cancel_at as "cancelAt", subscription.ended_at as "endedAt", subscription.cancel_at_period_end as "cancelAtPeriodEnd",
        account.trial_ends_at as "trialEndsAt", account.scheduled_at as "scheduledAt",
        account.scheduled_plan_key as "scheduledPlanKey", account.scheduled_price_key as "scheduledInterval",
-       subscription.schedule_id as "scheduleId", subscription.scheduled_quantity::float8 as "scheduledQuantity",
+       subscription.schedule_id as "scheduleId",
+       coalesce(to_timestamp((subscription.data #>> '{schedule,current_phase,start_date}')::bigint), item.current_period_start) as "phaseStartedAt",
+       subscription.scheduled_quantity::float8 as "scheduledQuantity",
        subscription.pause_behavior as "pauseBehavior", subscription.pending_update_expires_at as "pendingUpdateExpiresAt",
        waiting.id as "waitingInvoiceId", waiting.hosted_invoice_url as "waitingInvoiceUrl",
        subscription.status = 'paused'
