@@ -176,6 +176,28 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
   })
 
+  test('is left at what was made of it in the dashboard since', async () => {
+    const id = 'changed_since'
+    const end = await goingDown(id)
+    await pay(await waiting(id, end, UPGRADE))
+    await chargeable(id)
+    await overtaken(id, end)
+    const { subscription_id: subscription } = await subscriptionOf(id)
+    const { items } = await stripe().subscriptions.retrieve(String(subscription))
+    const pro = await billing.context.db.query<{ id: string }>(
+      `select stripe_price_id as id from plan_prices where plan_key = 'pro' and price_key = 'monthly'`,
+    )
+    await stripe().subscriptions.update(String(subscription), {
+      items: [{ id: items.data[0]!.id, price: pro.rows[0]!.id }],
+      proration_behavior: 'none',
+    })
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ plan: 'pro' })
+    const before = await moneyOf(id)
+    await finishChanges(billing.context)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
+    expect(await moneyOf(id)).toEqual(before)
+  })
+
   test('is not had by who never paid: what was scheduled comes, and nothing is owed but that', async () => {
     const id = 'never_paid'
     const end = await goingDown(id)

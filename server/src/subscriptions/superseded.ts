@@ -24,17 +24,28 @@ const IS_AS_WISHED = `exists (
 /** And that have come about: nothing waits for the bank. */
 const HAS_COME = `subscription.pending_update_expires_at is null and ${IS_AS_WISHED}`
 
-/** Or that had, being paid, until the schedule began its last phase over them: nobody of ours looked in between. */
+/** The plan is what the schedule made of it, by what it was last told; of one of Stripe's dashboard nothing is known. */
+const IS_AS_SCHEDULED = `coalesce((
+  select exists (
+    select from stripe_subscription_items item
+    where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
+      and item.price_id = told.params #>> '{next,0,priceId}' and coalesce(item.quantity, 1) = (told.params #>> '{next,0,quantity}')::bigint)
+  from stripe_intents told
+  where told.organization_id = subscription.organization_id and told.kind = 'schedule_switch' and told.state = 'succeeded'
+    and told.params ->> 'scheduleId' = subscription.schedule_id
+  order by told.created_at desc limit 1), true)`
+
+/** Or that had, being paid, until the schedule began its last phase over them: nobody of ours looked in between, and nobody has changed the plan since. */
 const IS_OVERTAKEN = `subscription.pending_update_expires_at is null and subscription.scheduled_at is null
-  and subscription.status in ('active', 'past_due') and not ${IS_AS_WISHED}
+  and subscription.status in ('active', 'past_due') and not ${IS_AS_WISHED} and ${IS_AS_SCHEDULED}
   and (intent.params ->> 'paymentBehavior' is distinct from 'pending_if_incomplete' or exists (
     select from stripe_invoices invoice
     where invoice.organization_id = intent.organization_id and invoice.id = intent.result ->> 'invoiceId' and invoice.status = 'paid'))`
 
 /**
  * Releases the schedule that a change at once has taken the place of. It stays until then, as Stripe lets it: a change that is declined, or
- * that waits for the bank and is never paid, leaves what was scheduled. A change that the schedule has overtaken is made again. The caller holds
- * the organization's lock.
+ * that waits for the bank and is never paid, leaves what was scheduled. A change that the schedule has overtaken is made again, unless the plan was
+ * changed at Stripe since. The caller holds the organization's lock.
  * @throws DomainError those of Stripe, but for a refusal: what cannot be released is released already
  */
 export async function releaseSuperseded(acting: Acting): Promise<void> {
