@@ -54,8 +54,8 @@ const PAGE = 100
 const METER_FAULTS = ['v1.billing.meter.error_report_triggered', 'v1.billing.meter.no_meter_found']
 /** The coupons of a subscription's discounts, and what it is scheduled to become. */
 const OF_SUBSCRIPTIONS = ['data.discounts.source.coupon', 'data.schedule']
-/** Discounts with their coupons, and the products to which these are limited. */
-const LIMITED_COUPONS = ['discounts.source.coupon.applies_to']
+/** Discounts with their coupons, the products to which these are limited, and what they take off in other currencies. */
+const WHOLE_COUPONS = ['discounts.source.coupon.applies_to', 'discounts.source.coupon.currency_options']
 /** The invoice of a purchase or a renewal comes with its subscription: that is one call less. */
 const WITH_INVOICES = [...OF_SUBSCRIPTIONS, 'data.latest_invoice.payments']
 
@@ -138,9 +138,9 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
     )
   const discountsOf = createDiscountReader({
     retrieveSubscription: (id) =>
-      call('retrieve_subscription', () => stripe.subscriptions.retrieve(id, { expand: LIMITED_COUPONS })),
+      call('retrieve_subscription', () => stripe.subscriptions.retrieve(id, { expand: WHOLE_COUPONS })),
     retrieveItem: (id) =>
-      call('retrieve_subscription_item', () => stripe.subscriptionItems.retrieve(id, { expand: LIMITED_COUPONS })),
+      call('retrieve_subscription_item', () => stripe.subscriptionItems.retrieve(id, { expand: WHOLE_COUPONS })),
   })
   return {
     retrieveCustomer: (id) =>
