@@ -2,6 +2,7 @@ import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
+import { lockAccount } from '../grants/store.ts'
 import { finishStrandedIntents } from '../stripe/finish-intents.ts'
 import { pushCatalog } from '../stripe/push.ts'
 import { changePlan } from './actions.ts'
@@ -15,7 +16,11 @@ const billing = testBilling({
     meters: { call: {} },
     plans: {
       free: { name: 'Free', allowances: {} },
-      starter: { name: 'Starter', prices: price(900), allowances: {} },
+      starter: {
+        name: 'Starter',
+        prices: price(900),
+        allowances: { call: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 10 } } },
+      },
       pro: { name: 'Pro', prices: price(2900), allowances: {} },
       enterprise: { name: 'Enterprise', prices: price(19_900), allowances: {} },
     },
@@ -174,6 +179,28 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     await finishChanges(billing.with({ clock: later }))
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active' })
     expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
+  })
+
+  test('takes nothing away of what was used meanwhile, which the smaller plan has a price for', async () => {
+    const id = 'used_meanwhile'
+    const end = await goingDown(id)
+    await pay(await waiting(id, end, UPGRADE))
+    await chargeable(id)
+    await overtaken(id, end)
+    const now = new Date((end + 60) * 1000)
+    const used = await billing.context.db.transaction(async (tx) => {
+      await lockAccount(tx, id)
+      await tx.query('update organizations set test_clock_now = $2 where id = $1', [id, now])
+      return tx.query(
+        `update grants set used = 100000000, overage = 50000000
+         where organization_id = $1 and balance = 'call' and kind = 'plan' and starts_at <= $2 and expires_at > $2`,
+        [id, now],
+      )
+    })
+    expect(used.rowCount).toBe(1)
+    await finishChanges(billing.context)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active' })
+    expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000 + 500, owed: 900, credit: 0 })
   })
 
   test('is left at what was made of it in the dashboard since', async () => {

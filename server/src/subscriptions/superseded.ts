@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { reportNow } from '../pricing/actions.ts'
 import type { StripeMutations } from '../stripe/gateway.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { switchedItems } from './items.ts'
@@ -97,6 +98,8 @@ async function makeAgain(acting: Acting, update: Update): Promise<void> {
     )
     return
   }
+  // As before every change at once: Stripe bills the use of a price that goes in that moment.
+  if (subscription.usageItems.length > 0) await reportNow(context, organizationId)
   const quantity = wished?.quantity ?? 1
   const { planKey: plan, interval } = subscription
   await performIntent(context, session, {
