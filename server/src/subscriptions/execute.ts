@@ -256,13 +256,13 @@ async function switchNow(execution: Execution, change: SwitchNow): Promise<void>
   if (undoesCancel) await release(execution, scheduleId)
   const hasCome = invoiceNow ? await payAndSwitch(execution, params, subscription) : (await update(execution, params), true)
   if (scheduleId === null || undoesCancel || !hasCome) return
-  // Only near the period's end may the schedule have begun its next phase meanwhile, which has to be looked at before it goes.
-  await (endsSoon(subscription, execution) ? releaseSuperseded(execution) : releaseIfThere(execution, scheduleId))
+  // Only shortly before its next phase may the schedule have begun that meanwhile, which has to be looked at before it goes.
+  await (changesSoon(subscription, execution) ? releaseSuperseded(execution) : releaseIfThere(execution, scheduleId))
 }
 
-/** Within an hour or two: an hour is how old a preview may be. */
-function endsSoon({ currentPeriodEnd }: CurrentSubscription, { prorationAt }: Execution): boolean {
-  return currentPeriodEnd.getTime() - prorationAt.getTime() < 2 * HOUR_MS
+/** Within an hour or two: an hour is how old a preview may be. One of Stripe's dashboard may change within a period. */
+function changesSoon({ scheduledAt, currentPeriodEnd }: CurrentSubscription, { prorationAt }: Execution): boolean {
+  return (scheduledAt ?? currentPeriodEnd).getTime() - prorationAt.getTime() < 2 * HOUR_MS
 }
 
 /**

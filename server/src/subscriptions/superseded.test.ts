@@ -88,6 +88,14 @@ async function chargeable(id: string): Promise<void> {
   })
 }
 
+async function priceOf(plan: string): Promise<string> {
+  const { rows } = await billing.context.db.query<{ id: string }>(
+    `select stripe_price_id as id from plan_prices where plan_key = $1 and price_key = 'monthly'`,
+    [plan],
+  )
+  return rows[0]!.id
+}
+
 /** The schedule's phase begins, as nobody of ours looks. */
 async function overtaken(id: string, end: number): Promise<void> {
   await passUnseen(id, end + 60)
@@ -211,11 +219,8 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     await overtaken(id, end)
     const { subscription_id: subscription } = await subscriptionOf(id)
     const { items } = await stripe().subscriptions.retrieve(String(subscription))
-    const pro = await billing.context.db.query<{ id: string }>(
-      `select stripe_price_id as id from plan_prices where plan_key = 'pro' and price_key = 'monthly'`,
-    )
     await stripe().subscriptions.update(String(subscription), {
-      items: [{ id: items.data[0]!.id, price: pro.rows[0]!.id }],
+      items: [{ id: items.data[0]!.id, price: await priceOf('pro') }],
       proration_behavior: 'none',
     })
     await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ plan: 'pro' })
@@ -258,4 +263,40 @@ test('an upgrade beside a schedule refetches its customer once', async () => {
   await changePlan(counting, { organizationId: id, request, prorationAt: null }, asker)
   expect(listed).toHaveLength(1)
   expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
+})
+
+test('an upgrade that a schedule of the dashboard overtakes in the midst of a period, as it is made, is had', async () => {
+  const id = 'in_the_midst'
+  await onClock(id)
+  const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  const { subscriptionSchedules: schedules } = stripe()
+  const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
+  const { start_date } = phases[0]!
+  const end_date = start_date + 3 * 24 * 3600
+  await schedules.update(schedule, {
+    phases: [
+      { start_date, end_date, items: [{ price: await priceOf('pro') }] },
+      { items: [{ price: await priceOf('starter') }] },
+    ],
+  })
+  const to = new Date((end_date - 1800) * 1000).toISOString()
+  expect((await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to })).status).toBe(200)
+  const gateway = billing.context.gateway!
+  let hasPassed = false
+  const slow = billing.with({
+    gateway: {
+      ...gateway,
+      perform: async (kind, params, options) => {
+        const result = await gateway.perform(kind, params, options)
+        if (kind === 'update_subscription' && !hasPassed) {
+          hasPassed = true
+          await passUnseen(id, end_date + 60)
+        }
+        return result
+      },
+    },
+  })
+  const request = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: 'now' } as const
+  await changePlan(slow, { organizationId: id, request, prorationAt: null }, { actor: 'operator:test', requestId: 'r' })
+  expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active', scheduled_change: null })
 })
