@@ -169,8 +169,9 @@ export type RevenueSum = {
 }
 
 /**
- * What was paid, by when, with its tax; of it, what metered prices brought, without; and what of these payments was given back, at Stripe or outside of it, or lost to disputes. A metered
- * price is known by who has it, or as one that this server bills use at, which it stays when nobody has it any more.
+ * What was paid, by when, with its tax; of it, what metered prices brought, without; and what of these payments was given back, at Stripe or
+ * outside of it, or lost to disputes. A metered price is known by who has it, or as one that this server bills use at, which it stays when
+ * nobody has it any more.
  */
 export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]): Promise<RevenueSum[]> {
   const { rows } = await db.query<RevenueSum>(
@@ -194,7 +195,7 @@ export async function sumRevenue(db: Queryable, boundaries: readonly Instant[]):
        from stripe_invoices invoice
        left join stripe_disputes dispute on dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
          and dispute.status = 'lost'
-       where invoice.status = 'paid' and paid_at >= $2 and paid_at < $3 
+       where invoice.status = 'paid' and paid_at >= $2 and paid_at < $3
          and (amount_refunded_minor > 0 or credited_outside_minor > 0 or dispute.id is not null)
        group by 1, 2
      )
