@@ -113,13 +113,13 @@ export async function buyPro(loop: Loop, { app }: Customer): Promise<void> {
   )
 }
 
-/** Step 4: a month (at most 31 days) and the hour of the draft pass on the organization's clock; the renewal is paid and the use starts again. */
+/** Step 4: the period and the hour of the draft pass on the organization's clock; the renewal is paid and the use starts again. */
 export async function renew(loop: Loop, customer: Customer): Promise<void> {
   const { app } = customer
   await consume(app, 'episode_ingestion', 1234)
   const before = await app.get('/api/v1/usage')
   const used = before.body['credits_used']
-  await advance(loop, customer, '32d')
+  await nextPeriod(loop, customer)
   const paid = (await invoicesOf(app)).filter(isPaidPro)
   assert.equal(paid.length, 2, 'the renewal is a second paid invoice of $29')
   const usage = await app.get('/api/v1/usage')
@@ -132,7 +132,7 @@ export async function renew(loop: Loop, customer: Customer): Promise<void> {
 export async function failAndRecover(loop: Loop, customer: Customer): Promise<void> {
   const { app } = customer
   await replaceCard(app, 'pm_card_visa_chargeDeclinedInsufficientFunds')
-  await advance(loop, customer, '32d')
+  await nextPeriod(loop, customer)
   const grace = await app.get('/api/v1/usage')
   assert.equal(grace.body['status'], 'GRACE')
   const used = await consume(app, 'episode_ingestion', 500)
@@ -183,7 +183,7 @@ export async function changePlans(loop: Loop, customer: Customer): Promise<void>
   expectStatus(cancelled, 200)
   assert.equal(cancelled.body['status'], 'cancelled')
   loop.tell(`Cancelled at the period's end: ${text(cancelled.body, 'cancel_at')}.`)
-  await advance(loop, customer, '32d')
+  await nextPeriod(loop, customer)
   assert.equal((await app.get('/api/v1/usage')).body['subscription_tier'], 'FREE')
   loop.tell('After the period: FREE again.')
 }
@@ -234,6 +234,13 @@ async function readMetrics(loop: Loop, { organizationId }: Customer): Promise<vo
 /** Moves the organization's clock by CLI; it answers when everything that follows has been handled. */
 async function advance(loop: Loop, { organizationId }: Customer, by: string): Promise<Body> {
   return runCli<Body>(loop.program, ['clock', 'advance', organizationId, '--by', by])
+}
+
+/** Moves it a day into the next period: 32 days later may be five days into it, past the days of grace. */
+async function nextPeriod(loop: Loop, { app, organizationId }: Customer): Promise<void> {
+  const { body } = await app.get('/api/v1/billing/subscription')
+  const to = new Date(Date.parse(text(body, 'current_period_end')) + 24 * 3_600_000)
+  await runCli<Body>(loop.program, ['clock', 'advance', organizationId, '--to', to.toISOString()])
 }
 
 export function consume(
