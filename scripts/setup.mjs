@@ -17,7 +17,8 @@ function findMissingPackages() {
   return Object.keys(locked).filter((path) => {
     const entry = locked[path]
     if (!path.startsWith('node_modules/') || entry.link || entry.optional) return false
-    return installed[path]?.version !== entry.version
+    // An install that was ended half-way leaves its list of packages behind, without the packages.
+    return installed[path]?.version !== entry.version || !existsSync(join(root, path, 'package.json'))
   })
 }
 
