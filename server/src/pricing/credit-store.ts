@@ -117,8 +117,13 @@ const WAITING_CREDITS = `from use_credits credit
 /** Of an intent `again`: that it made a line of the void `invoice` anew, which bills `span`. */
 const STANDS_FOR = `again.params #>> '{metadata,${VOIDED_INVOICE_METADATA}}' = invoice.id and again.params #>> '{metadata,${PRICE_METADATA}}' = span.stripe_price_id`
 
-/** What an invoice has charged is known once it is paid, or void with nothing of it to come again, and no dispute of it is undecided. */
+/**
+ * What an invoice has charged is known once it is paid, or void with nothing of it to come again, and no dispute of it is undecided; and not while the
+ * mirror was seen to differ from Stripe, by more or less refunded perhaps: what is given too small is not made up for.
+ */
 const CAN_BE_GIVEN = `credit.state = 'waiting' and invoice.status in ('paid', 'void') and not exists (
+       select from stripe_syncs sync where sync.organization_id = credit.organization_id and sync.suspected_at is not null
+     ) and not exists (
        select from stripe_disputes dispute where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
          and ${IS_UNDECIDED}
      ) and not (invoice.status = 'void' and exists (

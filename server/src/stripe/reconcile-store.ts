@@ -121,6 +121,7 @@ export async function listSuspects(db: Queryable, now: Instant, limit: number): 
   return rows.map(({ id }) => id)
 }
 
+/** `until` null: it was refetched. */
 export async function putOffSuspect(db: Queryable, organizationId: string, until: Instant | null): Promise<void> {
   await db.query('update stripe_syncs set suspected_at = $2 where organization_id = $1', [organizationId, until])
 }

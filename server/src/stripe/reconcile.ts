@@ -38,7 +38,6 @@ const PUT_OFF_MS = HOUR_MS
 async function reconcileOrPutOff(context: BillingContext, organizationId: string): Promise<boolean> {
   try {
     const drifts = await reconcileOrganization(context, organizationId)
-    if (drifts !== null) await putOffSuspect(context.db, organizationId, null)
     return drifts !== null
   } catch (error) {
     if (error instanceof DomainError && AWAY.has(error.code)) throw error
@@ -68,6 +67,7 @@ export async function reconcileOrganization(context: BillingContext, organizatio
         await markCovered(tx, { organizationId, customerId: fetched.customerId, until }, context.clock.now())
       },
     })
+    await putOffSuspect(session, organizationId, null)
     if (drifts.length > 0) {
       context.log.warn(
         { event: 'stripe.drift', organization_id: organizationId, count: drifts.length, drifts: drifts.slice(0, 10) },
