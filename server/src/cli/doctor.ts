@@ -93,19 +93,21 @@ const NO_DATABASE = 'none is here yet: "tollgate dev" makes one, and DATABASE_UR
 async function withLook(config: Config, examineWith: (look: Look) => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   const isThere = config.DATABASE_URL !== undefined || existsSync(join(config.TOLLGATE_DATA_DIR, 'postgres'))
   if (!isThere) return examineWith(async () => NO_DATABASE)
+  let findings: readonly Finding[] | null = null
   try {
-    return await withDatabase(config, async (connectionString) => {
+    await withDatabase(config, async (connectionString) => {
       const db = openDatabase({ connectionString, poolSize: 1 })
       try {
-        return await examineWith((work) => work(db))
+        findings = await examineWith((work) => work(db))
       } finally {
         await db.close()
       }
     })
   } catch (error) {
     // What is wrong with it is then said of all that would be looked at there, and the rest is examined all the same.
-    return examineWith(() => Promise.reject(error))
+    findings ??= await examineWith(() => Promise.reject(error))
   }
+  return findings!
 }
 
 async function examineClock(db: Db): Promise<string> {
