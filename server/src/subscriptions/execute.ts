@@ -12,10 +12,10 @@ import { closeOpenPages } from './open-pages.ts'
 import { readPendingItems, restorePendingItems } from './pending-items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
 import { pause } from './released.ts'
-import { endBesideSchedule, hasMoreAhead, release, switchAtPeriodEnd } from './schedules.ts'
+import { endBesideSchedule, hasMoreAhead, release, releaseIfThere, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
 import { listLiveSubscriptionIds } from './store.ts'
-import { releaseIfThere, releaseSuperseded } from './superseded.ts'
+import { releaseSuperseded } from './superseded.ts'
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
 export function decisiveStep(change: Change): MutationKind {

@@ -80,3 +80,10 @@ export async function endBesideSchedule(execution: Execution, subscription: Curr
 export async function release(execution: Acting, scheduleId: string | null): Promise<void> {
   if (scheduleId !== null) await perform(execution, 'release_schedule', { scheduleId })
 }
+
+/** A schedule that is not there is released already. */
+export async function releaseIfThere(execution: Acting, scheduleId: string): Promise<void> {
+  await perform(execution, 'release_schedule', { scheduleId }).catch((error: unknown) => {
+    if (!isRefused(error)) throw error
+  })
+}

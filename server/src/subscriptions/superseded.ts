@@ -3,8 +3,9 @@ import { reportNow } from '../pricing/actions.ts'
 import type { StripeMutations } from '../stripe/gateway.ts'
 import { performIntent } from '../stripe/intents.ts'
 import { switchedItems } from './items.ts'
+import { releaseIfThere } from './schedules.ts'
 import { readBillingState } from './state.ts'
-import { follow, isRefused, perform, type Acting } from './steps.ts'
+import { follow, isRefused, type Acting } from './steps.ts'
 
 /**
  * Of updates that came to their end: those that take the place of the schedule which their subscription still has. The index of them is of those
@@ -15,22 +16,21 @@ const SUPERSEDING = `from stripe_subscriptions subscription join stripe_intents 
     and subscription.ended_at is null
     and intent.params ->> 'supersedesScheduleId' is not null and intent.params ->> 'supersedesScheduleId' = subscription.schedule_id`
 
-/** The plan's item, the first that a switch names, is as it was to be. */
-const IS_AS_WISHED = `exists (
-  select from stripe_subscription_items item
-  where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
-    and item.id = intent.params #>> '{items,0,itemId}' and item.price_id = intent.params #>> '{items,0,priceId}'
-    and coalesce(item.quantity, 1) = (intent.params #>> '{items,0,quantity}')::bigint)`
+/** The subscription has an item of the price and quantity of the plan's, the first of those that are named. */
+const hasPlanItem = (items: string, condition = 'true'): string => `exists (
+    select from stripe_subscription_items item
+    where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id and ${condition}
+      and item.price_id = ${items} #>> '{0,priceId}' and coalesce(item.quantity, 1) = (${items} #>> '{0,quantity}')::bigint)`
+
+/** The plan's item is as it was to be. */
+const IS_AS_WISHED = hasPlanItem(`(intent.params -> 'items')`, `item.id = intent.params #>> '{items,0,itemId}'`)
 
 /** And that have come about: nothing waits for the bank. */
 const HAS_COME = `subscription.pending_update_expires_at is null and ${IS_AS_WISHED}`
 
 /** The plan is what the schedule made of it, by what it was last told; of one of Stripe's dashboard nothing is known. */
 const IS_AS_SCHEDULED = `coalesce((
-  select exists (
-    select from stripe_subscription_items item
-    where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
-      and item.price_id = told.params #>> '{next,0,priceId}' and coalesce(item.quantity, 1) = (told.params #>> '{next,0,quantity}')::bigint)
+  select ${hasPlanItem(`(told.params -> 'next')`)}
   from stripe_intents told
   where told.organization_id = subscription.organization_id and told.kind = 'schedule_switch' and told.state = 'succeeded'
     and told.params ->> 'scheduleId' = subscription.schedule_id
@@ -72,13 +72,6 @@ async function listUpdates(db: Queryable, organizationId: string, condition: str
     [organizationId],
   )
   return rows.map(({ params }) => params)
-}
-
-/** A schedule that is not there is released already. */
-export async function releaseIfThere(acting: Acting, scheduleId: string): Promise<void> {
-  await perform(acting, 'release_schedule', { scheduleId }).catch((error: unknown) => {
-    if (!isRefused(error)) throw error
-  })
 }
 
 /**
