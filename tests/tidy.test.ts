@@ -93,9 +93,9 @@ describe('time, chance and the environment have one place each', () => {
 })
 
 describe('dependencies point one way', () => {
-  it('lets only stripe/client.ts import the stripe package in the server', () => {
+  it('lets only stripe/gateway/client.ts import the stripe package in the server', () => {
     const importers = source.filter((path) => path.startsWith('server/src/') && packagesOf(path).includes('stripe'))
-    expect(importers).toEqual(['server/src/stripe/client.ts'])
+    expect(importers).toEqual(['server/src/stripe/gateway/client.ts'])
   })
 
   it('keeps the sandbox and the SDK free of the server', () => {
@@ -123,6 +123,26 @@ describe('dependencies point one way', () => {
           .map((target) => `${path} → ${target}`)
       )
     })
+    expect(strays).toEqual([])
+  })
+
+  it('lets the rooms of the Stripe domain build upon those before them', () => {
+    const rooms = ['gateway', 'mirror', 'intents', 'push', 'inbox', 'reconcile']
+    const rankOf = (path: string) => rooms.indexOf(/^server\/src\/stripe\/([^/]+)\//.exec(path)?.[1] ?? '')
+    const strays = source
+      .filter((path) => rankOf(path) !== -1)
+      .flatMap((path) => importsOf(path).flatMap((target) => (rankOf(target) > rankOf(path) ? [`${path} → ${target}`] : [])))
+    expect(strays).toEqual([])
+  })
+
+  it('decides about use without a database', () => {
+    const inside = source.filter((path) => path.startsWith('server/src/metering/decide/'))
+    expect(inside.length).toBeGreaterThan(10)
+    const strays = inside.flatMap((path) =>
+      importsOf(path)
+        .filter((target) => /^server\/src\/(db|metering\/(write|wire))\//.test(target))
+        .map((target) => `${path} → ${target}`),
+    )
     expect(strays).toEqual([])
   })
 
@@ -159,7 +179,7 @@ describe('dependencies point one way', () => {
     expect(strays).toEqual([])
   })
 
-  it('lets rules import only rules, lib and types of the catalog', () => {
+  it('lets rules import only rules, lib, and types of the catalog and of use', () => {
     const rules = source.filter((path) => /^server\/src\/.*\/rules\.ts$/.test(path))
     expect(rules.length).toBeGreaterThan(0)
     const strays = rules.flatMap((path) =>
@@ -167,7 +187,7 @@ describe('dependencies point one way', () => {
         .filter(
           (target) =>
             !target.startsWith('server/src/lib/') &&
-            !/\/(rules|book|periods|catalog|define)\.ts$/.test(target) &&
+            !/\/(rules|book|periods|catalog|define|usage)\.ts$/.test(target) &&
             dirname(target) !== dirname(path),
         )
         .map((target) => `${path} → ${target}`),

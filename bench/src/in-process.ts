@@ -7,7 +7,7 @@ import { createCatalogRegistry, storeCatalogVersion } from '../../server/src/cat
 import { openDatabase } from '../../server/src/db/database.ts'
 import { systemClock } from '../../server/src/lib/clock.ts'
 import { createMetering } from '../../server/src/metering/metering.ts'
-import { openUsageConnections } from '../../server/src/metering/pipeline.ts'
+import { openUsageConnections } from '../../server/src/metering/write/pipeline.ts'
 import { BENCH_CATALOG } from './catalog.ts'
 import { runLoop, type LoopResult } from './closed-loop.ts'
 

@@ -12,9 +12,9 @@ import { observeAccount, type ObservingContext } from './notifications/observe.t
 import type { StripeOptions, TollgateOptions } from './options.ts'
 import { followBilling, settleBeforeClockMoves } from './pricing/actions.ts'
 import { noteMeterFaults } from './pricing/faults.ts'
-import type { BillingEvent } from './stripe/changes.ts'
-import { createStripeClient } from './stripe/client.ts'
 import type { BillingContext } from './stripe/context.ts'
+import { createStripeClient } from './stripe/gateway/client.ts'
+import type { BillingEvent } from './stripe/mirror/changes.ts'
 import { endUnmade, settleTopUps } from './top-ups/settle.ts'
 
 export function observingOf({ policy = {} }: TollgateOptions, grants: GrantsContext): ObservingContext {

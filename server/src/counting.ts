@@ -7,9 +7,9 @@ import { SYSTEM_ROLE } from './db/row-security.ts'
 import type { GrantsContext } from './grants/actions.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { UsageContext } from './metering/api.ts'
-import type { Outcome } from './metering/decision.ts'
+import type { Outcome } from './metering/decide/decision.ts'
 import { createMetering } from './metering/metering.ts'
-import { openUsageConnections, type UsageConnections } from './metering/pipeline.ts'
+import { openUsageConnections, type UsageConnections } from './metering/write/pipeline.ts'
 import { openUsageReading, type UsageReading } from './usage/reading.ts'
 
 export type Counting = {

@@ -6,7 +6,7 @@ import type { TimeZoneContext } from '../src/grants/time-zone.ts'
 import { ManualClock } from '../src/lib/clock.ts'
 import { endOverdueReservations } from '../src/metering/expiring.ts'
 import { createMetering, type Metering } from '../src/metering/metering.ts'
-import { openUsageConnections, type UsageConnections } from '../src/metering/pipeline.ts'
+import { openUsageConnections, type UsageConnections } from '../src/metering/write/pipeline.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
 /** The credits of EM-1 and EM-2, and a meter that only `pro` includes. */

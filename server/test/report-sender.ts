@@ -3,13 +3,13 @@
  * `after` Stripe has taken it. It says so on standard output and waits to be killed.
  * Arguments: address of the database, catalog version, port of the sandbox, organization (empty: all that are due), `before` or `after`.
  */
-import { createCatalogRegistry } from '../src/catalog/registry.ts'
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
+import { createCatalogRegistry } from '../src/catalog/registry.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { systemClock } from '../src/lib/clock.ts'
 import { reportDue, reportNow } from '../src/pricing/actions.ts'
-import { createStripeClient } from '../src/stripe/client.ts'
 import type { BillingContext } from '../src/stripe/context.ts'
+import { createStripeClient } from '../src/stripe/gateway/client.ts'
 import { TEST_POLICY } from './billing.ts'
 import { USE_CATALOG } from './use-catalog.ts'
 

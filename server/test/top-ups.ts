@@ -1,7 +1,7 @@
 import { beforeEach } from 'vitest'
-import { listGrants } from '../src/grants/store.ts'
 import type { Grant } from '../src/grants/rules.ts'
-import { ORGANIZATION_METADATA } from '../src/stripe/inbox.ts'
+import { listGrants } from '../src/grants/store.ts'
+import { ORGANIZATION_METADATA } from '../src/stripe/organizations.ts'
 import { testBilling } from './billing.ts'
 
 export const TOP_UPS = '/api/v1/billing/top-ups'

@@ -4,7 +4,7 @@ import { openedGrant, partsOf, planGrantOf, type Grant } from '../src/grants/rul
 import { DomainError } from '../src/lib/errors.ts'
 import { DAY_MS, HOUR_MS } from '../src/lib/period.ts'
 import type { Quantity } from '../src/lib/quantity.ts'
-import type { Outcome } from '../src/metering/decision.ts'
+import type { Outcome } from '../src/metering/decide/decision.ts'
 import type { UsageAnswer, UsageRequest } from '../src/metering/usage.ts'
 import { catalog, plainTermsOf, PLANS, recordTerms, START, termsOf, type Facts } from './usage-facts.ts'
 import { answerTo, type Answer, type Asked, type Terms } from './usage-reference.ts'

@@ -4,12 +4,12 @@
  * Arguments: address of the database, organization, catalog version, how many calls are in flight.
  */
 import { text } from 'node:stream/consumers'
-import { createCatalogRegistry } from '../src/catalog/registry.ts'
 import { normalizeCatalog } from '../src/catalog/normalize.ts'
+import { createCatalogRegistry } from '../src/catalog/registry.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { systemClock } from '../src/lib/clock.ts'
 import { createMetering } from '../src/metering/metering.ts'
-import { openUsageConnections } from '../src/metering/pipeline.ts'
+import { openUsageConnections } from '../src/metering/write/pipeline.ts'
 import { CRASH_CATALOG } from './crash-catalog.ts'
 
 const [url = '', organizationId = '', version = '', inFlight = '64'] = process.argv.slice(2)

@@ -4,7 +4,7 @@ import type { Instant } from '../lib/clock.ts'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import type { DiscountSnapshot } from '../stripe/discount-snapshots.ts'
+import type { DiscountSnapshot } from '../stripe/gateway/discount-snapshots.ts'
 import type { MovementKind, RevenueDiscount, RevenueItem, RevenueSubscription } from './rules.ts'
 
 /** What the ledger holds of an organization in one currency. */

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { startClock, testClocks } from '../../test/test-clocks.ts'
-import { withOrganizationLock } from '../stripe/lock.ts'
-import { pushCatalog } from '../stripe/push.ts'
-import { reconcileOrganization } from '../stripe/reconcile.ts'
+import { withOrganizationLock } from '../stripe/intents/lock.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
+import { reconcileOrganization } from '../stripe/reconcile/reconcile.ts'
 
 const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
 const billing = testBilling({

@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { PRICE_OF_LINE } from '../stripe/invoice-items.ts'
+import { PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
 import type { MovementKind } from './rules.ts'
 
 export type Standing = { readonly currency: string; readonly mrr: Quantity; readonly customers: number }

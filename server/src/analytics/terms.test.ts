@@ -2,7 +2,7 @@ import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 // What a subscription brings in a month where its seller has made terms at Stripe: discounts of single items, coupons for some products only, taxes.
 

@@ -6,9 +6,9 @@ import { startSandbox } from '../../../sandbox/src/index.ts'
 import { testBilling } from '../../test/billing.ts'
 import { createCatalogRegistry, importCatalogDefinition, storeCatalogVersion } from '../catalog/registry.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
-import { createStripeClient } from '../stripe/client.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { createStripeClient } from '../stripe/gateway/client.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { catalogOfStripe } from './pull.ts'
 
 const billing = testBilling({ webhooks: false })

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { importCatalogDefinition } from '../catalog/registry.ts'
-import { PLAN_METADATA } from '../stripe/push-plan.ts'
-import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway.ts'
+import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway/gateway.ts'
+import { PLAN_METADATA } from '../stripe/push/push-plan.ts'
 import { catalogOfStripe } from './pull.ts'
 
 const product = (id: string, name: string, key?: string): ProductSnapshot => ({

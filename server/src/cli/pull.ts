@@ -1,5 +1,5 @@
-import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway.ts'
-import { PLAN_METADATA } from '../stripe/push-plan.ts'
+import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway/gateway.ts'
+import { PLAN_METADATA } from '../stripe/push/push-plan.ts'
 
 /** What `tollgate pull` found: the text of a billing.config.ts, and what it could not take over. */
 export type Pulled = { readonly text: string; readonly plans: number; readonly skipped: readonly string[] }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import type { PacketClient } from '../db/packet.ts'
-import { openUsageConnections, type UsageConnections } from '../metering/pipeline.ts'
+import { openUsageConnections, type UsageConnections } from '../metering/write/pipeline.ts'
 import { AccountsChanged, lockAndKeepAccounts, lockKnownAccounts } from './known-accounts.ts'
 import { insertMissingAccounts, type AccountRow } from './store.ts'
 

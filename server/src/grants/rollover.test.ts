@@ -3,7 +3,7 @@ import { testMetering } from '../../test/metering.ts'
 import { testRoutes, type Answered } from '../../test/routes.ts'
 import { listImbalances } from '../metering/balance-store.ts'
 import { createMetering } from '../metering/metering.ts'
-import { registerUsageRoutes } from '../metering/routes.ts'
+import { registerUsageRoutes } from '../metering/wire/routes.ts'
 import { registerGrantRoutes } from './routes.ts'
 
 const fixture = testMetering({

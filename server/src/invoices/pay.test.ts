@@ -1,7 +1,7 @@
 import { beforeAll, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { startClock } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 const billing = testBilling()
 const BILLING = '/api/v1/billing'

@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { PAYS } from '../stripe/dispute-store.ts'
-import type { InvoiceStatus } from '../stripe/snapshots.ts'
+import type { InvoiceStatus } from '../stripe/gateway/snapshots.ts'
+import { PAYS } from '../stripe/mirror/dispute-store.ts'
 
 export type Invoice = {
   readonly id: string

@@ -4,18 +4,18 @@ import type { GrantsContext } from '../grants/actions.ts'
 import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError, orDomainError } from '../lib/errors.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
-import { answerBody, type AnswerBody, type OwnBalanceBody, type UnitOf } from './bodies.ts'
-import type { Outcome } from './decision.ts'
+import type { Outcome } from './decide/decision.ts'
 import type { Metering } from './metering.ts'
+import { listBalances, readSummary, type UsageSummary } from './summary.ts'
+import type { UsageProperties, UsageRequest, UsageVerb } from './usage.ts'
+import { answerBody, type AnswerBody, type OwnBalanceBody, type UnitOf } from './wire/bodies.ts'
 import {
   batchItemSchema,
   MAX_BATCH_ITEMS,
   organizationId as organizationIdSchema,
   requestOfItem,
   type BatchItem,
-} from './requests.ts'
-import { listBalances, readSummary, type UsageSummary } from './summary.ts'
-import type { UsageProperties, UsageRequest, UsageVerb } from './usage.ts'
+} from './wire/requests.ts'
 
 /** One use, as the host application tells it. The client of `@tollgate/sdk` takes the same. */
 export type UsageInput = {

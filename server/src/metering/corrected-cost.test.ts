@@ -4,8 +4,8 @@ import { testMetering } from '../../test/metering.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
 import { formatQuantity, MICRO } from '../lib/quantity.ts'
+import { costOfChange } from './decide/session.ts'
 import { createMetering, type Metering } from './metering.ts'
-import { costOfChange } from './session.ts'
 import type { RecordRequest, UsageRequest } from './usage.ts'
 
 /** A video, and a seat that stands, cost so many credits. */

@@ -14,10 +14,10 @@ import { migrate } from '../db/migrate.ts'
 import { systemClock } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO } from '../lib/quantity.ts'
+import { listImbalances } from './balance-store.ts'
 import { createMetering } from './metering.ts'
 import { ensurePartitions } from './partitions.ts'
-import { openUsageConnections } from './pipeline.ts'
-import { listImbalances } from './balance-store.ts'
+import { openUsageConnections } from './write/pipeline.ts'
 
 const QUOTA = 3_000
 /** Against standing still, not a measure: a busy machine takes tens of times as long as an idle one. */

@@ -9,10 +9,10 @@ import { startEmbeddedPostgres, type EmbeddedPostgres } from '../db/embedded-pos
 import { migrate } from '../db/migrate.ts'
 import { systemClock } from '../lib/clock.ts'
 import { MICRO } from '../lib/quantity.ts'
-import type { Outcome } from './decision.ts'
+import type { Outcome } from './decide/decision.ts'
 import { createMetering, type Metering } from './metering.ts'
 import { ensurePartitions } from './partitions.ts'
-import { openUsageConnections, type UsageConnections } from './pipeline.ts'
+import { openUsageConnections, type UsageConnections } from './write/pipeline.ts'
 
 /** Against standing still, not a measure: a busy machine takes tens of times as long as an idle one. */
 const PATIENCE_MS = 120_000

@@ -2,8 +2,8 @@ import type { Queryable } from '../db/database.ts'
 import { timeOf, type GrantsContext } from '../grants/actions.ts'
 import { UNCOUNTED, type GrantChange } from '../grants/rules.ts'
 import { lockAccount } from '../grants/store.ts'
-import { closeReservations, findOverdueReservationsOf } from './reservations-store.ts'
-import { addUse } from './store.ts'
+import { closeReservations, findOverdueReservationsOf } from './write/reservations-store.ts'
+import { addUse } from './write/store.ts'
 
 /**
  * Ends the reservations of an organization whose time is over, before a period begins: what they held is left over, and moves on.

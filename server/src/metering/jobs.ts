@@ -1,15 +1,15 @@
 import type { Db, Queryable } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { commitUsage } from './commit.ts'
-import { ensurePartitions } from './partitions.ts'
-import type { UsageConnections } from './pipeline.ts'
-import { carryLevels, type LevelsContext } from './levels.ts'
 import { findBalanceCheck, listAccountsAfter, listImbalances, upsertBalanceCheck, type Imbalance } from './balance-store.ts'
-import { deleteOldReadings, deleteOldValues } from './readings-store.ts'
-import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './reservations-store.ts'
-import { deleteSpendRefusalsBefore } from './spend-refusals-store.ts'
-import { deleteKeysBefore } from './store.ts'
+import { carryLevels, type LevelsContext } from './levels.ts'
+import { ensurePartitions } from './partitions.ts'
+import { commitUsage } from './write/commit.ts'
+import type { UsageConnections } from './write/pipeline.ts'
+import { deleteOldReadings, deleteOldValues } from './write/readings-store.ts'
+import { deleteReservationsBefore, listOrganizationsWithOverdueReservations } from './write/reservations-store.ts'
+import { deleteSpendRefusalsBefore } from './write/spend-refusals-store.ts'
+import { deleteKeysBefore } from './write/store.ts'
 
 export type MeteringJobsContext = GrantsContext &
   LevelsContext & {

@@ -5,8 +5,8 @@ import { createApp } from '../http/app.ts'
 import { serve, type HttpServer } from '../http/serve.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { createUsageApi } from './api.ts'
-import { createHotPath } from './hot-path.ts'
-import { registerUsageRoutes } from './routes.ts'
+import { createHotPath } from './wire/hot-path.ts'
+import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { users: { aggregation: 'unique', uniqueBy: 'user' }, calls: {} },

@@ -4,8 +4,8 @@ import { testRoutes, type Answered } from '../../test/routes.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { billingTimeOf, isBilledAt, takenBackFrom } from './late.ts'
-import { registerUsageRoutes } from './routes.ts'
+import { billingTimeOf, isBilledAt, takenBackFrom } from './decide/late.ts'
+import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { calls: {} },

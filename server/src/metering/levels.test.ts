@@ -6,10 +6,10 @@ import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
+import { Readings } from './decide/readings.ts'
 import { carriedUse, carryLevels } from './levels.ts'
 import { createMetering } from './metering.ts'
-import { openUsageConnections } from './pipeline.ts'
-import { Readings } from './readings.ts'
+import { openUsageConnections } from './write/pipeline.ts'
 
 const monthly = { amount: 10, period: 'billing_cycle' } as const
 const cycled = { name: 'Paid', allowances: { cycled: monthly, owned: monthly } } as const

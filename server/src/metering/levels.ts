@@ -1,14 +1,14 @@
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable } from '../db/database.ts'
 import { asSystem } from '../db/scope.ts'
-import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
+import { DomainError, type DomainErrorCode } from '../lib/errors.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { findRetractedCarries, listEndedLevels, markCarried, type StandingLevel } from './levels-store.ts'
+import { isLevel } from './decide/readings.ts'
+import { CARRIED, LATEST_MS } from './decide/rules.ts'
 import type { Metering } from './metering.ts'
-import { isLevel } from './readings.ts'
-import { CARRIED, LATEST_MS } from './rules.ts'
 import type { RecordRequest, UsageProperties, UsageRequest } from './usage.ts'
+import { findRetractedCarries, listEndedLevels, markCarried, type StandingLevel } from './write/levels-store.ts'
 
 /** What was told last of a level in a period that is over. */
 export type EndedLevel = {

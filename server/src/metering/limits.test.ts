@@ -4,7 +4,7 @@ import { testRoutes, type Answered } from '../../test/routes.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
 import { createMetering } from './metering.ts'
-import { registerUsageRoutes } from './routes.ts'
+import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { calls: { aggregation: 'count' }, tokens: { name: 'Tokens of text' }, pages: {}, words: {} },

@@ -5,9 +5,9 @@ import { DomainError } from '../lib/errors.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { createMetering } from './metering.ts'
-import { openUsageConnections } from './pipeline.ts'
 import { readBalances } from './reads.ts'
 import type { UsageAnswer, UsageRequest } from './usage.ts'
+import { openUsageConnections } from './write/pipeline.ts'
 
 const fixture = testMetering()
 const { database, clock, newOrganization, subscribe } = fixture

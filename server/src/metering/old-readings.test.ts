@@ -3,7 +3,7 @@ import { testMetering } from '../../test/metering.ts'
 import { writeAside } from '../../test/under-lock.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { pruneReadings } from './jobs.ts'
-import { findReadings } from './readings-store.ts'
+import { findReadings } from './write/readings-store.ts'
 
 const fixture = testMetering({
   meters: { users: { aggregation: 'unique', uniqueBy: 'user' }, storage: { aggregation: 'max' } },

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { testRoutes, type Answered } from '../../test/routes.ts'
 import { registerGrantRoutes } from '../grants/routes.ts'
-import { registerUsageRoutes } from './routes.ts'
+import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { img: {}, vid: {} },

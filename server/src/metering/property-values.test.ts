@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { explainFigure } from '../usage/explain.ts'
 import { MICRO } from '../lib/quantity.ts'
-import { textOfValue, valuesOfText } from './property-values.ts'
+import { explainFigure } from '../usage/explain.ts'
+import { textOfValue, valuesOfText } from './decide/property-values.ts'
 import type { UsageAnswer, UsageProperties } from './usage.ts'
 
 const fixture = testMetering({

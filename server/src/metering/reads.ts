@@ -15,17 +15,17 @@ import {
   type WantedGrant,
 } from '../grants/rules.ts'
 import { findAccounts, findActiveGrants, findGrantsById, type AccountRow } from '../grants/store.ts'
+import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, newUsageEventId, type ReservationId } from '../lib/ids.ts'
-import type { Instant } from '../lib/clock.ts'
-import { decide } from './decide.ts'
-import { readDueLevels, type DueLevel, type Present } from './due-levels.ts'
-import { NOTHING_KNOWN, type DecisionInput, type Outcome } from './decision.ts'
-import { findDrawnGrants, readReadings, readWindows } from './gather.ts'
-import { OrganizationLedger, snapshotOf, type OrganizationState } from './ledger.ts'
-import { findOverdueReservations } from './reservations-store.ts'
-import { spendingOf } from './rules.ts'
+import { decide } from './decide/decide.ts'
+import { NOTHING_KNOWN, type DecisionInput, type Outcome } from './decide/decision.ts'
+import { OrganizationLedger, snapshotOf, type OrganizationState } from './decide/ledger.ts'
+import { spendingOf } from './decide/rules.ts'
 import type { BalanceSnapshot, CheckRequest, Spending } from './usage.ts'
+import { readDueLevels, type DueLevel, type Present } from './write/due-levels.ts'
+import { findDrawnGrants, readReadings, readWindows } from './write/gather.ts'
+import { findOverdueReservations } from './write/reservations-store.ts'
 
 /**
  * Answers checks together: the same decision as `consume`, with nothing written. The same question asked by many at once, as a

@@ -5,7 +5,7 @@ import { testRoutes, type Answered } from '../../test/routes.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
-import { registerUsageRoutes } from './routes.ts'
+import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { HOUR_MS } from '../lib/period.ts'
-import { countsAt, spansOfEvent } from './rollups.ts'
+import { countsAt, spansOfEvent } from './decide/rollups.ts'
 import type { UsageEvent } from './usage.ts'
 
 const EPOCH = Date.parse('2026-03-01T00:00:00Z')

@@ -7,7 +7,7 @@ import { openDatabase } from '../db/database.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { startChangeFeed } from '../usage/changes.ts'
 import { createMetering } from './metering.ts'
-import { openUsageConnections } from './pipeline.ts'
+import { openUsageConnections } from './write/pipeline.ts'
 
 const fixture = testMetering()
 const SILENT_MS = 400

@@ -5,8 +5,8 @@ import { testMetering } from '../../test/metering.ts'
 import { DomainError } from '../lib/errors.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { createMetering, type Metering } from './metering.ts'
-import { openUsageConnections, type UsageConnections } from './pipeline.ts'
 import { readBalances } from './reads.ts'
+import { openUsageConnections, type UsageConnections } from './write/pipeline.ts'
 
 const fixture = testMetering()
 

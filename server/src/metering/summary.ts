@@ -5,8 +5,8 @@ import { overrideOf, type GrantsContext } from '../grants/actions.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { StandingState } from '../standing/rules.ts'
-import { balanceBody, isUsedUp, ownSpendingBody, totalUsed, type OwnBalanceBody, type UnitOf } from './bodies.ts'
 import { readBalances, type BalanceReading, type OrganizationReading } from './reads.ts'
+import { balanceBody, isUsedUp, ownSpendingBody, totalUsed, type OwnBalanceBody, type UnitOf } from './wire/bodies.ts'
 
 export const usageSummarySchema = z
   .object({

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { RateWindows, type PacedUse, type RateWindow } from './windows.ts'
+import { RateWindows, type PacedUse, type RateWindow } from './decide/windows.ts'
 
 const START = Date.parse('2026-03-10T12:00:00Z')
 const useAt = (ms: number, quantity: bigint, seconds: number, limit = 10n): PacedUse => ({

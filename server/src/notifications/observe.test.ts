@@ -5,7 +5,7 @@ import { listEvents, type EventRow } from '../events/store.ts'
 import type { EventType } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { observeAccount, observeDueAccounts } from './observe.ts'
 import { messageOf } from './templates.ts'
 

@@ -8,7 +8,7 @@ import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { Standing } from '../standing/rules.ts'
 import { reasonInWords } from '../standing/words.ts'
-import { listLostDisputes, type InvoiceDispute } from '../stripe/dispute-store.ts'
+import { listLostDisputes, type InvoiceDispute } from '../stripe/mirror/dispute-store.ts'
 import { cardExpiresAt, cardNotices, currentStep, dunningSteps, nextLook, trialNoticeAt, type Reminder } from './rules.ts'
 import {
   listDueWatches,

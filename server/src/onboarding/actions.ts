@@ -5,17 +5,20 @@ import { DomainError } from '../lib/errors.ts'
 import { derivedId, derivedOrganizationId, newId, newOrganizationId } from '../lib/ids.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { ensureCustomer } from '../stripe/customers.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { findParamsThatMade, performIntent, type FinishedIntent } from '../stripe/intents.ts'
+import { ensureCustomer } from '../stripe/intents/customers.ts'
+import { findParamsThatMade, performIntent, type FinishedIntent } from '../stripe/intents/intents.ts'
+import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
+import { syncOrganization } from '../stripe/mirror/sync.ts'
 import { findOrganization, readOrganization } from '../stripe/organizations.ts'
-import { syncOrganization } from '../stripe/sync.ts'
 import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
 import { answerOnce, type KeyedCaller } from '../subscriptions/answer-once.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import type { CurrentSubscription, Discount, Offer } from '../subscriptions/plan-change.ts'
-import { mayTake, nextStep, type OnboardingStep } from './rules.ts'
 import { checkRedirect } from '../subscriptions/redirects.ts'
+import { ENDED, readBillingState } from '../subscriptions/state.ts'
+import { findAccountSubscription } from '../subscriptions/store.ts'
+import { readChanged } from '../subscriptions/views.ts'
+import { mayTake, nextStep, type OnboardingStep } from './rules.ts'
 import {
   findNewestPaymentMethod,
   findSession,
@@ -25,9 +28,6 @@ import {
   type Progress,
 } from './store.ts'
 import { findOfferByPrice, makeCustomerIn } from './tenants.ts'
-import { ENDED, readBillingState } from '../subscriptions/state.ts'
-import { findAccountSubscription } from '../subscriptions/store.ts'
-import { readChanged } from '../subscriptions/views.ts'
 
 /** As it is sent. */
 export type OnboardingStart = {

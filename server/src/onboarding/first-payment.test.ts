@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe'
 import { beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 // Tenants whose subscription is paid from the first day: there is no trial.
 

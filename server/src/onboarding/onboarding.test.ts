@@ -1,10 +1,10 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push.ts'
-import { registerTenantRoutes } from './tenant-routes.ts'
 import { testRoutes } from '../../test/routes.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { mayTake, type OnboardingStep } from './rules.ts'
+import { registerTenantRoutes } from './tenant-routes.ts'
 
 const billing = testBilling({ webhooks: false })
 const withoutStripe = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))

@@ -4,7 +4,7 @@ import { testRoutes } from '../../test/routes.ts'
 import { registerExportRoutes } from '../exports/routes.ts'
 import { registerMailRoutes } from '../mail/routes.ts'
 import { registerCreditRoutes } from '../pricing/credit-routes.ts'
-import { registerEventRoutes } from '../stripe/event-routes.ts'
+import { registerEventRoutes } from '../stripe/inbox/event-routes.ts'
 
 const billing = testBilling({ webhooks: false })
 const call = testRoutes((app) => {

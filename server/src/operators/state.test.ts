@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { advanceTestClock, startTestClock } from '../stripe/test-clock.ts'
 import { describeStanding } from './words.ts'
 

@@ -4,7 +4,7 @@ import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { runDueMoves, startMigration } from './actions.ts'
 
 // An operator's migration finds customers whose own change waits for their bank.

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto'
 import type { Transaction } from '../db/database.ts'
 import { lockAccount } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
+import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { findUsagePrices, type UsagePriceRow } from '../stripe/push-usage-prices.ts'
 import { readOrganization, timeOf, type BilledOrganization } from '../stripe/organizations.ts'
+import { findUsagePrices, type UsagePriceRow } from '../stripe/push/push-usage-prices.ts'
 import { markCorrectionsLookedAt } from './credit-store.ts'
 import { insertMeterEvent, moveEvent, moveReported, takeUnsentOfClosedSpans } from './event-store.ts'
 import {
@@ -19,10 +20,9 @@ import {
   recordSettledUsage,
   saveSpans,
 } from './span-store.ts'
+import { assignCounts, followItems, reportTime, type BillingSpan, type Report } from './spans.ts'
 import { readIncluded } from './statement-store.ts'
 import { lockFalls, storeCredits } from './taken-back.ts'
-import { assignCounts, followItems, reportTime, type BillingSpan, type Report } from './spans.ts'
-import { DAY_MS } from '../lib/period.ts'
 
 type Collecting = {
   readonly context: BillingContext

@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import type { MeterFault } from '../stripe/gateway.ts'
+import type { MeterFault } from '../stripe/gateway/gateway.ts'
 
 /** Those of the events that have been dealt with. */
 export async function findHandledFaults(db: Queryable, eventIds: readonly string[]): Promise<ReadonlySet<string>> {

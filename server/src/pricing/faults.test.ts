@@ -1,9 +1,9 @@
 import { Stripe } from 'stripe'
 import { beforeAll, expect, test } from 'vitest'
-import { testUse } from '../../test/used.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
-import { handleDueEvents } from '../stripe/inbox.ts'
-import { receiveWebhook } from '../stripe/intake.ts'
+import { testUse } from '../../test/used.ts'
+import { handleDueEvents } from '../stripe/inbox/inbox.ts'
+import { receiveWebhook } from '../stripe/inbox/intake.ts'
 import { reportNow } from './actions.ts'
 import { noteMeterFaults } from './faults.ts'
 

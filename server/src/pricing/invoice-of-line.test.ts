@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
-import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
+import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/write/store.ts'
 import { eventBody } from '../usage/events.ts'
 import { findSettlements } from '../usage/settlements.ts'
 import { readStatement } from './statement.ts'

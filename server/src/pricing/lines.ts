@@ -5,13 +5,13 @@ import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
-import { findUsagePrices } from '../stripe/push-usage-prices.ts'
+import { findUsagePrices } from '../stripe/push/push-usage-prices.ts'
 import { sumCredits } from './credit-store.ts'
 import { overageCost, priceOf, priceParts, type FreeReason, type PricedOverage, type PricePart } from './rules.ts'
 import { listCountedGrants, listUnfinishedSpans, listUninvoicedSpans } from './span-store.ts'
 import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
-import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
 import { listLateUse, readIncluded } from './statement-store.ts'
+import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
 
 export type BaseLine = {
   readonly priceId: string

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 // EM-3: a catalog without a price of overage, and a metered price that somebody made at Stripe.
 const billing = testUse({

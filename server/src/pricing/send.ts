@@ -4,7 +4,7 @@ import type { Instant } from '../lib/clock.ts'
 import { HOUR_MS, MINUTE_MS } from '../lib/period.ts'
 import { formatQuantity, type Quantity } from '../lib/quantity.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { StripeCallError } from '../stripe/errors.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import {
   beginAttempt,

@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { PRICE_OF_LINE } from '../stripe/invoice-items.ts'
+import { PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
 import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
 
 const COLUMNS = `span.organization_id as "organizationId", span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",

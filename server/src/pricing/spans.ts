@@ -1,6 +1,6 @@
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { billingTimeOf } from '../metering/late.ts'
+import { billingTimeOf } from '../metering/decide/late.ts'
 
 /** An item of a subscription that bills now, as the mirror has it. */
 export type BillingItem = {

@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { IS_PRORATION } from '../stripe/invoice-items.ts'
+import { IS_PRORATION } from '../stripe/gateway/invoice-items.ts'
 import type { Included } from './spans.ts'
 
 /** A line that Stripe made because a plan was changed within a period. */

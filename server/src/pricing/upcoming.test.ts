@@ -1,8 +1,8 @@
 import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
-import { StripeCallError } from '../stripe/errors.ts'
+import { testUse } from '../../test/used.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { reportNow } from './actions.ts'
 import { lessDiscounts, readUpcomingMinor } from './upcoming.ts'
 

@@ -8,9 +8,9 @@ import { normalizeCatalog } from '../catalog/normalize.ts'
 import { createApp, type App } from '../http/app.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { priceOf } from '../pricing/rules.ts'
-import { pushCatalog } from '../stripe/push.ts'
-import { registerSimulationRoutes } from './routes.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { beyondByPeriod } from './replay.ts'
+import { registerSimulationRoutes } from './routes.ts'
 import { monthsBetween, simulate } from './rules.ts'
 
 const present = defineBilling({

@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
-import { USAGE_APPLICATION } from '../metering/pipeline.ts'
 import { formatQuantity, type Quantity } from '../lib/quantity.ts'
+import { USAGE_APPLICATION } from '../metering/write/pipeline.ts'
 import type { ForwardedUse, Rejection } from './sink.ts'
 
 /** The event up to which everything was delivered. */

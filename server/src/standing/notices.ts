@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi'
 import type { Queryable } from '../db/database.ts'
 import { formatMajor } from '../lib/money.ts'
 import { countFailedReports } from '../pricing/event-store.ts'
-import { listLostDisputes, type InvoiceDispute } from '../stripe/dispute-store.ts'
+import { listLostDisputes, type InvoiceDispute } from '../stripe/mirror/dispute-store.ts'
 
 /** Something about an organization's billing that is not in order; it takes nothing away by itself. */
 export type Notice = z.infer<typeof noticeSchema>

@@ -2,11 +2,11 @@ import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { BillingEvent } from './changes.ts'
-import type { DisputeCounts } from './dispute-rules.ts'
-import type { StripeGateway, TrialEndBehavior } from './gateway.ts'
-import type { Intent } from './intents.ts'
+import type { StripeGateway, TrialEndBehavior } from './gateway/gateway.ts'
+import type { Intent } from './intents/intents.ts'
 import type { Log } from './log.ts'
+import type { BillingEvent } from './mirror/changes.ts'
+import type { DisputeCounts } from './mirror/dispute-rules.ts'
 
 /** What everything about billing works with; put together once, by the composition root. */
 export type BillingContext = {

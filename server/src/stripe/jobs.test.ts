@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { insertEvents, readPayload } from './inbox-store.ts'
+import { insertEvents, readPayload } from './inbox/inbox-store.ts'
 import { pruneStripe } from './jobs.ts'
 
 const database = testDatabase()

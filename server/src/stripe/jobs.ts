@@ -2,9 +2,9 @@ import type { Db } from '../db/database.ts'
 import type { Job } from '../jobs/scheduler.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { deleteOldDrifts, deleteOldReconciliations } from './drift-store.ts'
-import { deleteHandledEvents, deletePayloads } from './inbox-store.ts'
-import { deleteFinishedIntents } from './intents.ts'
+import { deleteHandledEvents, deletePayloads } from './inbox/inbox-store.ts'
+import { deleteFinishedIntents } from './intents/intents.ts'
+import { deleteOldDrifts, deleteOldReconciliations } from './reconcile/drift-store.ts'
 
 /** Handled events of Stripe are kept this long unless it is set; Stripe itself lists them for 30 days. */
 export const STRIPE_EVENT_DAYS = 35

@@ -3,6 +3,9 @@ import { together } from '../db/together.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 
+/** The metadata by which a customer at Stripe names its organization. */
+export const ORGANIZATION_METADATA = 'tollgate_organization'
+
 /** An organization as billing sees it. */
 export type BilledOrganization = {
   readonly id: string

@@ -2,12 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { startLoop } from '../jobs/loop.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from './context.ts'
-import { finishStrandedIntents } from './finish-intents.ts'
-import { handleDueEvents } from './inbox.ts'
-import { recoverMissedEvents } from './missed-events.ts'
-import { isTakingIn } from './intake.ts'
-import { AFTER_RUSH, BUSY, CALM, createPacing } from './pacing.ts'
-import { reconcileSome } from './reconcile.ts'
+import { handleDueEvents } from './inbox/inbox.ts'
+import { isTakingIn } from './inbox/intake.ts'
+import { recoverMissedEvents } from './inbox/missed-events.ts'
+import { AFTER_RUSH, BUSY, CALM, createPacing } from './inbox/pacing.ts'
+import { finishStrandedIntents } from './intents/finish-intents.ts'
+import { reconcileSome } from './reconcile/reconcile.ts'
 
 /** What works in the background on what comes from Stripe. */
 export type StripeWorkers = {

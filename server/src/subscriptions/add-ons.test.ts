@@ -3,7 +3,7 @@ import { testBilling } from '../../test/billing.ts'
 import { startClock } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 const catalog = defineBilling({
   meters: { calls: {} },

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 // The answers that the five systems read, field by field: each name is there, with the type it is read as.
 

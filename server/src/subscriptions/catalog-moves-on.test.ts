@@ -3,7 +3,7 @@ import { testBilling } from '../../test/billing.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { changePlan } from './actions.ts'
 import type { PlanChangeRequest } from './plan-change.ts'
 

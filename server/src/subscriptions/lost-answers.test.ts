@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
-import { finishStrandedIntents } from '../stripe/finish-intents.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 const catalog = defineBilling({
   meters: { calls: {} },

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
-import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { defineBilling } from '../catalog/define.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
 import { previewMigration, startMigration } from '../plan-migrations/actions.ts'
 import { planMigrationJobs } from '../plan-migrations/jobs.ts'
-import { StripeCallError } from '../stripe/errors.ts'
-import { pushCatalog } from '../stripe/push.ts'
-import type { UsagePriceRow } from '../stripe/push-usage-prices.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
+import type { UsagePriceRow } from '../stripe/push/push-usage-prices.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { closeMeteredGaps, listMeteredGaps, meteredPricesOf } from './metered-items.ts'
 
 const catalogWith = (overage: boolean) =>

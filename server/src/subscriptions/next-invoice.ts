@@ -1,9 +1,9 @@
 import type { Instant } from '../lib/clock.ts'
 import { dueOf, withUseByNow } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { isNoneUpcoming } from '../stripe/errors.ts'
-import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/invoice-previews.ts'
-import type { InvoiceItemTerms } from '../stripe/invoice-items.ts'
+import { isNoneUpcoming } from '../stripe/gateway/errors.ts'
+import type { InvoiceItemTerms } from '../stripe/gateway/invoice-items.ts'
+import { NEXT_INVOICE, type InvoicePreview, type InvoicePreviewQuery } from '../stripe/gateway/invoice-previews.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 
 export type Previewing = {

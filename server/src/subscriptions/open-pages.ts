@@ -1,8 +1,8 @@
 import type { Queryable, Session } from '../db/database.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { StripeCallError } from '../stripe/errors.ts'
-import { listMadeSince, performIntent } from '../stripe/intents.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
+import { listMadeSince, performIntent } from '../stripe/intents/intents.ts'
 
 /**
  * Closes the checkout pages that are still open: each could be paid as well as what is bought now, and would start a second

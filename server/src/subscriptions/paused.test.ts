@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { requireGateway } from '../stripe/context.ts'
-import { StripeCallError } from '../stripe/errors.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { endReplaced } from './replaced.ts'
 
 // A subscription that is paused, by somebody or since its trial ended with nothing to charge: what can be bought beside it, and what

@@ -1,7 +1,12 @@
 import type { Queryable } from '../db/database.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { performIntent } from '../stripe/intents.ts'
-import { restoring, RESTORED_ITEM_METADATA, type InvoiceItemSnapshot, type InvoiceItemTerms } from '../stripe/invoice-items.ts'
+import {
+  restoring,
+  RESTORED_ITEM_METADATA,
+  type InvoiceItemSnapshot,
+  type InvoiceItemTerms,
+} from '../stripe/gateway/invoice-items.ts'
+import { performIntent } from '../stripe/intents/intents.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { follow, isRefused, type Acting } from './steps.ts'

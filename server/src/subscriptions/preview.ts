@@ -1,8 +1,8 @@
 import type { Instant } from '../lib/clock.ts'
 import { anchoredMonthOf } from '../lib/period.ts'
 import { requireGateway } from '../stripe/context.ts'
-import type { InvoicePreview } from '../stripe/invoice-previews.ts'
-import { toUnix } from '../stripe/wire.ts'
+import type { InvoicePreview } from '../stripe/gateway/invoice-previews.ts'
+import { toUnix } from '../stripe/gateway/wire.ts'
 import { newItems, switchedItems } from './items.ts'
 import {
   ask,

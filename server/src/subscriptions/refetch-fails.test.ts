@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling, type Answer } from '../../test/billing.ts'
 import { defineBilling } from '../catalog/define.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { pruneRequests } from './jobs.ts'
 
 const catalog = defineBilling({

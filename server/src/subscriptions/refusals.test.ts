@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { withOrganizationLock } from '../stripe/lock.ts'
-import { performIntent } from '../stripe/intents.ts'
-import { pushCatalog } from '../stripe/push.ts'
-import { COMPLETE_SCOPE } from '../stripe/fetch.ts'
-import { syncOrganization } from '../stripe/sync.ts'
+import { performIntent } from '../stripe/intents/intents.ts'
+import { withOrganizationLock } from '../stripe/intents/lock.ts'
+import { COMPLETE_SCOPE } from '../stripe/mirror/fetch.ts'
+import { syncOrganization } from '../stripe/mirror/sync.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 
 const plan = (name: string, amountMinor: number) => ({ name, prices: { monthly: { amountMinor } }, allowances: {} })

@@ -1,9 +1,9 @@
 import type { Queryable, Session } from '../db/database.ts'
 import { eachApart } from '../jobs/apart.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import { performIntent } from '../stripe/intents.ts'
-import { syncOrganization } from '../stripe/sync.ts'
+import { performIntent } from '../stripe/intents/intents.ts'
+import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
+import { syncOrganization } from '../stripe/mirror/sync.ts'
 import { runExclusively } from './actions.ts'
 
 const AT_ONCE = 50

@@ -1,8 +1,8 @@
 import { beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
-import { finishStrandedIntents } from '../stripe/finish-intents.ts'
-import { pushCatalog } from '../stripe/push.ts'
+import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 import { changePlan } from './actions.ts'
 
 // A change at the period's end, of which not every step comes about.

@@ -1,11 +1,11 @@
 import type { Session } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { StripeCallError } from '../stripe/errors.ts'
-import { RECENT_SCOPE } from '../stripe/fetch.ts'
-import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway.ts'
-import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents.ts'
-import { syncOrganization } from '../stripe/sync.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
+import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway/gateway.ts'
+import { performIntent, type FollowUp, type IntentAudit } from '../stripe/intents/intents.ts'
+import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
+import { syncOrganization } from '../stripe/mirror/sync.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 
 export type Execution = {

@@ -1,8 +1,8 @@
-import type { Queryable } from '../db/database.ts'
 import type { PriceInterval } from '../catalog/define.ts'
+import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
-import { FIRST_TRY, IS_WAITED_FOR } from '../stripe/account-store.ts'
+import { FIRST_TRY, IS_WAITED_FOR } from '../stripe/mirror/account-store.ts'
 import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
 /** Of `stripe_subscription_items item`: what is paid whether it is used or not; use has prices of its own. */

@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from 'vitest'
 import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
 import { formatQuantity } from '../lib/quantity.ts'
-import type { StripeReads } from '../stripe/gateway.ts'
-import { reconcileOrganization } from '../stripe/reconcile.ts'
+import type { StripeReads } from '../stripe/gateway/gateway.ts'
+import { reconcileOrganization } from '../stripe/reconcile/reconcile.ts'
 import { listReleased } from './store.ts'
 
 const { billing, buyer, charges, purchases, grants } = testTopUps()

@@ -7,10 +7,10 @@ import { eachApart } from '../jobs/apart.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import type { Intent } from '../stripe/intents.ts'
+import type { BillingContext } from '../stripe/context.ts'
+import type { Intent } from '../stripe/intents/intents.ts'
 import { listAutoTopUps } from './auto-store.ts'
 import { unpaidShare, type Payment } from './rules.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { stopBuying } from './stopping.ts'
 import {
   listUnsettledPurchases,

@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import { rowsTogether } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { takesMoney } from '../stripe/dispute-rules.ts'
+import { takesMoney } from '../stripe/mirror/dispute-rules.ts'
 import type { Payment, PurchaseStatus } from './rules.ts'
 
 /** `saved` charges the saved method, and opens a page where there is none or the bank asks; `page` always opens one. */

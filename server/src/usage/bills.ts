@@ -1,8 +1,8 @@
 import type { Grant } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
+import { billingTimeOf, takenBackFrom, type BilledPart, type BilledTime } from '../metering/decide/late.ts'
 import type { FreeReason } from '../pricing/rules.ts'
-import { billingTimeOf, takenBackFrom, type BilledPart, type BilledTime } from '../metering/late.ts'
 
 /** A line of a statement: the time in which one price bills the use of a balance. */
 export type BillingLine = BilledTime & {

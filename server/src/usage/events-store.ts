@@ -1,9 +1,9 @@
 import type { Queryable } from '../db/database.ts'
 import type { Statement } from '../db/row-stream.ts'
 import type { Instant } from '../lib/clock.ts'
-import { hasValues, wantedValues } from '../metering/property-values.ts'
-import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/store.ts'
+import { hasValues, wantedValues } from '../metering/decide/property-values.ts'
 import type { UsageEvent } from '../metering/usage.ts'
+import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/write/store.ts'
 import { hourFrom } from './spans.ts'
 
 /** An event's place in the order in which events were recorded. */
@@ -28,12 +28,12 @@ export type EventQuery = EventPage & {
   readonly uses: Readonly<Record<string, readonly string[]>> | null
 }
 
-// The moment at which an event counts (`countsAt` in metering/rollups.ts).
+// The moment at which an event counts (`countsAt` in metering/decide/rollups.ts).
 const COUNTS_AT = `least(greatest(e.occurred_at, e.period_start), coalesce(e.period_end - interval '1 millisecond', 'infinity'))`
 
 /**
  * The events that count in a span, refusals and holds too, in the order in which they were recorded. The rows are `EventRow`s.
- * They are those whose hours (`spansOfEvent` in metering/rollups.ts) begin in it: an hour begins on the clock, or with its period.
+ * They are those whose hours (`spansOfEvent` in metering/decide/rollups.ts) begin in it: an hour begins on the clock, or with its period.
  * Told by the bounds of hours, which are the same for all events, so that the hour of each need not be worked out.
  */
 export function eventsStatement(query: EventQuery): Statement {

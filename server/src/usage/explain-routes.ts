@@ -4,9 +4,9 @@ import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import { unitsOf } from '../metering/api.ts'
-import { balanceBody, balanceSchema, ownBalanceSchema, type UnitOf } from '../metering/bodies.ts'
-import { ownBalanceBody } from '../metering/summary.ts'
 import { tellLevels, type LevelsContext } from '../metering/levels.ts'
+import { ownBalanceBody } from '../metering/summary.ts'
+import { balanceBody, balanceSchema, ownBalanceSchema, type UnitOf } from '../metering/wire/bodies.ts'
 import { eventBody, eventSchema } from './events.ts'
 import {
   explainBalance,

@@ -2,9 +2,9 @@ import type { Queryable } from '../db/database.ts'
 import type { Draw, Grant } from '../grants/rules.ts'
 import { GRANT_COLUMNS, grantOf, type GrantRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
-import { EVENT_COLUMNS, drawsOf, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from '../metering/store.ts'
-import { withSpending } from '../metering/spend-refusals-store.ts'
 import type { UsageEvent } from '../metering/usage.ts'
+import { withSpending } from '../metering/write/spend-refusals-store.ts'
+import { EVENT_COLUMNS, drawsOf, eventOf, PLAN_GRANT, type EventRow, type StoredDraw } from '../metering/write/store.ts'
 import type { EventPage } from './events-store.ts'
 
 /** The event of an id, which was recorded when its id says. */

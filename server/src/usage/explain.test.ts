@@ -4,7 +4,7 @@ import { testMetering } from '../../test/metering.ts'
 import { testRoutes } from '../../test/routes.ts'
 import { registerGrantRoutes } from '../grants/routes.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
-import { registerUsageRoutes } from '../metering/routes.ts'
+import { registerUsageRoutes } from '../metering/wire/routes.ts'
 import { registerExplainRoutes } from './explain-routes.ts'
 
 const fixture = testMetering({

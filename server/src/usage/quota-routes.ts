@@ -4,8 +4,8 @@ import type { Queryable } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import type { App } from '../http/app.ts'
 import { quantityToJson } from '../lib/quantity.ts'
-import { isUsedUp, totalUsed } from '../metering/bodies.ts'
 import { readBalances, type BalanceReading } from '../metering/reads.ts'
+import { isUsedUp, totalUsed } from '../metering/wire/bodies.ts'
 
 const quantity = z.union([z.number(), z.string()])
 

@@ -1,5 +1,5 @@
 import { asSystem } from '../db/scope.ts'
-import type { Outcome } from '../metering/decision.ts'
+import type { Outcome } from '../metering/decide/decision.ts'
 import { startChangeFeed } from './changes.ts'
 import { createExports, type Exports } from './exports.ts'
 import { readLiveStates } from './live.ts'

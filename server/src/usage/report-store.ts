@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Statement } from '../db/row-stream.ts'
 import type { Instant } from '../lib/clock.ts'
-import type { UsageSums } from '../metering/rollups.ts'
+import type { UsageSums } from '../metering/decide/rollups.ts'
 import type { Grain } from './spans.ts'
 
 /** Where a page begins: after this row. */

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import type { Queryable } from '../db/database.ts'
-import { isUse } from '../metering/rollups.ts'
+import { isUse } from '../metering/decide/rollups.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 
 /** What is said of an event's bill (KF-11). */

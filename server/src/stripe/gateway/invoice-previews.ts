@@ -1,0 +1,56 @@
+import type { Instant } from '../../lib/clock.ts'
+import type { DiscountParams, ProrationBehavior, StripeMutations, SubscriptionItemParams } from './gateway.ts'
+import type { InvoiceItemTerms } from './invoice-items.ts'
+
+/** The next invoice as it will come when nothing is changed. */
+export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
+  subscriptionId: null,
+  items: [],
+  mode: 'next',
+  prorationBehavior: null,
+  prorationAtUnix: null,
+  trialEndUnix: null,
+  resetAnchor: false,
+  cancelNow: false,
+  resumesNow: false,
+  ending: null,
+  discounts: [],
+  invoiceItems: [],
+}
+
+/** Mode `next` has what is pending, `recurring` what each later period costs; `resumesNow` begins a new period. */
+export type InvoicePreviewQuery = {
+  readonly customerId: string
+  readonly subscriptionId: string | null
+  readonly items: readonly SubscriptionItemParams[]
+  readonly mode: 'next' | 'recurring'
+  readonly prorationBehavior: ProrationBehavior | null
+  readonly prorationAtUnix: number | null
+  readonly trialEndUnix: number | 'now' | null
+  readonly resetAnchor: boolean
+  readonly cancelNow: boolean
+  readonly resumesNow: boolean
+  readonly ending: Pick<StripeMutations['update_subscription'], 'cancelAtPeriodEnd' | 'clearCancelAt'> | null
+  readonly discounts: readonly DiscountParams[]
+  /** What would be pending as well; of a later period's costs it is no part. */
+  readonly invoiceItems: readonly InvoiceItemTerms[]
+}
+
+export type InvoicePreview = {
+  readonly currency: string
+  readonly subtotalMinor: number
+  readonly totalMinor: number
+  readonly amountDueMinor: number
+  readonly startingBalanceMinor: number
+  readonly periodEnd: Instant
+  readonly lines: readonly InvoicePreviewLine[]
+}
+
+export type InvoicePreviewLine = {
+  readonly description: string | null
+  readonly amountMinor: number
+  readonly proration: boolean
+  readonly priceId: string | null
+  readonly periodStart: Instant
+  readonly periodEnd: Instant
+}
