@@ -2,6 +2,7 @@ import { serve } from '@hono/node-server'
 import { once } from 'node:events'
 import type { AddressInfo, Server } from 'node:net'
 import { pino } from 'pino'
+import { Stripe } from 'stripe'
 import { afterAll, beforeAll } from 'vitest'
 import { startSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/src/index.ts'
 import { recordRevenue } from '../src/analytics/ledger.ts'
@@ -32,7 +33,11 @@ import { testDatabase, type TestDatabase } from './database.ts'
 export type TestBilling = {
   readonly database: TestDatabase
   readonly sandbox: Sandbox
+  /** Stripe's own package on the sandbox: what is done there by its dashboard, its portal, its forms. */
+  readonly stripe: Stripe
   readonly context: BillingContext
+  /** The header with which Stripe signs an event; default: with the secret of this server. */
+  sign(payload: string, secret?: string): string
   /** What was logged, newest last. */
   readonly logged: { level: string; fields: Record<string, unknown>; message: string }[]
   /** A new organization on the default plan, without a customer; answers its id. */
@@ -59,11 +64,13 @@ export type TestBillingOptions = {
   readonly catalog?: CatalogDefinition
 }
 
+const API_KEY = 'sk_test_tollgate'
+const WEBHOOK_SECRET = 'whsec_test'
 const EPISODIC_MEMORY = 'examples/episodic-memory/billing.config.ts'
 
 export const TEST_POLICY: BillingPolicy = {
   graceDays: 3,
-  webhookSecrets: ['whsec_test'],
+  webhookSecrets: [WEBHOOK_SECRET],
   publishableKey: 'pk_test_tollgate',
   trialDays: 14,
   trialEndBehavior: 'cancel',
@@ -85,6 +92,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     void logged.push({ level, fields, message })
   const log: Log = { info: logAs('info'), warn: logAs('warn'), error: logAs('error') }
   let sandbox: Sandbox | null = null
+  let stripe: Stripe | null = null
   let context: BillingContext | null = null
   let app: App | null = null
   let workers: StripeWorkers | null = null
@@ -95,8 +103,9 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     server = serve({ fetch: (request) => app!.fetch(request), port: 0, hostname: '127.0.0.1' })
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
-    const webhooks = [{ url: `http://127.0.0.1:${port}/api/v1/billing/webhook`, secret: 'whsec_test' }]
+    const webhooks = [{ url: `http://127.0.0.1:${port}/api/v1/billing/webhook`, secret: WEBHOOK_SECRET }]
     sandbox = await startSandbox({ seed: 'billing', webhooks: options.webhooks === false ? [] : webhooks, ...options.sandbox })
+    stripe = clientOf(sandbox)
     context = await createContext({ database, sandbox, clock, log, options })
     workers = options.webhooks === false ? null : startStripeWorkers(context)
     app = createTestApp(context, () => workers?.kick())
@@ -120,9 +129,13 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     get sandbox() {
       return ready(sandbox)
     },
+    get stripe() {
+      return ready(stripe)
+    },
     get context() {
       return ready(context)
     },
+    sign: (payload, secret = WEBHOOK_SECRET) => ready(stripe).webhooks.generateTestHeaderString({ payload, secret }),
     async call(caller, method, path, body, headers = {}) {
       const response = await ready(app).request(path, {
         method,
@@ -134,20 +147,27 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     },
     fetch: async (caller, path) => ready(app).request(path, { headers: { 'x-caller': caller } }),
     with: (parts) => ({ ...ready(context), ...parts }),
-    async createOrganization(id) {
-      await database.db.query('insert into organizations (id, name, email, created_at) values ($1, $1, $2, $3)', [
-        id,
-        `${id.toLowerCase()}@example.com`,
-        clock.now(),
-      ])
-      const { version, catalog } = ready(context).catalogs.current
-      const terms = { planKey: catalog.defaultPlanKey, catalogVersion: version, now: clock.now() }
-      await insertMissingAccounts(database.db, [id], terms)
-      const observing = { ...ready(context), graceDays: ready(context).policy.graceDays, dunningDays: [1] }
-      await database.db.transaction((tx) => observeAccount(tx, observing, id))
-      return id
-    },
+    createOrganization: (id) => insertOrganization(database, ready(context), id),
   }
+}
+
+function clientOf({ host, port, protocol }: Sandbox): Stripe {
+  return new Stripe(API_KEY, { host, port, protocol, telemetry: false })
+}
+
+async function insertOrganization({ db }: TestDatabase, context: BillingContext, id: string): Promise<string> {
+  const { clock, catalogs, policy } = context
+  await db.query('insert into organizations (id, name, email, created_at) values ($1, $1, $2, $3)', [
+    id,
+    `${id.toLowerCase()}@example.com`,
+    clock.now(),
+  ])
+  const { version, catalog } = catalogs.current
+  const terms = { planKey: catalog.defaultPlanKey, catalogVersion: version, now: clock.now() }
+  await insertMissingAccounts(db, [id], terms)
+  const observing = { ...context, graceDays: policy.graceDays, dunningDays: [1] }
+  await db.transaction((tx) => observeAccount(tx, observing, id))
+  return id
 }
 
 type Making = { database: TestDatabase; sandbox: Sandbox; clock: Clock; log: Log; options: TestBillingOptions }
@@ -163,7 +183,7 @@ async function createContext({ database, sandbox, clock, log, options }: Making)
     db,
     clock,
     catalogs,
-    gateway: createStripeClient({ apiKey: 'sk_test_tollgate', endpoint: { host, port, protocol }, callsPerSecond: 1_000, log }),
+    gateway: createStripeClient({ apiKey: API_KEY, endpoint: { host, port, protocol }, callsPerSecond: 1_000, log }),
     policy,
     log,
     onAccountDerived: async (tx, { organizationId, now }) => {

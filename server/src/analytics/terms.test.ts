@@ -1,4 +1,4 @@
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -19,12 +19,9 @@ const billing = testBilling({
 const { onClock, advance } = testClocks(billing)
 const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_terms', { host, port, protocol, telemetry: false })
 })
 
 /** In minor units. */
@@ -47,15 +44,15 @@ async function movementsOf(id: string): Promise<readonly unknown[]> {
 async function subscribed(id: string, params: Partial<Stripe.SubscriptionUpdateParams> = {}) {
   const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'team', payment_method_id: 'pm_card_visa' })
   expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  const product = await stripe.products.create({ name: 'Support' })
-  const support = await stripe.prices.create({
+  const product = await billing.stripe.products.create({ name: 'Support' })
+  const support = await billing.stripe.prices.create({
     currency: 'usd',
     unit_amount: 500,
     recurring: { interval: 'month' },
     product: product.id,
   })
   const subscription = String(answer.body['subscription_id'])
-  const { items } = await stripe.subscriptions.update(subscription, {
+  const { items } = await billing.stripe.subscriptions.update(subscription, {
     items: [{ price: support.id }],
     proration_behavior: 'none',
     ...params,
@@ -70,14 +67,14 @@ describe('a discount', () => {
     await onClock('items')
     const { plan, beside } = await subscribed('items')
     await expect.poll(() => mrrOf('items'), PATIENCE).toBe(1500)
-    const half = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
-    await stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: half.id }] })
+    const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+    await billing.stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: half.id }] })
     await expect.poll(() => mrrOf('items'), PATIENCE).toBe(1000)
-    const fewer = await stripe.coupons.create({ amount_off: 125, currency: 'usd', duration: 'forever' })
-    await stripe.subscriptionItems.update(beside.id, { discounts: [{ coupon: fewer.id }] })
+    const fewer = await billing.stripe.coupons.create({ amount_off: 125, currency: 'usd', duration: 'forever' })
+    await billing.stripe.subscriptionItems.update(beside.id, { discounts: [{ coupon: fewer.id }] })
     await expect.poll(() => mrrOf('items'), PATIENCE).toBe(875)
-    const once = await stripe.coupons.create({ percent_off: 100, duration: 'once' })
-    await stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: once.id }] })
+    const once = await billing.stripe.coupons.create({ percent_off: 100, duration: 'once' })
+    await billing.stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: once.id }] })
     await expect.poll(() => mrrOf('items'), PATIENCE).toBe(1375)
   })
 
@@ -85,11 +82,11 @@ describe('a discount', () => {
     await onClock('products')
     const { subscription, product } = await subscribed('products')
     const applies_to = { products: [product] }
-    const half = await stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to })
-    await stripe.subscriptions.update(subscription, { discounts: [{ coupon: half.id }] })
+    const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to })
+    await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: half.id }] })
     await expect.poll(() => mrrOf('products'), PATIENCE).toBe(1250)
-    const much = await stripe.coupons.create({ amount_off: 700, currency: 'usd', duration: 'forever', applies_to })
-    await stripe.subscriptions.update(subscription, { discounts: [{ coupon: much.id }] })
+    const much = await billing.stripe.coupons.create({ amount_off: 700, currency: 'usd', duration: 'forever', applies_to })
+    await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: much.id }] })
     await expect.poll(() => mrrOf('products'), PATIENCE).toBe(1000)
   })
 
@@ -98,16 +95,16 @@ describe('a discount', () => {
     const { subscription, product, plan } = await subscribed('deleted')
     await expect.poll(() => mrrOf('deleted'), PATIENCE).toBe(1500)
     const coupons = await Promise.all([
-      stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to: { products: [product] } }),
-      stripe.coupons.create({ percent_off: 25, duration: 'forever' }),
+      billing.stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to: { products: [product] } }),
+      billing.stripe.coupons.create({ percent_off: 25, duration: 'forever' }),
     ])
-    await stripe.subscriptions.update(subscription, { discounts: [{ coupon: coupons[0].id }] })
-    await stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: coupons[1].id }] })
+    await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: coupons[0].id }] })
+    await billing.stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: coupons[1].id }] })
     await expect.poll(() => mrrOf('deleted'), PATIENCE).toBe(1000)
-    for (const { id } of coupons) await stripe.coupons.del(id)
+    for (const { id } of coupons) await billing.stripe.coupons.del(id)
     await advance('deleted', '32d')
     expect(await mrrOf('deleted')).toBe(1000)
-    const [renewal] = (await stripe.invoices.list({ subscription, limit: 1 })).data
+    const [renewal] = (await billing.stripe.invoices.list({ subscription, limit: 1 })).data
     expect(renewal!.total).toBe(1000)
   })
 
@@ -115,8 +112,8 @@ describe('a discount', () => {
     await onClock('ending')
     const { plan } = await subscribed('ending')
     await expect.poll(() => mrrOf('ending'), PATIENCE).toBe(1500)
-    const half = await stripe.coupons.create({ percent_off: 50, duration: 'repeating', duration_in_months: 2 })
-    await stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: half.id }] })
+    const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'repeating', duration_in_months: 2 })
+    await billing.stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: half.id }] })
     await expect.poll(() => mrrOf('ending'), PATIENCE).toBe(1000)
     for (const by of ['32d', '32d', '32d']) await advance('ending', by)
     expect(await movementsOf('ending')).toEqual([
@@ -131,20 +128,20 @@ describe('a discount', () => {
 describe('a tax', () => {
   test('that a price includes is no revenue, of the subscription’s rates or an item’s own', async () => {
     await onClock('included')
-    const rate = (percentage: number) => stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage })
+    const rate = (percentage: number) => billing.stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage })
     const [quarter, ninth] = await Promise.all([rate(25), rate(11.5)])
     const { subscription, beside } = await subscribed('included', { default_tax_rates: [quarter.id] })
     await expect.poll(() => mrrOf('included'), PATIENCE).toBe(1200)
-    await stripe.subscriptionItems.update(beside.id, { tax_rates: [ninth.id] })
+    await billing.stripe.subscriptionItems.update(beside.id, { tax_rates: [ninth.id] })
     await expect.poll(() => mrrOf('included'), PATIENCE).toBe(800 + 448.430493)
-    const half = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
-    await stripe.subscriptions.update(subscription, { discounts: [{ coupon: half.id }] })
+    const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+    await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: half.id }] })
     await expect.poll(() => mrrOf('included'), PATIENCE).toBe(624.215247)
   })
 
   test('that comes on top of a price changes nothing', async () => {
     await onClock('on_top')
-    const { id } = await stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 8.875 })
+    const { id } = await billing.stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 8.875 })
     await subscribed('on_top', { default_tax_rates: [id] })
     await expect.poll(() => mrrOf('on_top'), PATIENCE).toBe(1500)
     await advance('on_top', '32d')

@@ -29,21 +29,14 @@ async function renew(id: string): Promise<void> {
   await moveTo(id, new Date(new Date(String(body['current_period_end'])).getTime() + 2 * HOUR_MS))
 }
 
-/** A card as the customer's browser gives it to Stripe. */
 /** A card that is valid to the end of the month after next, by the sandbox's own clock, which is the machine's. */
 async function expiringCard(): Promise<{ card: string; expiresAt: Date }> {
   const now = systemClock.now()
   const expiresAt = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 3, 1))
   const lastDay = new Date(expiresAt.getTime() - DAY_MS)
-  const [expMonth, expYear] = [lastDay.getUTCMonth() + 1, lastDay.getUTCFullYear()]
-  const { protocol, host, port } = billing.sandbox
-  const form = { type: 'card', 'card[number]': '4242424242424242', 'card[cvc]': '123' }
-  const response = await fetch(`${protocol}://${host}:${port}/v1/payment_methods`, {
-    method: 'POST',
-    headers: { authorization: 'Bearer sk_test_tollgate', 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({ ...form, 'card[exp_month]': String(expMonth), 'card[exp_year]': String(expYear) }),
-  })
-  const { id } = (await response.json()) as { id: string }
+  const [exp_month, exp_year] = [lastDay.getUTCMonth() + 1, lastDay.getUTCFullYear()]
+  const card = { number: '4242424242424242', cvc: '123', exp_month, exp_year }
+  const { id } = await billing.stripe.paymentMethods.create({ type: 'card', card })
   return { card: id, expiresAt }
 }
 

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
@@ -29,9 +28,7 @@ async function chosen(card: string): Promise<{ session_id: string; tenant_id: st
   const { session_id, tenant_id } = started.data as { session_id: string; tenant_id: string }
   await take('step/create-customer', { session_id })
   const { setup_intent_id } = (await take('step/setup-payment', { session_id })).data
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-  await stripe.setupIntents.confirm(setup_intent_id!, { payment_method: card, return_url: 'http://localhost:3000/done' })
+  await billing.stripe.setupIntents.confirm(setup_intent_id!, { payment_method: card, return_url: 'http://localhost:3000/done' })
   await take('step/select-plan', { session_id, plan_id: 'pro', price_id: priceId })
   return { session_id, tenant_id }
 }

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testRoutes } from '../../test/routes.ts'
@@ -9,7 +8,6 @@ import { registerTenantRoutes } from './tenant-routes.ts'
 const billing = testBilling({ webhooks: false })
 const withoutStripe = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))
 let priceId = ''
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
@@ -17,8 +15,6 @@ beforeAll(async () => {
     `select stripe_price_id as id from plan_prices where plan_key = 'pro'`,
   )
   priceId = rows[0]!.id
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
 })
 
 type Data = Record<string, string | null>
@@ -53,7 +49,7 @@ describe('KF-4 onboarding', () => {
     expect(payment.data['client_secret']).toContain(payment.data['setup_intent_id'])
     expect(payment.data['publishable_key']).toBe('pk_test_tollgate')
     // What Stripe's form does in the browser.
-    await stripe.setupIntents.confirm(payment.data['setup_intent_id']!, {
+    await billing.stripe.setupIntents.confirm(payment.data['setup_intent_id']!, {
       payment_method: 'pm_card_visa',
       return_url: 'http://localhost:3000/done',
     })

@@ -1,5 +1,5 @@
-import { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test } from 'vitest'
+import type { Stripe } from 'stripe'
+import { describe, expect, test } from 'vitest'
 import { sumsOfPdf } from '../../test/invoice-sums.ts'
 import { START } from '../../test/test-clocks.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
@@ -12,23 +12,17 @@ import { readStatement } from './statement.ts'
 // From what use costs to what is charged for it: discounts, taxes on top and within prices, and credits that are larger than an invoice.
 
 const billing = testUse(USE_CATALOG)
-let stripe: Stripe
-
-beforeAll(() => {
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_charged', { host, port, protocol, telemetry: false })
-})
 
 const customerOf = async (id: string) => (await readOrganization(billing.database.db, id)).customerId!
 
 async function subscriptionOf(id: string): Promise<string> {
-  const [subscription] = (await stripe.subscriptions.list({ customer: await customerOf(id) })).data
+  const [subscription] = (await billing.stripe.subscriptions.list({ customer: await customerOf(id) })).data
   return subscription!.id
 }
 
 /** The newest, each of a moment of its own. */
 async function newestInvoice(id: string): Promise<Stripe.Invoice> {
-  return (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data[0]!
+  return (await billing.stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data[0]!
 }
 
 const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
@@ -44,7 +38,7 @@ async function revenueOf(invoice: Stripe.Invoice): Promise<{ paid: number; usage
 async function month(hours: number, terms: Stripe.SubscriptionUpdateParams): Promise<{ id: string; invoice: Stripe.Invoice }> {
   const id = await billing.customer('starter', 'monthly', new Date(START.getTime() + hours * HOUR_MS))
   await billing.advance(id, '1h')
-  await stripe.subscriptions.update(await subscriptionOf(id), terms)
+  await billing.stripe.subscriptions.update(await subscriptionOf(id), terms)
   await reconcile(id)
   const began = await billing.nowOf(id)
   await billing.use(id, 'calls', 300)
@@ -60,8 +54,8 @@ async function month(hours: number, terms: Stripe.SubscriptionUpdateParams): Pro
 describe('what use brought', () => {
   test('is what its lines came to with discounts off, and without the tax on top', async () => {
     const [half, rate] = await Promise.all([
-      stripe.coupons.create({ percent_off: 50, duration: 'forever' }),
-      stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 20 }),
+      billing.stripe.coupons.create({ percent_off: 50, duration: 'forever' }),
+      billing.stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 20 }),
     ])
     const { id, invoice } = await month(1, { discounts: [{ coupon: half.id }], default_tax_rates: [rate.id] })
     expect(await sumsOfPdf(billing, id, invoice.id)).toEqual([
@@ -76,7 +70,7 @@ describe('what use brought', () => {
   })
 
   test('is without the tax that its price includes', async () => {
-    const rate = await stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage: 25 })
+    const rate = await billing.stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage: 25 })
     const { id, invoice } = await month(2, { default_tax_rates: [rate.id] })
     expect(await sumsOfPdf(billing, id, invoice.id)).toEqual([
       'Subtotal 11.40 USD',
@@ -97,7 +91,7 @@ test('a credit that is larger than the next invoices pays them, one after the ot
       'select balance_minor::int as balance from stripe_customers where organization_id = $1',
       [id],
     )
-    const atStripe = await stripe.customers.retrieve(await customerOf(id))
+    const atStripe = await billing.stripe.customers.retrieve(await customerOf(id))
     expect(atStripe).toMatchObject({ balance: rows[0]!.balance })
     return rows[0]!.balance
   }
@@ -110,7 +104,7 @@ test('a credit that is larger than the next invoices pays them, one after the ot
   }
   expect([await balance(), await mrr()]).toEqual([0, 2500])
   expect((await change('upgrade', { new_tier: 'starter', interval: 'monthly' })).status).toBe(200)
-  const [credit, larger] = [await balance(), (await stripe.invoices.list({ customer: await customerOf(id) })).data]
+  const [credit, larger] = [await balance(), (await billing.stripe.invoices.list({ customer: await customerOf(id) })).data]
   const negative = larger.find(({ total }) => total < 0)!
   expect([credit, await mrr()]).toEqual([negative.total, 1000])
   expect(negative).toMatchObject({ status: 'paid', amount_due: 0, amount_paid: 0 })

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
@@ -80,8 +80,6 @@ test('what is taken back of a line that the credit of a smaller plan paid comes 
 })
 
 test('what is taken back of an invoice that credit notes took something off comes back as far as was charged for the rest', async () => {
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_credit_notes', { host, port, protocol, telemetry: false })
   const given: [Omit<Stripe.CreditNoteCreateParams, 'invoice'>, number][] = [
     // Of 1140, of which 140 is use.
     [{ amount: 1100, out_of_band_amount: 1100 }, 40],
@@ -91,8 +89,8 @@ test('what is taken back of an invoice that credit notes took something off come
   ]
   for (const [note, left] of given) {
     const { id, key } = await paidMonth()
-    const [renewal] = (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
-    await stripe.creditNotes.create({ invoice: renewal!.id, ...note })
+    const [renewal] = (await billing.stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
+    await billing.stripe.creditNotes.create({ invoice: renewal!.id, ...note })
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await billing.correct(id, key, -100)
     await giveDueCredits(billing.context)
@@ -101,8 +99,7 @@ test('what is taken back of an invoice that credit notes took something off come
 })
 
 test('nothing is given by a mirror that was seen to differ, until that is refetched', async () => {
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_credit_notes', { host, port, protocol, telemetry: false })
+  const { stripe } = billing
   const { id, key } = await paidMonth()
   const [renewal] = (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
   await stripe.creditNotes.create({ invoice: renewal!.id, amount: 1000, refund_amount: 1000 })
@@ -162,9 +159,7 @@ describe('what is taken back of a paid month', () => {
     const { id, key } = await paidMonth()
     const customer = await customerOf(id)
     const charge = billing.sandbox.all('charge').find((each) => each.customer === customer && each.amount === 1140)
-    const { host, port, protocol } = billing.sandbox
-    const stripe = new Stripe('sk_test_credits', { host, port, protocol, telemetry: false })
-    await stripe.refunds.create({ charge: charge!.id, amount: refundMinor })
+    await billing.stripe.refunds.create({ charge: charge!.id, amount: refundMinor })
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     expect(await billing.correct(id, key, -140)).toMatchObject({ late: 'credited' })
     await billing.advance(id, '1d')

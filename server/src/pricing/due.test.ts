@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
-import { Stripe } from 'stripe'
 import { expect, test, vi } from 'vitest'
 import { billingStep, take, type UsedBySteps } from '../../test/billing-steps.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
@@ -127,10 +126,8 @@ test('a report that never left before its subscription ended is on the invoice o
   await billing.advance(id, '1h')
   await billing.use(id, 'calls', 150)
   await collectUse(billing.context, id)
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
   const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
-  await stripe.subscriptions.cancel(String(body['subscription_id']))
+  await billing.stripe.subscriptions.cancel(String(body['subscription_id']))
   const followed = () =>
     billing.context.db.session((session) =>
       syncOrganization(billing.context, session, id, { scope: RECENT_SCOPE, priority: 'background' }),

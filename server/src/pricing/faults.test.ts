@@ -1,5 +1,5 @@
-import { Stripe } from 'stripe'
-import { beforeAll, expect, test } from 'vitest'
+import type { Stripe } from 'stripe'
+import { expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import { handleDueEvents } from '../stripe/inbox/inbox.ts'
@@ -8,12 +8,6 @@ import { reportNow } from './actions.ts'
 import { noteMeterFaults } from './faults.ts'
 
 const billing = testUse(USE_CATALOG)
-let stripe: Stripe
-
-beforeAll(() => {
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-})
 
 /** An organization whose one report Stripe has taken and does not count. */
 async function uncounted(): Promise<string> {
@@ -32,10 +26,10 @@ async function uncounted(): Promise<string> {
 
 /** What Stripe sends to the webhook of its newest thin event: everything but the data. */
 async function notification(): Promise<{ body: string; signature: string; id: string }> {
-  const { data } = await stripe.v2.core.events.list({ types: ['v1.billing.meter.error_report_triggered'] })
+  const { data } = await billing.stripe.v2.core.events.list({ types: ['v1.billing.meter.error_report_triggered'] })
   const { data: _left, ...thin } = data[0] as Stripe.V2.Core.Event & { data: unknown }
   const body = JSON.stringify(thin)
-  return { body, signature: stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_test' }), id: thin.id }
+  return { body, signature: billing.sign(body), id: thin.id }
 }
 
 const eventOf = async (id: string) =>
@@ -86,7 +80,7 @@ test('while Stripe is away the event waits, and one that no webhook brought is f
 test('a body that only looks like a thin event is refused, and one of another kind is kept and left at that', async () => {
   const send = (event: object) => {
     const payload = JSON.stringify(event)
-    return receiveWebhook(billing.context, payload, stripe.webhooks.generateTestHeaderString({ payload, secret: 'whsec_test' }))
+    return receiveWebhook(billing.context, payload, billing.sign(payload))
   }
   const thin = {
     id: 'evt_ping',

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
@@ -100,9 +99,9 @@ describe('KF-8 the summary', () => {
     // The invoice of the second month: the first month's use, and the base fee in advance.
     expect(invoices[0]).toMatchObject({ amount_paid: 492.54 })
     // Stripe calls a line by its product: each balance has its own, so that lines can be told apart.
-    const { host, port, protocol } = billing.sandbox
-    const stripe = new Stripe('sk_test_lines', { host, port, protocol, telemetry: false })
-    const { data: lines } = await stripe.invoices.listLineItems((invoices[0] as unknown as { id: string }).id, { limit: 20 })
+    const { data: lines } = await billing.stripe.invoices.listLineItems((invoices[0] as unknown as { id: string }).id, {
+      limit: 20,
+    })
     const called = lines.map(
       ({ description }) => description?.match(/Agents|Users|Cases|Ingested events|API calls|Standard/)?.[0],
     )

@@ -1,5 +1,4 @@
 import fc from 'fast-check'
-import { Stripe } from 'stripe'
 import { expect, test } from 'vitest'
 import { HOUR_MS } from '../lib/period.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
@@ -65,10 +64,8 @@ async function expectNextInvoice(id: string): Promise<void> {
   if (body['status'] !== 'active' || body['cancel_at_period_end'] === true) return
   const told = await answered(billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`))
   await reportNow(billing.context, id, { isStanding: true })
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
   const { stripe_customer_id: customer, subscription_id: subscription } = body as Record<string, string>
-  const invoice = await stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })
+  const invoice = await billing.stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })
   // What is less than the smallest charge Stripe leaves to a later invoice: it is not due, and was invoiced all the same.
   expect(told['next_invoice_amount_cents']).toBe(Math.max(0, invoice.total + (invoice.starting_balance ?? 0)))
 }

@@ -1,5 +1,4 @@
-import { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { startClock } from '../../test/test-clocks.ts'
 import { testUse } from '../../test/used.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
@@ -20,13 +19,7 @@ const billing = testUse({
   addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 1500 }, yearly: { amountMinor: 15_000 } } } },
   defaultPlan: 'free',
 })
-let stripe: Stripe
 let made = 0
-
-beforeAll(() => {
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-})
 
 async function post(id: string, path: string, body: object): Promise<void> {
   const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
@@ -49,7 +42,7 @@ async function foretold(id: string): Promise<number> {
   await reportNow(billing.context, id, { isStanding: true })
   const status = await billing.call(id, 'GET', '/api/v1/billing/subscription')
   const { stripe_customer_id: customer, subscription_id: subscription } = status.body as Record<string, string>
-  return (await stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })).amount_due
+  return (await billing.stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })).amount_due
 }
 
 const discount = (code: string, terms: object) =>
@@ -95,7 +88,7 @@ describe('KF-9 the next invoice is told as it will come', () => {
   test('less the customer’s credit', async () => {
     const id = await subscribed({})
     const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
-    await stripe.customers.createBalanceTransaction(String(body['stripe_customer_id']), { amount: -500, currency: 'usd' })
+    await billing.stripe.customers.createBalanceTransaction(String(body['stripe_customer_id']), { amount: -500, currency: 'usd' })
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     expect(await told(id)).toBe(2400)
     expect(await foretold(id)).toBe(2400)
@@ -206,7 +199,7 @@ test('KF-9 counts use once on an invoice of more than ten lines', async () => {
   const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
   const { stripe_customer_id: customer, subscription_id: subscription } = body as Record<string, string>
   for (let index = 0; index < 11; index += 1) {
-    await stripe.invoiceItems.create({ customer: customer!, subscription: subscription!, amount: 100, currency: 'usd' })
+    await billing.stripe.invoiceItems.create({ customer: customer!, subscription: subscription!, amount: 100, currency: 'usd' })
   }
   expect(await foretold(id)).toBe(1100 + 2900 + 210)
   expect(await told(id)).toBe(1100 + 2900 + 210)

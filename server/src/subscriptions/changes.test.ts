@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { startClock, testClocks } from '../../test/test-clocks.ts'
@@ -43,9 +42,9 @@ async function cancelled(id: string, how: 'cancel_at_period_end' | 'cancel_at'):
     await post(id, 'cancel', { immediate: false })
     return
   }
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-  await stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, { cancel_at: 'max_period_end' })
+  await billing.stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, {
+    cancel_at: 'max_period_end',
+  })
   await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
 }
 

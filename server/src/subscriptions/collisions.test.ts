@@ -1,4 +1,4 @@
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -48,12 +48,6 @@ const liveOf = (id: string) =>
 
 const { onClock, advance } = testClocks(billing)
 
-/** Stripe, as its dashboard and its portal change things there. */
-function stripe(): Stripe {
-  const { host, port, protocol } = billing.sandbox
-  return new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-}
-
 async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
   await onClock(id)
   const answer = await post(id, 'subscribe', { ...GOOD, ...body })
@@ -63,7 +57,7 @@ async function subscribed(id: string, body: Record<string, unknown>): Promise<st
 
 /** A subscription that is told to end: with its period, as we say it, or at a date, as Stripe's portal does. */
 async function ended(id: string, ending: Stripe.SubscriptionUpdateParams): Promise<Record<string, unknown>> {
-  await stripe().subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
+  await billing.stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
   await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
   return subscriptionOf(id)
 }
@@ -102,7 +96,7 @@ function dyingAfter(last: MutationKind): BillingContext {
   })
 }
 
-const pageOf = async (invoice: string) => (await stripe().invoices.retrieve(invoice)).hosted_invoice_url!
+const pageOf = async (invoice: string) => (await billing.stripe.invoices.retrieve(invoice)).hosted_invoice_url!
 
 const ASKER = { actor: 'operator:test', requestId: 'r' }
 const LATER = { kind: 'switch', planKey: 'starter', interval: null, quantity: null, at: 'period_end' } as const
@@ -142,7 +136,7 @@ describe('a change that Stripe refuses', () => {
 test('a schedule at Stripe that changes nothing is not in the way of add-ons', async () => {
   const id = await subscribed('empty_schedule', { tier: 'pro' })
   const from = (await subscriptionOf(id))['subscription_id'] as string
-  await stripe().subscriptionSchedules.create({ from_subscription: from })
+  await billing.stripe.subscriptionSchedules.create({ from_subscription: from })
   await runExclusively(billing.context, id, (session) => followChange(billing.context, session, id))
   expect((await post(id, 'add-ons', { add_on: 'seats', quantity: 1 })).status).toBe(200)
 })
@@ -171,7 +165,7 @@ describe('a change while another is scheduled', () => {
 
   test.each([
     ['is never answered', (id: string) => advance(id, '24h')],
-    ['is called off at Stripe', async (_: string, invoice: string) => void (await stripe().invoices.voidInvoice(invoice))],
+    ['is called off at Stripe', async (_: string, invoice: string) => void (await billing.stripe.invoices.voidInvoice(invoice))],
     [
       'gives way to one that the card declines',
       async (id: string) => {
@@ -377,9 +371,9 @@ describe('a second live subscription', () => {
   test('ends with the first', async () => {
     const id = await subscribed('doubled', { tier: 'starter' })
     const first = (await subscriptionOf(id))['subscription_id'] as string
-    const { items } = await stripe().subscriptions.retrieve(first)
+    const { items } = await billing.stripe.subscriptions.retrieve(first)
     const customer = (await subscriptionOf(id))['stripe_customer_id'] as string
-    await stripe().subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
+    await billing.stripe.subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
     await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(2)
     expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
     expect(await liveOf(id)).toEqual([])

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -68,8 +67,7 @@ type Wish = keyof typeof WISHES
 async function goingDownLater(id: string): Promise<string> {
   await onClock(id)
   const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
-  const { host, port, protocol } = billing.sandbox
-  const { subscriptionSchedules: schedules } = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
+  const { subscriptionSchedules: schedules } = billing.stripe
   const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
   const { start_date, items } = phases[0]!
   const { rows } = await billing.context.db.query<{ id: string }>(

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { DAY_MS } from '../lib/period.ts'
@@ -122,9 +121,7 @@ test('KF-9 has what waits to be settled also where the subscription ends', async
 test('what a customer owes from before is not due where no invoice comes', async () => {
   const id = await billing.customer('basic')
   const customer = (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body['stripe_customer_id']
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-  await stripe.customers.createBalanceTransaction(String(customer), { amount: 15, currency: 'usd' })
+  await billing.stripe.customers.createBalanceTransaction(String(customer), { amount: 15, currency: 'usd' })
   await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
   expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: 0 })
   expect(await post(id, 'cancel/preview', { immediate: false })).toMatchObject({ next_invoice: null })

@@ -1,4 +1,4 @@
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { sumRevenue } from '../analytics/reports-store.ts'
@@ -49,11 +49,6 @@ const dueOf = async (id: string, status: string) =>
     .map(({ amount_due_minor: due }) => due)
     .sort((a, b) => a - b)
 
-function stripe(): Stripe {
-  const { host, port, protocol } = billing.sandbox
-  return new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-}
-
 async function customerOf(id: string): Promise<string> {
   return String((await billing.call(id, 'GET', `${BILLING}/subscription`)).body['stripe_customer_id'])
 }
@@ -67,11 +62,12 @@ async function revenueOfUse(): Promise<number> {
 
 /** What waits for the customer's next invoice at Stripe, in minor units. */
 async function pendingOf(id: string): Promise<readonly number[]> {
-  const { data } = await stripe().invoiceItems.list({ customer: await customerOf(id), pending: true })
+  const { data } = await billing.stripe.invoiceItems.list({ customer: await customerOf(id), pending: true })
   return data.map(({ amount }) => amount)
 }
 
-const balanceOf = async (id: string) => ((await stripe().customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
+const balanceOf = async (id: string) =>
+  ((await billing.stripe.customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
 
 /** Paused after 50 calls beyond the allowance, resumed after the period with a card whose bank asks. */
 async function askedToResume(): Promise<{ id: string; began: Date; invoiceId: string; key: string }> {
@@ -107,7 +103,7 @@ async function askedToUpgrade(): Promise<{ id: string; invoiceId: string; credit
 /** The ways in which nobody pays an invoice that waits for the bank. */
 const UNPAID = {
   expires: (id: string) => billing.advance(id, '1d'),
-  'is voided at Stripe': (_id: string, invoiceId: string) => stripe().invoices.voidInvoice(invoiceId),
+  'is voided at Stripe': (_id: string, invoiceId: string) => billing.stripe.invoices.voidInvoice(invoiceId),
 }
 const WAYS = Object.keys(UNPAID) as (keyof typeof UNPAID)[]
 
@@ -205,12 +201,12 @@ describe('use that a resumption was to bill', () => {
 
   test('is forgiven with the invoice of a resumption that has come about unpaid', async () => {
     const { id, invoiceId } = await askedToResume()
-    await stripe().invoices.voidInvoice(invoiceId)
+    await billing.stripe.invoices.voidInvoice(invoiceId)
     await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     expect(await billing.call(id, 'POST', `${BILLING}/resume`, {})).toMatchObject({ status: 402 })
     const owing = (await invoicesOf(id)).find(({ status }) => status === 'open')
     expect(owing).toMatchObject({ amount_due_minor: 2900 + USED })
-    await stripe().invoices.voidInvoice(owing!.id)
+    await billing.stripe.invoices.voidInvoice(owing!.id)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([])
@@ -220,7 +216,7 @@ describe('use that a resumption was to bill', () => {
     const { id } = await askedToResume()
     const { subscription_id } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
     await billing.advance(id, '1d')
-    await stripe().subscriptions.cancel(String(subscription_id))
+    await billing.stripe.subscriptions.cancel(String(subscription_id))
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
     await post(id, 'subscribe', { tier: 'basic', ...GOOD })
@@ -229,7 +225,7 @@ describe('use that a resumption was to bill', () => {
 
   test('stays on an invoice that is written off: that can still be paid', async () => {
     const { id, invoiceId } = await askedToResume()
-    await stripe().invoices.markUncollectible(invoiceId)
+    await billing.stripe.invoices.markUncollectible(invoiceId)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
     expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
@@ -20,11 +19,8 @@ const billing = testUse({
   addOns: { pack: { name: 'Pack', prices: { monthly: { amountMinor: 500 }, yearly: { amountMinor: 5000 } } } },
   defaultPlan: 'free',
 })
-let stripe: Stripe
 
 beforeAll(async () => {
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
   for (const terms of [
     { code: 'THIRD', percent_off: 33.33, duration: 'forever' },
     { code: 'TEN', amount_off: 1000, duration: 'forever' },
@@ -53,7 +49,7 @@ const paidOf = async (id: string) =>
 /** What Stripe foretells once it has been told of all use; null when nothing. */
 async function foretold(id: string, { stripe_customer_id: customer, subscription_id: subscription }: Record<string, unknown>) {
   await reportNow(billing.context, id, { isStanding: true })
-  const next = await stripe.invoices.createPreview({ customer: String(customer), subscription: String(subscription) })
+  const next = await billing.stripe.invoices.createPreview({ customer: String(customer), subscription: String(subscription) })
   return { at: new Date(next.period_end * 1000).toISOString(), amount_minor: next.amount_due }
 }
 
@@ -65,7 +61,7 @@ async function used(id: string): Promise<void> {
 }
 async function withCredit(id: string): Promise<void> {
   const { stripe_customer_id: customer } = await subscriptionOf(id)
-  await stripe.customers.createBalanceTransaction(String(customer), { amount: -700, currency: 'usd' })
+  await billing.stripe.customers.createBalanceTransaction(String(customer), { amount: -700, currency: 'usd' })
 }
 async function all(id: string): Promise<void> {
   await withPacks(id)

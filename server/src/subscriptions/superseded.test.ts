@@ -1,4 +1,4 @@
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
@@ -36,19 +36,14 @@ beforeAll(async () => {
 const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
 const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
 
-function stripe(): Stripe {
-  const { host, port, protocol } = billing.sandbox
-  return new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
-}
-
 /** Moves the customer's clock at Stripe alone, as time passes while no server of ours looks. */
 async function passUnseen(id: string, to: number): Promise<void> {
   const { rows } = await billing.context.db.query<{ clock: string }>(
     'select stripe_test_clock_id as clock from organizations where id = $1',
     [id],
   )
-  await stripe().testHelpers.testClocks.advance(rows[0]!.clock, { frozen_time: to })
-  const ready = async () => (await stripe().testHelpers.testClocks.retrieve(rows[0]!.clock)).status
+  await billing.stripe.testHelpers.testClocks.advance(rows[0]!.clock, { frozen_time: to })
+  const ready = async () => (await billing.stripe.testHelpers.testClocks.retrieve(rows[0]!.clock)).status
   await expect.poll(ready, { timeout: 10_000 }).toBe('ready')
 }
 
@@ -80,10 +75,10 @@ async function pay(page: string): Promise<void> {
 
 async function chargeable(id: string): Promise<void> {
   const { subscription_id: subscription, stripe_customer_id: customer } = await subscriptionOf(id)
-  const { id: method } = await stripe().paymentMethods.attach('pm_card_visa', { customer: String(customer) })
-  const updated = await stripe().subscriptions.update(String(subscription), { default_payment_method: method })
+  const { id: method } = await billing.stripe.paymentMethods.attach('pm_card_visa', { customer: String(customer) })
+  const updated = await billing.stripe.subscriptions.update(String(subscription), { default_payment_method: method })
   // Its next phase would bring the old one back.
-  await stripe().subscriptionSchedules.update(updated.schedule as string, {
+  await billing.stripe.subscriptionSchedules.update(updated.schedule as string, {
     default_settings: { default_payment_method: method },
   })
 }
@@ -105,8 +100,8 @@ async function overtaken(id: string, end: number): Promise<void> {
 /** What a customer has paid, owes and has to their credit, in minor units. */
 async function moneyOf(id: string) {
   const customer = String((await subscriptionOf(id))['stripe_customer_id'])
-  const { data } = await stripe().invoices.list({ customer, limit: 100 })
-  const { balance } = (await stripe().customers.retrieve(customer)) as Stripe.Customer
+  const { data } = await billing.stripe.invoices.list({ customer, limit: 100 })
+  const { balance } = (await billing.stripe.customers.retrieve(customer)) as Stripe.Customer
   const sum = (amounts: readonly number[]) => amounts.reduce((total, amount) => total + amount, 0)
   return {
     paid: sum(data.map((invoice) => invoice.amount_paid)),
@@ -218,8 +213,8 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     await chargeable(id)
     await overtaken(id, end)
     const { subscription_id: subscription } = await subscriptionOf(id)
-    const { items } = await stripe().subscriptions.retrieve(String(subscription))
-    await stripe().subscriptions.update(String(subscription), {
+    const { items } = await billing.stripe.subscriptions.retrieve(String(subscription))
+    await billing.stripe.subscriptions.update(String(subscription), {
       items: [{ id: items.data[0]!.id, price: await priceOf('pro') }],
       proration_behavior: 'none',
     })
@@ -269,7 +264,7 @@ test('an upgrade that a schedule of the dashboard overtakes in the midst of a pe
   const id = 'in_the_midst'
   await onClock(id)
   const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
-  const { subscriptionSchedules: schedules } = stripe()
+  const { subscriptionSchedules: schedules } = billing.stripe
   const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
   const { start_date } = phases[0]!
   const end_date = start_date + 3 * 24 * 3600

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { expect, test, vi } from 'vitest'
 import { debitAnsweredAfterSeconds } from '../../../sandbox/src/payments/inferred.ts'
 import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
@@ -56,12 +55,10 @@ test('a package whose debit was refused before it was ever seen under way has fa
 test('a package that is paid by debit on a page has failed when the bank refuses; a card that is declined there is not its end', async () => {
   await save('pm_card_visa')
   const { body } = await billing.call(buyer.id, 'POST', TOP_UPS, { top_up: 'small', pay_with: 'page' })
-  const { host, port, protocol } = billing.sandbox
-  const stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
   const { customerId } = await readOrganization(billing.database.db, buyer.id)
   // As the page does, of which the sandbox has one for cards.
   const pay = (payment_method: string) =>
-    stripe.paymentIntents.create({
+    billing.stripe.paymentIntents.create({
       amount: 1_000,
       currency: 'usd',
       customer: customerId!,

@@ -21,12 +21,7 @@ describe('a top-up whose payment is disputed', () => {
   async function submit(evidence: string): Promise<void> {
     billing.sandbox.setChaos({ deliveries: { drop: 1 } })
     const [dispute] = billing.sandbox.all('dispute').filter(({ charge }) => charge === charges()[0]!.id)
-    const answer = await fetch(`${billing.sandbox.url}/v1/disputes/${dispute!.id}`, {
-      method: 'POST',
-      headers: { authorization: 'Bearer sk_test_tollgate' },
-      body: new URLSearchParams({ 'evidence[uncategorized_text]': evidence, submit: 'true' }),
-    })
-    expect(answer.status).toBe(200)
+    await billing.stripe.disputes.update(dispute!.id, { evidence: { uncategorized_text: evidence }, submit: true })
     billing.sandbox.setChaos({})
   }
 
@@ -88,12 +83,7 @@ test('three that keep failing do not stand before everybody else: who is looked 
 
 test('a top-up whose refund the bank sends back is given back: the customer has nothing of it', async () => {
   await buyWith('pm_card_refundFail')
-  const answer = await fetch(`${billing.sandbox.url}/v1/refunds`, {
-    method: 'POST',
-    headers: { authorization: 'Bearer sk_test_tollgate' },
-    body: new URLSearchParams({ charge: charges()[0]!.id }),
-  })
-  expect(answer.status).toBe(200)
+  await billing.stripe.refunds.create({ charge: charges()[0]!.id })
   await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
   // A card of tests takes a refund, and sends it back a minute later.
   billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)

@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
@@ -68,12 +67,7 @@ async function eventsOf(customerId: string): Promise<Delivery[]> {
   }
 }
 
-function signed(payload: string, secret = 'whsec_test'): string {
-  const t = Math.floor(billing.context.clock.now().getTime() / 1000)
-  return `t=${t},v1=${createHmac('sha256', secret).update(`${t}.${payload}`).digest('hex')}`
-}
-
-const deliver = ({ payload }: Delivery) => receiveWebhook(billing.context, payload, signed(payload))
+const deliver = ({ payload }: Delivery) => receiveWebhook(billing.context, payload, billing.sign(payload))
 
 async function accountOf(id: string) {
   const { rows } = await billing.database.db.query<Record<string, unknown>>(
@@ -121,7 +115,7 @@ describe('a webhook', () => {
       livemode: false,
       data: { object: {} },
     })
-    for (const signature of [undefined, 'nonsense', signed(payload, 'whsec_other'), signed(`${payload} `)]) {
+    for (const signature of [undefined, 'nonsense', billing.sign(payload, 'whsec_other'), billing.sign(`${payload} `)]) {
       await expect(receiveWebhook(billing.context, payload, signature)).rejects.toMatchObject({ code: 'invalid_signature' })
     }
     const answer = await billing.call('nobody', 'POST', '/api/v1/billing/webhook', { id: 'evt_forged' })
@@ -165,7 +159,7 @@ describe('a webhook', () => {
       livemode: false,
       data: { object: { object: 'customer', id: 'cus_unknown' } },
     })
-    const headers = { 'stripe-signature': signed(payload) }
+    const headers = { 'stripe-signature': billing.sign(payload) }
     const answer = await billing.call('nobody', 'POST', path, JSON.parse(payload), headers)
     expect(answer).toMatchObject({ status: 200, body: { received: true } })
     const { id } = JSON.parse(payload) as { id: string }
@@ -176,7 +170,7 @@ describe('a webhook', () => {
     const customerId = await newCustomer('rolling')
     const [event] = await eventsOf(customerId)
     const rolling = billing.with({ policy: { ...billing.context.policy, webhookSecrets: ['whsec_new', 'whsec_test'] } })
-    expect(await receiveWebhook(rolling, event!.payload, signed(event!.payload))).toBe(true)
+    expect(await receiveWebhook(rolling, event!.payload, billing.sign(event!.payload))).toBe(true)
   })
 })
 

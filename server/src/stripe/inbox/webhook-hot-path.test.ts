@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { Agent, request, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
@@ -48,11 +47,6 @@ const eventOf = (id: string, parts: object = {}) =>
     ...parts,
   })
 
-function signed(body: string): string {
-  const t = Math.floor(Date.now() / 1000)
-  return `t=${t},v1=${createHmac('sha256', 'whsec_test').update(`${t}.${body}`).digest('hex')}`
-}
-
 /** In one piece, head and body in one write, on a connection of its own: so none is what an earlier one has made of it. */
 async function post(server: HttpServer, path: string, body: string, headers: Record<string, string>) {
   const agent = new Agent({ keepAlive: true })
@@ -82,7 +76,7 @@ test.each([
   ],
   ['a body that is too large', eventOf('evt_large', { padding: 'x'.repeat(5 * 1024 * 1024) }), 413],
 ])('%s is answered as by the route', async (_what, body, status) => {
-  const headers = { 'stripe-signature': signed(body), 'content-type': 'application/json; charset=utf-8' }
+  const headers = { 'stripe-signature': billing.sign(body), 'content-type': 'application/json; charset=utf-8' }
   const wanted = await post(routed, '/api/v1/billing/webhook', body, headers)
   for (const server of [bare, plain]) {
     const answer = await post(server, '/api/v1/billing/webhook', body, headers)
@@ -92,7 +86,7 @@ test.each([
 })
 
 test('MR-14 a signature of another body is refused with the same words', async () => {
-  for (const headers of [{ 'stripe-signature': signed('{}') }, { 'stripe-signature': '' }, {}]) {
+  for (const headers of [{ 'stripe-signature': billing.sign('{}') }, { 'stripe-signature': '' }, {}]) {
     for (const server of [bare, plain]) {
       const answer = await post(server, '/api/v1/billing/webhook', eventOf('evt_forged'), headers)
       expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('invalid signature') as string })
@@ -106,7 +100,7 @@ test('MR-3, KF-11, EM-6 each path takes it, wakes the worker for what is new, an
   const paths = ['/api/v1/billing/webhook', '/api/billing/webhooks', '/api/webhooks/stripe']
   for (const [index, path] of paths.entries()) {
     const body = eventOf(`evt_path_${index}`)
-    const deliver = (server: HttpServer) => post(server, path, body, { 'stripe-signature': signed(body) })
+    const deliver = (server: HttpServer) => post(server, path, body, { 'stripe-signature': billing.sign(body) })
     const answers = [await deliver(index === 1 ? plain : bare), await deliver(index === 1 ? bare : plain)]
     expect(answers).toEqual(answers.map(() => expect.objectContaining({ status: 200, body: '{"received":true}' }) as unknown))
   }
@@ -121,7 +115,7 @@ test('those that come together are stored together, and one that cannot be store
   const ids = Array.from({ length: 20 }, (_, index) => `evt_together_${index % 15}`)
   const bodies = [...ids.map((id) => eventOf(id)), eventOf('evt_\u0000')]
   const answers = await Promise.all(
-    bodies.map((body) => post(bare, '/api/v1/billing/webhook', body, { 'stripe-signature': signed(body) })),
+    bodies.map((body) => post(bare, '/api/v1/billing/webhook', body, { 'stripe-signature': billing.sign(body) })),
   )
   expect(answers.map(({ status }) => status)).toEqual([...ids.map(() => 200), 500])
   const { rows } = await billing.database.db.query<{ id: string }>(
@@ -133,7 +127,7 @@ test('those that come together are stored together, and one that cannot be store
 
 test('when more events wait than are held, is told so in its own words', async () => {
   const body = eventOf('evt_too_many')
-  const signature = signed(body)
+  const signature = billing.sign(body)
   const receive = () => receiveWebhook(billing.context, body, signature)
   const received = await billing.database.db.transaction(async (tx) => {
     // Nothing is stored meanwhile.

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, expect, test, vi } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { testClocks } from '../../../test/test-clocks.ts'
@@ -10,12 +9,9 @@ import { pushCatalog } from '../push/push.ts'
 const billing = testBilling({ webhooks: false })
 const { onClock } = testClocks(billing)
 vi.setConfig({ testTimeout: 60_000 })
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_charges', { host, port, protocol, telemetry: false })
 })
 
 const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
@@ -27,11 +23,11 @@ async function paidByCharge(id: string, source: string): Promise<{ invoice: stri
   const bought = await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   const customer = (await readOrganization(billing.database.db, id)).customerId!
   const subscription = String(bought.body['subscription_id'])
-  const { id: invoice } = await stripe.invoices.create({ customer, subscription, auto_advance: false })
-  await stripe.invoiceItems.create({ customer, invoice, amount: 1200, currency: 'usd' })
-  await stripe.invoices.finalizeInvoice(invoice)
-  await stripe.invoices.pay(invoice, { paid_out_of_band: true })
-  const { id: charge, created } = await stripe.charges.create({ amount: 1200, currency: 'usd', customer, source })
+  const { id: invoice } = await billing.stripe.invoices.create({ customer, subscription, auto_advance: false })
+  await billing.stripe.invoiceItems.create({ customer, invoice, amount: 1200, currency: 'usd' })
+  await billing.stripe.invoices.finalizeInvoice(invoice)
+  await billing.stripe.invoices.pay(invoice, { paid_out_of_band: true })
+  const { id: charge, created } = await billing.stripe.charges.create({ amount: 1200, currency: 'usd', customer, source })
   const payment = {
     id: `inpay_${charge}`,
     object: 'invoice_payment',
@@ -67,15 +63,15 @@ async function seen(id: string, invoice: string): Promise<Record<string, unknown
 test('a refund of an invoice that a charge alone paid is told of', async () => {
   const { invoice, charge } = await paidByCharge('refunded', 'tok_visa')
   expect(await seen('refunded', invoice)).toMatchObject({ status: 'paid', amount_refunded_minor: 0, dispute: null })
-  await stripe.refunds.create({ charge, amount: 700 })
+  await billing.stripe.refunds.create({ charge, amount: 700 })
   expect(await seen('refunded', invoice)).toMatchObject({ status: 'paid', amount_refunded_minor: 700, isOwed: false })
 })
 
 test('a dispute of an invoice that a charge alone paid is told of, and lost, it is owed again', async () => {
   const { invoice, charge } = await paidByCharge('disputed', 'tok_createDispute')
   expect(await seen('disputed', invoice)).toMatchObject({ dispute: { status: 'needs_response' }, isOwed: false })
-  const [dispute] = (await stripe.disputes.list({ charge })).data
-  await stripe.disputes.close(dispute!.id)
+  const [dispute] = (await billing.stripe.disputes.list({ charge })).data
+  await billing.stripe.disputes.close(dispute!.id)
   expect(await seen('disputed', invoice)).toMatchObject({ dispute: { status: 'lost' }, isOwed: true })
 })
 
@@ -83,11 +79,11 @@ test('an invoice that was paid outside of Stripe is paid, and nothing of it is r
   await onClock('outside')
   await billing.call('outside', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   const { customerId } = await readOrganization(billing.database.db, 'outside')
-  const { id } = await stripe.invoices.create({ customer: customerId!, auto_advance: false })
-  await stripe.invoiceItems.create({ customer: customerId!, invoice: id, amount: 1200, currency: 'usd' })
-  await stripe.invoices.finalizeInvoice(id)
+  const { id } = await billing.stripe.invoices.create({ customer: customerId!, auto_advance: false })
+  await billing.stripe.invoiceItems.create({ customer: customerId!, invoice: id, amount: 1200, currency: 'usd' })
+  await billing.stripe.invoices.finalizeInvoice(id)
   expect(await seen('outside', id)).toMatchObject({ status: 'open', amount_remaining_minor: 1200 })
-  await stripe.invoices.pay(id, { paid_out_of_band: true })
+  await billing.stripe.invoices.pay(id, { paid_out_of_band: true })
   const outside = { amount_remaining_minor: 0, amount_refunded_minor: 0, dispute: null, isOwed: false }
   expect(await seen('outside', id)).toMatchObject({ status: 'paid', paid: true, amount_paid_minor: 1200, ...outside })
 })

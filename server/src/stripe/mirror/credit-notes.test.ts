@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { sumsOfPdf } from '../../../test/invoice-sums.ts'
@@ -12,12 +11,9 @@ const billing = testBilling()
 const { onClock, advance } = testClocks(billing)
 const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_credit_notes', { host, port, protocol, telemetry: false })
 })
 
 type Invoice = Readonly<Record<string, unknown>> & { readonly id: string }
@@ -68,7 +64,7 @@ async function revenueOf(id: string): Promise<Readonly<Record<string, number>>> 
 describe('a credit note on an open invoice', () => {
   test('lowers what is owed, and is shown; voided, it is owed again', async () => {
     const invoice = await owing('lowered')
-    const note = await stripe.creditNotes.create({ invoice, amount: 1000 })
+    const note = await billing.stripe.creditNotes.create({ invoice, amount: 1000 })
     await expect
       .poll(() => newestOf('lowered'), PATIENCE)
       .toMatchObject({ status: 'open', amount_remaining_minor: 1900, amount_credited_minor: 1000, amount_credited: 10 })
@@ -80,7 +76,7 @@ describe('a credit note on an open invoice', () => {
       'Paid 0.00 USD',
       'Remaining 19.00 USD',
     ])
-    await stripe.creditNotes.voidCreditNote(note.id)
+    await billing.stripe.creditNotes.voidCreditNote(note.id)
     await expect
       .poll(() => newestOf('lowered'), PATIENCE)
       .toMatchObject({ amount_remaining_minor: 2900, amount_credited_minor: 0 })
@@ -89,7 +85,7 @@ describe('a credit note on an open invoice', () => {
   test('of all of it settles it: nobody owes any more, and nothing was paid', async () => {
     const invoice = await owing('settled')
     expect(await standingOf('settled')).toBe(true)
-    await stripe.creditNotes.create({ invoice, amount: 2900 })
+    await billing.stripe.creditNotes.create({ invoice, amount: 2900 })
     await expect
       .poll(() => newestOf('settled'), PATIENCE)
       .toMatchObject({ status: 'paid', amount_remaining_minor: 0, amount_paid_minor: 0, amount_credited_minor: 2900 })
@@ -100,7 +96,7 @@ describe('a credit note on an open invoice', () => {
 describe('a credit note on a paid invoice', () => {
   test('refunds, and is shown as a refund too', async () => {
     const invoice = await paying('refunded')
-    await stripe.creditNotes.create({ invoice, amount: 900, refund_amount: 900 })
+    await billing.stripe.creditNotes.create({ invoice, amount: 900, refund_amount: 900 })
     await expect
       .poll(() => newestOf('refunded'), PATIENCE)
       .toMatchObject({ amount_paid_minor: 2900, amount_refunded_minor: 900, amount_credited_minor: 900 })
@@ -117,7 +113,7 @@ describe('a credit note on a paid invoice', () => {
 
   test('goes to the balance, and lowers what the next one takes', async () => {
     const invoice = await paying('balance')
-    await stripe.creditNotes.create({ invoice, amount: 900, credit_amount: 900 })
+    await billing.stripe.creditNotes.create({ invoice, amount: 900, credit_amount: 900 })
     await expect.poll(() => newestOf('balance'), PATIENCE).toMatchObject({ amount_refunded_minor: 0, amount_credited_minor: 900 })
     expect(await revenueOf('balance')).toEqual({ paid: 2900, refunded: 0, net: 2900 })
     await advance('balance', '31d')
@@ -135,7 +131,13 @@ describe('a credit note on a paid invoice', () => {
 
   test('that says that money was given back elsewhere lowers the revenue like a refund', async () => {
     const invoice = await paying('elsewhere')
-    await stripe.creditNotes.create({ invoice, amount: 2900, out_of_band_amount: 400, refund_amount: 2000, credit_amount: 500 })
+    await billing.stripe.creditNotes.create({
+      invoice,
+      amount: 2900,
+      out_of_band_amount: 400,
+      refund_amount: 2000,
+      credit_amount: 500,
+    })
     await expect
       .poll(() => newestOf('elsewhere'), PATIENCE)
       .toMatchObject({ amount_credited_minor: 2900, amount_refunded_minor: 2000 })
@@ -146,7 +148,7 @@ describe('a credit note on a paid invoice', () => {
     const invoice = await paying('old')
     for (let month = 0; month < 4; month += 1) await advance('old', '31d')
     await billing.sandbox.settled()
-    await stripe.creditNotes.create({ invoice, amount: 100, out_of_band_amount: 100 })
+    await billing.stripe.creditNotes.create({ invoice, amount: 100, out_of_band_amount: 100 })
     const heard = async () => {
       const { rows } = await billing.database.db.query(
         `select object_id, outcome, organization_id from stripe_events where type = 'credit_note.created' and organization_id = 'old'`,

@@ -1,4 +1,3 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { testClocks } from '../../../test/test-clocks.ts'
@@ -14,12 +13,9 @@ import { syncOrganization } from './sync.ts'
 
 const billing = testBilling()
 const { onClock, advance } = testClocks(billing)
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
 })
 
 /** An organization whose renewal is about to be paid with `method`, an hour after the clock has been moved. */
@@ -40,8 +36,8 @@ async function renewing(id: string, method: string): Promise<void> {
 /** What the sandbox has as the status of the newest invoice and of its charge, and what the server tells of the customer. */
 async function seen(id: string): Promise<Record<string, unknown>> {
   const { customerId: customer } = await readOrganization(billing.database.db, id)
-  const [invoice] = (await stripe.invoices.list({ customer: customer!, limit: 1 })).data
-  const [charge] = (await stripe.charges.list({ customer: customer!, limit: 1 })).data
+  const [invoice] = (await billing.stripe.invoices.list({ customer: customer!, limit: 1 })).data
+  const [charge] = (await billing.stripe.charges.list({ customer: customer!, limit: 1 })).data
   const { rows } = await billing.database.db.query<{ subscription: string; failedAt: Date | null; told: number }>(
     `select subscription_status as subscription, payment_failed_at as "failedAt",
        (select count(*)::int from events e where e.organization_id = a.organization_id and e.type = 'invoice.payment_failed') as told

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { Stripe } from 'stripe'
+import type { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { buyPro } from '../../../test/purchases.ts'
@@ -12,12 +12,9 @@ const billing = testBilling()
 const PATIENCE = { timeout: 15_000 }
 // Several things are waited for one after the other.
 vi.setConfig({ testTimeout: 60_000 })
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_disputes', { host, port, protocol })
 })
 
 /** An organization that has paid its first month with a card. */
@@ -25,7 +22,7 @@ async function paying(id: string, paymentMethodId: string): Promise<{ charge: st
   await billing.createOrganization(id)
   await buyPro(billing.context, { organizationId: id, paymentMethodId })
   const [row] = await rowsOf<{ customer: string }>('select stripe_customer_id as customer from organizations where id = $1', [id])
-  const { data } = await stripe.charges.list({ customer: row!.customer })
+  const { data } = await billing.stripe.charges.list({ customer: row!.customer })
   return { charge: data[0]!.id }
 }
 
@@ -51,7 +48,7 @@ const told = async (id: string) =>
   ).map(({ type }) => type)
 
 async function disputeOf(charge: string): Promise<Stripe.Dispute> {
-  const { data } = await stripe.disputes.list({ charge })
+  const { data } = await billing.stripe.disputes.list({ charge })
   return data[0]!
 }
 
@@ -61,11 +58,11 @@ describe('a refund', () => {
     expect(await invoiceOf('refunded')).toMatchObject({ amount_refunded_minor: 0, dispute: null })
     const listed = await billing.fetch('refunded', '/api/v1/billing/invoices')
     expect(listed.headers.get('x-synced-at')).toMatch(/^20\d\d-/)
-    await stripe.refunds.create({ charge, amount: 900 })
+    await billing.stripe.refunds.create({ charge, amount: 900 })
     await expect
       .poll(() => invoiceOf('refunded'), PATIENCE)
       .toMatchObject({ status: 'paid', amount_refunded_minor: 900, amount_refunded: 9 })
-    await stripe.refunds.create({ charge })
+    await billing.stripe.refunds.create({ charge })
     await expect.poll(() => invoiceOf('refunded'), PATIENCE).toMatchObject({ status: 'paid', amount_refunded_minor: 2900 })
     await expect.poll(() => told('refunded'), PATIENCE).toEqual(['payment.refunded', 'payment.refunded'])
     expect(await failedAt('refunded')).toBeNull()
@@ -99,7 +96,7 @@ describe('a dispute', () => {
 
   test('that is lost counts like a failed payment from then on, and lowers revenue', async () => {
     const { charge } = await paying('lost', 'pm_card_createDispute')
-    await stripe.disputes.close((await disputeOf(charge)).id)
+    await billing.stripe.disputes.close((await disputeOf(charge)).id)
     await expect.poll(() => invoiceOf('lost'), PATIENCE).toMatchObject({ status: 'paid', dispute: { status: 'lost' } })
     await expect.poll(() => failedAt('lost'), PATIENCE).not.toBeNull()
     await expect.poll(() => told('lost'), PATIENCE).toEqual(['dispute.opened', 'dispute.closed'])
@@ -114,7 +111,7 @@ describe('a dispute', () => {
     const { id } = await disputeOf(charge)
     const pay = (caller: string) => billing.call(caller, 'POST', `/api/v1/billing/disputes/${id}/pay`)
     expect((await pay('pays_again')).status).toBe(404)
-    await stripe.disputes.close(id)
+    await billing.stripe.disputes.close(id)
     await expect.poll(() => failedAt('pays_again'), PATIENCE).not.toBeNull()
     const standing = async () => (await billing.call('pays_again', 'GET', '/api/v1/billing/subscription')).body['standing']
     expect(await standing()).toMatchObject({
@@ -154,7 +151,7 @@ describe('a dispute', () => {
   test('that was lost before it was ever heard of counts from its beginning, and is settled by what was paid since', async () => {
     const { charge } = await paying('lost_long_ago', 'pm_card_createDispute')
     const dispute = await disputeOf(charge)
-    await stripe.disputes.close(dispute.id)
+    await billing.stripe.disputes.close(dispute.id)
     await expect.poll(() => failedAt('lost_long_ago'), PATIENCE).not.toBeNull()
     // Under the lock: what is being applied meanwhile has seen the dispute, and would write it as one that ended when it was heard of.
     await withOrganizationLock(billing.context, 'lost_long_ago', (session) =>
@@ -168,7 +165,7 @@ describe('a dispute', () => {
     const { charge } = await paying('won', 'pm_card_createDispute')
     const { id } = await disputeOf(charge)
     await expect.poll(() => told('won'), PATIENCE).toEqual(['dispute.opened'])
-    await stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
+    await billing.stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
     await expect.poll(() => invoiceOf('won'), PATIENCE).toMatchObject({ dispute: { status: 'won' } })
     expect(await told('won')).toEqual(['dispute.opened', 'dispute.closed'])
     expect(await failedAt('won')).toBeNull()
@@ -184,7 +181,7 @@ describe('a dispute', () => {
     }
     await expect.poll(failedByStrict, PATIENCE).not.toBeNull()
     const { id } = await disputeOf(charge)
-    await stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
+    await billing.stripe.disputes.update(id, { evidence: { uncategorized_text: 'winning_evidence' }, submit: true })
     await expect.poll(failedByStrict, PATIENCE).toBeNull()
   })
 
@@ -241,11 +238,17 @@ test('every line of an invoice is mirrored, also those that Stripe does not send
     `select stripe_customer_id as customer from organizations where id = 'long_payer'`,
   )
   const customer = row!.customer
-  const invoice = await stripe.invoices.create({ customer, auto_advance: false })
+  const invoice = await billing.stripe.invoices.create({ customer, auto_advance: false })
   for (let item = 0; item < 23; item += 1) {
-    await stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 100, currency: 'usd', description: `line ${item}` })
+    await billing.stripe.invoiceItems.create({
+      customer,
+      invoice: invoice.id,
+      amount: 100,
+      currency: 'usd',
+      description: `line ${item}`,
+    })
   }
-  await stripe.invoices.finalizeInvoice(invoice.id)
+  await billing.stripe.invoices.finalizeInvoice(invoice.id)
   const lines = () =>
     rowsOf<{ lines: number; total: number }>(
       `select jsonb_array_length(data -> 'lines' -> 'data') as lines, total_minor::int as total from stripe_invoices where id = $1`,
@@ -257,18 +260,18 @@ test('every line of an invoice is mirrored, also those that Stripe does not send
 // The last one: Stripe's clock is ahead of ours from here on.
 test('a refund that the bank sends back is none any more, of a payment from before others too', async () => {
   const { charge } = await paying('sent_back', 'pm_card_refundFail')
-  const customer = (await stripe.charges.retrieve(charge)).customer as string
+  const customer = (await billing.stripe.charges.retrieve(charge)).customer as string
   for (let made = 0; made < 4; made += 1) {
     const params = { amount: 500, currency: 'usd', customer, payment_method: 'pm_card_visa', confirm: true }
-    await stripe.paymentIntents.create({ ...params, off_session: true })
+    await billing.stripe.paymentIntents.create({ ...params, off_session: true })
   }
-  await stripe.refunds.create({ charge })
+  await billing.stripe.refunds.create({ charge })
   await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ amount_refunded_minor: 2900 })
   // A card of tests takes a refund, and sends it back a minute later.
   billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)
   await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ status: 'paid', amount_refunded_minor: 0 })
   // One of the same sum is another refund, and told.
-  await stripe.refunds.create({ charge })
+  await billing.stripe.refunds.create({ charge })
   await expect.poll(() => invoiceOf('sent_back'), PATIENCE).toMatchObject({ amount_refunded_minor: 2900 })
   expect(await told('sent_back')).toEqual(['payment.refunded', 'payment.refunded'])
 })

@@ -1,16 +1,12 @@
-import { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { pushCatalog } from '../push/push.ts'
 
 const billing = testBilling()
 const BILLING = '/api/v1/billing'
-let stripe: Stripe
 
 beforeAll(async () => {
   await pushCatalog(billing.context, { variables: {} })
-  const { host, port, protocol } = billing.sandbox
-  stripe = new Stripe('sk_test_tollgate', { host, port, protocol, telemetry: false })
 })
 
 /** A paying organization; answers its customer and subscription at Stripe. */
@@ -32,15 +28,18 @@ async function rowsOf<Row extends object>(sql: string, id: string): Promise<Row[
 describe('what is done in Stripe’s own dashboard', () => {
   test('a price that no plan has keeps the plan, and raises an alert: it is never the free one', async () => {
     const { customer, subscription } = await paying('odd_price')
-    const product = await stripe.products.create({ name: 'Made by hand' })
-    const price = await stripe.prices.create({
+    const product = await billing.stripe.products.create({ name: 'Made by hand' })
+    const price = await billing.stripe.prices.create({
       product: product.id,
       currency: 'usd',
       unit_amount: 1,
       recurring: { interval: 'month' },
     })
-    const [item] = (await stripe.subscriptions.retrieve(subscription)).items.data
-    await stripe.subscriptions.update(subscription, { items: [{ id: item!.id, price: price.id }], proration_behavior: 'none' })
+    const [item] = (await billing.stripe.subscriptions.retrieve(subscription)).items.data
+    await billing.stripe.subscriptions.update(subscription, {
+      items: [{ id: item!.id, price: price.id }],
+      proration_behavior: 'none',
+    })
     await expect
       .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.unknown_price'), PATIENCE)
       .toBe(true)
@@ -53,7 +52,7 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a customer that is deleted takes its subscription along, and the next purchase makes a new one', async () => {
     const { customer } = await paying('deleted')
-    await stripe.customers.del(customer)
+    await billing.stripe.customers.del(customer)
     await expect
       .poll(() => subscriptionOf('deleted'), PATIENCE)
       .toMatchObject({
@@ -72,8 +71,8 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a refund and a dispute show in the charges', async () => {
     const { customer } = await paying('refunded')
-    const [charge] = (await stripe.charges.list({ customer })).data
-    await stripe.refunds.create({ charge: charge!.id, amount: 900 })
+    const [charge] = (await billing.stripe.charges.list({ customer })).data
+    await billing.stripe.refunds.create({ charge: charge!.id, amount: 900 })
     const read = () =>
       rowsOf(
         'select amount_minor, amount_refunded_minor, refunded, disputed from stripe_charges where organization_id = $1',
@@ -90,27 +89,27 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a payment method that is taken away is gone here too', async () => {
     const { customer } = await paying('detached')
-    const extra = await stripe.paymentMethods.attach('pm_card_mastercard', { customer })
+    const extra = await billing.stripe.paymentMethods.attach('pm_card_mastercard', { customer })
     const methods = async () =>
       ((await billing.call('detached', 'GET', `${BILLING}/payment-methods`)).body as unknown as { id: string }[]).map(
         ({ id }) => id,
       )
     await expect.poll(methods, PATIENCE).toContain(extra.id)
-    await stripe.paymentMethods.detach(extra.id)
+    await billing.stripe.paymentMethods.detach(extra.id)
     await expect.poll(methods, PATIENCE).not.toContain(extra.id)
   })
 
   test('a card that is charged as the customer’s default source is told, and cannot be taken away', async () => {
     await billing.createOrganization('source')
     // As one that was there before: it names its organization, and its card is from before payment methods.
-    const { id: customer } = await stripe.customers.create({ metadata: { tollgate_organization: 'source' } })
-    const { id: card } = await stripe.paymentMethods.attach('pm_card_mastercard', { customer })
-    await stripe.customers.update(customer, { default_source: card })
+    const { id: customer } = await billing.stripe.customers.create({ metadata: { tollgate_organization: 'source' } })
+    const { id: card } = await billing.stripe.paymentMethods.attach('pm_card_mastercard', { customer })
+    await billing.stripe.customers.update(customer, { default_source: card })
     const [{ price }] = (await rowsOf<{ price: string }>(
       `select stripe_price_id as price from plan_prices where plan_key = 'pro' and price_key = 'monthly' and $1 <> ''`,
       'source',
     )) as [{ price: string }]
-    expect((await stripe.subscriptions.create({ customer, items: [{ price }] })).status).toBe('active')
+    expect((await billing.stripe.subscriptions.create({ customer, items: [{ price }] })).status).toBe('active')
     await expect.poll(() => subscriptionOf('source'), PATIENCE).toMatchObject({ tier: 'PRO' })
     const charged = async () =>
       (
@@ -127,11 +126,11 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a draft invoice that is deleted leaves no trace', async () => {
     const { customer } = await paying('drafts')
-    const draft = await stripe.invoices.create({ customer, auto_advance: false })
+    const draft = await billing.stripe.invoices.create({ customer, auto_advance: false })
     const ids = async () =>
       (await rowsOf<{ id: string }>('select id from stripe_invoices where organization_id = $1', 'drafts')).map(({ id }) => id)
     await expect.poll(ids, PATIENCE).toContain(draft.id)
-    await stripe.invoices.del(draft.id)
+    await billing.stripe.invoices.del(draft.id)
     await expect.poll(ids, PATIENCE).not.toContain(draft.id)
   })
 
@@ -141,8 +140,8 @@ describe('what is done in Stripe’s own dashboard', () => {
       `select stripe_price_id from plan_prices where plan_key = 'enterprise' and $1 <> ''`,
       'any',
     )) as [{ stripe_price_id: string }]
-    await stripe.subscriptions.create({ customer, items: [{ price }], payment_behavior: 'default_incomplete' })
-    await stripe.subscriptions.create({ customer, items: [{ price }], trial_period_days: 3 })
+    await billing.stripe.subscriptions.create({ customer, items: [{ price }], payment_behavior: 'default_incomplete' })
+    await billing.stripe.subscriptions.create({ customer, items: [{ price }], trial_period_days: 3 })
     await expect
       .poll(async () => billing.logged.some(({ fields }) => fields['event'] === 'billing.several_subscriptions'), PATIENCE)
       .toBe(true)
@@ -155,11 +154,11 @@ describe('what is done in Stripe’s own dashboard', () => {
       `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
       'mid_period',
     )) as [{ price: string }]
-    const { id, phases } = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+    const { id, phases } = await billing.stripe.subscriptionSchedules.create({ from_subscription: subscription })
     const [running] = phases
     const end = running!.start_date + 10 * 86_400
     const items = running!.items.map((item) => ({ price: item.price as string, quantity: 1 }))
-    await stripe.subscriptionSchedules.update(id, {
+    await billing.stripe.subscriptionSchedules.update(id, {
       phases: [
         { items, start_date: running!.start_date, end_date: end },
         { items: [{ price, quantity: 1 }], start_date: end, duration: { interval: 'month', interval_count: 1 } },
@@ -176,17 +175,17 @@ describe('what is done in Stripe’s own dashboard', () => {
       `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
       'beside_first',
     )) as [{ price: string }]
-    const product = await stripe.products.create({ name: 'Support by the month' })
+    const product = await billing.stripe.products.create({ name: 'Support by the month' })
     const recurring = { interval: 'month' } as const
-    const beside = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 5_000, recurring })
-    const { id, phases } = await stripe.subscriptionSchedules.create({ from_subscription: subscription })
+    const beside = await billing.stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 5_000, recurring })
+    const { id, phases } = await billing.stripe.subscriptionSchedules.create({ from_subscription: subscription })
     const [running] = phases
     const items = running!.items.map((item) => ({ price: item.price as string, quantity: 1 }))
     const next = [
       { price: beside.id, quantity: 7 },
       { price, quantity: 2 },
     ]
-    await stripe.subscriptionSchedules.update(id, {
+    await billing.stripe.subscriptionSchedules.update(id, {
       phases: [
         { items, start_date: running!.start_date, end_date: running!.end_date },
         { items: next, start_date: running!.end_date, duration: { interval: 'month', interval_count: 1 } },
@@ -199,16 +198,16 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a subscription to something else beside the plan’s takes nothing over: it is not the one that is paid for or cancelled', async () => {
     const { customer, subscription } = await paying('retainer')
-    const product = await stripe.products.create({ name: 'Support by the month' })
+    const product = await billing.stripe.products.create({ name: 'Support by the month' })
     const recurring = { interval: 'month' } as const
-    const price = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 50_000, recurring })
-    const beside = await stripe.subscriptions.create({ customer, items: [{ price: price.id }] })
+    const price = await billing.stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 50_000, recurring })
+    const beside = await billing.stripe.subscriptions.create({ customer, items: [{ price: price.id }] })
     await expect
       .poll(() => rowsOf('select 1 from stripe_subscriptions where organization_id = $1', 'retainer'), PATIENCE)
       .toHaveLength(2)
     expect(await subscriptionOf('retainer')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
     expect(await billing.call('retainer', 'POST', `${BILLING}/cancel`, { immediate: true })).toMatchObject({ status: 200 })
-    const status = async (id: string) => (await stripe.subscriptions.retrieve(id)).status
+    const status = async (id: string) => (await billing.stripe.subscriptions.retrieve(id)).status
     expect([await status(subscription), await status(beside.id)]).toEqual(['canceled', 'active'])
   })
 })
@@ -217,12 +216,17 @@ describe('a customer that is deleted and leaves an invoice unpaid', () => {
   /** Deletes a customer that owes for its subscription; answers the invoice. */
   async function leftBehind(id: string): Promise<string> {
     const { customer, subscription } = await paying(id)
-    const { id: card } = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer })
-    const invoice = await stripe.invoices.create({ customer, subscription, default_payment_method: card, auto_advance: false })
-    await stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 4_000, currency: 'usd' })
-    await expect(stripe.invoices.pay(invoice.id)).rejects.toMatchObject({ statusCode: 402 })
+    const { id: card } = await billing.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer })
+    const invoice = await billing.stripe.invoices.create({
+      customer,
+      subscription,
+      default_payment_method: card,
+      auto_advance: false,
+    })
+    await billing.stripe.invoiceItems.create({ customer, invoice: invoice.id, amount: 4_000, currency: 'usd' })
+    await expect(billing.stripe.invoices.pay(invoice.id)).rejects.toMatchObject({ statusCode: 402 })
     await expect.poll(() => standingOf(id), PATIENCE).toMatchObject({ state: 'grace' })
-    await stripe.customers.del(customer)
+    await billing.stripe.customers.del(customer)
     await expect.poll(() => standingOf(id), PATIENCE).toMatchObject({ state: 'free' })
     expect(await subscribe(id)).toMatchObject({ status: 402, body: { invoice_id: invoice.id } })
     return invoice.id
@@ -234,7 +238,7 @@ describe('a customer that is deleted and leaves an invoice unpaid', () => {
 
   test('owes it until it is voided, and then no more', async () => {
     const invoice = await leftBehind('left_behind')
-    await stripe.invoices.voidInvoice(invoice)
+    await billing.stripe.invoices.voidInvoice(invoice)
     await expect.poll(() => subscribe('left_behind'), PATIENCE).toMatchObject({ status: 200, body: { status: 'active' } })
   })
 
@@ -242,7 +246,7 @@ describe('a customer that is deleted and leaves an invoice unpaid', () => {
     const invoice = await leftBehind('another_customer')
     await billing.call('another_customer', 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_visa' })
     expect((await subscriptionOf('another_customer'))['stripe_customer_id']).toMatch(/^cus_/)
-    await stripe.invoices.pay(invoice, { paid_out_of_band: true })
+    await billing.stripe.invoices.pay(invoice, { paid_out_of_band: true })
     await expect.poll(() => subscribe('another_customer'), PATIENCE).toMatchObject({ status: 200, body: { status: 'active' } })
   })
 })

@@ -97,7 +97,7 @@ describe('the comparison of everything', () => {
     await cancelAtStripe('template_7')
     await db.query(`update stripe_charges set data = data || '{"amount_refunded": 5}' where organization_id = 'template_8'`)
     await db.query(`delete from stripe_subscriptions where organization_id = 'template_9'`)
-    await deleteAtStripe(`customers/${await customerOf('template_10')}`)
+    await billing.stripe.customers.del(await customerOf('template_10'))
     await db.query(
       `insert into stripe_invoices select (jsonb_populate_record(null::stripe_invoices, to_jsonb(i) || '{"id": "in_gone", "status": "draft"}')).*
        from stripe_invoices i where organization_id = 'template_11'`,
@@ -268,14 +268,8 @@ async function customerOf(organizationId: string): Promise<string> {
   return row!.id
 }
 
+/** In Stripe's own dashboard, of which no webhook arrives. */
 async function cancelAtStripe(organizationId: string): Promise<void> {
   const [row] = await rowsOf<{ id: string }>('select id from stripe_subscriptions where organization_id = $1', [organizationId])
-  await deleteAtStripe(`subscriptions/${row!.id}`)
-}
-
-/** In Stripe's own dashboard, of which no webhook arrives. */
-async function deleteAtStripe(path: string): Promise<void> {
-  const headers = { authorization: 'Bearer sk_test_tollgate' }
-  const answer = await fetch(`${billing.sandbox.url}/v1/${path}`, { method: 'DELETE', headers })
-  expect(answer.status).toBe(200)
+  await billing.stripe.subscriptions.cancel(row!.id)
 }
