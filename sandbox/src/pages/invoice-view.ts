@@ -22,7 +22,7 @@ export interface InvoiceView {
     readonly quantity: string | null
     readonly amount: number
   }>
-  /** Subtotal, discounts, tax, total, credits, payments: label and amount, the last one being what is due. */
+  /** Subtotal, discounts, tax, total, credits, payments, what is due (`strong`), what was given back: label and amount. */
   readonly sums: ReadonlyArray<{ readonly label: string; readonly amount: number; readonly strong?: boolean }>
   readonly amountRemaining: number
   readonly amountTotal: number
@@ -34,6 +34,11 @@ export const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
   paid: 'Paid',
   uncollectible: 'Uncollectible',
   void: 'Void',
+}
+
+const dueWords: Readonly<Partial<Record<InvoiceView['status'], string>>> = {
+  paid: 'Paid. Nothing is due.',
+  void: 'Void. Nothing is due.',
 }
 
 export interface InvoicePageView {
@@ -85,7 +90,7 @@ export function renderInvoice(page: InvoicePageView): Html {
         >${statusWords[invoice.status]}</span
       >
     </div>
-    <p class="quiet">${invoice.status === 'paid' ? 'Paid. Nothing is due.' : 'Amount due'}</p>
+    <p class="quiet">${dueWords[invoice.status] ?? 'Amount due'}</p>
     <dl class="lines facts">
       <div>
         <dt>From</dt>

@@ -8,6 +8,7 @@ import { createPaymentMethod } from '../payments/payment-methods.ts'
 import { collectInvoice, paymentMethodOf } from '../resources/invoice-collect.ts'
 import type { FormErrors } from './forms.ts'
 import { renderInvoicePdf } from './invoice-pdf.ts'
+import { sumsOf } from './invoice-sums.ts'
 import { renderInvoice, type InvoicePageView, type InvoiceView } from './invoice-view.ts'
 import { errorsOf, readCard, respond, respondNotFound, segment, textOf } from './respond.ts'
 
@@ -21,24 +22,7 @@ function addressee(invoice: Invoice): string[] {
   return known.length === 0 ? [invoice.customer ?? 'Customer'] : known
 }
 
-/** The sums below the lines: those that say something, and what is due at the end. */
-function sumsOf(invoice: Invoice): InvoiceView['sums'] {
-  const discount = (invoice.total_discount_amounts ?? []).reduce((sum, { amount }) => sum + amount, 0)
-  const tax = (invoice.total_taxes ?? []).reduce((sum, { amount }) => sum + amount, 0)
-  const balance = (invoice.ending_balance ?? invoice.starting_balance) - invoice.starting_balance
-  const optional = (label: string, amount: number): InvoiceView['sums'] => (amount === 0 ? [] : [{ amount, label }])
-  return [
-    { amount: invoice.subtotal, label: 'Subtotal' },
-    ...optional('Discount', -discount),
-    ...optional('Tax', tax),
-    { amount: invoice.total, label: 'Total' },
-    ...optional('Applied balance', -balance),
-    ...optional('Amount paid', -invoice.amount_paid),
-    { amount: invoice.amount_remaining, label: 'Amount due', strong: true },
-  ]
-}
-
-function viewOf(invoice: Invoice): InvoiceView {
+function viewOf(ctx: Ctx, invoice: Invoice): InvoiceView {
   return {
     amountRemaining: invoice.amount_remaining,
     amountTotal: invoice.total,
@@ -57,7 +41,7 @@ function viewOf(invoice: Invoice): InvoiceView {
     number: invoice.number ?? invoice.id,
     paidAt: invoice.status_transitions.paid_at,
     status: invoice.status ?? 'draft',
-    sums: sumsOf(invoice),
+    sums: sumsOf(ctx, invoice),
     to: addressee(invoice),
   }
 }
@@ -69,7 +53,7 @@ function pageView(ctx: Ctx, invoice: Invoice, errors: FormErrors, exp = ''): Inv
     cardOnFile: method === undefined ? null : describeMethod(method),
     errors,
     exp,
-    invoice: viewOf(invoice),
+    invoice: viewOf(ctx, invoice),
     pdfPath: `/i/${invoice.id}/pdf`,
   }
 }
@@ -142,7 +126,7 @@ const pay = (request: PageRequest): PageResponse => {
 const pdf = async (request: PageRequest): Promise<PageResponse> => {
   const found = request.transact((ctx) => {
     const invoice = findInvoice(ctx, request)
-    return invoice === null ? null : { now: ctx.nowOf(invoice), view: viewOf(invoice) }
+    return invoice === null ? null : { now: ctx.nowOf(invoice), view: viewOf(ctx, invoice) }
   })
   if (found === null) return respondNotFound('invoice')
   return {

@@ -6,6 +6,7 @@ import { previewRenewal } from '../resources/invoice-upcoming.ts'
 import type { StoredSubscription } from '../resources/subscription-status.ts'
 import { updateSubscription } from '../resources/subscription-update.ts'
 import type { FormErrors } from './forms.ts'
+import { dueSums, totalSums } from './invoice-sums.ts'
 import { priceWords, subscriptionName } from './portal.ts'
 import { renderPlanChoice, renderPlanConfirmation, type ChangePreview } from './portal-flow-view.ts'
 import { planOptions, quantityBounds } from './portal-plans.ts'
@@ -106,12 +107,16 @@ function changePreview(ctx: Ctx, portal: Portal, subscription: StoredSubscriptio
       : ctx.require('invoice', after.latest_invoice)
   const pending = ctx.store.by('invoiceitem', 'pending', subscription.customer).filter((item) => !known.has(item.id))
   const renewal = previewRenewal(ctx, after)
-  const lines = invoice === null ? pending : invoice._.lines
+  const lines = (invoice === null ? pending : invoice._.lines).map(({ amount, description }) => ({
+    amount,
+    description: description ?? '',
+  }))
+  const sums = invoice === null ? [] : [...totalSums(invoice), ...dueSums(invoice)]
   return {
     currency: subscription.currency,
     dueNow: invoice?.amount_due ?? 0,
     effectiveAt: null,
-    lines: lines.map((line) => ({ amount: line.amount, description: line.description ?? '' })),
+    lines: [...lines, ...sums.map(({ amount, label }) => ({ amount, description: label }))],
     nextInvoice: renewal === null ? null : { amount: renewal.amount_due, at: renewal.period_end },
   }
 }
