@@ -24,6 +24,7 @@ const invoice: InvoiceView = {
   sums: [{ label: 'Amount due', amount: 2900, strong: true }],
   amountRemaining: 2900,
   amountTotal: 2900,
+  underWayWith: null,
 }
 
 const pagesOf = (pdf: Buffer): number => pdf.toString('latin1').match(/\/Type \/Page\n/g)?.length ?? 0

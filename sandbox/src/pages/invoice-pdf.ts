@@ -1,6 +1,6 @@
 import PdfDocument from 'pdfkit'
 import type { InvoiceView } from './invoice-view.ts'
-import { invoiceDates, statusWords } from './invoice-view.ts'
+import { invoiceDates, statusOf } from './invoice-view.ts'
 import { formatDate, formatMoney } from './money.ts'
 
 const margin = 50
@@ -41,7 +41,7 @@ function drawRow(doc: Document, left: string, right: string, options: { bold?: b
 function drawHead(doc: Document, invoice: InvoiceView): void {
   doc.font('Helvetica-Bold').fontSize(20).text('Invoice').moveDown(0.5)
   doc.font('Helvetica').fontSize(10)
-  const facts = [['Number', invoice.number], ['Status', statusWords[invoice.status]], ...invoiceDates(invoice)]
+  const facts = [['Number', invoice.number], ['Status', statusOf(invoice)], ...invoiceDates(invoice)]
   for (const [label, value] of facts) doc.text(`${label}: ${printable(value ?? '')}`)
   doc.moveDown()
   doc.font('Helvetica-Bold').text('From').font('Helvetica').text(printable(invoice.from)).moveDown()

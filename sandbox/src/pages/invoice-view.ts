@@ -24,11 +24,13 @@ export interface InvoiceView {
   }>
   /** Subtotal, discounts, tax, total, credits, payments, what is due (`strong`), what was given back: label and amount. */
   readonly sums: ReadonlyArray<{ readonly label: string; readonly amount: number; readonly strong?: boolean }>
+  /** "STRIPE TEST BANK ending in 6789", while a payment with it waits for the bank. */
+  readonly underWayWith: string | null
   readonly amountRemaining: number
   readonly amountTotal: number
 }
 
-export const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
+const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
   draft: 'Draft',
   open: 'Payment due',
   paid: 'Paid',
@@ -36,16 +38,26 @@ export const statusWords: Readonly<Record<InvoiceView['status'], string>> = {
   void: 'Void',
 }
 
-const dueWords: Readonly<Partial<Record<InvoiceView['status'], string>>> = {
-  paid: 'Paid. Nothing is due.',
-  void: 'Void. Nothing is due.',
+/** The status in words, as page and PDF have it. */
+export function statusOf({ status, underWayWith }: InvoiceView): string {
+  return underWayWith === null ? statusWords[status] : 'Payment under way'
+}
+
+function badgeTone({ status, underWayWith }: InvoiceView): string {
+  if (status === 'paid') return 'good'
+  return status === 'open' && underWayWith === null ? 'bad' : ''
+}
+
+function dueWords({ status, underWayWith }: InvoiceView): string {
+  if (underWayWith !== null) return `A payment with ${underWayWith} is under way. Nothing else is to be done.`
+  return status === 'paid' || status === 'void' ? `${statusWords[status]}. Nothing is due.` : 'Amount due'
 }
 
 export interface InvoicePageView {
   readonly invoice: InvoiceView
   readonly pdfPath: string
-  /** "Visa ending in 4242", when the customer has a card on file. */
-  readonly cardOnFile: string | null
+  /** "Visa ending in 4242", when the customer has a payment method on file. */
+  readonly onFile: { readonly label: string; readonly isCard: boolean } | null
   readonly exp: string
   readonly errors: FormErrors
 }
@@ -58,24 +70,24 @@ export function invoiceDates(invoice: InvoiceView): ReadonlyArray<readonly [stri
 }
 
 function renderPayForm(page: InvoicePageView): Html | null {
-  const { invoice, cardOnFile } = page
-  if (invoice.status !== 'open' && invoice.status !== 'uncollectible') return null
+  const { invoice, onFile } = page
+  if ((invoice.status !== 'open' && invoice.status !== 'uncollectible') || invoice.underWayWith !== null) return null
   const label = `Pay ${formatMoney(invoice.amountRemaining, invoice.currency)}`
-  const onFile =
-    cardOnFile !== null &&
-    html`<form class="card" method="post" aria-label="Pay with the card on file">
-      <h2>Card on file</h2>
-      <p>${cardOnFile}</p>
+  const known =
+    onFile !== null &&
+    html`<form class="card" method="post" aria-label="Pay with the ${onFile.isCard ? 'card' : 'bank account'} on file">
+      <h2>${onFile.isCard ? 'Card' : 'Bank account'} on file</h2>
+      <p>${onFile.label}</p>
       <button name="pay_with" value="on_file">${label}</button>
     </form>`
   const fresh = html`<form class="card" method="post" novalidate aria-label="Pay with a new card">
-    <h2>${cardOnFile === null ? 'Pay by card' : 'Another card'}</h2>
+    <h2>${onFile?.isCard === true ? 'Another card' : 'Pay by card'}</h2>
     ${renderCardFields(page.errors, page.exp)}
     <div class="actions">
-      <button ${cardOnFile === null ? null : html`class="plain"`} name="pay_with" value="new">${label}</button>
+      <button ${onFile === null ? null : html`class="plain"`} name="pay_with" value="new">${label}</button>
     </div>
   </form>`
-  return html`${onFile}${fresh}${renderTestCards()}`
+  return html`${known}${fresh}${renderTestCards()}`
 }
 
 /** The hosted invoice page. */
@@ -86,11 +98,9 @@ export function renderInvoice(page: InvoicePageView): Html {
   const paper = html`<section class="card" aria-label="Invoice">
     <div class="row between">
       <p class="total">${money(invoice.status === 'paid' ? invoice.amountTotal : invoice.amountRemaining)}</p>
-      <span class="badge ${invoice.status === 'paid' ? 'good' : invoice.status === 'open' ? 'bad' : ''}"
-        >${statusWords[invoice.status]}</span
-      >
+      <span class="badge ${badgeTone(invoice)}">${statusOf(invoice)}</span>
     </div>
-    <p class="quiet">${dueWords[invoice.status] ?? 'Amount due'}</p>
+    <p class="quiet">${dueWords(invoice)}</p>
     <dl class="lines facts">
       <div>
         <dt>From</dt>

@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import type { Stripe } from 'stripe'
-import { startTestSandbox, type TestSandbox } from '../../test/contract.ts'
+import { NOW, startTestSandbox, type TestSandbox } from '../../test/contract.ts'
 import { idOf } from '../../test/ids.ts'
 import { cardFields, openPage, sendForm } from '../../test/pages.ts'
+import { debitAnsweredAfterSeconds } from '../payments/inferred.ts'
 
-/** An open invoice of $25.00, due in a week, for a customer with or without a card. */
-async function openInvoice({ stripe }: TestSandbox, card: string | null): Promise<Stripe.Invoice & { url: string }> {
+/** An open invoice of $25.00, due in a week, for a customer with or without a payment method. */
+async function openInvoice({ stripe }: TestSandbox, method: string | null): Promise<Stripe.Invoice & { url: string }> {
   const customer = await stripe.customers.create({
     email: 'payer@example.com',
     name: 'P. Payer & Co',
-    ...(card === null ? {} : { invoice_settings: { default_payment_method: card }, payment_method: card }),
+    ...(method === null ? {} : { invoice_settings: { default_payment_method: method }, payment_method: method }),
   })
   const invoice = await stripe.invoices.create({ collection_method: 'send_invoice', customer: customer.id, days_until_due: 7 })
   await stripe.invoiceItems.create({
@@ -98,6 +99,31 @@ describe('the hosted invoice page', () => {
     const url = (late.latest_invoice as Stripe.Invoice).hosted_invoice_url ?? ''
     expect((await sendForm(url, { ...cardFields('4242424242424242'), pay_with: 'new' })).status).toBe(303)
     expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe('active')
+  })
+
+  it('calls a bank account by its name, and asks for nothing while the bank has not answered', async () => {
+    const test = await startTestSandbox()
+    const invoice = await openInvoice(test, 'pm_usBankAccount_success')
+    const due = await openPage(invoice.url)
+    for (const words of ['Bank account on file STRIPE TEST BANK ending in 6789', 'Pay by card']) expect(due.text).toContain(words)
+    expect(due.html).not.toMatch(/card on file|another card/i)
+
+    expect((await sendForm(invoice.url, { pay_with: 'on_file' })).status).toBe(303)
+    const underWay = await openPage(invoice.url)
+    expect(underWay.text).toContain('Payment under way')
+    expect(underWay.text).toContain('STRIPE TEST BANK ending in 6789')
+    expect(underWay.html).not.toContain('<form')
+    for (const form of [{ pay_with: 'on_file' }, { ...cardFields('4242424242424242'), pay_with: 'new' }]) {
+      expect((await sendForm(invoice.url, form)).status).toBe(303)
+    }
+    expect(test.sandbox.all('charge')).toHaveLength(1)
+    const portal = await test.stripe.billingPortal.sessions.create({ customer: invoice.customer as string })
+    const home = await openPage(portal.url)
+    expect(home.text).toContain('processing $25.00')
+    expect(home.text).not.toContain('card')
+
+    test.sandbox.advanceTo(NOW + debitAnsweredAfterSeconds)
+    expect((await openPage(invoice.url)).text).toContain('Nothing is due.')
   })
 
   it('has no page for drafts and unknown invoices', async () => {

@@ -5,7 +5,7 @@ import { describeMethod } from '../payments/cards.ts'
 import { challengeUrl } from '../payments/confirm.ts'
 import type { InvoiceChargeOutcome } from '../payments/contract.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
-import { collectInvoice, paymentMethodOf } from '../resources/invoice-collect.ts'
+import { collectInvoice, methodUnderWay, paymentMethodOf } from '../resources/invoice-collect.ts'
 import type { FormErrors } from './forms.ts'
 import { renderInvoicePdf } from './invoice-pdf.ts'
 import { sumsOf } from './invoice-sums.ts'
@@ -23,6 +23,7 @@ function addressee(invoice: Invoice): string[] {
 }
 
 function viewOf(ctx: Ctx, invoice: Invoice): InvoiceView {
+  const underWay = methodUnderWay(ctx, invoice.id)
   return {
     amountRemaining: invoice.amount_remaining,
     amountTotal: invoice.total,
@@ -43,6 +44,7 @@ function viewOf(ctx: Ctx, invoice: Invoice): InvoiceView {
     status: invoice.status ?? 'draft',
     sums: sumsOf(ctx, invoice),
     to: addressee(invoice),
+    underWayWith: underWay === null ? null : describeMethod(underWay),
   }
 }
 
@@ -50,10 +52,10 @@ function pageView(ctx: Ctx, invoice: Invoice, errors: FormErrors, exp = ''): Inv
   const id = paymentMethodOf(ctx, invoice)
   const method = id === null ? undefined : ctx.get('payment_method', id)
   return {
-    cardOnFile: method === undefined ? null : describeMethod(method),
     errors,
     exp,
     invoice: viewOf(ctx, invoice),
+    onFile: method === undefined ? null : { isCard: method.card !== undefined, label: describeMethod(method) },
     pdfPath: `/i/${invoice.id}/pdf`,
   }
 }
@@ -64,7 +66,8 @@ function findInvoice(ctx: Ctx, request: PageRequest): Invoice | null {
   return invoice === undefined || invoice.status === 'draft' ? null : invoice
 }
 
-const isPayable = (invoice: Invoice): boolean => invoice.status === 'open' || invoice.status === 'uncollectible'
+const isPayable = (ctx: Ctx, invoice: Invoice): boolean =>
+  (invoice.status === 'open' || invoice.status === 'uncollectible') && methodUnderWay(ctx, invoice.id) === null
 
 const show = (request: PageRequest): PageResponse =>
   request.transact((ctx) => {
@@ -93,7 +96,7 @@ function answerOutcome(
       return { declined: { form: `${outcome.message} Nothing was paid. Use another card.` } }
     case 'requires_payment_method':
     case 'requires_confirmation':
-      return { declined: { form: 'There is no card on file. Enter a card.' } }
+      return { declined: { form: 'There is no payment method on file. Enter a card.' } }
   }
 }
 
@@ -111,7 +114,7 @@ const pay = (request: PageRequest): PageResponse => {
     const answer = request.transact((ctx): PageResponse | { readonly declined: FormErrors } => {
       const invoice = findInvoice(ctx, request)
       if (invoice === null) return respondNotFound('invoice')
-      if (!isPayable(invoice)) return redirect(`/i/${invoice.id}`)
+      if (!isPayable(ctx, invoice)) return redirect(`/i/${invoice.id}`)
       const method = card === null ? undefined : createPaymentMethod(ctx, { card: card.card }).id
       const chosen = method === undefined ? {} : { paymentMethod: method }
       return answerOutcome(ctx, invoice, collectInvoice(ctx, invoice.id, { automatic: false, offSession: false, ...chosen }))

@@ -92,7 +92,7 @@ export function renderPlanConfirmation(view: {
   readonly from: string
   readonly to: string
   readonly preview: ChangePreview
-  readonly cardOnFile: string | null
+  readonly methodOnFile: string | null
   readonly errors: FormErrors
 }): Html {
   const { preview } = view
@@ -132,7 +132,7 @@ export function renderPlanConfirmation(view: {
         }
       </dl>
       ${preview.effectiveAt !== null && html`<p>The change is made on ${formatDate(preview.effectiveAt)}.</p>`}
-      ${preview.dueNow > 0 && html`<p class="quiet">${view.cardOnFile === null ? 'No card is on file.' : `Charged to ${view.cardOnFile}.`}</p>`}
+      ${preview.dueNow > 0 && html`<p class="quiet">${view.methodOnFile === null ? 'No payment method is on file.' : `Charged to ${view.methodOnFile}.`}</p>`}
       <div class="actions"><button>Confirm</button></div>
     </form>`,
   })
@@ -161,13 +161,13 @@ export function renderDecision(view: {
   })
 }
 
-/** Replacing the card on file. */
+/** Replacing the payment method on file by a card. */
 export function renderCardUpdate(view: { readonly back: Back; readonly exp: string; readonly errors: FormErrors }): Html {
   return renderStep({
-    title: 'Update card',
+    title: 'Update payment method',
     back: view.back,
     errors: view.errors,
-    body: html`<form class="card" method="post" novalidate aria-label="Update card">
+    body: html`<form class="card" method="post" novalidate aria-label="Update payment method">
         ${renderCardFields(view.errors, view.exp)}
         <p class="quiet small">This card is used for the next payments.</p>
         <div class="actions"><button>Save card</button></div>

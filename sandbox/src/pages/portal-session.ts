@@ -99,8 +99,8 @@ export function subscriptionOf(ctx: Ctx, portal: Portal, request: PageRequest): 
   return subscription
 }
 
-/** "Visa ending in 4242" for the card that the next invoice is charged to; null without one. */
-export function cardOnFile(ctx: Ctx, customer: string, subscription: string | null): string | null {
+/** "Visa ending in 4242" for what the next invoice is charged to; null without a payment method. */
+export function methodOnFile(ctx: Ctx, customer: string, subscription: string | null): string | null {
   const id = defaultPaymentMethod(ctx, customer, subscription)
   const method = id === null ? undefined : ctx.get('payment_method', id)
   return method === undefined ? null : describeMethod(method)

@@ -10,7 +10,7 @@ import { dueSums, totalSums } from './invoice-sums.ts'
 import { priceWords, subscriptionName } from './portal.ts'
 import { renderPlanChoice, renderPlanConfirmation, type ChangePreview } from './portal-flow-view.ts'
 import { planOptions, quantityBounds } from './portal-plans.ts'
-import { backOf, cardOnFile, goOn, portalOf, preview, subscriptionOf, withPortal, type Portal } from './portal-session.ts'
+import { backOf, methodOnFile, goOn, portalOf, preview, subscriptionOf, withPortal, type Portal } from './portal-session.ts'
 import { errorsOf, respond, respondNotFound, textOf } from './respond.ts'
 
 /** A change that the customer asked for; null keeps what is. */
@@ -160,7 +160,7 @@ function renderConfirmation(
   const content = renderPlanConfirmation({
     action: `${portal.base}/subscriptions/${subscription.id}/confirm`,
     back,
-    cardOnFile: cardOnFile(ctx, portal.customer.id, subscription.id),
+    methodOnFile: methodOnFile(ctx, portal.customer.id, subscription.id),
     errors,
     from: `${subscriptionName(ctx, subscription)}, ${own === undefined ? '' : priceWords(ctx, own.price, own.quantity, subscription.currency)}`,
     hidden: wish.fields,

@@ -100,12 +100,12 @@ function renderSubscription(base: string, subscription: PortalSubscription): Htm
 }
 
 function renderPaymentMethods(view: PortalHomeView): Html {
-  return html`<section aria-labelledby="cards">
-    <h2 id="cards">Payment method</h2>
+  return html`<section aria-labelledby="payment-method">
+    <h2 id="payment-method">Payment method</h2>
     <div class="card">
       ${
         view.paymentMethods.length === 0
-          ? html`<p class="quiet">No card is on file.</p>`
+          ? html`<p class="quiet">No payment method is on file.</p>`
           : html`<dl class="lines">
               ${view.paymentMethods.map(
                 (method) =>
@@ -116,7 +116,7 @@ function renderPaymentMethods(view: PortalHomeView): Html {
               )}
             </dl>`
       }
-      ${view.canUpdatePaymentMethod && html`<p><a class="button plain inline" href="${view.base}/payment-method">Update card</a></p>`}
+      ${view.canUpdatePaymentMethod && html`<p><a class="button plain inline" href="${view.base}/payment-method">Update payment method</a></p>`}
     </div>
   </section>`
 }
@@ -182,7 +182,7 @@ function renderPolicies(view: PortalHomeView): Html | null {
   </p>`
 }
 
-/** The portal's home page: subscriptions, card, billing information, invoices. */
+/** The portal's home page: subscriptions, payment method, billing information, invoices. */
 export function renderPortalHome(view: PortalHomeView): Html {
   return renderPage({
     title: 'Billing',

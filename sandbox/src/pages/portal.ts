@@ -1,6 +1,7 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
 import { describeMethod } from '../payments/cards.ts'
+import { methodUnderWay } from '../resources/invoice-collect.ts'
 import { isEnded, type StoredSubscription } from '../resources/subscription-status.ts'
 import { renderMessage } from './layout.ts'
 import { formatInterval, formatUnitPrice } from './money.ts'
@@ -65,7 +66,7 @@ function invoicesOf(ctx: Ctx, customer: string): PortalInvoice[] {
     createdAt: invoice.created,
     currency: invoice.currency,
     number: invoice.number ?? invoice.id,
-    status: invoice.status ?? 'open',
+    status: methodUnderWay(ctx, invoice.id) === null ? (invoice.status ?? 'open') : 'processing',
     url: invoice.hosted_invoice_url ?? null,
   }))
 }

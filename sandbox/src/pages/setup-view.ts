@@ -30,9 +30,10 @@ export function renderIntentForm(view: {
 }
 
 /** What the form shows once its intent needs nothing more. */
-export function renderIntentDone(state: 'succeeded' | 'canceled' | 'processing'): Html {
+export function renderIntentDone(state: 'paid' | 'saved' | 'canceled' | 'processing'): Html {
   const texts = {
-    succeeded: { title: 'Done', text: 'The card was accepted. You can close this page.' },
+    paid: { title: 'Done', text: 'The payment went through. You can close this page.' },
+    saved: { title: 'Done', text: 'The payment method was saved. You can close this page.' },
     canceled: { title: 'Canceled', text: 'This request was canceled. Nothing was charged.' },
     processing: { title: 'In progress', text: 'This is being processed. Look again in a moment.' },
   }

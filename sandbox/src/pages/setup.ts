@@ -18,8 +18,10 @@ function form(intent: Intent, exp: string, errors: FormErrors, status = 200): Pa
   return respond(renderIntentForm({ description: intent.description, errors, exp, payment }), status)
 }
 
+const doneState = (intent: Intent) => (intent.object === 'payment_intent' ? 'paid' : 'saved')
+
 function finished(intent: Intent): PageResponse | null {
-  if (intent.status === 'succeeded' || intent.status === 'requires_capture') return respond(renderIntentDone('succeeded'))
+  if (intent.status === 'succeeded' || intent.status === 'requires_capture') return respond(renderIntentDone(doneState(intent)))
   if (intent.status === 'canceled') return respond(renderIntentDone('canceled'), 410)
   return intent.status === 'processing' ? respond(renderIntentDone('processing')) : null
 }
@@ -77,7 +79,7 @@ function submit(request: PageRequest): PageResponse {
       if (confirmed.kind === 'declined') return confirmed
       if (confirmed.kind === 'requires_action') return redirect(challengeUrl(ctx, intent.client_secret))
       const target = returnTarget(intentOfSecret(ctx, secret) ?? intent, 'succeeded')
-      return target === null ? respond(renderIntentDone('succeeded')) : redirect(target)
+      return target === null ? respond(renderIntentDone(doneState(intent))) : redirect(target)
     })
     if (!('kind' in outcome)) return outcome
     const words = 'message' in outcome ? outcome.message : ''

@@ -243,7 +243,7 @@ describe('the billing portal', () => {
 describe('flows into the billing portal', () => {
   it.each([
     ['customer_update', '/customer', 'Update information'],
-    ['payment_method_update', '/payment-method', 'Update card'],
+    ['payment_method_update', '/payment-method', 'Update payment method'],
   ] as const)('%s leads straight to its step', async (type, path, title) => {
     const test = await subscribed()
     const url = await test.portal({ flow_data: { type } })

@@ -33,6 +33,14 @@ export function openPaymentOf(ctx: Ctx, invoice: string): Stored<'invoice_paymen
   return ctx.store.by('invoice_payment', 'invoice', invoice).find((payment) => payment.status === 'open')
 }
 
+/** The method of a payment of an invoice that its bank has not answered; null where none is under way. */
+export function methodUnderWay(ctx: Ctx, invoice: string): Stored<'payment_method'> | null {
+  const id = openPaymentOf(ctx, invoice)?.payment.payment_intent
+  const intent = id === undefined ? undefined : ctx.get('payment_intent', id)
+  if (intent?.status !== 'processing' || intent.payment_method === null) return null
+  return ctx.require('payment_method', intent.payment_method)
+}
+
 /** Charges what an open invoice still owes. Returns the outcome; the invoice is read again by the caller. */
 export function collectInvoice(ctx: Ctx, id: string, options: CollectOptions): InvoiceChargeOutcome {
   const invoice = ctx.require('invoice', id)

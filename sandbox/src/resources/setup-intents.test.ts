@@ -93,7 +93,7 @@ describe('setup intents', () => {
     expect(saved.location).toMatch(
       /^https:\/\/shop\.example\/wizard\?setup_intent=seti_\w+&setup_intent_client_secret=\w+&redirect_status=succeeded$/,
     )
-    expect((await openPage(url)).text).toContain('The card was accepted')
+    expect((await openPage(url)).text).toContain('The payment method was saved')
   })
 
   it('lead from the form over the challenge back to the shop', async () => {
