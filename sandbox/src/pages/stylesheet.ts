@@ -48,6 +48,7 @@ dl.lines > div:first-child { border-top: 0; }
 dl.lines dt { min-width: 0; }
 dl.lines dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 dl.facts dd { white-space: normal; min-width: 0; }
+dl.facts dt, dl.lines dt:has(+ dd.wrap) { flex: none; }
 dl.lines .sum { font-weight: 650; }
 form { margin: 0; }
 fieldset { border: 0; margin: 0 0 1rem; padding: 0; min-width: 0; }
