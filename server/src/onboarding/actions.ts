@@ -3,13 +3,13 @@ import { planKeyOf } from '../catalog/tiers.ts'
 import type { Queryable, Session } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import { derivedId, derivedOrganizationId, newId, newOrganizationId } from '../lib/ids.ts'
-import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
+import { insertWithAccount, type OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { ensureCustomer } from '../stripe/intents/customers.ts'
 import { findParamsThatMade, performIntent, type FinishedIntent } from '../stripe/intents/intents.ts'
 import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
 import { syncOrganization } from '../stripe/mirror/sync.ts'
-import { findOrganization, readOrganization } from '../stripe/organizations.ts'
+import { readOrganization } from '../stripe/organizations.ts'
 import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
 import { answerOnce, type KeyedCaller } from '../subscriptions/answer-once.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
@@ -38,11 +38,11 @@ export type OnboardingStart = {
 }
 
 /**
- * Step 1: makes the tenant and the session; once under a key of the caller's, from which the tenant's id follows.
+ * Step 1: makes the tenant and the session, both or neither; once under a key of the caller's, from which the tenant's id follows.
  * @throws DomainError `idempotency_conflict`
  */
 export async function startOnboarding(
-  context: BillingContext,
+  { db, clock }: Pick<BillingContext, 'db' | 'clock'>,
   organizations: OrganizationsContext,
   start: OnboardingStart,
   { asker, key }: Pick<KeyedCaller, 'asker' | 'key'>,
@@ -50,14 +50,15 @@ export async function startOnboarding(
   const { tenantPrefix } = organizations
   const organizationId = key === null ? newOrganizationId(tenantPrefix) : derivedOrganizationId(tenantPrefix, key)
   const { email, name: contactName, company_name: companyName, phone = null } = start
-  if ((await findOrganization(context.db, organizationId)) === null) {
-    await createOrganization(organizations, { id: organizationId, email, name: companyName, testClock: false }, asker)
-  }
-  return answerOnce(context, { organizationId, asker, key }, { operation: 'onboarding/start', body: start }, async () => {
-    const id = key === null ? newId<string>('onb') : derivedId('onb', organizationId)
-    await insertSession(context.db, { id, organizationId, companyName, contactName, email, phone }, context.clock.now())
-    const { step } = await readSession(context.db, id)
-    return { id, organizationId, step }
+  return db.transaction(async (tx) => {
+    await insertWithAccount(tx, organizations, { id: organizationId, email, name: companyName, testClock: false }, asker)
+    const request = { operation: 'onboarding/start', body: start }
+    return answerOnce({ db: tx, clock }, { organizationId, asker, key }, request, async () => {
+      const id = key === null ? newId<string>('onb') : derivedId('onb', organizationId)
+      await insertSession(tx, { id, organizationId, companyName, contactName, email, phone }, clock.now())
+      const { step } = await readSession(tx, id)
+      return { id, organizationId, step }
+    })
   })
 }
 

@@ -97,6 +97,26 @@ describe('KF-4 onboarding', () => {
     expect(await begin('Keyed', '+1')).toMatchObject({ status: 409, body: { code: 'idempotency_conflict', field: 'phone' } })
   })
 
+  test.each([{ headers: {} }, { headers: { 'idempotency-key': 'half' } }])(
+    'a start that is killed before the session is there leaves no tenant, and its repeat makes one ($headers)',
+    async ({ headers }) => {
+      const { db } = billing.database
+      const body = { email: 'kali@example.com', name: 'Kali', company_name: 'Half' }
+      const begin = () => billing.call('operator', 'POST', '/api/v1/onboarding/start', body, headers)
+      const tenants = async () => (await db.query(`select id from organizations where name = 'Half'`)).rows
+      const before = (await tenants()).length
+      await db.query(
+        `create function die() returns trigger language plpgsql security definer as $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
+         create trigger die before insert on onboarding_sessions for each row execute function die()`,
+      )
+      expect((await begin()).status).toBe(503)
+      await db.query('drop function die cascade')
+      expect(await tenants()).toHaveLength(before)
+      expect(await begin()).toMatchObject({ status: 200, body: { data: { next_step: 'create_customer' } } })
+      expect(await tenants()).toHaveLength(before + 1)
+    },
+  )
+
   test('refuses a step out of order and names the one that is due', async () => {
     const { session_id } = (await start('Hasty')).data
     const early = await step('step/create-subscription', { session_id })

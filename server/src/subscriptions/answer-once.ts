@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Queryable } from '../db/database.ts'
-import type { Instant } from '../lib/clock.ts'
+import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { Asker } from './actions.ts'
 
@@ -23,7 +22,7 @@ export type SentRequest = {
  * @throws DomainError `idempotency_conflict` when the key was used for another request; it names the field
  */
 export async function answerOnce<Answer extends object>(
-  { db, clock }: Pick<BillingContext, 'db' | 'clock'>,
+  { db, clock }: { readonly db: Queryable; readonly clock: Clock },
   { organizationId, asker, key }: KeyedCaller,
   request: SentRequest,
   work: (asker: Asker) => Promise<Answer>,
