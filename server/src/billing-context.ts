@@ -14,7 +14,7 @@ import { followBilling, settleBeforeClockMoves } from './pricing/actions.ts'
 import { noteMeterFaults } from './pricing/faults.ts'
 import type { BillingContext } from './stripe/context.ts'
 import { createStripeClient } from './stripe/gateway/client.ts'
-import type { BillingEvent } from './stripe/mirror/changes.ts'
+import type { BillingEvent } from './stripe/mirror/billing-events.ts'
 import { endUnmade, settleTopUps } from './top-ups/settle.ts'
 
 export function observingOf({ policy = {} }: TollgateOptions, grants: GrantsContext): ObservingContext {

@@ -2,7 +2,12 @@ import { getRequestListener } from '@hono/node-server'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Connection } from './http/client-address.ts'
 import type { RouteGroup } from './http/served-paths.ts'
-import type { Tollgate } from './tollgate.ts'
+
+/** What is mounted: a Tollgate, of which no more is asked. */
+export type Mounted = {
+  fetch(this: void, request: Request, connection?: Connection): Promise<Response>
+  groupOf(this: void, url: string): RouteGroup | null
+}
 
 /** A Hono application. */
 export type HonoHost = {
@@ -43,16 +48,16 @@ export type Host = HonoHost | ExpressHost | FastifyHost
  * mountAuth(app, tollgate)
  * mountBilling(app, tollgate)
  */
-export function mountAuth(host: Host, tollgate: Tollgate): void {
+export function mountAuth(host: Host, tollgate: Mounted): void {
   mount(host, tollgate, 'auth')
 }
 
 /** Serves all other routes on a host's own server: billing, use, webhooks, operators' views (CB-1). Mount it before what reads bodies. */
-export function mountBilling(host: Host, tollgate: Tollgate): void {
+export function mountBilling(host: Host, tollgate: Mounted): void {
   mount(host, tollgate, 'billing')
 }
 
-function mount(host: Host, tollgate: Tollgate, group: RouteGroup): void {
+function mount(host: Host, tollgate: Mounted, group: RouteGroup): void {
   if ('addHook' in host) {
     const listener = listenerOf(tollgate)
     host.addHook('onRequest', (request, reply, done) => {
@@ -83,7 +88,7 @@ function connectionOf(env: unknown): Connection {
 
 type NodeNext = (error?: unknown) => void
 
-function listenerOf(tollgate: Tollgate): NodeHandler {
+function listenerOf(tollgate: Mounted): NodeHandler {
   const answer = getRequestListener(tollgate.fetch, { overrideGlobalObjects: false })
   return (request, response, next) => {
     // A signature is over the body as it came: what was parsed cannot be had back.

@@ -1,13 +1,13 @@
-import pg, { type ClientBase, type Pool, type PoolClient } from 'pg'
+import pg, { type Pool, type PoolClient } from 'pg'
 import { DomainError } from '../lib/errors.ts'
 import { packetClient } from './packet.ts'
-import { endSilent } from './silence.ts'
+import type { Queryable } from './queryable.ts'
 import { scopeStatement, TENANT_ROLE } from './row-security.ts'
 import { currentScope, type Scope } from './scope.ts'
+import { endSilent } from './silence.ts'
 import { letTogether } from './together.ts'
 
-/** What runs one statement: the pool, or the client of a transaction. */
-export type Queryable = Pick<Pool | ClientBase, 'query'>
+export type { Queryable }
 
 /** The client of an open transaction. A store's statements take it (or the pool) as their first argument. */
 export type Transaction = PoolClient

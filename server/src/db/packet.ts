@@ -1,6 +1,6 @@
 import type { ClientBase, QueryConfig, QueryResult } from 'pg'
 import { assert } from '../lib/errors.ts'
-import type { Queryable } from './database.ts'
+import type { Queryable } from './queryable.ts'
 import { arrayBytes } from './wire-arrays.ts'
 import { MessageWriter, type WireValue } from './wire-messages.ts'
 import { readColumns, readParameterTypes, readRow, type Column } from './wire-rows.ts'

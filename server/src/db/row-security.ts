@@ -1,5 +1,5 @@
 import type { ClientBase } from 'pg'
-import type { Queryable } from './database.ts'
+import type { Queryable } from './queryable.ts'
 import type { Scope } from './scope.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Queryable } from './database.ts'
+import type { Queryable } from './queryable.ts'
 
 /** A transaction in which what is asked together travels together. */
 const packeted = new WeakSet<Queryable>()

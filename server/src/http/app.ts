@@ -8,6 +8,7 @@ import { runInScope } from '../db/scope.ts'
 import { maskCardNumbers } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
+import type { AppEnv } from './app-env.ts'
 import { limitBody } from './body-limit.ts'
 import { refuseCards } from './card-data.ts'
 import { keepToDeclared, readDeclared, type DeclaredRoutes } from './declared.ts'
@@ -15,9 +16,6 @@ import { inflateBody } from './inflate.ts'
 import { describeIssues } from './issues.ts'
 import { routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
-
-/** What every handler finds in its context. */
-export type AppEnv = { Variables: { requestId: string; principal: Principal | null } }
 
 export type App = OpenAPIHono<AppEnv>
 

@@ -3,7 +3,7 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import { organizationFor } from '../auth/principal.ts'
 import { DomainError } from '../lib/errors.ts'
-import type { AppEnv } from './app.ts'
+import type { AppEnv } from './app-env.ts'
 import { isJson, readText } from './body-text.ts'
 
 /** What a route says about its requests. */

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { AppEnv } from '../http/app.ts'
+import type { AppEnv } from '../http/app-env.ts'
 import { DomainError } from '../lib/errors.ts'
 import { AUTH_PATH, CLIENT_ADDRESS_HEADER, type BetterAuth } from './better-auth.ts'
 import { hearFailures, type Asked } from './failures.ts'

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import { keyOfRequest } from '../auth/api-keys.ts'
 import { requireCaller } from '../auth/principal.ts'
-import type { AppEnv } from '../http/app.ts'
+import type { AppEnv } from '../http/app-env.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { ForwardContext } from './forward-calls.ts'
 import * as schemas from './schemas.ts'

@@ -6,8 +6,9 @@ import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
+import { carriedUse } from './decide/carried.ts'
 import { Readings } from './decide/readings.ts'
-import { carriedUse, carryLevels } from './levels.ts'
+import { carryLevels } from './levels.ts'
 import { createMetering } from './metering.ts'
 import { openUsageConnections } from './write/pipeline.ts'
 

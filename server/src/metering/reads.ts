@@ -24,7 +24,8 @@ import { OrganizationLedger, snapshotOf, type OrganizationState } from './decide
 import { spendingOf } from './decide/rules.ts'
 import type { BalanceSnapshot, CheckRequest, Spending } from './usage.ts'
 import { readDueLevels, type DueLevel, type Present } from './write/due-levels.ts'
-import { findDrawnGrants, readReadings, readWindows } from './write/gather.ts'
+import { readReadings, readWindows } from './write/gather.ts'
+import { findDrawnGrants } from './write/gathering.ts'
 import { findOverdueReservations } from './write/reservations-store.ts'
 
 /**

@@ -1,12 +1,14 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, requireOperator } from '../auth/principal.ts'
-import type { App, AppEnv } from '../http/app.ts'
+import type { AppEnv } from '../http/app-env.ts'
+import type { App } from '../http/app.ts'
 import type { OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { Asker } from '../subscriptions/actions.ts'
 import { keyHeader } from '../subscriptions/schemas.ts'
+import { readChanged } from '../subscriptions/views.ts'
 import {
   completeOnboarding,
   onboardCustomer,
@@ -15,7 +17,6 @@ import {
   onboardSubscription,
   startOnboarding,
 } from './actions.ts'
-import { readChanged } from '../subscriptions/views.ts'
 
 const session = { session_id: z.string() }
 const nextStep = z.string().nullable().meta({ description: 'The step that is due now.' })

@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { actorOf, type Principal } from '../auth/principal.ts'
-import type { AppEnv } from '../http/app.ts'
+import type { AppEnv } from '../http/app-env.ts'
 import type { Asker } from './actions.ts'
 
 /** Who asks, as the audit log names them. */

@@ -1,4 +1,4 @@
-import type { SubscriptionItemParams, PhaseItem } from '../stripe/gateway/gateway.ts'
+import type { SubscriptionItemParams, PhaseItem } from '../stripe/gateway/mutations.ts'
 import type { CurrentSubscription, Offer } from './plan-change.ts'
 
 /** The items of a new subscription: the plan's price, and a metered one for each balance whose use it bills. */

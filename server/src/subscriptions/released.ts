@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { requireGateway } from '../stripe/context.ts'
-import type { StripeMutations } from '../stripe/gateway/gateway.ts'
+import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { release, scheduleNext } from './schedules.ts'

@@ -1,4 +1,4 @@
-import type { MutationResult, RunningPhase, StripeMutations } from '../stripe/gateway/gateway.ts'
+import type { MutationResult, RunningPhase, StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
 import { finishPendingIntents } from '../stripe/intents/finish-intents.ts'
 import { ORGANIZATION_METADATA } from '../stripe/organizations.ts'

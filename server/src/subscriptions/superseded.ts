@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import { reportNow } from '../pricing/actions.ts'
-import type { StripeMutations } from '../stripe/gateway/gateway.ts'
+import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { switchedItems } from './items.ts'
 import { releaseIfThere } from './schedules.ts'

@@ -2,9 +2,10 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOf, requireScope } from '../auth/principal.ts'
 import { ALL_ORGANIZATIONS, EVENT_TYPES } from '../events/types.ts'
-import type { App, AppEnv } from '../http/app.ts'
-import { moment } from '../lib/moments.ts'
+import type { AppEnv } from '../http/app-env.ts'
+import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
+import { moment } from '../lib/moments.ts'
 import {
   changeEndpoint,
   createEndpoint,

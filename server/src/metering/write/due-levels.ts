@@ -1,8 +1,8 @@
 import type { Queryable } from '../../db/database.ts'
 import { meterOf, planGrantOf, type PlanTerms } from '../../grants/rules.ts'
 import type { Instant } from '../../lib/clock.ts'
+import { carriedUse } from '../decide/carried.ts'
 import { isLevel } from '../decide/readings.ts'
-import { carriedUse } from '../levels.ts'
 import type { RecordRequest } from '../usage.ts'
 import { listDueLevels, type StandingReading } from './levels-store.ts'
 

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../db/database.ts'
 import type { Instant } from '../../lib/clock.ts'
-import type { EndedLevel } from '../levels.ts'
+import type { EndedLevel } from '../decide/carried.ts'
 import type { MeterName } from './readings-store.ts'
 
 const COLUMNS = `r.organization_id as "organizationId", r.grant_id as "grantId", r.meter, r.level, r.level_at as "levelAt",

@@ -8,7 +8,7 @@ import { findGrantsAt, findGrantsById, insertGrants, type Moment } from '../../g
 import { isPresent } from '../decide/ledger.ts'
 import { isTellablePast } from '../decide/rules.ts'
 import type { CorrectedEvent, UsageRequest } from '../usage.ts'
-import type { Gathering } from './gather.ts'
+import type { Gathering } from './gathering.ts'
 import { findBilledTimes } from './late-store.ts'
 
 type PastMoment = Moment & { readonly balanceKey: string }

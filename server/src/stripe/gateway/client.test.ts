@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startSandbox, type Sandbox } from '../../../../sandbox/src/index.ts'
 import type { Log } from '../log.ts'
 import { createStripeClient } from './client.ts'
-import type { MutationKind, MutationResult, StripeGateway, StripeMutations } from './gateway.ts'
+import type { StripeGateway } from './gateway.ts'
 import { NEXT_INVOICE } from './invoice-previews.ts'
+import type { MutationKind, MutationResult, StripeMutations } from './mutations.ts'
 
 // The same contract runs on Stripe itself when a test key is given; otherwise on the sandbox.
 const testKey = process.env['STRIPE_TEST_KEY']

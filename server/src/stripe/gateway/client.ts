@@ -7,18 +7,11 @@ import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
-import type {
-  MutationKind,
-  MutationResult,
-  MeterEvent,
-  StripeGateway,
-  StripeMutations,
-  StripeReads,
-  TestClockSnapshot,
-} from './gateway.ts'
+import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
 import { toInvoiceItem, toInvoiceItemSnapshot, type InvoiceItemSnapshot } from './invoice-items.ts'
 import type { InvoicePreview } from './invoice-previews.ts'
 import { createStripeLimiter } from './limiter.ts'
+import type { MutationKind, MutationResult, StripeMutations } from './mutations.ts'
 import { orNull, readPages } from './pages.ts'
 import { toChargeSnapshot, toDisputeSnapshot, toPaymentMethodSnapshot } from './payment-snapshots.ts'
 import * as request from './requests.ts'

@@ -1,6 +1,6 @@
 import type { Instant } from '../../lib/clock.ts'
-import type { DiscountParams, ProrationBehavior, StripeMutations, SubscriptionItemParams } from './gateway.ts'
 import type { InvoiceItemTerms } from './invoice-items.ts'
+import type { DiscountParams, ProrationBehavior, StripeMutations, SubscriptionItemParams } from './mutations.ts'
 
 /** The next invoice as it will come when nothing is changed. */
 export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {

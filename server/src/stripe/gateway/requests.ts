@@ -1,6 +1,6 @@
-import type { DiscountParams, PhaseItem, RunningPhase, StripeMutations, SubscriptionItemParams, UsageTerms } from './gateway.ts'
 import { toInvoiceItem } from './invoice-items.ts'
 import type { InvoicePreviewQuery } from './invoice-previews.ts'
+import type { DiscountParams, PhaseItem, RunningPhase, StripeMutations, SubscriptionItemParams, UsageTerms } from './mutations.ts'
 
 /**
  * Our parameters as Stripe's request bodies. Plain functions, so that the client stays a list of calls; the compiler checks

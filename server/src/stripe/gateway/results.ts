@@ -1,4 +1,4 @@
-import type { MutationResult } from './gateway.ts'
+import type { MutationResult } from './mutations.ts'
 
 type WireResult = {
   readonly id: string

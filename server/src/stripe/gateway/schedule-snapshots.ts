@@ -1,5 +1,5 @@
 import type { Instant } from '../../lib/clock.ts'
-import type { PhaseItem } from './gateway.ts'
+import type { PhaseItem } from './mutations.ts'
 import { fromUnix, idOf } from './wire.ts'
 
 export type ScheduleSnapshot = {

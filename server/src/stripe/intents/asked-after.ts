@@ -1,13 +1,15 @@
 import type { Queryable } from '../../db/database.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
 import { isMissingAtStripe } from '../gateway/errors.ts'
-import type { MutationKind, MutationResult, StripeMutations, StripeReads } from '../gateway/gateway.ts'
+import type { StripeReads } from '../gateway/gateway.ts'
 import type { CallPriority } from '../gateway/limiter.ts'
+import type { MutationKind, MutationResult, StripeMutations } from '../gateway/mutations.ts'
 import type { ScheduleSnapshot } from '../gateway/schedule-snapshots.ts'
 import type { SubscriptionSnapshot } from '../gateway/snapshots.ts'
 import { toUnix, type StripeObject } from '../gateway/wire.ts'
 import { readOrganization } from '../organizations.ts'
-import { INTENT_METADATA, type Intent } from './intents.ts'
+import type { Intent } from './intent.ts'
+import { INTENT_METADATA } from './intents.ts'
 
 /**
  * What a customer pays for, or loses: it is never made by anybody but who asks for it. Of the others, which prepare, tidy up, or open a page

@@ -7,6 +7,7 @@ import type { CallPriority } from '../gateway/limiter.ts'
 import { RECENT_SCOPE } from '../mirror/fetch.ts'
 import { syncOrganization } from '../mirror/sync.ts'
 import { findOutcome, isAskedAfter, type Found } from './asked-after.ts'
+import type { Intent } from './intent.ts'
 import {
   carryOut,
   KEY_LIFE_MS,
@@ -16,7 +17,6 @@ import {
   settleIntent,
   settleNotMade,
   type FinishedIntent,
-  type Intent,
   type IntentDb,
 } from './intents.ts'
 import { tryOrganizationLock } from './lock.ts'

@@ -2,29 +2,9 @@ import type { Instant } from '../../lib/clock.ts'
 import { DAY_MS } from '../../lib/period.ts'
 import { paymentIdsOf } from '../gateway/payment-snapshots.ts'
 import type { InvoiceSnapshot } from '../gateway/snapshots.ts'
+import type { BillingEvent } from './billing-events.ts'
 import type { DerivedAccount } from './derive-account.ts'
 import { paymentEvents, type PaymentChange } from './payment-changes.ts'
-
-/** Something that happened to an organization's billing. `key` makes it once: it says what, and of which object. */
-export type BillingEvent = {
-  readonly key: string
-  readonly kind:
-    | 'subscription.started'
-    | 'subscription.ended'
-    | 'subscription.status_changed'
-    | 'subscription.cancel_scheduled'
-    | 'subscription.cancel_undone'
-    | 'plan.changed'
-    | 'trial.will_end'
-    | 'invoice.created'
-    | 'invoice.paid'
-    | 'invoice.payment_failed'
-    | 'payment.refunded'
-    | 'dispute.opened'
-    | 'dispute.closed'
-  readonly data: Readonly<Record<string, unknown>>
-  readonly occurredAt: Instant
-}
 
 export type StateChange = {
   /** Names this change: on a clock that stands still, what is done, undone and done again happens at one time. */

@@ -1,6 +1,6 @@
 import type { Instant } from '../../lib/clock.ts'
 import type { ChargeSnapshot, DisputeSnapshot } from '../gateway/payment-snapshots.ts'
-import type { BillingEvent } from './changes.ts'
+import type { BillingEvent } from './billing-events.ts'
 import { disputeOutcome } from './dispute-rules.ts'
 import type { PaymentStates } from './dispute-store.ts'
 

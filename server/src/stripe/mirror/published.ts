@@ -1,5 +1,5 @@
 import { eventTypes, type NewEvent } from '../../events/types.ts'
-import type { BillingEvent } from './changes.ts'
+import type { BillingEvent } from './billing-events.ts'
 
 /** What the history of billing says, as events for the outside. A notice of a trial's end is `notifications/`' own. */
 export function publishedEvents(organizationId: string, recorded: readonly BillingEvent[]): NewEvent[] {

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Allowance, Catalog, UsagePrice } from '../../catalog/catalog.ts'
 import { formatQuantity, MICRO, type Quantity } from '../../lib/quantity.ts'
 import { formatUnitAmount } from '../../lib/unit-amount.ts'
-import type { MeterSnapshot, PriceSnapshot, ProductSnapshot, UsageTerms } from '../gateway/gateway.ts'
+import type { MeterSnapshot, PriceSnapshot, ProductSnapshot } from '../gateway/gateway.ts'
+import type { UsageTerms } from '../gateway/mutations.ts'
 
 /** The variable that names a metered price of one's own: all use of the first credit pool is reported to its meter (EM-3). */
 export const METERED_PRICE_VARIABLE = 'STRIPE_METERED_PRICE_ID'
