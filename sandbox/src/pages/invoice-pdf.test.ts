@@ -1,3 +1,4 @@
+import { inflateSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { renderInvoicePdf } from './invoice-pdf.ts'
 import type { InvoiceView } from './invoice-view.ts'
@@ -27,6 +28,18 @@ const invoice: InvoiceView = {
   underWayWith: null,
 }
 
+/** The words of a PDF, whose fonts are those that every reader has. */
+function wordsOf(pdf: Buffer): string[] {
+  const streams = [...pdf.toString('latin1').matchAll(/FlateDecode[^]*?stream\n([^]*?)\nendstream/g)]
+  return streams.flatMap(([, stream]) => {
+    const content = inflateSync(Buffer.from(stream!, 'latin1')).toString('latin1')
+    return [...content.matchAll(/\[(.*)\] TJ/g)].map(([, shown]) => {
+      const hex = [...shown!.matchAll(/<([0-9a-f]+)>/g)].map(([, piece]) => piece).join('')
+      return new TextDecoder('windows-1252').decode(Buffer.from(hex, 'hex'))
+    })
+  })
+}
+
 const pagesOf = (pdf: Buffer): number => pdf.toString('latin1').match(/\/Type \/Page\n/g)?.length ?? 0
 
 describe('the invoice as PDF', () => {
@@ -36,6 +49,15 @@ describe('the invoice as PDF', () => {
     expect(pdf.subarray(-6).toString()).toContain('%%EOF')
     expect(pdf.toString('latin1')).toContain('(D:20261121013500Z)')
     expect(pagesOf(pdf)).toBe(1)
+  })
+
+  it('writes euro, rupee and won so that they can be told apart, and dashes and quotes as they are', async () => {
+    const line = { amount: 2900, description: 'The owner’s plan – 1 × “Pro” • Łódź', period: null, quantity: '1' }
+    const words = async (currency: string) => wordsOf(await renderInvoicePdf({ ...invoice, currency, lines: [line] }, 0))
+    expect(await words('eur')).toContain('€29.00')
+    expect(await words('eur')).toContain('The owner’s plan – 1 × “Pro” • ?ód?')
+    expect(await words('inr')).toContain('INR 29.00')
+    expect(await words('krw')).toContain('KRW 2,900')
   })
 
   it('goes on to further pages when the lines do not fit on one', async () => {

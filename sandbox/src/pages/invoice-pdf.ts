@@ -7,12 +7,12 @@ const margin = 50
 const width = 595 - 2 * margin
 const bottom = 842 - 2 * margin
 
-/** The built-in fonts know Latin-1 only; other characters would come out as noise, so they become question marks. */
+/** What the built-in fonts write (WinAnsiEncoding); other characters would come out as noise, so they become question marks, and currencies their codes. */
 const printable = (text: string): string =>
   text
-    .replaceAll('–', '-')
-    .replaceAll('×', 'x')
-    .replace(/[^\u0020-\u007e\u00a0-\u00ff]/gu, '?')
+    .replaceAll('₹', 'INR ')
+    .replaceAll('₩', 'KRW ')
+    .replace(/[^\u0020-\u007e\u00a0-\u00ff€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]/gu, '?')
 
 const money = (invoice: InvoiceView, amount: number): string => printable(formatMoney(amount, invoice.currency))
 
