@@ -125,6 +125,7 @@ const INVOICE_COLUMNS: Columns<ExportedInvoice> = {
   tax_included: (row) => money(row.includedTaxMinor, row.currency),
   amount_credited: (row) => money(row.creditedBeforeMinor + row.creditedAfterMinor, row.currency),
   amount_refunded: (row) => money(row.refundedMinor, row.currency),
+  balance_applied: (row) => money(row.balanceMinor, row.currency),
 }
 
 const organizationColumns = (now: Instant): Columns<RowOf<ReturnType<typeof readOrganizations>>> => ({

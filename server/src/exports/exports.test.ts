@@ -85,6 +85,18 @@ describe('an export', () => {
     )
   })
 
+  test('of invoices says what lies between the total and what was paid', async () => {
+    const balances = `'{"starting_balance": -350, "ending_balance": 0, "pre_payment_credit_notes_amount": 200}'`
+    await billing.database.db.query(`update stripe_invoices set data = data || ${balances} where id = 'in_seed_00008_1'`)
+    const made = await make('seed_00008', { kind: 'invoices', format: 'csv' })
+    const [names, ...rows] = (await bytesOf(made.id)).toString('utf8').trimEnd().split('\r\n')
+    const cells = rows.find((row) => row.startsWith('in_seed_00008_1'))!.split(',')
+    expect(Object.fromEntries(names!.split(',').map((name, index) => [name, cells[index]]))).toMatchObject({
+      amount_credited: '2.00',
+      balance_applied: '3.50',
+    })
+  })
+
   test('as a ZIP holds each invoice as a PDF', async () => {
     const made = await make('operator', { kind: 'invoices', format: 'zip', organization_id: 'seed_00004' }, ADMIN)
     expect(made).toMatchObject({ state: 'done', progress: { made: 2, planned: 2 } })
