@@ -40,21 +40,29 @@ async function invoicePages(customer: string): Promise<string[]> {
   return [(await stripe.invoices.retrieve(id)).hosted_invoice_url!, charge!.receipt_url!]
 }
 
-/** The portal, and a change of plan in it. */
+/** The portal with invoices of every width, and a change of plan in it. */
 async function portalPages(customer: string): Promise<string[]> {
   const plan = (name: string) =>
-    stripe.prices.create({ currency: 'usd', product_data: { name }, recurring: { interval: 'month' }, unit_amount: 2900 })
+    stripe.prices.create({ currency: 'usd', product_data: { name }, recurring: { interval: 'month' }, unit_amount: 129_000 })
   const [from, to] = [await plan('Professional with Priority Support'), await plan('Enterprise with Priority Support')]
   const { id: subscription } = await stripe.subscriptions.create({ customer, items: [{ price: from.id }] })
+  const { id: invoice } = await stripe.invoices.create({ customer })
+  await stripe.invoiceItems.create({ amount: 1_234_567, currency: 'usd', customer, description: 'Work', invoice })
+  await stripe.invoices.finalizeInvoice(invoice)
+  await stripe.invoices.markUncollectible(invoice)
   const products = [{ prices: [to.id], product: to.product as string }]
   const { id: configuration } = await stripe.billingPortal.configurations.create({
-    features: { subscription_update: { default_allowed_updates: ['price'], enabled: true, products } },
+    features: {
+      invoice_history: { enabled: true },
+      payment_method_update: { enabled: true },
+      subscription_update: { default_allowed_updates: ['price'], enabled: true, products },
+    },
   })
   const { url } = await stripe.billingPortal.sessions.create({ configuration, customer })
   return [url, `${url}/subscriptions/${subscription}/confirm?price=${to.id}`]
 }
 
-/** What a page breaks within a word, and whether it is wider than its window. */
+/** What a page breaks within a word, and whether it or a table in it is wider than there is room. */
 const FAULTS = `(() => {
   const broken = []
   for (const label of document.querySelectorAll('dt, th, h1, h2, h3, button, .button, .badge')) {
@@ -68,7 +76,8 @@ const FAULTS = `(() => {
       }
     }
   }
-  return { broken, isTooWide: document.documentElement.scrollWidth > innerWidth }
+  const boxes = [document.documentElement, ...document.querySelectorAll('.scroll')]
+  return { broken, isTooWide: boxes.some((box) => box.scrollWidth > box.clientWidth) }
 })()`
 
 describe('the sandbox’s pages', () => {

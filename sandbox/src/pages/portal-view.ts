@@ -143,8 +143,10 @@ function renderInvoices(invoices: readonly PortalInvoice[]): Html {
   const row = (invoice: PortalInvoice): Html => {
     const target = invoice.url === null ? null : linkTarget(invoice.url)
     return html`<tr>
-      <td>${target === null ? invoice.number : html`<a href="${target}">${invoice.number}</a>`}</td>
-      <td>${formatDate(invoice.createdAt)}</td>
+      <td>
+        ${target === null ? invoice.number : html`<a href="${target}">${invoice.number}</a>`}
+        <div class="quiet small">${formatDate(invoice.createdAt)}</div>
+      </td>
       <td>${renderStatus(invoice.status)}</td>
       <td class="number">${formatMoney(invoice.amount, invoice.currency)}</td>
     </tr>`
@@ -158,8 +160,7 @@ function renderInvoices(invoices: readonly PortalInvoice[]): Html {
           : html`<table>
               <thead>
                 <tr>
-                  <th scope="col">Number</th>
-                  <th scope="col">Date</th>
+                  <th scope="col">Invoice</th>
                   <th scope="col">Status</th>
                   <th scope="col" class="number">Amount</th>
                 </tr>

@@ -89,6 +89,7 @@ button.inline, .button.inline { display: inline-block; width: auto; }
 .scroll { overflow-x: auto; position: relative; }
 table { width: 100%; border-collapse: collapse; font-size: .9375rem; }
 th, td { text-align: left; padding: .5rem .75rem .5rem 0; border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: normal; }
+th:last-child, td:last-child { padding-right: 0; }
 td.wrap { overflow-wrap: anywhere; }
 dl.lines dd.wrap { white-space: normal; }
 .card > table:first-child thead th { padding-top: 0; }
