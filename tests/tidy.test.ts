@@ -126,6 +126,17 @@ describe('dependencies point one way', () => {
     expect(strays).toEqual([])
   })
 
+  it('has no files that import each other in a circle, be it for types', () => {
+    const left = new Map(source.map((path) => [path, importsOf(path).filter((target) => contents.has(target))]))
+    const isImported = (path: string) => [...left.values()].some((targets) => targets.includes(path))
+    // What imports nothing that is left, or is imported by nothing that is left, is in no circle.
+    for (let before = -1; before !== left.size;) {
+      before = left.size
+      for (const [path, targets] of left) if (!targets.some((target) => left.has(target)) || !isImported(path)) left.delete(path)
+    }
+    expect([...left.keys()]).toEqual([])
+  })
+
   it('lets the rooms of the Stripe domain build upon those before them', () => {
     const rooms = ['gateway', 'mirror', 'intents', 'push', 'inbox', 'reconcile']
     const rankOf = (path: string) => rooms.indexOf(/^server\/src\/stripe\/([^/]+)\//.exec(path)?.[1] ?? '')

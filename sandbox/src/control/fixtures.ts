@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/engine.ts'
-import type { Stored, StoredName, StoredObject } from '../model/index.ts'
+import type { Stored, StoredName, StoredObject } from '../model/stored.ts'
 
 /** A state in a file: what `export` writes and `import` reads. */
 export interface Fixture {

@@ -1,10 +1,29 @@
-import type { Stored, StoredName } from '../model/index.ts'
+import type { Stored, StoredName } from '../model/stored.ts'
 import type { Event } from '../wire.gen.ts'
-import type { EmitOptions, ThinEvent } from '../events/emit.ts'
 import type { Store } from './store.ts'
 
 /** `customer.created`, … */
 export type EventType = Event['type']
+
+/** What an event may carry besides its object. */
+export interface EmitOptions {
+  /** The object as it was presented before the change. */
+  before?: Record<string, unknown>
+  /** The customer whose clock dates the event, where the object itself does not name one. */
+  customer?: string | null
+}
+
+/** What a thin event tells. */
+export interface ThinEvent {
+  readonly type: Stored<'v2.core.event'>['type']
+  readonly related?: { readonly id: string; readonly type: string; readonly url: string }
+  /** What the event holds when it is fetched; the notification that is sent does not carry it. */
+  readonly data?: Record<string, unknown>
+  /** The customer whose clock dates the event. */
+  readonly customer?: string | null
+  /** Sends it to this target alone, whatever it listens to: for pings. */
+  readonly onlyTo?: string
+}
 
 /** Where the work comes from: an API request, a page, or a rule of the timeline. */
 export interface Origin {

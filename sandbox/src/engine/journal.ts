@@ -1,5 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { StoredName, StoredObject } from '../model/index.ts'
+import type { StoredName, StoredObject } from '../model/stored.ts'
 import type { Write } from './store.ts'
 
 /** Where committed writes are kept. */

@@ -1,4 +1,4 @@
-import type { Stored, StoredName, StoredObject } from '../model/index.ts'
+import type { Stored, StoredName, StoredObject } from '../model/stored.ts'
 import type { Ctx } from './context.ts'
 import { invalidRequest, noSuch } from './errors.ts'
 

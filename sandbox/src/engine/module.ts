@@ -1,4 +1,4 @@
-import type { Stored, StoredName, StoredObject } from '../model/index.ts'
+import type { Stored, StoredName, StoredObject } from '../model/stored.ts'
 import type { OperationKey, Params, Wire } from '../wire.gen.ts'
 import type { PageRoute } from '../http/pages.ts'
 import type { Ctx } from './context.ts'

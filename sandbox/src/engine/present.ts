@@ -1,4 +1,4 @@
-import type { StoredName, StoredObject } from '../model/index.ts'
+import type { StoredName, StoredObject } from '../model/stored.ts'
 import type { Ctx } from './context.ts'
 import { invalidRequest } from './errors.ts'
 import type { Presenter } from './module.ts'

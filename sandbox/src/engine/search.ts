@@ -1,4 +1,4 @@
-import type { Stored, StoredName } from '../model/index.ts'
+import type { Stored, StoredName } from '../model/stored.ts'
 import type { Ctx } from './context.ts'
 import { invalidRequest } from './errors.ts'
 import { pageLimit } from './lists.ts'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { layouts, type Stored } from '../model/index.ts'
+import { layouts } from '../model/layouts.ts'
+import type { Stored } from '../model/stored.ts'
 import { Store } from './store.ts'
 
 type Setting = Stored<'_delivery'>

@@ -1,5 +1,5 @@
-import type { Layout } from '../model/layout.ts'
-import type { Stored, StoredName, StoredObject } from '../model/index.ts'
+import type { Layout } from '../model/layouts.ts'
+import type { Stored, StoredName, StoredObject } from '../model/stored.ts'
 
 /** A write of the transaction, in order; `after` is undefined for a deletion. */
 export interface Write {

@@ -4,7 +4,7 @@ import { clockStateOf } from './clock.ts'
 import { Engine } from './engine.ts'
 import { timeRule, type TimeRule } from './module.ts'
 import { createRandom } from './random.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 const START = 1_767_225_600
 const NOWHERE = { request: null, task: null }

@@ -1,16 +1,8 @@
 import { isEventDatedByTestClock } from '../billing/inferred.ts'
-import type { Ctx, EventType } from '../engine/context.ts'
+import type { Ctx, EmitOptions, EventType, ThinEvent } from '../engine/context.ts'
 import { previousAttributes } from '../engine/difference.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { findTarget, listeners, type Target } from './targets.ts'
-
-/** What an event may carry besides its object. */
-export interface EmitOptions {
-  /** The object as it was presented before the change. */
-  before?: Record<string, unknown>
-  /** The customer whose clock dates the event, where the object itself does not name one. */
-  customer?: string | null
-}
 
 interface Subject {
   readonly id?: unknown
@@ -50,18 +42,6 @@ export function recordEvent(
   }
   ctx.store.put('event', event)
   queueDeliveries(ctx, event.id, targets, options.realMs)
-}
-
-/** What a thin event tells. */
-export interface ThinEvent {
-  readonly type: Stored<'v2.core.event'>['type']
-  readonly related?: { readonly id: string; readonly type: string; readonly url: string }
-  /** What the event holds when it is fetched; the notification that is sent does not carry it. */
-  readonly data?: Record<string, unknown>
-  /** The customer whose clock dates the event. */
-  readonly customer?: string | null
-  /** Sends it to this target alone, whatever it listens to: for pings. */
-  readonly onlyTo?: string
 }
 
 /** Stores a thin event and queues its notifications to the event destinations that want it. */

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { reaction, type Reaction } from '../engine/module.ts'
-import type { StoredName } from '../model/index.ts'
+import type { StoredName } from '../model/stored.ts'
 
 /** How many events are kept. Stripe's list reaches back 30 days; here it reaches back this far, so that memory stays bounded. */
 export const KEPT_EVENTS = 50_000

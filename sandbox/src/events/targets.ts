@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import type { RolledSecret } from '../model/core.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 /** Where events are sent: a webhook endpoint of the API's first generation, or an event destination of its second. */
 export interface Target {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Ctx } from '../engine/context.ts'
 import { StripeError } from '../engine/errors.ts'
 import { timeRule, type TimeRule } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 const MAX_KEY_LENGTH = 255
 /** How long an answer is kept, in seconds of the sandbox's clock. */

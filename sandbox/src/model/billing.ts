@@ -1,6 +1,5 @@
 import type { Debit } from '../billing/proration.ts'
 import type { LineItem, SubscriptionItem } from '../wire.gen.ts'
-import { layout } from './layout.ts'
 
 /** An item as its subscription holds it: ids where the wire embeds objects. */
 export type StoredSubscriptionItem = Omit<SubscriptionItem, 'plan' | 'price' | 'tax_rates'> & {
@@ -120,40 +119,3 @@ export interface BillingShapes {
     }
   }
 }
-
-export const billingLayouts = [
-  layout('subscription', 'sub', {
-    customer: (subscription) => subscription.customer,
-    item: (subscription) => subscription._.items.map((item) => item.id),
-    price: (subscription) => subscription._.items.map((item) => item.price),
-  }),
-  layout('invoice', 'in', {
-    customer: (invoice) => invoice.customer,
-    subscription: (invoice) => invoice._.subscription,
-  }),
-  layout('invoice_payment', 'inpay', {
-    invoice: (payment) => payment.invoice,
-    payment_intent: (payment) => payment.payment.payment_intent,
-  }),
-  layout('invoiceitem', 'ii', {
-    customer: (item) => item.customer,
-    invoice: (item) => item.invoice,
-    pending: (item) => (item.invoice === null ? item.customer : null),
-  }),
-  layout('coupon', ''),
-  layout('deleted_coupon', ''),
-  layout('promotion_code', 'promo', {
-    code: (promotion) => promotion.code.toLowerCase(),
-    coupon: (promotion) => promotion.promotion.coupon,
-  }),
-  layout('discount', 'di', {
-    customer: (discount) => discount.customer,
-    coupon: (discount) => discount.source.coupon,
-  }),
-  layout('credit_note', 'cn', { invoice: (note) => note.invoice, customer: (note) => note.customer }),
-  layout('subscription_schedule', 'sub_sched', {
-    customer: (schedule) => schedule.customer,
-    subscription: (schedule) => schedule.subscription,
-  }),
-  layout('test_helpers.test_clock', 'clock'),
-]

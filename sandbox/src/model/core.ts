@@ -1,5 +1,3 @@
-import { layout } from './layout.ts'
-
 /** A secret before the last roll, and the unix second (real time) until which it still signs. */
 export interface RolledSecret {
   readonly secret: string
@@ -71,40 +69,3 @@ export interface CoreShapes {
   /** Settings of the sandbox that a restart must find again (the clock). */
   _setting: { id: string; value: unknown }
 }
-
-export const coreLayouts = [
-  layout('customer', 'cus', { email: (customer) => customer.email, test_clock: (customer) => customer.test_clock }),
-  layout('deleted_customer', ''),
-  layout('customer_balance_transaction', 'cbtxn', { customer: (transaction) => transaction.customer }),
-  layout('product', 'prod'),
-  layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
-  layout('tax_rate', 'txr'),
-  layout('tax_id', 'txi', { customer: (taxId) => taxId.customer }),
-  layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
-  layout('billing.meter_event', 'mev', {
-    identifier: (event) => event.identifier,
-    usage: (event) => (event._.canceled ? null : `${event._.meter} ${event._.customer}`),
-  }),
-  layout('billing.credit_grant', 'credgr', { customer: (grant) => grant.customer }),
-  layout('billing.credit_balance_transaction', 'cbtxn', {
-    customer: (transaction) => transaction._.customer,
-    grant: (transaction) => transaction.credit_grant,
-  }),
-  layout('billing.alert', 'alrt', { meter: (alert) => alert._.meter }),
-  layout('billing.feedback_option', 'fbopt'),
-  layout('product_catalog.trial_offer', 'to'),
-  layout('entitlements.feature', 'feat', { lookup_key: (feature) => feature.lookup_key }),
-  layout('entitlements.active_entitlement', 'ent', { customer: (entitlement) => entitlement._.customer }),
-  layout('product_feature', 'prodft', {
-    product: (feature) => feature._.product,
-    feature: (feature) => feature.entitlement_feature,
-  }),
-  layout('v2.billing.meter_event_session', 'mes', { token: (session) => session.authentication_token }),
-  layout('v2.core.event', 'evt', { related: (event) => event.related_object?.id }),
-  layout('v2.core.event_destination', 'ed'),
-  layout('event', 'evt', { type: (event) => event.type }),
-  layout('webhook_endpoint', 'we'),
-  layout('_delivery', 'dlv', { event: (delivery) => delivery.event, state: (delivery) => delivery.state }),
-  layout('_idempotent_answer', ''),
-  layout('_setting', ''),
-]

@@ -1,5 +1,4 @@
 import type { Params } from '../wire.gen.ts'
-import { layout } from './layout.ts'
 
 type SessionParams = Params['POST /v1/checkout/sessions']
 
@@ -76,22 +75,3 @@ export interface PaymentShapes {
   }
   'billing_portal.session': { _: { token: string; /** The flow that it was made for is done. */ completed: boolean } }
 }
-
-export const paymentLayouts = [
-  layout('payment_method', 'pm', { customer: (method) => method.customer }),
-  layout('setup_intent', 'seti', { customer: (intent) => intent.customer, payment_method: (intent) => intent.payment_method }),
-  layout('setup_attempt', 'setatt', { setup_intent: (attempt) => attempt.setup_intent }),
-  layout('payment_intent', 'pi', { customer: (intent) => intent.customer, invoice: (intent) => intent._.invoice }),
-  layout('charge', 'ch', { customer: (charge) => charge.customer, payment_intent: (charge) => charge.payment_intent }),
-  layout('refund', 're', { charge: (refund) => refund.charge, payment_intent: (refund) => refund.payment_intent }),
-  layout('dispute', 'du', { charge: (dispute) => dispute.charge, payment_intent: (dispute) => dispute.payment_intent }),
-  layout('balance_transaction', 'txn', { source: (transaction) => transaction.source as string | null }),
-  layout('mandate', 'mandate', { payment_method: (mandate) => mandate.payment_method }),
-  layout('checkout.session', 'cs', {
-    customer: (session) => session.customer,
-    payment_intent: (session) => session.payment_intent,
-    subscription: (session) => session.subscription,
-  }),
-  layout('billing_portal.configuration', 'bpc'),
-  layout('billing_portal.session', 'bps', { token: (session) => session._.token }),
-]

@@ -2,7 +2,7 @@ import type { Controls } from '../control/routes.ts'
 import type { Ctx } from '../engine/context.ts'
 import { StripeError } from '../engine/errors.ts'
 import { page, redirect, type PageRequest, type PageResponse, type PageRoute } from '../http/pages.ts'
-import type { Stored, StoredName, StoredObject } from '../model/index.ts'
+import type { Stored, StoredName, StoredObject } from '../model/stored.ts'
 import { advanceTestClock } from '../resources/test-clocks.ts'
 import {
   renderDeliveries,

@@ -1,5 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { InvoiceView } from './invoice-view.ts'
 
 type Invoice = Stored<'invoice'>

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { describeMethod } from '../payments/cards.ts'
 import { challengeUrl } from '../payments/confirm.ts'
 import type { InvoiceChargeOutcome } from '../payments/contract.ts'

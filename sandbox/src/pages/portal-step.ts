@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import type { PageRequest, PageResponse } from '../http/pages.ts'
-import type { StoredSubscription } from '../resources/subscription-status.ts'
+import type { StoredSubscription } from '../resources/stored-subscription.ts'
 import { subscriptionOf, tryWithPortal, withPortal, type Portal } from './portal-session.ts'
 import type { FormErrors } from './forms.ts'
 import { respondNotFound } from './respond.ts'

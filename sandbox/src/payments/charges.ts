@@ -1,5 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { describeMethod } from './cards.ts'
 import { openDispute } from './disputes.ts'
 import { availableOn, captureBefore, debitUnderWayIsPaid, processingFee, riskScore } from './inferred.ts'

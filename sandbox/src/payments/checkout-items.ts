@@ -1,7 +1,7 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { CheckoutItem } from '../model/payments.ts'
 import { createPrice } from '../resources/price-create.ts'
 import { isMetered } from '../resources/price-terms.ts'

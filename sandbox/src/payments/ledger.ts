@@ -1,5 +1,5 @@
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 export type BalanceTransaction = Stored<'balance_transaction'>
 

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, StripeError } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { captureCharge, failPendingCharge, openDisputeOfCard } from './charges.ts'
 import { requireUsableBy, resolvePaymentMethod } from './payment-methods.ts'
 import { requireChargeable } from './amounts.ts'

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, notSupported, StripeError } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { authorize } from './authorization.ts'
 import type { CardInput, CheckedCard } from './cards.ts'
 import { bankChecks, checkCard, declineFields, testCardFacts } from './cards.ts'

@@ -2,7 +2,7 @@ import { orNull, updated } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { requireUrl } from '../resources/intent-params.ts'
 import type { Params } from '../wire.gen.ts'
 

@@ -1,7 +1,7 @@
 import { formatAmount } from '../billing/currencies.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Charge } from './charges.ts'
 import { refundSettlesAfterSeconds } from './inferred.ts'
 import { recordBalanceTransaction } from './ledger.ts'

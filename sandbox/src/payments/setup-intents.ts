@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { cardError, invalidRequest, StripeError } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { authorize } from './authorization.ts'
 import { declineFields } from './cards.ts'
 import { authenticationFailure, challengeAction } from './confirm.ts'

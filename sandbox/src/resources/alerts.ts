@@ -4,7 +4,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { operation, presenter, reaction, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { usageOf } from './meter-usage.ts'
 

@@ -1,7 +1,6 @@
 /** Announcing now, or later in another order than things were done in. */
-import type { Ctx, EventType } from '../engine/context.ts'
+import type { Ctx, EventType, EmitOptions } from '../engine/context.ts'
 import { sameJson } from '../engine/difference.ts'
-import type { EmitOptions } from '../events/emit.ts'
 
 /** Announces an object as it is at the moment of the call. */
 export type Announce = (type: EventType, object: object, options?: EmitOptions) => void

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { Stripe } from 'stripe'
 import { expect, test } from 'vitest'
 import { type BillingBench, startBillingBench } from '../../test/billing.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 const DAY = 86_400
 

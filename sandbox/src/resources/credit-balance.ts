@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { timeRule, type TimeRule } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 export type CreditGrant = Stored<'billing.credit_grant'>
 type Transaction = Stored<'billing.credit_balance_transaction'>

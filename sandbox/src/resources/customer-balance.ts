@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 type BalanceTransaction = Stored<'customer_balance_transaction'>
 

@@ -1,7 +1,8 @@
 import type { Ctx } from '../engine/context.ts'
 import { detachPaymentMethod } from '../payments/payment-methods.ts'
-import type { Stored } from '../model/index.ts'
-import { endSubscription, isEnded } from './subscription-status.ts'
+import type { Stored } from '../model/stored.ts'
+import { endSubscription } from './subscription-status.ts'
+import { isEnded } from './stored-subscription.ts'
 
 /**
  * Deletes a customer: its subscriptions end at once, its payment methods are detached, its id answers `deleted: true` from now on.

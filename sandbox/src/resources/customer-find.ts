@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { noSuch } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 /** Finds a customer; a deleted one is refused as Stripe refuses it. */
 export function requireCustomer(ctx: Ctx, id: string, param = 'id'): Stored<'customer'> {

@@ -3,7 +3,7 @@ import type { AppliedDiscount, Reduction } from '../billing/discounts.ts'
 import { announcesSubscriptionDiscounts, repeatingCouponEnd } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 export type StoredDiscount = Stored<'discount'>
 type Coupon = Stored<'coupon'>

@@ -4,7 +4,7 @@ import { invalidRequest, noSuch } from '../engine/errors.ts'
 import { list, pageOf, wholeList } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, reaction, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 type Feature = Stored<'entitlements.feature'>
 type Entitlement = Stored<'entitlements.active_entitlement'>

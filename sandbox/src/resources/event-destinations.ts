@@ -5,7 +5,7 @@ import { pageLimit } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
 import { loadSpec } from '../engine/spec.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 
 type Destination = Stored<'v2.core.event_destination'>

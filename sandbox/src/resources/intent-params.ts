@@ -1,6 +1,6 @@
 import { defined } from '../engine/answer.ts'
 import { invalidRequest, notSupported } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { addressOf } from './address.ts'
 

@@ -1,7 +1,7 @@
 /** Collecting an invoice: the charge, and what follows from its outcome. */
 import { isHardDecline, nextRetryAt } from '../billing/retries.ts'
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { type InvoiceChargeOutcome, invoicePayments } from '../payments/contract.ts'
 import { defaultPaymentMethod } from '../payments/payment-methods.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'

@@ -10,7 +10,7 @@ import {
 } from '../billing/invoice-totals.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredLine } from '../model/billing.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { appliedDiscounts } from './discount-rules.ts'
 
 export type StoredInvoice = Stored<'invoice'>

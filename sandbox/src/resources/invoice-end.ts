@@ -4,7 +4,8 @@ import { invalidRequest } from '../engine/errors.ts'
 import { changeBalance } from './customer-balance.ts'
 import type { StoredInvoice } from './invoice-compose.ts'
 import { returnCredits } from './invoice-credits.ts'
-import { cancelIntentsOf, followWaivedInvoice, type StoredSubscription } from './subscription-status.ts'
+import { cancelIntentsOf, followWaivedInvoice } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 type UncollectibleReason = NonNullable<NonNullable<StoredInvoice['status_details']>['uncollectible']>['reason']
 

@@ -6,7 +6,7 @@ import { priceParts, type PricePart } from '../billing/pricing.ts'
 import { prorateSpan } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../model/billing.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { describedPrice, isMetered, type StoredPrice, termsOf, unitAmountOf } from './price-terms.ts'
 
 /** What lines need to know of the subscription that they bill. */

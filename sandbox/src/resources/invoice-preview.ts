@@ -17,7 +17,7 @@ import type { StoredSchedule } from './subscription-schedule-phases.ts'
 import { creationParams } from './subscription-schedule-run.ts'
 import { draftSchedule, updateSchedule } from './subscription-schedule-write.ts'
 import { prepareResumption, type ResumeParams } from './subscription-pause.ts'
-import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 
 export const PREVIEW_TAKES = [
   'currency',

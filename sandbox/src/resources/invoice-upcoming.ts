@@ -7,7 +7,7 @@ import { isMetered, recurrenceOf } from './price-terms.ts'
 import { inheritedDiscounts } from './subscription-create.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
 import { renewalLines, rollsAt, type Roll } from './subscription-renewal.ts'
-import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 
 /** The upcoming invoice of a subscription; null when no more is to come. */
 export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): StoredInvoice | null {

@@ -3,7 +3,7 @@ import { duplicateMeterEventCode, isMeterFaultReportedLater, type MeterFaultCode
 import { isoTime } from '../events/emit.ts'
 import type { Ctx } from '../engine/context.ts'
 import { StripeError } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 type MeterEvent = Stored<'billing.meter_event'>
 

@@ -3,7 +3,7 @@ import { listsEmptyUsageWindows } from '../billing/inferred.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { hash32 } from '../engine/random.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 type Meter = Stored<'billing.meter'>
 type Summary = Stored<'billing.meter_event_summary'>

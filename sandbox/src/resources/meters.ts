@@ -2,7 +2,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { list, pageOf } from '../engine/lists.ts'
 import { operation, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { summariesOf } from './meter-usage.ts'
 

@@ -5,7 +5,7 @@ import type { Recurrence } from '../billing/periods.ts'
 import { priceAmount, type PriceTerms } from '../billing/pricing.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 export type StoredPrice = Stored<'price'>
 

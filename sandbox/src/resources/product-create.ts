@@ -2,7 +2,7 @@ import { orNull } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 
 export type Product = Stored<'product'>

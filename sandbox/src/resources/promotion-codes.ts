@@ -4,7 +4,7 @@ import { invalidRequest, missing } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { isCouponValid } from './discount-rules.ts'
 

@@ -13,7 +13,8 @@ import { inheritedDiscounts } from './subscription-create.ts'
 import { detailsPatch } from './subscription-fields.ts'
 import { creditsOfItem, describedProduct, prorationFields } from './subscription-prorations.ts'
 import { usageLines } from './subscription-renewal.ts'
-import { endSubscription, isEnded, type StoredSubscription } from './subscription-status.ts'
+import { endSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 
 type CancelParams = Pick<Params['DELETE /v1/subscriptions/{id}'], 'cancellation_details' | 'invoice_now' | 'prorate'>
 

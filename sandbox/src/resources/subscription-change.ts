@@ -29,7 +29,7 @@ import { changeItems, type ItemChanges } from './subscription-item-changes.ts'
 import { anchorOf, checkItems, itemPeriod, sharedPeriodOf, withPeriod } from './subscription-items-params.ts'
 import { creditsOfItem, describedProduct, discountedAmount, prorationFields } from './subscription-prorations.ts'
 import { usageLines } from './subscription-renewal.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export const UPDATE_TAKES = [
   ...SHARED_TAKES,

@@ -13,7 +13,8 @@ import { addOneOffItems, attachItems, linesOfItems, pendingItems, type StoredInv
 import { debitsOfLines } from './subscription-debits.ts'
 import { sharedPeriodOf } from './subscription-items-params.ts'
 import { type CreateParams, layOutSubscription } from './subscription-new.ts'
-import { INCOMPLETE_SECONDS, type StoredSubscription } from './subscription-status.ts'
+import { INCOMPLETE_SECONDS } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export type PaymentBehavior = NonNullable<CreateParams['payment_behavior']>
 

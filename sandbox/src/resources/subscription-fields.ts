@@ -7,7 +7,7 @@ import { invalidRequest, missing } from '../engine/errors.ts'
 import { invoicePayments } from '../payments/contract.ts'
 import type { Params } from '../wire.gen.ts'
 import { checkedTaxRates, lastPeriodEndOf, nextRenewalOf } from './subscription-items-params.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 type UpdateParams = Params['POST /v1/subscriptions/{id}']
 

@@ -17,7 +17,7 @@ import {
   resolveRecurringPrice,
   withPeriod,
 } from './subscription-items-params.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export type ItemParam = NonNullable<Params['POST /v1/subscriptions/{id}']['items']>[number]
 

@@ -9,7 +9,7 @@ import { requireCurrency } from './customer-balance.ts'
 import { type DiscountParam, redeemDiscounts } from './discount-rules.ts'
 import { createPrice } from './price-create.ts'
 import { isMetered, recurrenceOf, type StoredPrice } from './price-terms.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export type NewItemParam = NonNullable<Params['POST /v1/subscriptions']['items']>[number]
 

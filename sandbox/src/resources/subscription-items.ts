@@ -3,7 +3,7 @@ import { noSuch } from '../engine/errors.ts'
 import { pageOf } from '../engine/lists.ts'
 import { type Module, operation } from '../engine/module.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 import { updateSubscription } from './subscription-update.ts'
 
 /** Finds an item and the subscription that holds it. */

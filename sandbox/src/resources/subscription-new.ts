@@ -24,7 +24,7 @@ import {
   subscriptionCurrency,
   withPeriod,
 } from './subscription-items-params.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 import { requireRoomForSubscription } from './test-clock-limits.ts'
 
 export const CREATE_TAKES = [

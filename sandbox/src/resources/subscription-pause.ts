@@ -17,7 +17,8 @@ import { anchorOf, itemPeriod, withPeriod } from './subscription-items-params.ts
 import { creditsOfItem, describedProduct, prorationFields } from './subscription-prorations.ts'
 import { scheduleOf } from './subscription-schedule-phases.ts'
 import { usageLines } from './subscription-renewal.ts'
-import { INCOMPLETE_SECONDS, resumeNow, type StoredSubscription } from './subscription-status.ts'
+import { INCOMPLETE_SECONDS, resumeNow } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export type PauseParams = Pick<Params['POST /v1/subscriptions/{id}/pause'], 'bill_for' | 'invoicing_behavior' | 'type'>
 export type ResumeParams = Pick<

@@ -4,7 +4,7 @@ import { wholeList } from '../engine/lists.ts'
 import { presenter } from '../engine/module.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
 import { planOf } from './plans.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 /** An item as the wire shows it. */
 export function presentItem(ctx: Ctx, item: StoredSubscriptionItem): object {

@@ -9,7 +9,7 @@ import { appliedDiscounts } from './discount-rules.ts'
 import { fullAmountOf, unitAmountOfItem } from './invoice-lines.ts'
 import type { NewInvoiceItem, StoredInvoiceItem } from './invoice-item-store.ts'
 import { inheritedDiscounts } from './subscription-create.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export interface ItemCredit {
   /** Negative. */

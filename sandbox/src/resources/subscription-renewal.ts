@@ -11,7 +11,7 @@ import { isMetered, type StoredPrice } from './price-terms.ts'
 import { inheritedDiscounts } from './subscription-create.ts'
 import { debitsOfLines } from './subscription-debits.ts'
 import { anchorOf, itemPeriod, withPeriod } from './subscription-items-params.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 /** An item that rolls: the period that ended and the one that begins. */
 export interface Roll {

@@ -5,11 +5,11 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import type { StoredSubscriptionItem } from '../model/billing.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { isMetered, recurrenceOf } from './price-terms.ts'
 import { resolvePrice, resolveRecurringPrice } from './subscription-items-params.ts'
-import type { StoredSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 export type StoredSchedule = Stored<'subscription_schedule'>
 export type Phase = StoredSchedule['phases'][number]

@@ -16,7 +16,7 @@ import { nextRenewalOf } from './subscription-items-params.ts'
 import { recurrenceOf } from './price-terms.ts'
 import type { CreateParams } from './subscription-new.ts'
 import { discountParams, type Phase, type StoredSchedule } from './subscription-schedule-phases.ts'
-import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 import { collectChange } from './subscription-update.ts'
 
 type PhaseItem = Phase['items'][number]

@@ -19,7 +19,7 @@ import {
   type StoredSchedule,
 } from './subscription-schedule-phases.ts'
 import { cancelSchedule, enterPhase, planEnd, startSchedule } from './subscription-schedule-run.ts'
-import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 
 export const SCHEDULE_CREATE_TAKES = [
   'billing_mode',

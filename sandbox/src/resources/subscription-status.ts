@@ -1,24 +1,19 @@
 /** What becomes of a subscription when its invoice is paid, fails, is voided, or its time is over. */
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { invoicePayments } from '../payments/contract.ts'
 import { debitUnderWayActivates } from '../payments/inferred.ts'
 import { type Announce, announceDifference, announceNow } from './announce.ts'
 import { billingSettings } from './billing-settings.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 import { cancellationPatch } from './subscription-fields.ts'
 import { followInSchedule } from './subscription-schedule-phases.ts'
 
-export type StoredSubscription = Stored<'subscription'>
 type StoredInvoice = Stored<'invoice'>
 type CancellationReason = NonNullable<NonNullable<StoredSubscription['cancellation_details']>['reason']>
 
 /** How long an unpaid first invoice keeps a subscription `incomplete`. Source: docs.stripe.com/billing/subscriptions/overview. */
 export const INCOMPLETE_SECONDS = 23 * 3600
-
-/** Statuses that end a subscription for good. */
-export function isEnded(subscription: StoredSubscription): boolean {
-  return subscription.status === 'canceled' || subscription.status === 'incomplete_expired'
-}
 
 /** The newest invoice of a subscription that is no draft: the one that its status follows. */
 function latestFinalized(ctx: Ctx, subscription: StoredSubscription): string | null {

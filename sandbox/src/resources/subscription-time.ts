@@ -9,7 +9,8 @@ import { previewRenewal } from './invoice-upcoming.ts'
 import { cancelAtTheEnd } from './subscription-cancel.ts'
 import { nextRenewalOf } from './subscription-items-params.ts'
 import { invoicePendingItems, renewSubscription } from './subscription-renewal.ts'
-import { endSubscription, expireSubscription, type StoredSubscription } from './subscription-status.ts'
+import { endSubscription, expireSubscription } from './subscription-status.ts'
+import type { StoredSubscription } from './stored-subscription.ts'
 
 /** A trial's end is announced this long before. Source: docs.stripe.com/api/events/types#event_types-customer.subscription.trial_will_end. */
 const TRIAL_NOTICE_SECONDS = 3 * DAY_SECONDS

@@ -10,7 +10,8 @@ import { nextRenewalOf } from './subscription-items-params.ts'
 import { refuseUnpaid, requireSomePaymentMethod } from './subscription-create.ts'
 import { detailsPatch } from './subscription-fields.ts'
 import { followInSchedule, scheduleOf } from './subscription-schedule-phases.ts'
-import { INCOMPLETE_SECONDS, isEnded, type StoredSubscription } from './subscription-status.ts'
+import { INCOMPLETE_SECONDS } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 
 /** `POST /v1/subscriptions/{id}`. Source: docs.stripe.com/api/subscriptions/update. */

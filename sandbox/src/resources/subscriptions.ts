@@ -11,7 +11,7 @@ import { SHARED_REFUSES } from './subscription-fields.ts'
 import { CREATE_TAKES, refuseItemized } from './subscription-new.ts'
 import { pauseSubscription, resumeSubscription } from './subscription-pause.ts'
 import { subscriptionPresenters } from './subscription-present.ts'
-import { isEnded, type StoredSubscription } from './subscription-status.ts'
+import { isEnded, type StoredSubscription } from './stored-subscription.ts'
 import { subscriptionRules } from './subscription-time.ts'
 import { refuseManagedEnd, updateSubscription } from './subscription-update.ts'
 

@@ -2,7 +2,7 @@ import { invalidRequest, noSuch } from '../engine/errors.ts'
 import type { Ctx } from '../engine/context.ts'
 import { list } from '../engine/lists.ts'
 import { operation, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import type { Params } from '../wire.gen.ts'
 import { requireCustomer } from './customer-find.ts'
 

@@ -1,7 +1,7 @@
 /** How much one test clock carries. Source: docs.stripe.com/billing/testing/test-clocks (limits). */
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 
 const MAX_CUSTOMERS = 3
 const MAX_SUBSCRIPTIONS = 3

@@ -4,7 +4,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { operation, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { recurrenceOf } from './price-terms.ts'
 
 type TestClock = Stored<'test_helpers.test_clock'>

@@ -4,7 +4,7 @@ import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { operation, presenter, type Module } from '../engine/module.ts'
-import type { Stored } from '../model/index.ts'
+import type { Stored } from '../model/stored.ts'
 import { loadSpec } from '../engine/spec.ts'
 
 /** A webhook endpoint that is there from the start. */

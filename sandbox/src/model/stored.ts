@@ -1,7 +1,7 @@
 import type { Wire } from '../wire.gen.ts'
-import { billingLayouts, type BillingShapes } from './billing.ts'
-import { coreLayouts, type CoreShapes } from './core.ts'
-import { paymentLayouts, type PaymentShapes } from './payments.ts'
+import type { BillingShapes } from './billing.ts'
+import type { CoreShapes } from './core.ts'
+import type { PaymentShapes } from './payments.ts'
 
 /**
  * How objects are stored. `Shapes` says per object name where the stored form differs from the wire form: a field that holds an id
@@ -28,5 +28,3 @@ export interface StoredObject {
   readonly _?: Readonly<Record<string, unknown>>
   readonly [field: string]: unknown
 }
-
-export const layouts = [...coreLayouts, ...billingLayouts, ...paymentLayouts]
