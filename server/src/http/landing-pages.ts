@@ -4,7 +4,7 @@ import type { App } from './app.ts'
 /** Where checkout and portal send people when no page of an application is configured (MR-1, MR-2). */
 const PAGES: Readonly<Record<string, { readonly title: string; readonly sentence: string }>> = {
   '/billing': { title: 'Billing', sentence: 'You can close this page.' },
-  '/billing/success': { title: 'Thank you', sentence: 'The payment has arrived. You can close this page.' },
+  '/billing/success': { title: 'Thank you', sentence: 'The order is placed. You can close this page.' },
   '/billing/cancelled': { title: 'Nothing was charged', sentence: 'You left before paying. You can close this page.' },
 }
 

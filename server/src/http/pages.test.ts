@@ -5,6 +5,7 @@ import type { Principal } from '../auth/principal.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { createApp, type App } from './app.ts'
 import { registerHealthRoutes } from './health.ts'
+import { registerLandingPages } from './landing-pages.ts'
 import { createMetrics, registerMetricsRoute, type Metrics } from './metrics.ts'
 import { registerOpenApiRoute } from './openapi.ts'
 import { registerReferencePage } from './reference-page.ts'
@@ -38,6 +39,7 @@ beforeEach(() => {
       (app) => registerMetricsRoute(app, metrics, 'open'),
       (app) => registerOpenApiRoute(app, { version: '1.2.3', serverUrl: 'http://localhost:3000' }),
       registerReferencePage,
+      registerLandingPages,
     ],
   })
 })
@@ -146,4 +148,12 @@ it('metrics are read with the token or by an operator, and by nobody else', asyn
   expect(await read('a token of this test', { authorization: 'Bearer another' })).toBe(401)
   expect(await read('a token of this test', { 'x-api-key': 'tenant' })).toBe(403)
   expect(await read(null, { authorization: 'Bearer ' })).toBe(401)
+})
+
+describe('the page after a checkout', () => {
+  it('claims no payment: a trial asks for none, and a debit takes days', async () => {
+    const page = await (await app.request('/billing/success')).text()
+    expect(page).toContain('Thank you')
+    expect(page).not.toMatch(/payment|paid/i)
+  })
 })
