@@ -86,35 +86,41 @@ describe('the sums of the hosted invoice page', () => {
   })
 })
 
+/** The confirmation of a change from a plan of $10.00 to one of $29.00, for who has half off, pays 20 % tax and has a dollar on the balance. */
+async function confirmation(test: TestSandbox, proration_behavior: 'always_invoice' | 'create_prorations'): Promise<string> {
+  const { stripe } = test
+  const price = async (unit_amount: number) =>
+    stripe.prices.create({ currency: 'usd', product_data: { name: 'Plan' }, recurring: { interval: 'month' }, unit_amount })
+  const [starter, pro] = [await price(1000), await price(2900)]
+  const [vat, coupon] = [
+    await stripe.taxRates.create({ display_name: 'VAT', inclusive: false, percentage: 20 }),
+    await stripe.coupons.create({ duration: 'forever', percent_off: 50 }),
+  ]
+  const customer = await payer(test)
+  const terms = { default_tax_rates: [vat.id], discounts: [{ coupon: coupon.id }] }
+  const subscription = await stripe.subscriptions.create({ customer, items: [{ price: starter.id }], ...terms })
+  await stripe.customers.update(customer, { balance: -100 })
+  const products = [{ prices: [pro.id], product: pro.product as string }]
+  const { id: configuration } = await stripe.billingPortal.configurations.create({
+    features: { subscription_update: { default_allowed_updates: ['price'], enabled: true, products, proration_behavior } },
+  })
+  const { url } = await stripe.billingPortal.sessions.create({ configuration, customer })
+  return `${url}/subscriptions/${subscription.id}/confirm?price=${pro.id}`
+}
+
 describe('a change of plan in the portal', () => {
   it('shows amounts that add up to what is due now, with a discount, tax and the balance', async () => {
-    const test = await startTestSandbox()
-    const { stripe } = test
-    const price = async (unit_amount: number) =>
-      stripe.prices.create({ currency: 'usd', product_data: { name: 'Plan' }, recurring: { interval: 'month' }, unit_amount })
-    const [starter, pro] = [await price(1000), await price(2900)]
-    const [vat, coupon] = [
-      await stripe.taxRates.create({ display_name: 'VAT', inclusive: false, percentage: 20 }),
-      await stripe.coupons.create({ duration: 'forever', percent_off: 50 }),
-    ]
-    const customer = await payer(test)
-    const terms = { default_tax_rates: [vat.id], discounts: [{ coupon: coupon.id }] }
-    const subscription = await stripe.subscriptions.create({ customer, items: [{ price: starter.id }], ...terms })
-    await stripe.customers.update(customer, { balance: -100 })
-    const { id: configuration } = await stripe.billingPortal.configurations.create({
-      features: {
-        subscription_update: {
-          default_allowed_updates: ['price'],
-          enabled: true,
-          products: [{ prices: [pro.id], product: pro.product as string }],
-          proration_behavior: 'always_invoice',
-        },
-      },
-    })
-    const { url } = await stripe.billingPortal.sessions.create({ configuration, customer })
-    const rows = await rowsAt(`${url}/subscriptions/${subscription.id}/confirm?price=${pro.id}`)
+    const rows = await rowsAt(await confirmation(await startTestSandbox(), 'always_invoice'))
     const due = rows.findIndex(([label]) => label === 'Due now')
     expect(rows.slice(0, due).reduce((sum, [, cents]) => sum + cents, 0)).toBe(rows[due]![1])
     expect(Object.fromEntries(rows)).toMatchObject({ Tax: 190, 'Applied balance': -100, 'Due now': 1040 })
+  })
+
+  it('says of amounts that are not due now that they go onto the next invoice', async () => {
+    const words = 'The amounts for the rest of the period go onto the next invoice.'
+    const later = await openPage(await confirmation(await startTestSandbox(), 'create_prorations'))
+    expect(later.text).toContain('Due now $0.00')
+    expect(later.text).toContain(words)
+    expect((await openPage(await confirmation(await startTestSandbox(), 'always_invoice'))).text).not.toContain(words)
   })
 })

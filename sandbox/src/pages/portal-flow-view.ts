@@ -77,6 +77,8 @@ export function renderPlanChoice(view: {
 export interface ChangePreview {
   readonly currency: string
   readonly lines: ReadonlyArray<{ readonly description: string; readonly amount: number }>
+  /** The lines are not due now, but wait for the next invoice. */
+  readonly linesWait: boolean
   /** Charged when confirmed; 0 when the change is billed later. */
   readonly dueNow: number
   readonly nextInvoice: { readonly amount: number; readonly at: number } | null
@@ -131,6 +133,7 @@ export function renderPlanConfirmation(view: {
           </div>`
         }
       </dl>
+      ${preview.linesWait && html`<p>The amounts for the rest of the period go onto the next invoice.</p>`}
       ${preview.effectiveAt !== null && html`<p>The change is made on ${formatDate(preview.effectiveAt)}.</p>`}
       ${preview.dueNow > 0 && html`<p class="quiet">${view.methodOnFile === null ? 'No payment method is on file.' : `Charged to ${view.methodOnFile}.`}</p>`}
       <div class="actions"><button>Confirm</button></div>

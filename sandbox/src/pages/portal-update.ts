@@ -117,6 +117,7 @@ function changePreview(ctx: Ctx, portal: Portal, subscription: StoredSubscriptio
     dueNow: invoice?.amount_due ?? 0,
     effectiveAt: null,
     lines: [...lines, ...sums.map(({ amount, label }) => ({ amount, description: label }))],
+    linesWait: invoice === null && pending.length > 0,
     nextInvoice: renewal === null ? null : { amount: renewal.amount_due, at: renewal.period_end },
   }
 }
