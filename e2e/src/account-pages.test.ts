@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { serve, type HttpServer } from '../../server/src/http/serve.ts'
 import { PASSWORD, testIdentity } from '../../server/test/identity.ts'
 
-// The pages on which the links of identity's mails end, in a real browser.
+// The server's own pages in a real browser: those on which the links of identity's mails end, and that of the errors.
 
 let server: HttpServer
 let browser: Browser
@@ -74,4 +74,11 @@ describe('the link of a mail', () => {
       members: [{ role: 'owner' }, { email: 'new@example.com' }, { email: 'known@example.com' }],
     })
   })
+})
+
+it('the page that the type of every error leads to fits onto a phone', async () => {
+  const page = await browser.newPage({ viewport: { height: 800, width: 390 } })
+  await page.goto('http://localhost:3000/docs/errors')
+  expect(await page.getByText('idempotency_conflict').isVisible()).toBe(true)
+  expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390)
 })
