@@ -1,7 +1,8 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
 import type { FormObject } from '../http/form.ts'
+import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
+import { describeMethod } from '../payments/cards.ts'
 import {
   answerSessionChallenge,
   asksForCard,
@@ -9,17 +10,16 @@ import {
   type Completion,
   type Submission,
 } from '../payments/checkout-complete.ts'
-import { describeMethod } from '../payments/cards.ts'
 import { contentOf, problemWithAnswer } from '../payments/checkout-fields.ts'
+import { applyPromotionCode, removePromotionCode } from '../payments/checkout-promotion.ts'
 import { amountsPatch, totalsOf, trialOf, type Session, type SessionTotals } from '../payments/checkout-totals.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
-import { isMetered, unitAmountOf } from '../resources/price-terms.ts'
+import { isMetered, unitAmountOf } from '../resources/catalog/price-terms.ts'
 import { renderChallenge, renderChallengeDone } from './challenge-view.ts'
 import { renderCheckout, renderClosedCheckout, type BillingInput, type CheckoutLine, type CheckoutView } from './checkout-view.ts'
 import type { FormErrors } from './forms.ts'
 import { formatInterval, formatMoney, formatUnitPrice } from './money.ts'
 import { errorsOf, readCard, respond, respondNotFound, segment, textOf } from './respond.ts'
-import { applyPromotionCode, removePromotionCode } from '../payments/checkout-promotion.ts'
 
 /** Where the visitor goes when the page is paid: the success URL, with the session's id written into it. */
 export function successUrl(session: Session): string {

@@ -1,10 +1,10 @@
 import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/stored.ts'
+import { isMetered, unitAmountOf } from '../resources/catalog/price-terms.ts'
+import type { StoredSubscription } from '../resources/subscriptions/stored.ts'
 import { formatUnitPrice, formatInterval } from './money.ts'
 import type { PlanOption } from './portal-flow-view.ts'
 import type { Portal } from './portal-session.ts'
-import type { StoredSubscription } from '../resources/stored-subscription.ts'
-import { isMetered, unitAmountOf } from '../resources/price-terms.ts'
 
 type Price = Stored<'price'>
 

@@ -1,8 +1,8 @@
 import type { Ctx } from '../engine/context.ts'
 import type { PageRequest, PageResponse } from '../http/pages.ts'
-import type { StoredSubscription } from '../resources/stored-subscription.ts'
-import { subscriptionOf, tryWithPortal, withPortal, type Portal } from './portal-session.ts'
+import type { StoredSubscription } from '../resources/subscriptions/stored.ts'
 import type { FormErrors } from './forms.ts'
+import { subscriptionOf, tryWithPortal, withPortal, type Portal } from './portal-session.ts'
 import { respondNotFound } from './respond.ts'
 
 /** A page or a deed for one of the customer's subscriptions; a page also shows what was refused before. */

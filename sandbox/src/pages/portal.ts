@@ -1,15 +1,15 @@
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
 import { describeMethod } from '../payments/cards.ts'
-import { methodUnderWay } from '../resources/invoice-collect.ts'
-import { isEnded, type StoredSubscription } from '../resources/stored-subscription.ts'
+import { unitAmountOf } from '../resources/catalog/price-terms.ts'
+import { methodUnderWay } from '../resources/invoices/collect.ts'
+import { isEnded, type StoredSubscription } from '../resources/subscriptions/stored.ts'
 import { renderMessage } from './layout.ts'
 import { formatInterval, formatUnitPrice } from './money.ts'
-import { notices, portalOf, withPortal, type Done, type Portal } from './portal-session.ts'
 import { planOptions } from './portal-plans.ts'
+import { notices, portalOf, withPortal, type Done, type Portal } from './portal-session.ts'
 import { renderPortalHome, type PortalHomeView, type PortalInvoice, type PortalSubscription } from './portal-view.ts'
 import { respond } from './respond.ts'
-import { unitAmountOf } from '../resources/price-terms.ts'
 
 /** "$29.00 per month", "$5.00 × 3 per month". */
 export function priceWords(ctx: Ctx, priceId: string, quantity: number | undefined, currency: string): string {

@@ -1,11 +1,11 @@
+import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
-import type { Stored } from '../model/stored.ts'
 import type { CheckoutItem } from '../model/payments.ts'
-import { createPrice } from '../resources/price-create.ts'
-import { isMetered } from '../resources/price-terms.ts'
-import { defined } from '../engine/answer.ts'
+import type { Stored } from '../model/stored.ts'
+import { createPrice } from '../resources/catalog/price-create.ts'
+import { isMetered } from '../resources/catalog/price-terms.ts'
 import type { Params } from '../wire.gen.ts'
 
 type LineItems = NonNullable<Params['POST /v1/checkout/sessions']['line_items']>

@@ -1,6 +1,6 @@
 import type { Ctx } from '../engine/context.ts'
 import { invalidRequest } from '../engine/errors.ts'
-import { isCouponValid } from '../resources/discount-rules.ts'
+import { isCouponValid } from '../resources/catalog/discount-rules.ts'
 import type { Session } from './checkout-totals.ts'
 
 function refuse(words: string): Error {

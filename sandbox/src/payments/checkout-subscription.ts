@@ -1,8 +1,8 @@
 import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import type { Stored } from '../model/stored.ts'
-import { isMetered } from '../resources/price-terms.ts'
-import { createSubscription } from '../resources/subscription-create.ts'
+import { isMetered } from '../resources/catalog/price-terms.ts'
+import { createSubscription } from '../resources/subscriptions/create.ts'
 import type { Session } from './checkout-totals.ts'
 
 /**

@@ -4,10 +4,10 @@ import { computeTotals } from '../billing/invoice-totals.ts'
 import { anchorFromConfig, periodContaining, type Anchor } from '../billing/periods.ts'
 import { prorate } from '../billing/proration.ts'
 import type { Ctx } from '../engine/context.ts'
-import type { Stored } from '../model/stored.ts'
 import type { CheckoutItem } from '../model/payments.ts'
-import { isDiscountRunning } from '../resources/discount-rules.ts'
-import { amountOf, isMetered, recurrenceOf } from '../resources/price-terms.ts'
+import type { Stored } from '../model/stored.ts'
+import { isDiscountRunning } from '../resources/catalog/discount-rules.ts'
+import { amountOf, isMetered, recurrenceOf } from '../resources/catalog/price-terms.ts'
 
 export type Session = Stored<'checkout.session'>
 type Coupon = Stored<'coupon'>

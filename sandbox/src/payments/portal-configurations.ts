@@ -3,7 +3,7 @@ import type { Ctx } from '../engine/context.ts'
 import { invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import type { Stored } from '../model/stored.ts'
-import { requireUrl } from '../resources/intent-params.ts'
+import { requireUrl } from '../resources/payments/intent-params.ts'
 import type { Params } from '../wire.gen.ts'
 
 export type Configuration = Stored<'billing_portal.configuration'>

@@ -5,7 +5,7 @@ import { invalidRequest } from '../engine/errors.ts'
 import { list } from '../engine/lists.ts'
 import { operation, type Module } from '../engine/module.ts'
 import type { Stored } from '../model/stored.ts'
-import { recurrenceOf } from './price-terms.ts'
+import { recurrenceOf } from './catalog/price-terms.ts'
 
 type TestClock = Stored<'test_helpers.test_clock'>
 
