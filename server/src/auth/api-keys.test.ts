@@ -6,7 +6,7 @@ import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import { makeApiKey, createKeyVerifier, keyOfRequest, type KeyVerifier } from './api-keys.ts'
 import { startRevocationListener, type RevocationListener } from './revocations.ts'
-import { insertApiKey, listApiKeys, loadDigestSecret, revokeApiKey } from './store.ts'
+import { insertApiKey, listApiKeys, loadDigestSecret, replaceSecret, revokeApiKey } from './store.ts'
 
 const database = testDatabase()
 const organizationId = 'org_keys' as OrganizationId
@@ -41,7 +41,7 @@ async function makeKey(expiresAt: Date | null = null): Promise<{ key: string; id
     { organizationId, name: 'application', scopes: ['read', 'write'], expiresAt },
     start,
   )
-  await insertApiKey(database.db, row)
+  await insertApiKey(database.db, row, null)
   return { key, id: row.id }
 }
 
@@ -116,6 +116,22 @@ describe('API keys', () => {
     expect(verifier.known(key)).toBeNull()
     expect(await verifier.verify(key)).toBeNull()
     expect(asked()).toBe(1)
+  })
+
+  it('whose secret is replaced while it is verified for the first time are refused', async () => {
+    const { key, id } = await makeKey()
+    const revocations = await startRevocationListener({ connectionString: database.url, onError: () => undefined })
+    listeners.push(revocations)
+    const options = { db: database.db, secret, clock: new ManualClock(start), revocations, operatorKey: null }
+    const verifier = createKeyVerifier({
+      ...options,
+      async compareHash(given, hash) {
+        const { row } = await makeApiKey(secret, { organizationId, name: 'application', scopes: ['read'] }, start)
+        await replaceSecret(database.db, { organizationId, id }, row)
+        return compare(given, hash)
+      },
+    })
+    expect(await verifier.verify(key)).toBeNull()
   })
 
   it('end when they expire, also out of the cache', async () => {

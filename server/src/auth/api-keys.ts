@@ -6,7 +6,7 @@ import { newId, randomBase62, type ApiKeyId, type OrganizationId } from '../lib/
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Principal, Scope } from './principal.ts'
 import type { RevocationFeed } from './revocations.ts'
-import { findApiKeyByDigest, type ApiKey, type ApiKeyRow, type NewApiKey } from './store.ts'
+import { findApiKeyByDigest, noteFirstUse, type ApiKey, type ApiKeyRow, type NewApiKey } from './store.ts'
 
 /** EM-12. One verification takes about 250 ms, so a cache and a digest stand in front of it. */
 const BCRYPT_COST = 12
@@ -92,10 +92,12 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
 
   async function lookUp(key: string, { name, known }: Asked): Promise<Principal | null> {
     const generation = revocations.generation()
-    const found = await findApiKeyByDigest(db, digestOf(secret, key))
+    const digest = digestOf(secret, key)
+    const found = await findApiKeyByDigest(db, digest)
     if (!found || !isLive(found, clock.now())) return null
     if (known === undefined) {
       if (!(await compareHash(key, found.bcryptHash))) return null
+      if (found.firstUsedAt === null && !(await noteFirstUse(db, digest, clock.now()))) return null
       // A revocation that arrived while bcrypt worked must not be outlived by what is kept now.
       if (revocations.generation() === generation) keep(name, found)
     }

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import type { SentRequest } from '../lib/sent-request.ts'
 import type { Scope } from './principal.ts'
 
 /** The channel on which a revoked key's id is told to every process. */
@@ -18,19 +19,30 @@ export type ApiKey = {
   /** When it ends, or would have ended, by itself. */
   readonly ownExpiresAt: Instant | null
   readonly revokedAt: Instant | null
+  /** null: nobody has used it, and it may never have arrived. */
+  readonly firstUsedAt: Instant | null
 }
 
 export type ApiKeyRow = ApiKey & { readonly organizationId: OrganizationId }
 
-export type NewApiKey = Omit<ApiKeyRow, 'ownExpiresAt' | 'revokedAt'> & { readonly digest: Buffer; readonly bcryptHash: string }
+/** What is kept of a key itself. */
+export type KeySecret = { readonly digest: Buffer; readonly bcryptHash: string; readonly displayPrefix: string }
+
+export type NewApiKey = Omit<ApiKeyRow, 'ownExpiresAt' | 'revokedAt' | 'firstUsedAt'> & KeySecret
+
+/** A request that makes a key, with the caller's Idempotency-Key. */
+export type KeyedRequest = SentRequest & { readonly key: string }
 
 const COLUMNS = `organization_id as "organizationId", id, name, scopes, display_prefix as "displayPrefix",
-  created_at as "createdAt", least(expires_at, overlap_ends_at) as "expiresAt", expires_at as "ownExpiresAt", revoked_at as "revokedAt"`
+  created_at as "createdAt", least(expires_at, overlap_ends_at) as "expiresAt", expires_at as "ownExpiresAt", revoked_at as "revokedAt",
+  first_used_at as "firstUsedAt"`
 
-export async function insertApiKey(db: Queryable, key: NewApiKey): Promise<void> {
-  await db.query(
-    `insert into api_keys (organization_id, id, name, scopes, digest, bcrypt_hash, display_prefix, created_at, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+/** Answers false when the request has made one before. */
+export async function insertApiKey(db: Queryable, key: NewApiKey, request: KeyedRequest | null): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `insert into api_keys (organization_id, id, name, scopes, digest, bcrypt_hash, display_prefix, created_at, expires_at, request_key, request)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+     on conflict (organization_id, request_key) where request_key is not null do nothing`,
     [
       key.organizationId,
       key.id,
@@ -41,8 +53,44 @@ export async function insertApiKey(db: Queryable, key: NewApiKey): Promise<void>
       key.displayPrefix,
       key.createdAt,
       key.expiresAt,
+      request?.key ?? null,
+      request && JSON.stringify({ operation: request.operation, body: request.body }),
     ],
   )
+  return rowCount === 1
+}
+
+/** The key that a request has made, and what was sent then; it stays as it is until the transaction ends. */
+export async function lockRequestedKey(
+  tx: Queryable,
+  { organizationId, requestKey }: { readonly organizationId: OrganizationId; readonly requestKey: string },
+): Promise<ApiKey & { readonly request: SentRequest }> {
+  const { rows } = await tx.query<ApiKey & { request: SentRequest }>(
+    `select ${COLUMNS}, request from api_keys where organization_id = $1 and request_key = $2 for update`,
+    [organizationId, requestKey],
+  )
+  return rows[0]!
+}
+
+/** Puts a new secret in the place of one that nobody has used. */
+export async function replaceSecret(
+  tx: Queryable,
+  key: { readonly organizationId: OrganizationId; readonly id: ApiKeyId },
+  { digest, bcryptHash, displayPrefix }: KeySecret,
+): Promise<void> {
+  await tx.query(
+    'update api_keys set digest = $3, bcrypt_hash = $4, display_prefix = $5 where organization_id = $1 and id = $2',
+    [key.organizationId, key.id, digest, bcryptHash, displayPrefix],
+  )
+}
+
+/** Notes that a secret has arrived with somebody; answers false when another one has taken its place. */
+export async function noteFirstUse(db: Queryable, digest: Buffer, now: Instant): Promise<boolean> {
+  const { rowCount } = await db.query('update api_keys set first_used_at = coalesce(first_used_at, $2) where digest = $1', [
+    digest,
+    now,
+  ])
+  return rowCount === 1
 }
 
 export async function listApiKeys(db: Queryable, organizationId: OrganizationId): Promise<readonly ApiKey[]> {

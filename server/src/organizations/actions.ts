@@ -1,11 +1,9 @@
 import { insertAuditEntry } from '../audit/store.ts'
-import { makeApiKey, type ApiKeyInput } from '../auth/api-keys.ts'
-import { endApiKeyAt, insertApiKey, listApiKeys, revokeApiKey, type ApiKey } from '../auth/store.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import { newOrganizationId, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
-import { HOUR_MS, readTimeZone } from '../lib/period.ts'
+import { newOrganizationId, type OrganizationId } from '../lib/ids.ts'
+import { readTimeZone } from '../lib/period.ts'
 import { findOrganization, insertOrganization, type Organization } from './store.ts'
 
 export type OrganizationsContext = {
@@ -93,109 +91,4 @@ export async function readOrganization(db: Db, id: OrganizationId): Promise<Orga
   const organization = await findOrganization(db, id)
   if (organization === null) throw new DomainError('not_found', 'There is no such organization.')
   return organization
-}
-
-/**
- * Makes a key for an organization. The answer's `key` exists nowhere else afterwards.
- * @throws DomainError `not_found`; `invalid_request` when it would expire before it exists
- */
-export async function createKey(
-  context: OrganizationsContext,
-  input: ApiKeyInput,
-  asker: Asker,
-): Promise<ApiKey & { readonly key: string }> {
-  const now = context.clock.now()
-  if (input.expiresAt && input.expiresAt <= now) {
-    throw new DomainError('invalid_request', 'expires_at lies in the past.', { field: 'expires_at' })
-  }
-  await readOrganization(context.db, input.organizationId)
-  // bcrypt takes its time: before the transaction, not inside it.
-  const { key, row } = await makeApiKey(context.keySecret, input, now)
-  await context.db.transaction(async (tx) => {
-    await insertApiKey(tx, row)
-    await insertAuditEntry(tx, {
-      organizationId: input.organizationId,
-      ...asker,
-      action: 'api_key.created',
-      target: row.id,
-      before: null,
-      after: { name: row.name, scopes: row.scopes, display_prefix: row.displayPrefix, expires_at: row.expiresAt },
-      at: now,
-    })
-  })
-  return { ...row, ownExpiresAt: row.expiresAt, revokedAt: null, key }
-}
-
-export type Rotation = {
-  readonly organizationId: OrganizationId
-  readonly id: ApiKeyId
-  /** How long the old key works on, in hours; 0 ends it at once. */
-  readonly overlapHours: number
-}
-
-/**
- * Makes a key that takes the place of another: of the same name and scopes, and living as long. The old one works on for the overlap,
- * so that applications can be changed one after the other. Rotated again meanwhile, as an answer was lost, it is replaced by another.
- * @throws DomainError `not_found` when there is no such live key
- */
-export async function rotateKey(
-  context: OrganizationsContext,
-  { organizationId, id, overlapHours }: Rotation,
-  asker: Asker,
-): Promise<ApiKey & { readonly key: string }> {
-  const missing = () => new DomainError('not_found', 'There is no such key that is live.')
-  const old = (await listApiKeys(context.db, organizationId)).find((key) => key.id === id)
-  if (!old) throw missing()
-  const now = context.clock.now()
-  const { createdAt, ownExpiresAt: ends } = old
-  const expiresAt = ends === null ? null : new Date(now.getTime() + ends.getTime() - createdAt.getTime())
-  const { key, row } = await makeApiKey(context.keySecret, { organizationId, name: old.name, scopes: old.scopes, expiresAt }, now)
-  const endsAt = new Date(now.getTime() + overlapHours * HOUR_MS)
-  await context.db.transaction(async (tx) => {
-    const before = await endApiKeyAt(tx, { organizationId, id }, { endsAt, now })
-    if (before === null) throw missing()
-    await insertApiKey(tx, row)
-    await insertAuditEntry(tx, {
-      organizationId,
-      ...asker,
-      action: 'api_key.rotated',
-      target: id,
-      before: { display_prefix: old.displayPrefix, expires_at: before.expiresAt },
-      after: { replaced_by: row.id, display_prefix: row.displayPrefix, ends_at: endsAt },
-      at: now,
-    })
-  })
-  return { ...row, ownExpiresAt: row.expiresAt, revokedAt: null, key }
-}
-
-/** @throws DomainError `not_found` */
-export async function listKeys(context: OrganizationsContext, organizationId: OrganizationId): Promise<readonly ApiKey[]> {
-  await readOrganization(context.db, organizationId)
-  return listApiKeys(context.db, organizationId)
-}
-
-/**
- * Revokes a key; every process refuses it within a second. Revoking it again changes nothing.
- * @throws DomainError `not_found`
- */
-export async function revokeKey(
-  context: OrganizationsContext,
-  key: { organizationId: OrganizationId; id: ApiKeyId },
-  asker: Asker,
-): Promise<void> {
-  const known = (await listApiKeys(context.db, key.organizationId)).find(({ id }) => id === key.id)
-  if (!known) throw new DomainError('not_found', 'There is no such key.')
-  const now = context.clock.now()
-  await context.db.transaction(async (tx) => {
-    if (!(await revokeApiKey(tx, key, now))) return
-    await insertAuditEntry(tx, {
-      organizationId: key.organizationId,
-      ...asker,
-      action: 'api_key.revoked',
-      target: key.id,
-      before: { name: known.name, scopes: known.scopes, display_prefix: known.displayPrefix },
-      after: null,
-      at: now,
-    })
-  })
 }

@@ -1,20 +1,16 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
+import type { Context } from 'hono'
+import { organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
+import type { AppEnv } from '../http/app-env.ts'
 import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import type { SentRequest } from '../lib/sent-request.ts'
 import { asker } from './asker-routes.ts'
-import {
-  createKey,
-  createOrganization,
-  listKeys,
-  readOrganization,
-  revokeKey,
-  rotateKey,
-  type OrganizationsContext,
-} from './actions.ts'
+import { createOrganization, readOrganization, type OrganizationsContext } from './actions.ts'
+import { createKey, listKeys, revokeKey, rotateKey, type KeyAsker } from './keys.ts'
 import { listOrganizations, type Organization } from './store.ts'
 
 /** What the id of an organization may be. */
@@ -46,12 +42,19 @@ export const keySchema = z
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime().nullable(),
     revoked_at: z.iso.datetime().nullable(),
+    first_used_at: z.iso.datetime().nullable().meta({ description: 'null: nobody has used it yet; it may never have arrived.' }),
   })
   .openapi('ApiKey')
 
 const newKeySchema = keySchema
   .extend({ key: z.string().meta({ description: 'The key itself: shown here, and never again.' }) })
   .openapi('NewApiKey')
+
+const requestKeyHeader = z.object({
+  'idempotency-key': z.string().min(1).max(255).optional().meta({
+    description: 'A repeat makes no second key: as long as the first has not been used, it answers it with a new secret.',
+  }),
+})
 
 const organizationParams = z.object({ id: z.string().meta({ description: 'The organization.' }) })
 
@@ -113,8 +116,9 @@ const createKeyRoute = createRoute({
   tags: ['API keys'],
   summary: 'Create an API key',
   description:
-    'The scope `admin`. The key is in this answer alone and cannot be read again, so a repeat makes another key. An `expires_at` that has passed is 400.',
+    'The scope `admin`. The key is in this answer alone and cannot be read again, so a repeat without an Idempotency-Key makes another key. An `expires_at` that has passed is 400.',
   request: {
+    headers: requestKeyHeader,
     params: organizationParams,
     body: {
       required: true,
@@ -158,8 +162,10 @@ const rotateKeyRoute = createRoute({
   path: '/api/v1/organizations/{id}/api-keys/{key_id}/rotate',
   tags: ['API keys'],
   summary: 'Replace an API key',
-  description: 'The new key has the name, scopes and lifetime of the old one, which works on for the overlap.',
+  description:
+    'The new key has the name, scopes and lifetime of the old one, which works on for the overlap. Leave one to the key that you call with: an answer that is lost is asked for again with it.',
   request: {
+    headers: requestKeyHeader,
     params: organizationParams.extend({ key_id: z.string() }),
     body: {
       content: {
@@ -214,7 +220,7 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
       scopes: [...new Set(scopes)],
       expiresAt: expiresAt === null || expiresAt === undefined ? null : new Date(expiresAt),
     }
-    const made = await createKey(context, input, asker(c, principal))
+    const made = await createKey(context, input, keyAsker(c, principal, { operation: 'api-keys', body: c.req.valid('json') }))
     return c.json({ ...showKey(made), key: made.key }, 201)
   })
 
@@ -229,7 +235,9 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     const { id, key_id: keyId } = c.req.valid('param')
     const organizationId = organizationFor(principal, id)
     const overlapHours = c.req.valid('json').overlap_hours ?? 24
-    const made = await rotateKey(context, { organizationId, id: keyId as ApiKeyId, overlapHours }, asker(c, principal))
+    const sent = { operation: `api-keys/${keyId}/rotate`, body: { overlap_hours: overlapHours } }
+    const rotation = { organizationId, id: keyId as ApiKeyId, overlapHours }
+    const made = await rotateKey(context, rotation, keyAsker(c, principal, sent))
     return c.json({ ...showKey(made), key: made.key }, 201)
   })
 
@@ -240,6 +248,11 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     await revokeKey(context, key, asker(c, principal))
     return c.body(null, 204)
   })
+}
+
+function keyAsker(c: Context<AppEnv>, principal: Principal, sent: SentRequest): KeyAsker {
+  const key = c.req.header('idempotency-key')
+  return { ...asker(c, principal), request: key === undefined ? null : { ...sent, key } }
 }
 
 function showOrganization(organization: Organization) {
@@ -266,5 +279,6 @@ export function showKey(key: ApiKey) {
     created_at: key.createdAt.toISOString(),
     expires_at: key.expiresAt?.toISOString() ?? null,
     revoked_at: key.revokedAt?.toISOString() ?? null,
+    first_used_at: key.firstUsedAt?.toISOString() ?? null,
   }
 }

@@ -1,19 +1,11 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { Queryable } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
-import { DomainError } from '../lib/errors.ts'
+import { refuseAnother, type SentRequest } from '../lib/sent-request.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { Asker } from './actions.ts'
 
 /** Who calls, on which organization they act, and their Idempotency-Key; null without one. */
 export type KeyedCaller = { readonly organizationId: string; readonly asker: Asker; readonly key: string | null }
-
-/** A request that changes something, as it was sent. */
-export type SentRequest = {
-  /** Which change: the route's own name. */
-  readonly operation: string
-  readonly body: Readonly<Record<string, unknown>>
-}
 
 /**
  * Answers a request under a key of the caller's (Idempotency-Key) once: a repeat gets the first answer, whatever has been changed since.
@@ -40,17 +32,6 @@ export async function answerOnce<Answer extends object>(
 
 type Keyed = SentRequest & { readonly organizationId: string; readonly key: string }
 type Known = Pick<Keyed, 'operation' | 'body'> & { readonly answer: object | null }
-
-function refuseAnother(known: Known, { key, operation, body }: Keyed): void {
-  const fields = new Set([...Object.keys(known.body), ...Object.keys(body)])
-  const differing = [...fields].find((field) => !isDeepStrictEqual(known.body[field], body[field]))
-  const field = known.operation === operation ? differing : 'path'
-  if (field === undefined) return
-  throw new DomainError('idempotency_conflict', `The key "${key}" was used before for another request: ${field} differs.`, {
-    idempotency_key: key,
-    field,
-  })
-}
 
 /** Stores what is asked, unless it was before; answers what is stored. */
 async function rememberRequest(db: Queryable, { organizationId, key, operation, body }: Keyed, now: Instant): Promise<Known> {
