@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
-import type { SentRequest } from '../lib/sent-request.ts'
+import type { KeyedRequest, SentRequest } from '../lib/sent-request.ts'
 import type { Scope } from './principal.ts'
 
 /** The channel on which a revoked key's id is told to every process. */
@@ -29,9 +29,6 @@ export type ApiKeyRow = ApiKey & { readonly organizationId: OrganizationId }
 export type KeySecret = { readonly digest: Buffer; readonly bcryptHash: string; readonly displayPrefix: string }
 
 export type NewApiKey = Omit<ApiKeyRow, 'ownExpiresAt' | 'revokedAt' | 'firstUsedAt'> & KeySecret
-
-/** A request that makes a key, with the caller's Idempotency-Key. */
-export type KeyedRequest = SentRequest & { readonly key: string }
 
 const COLUMNS = `organization_id as "organizationId", id, name, scopes, display_prefix as "displayPrefix",
   created_at as "createdAt", least(expires_at, overlap_ends_at) as "expiresAt", expires_at as "ownExpiresAt", revoked_at as "revokedAt",

@@ -4,6 +4,8 @@ import { publishEvent } from '../events/actions.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
+import type { KeyedRequest } from '../lib/sent-request.ts'
+import { rememberRequest } from '../organizations/requests-store.ts'
 import { timeOf, type GrantsContext } from './actions.ts'
 import {
   availableOf,
@@ -140,26 +142,34 @@ async function storeOnce(
  * Takes back what is left of a grant, or a part of it; what is used stays used, what is held stays held. A plan's allowance
  * follows the plan and is not revoked.
  * @param revocation `most` of it at most
- * @throws DomainError `not_found`; `conflict` for a plan's allowance, or a part of an unlimited grant
+ * @throws DomainError `not_found`; `conflict` for a plan's allowance, or a part of an unlimited grant; `idempotency_conflict`
  */
 export async function revokeGrant(context: GivingContext, revocation: Revocation, giver: Giver): Promise<GrantReading> {
   return context.db.transaction((tx) => revokeGrantIn(tx, context, revocation, giver))
 }
 
-/** `most` null is all that is left. */
-export type Revocation = { readonly organizationId: string; readonly id: string; readonly most: Quantity | null }
+export type Revocation = {
+  readonly organizationId: string
+  readonly id: string
+  /** null is all that is left. */
+  readonly most: Quantity | null
+  /** The request under the caller's Idempotency-Key: its repeat takes nothing back, and answers the grant as it is. */
+  readonly request?: KeyedRequest | null
+}
 
 /** The same within a transaction of the caller's. */
 export async function revokeGrantIn(
   tx: Transaction,
   context: GrantsContext,
-  { organizationId, id, most }: Revocation,
+  { organizationId, id, most, request = null }: Revocation,
   giver: Giver,
 ): Promise<GrantReading> {
   if (most !== null && most <= 0n) throw notPositive()
   const now = await lockTime(tx, context, organizationId)
   const [grant] = await findGrantsById(tx, [{ organizationId, id }])
   if (!grant) throw new DomainError('not_found', `There is no grant ${id}.`, { grant_id: id })
+  const isRepeat = request !== null && !(await rememberRequest(tx, organizationId, request, context.clock.now())).isNew
+  if (isRepeat) return readingOf(grant, now)
   if (grant.kind === 'plan') throw new DomainError('conflict', 'A plan’s allowance follows the plan; change the plan instead.')
   const changed = revoked(grant, most, now)
   await updateGrants(tx, [changed])

@@ -211,6 +211,23 @@ describe('revoking', () => {
     expect(rows.map((row) => row.action)).toEqual(['grant.given', 'grant.revoked', 'grant.revoked', 'grant.revoked'])
   })
 
+  test('a part is taken back once under a key, however often it is asked for and at once', async () => {
+    const organization_id = await fixture.newOrganization()
+    const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10 })
+    const revoke = (amount: number, id = String(gift['id'])) =>
+      call(`/api/v1/grants/${id}/revoke`, { organization_id, amount, idempotency_key: 'refund' })
+    const answers = await Promise.all([revoke(3), revoke(3)])
+    for (const answer of [...answers, await revoke(3)]) expect(answer).toMatchObject({ status: 200, body: { revoked: 3 } })
+    expect(await revoke(4)).toMatchObject({ status: 409, body: { code: 'idempotency_conflict', field: 'amount' } })
+    const { body: other } = await call('/api/v1/grants', { organization_id, balance: 'credits', amount: 10 })
+    expect(await revoke(3, String(other['id']))).toMatchObject({ status: 409, body: { field: 'path' } })
+    const { rows } = await fixture.database.db.query(
+      `select 1 from audit_log where organization_id = $1 and action = 'grant.revoked'`,
+      [organization_id],
+    )
+    expect(rows).toHaveLength(1)
+  })
+
   test('an unlimited grant ends', async () => {
     const organization_id = await fixture.newOrganization()
     const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: null })

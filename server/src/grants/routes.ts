@@ -91,7 +91,8 @@ const revokeRoute = createRoute({
   path: '/api/v1/grants/{id}/revoke',
   tags: ['Grants'],
   summary: 'Take back what is left of a grant',
-  description: 'For operators. What is used stays used, what is held stays held. A plan’s allowance cannot be revoked.',
+  description:
+    'For operators. What is used stays used, what is held stays held. A plan’s allowance cannot be revoked. Repeating it with the same idempotency key takes nothing back.',
   request: {
     params: z.object({ id: z.string().max(200) }),
     body: {
@@ -103,6 +104,7 @@ const revokeRoute = createRoute({
             amount: quantityIn
               .nullish()
               .meta({ description: 'At most this much; without it, all that is left. An unlimited grant has no part: it ends.' }),
+            idempotency_key: z.string().min(1).max(100).optional(),
           }),
         },
       },
@@ -156,9 +158,12 @@ export function registerGrantRoutes(app: App, context: TimeZoneContext): void {
 
   app.openapi(revokeRoute, async (c) => {
     const principal = requireOperator(c.get('principal'))
-    const { organization_id: organizationId, amount } = c.req.valid('json')
+    const { idempotency_key: key, ...body } = c.req.valid('json')
+    const { organization_id: organizationId, amount } = body
+    const { id } = c.req.valid('param')
     const most = amount === undefined || amount === null ? null : parseQuantity(amount, 'amount')
-    const asked = { organizationId, id: c.req.valid('param').id, most }
+    const request = key === undefined ? null : { operation: `grants/${id}/revoke`, body, key }
+    const asked = { organizationId, id, most, request }
     const giver = { actor: actorOf(principal), requestId: c.get('requestId') }
     return c.json(showGrant(await revokeGrant(context, asked, giver)), 200)
   })

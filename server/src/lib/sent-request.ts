@@ -8,11 +8,14 @@ export type SentRequest = {
   readonly body: Readonly<Record<string, unknown>>
 }
 
+/** The same under a key of the caller's (Idempotency-Key). */
+export type KeyedRequest = SentRequest & { readonly key: string }
+
 /**
- * Refuses a request under a key of the caller's (Idempotency-Key) that was used before for another one.
+ * Refuses a request under a key that was used before for another one.
  * @throws DomainError `idempotency_conflict`; it names the field
  */
-export function refuseAnother(known: SentRequest, { key, operation, body }: SentRequest & { readonly key: string }): void {
+export function refuseAnother(known: SentRequest, { key, operation, body }: KeyedRequest): void {
   const fields = new Set([...Object.keys(known.body), ...Object.keys(body)])
   const differing = [...fields].find((field) => !isDeepStrictEqual(known.body[field], body[field]))
   const field = known.operation === operation ? differing : 'path'

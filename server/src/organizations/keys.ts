@@ -8,14 +8,13 @@ import {
   replaceSecret,
   revokeApiKey,
   type ApiKey,
-  type KeyedRequest,
   type NewApiKey,
 } from '../auth/store.ts'
 import type { Transaction } from '../db/database.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { HOUR_MS } from '../lib/period.ts'
-import { refuseAnother } from '../lib/sent-request.ts'
+import { refuseAnother, type KeyedRequest } from '../lib/sent-request.ts'
 import { readOrganization, type Asker, type OrganizationsContext } from './actions.ts'
 
 /** A key as it is shown once: `key` exists nowhere else afterwards. */

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/database.ts'
-import type { Clock, Instant } from '../lib/clock.ts'
-import { refuseAnother, type SentRequest } from '../lib/sent-request.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { SentRequest } from '../lib/sent-request.ts'
+import { keepAnswer, rememberRequest } from '../organizations/requests-store.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { Asker } from './actions.ts'
 
@@ -21,45 +22,9 @@ export async function answerOnce<Answer extends object>(
 ): Promise<Answer> {
   if (key === null) return work(asker)
   await readOrganization(db, organizationId)
-  const keyed = { ...request, organizationId, key }
-  const known = await rememberRequest(db, keyed, clock.now())
-  refuseAnother(known, keyed)
+  const known = await rememberRequest(db, organizationId, { ...request, key }, clock.now())
   if (known.answer !== null) return known.answer as Answer
   const answer = await work({ ...asker, requestKey: key })
-  await keepAnswer(db, keyed, answer)
+  await keepAnswer(db, organizationId, key, answer)
   return answer
-}
-
-type Keyed = SentRequest & { readonly organizationId: string; readonly key: string }
-type Known = Pick<Keyed, 'operation' | 'body'> & { readonly answer: object | null }
-
-/** Stores what is asked, unless it was before; answers what is stored. */
-async function rememberRequest(db: Queryable, { organizationId, key, operation, body }: Keyed, now: Instant): Promise<Known> {
-  await db.query(
-    `insert into billing_requests (organization_id, key, operation, body, created_at) values ($1, $2, $3, $4, $5)
-     on conflict do nothing`,
-    [organizationId, key, operation, JSON.stringify(body), now],
-  )
-  const { rows } = await db.query<Known>(
-    'select operation, body, answer from billing_requests where organization_id = $1 and key = $2',
-    [organizationId, key],
-  )
-  return rows[0]!
-}
-
-async function keepAnswer(db: Queryable, { organizationId, key }: Keyed, answer: object): Promise<void> {
-  await db.query('update billing_requests set answer = $3 where organization_id = $1 and key = $2 and answer is null', [
-    organizationId,
-    key,
-    JSON.stringify(answer),
-  ])
-}
-
-/** Deletes up to `limit` requests from before `before`; answers how many. */
-export async function deleteOldRequests(db: Queryable, before: Instant, limit: number): Promise<number> {
-  const { rowCount } = await db.query(
-    'delete from billing_requests where ctid = any(array(select ctid from billing_requests where created_at < $1 limit $2))',
-    [before, limit],
-  )
-  return rowCount ?? 0
 }
