@@ -28,31 +28,28 @@ import { createStripeClient } from '../src/stripe/gateway/client.ts'
 import type { Log } from '../src/stripe/log.ts'
 import { startStripeWorkers, type StripeWorkers } from '../src/stripe/workers.ts'
 import { endUnmade, settleTopUps } from '../src/top-ups/settle.ts'
+import { billingRequests, type BillingRequests } from './billing-requests.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
-export type TestBilling = {
+export type TestBilling = BillingRequests & {
   readonly database: TestDatabase
   readonly sandbox: Sandbox
   /** Stripe's own package on the sandbox: what is done there by its dashboard, its portal, its forms. */
   readonly stripe: Stripe
   readonly context: BillingContext
   /** The header with which Stripe signs an event; default: with the secret of this server. */
-  sign(payload: string, secret?: string): string
+  readonly sign: (payload: string, secret?: string) => string
   /** What was logged, newest last. */
   readonly logged: { level: string; fields: Record<string, unknown>; message: string }[]
   /** A new organization on the default plan, without a customer; answers its id. */
-  createOrganization(id: string): Promise<string>
-  /**
-   * A call of a route by `operator`, `nobody`, an organization's id (its admin key), or `id:read` for a key with fewer scopes.
-   */
-  call(caller: string, method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
-  /** A GET by one of them, for answers that are no JSON. */
-  fetch(caller: string, path: string): Promise<Response>
+  readonly createOrganization: (id: string) => Promise<string>
   /** The same context with some of its parts replaced. */
-  with(parts: Partial<BillingContext>): BillingContext
+  readonly with: (parts: Partial<BillingContext>) => BillingContext
+  /** The same context so much later. */
+  readonly later: (ms: number) => BillingContext
+  /** The price at Stripe of a plan by the month. */
+  readonly priceOf: (planKey: string) => Promise<string>
 }
-
-export type Answer<Body = Record<string, unknown>> = { readonly status: number; readonly headers: Headers; readonly body: Body }
 
 export type TestBillingOptions = {
   /** Whether webhooks are delivered and handled; default true. */
@@ -124,6 +121,7 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
     return part
   }
   return {
+    ...billingRequests(async (path, init) => ready(app).request(path, init)),
     database,
     logged,
     get sandbox() {
@@ -136,17 +134,15 @@ export function testBilling(options: TestBillingOptions = {}): TestBilling {
       return ready(context)
     },
     sign: (payload, secret = WEBHOOK_SECRET) => ready(stripe).webhooks.generateTestHeaderString({ payload, secret }),
-    async call(caller, method, path, body, headers = {}) {
-      const response = await ready(app).request(path, {
-        method,
-        headers: { 'x-caller': caller, 'content-type': 'application/json', ...headers },
-        body: body === undefined ? null : JSON.stringify(body),
-      })
-      const text = await response.text()
-      return { status: response.status, headers: response.headers, body: text === '' ? {} : (JSON.parse(text) as Answer['body']) }
-    },
-    fetch: async (caller, path) => ready(app).request(path, { headers: { 'x-caller': caller } }),
     with: (parts) => ({ ...ready(context), ...parts }),
+    later: (ms) => ({ ...ready(context), clock: { now: () => new Date(clock.now().getTime() + ms) } }),
+    async priceOf(planKey) {
+      const { rows } = await database.db.query<{ id: string }>(
+        `select stripe_price_id as id from plan_prices where plan_key = $1 and price_key = 'monthly' and superseded_at is null`,
+        [planKey],
+      )
+      return rows[0]!.id
+    },
     createOrganization: (id) => insertOrganization(database, ready(context), id),
   }
 }

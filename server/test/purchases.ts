@@ -1,5 +1,6 @@
 import type { BillingContext } from '../src/stripe/context.ts'
 import { changePlan } from '../src/subscriptions/actions.ts'
+import type { PlanChangeRequest } from '../src/subscriptions/plan-change.ts'
 
 export type Purchase = {
   readonly organizationId: string
@@ -7,12 +8,12 @@ export type Purchase = {
   readonly paymentMethodId?: string
 }
 
-/** Subscribes an organization to `pro`, as an operator and not over HTTP: in a context that may be one whose Stripe fails or whose process dies. */
+/** Subscribes an organization to `pro`. */
 export async function buyPro(
   context: BillingContext,
   { organizationId, paymentMethodId = 'pm_card_visa' }: Purchase,
 ): Promise<void> {
-  const request = {
+  await changeByOperator(context, organizationId, {
     kind: 'subscribe',
     planKey: 'pro',
     interval: null,
@@ -21,6 +22,24 @@ export async function buyPro(
     trialDays: null,
     byOperator: false,
     discount: null,
-  } as const
-  await changePlan(context, { organizationId, request, prorationAt: null }, { actor: 'operator:test', requestId: 'req_purchase' })
+  })
+}
+
+/** To another plan, with its interval and seats as they are. */
+export const switchTo = (planKey: string, at: 'now' | 'period_end' | null = 'now') =>
+  ({ kind: 'switch', planKey, interval: null, quantity: null, at }) as const
+
+/** A change as an operator and not over HTTP: in a context that may be one whose Stripe fails or whose process dies. */
+export async function changeByOperator(
+  context: BillingContext,
+  organizationId: string,
+  request: PlanChangeRequest,
+): Promise<void> {
+  await changePlan(context, { organizationId, request, prorationAt: null }, { actor: 'operator:test', requestId: 'req_test' })
+}
+
+/** Pays on a hosted page as a browser would, with a card that is never refused; 303 says that it is paid. */
+export async function payOn(page: string): Promise<Response> {
+  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
+  return fetch(page, { method: 'POST', body: form, redirect: 'manual' })
 }

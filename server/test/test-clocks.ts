@@ -23,9 +23,10 @@ export function testClocks(billing: TestBilling) {
     await startClock(billing.context, id)
     return id
   }
-  /** Moves a clock, e.g. by `31d`, until all that follows is handled. */
-  const advance = async (id: string, by: string): Promise<void> => {
-    const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  /** Moves a clock, e.g. by `31d`, or to a time, until all that follows is handled. */
+  const advance = async (id: string, to: string | Date): Promise<void> => {
+    const move = typeof to === 'string' ? { by: to } : { to: to.toISOString() }
+    const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, move)
     expect(moved.status, JSON.stringify(moved.body)).toBe(200)
   }
   return { onClock, advance }

@@ -1,58 +1,37 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { startClock, testClocks } from '../../test/test-clocks.ts'
+import { describe, expect, test } from 'vitest'
+import { movementsOf } from '../../test/movements.ts'
+import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { withOrganizationLock } from '../stripe/intents/lock.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 import { reconcileOrganization } from '../stripe/reconcile/reconcile.ts'
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
-const billing = testBilling({
+const billing = testSubscriptions({
   catalog: {
     meters: { call: {} },
     plans: {
       free: { name: 'Free', allowances: {} },
-      team: { name: 'Team', prices: price(1000), allowances: {} },
-      company: { name: 'Company', prices: price(4900), allowances: {} },
+      team: { name: 'Team', prices: priced(1000), allowances: {} },
+      company: { name: 'Company', prices: priced(4900), allowances: {} },
     },
     defaultPlan: 'free',
   },
 })
+const { advance, onClock, succeed } = billing
 const ANALYTICS = '/api/v1/admin/analytics'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-async function post(id: string, path: string, body: Record<string, unknown>) {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-}
-
-const { advance } = testClocks(billing)
-
-async function movementsOf(id: string): Promise<readonly unknown[]> {
-  const { rows } = await billing.database.db.query<{ kind: string; amount: bigint }>(
-    'select kind, amount from mrr_movements where organization_id = $1 order by number',
-    [id],
-  )
-  return rows.map(({ kind, amount }) => [kind, Number(amount) / 1_000_000])
-}
 
 const read = async (path: string) => (await billing.call('operator', 'GET', `${ANALYTICS}/${path}`)).body
 
 describe('the ledger of an organization', () => {
   test('follows it through its life on its own clock, and adds up to what it brings', async () => {
-    await billing.createOrganization('life')
-    await startClock(billing.context, 'life')
-    await post('life', 'subscribe', { tier: 'team', payment_method_id: 'pm_card_visa' })
+    await onClock('life')
+    await succeed('life', 'subscribe', { tier: 'team', payment_method_id: 'pm_card_visa' })
     await advance('life', '10d')
-    await post('life', 'upgrade', { new_tier: 'company' })
+    await succeed('life', 'upgrade', { new_tier: 'company' })
     await advance('life', '5d')
-    await post('life', 'upgrade', { new_tier: 'team', interval: 'yearly' })
-    await post('life', 'cancel', { immediate: true })
+    await succeed('life', 'upgrade', { new_tier: 'team', interval: 'yearly' })
+    await succeed('life', 'cancel', { immediate: true })
     await advance('life', '2d')
-    await post('life', 'subscribe', { tier: 'team', quantity: 2, payment_method_id: 'pm_card_visa' })
-    expect(await movementsOf('life')).toEqual([
+    await succeed('life', 'subscribe', { tier: 'team', quantity: 2, payment_method_id: 'pm_card_visa' })
+    expect(await movementsOf(billing, 'life')).toEqual([
       ['new', 1000],
       ['expansion', 3900],
       ['contraction', 833.333333 - 4900],
@@ -67,12 +46,12 @@ describe('the ledger of an organization', () => {
 
   test('is not written twice by a replay, by reconciliation, or by two at once', async () => {
     await billing.createOrganization('once')
-    await post('once', 'subscribe', { tier: 'company', payment_method_id: 'pm_card_visa' })
+    await succeed('once', 'subscribe', { tier: 'company', payment_method_id: 'pm_card_visa' })
     const events = await billing.database.db.query<{ id: string }>('select event_id as id from stripe_events')
     for (const { id } of events.rows) await billing.call('operator', 'POST', `/api/v1/stripe-events/${id}/replay`)
     await Promise.all([1, 2, 3].map(() => reconcileOrganization(billing.context, 'once')))
     await withOrganizationLock(billing.context, 'once', async () => undefined)
-    expect(await movementsOf('once')).toEqual([['new', 4900]])
+    expect(await movementsOf(billing, 'once')).toEqual([['new', 4900]])
   })
 
   test('takes off what a discount takes off each month, and not what it takes off once', async () => {
@@ -81,24 +60,23 @@ describe('the ledger of an organization', () => {
     await discount({ code: 'ONCE', percent_off: 50, duration: 'once' })
     for (const code of ['HALF', 'ONCE']) {
       await billing.createOrganization(code)
-      await post(code, 'subscribe', { tier: 'company', payment_method_id: 'pm_card_visa', discount_code: code })
+      await succeed(code, 'subscribe', { tier: 'company', payment_method_id: 'pm_card_visa', discount_code: code })
     }
-    expect(await movementsOf('HALF')).toEqual([['new', 2450]])
-    expect(await movementsOf('ONCE')).toEqual([['new', 4900]])
+    expect(await movementsOf(billing, 'HALF')).toEqual([['new', 2450]])
+    expect(await movementsOf(billing, 'ONCE')).toEqual([['new', 4900]])
   })
 
   test('begins when a trial is paid, and loses nothing while a payment is retried', async () => {
-    await billing.createOrganization('trial')
-    await startClock(billing.context, 'trial')
-    await post('trial', 'subscribe', { tier: 'team' })
-    expect(await movementsOf('trial')).toEqual([])
+    await onClock('trial')
+    await succeed('trial', 'subscribe', { tier: 'team' })
+    expect(await movementsOf(billing, 'trial')).toEqual([])
     expect(await read('trials?from=2020-01-01&to=2100-01-01')).toMatchObject({ code: 'invalid_request', field: 'interval' })
-    await post('trial', 'payment-methods', { payment_method_id: 'pm_card_visa' })
+    await succeed('trial', 'payment-methods', { payment_method_id: 'pm_card_visa' })
     await advance('trial', '15d')
-    expect(await movementsOf('trial')).toEqual([['new', 1000]])
-    await post('trial', 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await movementsOf(billing, 'trial')).toEqual([['new', 1000]])
+    await succeed('trial', 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     await advance('trial', '31d')
-    expect(await movementsOf('trial')).toEqual([['new', 1000]])
+    expect(await movementsOf(billing, 'trial')).toEqual([['new', 1000]])
   })
 })
 

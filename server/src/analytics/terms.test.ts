@@ -1,12 +1,11 @@
 import type { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { movementsOf } from '../../test/movements.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
 // What a subscription brings in a month where its seller has made terms at Stripe: discounts of single items, coupons for some products only, taxes.
 
-const billing = testBilling({
+const billing = testSubscriptions({
   catalog: {
     meters: { call: {} },
     plans: {
@@ -16,13 +15,9 @@ const billing = testBilling({
     defaultPlan: 'free',
   },
 })
-const { onClock, advance } = testClocks(billing)
+const { advance, subscriptionOf } = billing
 const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 /** In minor units. */
 async function mrrOf(id: string): Promise<number | null> {
@@ -32,18 +27,9 @@ async function mrrOf(id: string): Promise<number | null> {
   return rows[0] === undefined ? null : Number(rows[0].mrr) / 1_000_000
 }
 
-async function movementsOf(id: string): Promise<readonly unknown[]> {
-  const { rows } = await billing.database.db.query<{ kind: string; amount: bigint }>(
-    'select kind, amount from mrr_movements where organization_id = $1 order by number',
-    [id],
-  )
-  return rows.map(({ kind, amount }) => [kind, Number(amount) / 1_000_000])
-}
-
 /** A subscription to the plan at 1000 a month, with support at 500 a month beside it. */
 async function subscribed(id: string, params: Partial<Stripe.SubscriptionUpdateParams> = {}) {
-  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'team', payment_method_id: 'pm_card_visa' })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  await billing.subscribed(id, { tier: 'team' })
   const product = await billing.stripe.products.create({ name: 'Support' })
   const support = await billing.stripe.prices.create({
     currency: 'usd',
@@ -51,7 +37,7 @@ async function subscribed(id: string, params: Partial<Stripe.SubscriptionUpdateP
     recurring: { interval: 'month' },
     product: product.id,
   })
-  const subscription = String(answer.body['subscription_id'])
+  const subscription = String((await subscriptionOf(id))['subscription_id'])
   const { items } = await billing.stripe.subscriptions.update(subscription, {
     items: [{ price: support.id }],
     proration_behavior: 'none',
@@ -64,7 +50,6 @@ async function subscribed(id: string, params: Partial<Stripe.SubscriptionUpdateP
 
 describe('a discount', () => {
   test('of a single item counts while it recurs, in percent and in money, and not where it is taken off once', async () => {
-    await onClock('items')
     const { plan, beside } = await subscribed('items')
     await expect.poll(() => mrrOf('items'), PATIENCE).toBe(1500)
     const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever' })
@@ -79,7 +64,6 @@ describe('a discount', () => {
   })
 
   test('of some products is taken off theirs alone, an amount as far as they cost that', async () => {
-    await onClock('products')
     const { subscription, product } = await subscribed('products')
     const applies_to = { products: [product] }
     const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to })
@@ -91,7 +75,6 @@ describe('a discount', () => {
   })
 
   test('of a coupon that was deleted since counts on, as Stripe goes on taking it off', async () => {
-    await onClock('deleted')
     const { subscription, product, plan } = await subscribed('deleted')
     await expect.poll(() => mrrOf('deleted'), PATIENCE).toBe(1500)
     const coupons = await Promise.all([
@@ -109,14 +92,13 @@ describe('a discount', () => {
   })
 
   test('that ends is an expansion, once, when it does', async () => {
-    await onClock('ending')
     const { plan } = await subscribed('ending')
     await expect.poll(() => mrrOf('ending'), PATIENCE).toBe(1500)
     const half = await billing.stripe.coupons.create({ percent_off: 50, duration: 'repeating', duration_in_months: 2 })
     await billing.stripe.subscriptionItems.update(plan.id, { discounts: [{ coupon: half.id }] })
     await expect.poll(() => mrrOf('ending'), PATIENCE).toBe(1000)
     for (const by of ['32d', '32d', '32d']) await advance('ending', by)
-    expect(await movementsOf('ending')).toEqual([
+    expect(await movementsOf(billing, 'ending')).toEqual([
       ['new', 1000],
       ['expansion', 500],
       ['contraction', -500],
@@ -127,7 +109,6 @@ describe('a discount', () => {
 
 describe('a tax', () => {
   test('that a price includes is no revenue, of the subscription’s rates or an item’s own', async () => {
-    await onClock('included')
     const rate = (percentage: number) => billing.stripe.taxRates.create({ display_name: 'VAT', inclusive: true, percentage })
     const [quarter, ninth] = await Promise.all([rate(25), rate(11.5)])
     const { subscription, beside } = await subscribed('included', { default_tax_rates: [quarter.id] })
@@ -140,12 +121,11 @@ describe('a tax', () => {
   })
 
   test('that comes on top of a price changes nothing', async () => {
-    await onClock('on_top')
     const { id } = await billing.stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage: 8.875 })
     await subscribed('on_top', { default_tax_rates: [id] })
     await expect.poll(() => mrrOf('on_top'), PATIENCE).toBe(1500)
     await advance('on_top', '32d')
-    expect(await movementsOf('on_top')).toEqual([
+    expect(await movementsOf(billing, 'on_top')).toEqual([
       ['new', 1000],
       ['expansion', 500],
     ])

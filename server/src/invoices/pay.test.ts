@@ -1,71 +1,51 @@
-import { beforeAll, expect, test, vi } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { startClock } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { expect, test } from 'vitest'
+import { payOn } from '../../test/purchases.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
-const billing = testBilling()
-const BILLING = '/api/v1/billing'
-
-beforeAll(() => pushCatalog(billing.context, { variables: {} }))
+const billing = testSubscriptions()
+const { advance, invoicesOf, onClock, post, subscriptionOf, succeed } = billing
 
 test('an invoice about which the bank asks the customer has the page where they answer', async () => {
-  const id = 'asked'
-  await billing.createOrganization(id)
-  await startClock(billing.context, id)
-  const post = (path: string, body: Record<string, unknown> = {}) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-  await post('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
-  await post('payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
-  await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '33d' })
-  const [owed] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
-  expect(await post(`invoices/${owed!.id}/pay`)).toMatchObject({
+  const id = await billing.subscribed('asked', { tier: 'pro' })
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+  await advance(id, '33d')
+  const [owed] = await invoicesOf(id, '?status=open')
+  expect(await post(id, `invoices/${owed!.id}/pay`)).toMatchObject({
     status: 402,
     body: { code: 'payment_failed', requires_action: true, payment_url: expect.stringMatching(/^http/) },
   })
 })
 
 test('EM-7 whoever lost the subscription over a card that failed comes back with another card', async () => {
-  const id = 'comes_back'
-  await billing.createOrganization(id)
-  await startClock(billing.context, id)
-  const post = (path: string, body: Record<string, unknown> = {}) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-  const advance = (by: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by })
+  const id = await onClock('comes_back')
   // What is bought on a page has a payment method of its own, which goes before the customer's.
-  const { body: page } = await post('checkout', { plan: 'pro' })
-  const card = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-  await fetch(String(page['url']), { method: 'POST', body: card, redirect: 'manual' })
-  await vi.waitFor(
-    async () => {
-      expect((await billing.call(id, 'GET', `${BILLING}/subscription`)).body).toMatchObject({ plan: 'pro', status: 'active' })
-    },
-    { timeout: 10_000 },
-  )
-  await post('payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
-  await advance('33d')
-  await advance('30d')
-  const ended = await billing.call(id, 'GET', `${BILLING}/subscription`)
-  expect(ended.body).toMatchObject({ plan: 'free', status: 'canceled' })
-  const invoices = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as { id: string; status: string }[]
-  const owed = invoices.find(({ status }) => status === 'open')!
-  expect((await post(`invoices/${owed.id}/pay`)).status).toBe(402)
-
-  expect((await post('payment-methods', { payment_method_id: 'pm_card_visa' })).status).toBe(200)
-  expect(await post(`invoices/${owed.id}/pay`)).toMatchObject({ status: 200, body: { status: 'paid' } })
-  expect(await post('subscribe', { tier: 'pro' })).toMatchObject({ status: 200, body: { status: 'active' } })
+  const { url } = await succeed(id, 'checkout', { plan: 'pro' })
+  expect((await payOn(String(url))).status).toBe(303)
+  await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+  await advance(id, '33d')
+  await advance(id, '30d')
+  expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
+  const owed = (await invoicesOf(id)).find(({ status }) => status === 'open')!
+  expect((await post(id, `invoices/${owed.id}/pay`)).status).toBe(402)
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_visa' })
+  expect(await succeed(id, `invoices/${owed.id}/pay`)).toMatchObject({ status: 'paid' })
+  expect(await succeed(id, 'subscribe', { tier: 'pro' })).toMatchObject({ status: 'active' })
 })
 
 test('a page of invoices after one that is not there, or is another organization’s, is refused: it would look like the end', async () => {
-  const invoicesOf = async (id: string, after = '') => {
-    const { status, body } = await billing.call(id, 'GET', `${BILLING}/invoices${after && `?starting_after=${after}`}`)
+  const pageOf = async (id: string, after = '') => {
+    const { status, body } = await billing.call(id, 'GET', `/api/v1/billing/invoices${after && `?starting_after=${after}`}`)
     return { status, body: body as unknown as { id: string }[] }
   }
   for (const id of ['pages', 'pages_of_others']) {
     await billing.createOrganization(id)
-    await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   }
-  const [own] = (await invoicesOf('pages')).body
-  const [foreign] = (await invoicesOf('pages_of_others')).body
-  expect(await invoicesOf('pages', own!.id)).toEqual({ status: 200, body: [] })
+  const [own] = (await pageOf('pages')).body
+  const [foreign] = (await pageOf('pages_of_others')).body
+  expect(await pageOf('pages', own!.id)).toEqual({ status: 200, body: [] })
   for (const after of ['in_none', foreign!.id]) {
-    expect(await invoicesOf('pages', after)).toMatchObject({ status: 400, body: { field: 'starting_after' } })
+    expect(await pageOf('pages', after)).toMatchObject({ status: 400, body: { field: 'starting_after' } })
   }
 })

@@ -1,32 +1,19 @@
-import { beforeAll, describe, expect, it } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { describe, expect, it } from 'vitest'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { listEvents, type EventRow } from '../events/store.ts'
 import type { EventType } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 import { observeAccount, observeDueAccounts } from './observe.ts'
 import { messageOf } from './templates.ts'
 
-const billing = testBilling()
-const BILLING = '/api/v1/billing'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const { onClock, advance } = testClocks(billing)
-
-async function moveTo(id: string, to: Date): Promise<void> {
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to: to.toISOString() })
-  expect(moved.status, JSON.stringify(moved.body)).toBe(200)
-}
+const billing = testSubscriptions()
+const { advance, invoicesOf, onClock, post, subscriptionOf, succeed } = billing
 
 /** Past the renewal: Stripe finalizes an invoice an hour after the period has ended. */
 async function renew(id: string): Promise<void> {
-  const { body } = await billing.call(id, 'GET', `${BILLING}/subscription`)
-  await moveTo(id, new Date(new Date(String(body['current_period_end'])).getTime() + 2 * HOUR_MS))
+  const body = await subscriptionOf(id)
+  await advance(id, new Date(new Date(String(body['current_period_end'])).getTime() + 2 * HOUR_MS))
 }
 
 /** A card that is valid to the end of the month after next, by the sandbox's own clock, which is the machine's. */
@@ -40,13 +27,7 @@ async function expiringCard(): Promise<{ card: string; expiresAt: Date }> {
   return { card: id, expiresAt }
 }
 
-async function subscribe(id: string, body: Record<string, unknown>): Promise<void> {
-  const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-}
-
-const replaceCard = (id: string, card: string) =>
-  billing.call(id, 'POST', `${BILLING}/payment-methods`, { payment_method_id: card })
+const replaceCard = (id: string, card: string) => post(id, 'payment-methods', { payment_method_id: card })
 
 /** Oldest first. */
 async function eventsOf(organizationId: string, ...types: EventType[]): Promise<EventRow[]> {
@@ -69,7 +50,7 @@ async function stepsOf(id: string): Promise<string[]> {
 describe('a trial', () => {
   it('EM-6 is announced three days before its end, once, by the organization’s clock', async () => {
     const id = await onClock('trying')
-    await subscribe(id, { tier: 'starter' })
+    await succeed(id, 'subscribe', { tier: 'starter' })
     await advance(id, '10d')
     expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])
     await advance(id, '1d')
@@ -89,8 +70,8 @@ describe('a trial', () => {
 
   it('EM-6 that was cancelled is announced as one that ends with the plan, card or not', async () => {
     const id = await onClock('trying_cancelled')
-    await subscribe(id, { tier: 'starter', trial_period_days: 14, payment_method_id: 'pm_card_visa' })
-    await billing.call(id, 'POST', '/api/v1/billing/cancel', { immediate: false })
+    await succeed(id, 'subscribe', { tier: 'starter', trial_period_days: 14, payment_method_id: 'pm_card_visa' })
+    await post(id, 'cancel', { immediate: false })
     await advance(id, '12d')
     const [notice] = await eventsOf(id, 'subscription.trial_will_end')
     const { trial_ends_at: endsAt, cancel_at: cancelAt } = notice!.data as { trial_ends_at: string; cancel_at: string }
@@ -103,7 +84,7 @@ describe('a trial', () => {
   it('EM-6 asks nobody for a payment method who has one, be it a card or a bank account', async () => {
     const wordsOf = async (id: string, method: object) => {
       await onClock(id)
-      await subscribe(id, { tier: 'starter', trial_period_days: 14, ...method })
+      await succeed(id, 'subscribe', { tier: 'starter', trial_period_days: 14, ...method })
       await advance(id, '12d')
       const [notice] = await eventsOf(id, 'subscription.trial_will_end')
       const { data } = notice!
@@ -124,7 +105,7 @@ describe('a trial', () => {
 
   it('EM-6 is announced late, while it still runs, where nobody looked when it was time', async () => {
     const id = await onClock('late_notice')
-    await subscribe(id, { tier: 'starter' })
+    await succeed(id, 'subscribe', { tier: 'starter' })
     await advance(id, '13d')
     const [notice] = await eventsOf(id, 'subscription.trial_will_end')
     const { trial_ends_at: endsAt } = notice!.data as { trial_ends_at: string }
@@ -135,7 +116,7 @@ describe('a trial', () => {
 
   it('EM-6 is not announced any more once it has ended: what came of it is told instead', async () => {
     const id = await onClock('no_notice')
-    await subscribe(id, { tier: 'starter' })
+    await succeed(id, 'subscribe', { tier: 'starter' })
     await advance(id, '15d')
     expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])
     expect(await eventsOf(id, 'subscription.canceled')).toHaveLength(1)
@@ -190,7 +171,7 @@ describe('a trial', () => {
 describe('a payment that fails', () => {
   it('is not told as paid when an operator lets the customer go on, but when it is paid', async () => {
     const id = await onClock('promised')
-    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
     await renew(id)
     const goingOn = { billing_status: 'active', reason: 'promised to pay' }
@@ -201,15 +182,15 @@ describe('a payment that fails', () => {
     expect(await stepsOf(id)).toEqual(['failed'])
     expect((await changesOf(id)).at(-1)).toBe('grace → active (pro)')
     await replaceCard(id, 'pm_card_visa')
-    const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
-    expect((await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`)).status).toBe(200)
+    const [open] = await invoicesOf(id, '?status=open')
+    await succeed(id, `invoices/${open!.id}/pay`)
     await observe()
     expect(await stepsOf(id)).toEqual(['failed', 'recovered'])
   })
 
   it('KF-13 is told at once, after a day, a day before use stops, when it does, and when it was paid after all', async () => {
     const id = await onClock('owing')
-    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
     await renew(id)
     expect(await stepsOf(id)).toEqual(['failed'])
@@ -222,8 +203,8 @@ describe('a payment that fails', () => {
       recovery_url: expect.stringMatching(/^http/) as string,
     })
     await replaceCard(id, 'pm_card_visa')
-    const [open] = (await billing.call(id, 'GET', `${BILLING}/invoices?status=open`)).body as unknown as { id: string }[]
-    expect((await billing.call(id, 'POST', `${BILLING}/invoices/${open!.id}/pay`)).status).toBe(200)
+    const [open] = await invoicesOf(id, '?status=open')
+    await succeed(id, `invoices/${open!.id}/pay`)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     expect(await stepsOf(id)).toEqual(['failed', 'reminder', 'last_warning', 'suspended', 'recovered'])
     expect(await changesOf(id)).toEqual([
@@ -241,7 +222,7 @@ describe('a payment that fails', () => {
 
   it('is not made up for: who was not looked at for days is told where they stand now', async () => {
     const id = await onClock('late')
-    await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     await replaceCard(id, 'pm_card_visa_chargeDeclinedInsufficientFunds')
     await advance(id, '40d')
     expect(await stepsOf(id)).toEqual(['suspended'])
@@ -252,10 +233,10 @@ describe('a card that expires', () => {
   it('is announced 30 and 7 days before, each once, while it pays for something', async () => {
     const id = await onClock('expiring')
     const { card, expiresAt } = await expiringCard()
-    await moveTo(id, new Date(expiresAt.getTime() - 45 * DAY_MS))
-    await subscribe(id, { tier: 'pro', payment_method_id: card })
+    await advance(id, new Date(expiresAt.getTime() - 45 * DAY_MS))
+    await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: card })
     const look = async (daysBefore: number) => {
-      await moveTo(id, new Date(expiresAt.getTime() - daysBefore * DAY_MS))
+      await advance(id, new Date(expiresAt.getTime() - daysBefore * DAY_MS))
       const events = await eventsOf(id, 'payment_method.expiring')
       return events.map(({ data }) => data['days_left'])
     }
@@ -276,12 +257,12 @@ describe('a card that expires', () => {
 it('a card that expires is not announced where what it pays for ends anyway', async () => {
   const id = await onClock('leaving')
   const { card, expiresAt } = await expiringCard()
-  await moveTo(id, new Date(expiresAt.getTime() - 10 * DAY_MS))
-  await subscribe(id, { tier: 'pro', payment_method_id: 'pm_card_visa' })
-  expect((await billing.call(id, 'POST', `${BILLING}/cancel`, { immediate: false })).status).toBe(200)
+  await advance(id, new Date(expiresAt.getTime() - 10 * DAY_MS))
+  await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await succeed(id, 'cancel', { immediate: false })
   await replaceCard(id, card)
   expect(await eventsOf(id, 'payment_method.expiring')).toEqual([])
-  expect((await billing.call(id, 'POST', `${BILLING}/cancel/undo`, {})).status).toBe(200)
+  await succeed(id, 'cancel/undo', {})
   expect(await eventsOf(id, 'payment_method.expiring')).toHaveLength(1)
 })
 
@@ -289,9 +270,9 @@ it('a trial that has run out by our clock goes on until Stripe says what came of
   const clock = new ManualClock(systemClock.now())
   const id = await billing.createOrganization('untold')
   const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
-  await subscribe(id, { tier: 'starter' })
+  await succeed(id, 'subscribe', { tier: 'starter' })
   await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
-  const { body } = await billing.call(id, 'GET', `${BILLING}/subscription`)
+  const body = await subscriptionOf(id)
   clock.set(new Date(new Date(String(body['trial_end'])).getTime() + DAY_MS))
   expect(await observeDueAccounts(billing.context.db, context)).toBeGreaterThan(0)
   expect(await observeDueAccounts(billing.context.db, context)).toBe(0)

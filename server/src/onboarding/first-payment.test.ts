@@ -1,18 +1,13 @@
 import { beforeAll, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
 // Tenants whose subscription is paid from the first day: there is no trial.
 
-const billing = testBilling({ webhooks: false, policy: { trialDays: 0 } })
+const billing = testSubscriptions({ webhooks: false, policy: { trialDays: 0 } })
 let priceId = ''
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-  const { rows } = await billing.database.db.query<{ id: string }>(
-    `select stripe_price_id as id from plan_prices where plan_key = 'pro'`,
-  )
-  priceId = rows[0]!.id
+  priceId = await billing.priceOf('pro')
 })
 
 type Step = { readonly status: number; readonly data: Record<string, string>; readonly body: Record<string, unknown> }

@@ -1,20 +1,15 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
 import { testRoutes } from '../../test/routes.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { mayTake, type OnboardingStep } from './rules.ts'
 import { registerTenantRoutes } from './tenant-routes.ts'
 
-const billing = testBilling({ webhooks: false })
+const billing = testSubscriptions({ webhooks: false })
 const withoutStripe = testRoutes((app) => registerTenantRoutes(app, billing.with({ gateway: null }), null as never))
 let priceId = ''
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-  const { rows } = await billing.database.db.query<{ id: string }>(
-    `select stripe_price_id as id from plan_prices where plan_key = 'pro'`,
-  )
-  priceId = rows[0]!.id
+  priceId = await billing.priceOf('pro')
 })
 
 type Data = Record<string, string | null>
@@ -171,18 +166,13 @@ describe('KF-4 onboarding', () => {
   })
 
   test('of a choice and its purchase at once, what was bought is what was chosen then', async () => {
-    const starter = await billing.database.db.query<{ id: string }>(
-      `select stripe_price_id as id from plan_prices where plan_key = 'starter'`,
-    )
+    const starter = await billing.priceOf('starter')
     const { session_id } = (await start('Undecided')).data
     await step('step/create-customer', { session_id })
     await step('step/setup-payment', { session_id })
     const choose = (plan: string, price: string) => step('step/select-plan', { session_id, plan_id: plan, price_id: price })
     await choose('pro', priceId)
-    const [chosen, bought] = await Promise.all([
-      choose('starter', starter.rows[0]!.id),
-      step('step/create-subscription', { session_id }),
-    ])
+    const [chosen, bought] = await Promise.all([choose('starter', starter), step('step/create-subscription', { session_id })])
     expect(bought.status).toBe(200)
     expect([200, 409]).toContain(chosen.status)
     expect(bought.data['plan_id']).toBe(chosen.status === 200 ? 'starter' : 'pro')

@@ -1,39 +1,36 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { toStats } from './stats.ts'
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
-const billing = testBilling({
+const billing = testSubscriptions({
   webhooks: false,
   catalog: {
     meters: { call: {} },
     plans: {
       free: { name: 'Free', allowances: {} },
-      team: { name: 'Team', prices: price(1200), allowances: {} },
-      company: { name: 'Company', prices: price(4900), allowances: {} },
+      team: { name: 'Team', prices: priced(1200), allowances: {} },
+      company: { name: 'Company', prices: priced(4900), allowances: {} },
     },
     defaultPlan: 'free',
   },
 })
+const { post, succeed } = billing
 const ADMIN = '/api/v1/admin/billing'
 const read = async (path: string) => (await billing.call('operator', 'GET', `${ADMIN}/${path}`)).body
 
 async function subscribe(id: string, body: Record<string, unknown>): Promise<void> {
   await billing.createOrganization(id)
-  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  await succeed(id, 'subscribe', body)
 }
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   const card = { payment_method_id: 'pm_card_visa' }
   await subscribe('one', { tier: 'company', ...card })
   await subscribe('two', { tier: 'team', quantity: 2, ...card })
   await subscribe('three', { tier: 'team', interval: 'yearly', ...card })
   await subscribe('four', { tier: 'company' })
   await billing.createOrganization('five')
-  await billing.call('two', 'POST', '/api/v1/billing/cancel', { immediate: false })
+  await post('two', 'cancel', { immediate: false })
 })
 
 describe('what operators see of all organizations', () => {

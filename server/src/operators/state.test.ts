@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { advanceTestClock, startTestClock } from '../stripe/test-clock.ts'
 import { describeStanding } from './words.ts'
 
-const billing = testBilling({ webhooks: false })
+const billing = testSubscriptions({ webhooks: false })
+const { post } = billing
 const read = (path: string, caller = 'operator') => billing.call(caller, 'GET', `/api/v1/admin/organizations/${path}`)
 
 type Timeline = {
@@ -13,12 +13,8 @@ type Timeline = {
 }
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   await billing.createOrganization('told')
-  await billing.call('told', 'POST', '/api/v1/billing/subscribe', {
-    tier: 'pro',
-    payment_method_id: 'pm_card_visa',
-  })
+  await post('told', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
 
   await billing.call('operator', 'PATCH', '/api/v1/admin/billing/told', { plan: 'enterprise', reason: 'goodwill' })
   await billing.database.db.query(
@@ -54,7 +50,7 @@ describe('the whole state of an organization', () => {
 
   test('says which change is scheduled, or that it is cancelled, and for when', async () => {
     await billing.createOrganization('leaves')
-    await billing.call('leaves', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await post('leaves', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     const explanation = async () => (await read('leaves')).body['explanation']
     expect(await explanation()).toMatch(/plan pro\.$/)
     const { db } = billing.database
@@ -62,9 +58,9 @@ describe('the whole state of an organization', () => {
       `select current_period_end as end from accounts where organization_id = 'leaves'`,
     )
     const end = `${rows[0]!.end.toISOString().slice(0, 16).replace('T', ' ')} UTC`
-    await billing.call('leaves', 'POST', '/api/v1/billing/cancel', { immediate: false })
+    await post('leaves', 'cancel', { immediate: false })
     expect(await explanation()).toMatch(new RegExp(`plan pro\\. It is cancelled: the subscription ends on ${end}\\.$`))
-    await billing.call('leaves', 'POST', '/api/v1/billing/cancel/undo')
+    await post('leaves', 'cancel/undo')
     expect(await explanation()).toMatch(/plan pro\.$/)
     await db.query(
       `update accounts set scheduled_plan_key = 'starter', scheduled_price_key = 'yearly', scheduled_at = current_period_end
@@ -109,7 +105,7 @@ describe('the timeline', () => {
   test('is in the order in which things were written down, also on a test clock that is months ahead', async () => {
     await billing.createOrganization('ahead')
     await startTestClock(billing.context, 'ahead')
-    await billing.call('ahead', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    await post('ahead', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
     await advanceTestClock(billing.context, 'ahead', { by: '65d' })
     await billing.call('operator', 'PATCH', '/api/v1/admin/billing/ahead', { plan: 'enterprise', reason: 'goodwill' })
     const { entries } = (await read('ahead/timeline?limit=200')).body as unknown as Timeline

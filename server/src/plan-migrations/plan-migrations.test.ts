@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { pino } from 'pino'
-import { testBilling } from '../../test/billing.ts'
-import { startClock } from '../../test/test-clocks.ts'
+import { changeByOperator } from '../../test/purchases.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import { createApp, type App } from '../http/app.ts'
@@ -9,7 +9,6 @@ import { parseQuantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
-import { changePlan } from '../subscriptions/actions.ts'
 import { runDueMoves } from './actions.ts'
 import { registerPlanMigrationRoutes } from './routes.ts'
 
@@ -40,13 +39,13 @@ const after = defineBilling({
   defaultPlan: 'free',
 })
 
-const billing = testBilling({ catalog: before })
+const billing = testSubscriptions({ catalog: before })
+const { advance, invoicesOf, onClock, post, succeed } = billing
 const PATH = '/api/v1/admin/catalog/migrations'
 let present: BillingContext
 let app: App
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   for (const [id, subscription] of [
     ['monthly', { tier: 'pro' }],
     ['at_end', { tier: 'pro', quantity: 3 }],
@@ -72,14 +71,9 @@ beforeAll(async () => {
     ['shrinker', { tier: 'pro', quantity: 3 }],
     ['unpaid', null],
   ] as const) {
-    await billing.createOrganization(id)
-    await startClock(billing.context, id)
+    await onClock(id)
     if (subscription === null) continue
-    const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', {
-      ...subscription,
-      payment_method_id: 'pm_card_visa',
-    })
-    if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+    await succeed(id, 'subscribe', { ...subscription, payment_method_id: 'pm_card_visa' })
   }
   const { database, context } = billing
   const catalogs = createCatalogRegistry(database.db, await storeCatalogVersion(database.db, after, context.clock.now()))
@@ -151,8 +145,7 @@ describe('customers stay on their terms until they are moved', () => {
   test('now: the price and the allowance change, and the difference goes onto the next invoice', async () => {
     const id = await migrate(['monthly'], 'now')
     expect(await accountOf('monthly')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
-    const invoices = await billing.call('monthly', 'GET', '/api/v1/billing/invoices')
-    expect(invoices.body).toHaveLength(1)
+    expect(await invoicesOf('monthly')).toHaveLength(1)
     const { body } = await call('GET', `${PATH}/${id}`)
     expect(body).toMatchObject({ at: 'now', reason: 'New prices', counts: { done: 1, pending: 0, failed: 0 } })
   })
@@ -161,11 +154,10 @@ describe('customers stay on their terms until they are moved', () => {
     const id = await migrate(['at_end'], 'period_end')
     expect(await statesOf(id)).toMatchObject([{ state: 'scheduled', from_amount_minor: 2000, to_amount_minor: 2500 }])
     expect(await accountOf('at_end')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
-    await billing.call('operator', 'POST', '/api/v1/organizations/at_end/clock/advance', { by: '32d' })
+    await advance('at_end', '32d')
     await runAll()
     expect(await accountOf('at_end')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 3n })
-    const invoices = await billing.call('at_end', 'GET', '/api/v1/billing/invoices')
-    expect(invoices.body).toMatchObject([{ amount_due: 75 }, { amount_due: 60 }])
+    expect(await invoicesOf('at_end')).toMatchObject([{ amount_due: 75 }, { amount_due: 60 }])
     expect(await statesOf(id)).toMatchObject([{ state: 'done' }])
   })
 
@@ -173,7 +165,7 @@ describe('customers stay on their terms until they are moved', () => {
     const id = await migrate(['yearly'], 'period_end')
     expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
     expect(await accountOf('yearly')).toMatchObject({ catalog_version: 1, scheduled_at: null })
-    await billing.call('operator', 'POST', '/api/v1/organizations/yearly/clock/advance', { by: '366d' })
+    await advance('yearly', '366d')
     await runAll()
     expect(await accountOf('yearly')).toMatchObject({ catalog_version: 2, unit_amount_minor: 20_000n })
   })
@@ -184,7 +176,7 @@ describe('customers stay on their terms until they are moved', () => {
   })
 
   test('who has cancelled is not moved, and the row says why; Stripe’s no is not asked for again', async () => {
-    await billing.call('leaver', 'POST', '/api/v1/billing/cancel', { immediate: false })
+    await post('leaver', 'cancel', { immediate: false })
     const id = await migrate(['leaver'], 'period_end')
     expect(await statesOf(id)).toMatchObject([{ state: 'failed', detail: 'The subscription is cancelled and ends.' }])
     expect(await runDueMoves(present)).toBe(0)
@@ -192,7 +184,7 @@ describe('customers stay on their terms until they are moved', () => {
 
   test('who changed plan meanwhile is skipped', async () => {
     const started = await call('POST', PATH, { organization_ids: ['switcher'], reason: 'New prices' })
-    await billing.call('switcher', 'POST', '/api/v1/billing/cancel', { immediate: true })
+    await post('switcher', 'cancel', { immediate: true })
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state: 'skipped' }])
   })
@@ -200,18 +192,17 @@ describe('customers stay on their terms until they are moved', () => {
   test('no customer takes a scheduled price back: what releases its schedule without another plan does not last', async () => {
     const ids = ['grower', 'pauser', 'undoer', 'waverer']
     const id = await migrate(ids, 'period_end')
-    const ask = (who: string, path: string, body = {}) => billing.call(who, 'POST', `/api/v1/billing/${path}`, body)
-    expect(await ask('undoer', 'upgrade/undo')).toMatchObject({ status: 409, body: { code: 'conflict' } })
-    expect(await ask('grower', 'upgrade', { new_tier: 'pro', quantity: 3 })).toMatchObject({ status: 200 })
-    expect(await ask('pauser', 'pause')).toMatchObject({ status: 200 })
-    expect(await ask('waverer', 'cancel', { immediate: false })).toMatchObject({ status: 200 })
+    expect(await post('undoer', 'upgrade/undo')).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    await succeed('grower', 'upgrade', { new_tier: 'pro', quantity: 3 })
+    await succeed('pauser', 'pause')
+    await succeed('waverer', 'cancel', { immediate: false })
     await runAll()
     expect((await statesOf(id)).map(({ state }) => state)).toEqual(Array(4).fill('scheduled'))
-    expect(await ask('pauser', 'resume')).toMatchObject({ status: 200 })
-    expect(await ask('waverer', 'cancel/undo')).toMatchObject({ status: 200 })
+    await succeed('pauser', 'resume')
+    await succeed('waverer', 'cancel/undo')
     await runAll()
     for (const who of ids) {
-      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '32d' })
+      await advance(who, '32d')
       await runAll()
       const quantity = who === 'grower' ? 3n : 1n
       expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
@@ -221,24 +212,22 @@ describe('customers stay on their terms until they are moved', () => {
 
   test('seats for which the bank asks the customer come at the scheduled price if they are paid, and it comes if they are not', async () => {
     const id = await migrate(['hesitant', 'decided'], 'period_end')
-    const ask = (who: string, path: string, body = {}) => billing.call(who, 'POST', `/api/v1/billing/${path}`, body)
     for (const who of ['hesitant', 'decided']) {
-      await ask(who, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
-      const asked = await ask(who, 'upgrade', { new_tier: 'pro', quantity: 3 })
+      await post(who, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+      const asked = await post(who, 'upgrade', { new_tier: 'pro', quantity: 3 })
       expect(asked.body).toMatchObject({ requires_action: true, scheduled_change: { tier: 'pro', quantity: 1 } })
       await runAll()
     }
-    const invoices = await billing.call('decided', 'GET', '/api/v1/billing/invoices?status=open')
-    const [waiting] = invoices.body as unknown as { id: string }[]
-    expect((await ask('decided', `invoices/${waiting!.id}/pay`, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
+    const [waiting] = await invoicesOf('decided', '?status=open')
+    await succeed('decided', `invoices/${waiting!.id}/pay`, { payment_method_id: 'pm_card_visa' })
     for (const [who, quantity] of [
       ['hesitant', 1n],
       ['decided', 3n],
     ] as const) {
-      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '24h' })
+      await advance(who, '24h')
       await runAll()
-      await ask(who, 'payment-methods', { payment_method_id: 'pm_card_visa' })
-      await billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '31d' })
+      await post(who, 'payment-methods', { payment_method_id: 'pm_card_visa' })
+      await advance(who, '31d')
       await runAll()
       expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity })
     }
@@ -247,39 +236,37 @@ describe('customers stay on their terms until they are moved', () => {
 
   test('other seats at the period’s end do not put the price off: both come then, and taken back the price still comes', async () => {
     const id = await migrate(['shrinker'], 'period_end')
-    const ask = (path: string, body = {}) => billing.call('shrinker', 'POST', `/api/v1/billing/${path}`, body)
     const fewer = (quantity: number) => ({ new_tier: 'pro', quantity, at: 'period_end' })
-    expect((await ask('downgrade', fewer(1))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 1 } })
-    expect(await ask('downgrade/undo')).toMatchObject({ status: 200 })
+    expect((await post('shrinker', 'downgrade', fewer(1))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 1 } })
+    await succeed('shrinker', 'downgrade/undo')
     await runAll()
-    expect((await ask('downgrade', fewer(2))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 2 } })
+    expect((await post('shrinker', 'downgrade', fewer(2))).body).toMatchObject({ scheduled_change: { tier: 'pro', quantity: 2 } })
     await runAll()
     expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
-    await billing.call('operator', 'POST', '/api/v1/organizations/shrinker/clock/advance', { by: '32d' })
+    await advance('shrinker', '32d')
     await runAll()
     expect(await accountOf('shrinker')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 2n })
     const { rows } = await billing.database.db.query<{ id: string }>(
       `select item.id from stripe_subscription_items item where organization_id = 'shrinker' and usage_type = 'metered'`,
     )
     expect(rows).toHaveLength(1)
-    const invoices = await billing.call('shrinker', 'GET', '/api/v1/billing/invoices')
-    expect(invoices.body).toMatchObject([{ amount_due: 50 }, { amount_due: 60 }])
+    expect(await invoicesOf('shrinker')).toMatchObject([{ amount_due: 50 }, { amount_due: 60 }])
     expect(await statesOf(id)).toMatchObject([{ state: 'done' }])
   })
 
   test('who rests when the price was to change gets it at the end of the period that follows', async () => {
     const id = await migrate(['rester'], 'period_end')
-    const advance = async () => {
-      await billing.call('operator', 'POST', '/api/v1/organizations/rester/clock/advance', { by: '32d' })
+    const pass = async () => {
+      await advance('rester', '32d')
       await runAll()
     }
-    await billing.call('rester', 'POST', '/api/v1/billing/pause', {})
-    await advance()
+    await post('rester', 'pause', {})
+    await pass()
     expect(await statesOf(id)).toMatchObject([{ state: 'scheduled' }])
-    expect((await billing.call('rester', 'POST', '/api/v1/billing/resume', {})).body).toMatchObject({ status: 'active' })
+    expect((await post('rester', 'resume', {})).body).toMatchObject({ status: 'active' })
     await runAll()
     expect(await accountOf('rester')).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n })
-    await advance()
+    await pass()
     expect(await accountOf('rester')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
   })
 
@@ -289,8 +276,7 @@ describe('customers stay on their terms until they are moved', () => {
   ] as const)('a run that was killed after it told Stripe (%s) is finished by the next', async (at, state) => {
     const started = await call('POST', PATH, { organization_ids: [`killed_${at}`], reason: 'New prices', at })
     // What the killed run had done: everything but writing down that it was done.
-    const options = { organizationId: `killed_${at}`, request: { kind: 'reprice', at }, prorationAt: null } as const
-    await changePlan(present, options, { actor: 'operator:test', requestId: 'req_killed' })
+    await changeByOperator(present, `killed_${at}`, { kind: 'reprice', at })
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state }])
   })
@@ -302,7 +288,7 @@ describe('customers stay on their terms until they are moved', () => {
       update plan_migration_moves set effective_at = '2026-01-01' where organization_id = 'unseen'`)
     await runAll()
     expect(await statesOf(id)).toMatchObject([{ state: 'scheduled', detail: null }])
-    await billing.call('operator', 'POST', '/api/v1/organizations/unseen/clock/advance', { by: '32d' })
+    await advance('unseen', '32d')
     await runAll()
     expect(await accountOf('unseen')).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n })
   })
@@ -312,13 +298,12 @@ describe('customers stay on their terms until they are moved', () => {
     async (at) => {
       const who = `fewer_${at}`
       const fewer = { new_tier: 'pro', quantity: 1, at: 'period_end' }
-      expect(await billing.call(who, 'POST', '/api/v1/billing/downgrade', fewer)).toMatchObject({ status: 200 })
-      const advance = () => billing.call('operator', 'POST', `/api/v1/organizations/${who}/clock/advance`, { by: '32d' })
-      await advance()
+      await succeed(who, 'downgrade', fewer)
+      await advance(who, '32d')
       expect(await accountOf(who)).toMatchObject({ catalog_version: 1, unit_amount_minor: 2000n, quantity: 1n })
       const id = await migrate([who], at)
       expect(await statesOf(id)).toMatchObject([{ state: at === 'now' ? 'done' : 'scheduled', detail: null }])
-      await advance()
+      await advance(who, '32d')
       await runAll()
       expect(await accountOf(who)).toMatchObject({ catalog_version: 2, unit_amount_minor: 2500n, quantity: 1n })
     },

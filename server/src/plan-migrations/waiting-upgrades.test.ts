@@ -1,6 +1,5 @@
 import { beforeAll, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -20,17 +19,14 @@ const catalogWith = (amountMinor: number) =>
     defaultPlan: 'free',
   })
 
-const billing = testBilling({ catalog: catalogWith(2000) })
-const { onClock, advance } = testClocks(billing)
+const billing = testSubscriptions({ catalog: catalogWith(2000) })
+const { advance, invoicesOf, post, subscribed, succeed } = billing
 let present: BillingContext
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   // At the old price, which nobody buys any more after the second push.
   for (const id of ['paying_now', 'paying_period_end', 'growing', 'silent_now', 'silent_period_end']) {
-    await onClock(id)
-    const answer = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
-    if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+    await subscribed(id, { tier: 'pro' })
   }
   const { database, context } = billing
   const version = await storeCatalogVersion(database.db, catalogWith(2500), context.clock.now())
@@ -38,9 +34,7 @@ beforeAll(async () => {
   await pushCatalog(present, { variables: {} })
 })
 
-const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-const openOf = async (id: string) =>
-  (await billing.call(id, 'GET', '/api/v1/billing/invoices?status=open')).body as unknown as { id: string }[]
+const openOf = (id: string) => invoicesOf(id, '?status=open')
 
 /** A customer whose own change waits for the bank, alone in a migration; answers the invoice. */
 async function waiting(id: string, wish: object, at: 'now' | 'period_end'): Promise<string> {
@@ -78,7 +72,7 @@ test.each(['now', 'period_end'] as const)('an upgrade stays to be paid, and who 
   const invoice = await waiting(id, UPGRADE, at)
   expect(await moveOf(id)).toMatchObject({ state: 'scheduled', detail: expect.stringContaining('bank'), plan_key: 'pro' })
   expect(await openOf(id)).toMatchObject([{ id: invoice }])
-  expect((await post(id, `invoices/${invoice}/pay`, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
+  await succeed(id, `invoices/${invoice}/pay`, { payment_method_id: 'pm_card_visa' })
   await advance(id, '32d')
   await runAll()
   expect(await moveOf(id)).toMatchObject({ state: 'skipped', plan_key: 'enterprise', unit_amount_minor: 19_900n })
@@ -86,7 +80,7 @@ test.each(['now', 'period_end'] as const)('an upgrade stays to be paid, and who 
 
 test('seats that are paid come at the old price, and are moved after that', async () => {
   const invoice = await waiting('growing', MORE_SEATS, 'now')
-  expect((await post('growing', `invoices/${invoice}/pay`, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
+  await succeed('growing', `invoices/${invoice}/pay`, { payment_method_id: 'pm_card_visa' })
   await runAll()
   expect(await moveOf('growing')).toMatchObject({ state: 'done', detail: null, unit_amount_minor: 2500n, quantity: 3n })
 })

@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
+import { failing } from '../../test/failing.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { lockAccount } from '../grants/store.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError, toStripeCallError } from '../stripe/gateway/errors.ts'
 import { suspect } from '../stripe/reconcile/reconcile-store.ts'
 import { collectUse } from './collect.ts'
@@ -17,6 +17,7 @@ import { readStatement } from './statement.ts'
 import { creditedWith, NO_CREDIT } from './taken-back.ts'
 
 const billing = testUse(USE_CATALOG)
+const { succeed } = billing
 
 const statementOf = (organizationId: string, at: Date | null = null) => readStatement(billing.context, { organizationId, at })
 const callsOf = async (id: string, at: Date | null = null) =>
@@ -48,11 +49,6 @@ async function givenTo(id: string): Promise<number[]> {
     .map(({ amount }) => -amount)
 }
 
-async function change(id: string, what: 'upgrade' | 'cancel' | 'pause', body: object): Promise<void> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${what}`, body)
-  if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
-}
-
 /** An organization of which a month with 200 calls over is paid, 140 of them by one use. */
 async function paidMonth(): Promise<{ id: string; began: Date; key: string }> {
   const id = await billing.customer('starter')
@@ -69,7 +65,7 @@ test('what is taken back of a line that the credit of a smaller plan paid comes 
   const began = await billing.nowOf(id)
   await billing.use(id, 'calls', 300, { key: `${id} mistaken` })
   await billing.advance(id, '10d')
-  await change(id, 'upgrade', { new_tier: 'starter', interval: 'monthly' })
+  await succeed(id, 'upgrade', { new_tier: 'starter', interval: 'monthly' })
   // 100 calls at half a cent, and the unused time of the larger plan.
   const [, invoice] = await invoicesOf(id)
   expect(invoice!.total).toBeLessThan(0)
@@ -190,7 +186,7 @@ describe('what is taken back of a paid month', () => {
 
   test('is given once, and told to the audit log, also after its subscription has ended', async () => {
     const { id, key } = await paidMonth()
-    await change(id, 'cancel', { immediate: true })
+    await succeed(id, 'cancel', { immediate: true })
     expect(await billing.correct(id, key, -140)).toMatchObject({ late: 'credited' })
     await giveDueCredits(billing.context)
     await giveDueCredits(billing.context)
@@ -205,17 +201,8 @@ describe('what is taken back of a paid month', () => {
   test('is given once where the answer of Stripe was lost', async () => {
     const { id, key } = await paidMonth()
     await billing.correct(id, key, -140)
-    const gateway = billing.context.gateway!
-    const losing: BillingContext = billing.with({
-      gateway: {
-        ...gateway,
-        async perform(kind, params, callOptions) {
-          const result = await gateway.perform(kind, params, callOptions)
-          if (kind === 'credit_customer') throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
-          return result
-        },
-      },
-    })
+    const lost = new StripeCallError('stripe_unavailable', 'lost', 'unknown')
+    const losing = failing(billing.context, 'after', 'credit_customer', lost)
     await giveDueCredits(losing)
     await giveDueCredits(billing.context)
     expect(await givenTo(id)).toEqual([98])
@@ -228,7 +215,7 @@ test('what a plan that was changed had charged comes back at that plan’s price
   const key = `${id} mistaken`
   await billing.use(id, 'calls', 130, { key })
   await billing.advance(id, '3d')
-  await change(id, 'upgrade', { new_tier: 'pro' })
+  await succeed(id, 'upgrade', { new_tier: 'pro' })
   await billing.correct(id, key, -130)
   await giveDueCredits(billing.context)
   const [starter, pro] = await callsOf(id, began)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { testClocks } from '../../test/test-clocks.ts'
 import { testUse } from '../../test/used.ts'
-import { startClock } from '../../test/test-clocks.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { reportNow } from './actions.ts'
@@ -32,24 +32,17 @@ const billing = testUse({
   },
   defaultPlan: 'free',
 })
+const { succeed } = billing
 
+const { onClock } = testClocks(billing)
 const CARD = { payment_method_id: 'pm_card_visa' }
 
-async function newOrganization(name: string): Promise<string> {
-  const id = await billing.createOrganization(name)
-  await startClock(billing.context, id)
-  return id
-}
-async function change(id: string, what: 'subscribe' | 'upgrade' | 'cancel', body: object): Promise<void> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${what}`, body)
-  if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
-}
-const subscribe = (id: string, tier = 'pro') => change(id, 'subscribe', { tier, ...CARD })
+const subscribe = (id: string, tier = 'pro') => succeed(id, 'subscribe', { tier, ...CARD })
 const total = async (id: string) => (await readStatement(billing.context, { organizationId: id, at: null })).totalMinor
 
 describe('use from a time that nothing billed, told when something does', () => {
   test('counts in the free plan’s allowance of that time, where nobody had asked for it, and is never billed', async () => {
-    const id = await newOrganization('unasked')
+    const id = await onClock('unasked')
     const before = await billing.nowOf(id)
     await billing.advance(id, '3d')
     await subscribe(id)
@@ -65,7 +58,7 @@ describe('use from a time that nothing billed, told when something does', () => 
   })
 
   test('counts in the calendar month that it shares with the subscription, and what does not fit is free', async () => {
-    const id = await newOrganization('spanning')
+    const id = await onClock('spanning')
     const before = await billing.nowOf(id)
     await billing.advance(id, '1h')
     await subscribe(id)
@@ -86,22 +79,22 @@ describe('use from a time that nothing billed, told when something does', () => 
   })
 
   test('of a trial, and of a plan without a price for it, is free', async () => {
-    const id = await newOrganization('tried')
-    await change(id, 'subscribe', { tier: 'pro' })
+    const id = await onClock('tried')
+    await succeed(id, 'subscribe', { tier: 'pro' })
     await billing.use(id, 'month', 150, { key: `${id} tried` })
     const inTrial = await billing.nowOf(id)
-    await billing.call(id, 'POST', '/api/v1/billing/payment-methods', CARD)
+    await succeed(id, 'payment-methods', CARD)
     await billing.advance(id, '15d')
     expect(await billing.use(id, 'calls', 300, { occurredAt: inTrial })).toMatchObject({ late: 'free' })
     expect(await billing.use(id, 'month', 300, { occurredAt: inTrial })).toMatchObject({ late: 'free' })
     await billing.correct(id, `${id} tried`, -20)
     expect(await total(id)).toBe(1000)
 
-    const other = await newOrganization('unpriced')
+    const other = await onClock('unpriced')
     await subscribe(other, 'basic')
     const unpriced = await billing.nowOf(other)
     await billing.advance(other, '1h')
-    await change(other, 'upgrade', { new_tier: 'pro' })
+    await succeed(other, 'upgrade', { new_tier: 'pro' })
     await billing.use(other, 'calls', 400, { occurredAt: unpriced })
     await billing.use(other, 'month', 400, { occurredAt: unpriced })
     const { usage } = await readStatement(billing.context, { organizationId: other, at: null })
@@ -119,7 +112,7 @@ describe('use from a time that nothing billed, told when something does', () => 
     let runs = 0
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 10 }), async (steps) => {
-        const id = await newOrganization(`any${(runs += 1)}`)
+        const id = await onClock(`any${(runs += 1)}`)
         const before = await billing.nowOf(id)
         await billing.advance(id, '1h')
         await subscribe(id)
@@ -147,7 +140,7 @@ describe('use from a time that nothing billed, told when something does', () => 
 
 describe('the answer says which invoice late use comes on', () => {
   test('its own while that is a draft, the next one when it is closed, none when nothing bills the balance any more', async () => {
-    const id = await newOrganization('invoices')
+    const id = await onClock('invoices')
     await subscribe(id)
     const { period } = await readStatement(billing.context, { organizationId: id, at: null })
     const last = new Date(period.end.getTime() - 1)
@@ -156,14 +149,14 @@ describe('the answer says which invoice late use comes on', () => {
     expect(await billing.use(id, 'calls', 1, { occurredAt: last })).toMatchObject({ late: 'open' })
     await billing.advance(id, '3h')
     expect(await billing.use(id, 'calls', 2, { occurredAt: last })).toMatchObject({ late: 'closed' })
-    await change(id, 'cancel', { immediate: true })
+    await succeed(id, 'cancel', { immediate: true })
     expect(await billing.use(id, 'calls', 4, { occurredAt: last })).toMatchObject({ late: 'ended' })
     expect(await invoiceTotals(id)).toEqual([1000, 1001, 2])
   })
 })
 
 test('a hold that is overdue when a renewal is heard of has ended before what is left over moves on', async () => {
-  const id = await newOrganization('holding')
+  const id = await onClock('holding')
   await subscribe(id)
   await billing.use(id, 'kept', 70)
   const { period } = await readStatement(billing.context, { organizationId: id, at: null })
@@ -186,7 +179,7 @@ async function invoiceTotals(id: string): Promise<number[]> {
 }
 
 test('a time in which nothing bills has a statement that ends where the next one begins', async () => {
-  const id = await newOrganization('before')
+  const id = await onClock('before')
   const began = await billing.nowOf(id)
   await billing.advance(id, '2h')
   await subscribe(id)
@@ -198,7 +191,7 @@ test('a time in which nothing bills has a statement that ends where the next one
 })
 
 test('KF-8 an hour in which the cycle turns is billed when both of its sides are', async () => {
-  const id = await newOrganization('turning')
+  const id = await onClock('turning')
   await subscribe(id)
   const { period } = await readStatement(billing.context, { organizationId: id, at: null })
   const turn = period.end.getTime()

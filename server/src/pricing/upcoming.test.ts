@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import { startClock } from '../../test/test-clocks.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { testUse } from '../../test/used.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { reportNow } from './actions.ts'
@@ -19,18 +19,14 @@ const billing = testUse({
   addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 1500 }, yearly: { amountMinor: 15_000 } } } },
   defaultPlan: 'free',
 })
+const { invoicesOf, succeed } = billing
+const { onClock } = testClocks(billing)
 let made = 0
-
-async function post(id: string, path: string, body: object): Promise<void> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-}
 
 async function subscribed(body: object): Promise<string> {
   made += 1
-  const id = await billing.createOrganization(`next${made}`)
-  await startClock(billing.context, id)
-  await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', ...body })
+  const id = await onClock(`next${made}`)
+  await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', ...body })
   return id
 }
 
@@ -49,15 +45,15 @@ const discount = (code: string, terms: object) =>
   billing.call('operator', 'POST', '/api/v1/billing/discounts', { code, duration: 'forever', ...terms })
 
 describe('KF-9 the next invoice is told as it will come', () => {
-  test.each<[string, object, (id: string) => Promise<void>, number]>([
+  test.each<[string, object, (id: string) => Promise<unknown>, number]>([
     ['plan', {}, async () => {}, 2900],
     ['trial', { payment_method_id: undefined, quantity: 2 }, async () => {}, 5800],
     ['seats', { quantity: 3 }, async () => {}, 8700],
-    ['percent', { discount_code: 'THIRD' }, async (id) => void (await billing.use(id, 'calls', 111)), 1984],
-    ['amount', { discount_code: 'TEN' }, async (id) => void (await billing.use(id, 'calls', 150)), 2250],
-    ['amount that leaves nothing', { discount_code: 'MORE' }, async (id) => void (await billing.use(id, 'calls', 200)), 600],
-    ['overage', {}, async (id) => void (await billing.use(id, 'calls', 150)), 3250],
-    ['add-on', {}, (id) => post(id, 'add-ons', { add_on: 'support', quantity: 2 }), 5900],
+    ['percent', { discount_code: 'THIRD' }, (id) => billing.use(id, 'calls', 111), 1984],
+    ['amount', { discount_code: 'TEN' }, (id) => billing.use(id, 'calls', 150), 2250],
+    ['amount that leaves nothing', { discount_code: 'MORE' }, (id) => billing.use(id, 'calls', 200), 600],
+    ['overage', {}, (id) => billing.use(id, 'calls', 150), 3250],
+    ['add-on', {}, (id) => succeed(id, 'add-ons', { add_on: 'support', quantity: 2 }), 5900],
   ])('%s', async (_name, body, prepare, amount) => {
     await discount('THIRD', { percent_off: 33.33 })
     await discount('TEN', { amount_off: 1000 })
@@ -76,12 +72,12 @@ describe('KF-9 the next invoice is told as it will come', () => {
     const id = await subscribed({})
     await billing.advance(id, '10d')
     await billing.use(id, 'calls', 130)
-    await post(id, 'downgrade', { new_tier: 'starter', at: 'now' })
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'now' })
     const amount = await told(id)
     expect(amount).toBe(await foretold(id))
     expect(amount).toBeLessThan(900)
     await billing.advance(id, '25d')
-    const [newest] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_due_minor: number }[]
+    const [newest] = await invoicesOf(id)
     expect(newest).toMatchObject({ amount_due_minor: amount })
   })
 
@@ -98,10 +94,10 @@ describe('KF-9 the next invoice is told as it will come', () => {
     const yearly = await subscribed({ interval: 'yearly' })
     expect(await told(yearly)).toBe(await foretold(yearly))
     const changing = await subscribed({})
-    await post(changing, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    await succeed(changing, 'downgrade', { new_tier: 'starter', at: 'period_end' })
     expect(await told(changing)).toBe(await foretold(changing))
     const leaving = await subscribed({})
-    await post(leaving, 'cancel', { immediate: false })
+    await succeed(leaving, 'cancel', { immediate: false })
     expect(await told(leaving)).toBe(0)
     // Overage up to the end is still invoiced.
     await billing.use(leaving, 'calls', 120)

@@ -1,14 +1,13 @@
 import { pino } from 'pino'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { writeAside } from '../../test/under-lock.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { createApp, type App } from '../http/app.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { priceOf } from '../pricing/rules.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 import { beyondByPeriod } from './replay.ts'
 import { registerSimulationRoutes } from './routes.ts'
 import { monthsBetween, simulate } from './rules.ts'
@@ -44,18 +43,13 @@ const other = {
   defaultPlan: 'free',
 } as const
 
-const billing = testBilling({ catalog: present, webhooks: false })
+const billing = testSubscriptions({ catalog: present, webhooks: false })
 const PATH = '/api/v1/admin/simulations'
 let app: App
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   for (const id of ['free_one', 'pro_one']) await billing.createOrganization(id)
-  const answer = await billing.call('pro_one', 'POST', '/api/v1/billing/subscribe', {
-    tier: 'pro',
-    payment_method_id: 'pm_card_visa',
-  })
-  if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
+  await billing.succeed('pro_one', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   await used('pro_one', '2026-01-31T23:00:00Z', 1200)
   await used('pro_one', '2026-02-01T00:00:00Z', 1900)
   await used('pro_one', '2026-02-28T23:00:00Z', 100)
@@ -152,7 +146,7 @@ describe('add-ons, grants and top-ups', () => {
   test('pay for use and bring money on both sides, each as its catalog has them', async () => {
     await billing.createOrganization('rich_one')
     const post = async (path: string, body: object) => {
-      const answer = await billing.call('rich_one', 'POST', `/api/v1/billing/${path}`, body)
+      const answer = await billing.post('rich_one', path, body)
       if (answer.status >= 300) throw new Error(JSON.stringify(answer.body))
     }
     await post('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })

@@ -1,22 +1,9 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { startClock, testClocks } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { describe, expect, test } from 'vitest'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
-const billing = testBilling()
+const billing = testSubscriptions()
+const { advance, invoicesOf, post, subscribed } = billing
 const GATE = '/api/v1/billing/gate'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-async function onClock(id: string, subscription: object): Promise<string> {
-  await billing.createOrganization(id)
-  await startClock(billing.context, id)
-  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return id
-}
 
 const gate = async (id: string, body: object = {}) => (await billing.call(`${id}:read`, 'POST', GATE, body)).body
 const refused = (status: string) => ({
@@ -25,25 +12,23 @@ const refused = (status: string) => ({
   detail: `Workspace billing status '${status}' does not permit ingestion.`,
 })
 
-const { advance } = testClocks(billing)
-
 describe('MR-13 ingestion is permitted', () => {
   test('in a trial until it ends, and then no more', async () => {
-    const id = await onClock('trial', { tier: 'pro' })
+    const id = await subscribed('trial', { tier: 'pro', payment_method_id: undefined })
     expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'trialing', detail: null })
     await advance(id, '15d')
     expect(await gate(id)).toMatchObject(refused('canceled'))
   })
 
   test('while the subscription is paid, renewals included', async () => {
-    const id = await onClock('payer', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    const id = await subscribed('payer', { tier: 'pro' })
     expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
     await advance(id, '40d')
     expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })
   })
 
   test('while a renewal is not heard of for as long as a failed payment would be waited for, by the organization’s clock', async () => {
-    const id = await onClock('unheard', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+    const id = await subscribed('unheard', { tier: 'pro' })
     const { db } = billing.database
     const at = async (hoursAfterEnd: number): Promise<unknown> => {
       await db.query(
@@ -57,12 +42,12 @@ describe('MR-13 ingestion is permitted', () => {
   })
 
   test('not after a payment has failed, and again when it is paid', async () => {
-    const id = await onClock('owing', { tier: 'pro', payment_method_id: 'pm_card_visa' })
-    await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    const id = await subscribed('owing', { tier: 'pro' })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     await advance(id, '32d')
     // Grace lets metered use go on (EM-7); what is for those who pay stops.
     expect(await gate(id)).toMatchObject(refused('past_due'))
-    const [open] = (await billing.call(id, 'GET', '/api/v1/billing/invoices?status=open')).body as unknown as { id: string }[]
+    const [open] = await invoicesOf(id, '?status=open')
     const pay = `/api/v1/billing/invoices/${open!.id}/pay`
     expect((await billing.call(id, 'POST', pay, { payment_method_id: 'pm_card_visa' })).status).toBe(200)
     expect(await gate(id)).toMatchObject({ allowed: true, billing_status: 'active' })

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
-import { startClock } from '../../test/test-clocks.ts'
+import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
@@ -28,6 +28,8 @@ const catalog = defineBilling({
   defaultPlan: 'free',
 })
 const billing = testBilling({ catalog })
+const { advance, onClock } = testClocks(billing)
+const { invoicesOf, post, subscriptionOf, succeed } = billing
 const ADD_ONS = '/api/v1/billing/add-ons'
 
 beforeAll(async () => {
@@ -36,11 +38,8 @@ beforeAll(async () => {
 })
 
 async function subscribed(id: string, more: object = {}): Promise<string> {
-  await billing.createOrganization(id)
-  await startClock(billing.context, id)
-  const subscription = { plan: 'pro', payment_method_id: 'pm_card_visa', ...more }
-  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', subscription)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  await onClock(id)
+  await succeed(id, 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa', ...more })
   return id
 }
 
@@ -64,7 +63,7 @@ const quantities = async (id: string) => {
 describe('an add-on', () => {
   test('in the place of an upgrade that the bank asks about has the credit that this had taken along, as its preview says', async () => {
     const id = await subscribed('instead', { plan: 'max' })
-    const ask = (path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+    const ask = (path: string, body: object) => post(id, path, body)
     expect(await ask('downgrade', { new_tier: 'pro', at: 'now' })).toMatchObject({ status: 200 })
     await ask('payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
     expect((await ask('upgrade', { new_tier: 'max', quantity: 2 })).body).toMatchObject({ requires_action: true })
@@ -93,17 +92,17 @@ describe('an add-on', () => {
     expect(changed.status, JSON.stringify(changed.body)).toBe(200)
     expect(await quantities(id)).toEqual({ more_calls: 2, support: 0 })
     expect(await granted(id)).toBe(parseQuantity(1500))
-    const invoices = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[]
+    const invoices = await invoicesOf(id)
     expect(invoices.map(({ amount_paid }) => amount_paid).toSorted((a, b) => Number(a) - Number(b))).toEqual([10, 20])
-    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'pro', quantity: 1 })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'pro', quantity: 1 })
   })
 
   test('is renewed with the plan, and its allowance opens anew', async () => {
     const id = await subscribed('renewing')
     await change(id, { add_on: 'support', quantity: 1 })
     await change(id, { add_on: 'more_calls', quantity: 1 })
-    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '32d' })
-    const [renewal] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[]
+    await advance(id, '32d')
+    const [renewal] = await invoicesOf(id)
     expect(renewal).toMatchObject({ status: 'paid', amount_paid: 55 })
     expect(await quantities(id)).toEqual({ more_calls: 1, support: 1 })
   })
@@ -112,21 +111,20 @@ describe('an add-on', () => {
     const id = await subscribed('switching')
     await change(id, { add_on: 'more_calls', quantity: 2 })
     await change(id, { add_on: 'support', quantity: 1 })
-    expect((await billing.call(id, 'POST', '/api/v1/billing/upgrade', { plan: 'max' })).status).toBe(200)
+    await succeed(id, 'upgrade', { plan: 'max' })
     expect(await quantities(id)).toEqual({ more_calls: 2, support: 1 })
     expect(await granted(id)).toBe(parseQuantity(9500))
-    const yearly = await billing.call(id, 'POST', '/api/v1/billing/upgrade', { plan: 'pro', interval: 'yearly', at: 'now' })
-    expect(yearly.status, JSON.stringify(yearly.body)).toBe(200)
+    await succeed(id, 'upgrade', { plan: 'pro', interval: 'yearly', at: 'now' })
     expect(await quantities(id)).toEqual({ more_calls: 2, support: 0 })
   })
 
   test('stays through a change that waits for the period’s end', async () => {
     const id = await subscribed('waiting', { plan: 'max' })
     await change(id, { add_on: 'more_calls', quantity: 1 })
-    await billing.call(id, 'POST', '/api/v1/billing/downgrade', { plan: 'pro', at: 'period_end' })
+    await post(id, 'downgrade', { plan: 'pro', at: 'period_end' })
     expect(await change(id, { add_on: 'more_calls', quantity: 2 })).toMatchObject({ status: 409, body: { code: 'conflict' } })
-    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { by: '32d' })
-    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'pro' })
+    await advance(id, '32d')
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'pro' })
     expect(await quantities(id)).toEqual({ more_calls: 1, support: 0 })
   })
 
@@ -138,14 +136,14 @@ describe('an add-on', () => {
     expect((await change(id, { add_on: 'more_calls', quantity: 0 })).status).toBe(200)
     expect(await quantities(id)).toEqual({ more_calls: 0, support: 0 })
     expect(await granted(id)).toBe(parseQuantity(1000))
-    await billing.call(id, 'POST', '/api/v1/billing/cancel', { immediate: true })
+    await post(id, 'cancel', { immediate: true })
     const { rows } = await billing.database.db.query('select add_ons from accounts where organization_id = $1', [id])
     expect(rows).toEqual([{ add_ons: {} }])
   })
 
   test('whose payment is declined changes nothing', async () => {
     const id = await subscribed('declined')
-    await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     expect(await change(id, { add_on: 'support', quantity: 1 })).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
     expect(await quantities(id)).toEqual({ more_calls: 0, support: 0 })
   })

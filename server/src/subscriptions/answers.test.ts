@@ -1,22 +1,21 @@
 import { beforeAll, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
 // The answers that the five systems read, field by field: each name is there, with the type it is read as.
 
-const billing = testBilling()
+const billing = testSubscriptions()
+const { invoicesOf, post, subscriptionOf, succeed } = billing
 const BILLING = '/api/v1/billing'
 const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as string
 const text = expect.any(String) as string
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   for (const id of ['payer', 'neighbour']) await billing.createOrganization(id)
-  await billing.call('payer', 'POST', `${BILLING}/subscribe`, { tier: 'PRO', payment_method_id: 'pm_card_visa' })
+  await post('payer', 'subscribe', { tier: 'PRO', payment_method_id: 'pm_card_visa' })
 })
 
 test('OC-1 the subscription, its price in major units', async () => {
-  expect((await billing.call('payer', 'GET', `${BILLING}/subscription`)).body).toMatchObject({
+  expect(await subscriptionOf('payer')).toMatchObject({
     tier: 'PRO',
     status: 'active',
     current_period_start: time,
@@ -45,10 +44,9 @@ test('OC-2 invoices are a bare array, the newest first, as many as asked for', a
       hosted_invoice_url: expect.stringMatching(/^http/) as string,
     },
   ])
-  const upgrade = await billing.call('payer', 'POST', `${BILLING}/upgrade`, { new_tier: 'enterprise' })
-  expect(upgrade.status).toBe(200)
-  const two = (await billing.call('payer', 'GET', `${BILLING}/invoices?limit=10`)).body as unknown as { id: string }[]
-  const one = (await billing.call('payer', 'GET', `${BILLING}/invoices?limit=1`)).body as unknown as { id: string }[]
+  await succeed('payer', 'upgrade', { new_tier: 'enterprise' })
+  const two = await invoicesOf('payer', '?limit=10')
+  const one = await invoicesOf('payer', '?limit=1')
   expect([two.length, one]).toEqual([2, [two[0]]])
   expect((await billing.call('neighbour', 'GET', `${BILLING}/invoices`)).body).toEqual([])
 })
@@ -78,7 +76,7 @@ test.each([
   ['4000 0025 0000 3155 asks the customer', 'pm_card_authenticationRequired', { status: 200, body: { requires_action: true } }],
 ])('KF-14 card %s', async (_name, card, answer) => {
   const id = await billing.createOrganization(`card_${card}`)
-  expect(await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: card })).toMatchObject(answer)
+  expect(await post(id, 'subscribe', { tier: 'pro', payment_method_id: card })).toMatchObject(answer)
 })
 
 test('CB KF EM: pages learn the publishable key, and whether Stripe is there', async () => {

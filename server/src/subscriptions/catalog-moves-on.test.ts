@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
 import type { BillingContext } from '../stripe/context.ts'
@@ -23,17 +23,16 @@ const catalogOf = (monthly: number, included: number): CatalogDefinition => ({
   defaultPlan: 'free',
 })
 
-const billing = testBilling({ catalog: catalogOf(3_000, 100) })
+const billing = testSubscriptions({ catalog: catalogOf(3_000, 100) })
+const { post, succeed } = billing
 const BILLING = '/api/v1/billing'
 const asker = { actor: 'test', requestId: 'req' }
 let later: BillingContext
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   for (const id of ['seats', 'yearly', 'previewed', 'added']) {
     await billing.createOrganization(id)
-    const bought = await billing.call(id, 'POST', `${BILLING}/subscribe`, { plan: 'pro', payment_method_id: 'pm_card_visa' })
-    if (bought.status !== 200) throw new Error(JSON.stringify(bought.body))
+    await succeed(id, 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })
   }
   const { database, context } = billing
   const catalogs = createCatalogRegistry(
@@ -69,7 +68,7 @@ async function termsOf(id: string) {
 }
 
 test('what a subscription costs is the same on every page, with add-ons and without what use costs', async () => {
-  await billing.call('added', 'POST', `${BILLING}/add-ons`, { add_on: 'pack', quantity: 3 })
+  await post('added', 'add-ons', { add_on: 'pack', quantity: 3 })
   const own = await billing.call('added', 'GET', `${BILLING}/subscription`)
   expect(own.body).toMatchObject({ amount_minor: 4_500, amount: 45 })
   const { body } = await billing.call('operator', 'GET', '/api/v1/admin/billing/subscriptions')

@@ -1,40 +1,18 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { startClock, testClocks } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { describe, expect, test } from 'vitest'
+import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
-const billing = testBilling({
+const billing = testSubscriptions({
   catalog: {
     meters: { call: {} },
     plans: {
       free: { name: 'Free', allowances: { call: { amount: 10 } } },
-      team: { name: 'Team', prices: price(1000), allowances: { call: { amount: 100 } } },
-      company: { name: 'Company', prices: price(5000), allowances: { call: { amount: 1000 } } },
+      team: { name: 'Team', prices: priced(1000), allowances: { call: { amount: 100 } } },
+      company: { name: 'Company', prices: priced(5000), allowances: { call: { amount: 1000 } } },
     },
     defaultPlan: 'free',
   },
 })
-const BILLING = '/api/v1/billing'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
-  await billing.createOrganization(id)
-  await startClock(billing.context, id)
-  const answer = await post(id, 'subscribe', { payment_method_id: 'pm_card_visa', ...body })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return id
-}
-
-const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
-const invoicesOf = async (id: string) =>
-  (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
-
-const { advance } = testClocks(billing)
+const { advance, invoicesOf, post, subscribed, subscriptionOf, succeed } = billing
 
 /** At the period's end, as a request has it, or at a date, as Stripe's portal says it. */
 async function cancelled(id: string, how: 'cancel_at_period_end' | 'cancel_at'): Promise<void> {
@@ -110,7 +88,7 @@ test('the credit of a smaller plan outlives a cancellation at once, which says s
   await post(id, 'cancel', { immediate: true })
   const purchase = { tier: 'company', payment_method_id: 'pm_card_visa' }
   expect((await post(id, 'subscribe/preview', purchase)).body).toMatchObject({ amount_due_now_minor: 1000 })
-  expect((await post(id, 'subscribe', purchase)).status).toBe(200)
+  await succeed(id, 'subscribe', purchase)
   expect((await invoicesOf(id)).map((invoice) => invoice['amount_paid_minor'])).toContain(1000)
 })
 

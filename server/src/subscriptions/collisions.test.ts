@@ -1,43 +1,33 @@
 import type { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { describe, expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
+import { changeByOperator, payOn, switchTo } from '../../test/purchases.ts'
+import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { replacePaymentMethod } from '../invoices/actions.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import type { MutationKind } from '../stripe/gateway/mutations.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
-import { changePlan, followChange, runExclusively } from './actions.ts'
+import { followChange, runExclusively } from './actions.ts'
 import { finishChanges } from './jobs.ts'
 
 // What happens when a customer asks for something else before what they asked for first is settled.
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
-const billing = testBilling({
+const billing = testSubscriptions({
   catalog: {
     meters: { call: {} },
     plans: {
       free: { name: 'Free', allowances: { call: { amount: 10 } } },
-      starter: { name: 'Starter', prices: price(900), allowances: { call: { amount: 100 } } },
-      pro: { name: 'Pro', prices: price(2900), allowances: { call: { amount: 1000 } } },
-      enterprise: { name: 'Enterprise', prices: price(19_900), allowances: { call: { amount: 10_000 } } },
+      starter: { name: 'Starter', prices: priced(900), allowances: { call: { amount: 100 } } },
+      pro: { name: 'Pro', prices: priced(2900), allowances: { call: { amount: 1000 } } },
+      enterprise: { name: 'Enterprise', prices: priced(19_900), allowances: { call: { amount: 10_000 } } },
     },
     addOns: { seats: { name: 'Seats', prices: { monthly: { amountMinor: 500 } }, allowances: { call: 50 } } },
     defaultPlan: 'free',
   },
 })
-const BILLING = '/api/v1/billing'
+const { advance, invoicesOf, onClock, post, subscribed, subscriptionOf, succeed } = billing
 const ASKS = { payment_method_id: 'pm_card_authenticationRequired' }
 const GOOD = { payment_method_id: 'pm_card_visa' }
 
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
-const invoicesOf = async (id: string, query = '') =>
-  (await billing.call(id, 'GET', `${BILLING}/invoices${query}`)).body as unknown as Record<string, unknown>[]
 const liveOf = (id: string) =>
   billing.context.db
     .query<{ id: string }>(
@@ -46,15 +36,6 @@ const liveOf = (id: string) =>
     )
     .then(({ rows }) => rows.map((row) => row.id))
 
-const { onClock, advance } = testClocks(billing)
-
-async function subscribed(id: string, body: Record<string, unknown>): Promise<string> {
-  await onClock(id)
-  const answer = await post(id, 'subscribe', { ...GOOD, ...body })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return id
-}
-
 /** A subscription that is told to end: with its period, as we say it, or at a date, as Stripe's portal does. */
 async function ended(id: string, ending: Stripe.SubscriptionUpdateParams): Promise<Record<string, unknown>> {
   await billing.stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
@@ -62,44 +43,14 @@ async function ended(id: string, ending: Stripe.SubscriptionUpdateParams): Promi
   return subscriptionOf(id)
 }
 
-async function pay(url: string): Promise<number> {
-  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-  return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
-}
-
 /** What Stripe refuses of one kind of call. */
-function refusing(refused: MutationKind): BillingContext {
-  const gateway = billing.context.gateway!
-  return billing.with({
-    gateway: {
-      ...gateway,
-      perform: async (kind, params, options) => {
-        if (kind === refused) throw new StripeCallError('stripe_failed', 'refused', 'refused')
-        return gateway.perform(kind, params, options)
-      },
-    },
-  })
-}
+const refusing = (kind: MutationKind) =>
+  failing(billing.context, 'before', kind, new StripeCallError('stripe_failed', 'refused', 'refused'))
 
 /** A server that dies when Stripe has carried one kind of call out. */
-function dyingAfter(last: MutationKind): BillingContext {
-  const gateway = billing.context.gateway!
-  return billing.with({
-    gateway: {
-      ...gateway,
-      perform: async (kind, params, options) => {
-        const result = await gateway.perform(kind, params, options)
-        if (kind === last) throw new Error('killed')
-        return result
-      },
-    },
-  })
-}
+const dyingAfter = (kind: MutationKind) => failing(billing.context, 'after', kind, KILLED)
 
 const pageOf = async (invoice: string) => (await billing.stripe.invoices.retrieve(invoice)).hosted_invoice_url!
-
-const ASKER = { actor: 'operator:test', requestId: 'r' }
-const LATER = { kind: 'switch', planKey: 'starter', interval: null, quantity: null, at: 'period_end' } as const
 
 describe('a change that Stripe refuses', () => {
   test.each([
@@ -109,11 +60,10 @@ describe('a change that Stripe refuses', () => {
   ] as const)('after a cancellation leaves that as it was (%s, %o)', async (kind, ending) => {
     const id = await subscribed(`refused_${kind}_${Object.keys(ending).join()}`, { tier: 'pro' })
     const { cancel_at: cancelAt } = await ended(id, ending)
-    const wish = { organizationId: id, request: LATER, prorationAt: null }
-    await expect(changePlan(refusing(kind), wish, ASKER)).rejects.toThrow('refused')
+    await expect(changeByOperator(refusing(kind), id, switchTo('starter', 'period_end'))).rejects.toThrow('refused')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', cancel_at: cancelAt })
     // No schedule without a change is in the way of what is asked for next.
-    expect((await post(id, 'add-ons', { add_on: 'seats', quantity: 1 })).status).toBe(200)
+    await succeed(id, 'add-ons', { add_on: 'seats', quantity: 1 })
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
   })
@@ -124,9 +74,8 @@ describe('a change that Stripe refuses', () => {
     ['cancel_subscription', { kind: 'cancel', immediate: true }],
   ] as const)('leaves what was scheduled before it (%s)', async (kind, request) => {
     const id = await subscribed(`refused_${kind}`, { tier: 'pro' })
-    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
-    const wish = { organizationId: id, request, prorationAt: null }
-    await expect(changePlan(refusing(kind), wish, ASKER)).rejects.toThrow('refused')
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    await expect(changeByOperator(refusing(kind), id, request)).rejects.toThrow('refused')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', cancel_at: null, scheduled_change: { tier: 'starter' } })
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
@@ -144,7 +93,7 @@ test('a schedule at Stripe that changes nothing is not in the way of add-ons', a
 describe('a change while another is scheduled', () => {
   test('and that the card declines leaves what was scheduled', async () => {
     const id = await subscribed('scheduled_declined', { tier: 'pro' })
-    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
     await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
     expect(await post(id, 'upgrade', { new_tier: 'enterprise' })).toMatchObject({ status: 402 })
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: { tier: 'starter' } })
@@ -156,11 +105,11 @@ describe('a change while another is scheduled', () => {
   /** Going down is scheduled, and going up waits for the bank; answers the invoice that it waits for. */
   async function wavering(id: string): Promise<string> {
     await subscribed(id, { tier: 'pro' })
-    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
     await post(id, 'payment-methods', ASKS)
     const asked = await post(id, 'upgrade', { new_tier: 'enterprise' })
     expect(asked.body).toMatchObject({ plan: 'pro', requires_action: true, scheduled_change: { tier: 'starter' } })
-    return String((await invoicesOf(id, '?status=open'))[0]!['id'])
+    return (await invoicesOf(id, '?status=open'))[0]!.id
   }
 
   test.each([
@@ -184,11 +133,11 @@ describe('a change while another is scheduled', () => {
   })
 
   test.each([
-    ['here', async (id: string, invoice: string) => expect((await post(id, `invoices/${invoice}/pay`, GOOD)).status).toBe(200)],
+    ['here', async (id: string, invoice: string) => await succeed(id, `invoices/${invoice}/pay`, GOOD)],
     [
       'on its page',
       async (id: string, invoice: string) => {
-        expect(await pay(await pageOf(invoice))).toBe(303)
+        expect((await payOn(await pageOf(invoice))).status).toBe(303)
         await expect.poll(async () => (await subscriptionOf(id))['plan'], { timeout: 10_000 }).toBe('enterprise')
         await finishChanges(billing.context)
       },
@@ -204,9 +153,9 @@ describe('a change while another is scheduled', () => {
 
   test('takes its place, also where the server dies between the two', async () => {
     const id = await subscribed('scheduled_killed', { tier: 'pro' })
-    expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
-    const wish = { organizationId: id, request: { ...LATER, planKey: 'enterprise', at: 'now' } as const, prorationAt: null }
-    await expect(changePlan(dyingAfter('update_subscription'), wish, ASKER)).rejects.toThrow('killed')
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    const dying = dyingAfter('update_subscription')
+    await expect(changeByOperator(dying, id, switchTo('enterprise'))).rejects.toThrow('killed')
     await runExclusively(billing.context, id, async () => undefined)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
   })
@@ -214,7 +163,7 @@ describe('a change while another is scheduled', () => {
 
 test('a card that is replaced while a change is scheduled stays, also where the server dies before the schedule has it', async () => {
   const id = await subscribed('schedule_card', { tier: 'pro' })
-  expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+  await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
   const request = { organizationId: id, paymentMethodId: 'pm_card_mastercard' }
   await expect(
     replacePaymentMethod(dyingAfter('update_subscription'), request, { actor: 'operator:test', requestId: 'r' }),
@@ -242,7 +191,7 @@ describe('a change while another waits for the bank', () => {
     expect(second.body['payment_url']).not.toBe(first.body['payment_url'])
     expect(await invoicesOf(id, '?status=open')).toHaveLength(1)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', standing: { state: 'active' }, payment_failed: false })
-    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
+    expect((await post(id, `invoices/${waiting!.id}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
     await advance(id, '4d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', standing: { state: 'active', may_use: true } })
   })
@@ -276,7 +225,7 @@ describe('a change while another waits for the bank', () => {
     expect(await invoicesOf(id, '?status=open')).toEqual([])
     await post(id, 'upgrade', wish)
     const [waiting] = await invoicesOf(id, '?status=open')
-    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBe(200)
+    await succeed(id, `invoices/${waiting!.id}/pay`, GOOD)
     expect(await subscriptionOf(id)).toMatchObject({ cancel_at: null, plan, interval: 'year', status: 'active' })
   })
 
@@ -284,7 +233,7 @@ describe('a change while another waits for the bank', () => {
     const id = await subscribed('leaving_asked', { tier: 'starter' })
     await post(id, 'payment-methods', ASKS)
     await post(id, 'upgrade', { new_tier: 'pro' })
-    expect((await post(id, 'cancel', { immediate: true })).status).toBe(200)
+    await succeed(id, 'cancel', { immediate: true })
     expect(await invoicesOf(id, '?status=open')).toEqual([])
   })
 
@@ -299,8 +248,8 @@ describe('a change while another waits for the bank', () => {
     expect(more).toEqual([])
     await advance(id, '4h')
     expect((await subscriptionOf(id))['standing']).toMatchObject({ state: 'active' })
-    expect((await post(id, `invoices/${String(open!['id'])}/pay`, GOOD)).status).toBe(200)
-    expect((await billing.call(id, 'GET', `${BILLING}/add-ons`)).body).toMatchObject({ add_ons: [{ quantity: 4 }] })
+    await succeed(id, `invoices/${open!.id}/pay`, GOOD)
+    expect((await billing.call(id, 'GET', '/api/v1/billing/add-ons')).body).toMatchObject({ add_ons: [{ quantity: 4 }] })
   })
 })
 
@@ -316,8 +265,8 @@ describe('a purchase', () => {
   test('closes the page of a checkout that was opened before it', async () => {
     const id = await onClock('page_left_open')
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
-    expect((await post(id, 'subscribe', { tier: 'starter', ...GOOD })).status).toBe(200)
-    expect(await pay(url)).not.toBe(303)
+    await succeed(id, 'subscribe', { tier: 'starter', ...GOOD })
+    expect((await payOn(url)).status).not.toBe(303)
     expect(await liveOf(id)).toHaveLength(1)
   })
 
@@ -326,15 +275,15 @@ describe('a purchase', () => {
     await post(id, 'subscribe', { tier: 'starter', ...ASKS })
     const [waiting] = await invoicesOf(id, '?status=open')
     const { url } = (await post(id, 'checkout', { plan: 'pro' })).body as { url: string }
-    expect((await post(id, `invoices/${String(waiting!['id'])}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
-    expect(await pay(url)).toBe(303)
+    expect((await post(id, `invoices/${waiting!.id}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
+    expect((await payOn(url)).status).toBe(303)
     await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(1)
   })
 
   test('is refused when the page was paid in this very moment', async () => {
     const id = await onClock('page_just_paid')
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
-    expect(await pay(url)).toBe(303)
+    expect((await payOn(url)).status).toBe(303)
     const answer = await post(id, 'subscribe', { tier: 'pro', ...GOOD })
     expect(answer).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
@@ -343,7 +292,7 @@ describe('a purchase', () => {
   test('waits until what an ended subscription owes is paid: it is delinquent as long (KF-9)', async () => {
     const id = await subscribed('in_debt', { tier: 'pro' })
     const delinquent = async () => {
-      const status = await billing.call(id, 'GET', `${BILLING}/status/tenant/${id}`)
+      const status = await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)
       const list = async (is: boolean) => {
         const { body } = await billing.call('operator', 'GET', `/api/v1/admin/organizations?search=${id}&delinquent=${is}`)
         return (body as { organizations: { delinquent: boolean }[] }).organizations.map((row) => row.delinquent)
@@ -361,9 +310,9 @@ describe('a purchase', () => {
     const again = await post(id, 'subscribe', { tier: 'pro', ...GOOD })
     const [open] = await invoicesOf(id, '?status=open')
     expect(again).toMatchObject({ status: 402, body: { code: 'payment_failed', invoice_id: open!['id'] } })
-    expect((await post(id, `invoices/${String(open!['id'])}/pay`, GOOD)).status).toBe(200)
+    await succeed(id, `invoices/${open!.id}/pay`, GOOD)
     expect(await delinquent()).toEqual({ status: false, listed: [], others: [false] })
-    expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).status).toBe(200)
+    await succeed(id, 'subscribe', { tier: 'pro', ...GOOD })
   })
 })
 

@@ -1,15 +1,9 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { describe, expect, test } from 'vitest'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 
-const billing = testBilling({ webhooks: false })
-const { onClock, advance } = testClocks(billing)
+const billing = testSubscriptions({ webhooks: false })
+const { advance, invoicesOf, onClock, post } = billing
 const DISCOUNTS = '/api/v1/billing/discounts'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 const make = (body: Record<string, unknown>) => billing.call('operator', 'POST', DISCOUNTS, body)
 const read = (code: string) => billing.call('operator', 'GET', `${DISCOUNTS}/${code}`)
@@ -17,7 +11,7 @@ const read = (code: string) => billing.call('operator', 'GET', `${DISCOUNTS}/${c
 async function buy(id: string, code: string) {
   await billing.createOrganization(id)
   const body = { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: code }
-  return billing.call(id, 'POST', '/api/v1/billing/subscribe', body)
+  return post(id, 'subscribe', body)
 }
 
 describe('KF-12 a discount', () => {
@@ -31,7 +25,7 @@ describe('KF-12 a discount', () => {
     })
     expect(made).toMatchObject({ status: 200, body: { code: 'LAUNCH20', percent_off: 20, times_redeemed: 0, valid: true } })
     await billing.createOrganization('previewing')
-    const preview = await billing.call('previewing', 'POST', '/api/v1/billing/subscribe/preview', {
+    const preview = await post('previewing', 'subscribe/preview', {
       tier: 'pro',
       payment_method_id: 'pm_card_visa',
       discount_code: 'Launch20',
@@ -50,7 +44,7 @@ describe('KF-12 a discount', () => {
     const code = `EVER${how.length}`
     await make({ code, percent_off: 50, duration: 'forever' })
     const id = await onClock(`ever${how.length}`)
-    const call = (path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+    const call = (path: string, body: object) => post(id, path, body)
     await call('subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: code })
     const wish = { new_tier: 'starter', at: 'period_end' }
     const { body: preview } = await call('downgrade/preview', wish)
@@ -64,7 +58,7 @@ describe('KF-12 a discount', () => {
     const { body: subscription } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
     expect(subscription).toMatchObject({ scheduled_change: { tier: 'STARTER' } })
     await advance(id, '32d')
-    const [renewal] = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as object[]
+    const [renewal] = await invoicesOf(id)
     expect(renewal).toMatchObject({ billing_reason: 'subscription_cycle', amount_paid_minor: 450 })
     expect((await read(code)).body).toMatchObject({ times_redeemed: 1 })
   })
@@ -83,7 +77,7 @@ describe('KF-12 a discount', () => {
     await make({ code: 'EUROS', amount_off: 500, currency: 'eur', duration: 'once' })
     expect(await buy('abroad', 'EUROS')).toMatchObject({ status: 400, body: { field: 'discount_code' } })
     const body = { tier: 'pro', payment_method_id: 'pm_card_visa', discount_code: 'EUROS' }
-    const preview = await billing.call('abroad', 'POST', '/api/v1/billing/subscribe/preview', body)
+    const preview = await post('abroad', 'subscribe/preview', body)
     expect(preview).toMatchObject({ status: 400, body: { field: 'discount_code' } })
   })
 

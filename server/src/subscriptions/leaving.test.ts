@@ -1,39 +1,21 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { describe, expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
+import { changeByOperator } from '../../test/purchases.ts'
+import { PLANS, testSubscriptions } from '../../test/subscriptions.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
-import { changePlan, runExclusively } from './actions.ts'
+import { runExclusively } from './actions.ts'
 import { finishChanges } from './jobs.ts'
 
 // Cancelling and pausing while another plan is scheduled: whatever happens on the way, there is what was asked for, or what was scheduled.
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor } })
-const billing = testBilling({
-  catalog: {
-    meters: { call: {} },
-    plans: {
-      free: { name: 'Free', allowances: {} },
-      starter: { name: 'Starter', prices: price(900), allowances: {} },
-      pro: { name: 'Pro', prices: price(2900), allowances: {} },
-    },
-    defaultPlan: 'free',
-  },
-})
-const { onClock, advance } = testClocks(billing)
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+const billing = testSubscriptions({ catalog: PLANS })
+const { advance, post, subscribed, subscriptionOf, succeed } = billing
 
 async function goingDown(id: string): Promise<string> {
-  await onClock(id)
-  expect((await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
-  expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+  await subscribed(id, { tier: 'pro' })
+  await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
   return id
 }
 
@@ -65,18 +47,15 @@ type Wish = keyof typeof WISHES
 
 /** Who goes down in two months, by a schedule of Stripe's dashboard. */
 async function goingDownLater(id: string): Promise<string> {
-  await onClock(id)
-  const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await subscribed(id, { tier: 'pro' })
+  const { subscription_id: from_subscription } = await subscriptionOf(id)
   const { subscriptionSchedules: schedules } = billing.stripe
-  const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
+  const { id: schedule, phases } = await schedules.create({ from_subscription: String(from_subscription) })
   const { start_date, items } = phases[0]!
-  const { rows } = await billing.context.db.query<{ id: string }>(
-    `select stripe_price_id as id from plan_prices where plan_key = 'starter' and superseded_at is null`,
-  )
   await schedules.update(schedule, {
     phases: [
       { start_date, duration: { interval: 'month', interval_count: 2 }, items: [{ price: items[0]!.price as string }] },
-      { items: [{ price: rows[0]!.id }] },
+      { items: [{ price: await billing.priceOf('starter') }] },
     ],
   })
   await advance(id, '32d')
@@ -85,37 +64,17 @@ async function goingDownLater(id: string): Promise<string> {
 }
 
 /** A server that dies before or after its n-th call that changes something at Stripe. */
-function dyingAt(moment: 'before' | 'after', nth: number) {
-  const gateway = billing.context.gateway!
-  let calls = 0
-  return billing.with({
-    gateway: {
-      ...gateway,
-      perform: async (kind, params, options) => {
-        calls += 1
-        if (calls === nth && moment === 'before') throw new Error('killed')
-        const result = await gateway.perform(kind, params, options)
-        if (calls === nth) throw new Error('killed')
-        return result
-      },
-    },
-  })
-}
-
-/** A time when nothing is in doubt any more. */
-const inMinutes = (minutes: number) => ({ now: () => new Date(billing.context.clock.now().getTime() + minutes * 60_000) })
+const dyingAt = (moment: 'before' | 'after', nth: number, context = billing.context) => failing(context, moment, nth, KILLED)
 
 /** What the jobs make of what nobody came back for. */
 async function laterOn(minutes = 5): Promise<void> {
-  const later = billing.with({ clock: inMinutes(minutes) })
+  const later = billing.later(minutes * MINUTE_MS)
   await finishStrandedIntents(later)
   await finishChanges(later)
 }
 
 async function killed(id: string, wish: Wish, moment: 'before' | 'after', nth: number): Promise<void> {
-  const options = { organizationId: id, request: WISHES[wish].request, prorationAt: null }
-  const asker = { actor: 'operator:test', requestId: 'r' }
-  await expect(changePlan(dyingAt(moment, nth), options, asker)).rejects.toThrow('killed')
+  await expect(changeByOperator(dyingAt(moment, nth), id, WISHES[wish].request)).rejects.toThrow('killed')
 }
 
 const MOMENTS = [
@@ -172,7 +131,7 @@ describe('a server that dies', () => {
   ] as const)('while it puts that back (%s call %i) leaves it to the next', async (moment, nth) => {
     const id = await goingDown(`put_back_${moment}_${nth}`)
     await killed(id, 'rest', 'before', 2)
-    const dying = { ...dyingAt(moment, nth), clock: inMinutes(5) }
+    const dying = dyingAt(moment, nth, billing.later(5 * MINUTE_MS))
     await expect(runExclusively(dying, id, async () => undefined)).rejects.toThrow('killed')
     await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ status: 'active' })
     await laterOn(10)
@@ -193,8 +152,7 @@ describe('who is to go down by a schedule whose running phase began some periods
 
   test('has another plan scheduled instead', async () => {
     const id = await goingDownLater('changed_later')
-    const answer = await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
-    expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
     expect(await subscriptionOf(id)).toMatchObject(GOES_DOWN)
   })
 })
@@ -221,17 +179,8 @@ describe('what was scheduled', () => {
   test('and that Stripe takes neither pause nor schedule for is told once, and not tried for ever', async () => {
     const id = await goingDown('refused')
     await killed(id, 'rest', 'before', 2)
-    const { gateway } = billing.context
-    const refusing = billing.with({
-      clock: inMinutes(5),
-      gateway: {
-        ...gateway!,
-        perform: async (kind, params, options) => {
-          if (kind === 'schedule_switch') throw new StripeCallError('stripe_failed', 'refused', 'refused')
-          return gateway!.perform(kind, params, options)
-        },
-      },
-    })
+    const refused = new StripeCallError('stripe_failed', 'refused', 'refused')
+    const refusing = failing(billing.later(5 * MINUTE_MS), 'before', 'schedule_switch', refused)
     await runExclusively(refusing, id, async () => undefined)
     await laterOn()
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active', scheduled_change: null })

@@ -1,30 +1,10 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
-import { defineBilling } from '../catalog/define.ts'
+import { describe, expect, test } from 'vitest'
+import { OFFERED, testSubscriptions } from '../../test/subscriptions.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 
-const catalog = defineBilling({
-  meters: { calls: {} },
-  plans: {
-    free: { name: 'Free', allowances: {} },
-    pro: { name: 'Pro', prices: { monthly: { amountMinor: 2000 } }, allowances: { calls: { amount: 1000 } } },
-    max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
-  },
-  addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 3000 } }, maxQuantity: 5 } },
-  defaultPlan: 'free',
-})
 // Without webhooks, so that nothing but the repeat tells what became of the first request.
-const billing = testBilling({ catalog, webhooks: false })
-
-const { onClock, advance } = testClocks(billing)
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body: object) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+const billing = testSubscriptions({ catalog: OFFERED, webhooks: false })
+const { advance, onClock, post, subscriptionOf } = billing
 
 async function subscribed(id: string): Promise<string> {
   await billing.createOrganization(id)
@@ -73,7 +53,7 @@ describe('a change whose answer was lost', () => {
 
   test('a subscription that was cancelled elsewhere in the meantime is cancelled', async () => {
     const id = await subscribed('elsewhere')
-    const { subscription_id } = (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+    const { subscription_id } = await subscriptionOf(id)
     await billing.context.gateway!.perform(
       'cancel_subscription',
       { subscriptionId: String(subscription_id), prorate: false, invoiceNow: false },
@@ -98,7 +78,7 @@ describe('a change whose answer was lost', () => {
     await post(id, 'cancel', { immediate: false })
     await losing('POST /v1/subscriptions/*', () => post(id, 'upgrade', { new_tier: 'max' }))
     expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 200, body: { tier: 'max', cancel_at: null } })
-    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ cancel_at_period_end: false })
+    expect(await subscriptionOf(id)).toMatchObject({ cancel_at_period_end: false })
   })
 
   test('of a pause’s end, for which the bank asks the customer: the repeat answers the page of the same invoice', async () => {

@@ -36,8 +36,7 @@ const catalogWith = (overage: boolean) =>
   })
 
 const billing = testUse(catalogWith(false))
-const invoicesOf = async (id: string) =>
-  (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_paid_minor: number }[]
+const { invoicesOf, post, succeed } = billing
 const gapsOf = async (id: string) => (await listMeteredGaps(billing.context, 100)).filter((gap) => gap.organizationId === id)
 
 describe('use that a plan prices', () => {
@@ -113,9 +112,9 @@ describe('use that a plan prices', () => {
     const id = await billing.customer('priced')
     await pushCatalog(billing.context, { variables: {} })
     const change = { new_tier: 'changing', at: 'period_end' }
-    expect((await billing.call(id, 'POST', '/api/v1/billing/downgrade', change)).status).toBe(200)
+    await succeed(id, 'downgrade', change)
     expect(await gapsOf(id)).toEqual([])
-    await billing.call(id, 'POST', '/api/v1/billing/downgrade/undo', {})
+    await post(id, 'downgrade/undo', {})
     expect(await gapsOf(id)).toHaveLength(1)
     await closeMeteredGaps(billing.context)
     expect(await gapsOf(id)).toEqual([])

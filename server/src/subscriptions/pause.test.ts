@@ -18,17 +18,14 @@ const billing = testUse({
   },
   defaultPlan: 'free',
 })
-const BILLING = '/api/v1/billing'
-const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-const invoicesOf = async (id: string) =>
-  (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+const { invoicesOf, post, subscriptionOf, succeed } = billing
 /** What is left of 1,000 calls, in millionths. */
 const remaining = async (id: string) => (await billing.use(id, 'call', 0)).balance.remaining
 
 describe('a paused subscription', () => {
   test('resumed within the period that is paid goes on with it: no new quota, no charge, no credit', async () => {
     const id = await billing.customer('pro')
-    const { current_period_end: end } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+    const { current_period_end: end } = await subscriptionOf(id)
     await billing.use(id, 'call', 1000)
     for (let round = 0; round < 2; round += 1) {
       await post(id, 'pause')
@@ -84,9 +81,9 @@ describe('to and fro between intervals', () => {
     const id = await billing.customer('pro')
     await billing.use(id, 'call', 900)
     await billing.advance(id, '15d')
-    expect((await post(id, 'upgrade', { new_tier: 'pro', interval: 'yearly' })).status).toBe(200)
+    await succeed(id, 'upgrade', { new_tier: 'pro', interval: 'yearly' })
     expect(await remaining(id)).toBe(100_000_000n)
-    expect((await post(id, 'upgrade', { new_tier: 'pro', interval: 'monthly' })).status).toBe(200)
+    await succeed(id, 'upgrade', { new_tier: 'pro', interval: 'monthly' })
     expect(await remaining(id)).toBe(100_000_000n)
     await billing.advance(id, '20d')
     expect(await remaining(id)).toBe(1_000_000_000n)

@@ -26,29 +26,18 @@ const billing = testUse({
   },
   defaultPlan: 'free',
 })
+const { invoicesOf, subscriptionOf, succeed } = billing
 
 beforeAll(async () => {
   const half = { code: 'HALF', percent_off: 50, duration: 'repeating', duration_in_months: 2 }
   await billing.call('operator', 'POST', '/api/v1/billing/discounts', half)
 })
 
-type Told = {
-  readonly amount_due_now_minor: number
-  readonly next_invoice: { readonly at: string; readonly amount_minor: number } | null
-}
-
-async function post(id: string, path: string, body: object = {}): Promise<Told> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return answer.body as Told
-}
 const told = async (id: string) =>
   (await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body['next_invoice_amount_cents'] as number
 
-async function invoicesOf(id: string): Promise<number[]> {
-  const { body } = await billing.call(id, 'GET', '/api/v1/billing/invoices')
-  return (body as unknown as { amount_due_minor: number }[]).map(({ amount_due_minor: due }) => due)
-}
+/** What the newest invoice asks for, in minor units. */
+const newestDue = async (id: string) => (await invoicesOf(id))[0]!.amount_due_minor
 
 const EVERYTHING_USED = 350 + 500
 
@@ -56,7 +45,7 @@ async function pausedAfterUse(interval: 'monthly' | 'yearly' = 'monthly'): Promi
   const id = await billing.customer('pro', interval)
   await billing.advance(id, '5d')
   await billing.use(id, 'calls', 150)
-  await post(id, 'pause')
+  await succeed(id, 'pause')
   await billing.advance(id, '1d')
   return id
 }
@@ -64,76 +53,76 @@ async function pausedAfterUse(interval: 'monthly' | 'yearly' = 'monthly'): Promi
 test('of a paused subscription that ends with its period: told before, charged once, and the statement says the same', async () => {
   const id = await pausedAfterUse()
   const used = new Date((await billing.nowOf(id)).getTime() - 2 * DAY_MS)
-  const preview = await post(id, 'cancel/preview', { immediate: false })
-  expect(preview.next_invoice).toMatchObject({ amount_minor: EVERYTHING_USED })
-  await post(id, 'cancel', { immediate: false })
+  const preview = await succeed(id, 'cancel/preview', { immediate: false })
+  expect(preview).toMatchObject({ next_invoice: { amount_minor: EVERYTHING_USED } })
+  await succeed(id, 'cancel', { immediate: false })
   expect(await told(id)).toBe(EVERYTHING_USED)
   const { totalMinor } = await readStatement(billing.context, { organizationId: id, at: used })
   await billing.advance(id, '30d')
-  expect((await invoicesOf(id))[0]).toBe(EVERYTHING_USED)
+  expect(await newestDue(id)).toBe(EVERYTHING_USED)
   expect(totalMinor).toBe(2900 + EVERYTHING_USED)
 })
 
 test('of one that is cancelled at once: what the preview says is charged', async () => {
   const id = await pausedAfterUse()
-  const { amount_due_now_minor: due } = await post(id, 'cancel/preview', { immediate: true })
-  await post(id, 'cancel', { immediate: true })
+  const { amount_due_now_minor: due } = await succeed(id, 'cancel/preview', { immediate: true })
+  await succeed(id, 'cancel', { immediate: true })
   expect(due).toBe(EVERYTHING_USED)
-  expect((await invoicesOf(id))[0]).toBe(due)
+  expect(await newestDue(id)).toBe(due)
 })
 
 test('of a yearly plan that was paused beyond the month: told for the end of the present month', async () => {
   const id = await pausedAfterUse('yearly')
   await billing.advance(id, '58d')
-  const { next_invoice: next } = await post(id, 'resume/preview')
-  await post(id, 'resume')
-  expect(Date.parse(next!.at)).toBeGreaterThan((await billing.nowOf(id)).getTime())
+  const { next_invoice: next } = await succeed<{ next_invoice: { at: string } }>(id, 'resume/preview')
+  await succeed(id, 'resume')
+  expect(Date.parse(next.at)).toBeGreaterThan((await billing.nowOf(id)).getTime())
   // The month after the pause has a flat amount of its own.
   const amount = await told(id)
   expect(amount).toBe(EVERYTHING_USED + 500)
-  expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: amount })
+  expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: amount })
   await billing.advance(id, '31d')
-  expect((await invoicesOf(id))[0]).toBe(amount)
+  expect(await newestDue(id)).toBe(amount)
 })
 
 test('of a yearly plan that was paused: a larger plan is charged as its preview says', async () => {
   const id = await pausedAfterUse('yearly')
   await billing.advance(id, '58d')
-  await post(id, 'resume')
+  await succeed(id, 'resume')
   const body = { new_tier: 'max', interval: 'yearly' }
-  const preview = (await post(id, 'upgrade/preview', body)) as Told & { proration_date: number }
-  await post(id, 'upgrade', { ...body, proration_date: preview.proration_date })
-  expect((await invoicesOf(id))[0]).toBe(preview.amount_due_now_minor)
+  const { proration_date, amount_due_now_minor: due } = await succeed(id, 'upgrade/preview', body)
+  await succeed(id, 'upgrade', { ...body, proration_date })
+  expect(await newestDue(id)).toBe(due)
 })
 
 test('KF-9 has what waits to be settled also where the subscription ends', async () => {
   const id = await billing.customer('pro')
   await billing.advance(id, '10d')
   await billing.use(id, 'calls', 600)
-  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
-  await post(id, 'cancel', { immediate: false })
+  await succeed(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  await succeed(id, 'cancel', { immediate: false })
   const amount = await told(id)
   expect(amount).toBeGreaterThan(0)
   await billing.advance(id, '30d')
-  expect((await invoicesOf(id))[0]).toBe(amount)
+  expect(await newestDue(id)).toBe(amount)
 })
 
 test('what a customer owes from before is not due where no invoice comes', async () => {
   const id = await billing.customer('basic')
-  const customer = (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body['stripe_customer_id']
+  const customer = (await subscriptionOf(id))['stripe_customer_id']
   await billing.stripe.customers.createBalanceTransaction(String(customer), { amount: 15, currency: 'usd' })
   await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-  expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: 0 })
-  expect(await post(id, 'cancel/preview', { immediate: false })).toMatchObject({ next_invoice: null })
-  await post(id, 'cancel', { immediate: false })
+  expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: 0 })
+  expect(await succeed(id, 'cancel/preview', { immediate: false })).toMatchObject({ next_invoice: null })
+  await succeed(id, 'cancel', { immediate: false })
   expect(await told(id)).toBe(0)
 })
 
 test('a code for two months is off the first month of use beside a year’s fee', async () => {
   const id = await billing.createOrganization('coupon')
   const body = { tier: 'pro', interval: 'yearly', discount_code: 'HALF' }
-  await post(id, 'subscribe', { ...body, payment_method_id: 'pm_card_visa' })
-  await post(id, 'cancel', { immediate: true })
-  const { next_invoice: next } = await post(id, 'subscribe/preview', { ...body, plan: undefined })
+  await succeed(id, 'subscribe', { ...body, payment_method_id: 'pm_card_visa' })
+  await succeed(id, 'cancel', { immediate: true })
+  const { next_invoice: next } = await succeed(id, 'subscribe/preview', { ...body, plan: undefined })
   expect(next).toMatchObject({ amount_minor: 250 })
 })

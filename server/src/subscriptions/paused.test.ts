@@ -1,15 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
-import { requireGateway } from '../stripe/context.ts'
+import { failing } from '../../test/failing.ts'
+import { payOn } from '../../test/purchases.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 import { endReplaced } from './replaced.ts'
 
 // A subscription that is paused, by somebody or since its trial ended with nothing to charge: what can be bought beside it, and what
 // resuming it costs.
 
-const billing = testBilling({
+const billing = testSubscriptions({
   policy: { trialEndBehavior: 'pause' },
   catalog: {
     meters: { call: {} },
@@ -22,15 +21,10 @@ const billing = testBilling({
     defaultPlan: 'free',
   },
 })
+const { advance, invoicesOf, onClock, post, subscriptionOf, succeed } = billing
 const BILLING = '/api/v1/billing'
 const GOOD = { payment_method_id: 'pm_card_visa' }
 
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body?: unknown) => billing.call(id, 'POST', `${BILLING}/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
 const statusesOf = async (id: string) =>
   (
     await billing.context.db.query<{ status: string }>(
@@ -38,14 +32,6 @@ const statusesOf = async (id: string) =>
       [id],
     )
   ).rows.map(({ status }) => status)
-
-const { onClock, advance } = testClocks(billing)
-
-/** Pays a hosted page as a browser would; answers the status. */
-async function pay(url: string): Promise<number> {
-  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-  return (await fetch(url, { method: 'POST', body: form, redirect: 'manual' })).status
-}
 
 async function triedOut(id: string): Promise<string> {
   await onClock(id)
@@ -58,14 +44,14 @@ async function triedOut(id: string): Promise<string> {
 describe('a subscription that somebody paused', () => {
   test.each(['subscribe', 'checkout'])('is not sold a second time by %s: what was paid of it stays paid', async (path) => {
     const id = await onClock(`paused_${path}`)
-    expect((await post(id, 'subscribe', { tier: 'pro', ...GOOD })).status).toBe(200)
+    await succeed(id, 'subscribe', { tier: 'pro', ...GOOD })
     await post(id, 'pause')
     const refused = await post(id, path, { tier: 'starter', ...(path === 'subscribe' ? GOOD : {}) })
     expect(refused).toMatchObject({ status: 409, body: { code: 'subscription_exists', tier: 'pro' } })
     expect(refused.body['detail']).toBe('The subscription is paused: resume it with /resume, or cancel it first.')
     expect(await statusesOf(id)).toEqual(['paused'])
-    expect((await post(id, 'cancel', { immediate: true })).status).toBe(200)
-    expect((await post(id, path, { tier: 'starter', ...(path === 'subscribe' ? GOOD : {}) })).status).toBe(200)
+    await succeed(id, 'cancel', { immediate: true })
+    await succeed(id, path, { tier: 'starter', ...(path === 'subscribe' ? GOOD : {}) })
   })
 
   test('after a trial that was paid for is no trial that ended', async () => {
@@ -109,14 +95,12 @@ describe('a subscription that is resumed after its period', () => {
     const refused = await post(id, 'resume')
     expect(refused).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
     expect(await subscriptionOf(id)).toMatchObject({ status: 'past_due', standing: { state: 'grace', may_use: true } })
-    expect(await pay(String(refused.body['payment_url']))).toBe(303)
+    expect((await payOn(String(refused.body['payment_url']))).status).toBe(303)
     await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
   })
 })
 
 describe('a subscription that is resumed after its period, and whose bank asks the customer', () => {
-  const invoicesOf = async (id: string) =>
-    (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
   const ASKED = {
     status: 200,
     body: { status: 'paused', requires_action: true, payment_url: expect.stringMatching(/^http/) as string },
@@ -139,7 +123,7 @@ describe('a subscription that is resumed after its period, and whose bank asks t
     const second = await post(id, 'resume')
     expect(second).toMatchObject(ASKED)
     expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { state: 'paused' } })
-    expect(await pay(String(second.body['payment_url']))).toBe(303)
+    expect((await payOn(String(second.body['payment_url']))).status).toBe(303)
     await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
     expect((await invoicesOf(id)).map(({ status }) => status)).toEqual(['paid', 'paid'])
   })
@@ -197,7 +181,7 @@ describe('a subscription that stopped with its trial', () => {
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
     expect(await endReplaced(billing.context)).toBe(0)
     expect(await statusesOf(id)).toEqual(['paused'])
-    expect(await pay(url)).toBe(303)
+    expect((await payOn(url)).status).toBe(303)
     await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
     await endReplaced(billing.context)
     expect(await statusesOf(id)).toEqual(['canceled', 'active'])
@@ -216,23 +200,15 @@ describe('a subscription that stopped with its trial', () => {
     const ids = ['stuck_1', 'stuck_2', 'stuck_3', 'well_last']
     for (const id of ids) {
       const { url } = (await post(await triedOut(id), 'checkout', { plan: 'starter' })).body as { url: string }
-      expect(await pay(url)).toBe(303)
+      expect((await payOn(url)).status).toBe(303)
       await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
     }
-    const gateway = requireGateway(billing.context)
     const { rows } = await billing.context.db.query<{ id: string }>(
       `select id from stripe_subscriptions where organization_id like 'stuck%'`,
     )
-    const stuck = billing.with({
-      gateway: {
-        ...gateway,
-        async perform(kind, params, call) {
-          if ('subscriptionId' in params && rows.some(({ id }) => id === params.subscriptionId))
-            throw new StripeCallError('stripe_unavailable', 'stuck', 'later')
-          return gateway.perform(kind, params, call)
-        },
-      },
-    })
+    const isStuck = ({ params }: { params: object }) =>
+      'subscriptionId' in params && rows.some(({ id }) => id === params.subscriptionId)
+    const stuck = failing(billing.context, 'before', isStuck, new StripeCallError('stripe_unavailable', 'stuck', 'later'))
     // Each run stops after three failures; it is the last of four in every fourth.
     for (let run = 0; run < 60 && (await statusesOf('well_last'))[0] === 'paused'; run += 1) {
       await endReplaced(stuck).catch(() => undefined)
@@ -246,7 +222,7 @@ describe('a subscription that stopped with its trial', () => {
     const { url } = (await post(id, 'checkout', { plan: 'starter' })).body as { url: string }
     await post(id, 'payment-methods', GOOD)
     expect((await post(id, 'resume')).body).toMatchObject({ plan: 'pro', status: 'active' })
-    expect(await pay(url)).not.toBe(303)
+    expect((await payOn(url)).status).not.toBe(303)
     expect(await statusesOf(id)).toEqual(['active'])
   })
 })
@@ -295,14 +271,14 @@ describe('resuming after the period that was paid', () => {
   test.each(BEFORE)('charges what its preview said: $name', async ({ begin }) => {
     const id = await onClock(`resumed_${BEFORE.findIndex((each) => each.begin === begin)}`)
     await begin(id)
-    expect((await post(id, 'pause')).status).toBe(200)
+    await succeed(id, 'pause')
     await advance(id, '40d')
     const preview = await post(id, 'resume/preview')
     const resumed = await post(id, 'resume')
     expect(resumed.body).toMatchObject({ status: 'active' })
     const lines = preview.body['lines'] as { proration: boolean; period_end: string }[]
     expect(lines.find(({ proration }) => !proration)!.period_end).toBe(resumed.body['billing_cycle_end'])
-    const [invoice] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+    const [invoice] = await invoicesOf(id)
     expect(invoice).toMatchObject({ status: 'paid', amount_paid_minor: preview.body['amount_due_now_minor'] })
     expect(invoice!['amount_paid_minor']).toBeGreaterThan(0)
   })
@@ -312,7 +288,7 @@ describe('resuming after the period that was paid', () => {
     await post(id, 'payment-methods', GOOD)
     expect((await post(id, 'resume/preview')).body).toMatchObject({ amount_due_now_minor: 2900 })
     await post(id, 'resume')
-    const [invoice] = (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as Record<string, unknown>[]
+    const [invoice] = await invoicesOf(id)
     expect(invoice).toMatchObject({ status: 'paid', amount_paid_minor: 2900 })
   })
 })

@@ -1,13 +1,15 @@
 import type { Stripe } from 'stripe'
 import { describe, expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
+import { changeByOperator } from '../../test/purchases.ts'
 import { testUse } from '../../test/used.ts'
 import { sumRevenue } from '../analytics/reports-store.ts'
+import { HOUR_MS } from '../lib/period.ts'
 import { giveDueCredits } from '../pricing/credits.ts'
 import { readStatement } from '../pricing/statement.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
-import { changePlan } from './actions.ts'
 import { finishChanges } from './jobs.ts'
 
 // The invoice of a change takes along what waits for the next one. A change that waits for the bank and is never paid leaves that as it was.
@@ -26,21 +28,11 @@ const billing = testUse({
   },
   defaultPlan: 'free',
 })
+const { invoicesOf, subscriptionOf, succeed } = billing
 const BILLING = '/api/v1/billing'
 const ASKS = { payment_method_id: 'pm_card_authenticationRequired' }
 const GOOD = { payment_method_id: 'pm_card_visa' }
 const USED = 350
-
-async function post(id: string, path: string, body: object = {}): Promise<Record<string, unknown>> {
-  const answer = await billing.call(id, 'POST', `${BILLING}/${path}`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return answer.body
-}
-
-type Invoice = { readonly id: string; readonly status: string; readonly amount_due_minor: number }
-
-const invoicesOf = async (id: string) =>
-  (await billing.call(id, 'GET', `${BILLING}/invoices`)).body as unknown as readonly Invoice[]
 
 /** What the invoices of a status ask for, in minor units. */
 const dueOf = async (id: string, status: string) =>
@@ -50,7 +42,7 @@ const dueOf = async (id: string, status: string) =>
     .sort((a, b) => a - b)
 
 async function customerOf(id: string): Promise<string> {
-  return String((await billing.call(id, 'GET', `${BILLING}/subscription`)).body['stripe_customer_id'])
+  return String((await subscriptionOf(id))['stripe_customer_id'])
 }
 
 /** What all organizations have paid for use, in minor units. */
@@ -76,10 +68,10 @@ async function askedToResume(): Promise<{ id: string; began: Date; invoiceId: st
   const key = `${id} mistaken`
   await billing.advance(id, '5d')
   await billing.use(id, 'calls', 150, { key })
-  await post(id, 'pause')
-  await post(id, 'payment-methods', ASKS)
+  await succeed(id, 'pause')
+  await succeed(id, 'payment-methods', ASKS)
   await billing.advance(id, '32d')
-  expect(await post(id, 'resume')).toMatchObject({ status: 'paused', requires_action: true })
+  expect(await succeed(id, 'resume')).toMatchObject({ status: 'paused', requires_action: true })
   expect(await dueOf(id, 'open')).toEqual([2900 + USED])
   const waiting = (await invoicesOf(id)).find(({ status }) => status === 'open')
   expect(await pendingOf(id)).toEqual([])
@@ -90,11 +82,11 @@ async function askedToResume(): Promise<{ id: string; began: Date; invoiceId: st
 async function askedToUpgrade(): Promise<{ id: string; invoiceId: string; credit: number }> {
   const id = await billing.customer('pro')
   await billing.advance(id, '15d')
-  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  await succeed(id, 'downgrade', { new_tier: 'basic', at: 'now' })
   const credit = (await pendingOf(id)).reduce((sum, amount) => sum + amount, 0)
   expect(credit).toBeLessThan(-900)
-  await post(id, 'payment-methods', ASKS)
-  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  await succeed(id, 'payment-methods', ASKS)
+  expect(await succeed(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
   const waiting = (await invoicesOf(id)).find(({ status }) => status === 'open')
   expect(await pendingOf(id)).toEqual([])
   return { id, invoiceId: waiting!.id, credit }
@@ -108,26 +100,14 @@ const UNPAID = {
 const WAYS = Object.keys(UNPAID) as (keyof typeof UNPAID)[]
 
 /** A server that is killed when Stripe has voided an invoice. */
-function dyingAtTheVoid(): BillingContext {
-  const { gateway } = billing.context
-  return billing.with({
-    gateway: {
-      ...gateway!,
-      async perform(kind, params, call) {
-        const made = await gateway!.perform(kind, params, call)
-        if (kind === 'void_invoice') throw new Error('killed')
-        return made
-      },
-    },
-  })
-}
+const dyingAtTheVoid = () => failing(billing.context, 'after', 'void_invoice', KILLED)
 
 describe('use that a resumption was to bill', () => {
   test.each(WAYS)('is billed by the next one where the page %s', async (how) => {
     const { id, invoiceId } = await askedToResume()
     await UNPAID[how](id, invoiceId)
-    await post(id, 'payment-methods', GOOD)
-    await post(id, 'resume')
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, 'resume')
     expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
     expect(await dueOf(id, 'void')).toEqual([2900 + USED])
     expect(await pendingOf(id)).toEqual([])
@@ -144,9 +124,9 @@ describe('use that a resumption was to bill', () => {
 
   test('is billed by a cancellation at once, as its preview says', async () => {
     const { id } = await askedToResume()
-    await post(id, 'payment-methods', GOOD)
-    expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: USED })
-    await post(id, 'cancel', { immediate: true })
+    await succeed(id, 'payment-methods', GOOD)
+    expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: USED })
+    await succeed(id, 'cancel', { immediate: true })
     expect(await dueOf(id, 'paid')).toEqual([USED, 2900])
     expect(await dueOf(id, 'open')).toEqual([])
   })
@@ -155,20 +135,20 @@ describe('use that a resumption was to bill', () => {
     const { id } = await askedToResume()
     for (let time = 0; time < 2; time += 1) {
       await billing.advance(id, '1d')
-      expect(await post(id, 'resume')).toMatchObject({ requires_action: true })
+      expect(await succeed(id, 'resume')).toMatchObject({ requires_action: true })
       expect(await dueOf(id, 'open')).toEqual([2900 + USED])
     }
-    await post(id, 'payment-methods', GOOD)
-    await post(id, 'resume')
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, 'resume')
     expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
   })
 
   test('is on the statement once, with the invoice that was paid', async () => {
     const { id, began } = await askedToResume()
     await billing.advance(id, '1d')
-    await post(id, 'payment-methods', GOOD)
+    await succeed(id, 'payment-methods', GOOD)
     const before = await revenueOfUse()
-    await post(id, 'resume')
+    await succeed(id, 'resume')
     expect((await revenueOfUse()) - before).toBe(USED)
     const paid = (await invoicesOf(id)).find(({ amount_due_minor: due, status }) => due === 2900 + USED && status === 'paid')
     const { usage, adjustments, totalMinor } = await readStatement(billing.context, { organizationId: id, at: began })
@@ -183,8 +163,8 @@ describe('use that a resumption was to bill', () => {
     await billing.correct(id, key, -10)
     await giveDueCredits(billing.context)
     expect(await balanceOf(id)).toBe(0)
-    await post(id, 'payment-methods', GOOD)
-    await post(id, 'resume')
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, 'resume')
     await giveDueCredits(billing.context)
     expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
     expect(await balanceOf(id)).toBe(-70)
@@ -192,18 +172,18 @@ describe('use that a resumption was to bill', () => {
 
   test('is not billed a second time where the invoice is paid after all', async () => {
     const { id, invoiceId } = await askedToResume()
-    await post(id, 'payment-methods', GOOD)
-    await post(id, `invoices/${invoiceId}/pay`)
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, `invoices/${invoiceId}/pay`)
     await finishChanges(billing.context)
-    expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
+    expect(await succeed(id, 'pause')).toMatchObject({ status: 'paused' })
     expect(await pendingOf(id)).toEqual([])
   })
 
   test('is forgiven with the invoice of a resumption that has come about unpaid', async () => {
     const { id, invoiceId } = await askedToResume()
     await billing.stripe.invoices.voidInvoice(invoiceId)
-    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
-    expect(await billing.call(id, 'POST', `${BILLING}/resume`, {})).toMatchObject({ status: 402 })
+    await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    expect(await billing.post(id, 'resume')).toMatchObject({ status: 402 })
     const owing = (await invoicesOf(id)).find(({ status }) => status === 'open')
     expect(owing).toMatchObject({ amount_due_minor: 2900 + USED })
     await billing.stripe.invoices.voidInvoice(owing!.id)
@@ -214,12 +194,12 @@ describe('use that a resumption was to bill', () => {
 
   test('is on the first invoice of what is bought next, where the subscription has ended', async () => {
     const { id } = await askedToResume()
-    const { subscription_id } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+    const { subscription_id } = await subscriptionOf(id)
     await billing.advance(id, '1d')
     await billing.stripe.subscriptions.cancel(String(subscription_id))
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
-    await post(id, 'subscribe', { tier: 'basic', ...GOOD })
+    await succeed(id, 'subscribe', { tier: 'basic', ...GOOD })
     expect(await dueOf(id, 'paid')).toEqual([900 + USED, 2900])
   })
 
@@ -228,7 +208,7 @@ describe('use that a resumption was to bill', () => {
     await billing.stripe.invoices.markUncollectible(invoiceId)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
-    expect(await post(id, 'pause')).toMatchObject({ status: 'paused' })
+    expect(await succeed(id, 'pause')).toMatchObject({ status: 'paused' })
     expect(await pendingOf(id)).toEqual([])
   })
 })
@@ -237,12 +217,12 @@ test('use that an upgrade was to bill and did not is billed with its period, onc
   const id = await billing.customer('pro')
   await billing.advance(id, '5d')
   await billing.use(id, 'calls', 150)
-  await post(id, 'payment-methods', ASKS)
-  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  await succeed(id, 'payment-methods', ASKS)
+  expect(await succeed(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
   await billing.advance(id, '1d')
   await finishChanges(billing.context)
   expect(await pendingOf(id)).toEqual([])
-  await post(id, 'payment-methods', GOOD)
+  await succeed(id, 'payment-methods', GOOD)
   await billing.advance(id, '28d')
   expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
 })
@@ -251,7 +231,7 @@ describe('the credit of a smaller plan', () => {
   test.each(WAYS)('lowers the next invoices where an upgrade’s page %s', async (how) => {
     const { id, invoiceId, credit } = await askedToUpgrade()
     await UNPAID[how](id, invoiceId)
-    await post(id, 'payment-methods', GOOD)
+    await succeed(id, 'payment-methods', GOOD)
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
     await finishChanges(billing.context)
     expect(await pendingOf(id)).toHaveLength(2)
@@ -262,17 +242,17 @@ describe('the credit of a smaller plan', () => {
 
   test('is kept for later by a cancellation at once in the middle, as its preview says', async () => {
     const { id, credit } = await askedToUpgrade()
-    expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ credit_minor: -credit })
-    await post(id, 'cancel', { immediate: true })
+    expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ credit_minor: -credit })
+    await succeed(id, 'cancel', { immediate: true })
     expect(await balanceOf(id)).toBe(credit)
   })
 
   test('is taken off another upgrade in its place, as its preview says', async () => {
     const { id } = await askedToUpgrade()
-    await post(id, 'payment-methods', GOOD)
+    await succeed(id, 'payment-methods', GOOD)
     const two = { new_tier: 'max', quantity: 2 }
-    const { proration_date, amount_due_now_minor: due } = await post(id, 'upgrade/preview', two)
-    await post(id, 'upgrade', { ...two, proration_date })
+    const { proration_date, amount_due_now_minor: due } = await succeed(id, 'upgrade/preview', two)
+    await succeed(id, 'upgrade', { ...two, proration_date })
     expect(await dueOf(id, 'paid')).toEqual([2900, due])
     expect(await pendingOf(id)).toEqual([])
   })
@@ -282,7 +262,7 @@ describe('the credit of a smaller plan', () => {
     const at = await billing.nowOf(id)
     await billing.advance(id, '1d')
     await finishChanges(billing.context)
-    await post(id, 'payment-methods', GOOD)
+    await succeed(id, 'payment-methods', GOOD)
     await billing.advance(id, '18d')
     const { adjustments } = await readStatement(billing.context, { organizationId: id, at })
     expect(adjustments.reduce((sum, { amountMinor }) => sum + amountMinor, 0)).toBe(credit)
@@ -294,16 +274,16 @@ test('use that a smaller plan left to be settled is told (KF-9) as it is billed,
   const began = await billing.nowOf(id)
   await billing.advance(id, '15d')
   await billing.use(id, 'calls', 600)
-  await post(id, 'downgrade', { new_tier: 'basic', at: 'now' })
+  await succeed(id, 'downgrade', { new_tier: 'basic', at: 'now' })
   const left = (await pendingOf(id)).reduce((sum, amount) => sum + amount, 0)
-  await post(id, 'payment-methods', ASKS)
-  expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+  await succeed(id, 'payment-methods', ASKS)
+  expect(await succeed(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
   await billing.advance(id, '1d')
   const told = async () => (await billing.call(id, 'GET', `${BILLING}/status/tenant/${id}`)).body['next_invoice_amount_cents']
   expect(await told()).toBe(900)
   await finishChanges(billing.context)
   expect(await told()).toBe(900 + left)
-  await post(id, 'payment-methods', GOOD)
+  await succeed(id, 'payment-methods', GOOD)
   await billing.advance(id, '17d')
   expect(await dueOf(id, 'paid')).toEqual([2900, 900 + left])
   const { totalMinor } = await readStatement(billing.context, { organizationId: id, at: began })
@@ -311,19 +291,14 @@ test('use that a smaller plan left to be settled is told (KF-9) as it is billed,
 })
 
 describe('what is to wait again', () => {
-  const cancel = (context: BillingContext, id: string) =>
-    changePlan(
-      context,
-      { organizationId: id, request: { kind: 'cancel', immediate: true }, prorationAt: null },
-      { actor: 'operator:test', requestId: 'req_test' },
-    )
+  const cancel = (context: BillingContext, id: string) => changeByOperator(context, id, { kind: 'cancel', immediate: true })
 
   test('does, where the server is killed when the invoice has been voided', async () => {
     const { id } = await askedToResume()
     await expect(cancel(dyingAtTheVoid(), id)).rejects.toThrow('killed')
     expect(await pendingOf(id)).toEqual([])
-    await post(id, 'payment-methods', GOOD)
-    await post(id, 'cancel', { immediate: true })
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, 'cancel', { immediate: true })
     expect(await dueOf(id, 'paid')).toEqual([USED, 2900])
   })
 
@@ -333,8 +308,8 @@ describe('what is to wait again', () => {
     billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
     await expect(finishChanges(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
     billing.sandbox.setChaos({})
-    await post(id, 'payment-methods', GOOD)
-    await post(id, 'resume')
+    await succeed(id, 'payment-methods', GOOD)
+    await succeed(id, 'resume')
     expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
     expect(await pendingOf(id)).toEqual([])
   })
@@ -345,8 +320,7 @@ describe('what is to wait again', () => {
     billing.sandbox.setChaos({ api: [{ route: 'POST /v1/invoiceitems', lostResponse: 1 }] })
     await expect(finishChanges(billing.context)).rejects.toMatchObject({ code: 'stripe_unavailable' })
     billing.sandbox.setChaos({})
-    const tomorrow = new Date(billing.context.clock.now().getTime() + 25 * 3_600_000)
-    await finishStrandedIntents(billing.with({ clock: { now: () => tomorrow } }))
+    await finishStrandedIntents(billing.later(25 * HOUR_MS))
     await finishChanges(billing.context)
     expect(await pendingOf(id)).toEqual([USED])
   })
@@ -363,24 +337,16 @@ describe('what is to wait again', () => {
   test('is told in the log where Stripe refuses it, and holds up nothing else', async () => {
     const { id } = await askedToResume()
     await billing.advance(id, '1d')
-    const { gateway } = billing.context
-    const refusing = billing.with({
-      gateway: {
-        ...gateway!,
-        async perform(kind, params, call) {
-          if (kind === 'create_invoice_item') throw new StripeCallError('invalid_request', 'no', 'refused')
-          return gateway!.perform(kind, params, call)
-        },
-      },
-    })
+    const refused = new StripeCallError('invalid_request', 'no', 'refused')
+    const refusing = failing(billing.context, 'before', 'create_invoice_item', refused)
     await finishChanges(refusing)
     await finishChanges(refusing)
     const told = billing.logged.filter(
       ({ fields }) => fields['event'] === 'billing.item_not_restored' && fields['organization_id'] === id,
     )
     expect(told).toMatchObject([{ level: 'error', fields: { item: { amountMinor: USED } } }])
-    await post(id, 'payment-methods', GOOD)
-    expect(await post(id, 'resume')).toMatchObject({ status: 'active' })
+    await succeed(id, 'payment-methods', GOOD)
+    expect(await succeed(id, 'resume')).toMatchObject({ status: 'active' })
   })
 
   test('is told in the audit log', async () => {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
+import { testUse } from '../../test/used.ts'
 import { reportNow } from '../pricing/actions.ts'
 
 // A preview tells what is then charged: in the moment, and with the next invoice.
@@ -19,6 +19,7 @@ const billing = testUse({
   addOns: { pack: { name: 'Pack', prices: { monthly: { amountMinor: 500 }, yearly: { amountMinor: 5000 } } } },
   defaultPlan: 'free',
 })
+const { invoicesOf, subscriptionOf, succeed } = billing
 
 beforeAll(async () => {
   for (const terms of [
@@ -34,17 +35,8 @@ beforeAll(async () => {
 
 type Next = { readonly at: string; readonly amount_minor: number } | null
 
-async function post(id: string, path: string, body: object = {}): Promise<Record<string, unknown>> {
-  const answer = await billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
-  return answer.body
-}
-
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
 const paidOf = async (id: string) =>
-  ((await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_paid_minor: number }[])
-    .map(({ amount_paid_minor: paid }) => paid)
-    .reduce((sum, paid) => sum + paid, 0)
+  (await invoicesOf(id)).map(({ amount_paid_minor: paid }) => paid).reduce((sum, paid) => sum + paid, 0)
 
 /** What Stripe foretells once it has been told of all use; null when nothing. */
 async function foretold(id: string, { stripe_customer_id: customer, subscription_id: subscription }: Record<string, unknown>) {
@@ -54,7 +46,7 @@ async function foretold(id: string, { stripe_customer_id: customer, subscription
 }
 
 type Begin = { readonly body?: object; readonly also?: (id: string) => Promise<unknown> }
-const withPacks = (id: string) => post(id, 'add-ons', { add_on: 'pack', quantity: 2 })
+const withPacks = (id: string) => succeed(id, 'add-ons', { add_on: 'pack', quantity: 2 })
 async function used(id: string): Promise<void> {
   await billing.use(id, 'calls', 150)
   await billing.advance(id, '1h')
@@ -85,7 +77,7 @@ type Change = {
   readonly plan?: string
   readonly interval?: string
 }
-const cancelled = (id: string) => post(id, 'cancel', { immediate: false })
+const cancelled = (id: string) => succeed(id, 'cancel', { immediate: false })
 
 const CHANGES: Readonly<Record<string, Change>> = {
   'going up': { path: 'upgrade', body: { new_tier: 'pro' } },
@@ -124,17 +116,17 @@ async function begin({ body, also }: Begin, plan: string, more: object = {}): Pr
   made += 1
   const id = await billing.createOrganization(`preview${made}`)
   await startClock(billing.context, id)
-  await post(id, 'subscribe', { tier: plan, payment_method_id: 'pm_card_visa', ...more, ...body })
+  await succeed(id, 'subscribe', { tier: plan, payment_method_id: 'pm_card_visa', ...more, ...body })
   await also?.(id)
   return id
 }
 
 /** Previews a change and makes it: what was said of this moment and of the next invoice is so. */
 async function expectKept(id: string, path: string, body: object = {}): Promise<void> {
-  const preview = await post(id, `${path}/preview`, body)
+  const preview = await succeed(id, `${path}/preview`, body)
   const paid = await paidOf(id)
   const next = preview['next_invoice'] as Next
-  await post(id, path, { ...body, ...(path.endsWith('undo') ? {} : { proration_date: preview['proration_date'] }) })
+  await succeed(id, path, { ...body, ...(path.endsWith('undo') ? {} : { proration_date: preview['proration_date'] }) })
   const subscription = await subscriptionOf(id)
   const told = (await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body['next_invoice_amount_cents']
   expect(next).toEqual(await foretold(id, subscription))
@@ -153,7 +145,7 @@ describe('the preview of a change tells the invoice of the moment and the next o
 })
 
 async function lastInvoiceOf(id: string): Promise<Record<string, unknown>> {
-  return ((await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as Record<string, unknown>[])[0]!
+  return (await invoicesOf(id))[0]!
 }
 
 describe('the preview of a purchase tells the invoice of the moment and the next one', () => {
@@ -163,7 +155,7 @@ describe('the preview of a purchase tells the invoice of the moment and the next
   test.each(cases)('%s, %s, with %i days of trial', async (interval, code, days) => {
     const id = await begin({}, 'starter')
     await withCredit(id)
-    await post(id, 'cancel', { immediate: true })
+    await succeed(id, 'cancel', { immediate: true })
     const body = { tier: 'pro', interval, trial_period_days: days, ...(code === undefined ? {} : { discount_code: code }) }
     await expectKept(id, 'subscribe', body)
   })
@@ -174,8 +166,8 @@ test('the next invoice comes as a preview of a smaller plan, of more seats and o
     const { path, body, before, plan, interval } = CHANGES[name]!
     const id = await begin(BEGUN['some months off']!, plan ?? 'starter', interval === undefined ? {} : { interval })
     await before?.(id)
-    const next = (await post(id, `${path}/preview`, body))['next_invoice'] as Next
-    await post(id, path, body)
+    const next = (await succeed(id, `${path}/preview`, body))['next_invoice'] as Next
+    await succeed(id, path, body)
     await billing.advance(id, '32d')
     expect(await lastInvoiceOf(id)).toMatchObject({ billing_reason: 'subscription_cycle', amount_due_minor: next?.amount_minor })
   }
@@ -185,21 +177,21 @@ describe('the preview of an end tells the use that is billed with it', () => {
   test.each([
     ['at once', true, async () => {}],
     ['at once, use that Stripe has been told of', true, (id: string) => reportNow(billing.context, id, { isStanding: true })],
-    ['at once, while it is paused', true, (id: string) => post(id, 'pause')],
+    ['at once, while it is paused', true, (id: string) => succeed(id, 'pause')],
     ['at the period’s end', false, async () => {}],
   ] as const)('%s', async (_name, immediate, before) => {
     for (const begun of ['a percentage', 'seats and add-ons']) {
       const id = await begin(BEGUN[begun]!, 'pro')
       await used(id)
       await before(id)
-      const preview = await post(id, 'cancel/preview', { immediate })
+      const preview = await succeed(id, 'cancel/preview', { immediate })
       const next = preview['next_invoice'] as Next
       const due = immediate ? preview['amount_due_now_minor'] : (next?.amount_minor ?? 0)
-      const invoices = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as unknown[]
-      await post(id, 'cancel', { immediate })
+      const invoices = await invoicesOf(id)
+      await succeed(id, 'cancel', { immediate })
       expect(immediate || preview['amount_due_now_minor'] === 0).toBe(true)
       if (!immediate) await billing.advance(id, '32d')
-      const after = (await billing.call(id, 'GET', '/api/v1/billing/invoices')).body as unknown as { amount_due_minor: number }[]
+      const after = await invoicesOf(id)
       expect(after.length).toBe(invoices.length + 1)
       expect(after[0]!.amount_due_minor).toBe(due)
     }
@@ -207,8 +199,14 @@ describe('the preview of an end tells the use that is billed with it', () => {
 
   test('nothing is due, and none comes, where nothing was used', async () => {
     const id = await begin({}, 'pro')
-    expect(await post(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: 0, next_invoice: null })
-    expect(await post(id, 'cancel/preview', { immediate: false })).toMatchObject({ amount_due_now_minor: 0, next_invoice: null })
+    expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({
+      amount_due_now_minor: 0,
+      next_invoice: null,
+    })
+    expect(await succeed(id, 'cancel/preview', { immediate: false })).toMatchObject({
+      amount_due_now_minor: 0,
+      next_invoice: null,
+    })
   })
 })
 
@@ -218,42 +216,42 @@ describe('the preview of resuming', () => {
     async (begun) => {
       const id = await begin(BEGUN[begun]!, 'pro')
       await used(id)
-      await post(id, 'pause')
+      await succeed(id, 'pause')
       await expectKept(id, 'resume')
     },
   )
 
   test('tells no invoice where the subscription ends with the period', async () => {
     const id = await begin({}, 'starter')
-    await post(id, 'pause')
+    await succeed(id, 'pause')
     await cancelled(id)
-    expect(await post(id, 'resume/preview')).toMatchObject({ next_invoice: null })
-    await post(id, 'resume')
+    expect(await succeed(id, 'resume/preview')).toMatchObject({ next_invoice: null })
+    await succeed(id, 'resume')
     expect(await subscriptionOf(id)).toMatchObject({ next_invoice_date: null })
   })
 
   test('after the period tells all that is charged: plan, add-ons, discount and the use from before', async () => {
     const id = await begin({ body: { discount_code: 'THIRD' }, also: withPacks }, 'pro')
     await used(id)
-    await post(id, 'pause')
+    await succeed(id, 'pause')
     await billing.advance(id, '40d')
-    const { amount_due_now_minor: due } = await post(id, 'resume/preview')
-    await post(id, 'resume')
+    const { amount_due_now_minor: due } = await succeed(id, 'resume/preview')
+    await succeed(id, 'resume')
     expect(await lastInvoiceOf(id)).toMatchObject({ status: 'paid', amount_paid_minor: due })
   })
 })
 
 test('the next invoice is not told where a schedule is in the way of foretelling it', async () => {
   const id = await begin({}, 'pro')
-  await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
-  expect(await post(id, 'downgrade/undo/preview')).toMatchObject({ next_invoice: null })
-  expect(await post(id, 'upgrade/preview', { new_tier: 'pro', quantity: 2 })).toMatchObject({ next_invoice: null })
+  await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+  expect(await succeed(id, 'downgrade/undo/preview')).toMatchObject({ next_invoice: null })
+  expect(await succeed(id, 'upgrade/preview', { new_tier: 'pro', quantity: 2 })).toMatchObject({ next_invoice: null })
 })
 
 test('EM-10 a smaller plan at once says that what was used beyond it is not charged, and what to ask for instead', async () => {
   const id = await billing.customer('pro')
-  const { reason } = await post(id, 'downgrade/preview', { new_tier: 'starter' })
+  const { reason } = await succeed(id, 'downgrade/preview', { new_tier: 'starter' })
   expect(reason).toContain('beyond the smaller plan’s it is not charged')
-  expect((await post(id, 'downgrade/preview', { new_tier: 'starter', at: 'period_end' }))['reason']).toBeNull()
-  expect((await post(id, 'downgrade', { new_tier: 'starter' }))['tier']).toBe('starter')
+  expect((await succeed(id, 'downgrade/preview', { new_tier: 'starter', at: 'period_end' }))['reason']).toBeNull()
+  expect((await succeed(id, 'downgrade', { new_tier: 'starter' }))['tier']).toBe('starter')
 })

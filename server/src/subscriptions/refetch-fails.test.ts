@@ -1,33 +1,19 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling, type Answer } from '../../test/billing.ts'
-import { defineBilling } from '../catalog/define.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
+import { describe, expect, test } from 'vitest'
+import type { Answer } from '../../test/billing-requests.ts'
+import { OFFERED, testSubscriptions } from '../../test/subscriptions.ts'
 import { pruneRequests } from './jobs.ts'
 
-const catalog = defineBilling({
-  meters: { calls: {} },
-  plans: {
-    free: { name: 'Free', allowances: {} },
-    pro: { name: 'Pro', prices: { monthly: { amountMinor: 2000 } }, allowances: { calls: { amount: 1000 } } },
-    max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
-  },
-  addOns: { support: { name: 'Support', prices: { monthly: { amountMinor: 3000 } }, maxQuantity: 5 } },
-  defaultPlan: 'free',
-})
 // Without webhooks, so that nothing but the request and its repeat brings what Stripe holds.
-const billing = testBilling({ catalog, webhooks: false })
+const billing = testSubscriptions({ catalog: OFFERED, webhooks: false })
+const { subscriptionOf } = billing
 const BILLING = '/api/v1/billing'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 type Send = (headers?: Record<string, string>) => Promise<Answer>
 
 const post =
   (id: string, path: string, body: object = {}): Send =>
   (headers) =>
-    billing.call(id, 'POST', `${BILLING}/${path}`, body, headers)
+    billing.post(id, path, body, headers)
 
 /** Stripe does what is asked, and is away when it is read afterwards. */
 async function unread(send: () => Promise<Answer>): Promise<void> {
@@ -223,7 +209,7 @@ test('a cancellation of which nobody heard, and that was undone at Stripe since,
   const id = await subscribed('undone_there')
   const cancel = post(id, 'cancel', { immediate: false })
   await unread(cancel)
-  const { subscription_id: subscriptionId } = (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
+  const { subscription_id: subscriptionId } = await subscriptionOf(id)
   const undo = { subscriptionId: String(subscriptionId), cancelAtPeriodEnd: false }
   await billing.context.gateway!.perform('update_subscription', undo, { idempotencyKey: 'in the portal' })
   expect(await cancel()).toMatchObject({ status: 200, body: { status: 'cancelled' } })

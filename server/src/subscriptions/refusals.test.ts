@@ -1,14 +1,13 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
+import { testSubscriptions } from '../../test/subscriptions.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { withOrganizationLock } from '../stripe/intents/lock.ts'
 import { COMPLETE_SCOPE } from '../stripe/mirror/fetch.ts'
 import { syncOrganization } from '../stripe/mirror/sync.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
 import { startTestClock } from '../stripe/test-clock.ts'
 
 const plan = (name: string, amountMinor: number) => ({ name, prices: { monthly: { amountMinor } }, allowances: {} })
-const billing = testBilling({
+const billing = testSubscriptions({
   webhooks: false,
   policy: { downgradeAt: 'period_end' },
   catalog: {
@@ -17,14 +16,12 @@ const billing = testBilling({
     defaultPlan: 'free',
   },
 })
-const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
+const { post, subscriptionOf, succeed } = billing
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   for (const id of ['one', 'other']) {
     await billing.createOrganization(id)
-    const { status } = await post(id, 'subscribe', { plan: 'big', payment_method_id: 'pm_card_visa' })
-    if (status !== 200) throw new Error(`subscribing ${id} answered ${status}`)
+    await succeed(id, 'subscribe', { plan: 'big', payment_method_id: 'pm_card_visa' })
   }
 })
 
@@ -66,13 +63,13 @@ test('EM-10 going down waits for the end of the period where that is the policy,
 })
 
 test('collecting that is paused at Stripe does not pause the service', async () => {
-  const subscriptionId = String((await billing.call('other', 'GET', '/api/v1/billing/subscription')).body['subscription_id'])
+  const subscriptionId = String((await subscriptionOf('other'))['subscription_id'])
   await withOrganizationLock(billing.context, 'other', async (session) => {
     const params = { subscriptionId, pauseCollection: 'void' } as const
     await performIntent(billing.context, session, { organizationId: 'other', kind: 'update_subscription', params })
     await syncOrganization(billing.context, session, 'other', { scope: COMPLETE_SCOPE, priority: 'interactive' })
   })
-  expect((await billing.call('other', 'GET', '/api/v1/billing/subscription')).body).toMatchObject({
+  expect(await subscriptionOf('other')).toMatchObject({
     status: 'active',
     standing: { state: 'active', may_use: true },
   })

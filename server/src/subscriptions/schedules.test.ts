@@ -1,45 +1,23 @@
-import { beforeAll, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
+import { changeByOperator, switchTo } from '../../test/purchases.ts'
+import { PLANS, testSubscriptions } from '../../test/subscriptions.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
-import { changePlan } from './actions.ts'
 
 // A change at the period's end, of which not every step comes about.
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor } })
-const billing = testBilling({
-  catalog: {
-    meters: { call: {} },
-    plans: {
-      free: { name: 'Free', allowances: {} },
-      starter: { name: 'Starter', prices: price(900), allowances: {} },
-      pro: { name: 'Pro', prices: price(2900), allowances: {} },
-    },
-    defaultPlan: 'free',
-  },
-})
-const { onClock, advance } = testClocks(billing)
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+const billing = testSubscriptions({ catalog: PLANS })
+const { advance, post, subscribed, subscriptionOf, succeed } = billing
 
 async function leaving(id: string): Promise<string> {
-  await onClock(id)
-  expect((await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
-  expect((await post(id, 'cancel', { immediate: false })).status).toBe(200)
+  await subscribed(id, { tier: 'pro' })
+  await succeed(id, 'cancel', { immediate: false })
   return id
 }
 
 /** What becomes of what nobody came back for. */
-async function laterOn(): Promise<void> {
-  const later = new Date(billing.context.clock.now().getTime() + 5 * 60_000)
-  await finishStrandedIntents(billing.with({ clock: { now: () => later } }))
-}
+const laterOn = () => finishStrandedIntents(billing.later(5 * MINUTE_MS))
 
 const LEAVES = { plan: 'pro', cancel_at: expect.any(String) as string, scheduled_change: null }
 const GOES_DOWN = { plan: 'pro', cancel_at: null, scheduled_change: { tier: 'starter' } }
@@ -69,19 +47,8 @@ test.each(FAILURES)('going down by who has cancelled comes about whole or not at
 
 test('going down by who has cancelled leaves the cancellation where the server dies on the way', async () => {
   const id = await leaving('leaving_killed')
-  const gateway = billing.context.gateway!
-  const dying = billing.with({
-    gateway: {
-      ...gateway,
-      perform: async (kind, params, call) => {
-        await gateway.perform(kind, params, call)
-        throw new Error('killed')
-      },
-    },
-  })
-  const request = { kind: 'switch', planKey: 'starter', interval: null, quantity: null, at: 'period_end' } as const
-  const wish = { organizationId: id, request, prorationAt: null }
-  await expect(changePlan(dying, wish, { actor: 'operator:test', requestId: 'r' })).rejects.toThrow('killed')
+  const dying = failing(billing.context, 'after', () => true, KILLED)
+  await expect(changeByOperator(dying, id, switchTo('starter', 'period_end'))).rejects.toThrow('killed')
   await laterOn()
   await advance(id, '32d')
   expect(await subscriptionOf(id)).toMatchObject({ status: 'canceled' })
@@ -95,6 +62,6 @@ test.each([
 ] as const)('who has cancelled, and could not go down, %s', async (_, path, body, expected) => {
   const id = await leaving(`left_over_${path.replace('/', '_')}_${Object.keys(body).length}`)
   expect(await goingDownFails(id, 'POST /v1/subscription_schedules/*', 'serverError')).toBeGreaterThanOrEqual(500)
-  expect((await post(id, path, body)).status).toBe(200)
+  await succeed(id, path, body)
   expect(await subscriptionOf(id)).toMatchObject(expected)
 })

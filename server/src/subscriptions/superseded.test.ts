@@ -1,40 +1,19 @@
 import type { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../test/billing.ts'
-import { testClocks } from '../../test/test-clocks.ts'
+import { describe, expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
+import { changeByOperator, payOn, switchTo } from '../../test/purchases.ts'
+import { PLANS, testSubscriptions } from '../../test/subscriptions.ts'
 import { lockAccount } from '../grants/store.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
-import { pushCatalog } from '../stripe/push/push.ts'
-import { changePlan } from './actions.ts'
 import { finishChanges } from './jobs.ts'
 
 // A change at once, and what was scheduled before it.
 
-const price = (amountMinor: number) => ({ monthly: { amountMinor }, yearly: { amountMinor: amountMinor * 10 } })
-const billing = testBilling({
-  catalog: {
-    meters: { call: {} },
-    plans: {
-      free: { name: 'Free', allowances: {} },
-      starter: {
-        name: 'Starter',
-        prices: price(900),
-        allowances: { call: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 10 } } },
-      },
-      pro: { name: 'Pro', prices: price(2900), allowances: {} },
-      enterprise: { name: 'Enterprise', prices: price(19_900), allowances: {} },
-    },
-    defaultPlan: 'free',
-  },
-})
-const { onClock } = testClocks(billing)
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body: object = {}) => billing.call(id, 'POST', `/api/v1/billing/${path}`, body)
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', '/api/v1/billing/subscription')).body
+const overage = { model: 'per_unit', unitAmountMinor: 10 } as const
+const starter = { ...PLANS.plans.starter, allowances: { call: { amount: 100, limit: 'soft' as const, overage } } }
+const billing = testSubscriptions({ catalog: { ...PLANS, plans: { ...PLANS.plans, starter } } })
+const { advance, post, priceOf, subscribed, subscriptionOf, succeed } = billing
 
 /** Moves the customer's clock at Stripe alone, as time passes while no server of ours looks. */
 async function passUnseen(id: string, to: number): Promise<void> {
@@ -49,29 +28,23 @@ async function passUnseen(id: string, to: number): Promise<void> {
 
 /** Who goes down at the period's end, twenty hours before it; answers when that is, in seconds. */
 async function goingDown(id: string): Promise<number> {
-  await onClock(id)
-  expect((await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
-  expect((await post(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })).status).toBe(200)
+  await subscribed(id, { tier: 'pro' })
+  await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
   const end = Date.parse(String((await subscriptionOf(id))['current_period_end'])) / 1000
-  const to = new Date((end - 20 * 3600) * 1000).toISOString()
-  const moved = await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to })
-  expect(moved.status).toBe(200)
+  await advance(id, new Date((end - 20 * 3600) * 1000))
   return end
 }
 
 /** An upgrade that waits for the bank, also a minute before the period's end; answers its page. */
 async function waiting(id: string, end: number, wish: object): Promise<string> {
   await post(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
-  const { body } = await post(id, 'upgrade', wish)
+  const body = await succeed(id, 'upgrade', wish)
   expect(body).toMatchObject({ requires_action: true, plan: 'pro', scheduled_change: { tier: 'starter' } })
   await passUnseen(id, end - 60)
   return String(body['payment_url'])
 }
 
-async function pay(page: string): Promise<void> {
-  const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-  expect((await fetch(page, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
-}
+const pay = async (page: string) => expect((await payOn(page)).status).toBe(303)
 
 async function chargeable(id: string): Promise<void> {
   const { subscription_id: subscription, stripe_customer_id: customer } = await subscriptionOf(id)
@@ -81,14 +54,6 @@ async function chargeable(id: string): Promise<void> {
   await billing.stripe.subscriptionSchedules.update(updated.schedule as string, {
     default_settings: { default_payment_method: method },
   })
-}
-
-async function priceOf(plan: string): Promise<string> {
-  const { rows } = await billing.context.db.query<{ id: string }>(
-    `select stripe_price_id as id from plan_prices where plan_key = $1 and price_key = 'monthly'`,
-    [plan],
-  )
-  return rows[0]!.id
 }
 
 /** The schedule's phase begins, as nobody of ours looks. */
@@ -163,23 +128,12 @@ describe('an upgrade that is paid in the last minute of a period', () => {
   test('and for which the server did not live to release the schedule is had as well', async () => {
     const id = 'killed'
     const end = await goingDown(id)
-    const gateway = billing.context.gateway!
-    const dying = billing.with({
-      gateway: {
-        ...gateway,
-        perform: async (kind, params, options) => {
-          if (kind === 'release_schedule') throw new Error('killed')
-          return gateway.perform(kind, params, options)
-        },
-      },
-    })
-    const request = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: 'now' } as const
-    const wish = { organizationId: id, request, prorationAt: null }
-    await expect(changePlan(dying, wish, { actor: 'operator:test', requestId: 'r' })).rejects.toThrow('killed')
+    const dying = failing(billing.context, 'before', 'release_schedule', KILLED)
+    await expect(changeByOperator(dying, id, switchTo('enterprise'))).rejects.toThrow('killed')
     await overtaken(id, end)
-    const later = { now: () => new Date(billing.context.clock.now().getTime() + 5 * 60_000) }
-    await finishStrandedIntents(billing.with({ clock: later }))
-    await finishChanges(billing.with({ clock: later }))
+    const later = billing.later(5 * MINUTE_MS)
+    await finishStrandedIntents(later)
+    await finishChanges(later)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active' })
     expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
   })
@@ -253,19 +207,17 @@ test('an upgrade beside a schedule refetches its customer once', async () => {
       },
     },
   })
-  const request = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: 'now' } as const
-  const asker = { actor: 'operator:test', requestId: 'r' }
-  await changePlan(counting, { organizationId: id, request, prorationAt: null }, asker)
+  await changeByOperator(counting, id, switchTo('enterprise'))
   expect(listed).toHaveLength(1)
   expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
 })
 
 test('an upgrade that a schedule of the dashboard overtakes in the midst of a period, as it is made, is had', async () => {
   const id = 'in_the_midst'
-  await onClock(id)
-  const { body } = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await subscribed(id, { tier: 'pro' })
+  const { subscription_id: from_subscription } = await subscriptionOf(id)
   const { subscriptionSchedules: schedules } = billing.stripe
-  const { id: schedule, phases } = await schedules.create({ from_subscription: String(body['subscription_id']) })
+  const { id: schedule, phases } = await schedules.create({ from_subscription: String(from_subscription) })
   const { start_date } = phases[0]!
   const end_date = start_date + 3 * 24 * 3600
   await schedules.update(schedule, {
@@ -274,8 +226,7 @@ test('an upgrade that a schedule of the dashboard overtakes in the midst of a pe
       { items: [{ price: await priceOf('starter') }] },
     ],
   })
-  const to = new Date((end_date - 1800) * 1000).toISOString()
-  expect((await billing.call('operator', 'POST', `/api/v1/organizations/${id}/clock/advance`, { to })).status).toBe(200)
+  await advance(id, new Date((end_date - 1800) * 1000))
   const gateway = billing.context.gateway!
   let hasPassed = false
   const slow = billing.with({
@@ -291,7 +242,6 @@ test('an upgrade that a schedule of the dashboard overtakes in the midst of a pe
       },
     },
   })
-  const request = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: 'now' } as const
-  await changePlan(slow, { organizationId: id, request, prorationAt: null }, { actor: 'operator:test', requestId: 'r' })
+  await changeByOperator(slow, id, switchTo('enterprise'))
   expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active', scheduled_change: null })
 })

@@ -1,11 +1,12 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { cardFields, sendForm } from '../../../sandbox/test/pages.ts'
-import { testBilling, type Answer } from '../../test/billing.ts'
+import type { Answer } from '../../test/billing-requests.ts'
+import { testBilling } from '../../test/billing.ts'
+import { failing } from '../../test/failing.ts'
 import { listGrants, lockAccount } from '../grants/store.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import { createMetering, type Metering } from '../metering/metering.ts'
 import { openUsageConnections } from '../metering/write/pipeline.ts'
-import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { buyTopUp } from './actions.ts'
 import { deleteRequest, takeRequests } from './auto-store.ts'
@@ -58,19 +59,8 @@ const ordered = (payWith: 'saved' | 'page') => ({
 })
 
 /** A context that asks for a payment or for a page where one pays, and never hears that it was done. */
-function losing(kindLost: 'create_payment' | 'create_payment_page'): BillingContext {
-  const gateway = billing.context.gateway!
-  return billing.with({
-    gateway: {
-      ...gateway,
-      async perform(kind, params, callOptions) {
-        const result = await gateway.perform(kind, params, callOptions)
-        if (kind === kindLost) throw new StripeCallError('stripe_unavailable', 'lost', 'unknown')
-        return result
-      },
-    },
-  })
-}
+const losing = (kind: 'create_payment' | 'create_payment_page') =>
+  failing(billing.context, 'after', kind, new StripeCallError('stripe_unavailable', 'lost', 'unknown'))
 
 const buy = (body: Record<string, unknown>): Promise<Answer> => billing.call(organization, 'POST', PATH, body)
 async function purchases(): Promise<Record<string, unknown>[]> {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import type { Transaction } from '../../db/database.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
@@ -10,22 +10,17 @@ import { performIntent } from '../intents/intents.ts'
 import { tryOrganizationLock, withOrganizationLock } from '../intents/lock.ts'
 import { COMPLETE_SCOPE, RECENT_SCOPE } from '../mirror/fetch.ts'
 import { syncOrganization } from '../mirror/sync.ts'
-import { pushCatalog } from '../push/push.ts'
 import { groupsOf, handleDueEvents } from './inbox.ts'
 import { receiveWebhook } from './intake.ts'
 import { BUSY, CALM } from './pacing.ts'
 
 const clock = new ManualClock(new Date('2026-11-21T12:00:00Z'))
-const billing = testBilling({ webhooks: false, clock })
+const billing = testSubscriptions({ webhooks: false, clock })
 let price = ''
 let events = 0
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-  const { rows } = await billing.database.db.query<{ stripe_price_id: string }>(
-    `select stripe_price_id from plan_prices where plan_key = 'pro'`,
-  )
-  price = rows[0]!.stripe_price_id
+  price = await billing.priceOf('pro')
 })
 
 /** An organization that has bought at Stripe what the mirror does not know of. */

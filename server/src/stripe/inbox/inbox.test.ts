@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { requireGateway } from '../context.ts'
 import type { MutationKind, StripeMutations } from '../gateway/mutations.ts'
@@ -9,16 +9,14 @@ import { performIntent } from '../intents/intents.ts'
 import { tryOrganizationLock, withOrganizationLock } from '../intents/lock.ts'
 import { COMPLETE_SCOPE } from '../mirror/fetch.ts'
 import { syncOrganization } from '../mirror/sync.ts'
-import { pushCatalog } from '../push/push.ts'
 import { readPayload } from './inbox-store.ts'
 import { handleDueEvents, replayEvent, retryDelayMs } from './inbox.ts'
 import { receiveWebhook } from './intake.ts'
 
-const billing = testBilling({ webhooks: false })
+const billing = testSubscriptions({ webhooks: false })
 const prices = new Map<string, string>()
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   const { rows } = await billing.database.db.query<{ plan_key: string; stripe_price_id: string }>(
     'select plan_key, stripe_price_id from plan_prices',
   )

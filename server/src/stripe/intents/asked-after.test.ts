@@ -1,38 +1,20 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { defineBilling } from '../../catalog/define.ts'
-import { changePlan } from '../../subscriptions/actions.ts'
-import { requireGateway, type BillingContext } from '../context.ts'
+import { describe, expect, test } from 'vitest'
+import { failing } from '../../../test/failing.ts'
+import { changeByOperator, switchTo } from '../../../test/purchases.ts'
+import { OFFERED, testSubscriptions } from '../../../test/subscriptions.ts'
+import { MINUTE_MS } from '../../lib/period.ts'
+import type { BillingContext } from '../context.ts'
 import { StripeCallError } from '../gateway/errors.ts'
 import type { MutationKind } from '../gateway/mutations.ts'
-import { pushCatalog } from '../push/push.ts'
 import { isAsWished } from './asked-after.ts'
 import { finishStrandedIntents } from './finish-intents.ts'
 import { performIntent } from './intents.ts'
 
 // What was asked for and told to have failed, or not to be known: nobody else's request makes it.
 
-const catalog = defineBilling({
-  meters: { calls: {} },
-  plans: {
-    free: { name: 'Free', allowances: {} },
-    pro: { name: 'Pro', prices: { monthly: { amountMinor: 2000 } }, allowances: { calls: { amount: 1000 } } },
-    max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
-  },
-  topUps: { pack: { name: 'Pack', balance: 'calls', amount: 500, priceMinor: 700 } },
-  defaultPlan: 'free',
-})
 // Without webhooks, so that nothing but requests brings what Stripe holds.
-const billing = testBilling({ catalog, webhooks: false })
-const asker = { actor: 'operator:test', requestId: 'req_test' }
-const MINUTE_MS = 60_000
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
-const post = (id: string, path: string, body: object = {}, headers: Record<string, string> = {}) =>
-  billing.call(id, 'POST', `/api/v1/billing/${path}`, body, headers)
+const billing = testSubscriptions({ catalog: OFFERED, webhooks: false })
+const { later, post, subscriptionOf } = billing
 
 async function subscribed(id: string): Promise<string> {
   await billing.createOrganization(id)
@@ -41,7 +23,7 @@ async function subscribed(id: string): Promise<string> {
 }
 
 /** Stripe fails on every change, and makes none. */
-async function failing(work: () => Promise<{ status: number; body: Record<string, unknown> }>): Promise<void> {
+async function inVain(work: () => Promise<{ status: number; body: Record<string, unknown> }>): Promise<void> {
   billing.sandbox.setChaos({ api: [{ route: 'POST *', serverError: 1 }] })
   const { status, body } = await work()
   billing.sandbox.setChaos({})
@@ -74,35 +56,17 @@ async function statesOf(id: string, kind: MutationKind): Promise<string[]> {
   return rows.map(({ state }) => state)
 }
 
-const later = (ms: number): BillingContext =>
-  billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + ms) } })
-
 /** Stripe does not answer calls of one kind; `arrives` whether it carries them out all the same. */
-function unanswered(only: MutationKind, arrives: boolean): BillingContext {
-  const gateway = requireGateway(billing.context)
-  return billing.with({
-    gateway: {
-      ...gateway,
-      async perform(kind, params, call) {
-        if (kind === only && !arrives) throw new StripeCallError('stripe_unavailable', 'lost', 'unanswered')
-        const result = await gateway.perform(kind, params, call)
-        if (kind === only) throw new StripeCallError('stripe_unavailable', 'lost', 'unanswered')
-        return result
-      },
-    },
-  })
-}
+const unanswered = (kind: MutationKind, arrives: boolean) =>
+  failing(billing.context, arrives ? 'after' : 'before', kind, new StripeCallError('stripe_unavailable', 'lost', 'unanswered'))
 
-const SWITCH = { kind: 'switch', planKey: 'max', interval: null, quantity: null, at: null } as const
-const upgrade = (context: BillingContext, organizationId: string) =>
-  changePlan(context, { organizationId, request: SWITCH, prorationAt: null }, asker)
-const cancel = (context: BillingContext, organizationId: string) =>
-  changePlan(context, { organizationId, request: { kind: 'cancel', immediate: false }, prorationAt: null }, asker)
+const upgrade = (context: BillingContext, id: string) => changeByOperator(context, id, switchTo('max', null))
+const cancel = (context: BillingContext, id: string) => changeByOperator(context, id, { kind: 'cancel', immediate: false })
 
 describe('a change that Stripe failed on and did not make', () => {
   test('is not made by another request, and nothing is charged for it', async () => {
     const id = await subscribed('gave_up')
-    await failing(() => post(id, 'upgrade', { new_tier: 'max' }))
+    await inVain(() => post(id, 'upgrade', { new_tier: 'max' }))
     expect(await post(id, 'cancel', { immediate: false })).toMatchObject({ status: 200, body: { tier: 'pro' } })
     expect(await charged(id)).toEqual([2000])
     expect(await statesOf(id, 'update_subscription')).toEqual(['abandoned', 'succeeded'])
@@ -110,7 +74,7 @@ describe('a change that Stripe failed on and did not make', () => {
 
   test('is not made by the housekeeping', async () => {
     const id = await subscribed('left')
-    await failing(() => post(id, 'upgrade', { new_tier: 'max' }))
+    await inVain(() => post(id, 'upgrade', { new_tier: 'max' }))
     await finishStrandedIntents(later(3 * MINUTE_MS))
     expect(await charged(id)).toEqual([2000])
     expect(await statesOf(id, 'update_subscription')).toEqual(['abandoned'])
@@ -118,7 +82,7 @@ describe('a change that Stripe failed on and did not make', () => {
 
   test('is made once for who asks again', async () => {
     const id = await subscribed('again')
-    await failing(() => post(id, 'upgrade', { new_tier: 'max' }))
+    await inVain(() => post(id, 'upgrade', { new_tier: 'max' }))
     expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 200, body: { tier: 'max' } })
     expect(await post(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ status: 409 })
     expect(await charged(id)).toHaveLength(2)
@@ -140,7 +104,7 @@ describe('a change that Stripe failed on and did not make', () => {
   test('is no payment of a package: it is not paid by another request, and once by its own repeat', async () => {
     const id = await subscribed('packs')
     const buy = () => post(id, 'top-ups', { top_up: 'pack' }, { 'Idempotency-Key': 'one-pack' })
-    await failing(buy)
+    await inVain(buy)
     await post(id, 'cancel', { immediate: false })
     expect(await charged(id)).toEqual([2000])
     const listed = (await billing.call(id, 'GET', '/api/v1/billing/top-ups')).body['purchases']
@@ -170,7 +134,7 @@ describe('a change that Stripe did not answer', () => {
     await expect(upgrade(unanswered('update_subscription', true), id)).rejects.toMatchObject({ outcome: 'unanswered' })
     await cancel(billing.context, id)
     expect(await charged(id)).toHaveLength(2)
-    expect((await billing.call(id, 'GET', '/api/v1/billing/subscription')).body).toMatchObject({ tier: 'max' })
+    expect(await subscriptionOf(id)).toMatchObject({ tier: 'max' })
     const { rows } = await billing.database.db.query(
       `select action from audit_log where organization_id = $1 and action = 'subscription.switched'`,
       [id],

@@ -2,31 +2,25 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { buyPro } from '../../../test/purchases.ts'
+import { failing, KILLED } from '../../../test/failing.ts'
+import { buyPro, changeByOperator, switchTo } from '../../../test/purchases.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { listInvoices } from '../../invoices/store.ts'
-import { changePlan } from '../../subscriptions/actions.ts'
+import { HOUR_MS, MINUTE_MS } from '../../lib/period.ts'
 import { readSubscription } from '../../subscriptions/views.ts'
 import type { BillingContext } from '../context.ts'
 import { requireGateway } from '../context.ts'
 import { createStripeClient } from '../gateway/client.ts'
 import { toStripeCallError } from '../gateway/errors.ts'
 import type { MutationKind } from '../gateway/mutations.ts'
-import { pushCatalog } from '../push/push.ts'
 import { ensureCustomer } from './customers.ts'
 import { finishPendingIntents, finishStrandedIntents } from './finish-intents.ts'
 import { performIntent } from './intents.ts'
 import { withOrganizationLock } from './lock.ts'
 
-const billing = testBilling({ webhooks: false })
-const asker = { actor: 'operator:test', requestId: 'req_test' }
+const billing = testSubscriptions({ webhooks: false })
 const buyWith = (context: BillingContext, organizationId: string, paymentMethodId: string) =>
   buyPro(context, { organizationId, paymentMethodId })
-const HOUR_MS = 3_600_000
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 type IntentRow = { kind: string; state: string; attempts: number; error_code: string | null; result: unknown }
 
@@ -48,19 +42,8 @@ const finish = (context: BillingContext, id: string) =>
   withOrganizationLock(context, id, (session) => finishPendingIntents(context, session, id))
 
 /** A context whose process dies after the answer of Stripe has come and before it is written down. */
-function dyingAfterCalls(only?: MutationKind): BillingContext {
-  const gateway = requireGateway(billing.context)
-  return billing.with({
-    gateway: {
-      ...gateway,
-      async perform(kind, params, call) {
-        const result = await gateway.perform(kind, params, call)
-        if (only === undefined || only === kind) throw new Error('the process was killed')
-        return result
-      },
-    },
-  })
-}
+const dyingAfter = (which: MutationKind | number) => failing(billing.context, 'after', which, KILLED)
+const dying = () => failing(billing.context, 'after', () => true, KILLED)
 
 describe('a change at Stripe', () => {
   test('is stored before it is made, and its result after', async () => {
@@ -79,7 +62,7 @@ describe('a change at Stripe', () => {
 
   test('whose process is killed before the result was written is found again, and made once', async () => {
     await billing.createOrganization('killed')
-    await expect(ensure(dyingAfterCalls(), 'killed')).rejects.toThrow('killed')
+    await expect(ensure(dying(), 'killed')).rejects.toThrow('killed')
     expect(await intentsOf('killed')).toMatchObject([{ state: 'pending' }])
     const [finished] = await finish(billing.context, 'killed')
     expect(customersOf('killed').map(({ id }) => id)).toEqual([finished!.result.id])
@@ -89,28 +72,24 @@ describe('a change at Stripe', () => {
 
   test('whose key Stripe may have forgotten is looked for instead of repeated', async () => {
     await billing.createOrganization('old')
-    await expect(ensure(dyingAfterCalls(), 'old')).rejects.toThrow('killed')
-    const later = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 25 * HOUR_MS) } })
-    const [finished] = await finish(later, 'old')
+    await expect(ensure(dying(), 'old')).rejects.toThrow('killed')
+    const [finished] = await finish(billing.later(25 * HOUR_MS), 'old')
     expect(customersOf('old').map(({ id }) => id)).toEqual([finished!.result.id])
   })
 
   test('that never arrived and is a day old is left at that', async () => {
     await billing.createOrganization('never')
-    const gateway = requireGateway(billing.context)
-    const dead = billing.with({ gateway: { ...gateway, perform: () => Promise.reject(new Error('the process was killed')) } })
+    const dead = failing(billing.context, 'before', () => true, KILLED)
     await expect(ensure(dead, 'never')).rejects.toThrow('killed')
-    const later = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 25 * HOUR_MS) } })
-    expect(await finish(later, 'never')).toEqual([])
+    expect(await finish(billing.later(25 * HOUR_MS), 'never')).toEqual([])
     expect(await intentsOf('never')).toMatchObject([{ state: 'abandoned' }])
     expect(customersOf('never')).toEqual([])
   })
 
   test('that nobody comes back for is finished by the housekeeping', async () => {
     await billing.createOrganization('stranded')
-    await expect(ensure(dyingAfterCalls(), 'stranded')).rejects.toThrow('killed')
-    const soon = billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 2 * 60_000) } })
-    await finishStrandedIntents(soon)
+    await expect(ensure(dying(), 'stranded')).rejects.toThrow('killed')
+    await finishStrandedIntents(billing.later(2 * MINUTE_MS))
     expect(await intentsOf('stranded')).toMatchObject([{ state: 'succeeded' }])
     const { rows } = await billing.database.db.query(`select stripe_customer_id from organizations where id = 'stranded'`)
     expect(rows).toEqual([{ stripe_customer_id: customersOf('stranded')[0]!.id }])
@@ -149,23 +128,10 @@ describe('a purchase', () => {
   })
 
   test('whose process is killed at any call is charged once when it is asked for again', async () => {
-    const gateway = requireGateway(billing.context)
     for (let killedAt = 1; killedAt <= 4; killedAt += 1) {
       const id = `kill_${killedAt}`
       await billing.createOrganization(id)
-      let calls = 0
-      const dying = billing.with({
-        gateway: {
-          ...gateway,
-          async perform(kind, params, call) {
-            const result = await gateway.perform(kind, params, call)
-            calls += 1
-            if (calls === killedAt) throw new Error('the process was killed')
-            return result
-          },
-        },
-      })
-      await expect(buy(dying, id)).rejects.toThrow('killed')
+      await expect(buy(dyingAfter(killedAt), id)).rejects.toThrow('killed')
       await buy(billing.context, id)
       expect(subscriptionsOf(id)).toHaveLength(1)
       expect(customersOf(id)).toHaveLength(1)
@@ -179,7 +145,6 @@ describe('a purchase that takes the place of one that waits for the bank', () =>
       .all('subscription')
       .filter(({ customer, status }) => customer === customersOf(organizationId)[0]!.id && status !== 'incomplete_expired')
       .map(({ status }) => status)
-  const later = () => billing.with({ clock: { now: () => new Date(billing.context.clock.now().getTime() + 3 * 60_000) } })
 
   test.each([
     { killed: 'between the two', method: 'pm_card_visa', left: ['active'] },
@@ -187,8 +152,8 @@ describe('a purchase that takes the place of one that waits for the bank', () =>
   ])('ends that one although the server is killed $killed, when nobody comes back', async ({ method, left }) => {
     const id = await billing.createOrganization(`replacing_${left[0]}`)
     await buyWith(billing.context, id, 'pm_card_authenticationRequired')
-    await expect(buyWith(dyingAfterCalls('create_subscription'), id, method)).rejects.toThrow('killed')
-    await finishStrandedIntents(later())
+    await expect(buyWith(dyingAfter('create_subscription'), id, method)).rejects.toThrow('killed')
+    await finishStrandedIntents(billing.later(3 * MINUTE_MS))
     expect(payable(id)).toEqual(left)
   })
 
@@ -196,7 +161,7 @@ describe('a purchase that takes the place of one that waits for the bank', () =>
     const id = await billing.createOrganization('kept')
     await buyWith(billing.context, id, 'pm_card_authenticationRequired')
     await expect(buyWith(billing.context, id, 'pm_card_chargeDeclined')).rejects.toMatchObject({ code: 'payment_failed' })
-    await finishStrandedIntents(later())
+    await finishStrandedIntents(billing.later(3 * MINUTE_MS))
     expect(payable(id)).toEqual(['incomplete'])
   })
 })
@@ -232,11 +197,10 @@ describe('while Stripe is away', () => {
     expect(await listInvoices(away.db, { organizationId: 'reading', status: null, limit: 10, before: null })).toMatchObject([
       { status: 'paid' },
     ])
-    const upgrade = { kind: 'switch', planKey: 'enterprise', interval: null, quantity: null, at: null } as const
-    const change = changePlan(away, { organizationId: 'reading', request: upgrade, prorationAt: null }, asker)
-    await expect(change).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    const upgrade = switchTo('enterprise', null)
+    await expect(changeByOperator(away, 'reading', upgrade)).rejects.toMatchObject({ code: 'stripe_unavailable' })
     // Back again, the wish that was left open is settled first, and asking again is answered.
-    await changePlan(billing.context, { organizationId: 'reading', request: upgrade, prorationAt: null }, asker)
+    await changeByOperator(billing.context, 'reading', upgrade)
     expect(await readSubscription(billing.context, billing.context.db, 'reading')).toMatchObject({ tier: 'ENTERPRISE' })
   })
 
@@ -244,15 +208,14 @@ describe('while Stripe is away', () => {
     await billing.createOrganization('keyless')
     const none = billing.with({ gateway: null })
     expect(await readSubscription(none, none.db, 'keyless')).toMatchObject({ tier: 'FREE', status: 'none', amount: 0 })
-    const buy = { kind: 'cancel', immediate: true } as const
-    const change = changePlan(none, { organizationId: 'keyless', request: buy, prorationAt: null }, asker)
+    const change = changeByOperator(none, 'keyless', { kind: 'cancel', immediate: true })
     await expect(change).rejects.toMatchObject({ code: 'billing_not_configured' })
   })
 })
 
 test('a call that a newer version of the server words otherwise is not made twice', async () => {
   const id = await billing.createOrganization('reworded')
-  await expect(ensure(dyingAfterCalls(), id)).rejects.toThrow('killed')
+  await expect(ensure(dying(), id)).rejects.toThrow('killed')
   const gateway = requireGateway(billing.context)
   const newer = billing.with({
     gateway: {
@@ -300,7 +263,7 @@ describe('while Stripe throttles', () => {
 
   test('a repeat says nothing of the attempt before it: who was made a customer is not made one twice', async () => {
     const id = await billing.createOrganization('later')
-    await expect(buyWith(dyingAfterCalls('create_customer'), id, 'pm_card_visa')).rejects.toThrow('killed')
+    await expect(buyWith(dyingAfter('create_customer'), id, 'pm_card_visa')).rejects.toThrow('killed')
     await expect(buyWith(throttling('create_customer'), id, 'pm_card_visa')).rejects.toMatchObject({ code: 'stripe_unavailable' })
     expect(await intentsOf(id)).toMatchObject([{ kind: 'create_customer', state: 'pending' }])
     await buyWith(billing.context, id, 'pm_card_visa')

@@ -1,18 +1,12 @@
-import { beforeAll, expect, test, vi } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { testClocks } from '../../../test/test-clocks.ts'
+import { expect, test, vi } from 'vitest'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { readOrganization } from '../organizations.ts'
-import { pushCatalog } from '../push/push.ts'
 
 // Invoices from before payment intents are paid by charges alone. Nothing makes them any more, so such a payment is put into the sandbox's state.
 
-const billing = testBilling({ webhooks: false })
-const { onClock } = testClocks(billing)
+const billing = testSubscriptions({ webhooks: false })
+const { onClock, post } = billing
 vi.setConfig({ testTimeout: 60_000 })
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
 
@@ -20,7 +14,7 @@ const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/orga
 async function paidByCharge(id: string, source: string): Promise<{ invoice: string; charge: string }> {
   // On no test clock: a dispute runs by the sandbox's own.
   await billing.createOrganization(id)
-  const bought = await billing.call(id, 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  const bought = await post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   const customer = (await readOrganization(billing.database.db, id)).customerId!
   const subscription = String(bought.body['subscription_id'])
   const { id: invoice } = await billing.stripe.invoices.create({ customer, subscription, auto_advance: false })
@@ -77,7 +71,7 @@ test('a dispute of an invoice that a charge alone paid is told of, and lost, it 
 
 test('an invoice that was paid outside of Stripe is paid, and nothing of it is refunded or disputed', async () => {
   await onClock('outside')
-  await billing.call('outside', 'POST', '/api/v1/billing/subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await post('outside', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   const { customerId } = await readOrganization(billing.database.db, 'outside')
   const { id } = await billing.stripe.invoices.create({ customer: customerId!, auto_advance: false })
   await billing.stripe.invoiceItems.create({ customer: customerId!, invoice: id, amount: 1200, currency: 'usd' })

@@ -1,20 +1,14 @@
-import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
+import { describe, expect, test, vi } from 'vitest'
 import { sumsOfPdf } from '../../../test/invoice-sums.ts'
-import { testClocks } from '../../../test/test-clocks.ts'
-import { pushCatalog } from '../push/push.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 
 // Credit notes are made at Stripe's: on an open invoice they lower what is due, on a paid one they refund, go to the customer's balance, or say that the
 // money was given back elsewhere.
 
-const billing = testBilling()
-const { onClock, advance } = testClocks(billing)
+const billing = testSubscriptions()
+const { advance, onClock, post, succeed } = billing
 const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 type Invoice = Readonly<Record<string, unknown>> & { readonly id: string }
 
@@ -29,16 +23,14 @@ let hours = 0
 async function paying(id: string): Promise<string> {
   await onClock(id)
   await advance(id, `${(hours += 1)}h`)
-  const bought = { tier: 'pro', payment_method_id: 'pm_card_visa' }
-  const answer = await billing.call(id, 'POST', '/api/v1/billing/subscribe', bought)
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
   return (await newestOf(id)).id
 }
 
 /** One whose card declines the second month: an open invoice of 2900. */
 async function owing(id: string): Promise<string> {
   await paying(id)
-  await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+  await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
   await advance(id, '31d')
   await advance(id, '2h')
   expect(await newestOf(id)).toMatchObject({ status: 'open', amount_remaining_minor: 2900 })

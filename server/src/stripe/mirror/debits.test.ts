@@ -1,30 +1,20 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { testClocks } from '../../../test/test-clocks.ts'
+import { describe, expect, test } from 'vitest'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { readStanding } from '../../standing/actions.ts'
 import { withOrganizationLock } from '../intents/lock.ts'
 import { readOrganization } from '../organizations.ts'
-import { pushCatalog } from '../push/push.ts'
 import { RECENT_SCOPE } from './fetch.ts'
 import { syncOrganization } from './sync.ts'
 
 // A debit of a bank account is under way for days: its invoice stays open and tried, its charge is pending until the bank has answered. The
 // bank of one of Stripe's test accounts answers after minutes.
 
-const billing = testBilling()
-const { onClock, advance } = testClocks(billing)
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
-
+const billing = testSubscriptions()
+const { advance, invoicesOf, onClock, post, succeed } = billing
 /** An organization whose renewal is about to be paid with `method`, an hour after the clock has been moved. */
 async function renewing(id: string, method: string): Promise<void> {
-  await onClock(id)
-  const path = '/api/v1/billing/subscribe'
-  expect((await billing.call(id, 'POST', path, { tier: 'pro', payment_method_id: 'pm_card_visa' })).status).toBe(200)
-  const saved = await billing.call(id, 'POST', '/api/v1/billing/payment-methods', { payment_method_id: method })
-  expect(saved.status, JSON.stringify(saved.body)).toBe(200)
+  await billing.subscribed(id, { tier: 'pro' })
+  await succeed(id, 'payment-methods', { payment_method_id: method })
   const { rows } = await billing.database.db.query<{ left: string }>(
     `select ceil(extract(epoch from current_period_end - o.test_clock_now) / 60) + 60 || 'm' as left
      from accounts a join organizations o on o.id = a.organization_id where o.id = $1`,
@@ -69,9 +59,9 @@ describe('an invoice that is paid by debit', () => {
 
   test('is not paid a second time while the bank has not answered, by another method either', async () => {
     await renewing('hasty', 'pm_usBankAccount_success')
-    const [open] = (await billing.call('hasty', 'GET', '/api/v1/billing/invoices')).body as unknown as { id: string }[]
+    const [open] = await invoicesOf('hasty')
     for (const body of [{}, { payment_method_id: 'pm_card_visa' }]) {
-      const answer = await billing.call('hasty', 'POST', `/api/v1/billing/invoices/${open!.id}/pay`, body)
+      const answer = await post('hasty', `invoices/${open!.id}/pay`, body)
       expect(answer).toMatchObject({ status: 409, body: { code: 'conflict' } })
     }
     const methods = (await billing.call('hasty', 'GET', '/api/v1/billing/payment-methods')).body as unknown as { type: string }[]
@@ -98,8 +88,7 @@ describe('an invoice that is paid by debit', () => {
 
   test('has not failed when its subscription is ended meanwhile, and is owed from when the bank refuses', async () => {
     await renewing('leaving', 'pm_usBankAccount_debitNotAuthorized')
-    const cancel = await billing.call('leaving', 'POST', '/api/v1/billing/cancel', { immediate: true })
-    expect(cancel.status, JSON.stringify(cancel.body)).toBe(200)
+    await succeed('leaving', 'cancel', { immediate: true })
     const owing = async () => {
       const { rows } = await billing.database.db.query<{ since: Date | null }>(
         `select left_owing_since as since from accounts where organization_id = 'leaving'`,

@@ -1,21 +1,17 @@
 import fc from 'fast-check'
 import type { Stripe } from 'stripe'
-import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { buyPro } from '../../../test/purchases.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { buyPro, payOn } from '../../../test/purchases.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { withOrganizationLock } from '../intents/lock.ts'
-import { pushCatalog } from '../push/push.ts'
 import { reconcileOrganization } from '../reconcile/reconcile.ts'
 import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
 
-const billing = testBilling()
+const billing = testSubscriptions()
+const { post, subscriptionOf } = billing
 const PATIENCE = { timeout: 15_000 }
 // Several things are waited for one after the other.
 vi.setConfig({ testTimeout: 60_000 })
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 /** An organization that has paid its first month with a card. */
 async function paying(id: string, paymentMethodId: string): Promise<{ charge: string }> {
@@ -109,11 +105,11 @@ describe('a dispute', () => {
   test('that is lost says what happened, how much it is about and what to do, and is settled by paying it again', async () => {
     const { charge } = await paying('pays_again', 'pm_card_createDispute')
     const { id } = await disputeOf(charge)
-    const pay = (caller: string) => billing.call(caller, 'POST', `/api/v1/billing/disputes/${id}/pay`)
+    const pay = (caller: string) => post(caller, `disputes/${id}/pay`)
     expect((await pay('pays_again')).status).toBe(404)
     await billing.stripe.disputes.close(id)
     await expect.poll(() => failedAt('pays_again'), PATIENCE).not.toBeNull()
-    const standing = async () => (await billing.call('pays_again', 'GET', '/api/v1/billing/subscription')).body['standing']
+    const standing = async () => (await subscriptionOf('pays_again'))['standing']
     expect(await standing()).toMatchObject({
       state: 'grace',
       notices: [
@@ -135,14 +131,13 @@ describe('a dispute', () => {
     const { url } = (await pay('pays_again')).body as { url: string }
     const both = await Promise.all([pay('pays_again'), pay('pays_again')])
     expect(both.map(({ body }) => body['url'])).toEqual([url, url])
-    const elsewhere = await billing.call('pays_again', 'POST', `/api/v1/billing/disputes/${id}/pay`, {
+    const elsewhere = await post('pays_again', `disputes/${id}/pay`, {
       success_url: 'http://localhost:3000/other',
     })
     expect(elsewhere.body['url']).not.toBe(url)
     expect(billing.sandbox.all('checkout.session').map(({ status }) => status)).toEqual(['expired', 'open'])
     const { url: openUrl } = elsewhere.body as { url: string }
-    const form = new URLSearchParams({ email: 'buyer@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
-    expect((await fetch(openUrl, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
+    expect((await payOn(openUrl)).status).toBe(303)
     await expect.poll(() => failedAt('pays_again'), PATIENCE).toBeNull()
     expect(await standing()).toMatchObject({ state: 'active', notices: [] })
     expect((await pay('pays_again')).status).toBe(404)

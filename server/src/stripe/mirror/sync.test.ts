@@ -1,24 +1,18 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
-import { pushCatalog } from '../push/push.ts'
+import { describe, expect, test } from 'vitest'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 
-const billing = testBilling()
+const billing = testSubscriptions()
+const { post, subscriptionOf, succeed } = billing
 const BILLING = '/api/v1/billing'
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
 
 /** A paying organization; answers its customer and subscription at Stripe. */
 async function paying(id: string, paymentMethodId = 'pm_card_visa'): Promise<{ customer: string; subscription: string }> {
   await billing.createOrganization(id)
-  const answer = await billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: paymentMethodId })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+  const bought = await succeed(id, 'subscribe', { tier: 'pro', payment_method_id: paymentMethodId })
   const { stripe_customer_id: customer } = await subscriptionOf(id)
-  return { customer: customer as string, subscription: answer.body['subscription_id'] as string }
+  return { customer: customer as string, subscription: bought['subscription_id'] as string }
 }
 
-const subscriptionOf = async (id: string) => (await billing.call(id, 'GET', `${BILLING}/subscription`)).body
 const PATIENCE = { timeout: 10_000 }
 
 async function rowsOf<Row extends object>(sql: string, id: string): Promise<Row[]> {
@@ -61,10 +55,7 @@ describe('what is done in Stripe’s own dashboard', () => {
         stripe_customer_id: null,
         payment_method_id: null,
       })
-    const again = await billing.call('deleted', 'POST', `${BILLING}/subscribe`, {
-      tier: 'starter',
-      payment_method_id: 'pm_card_visa',
-    })
+    const again = await post('deleted', 'subscribe', { tier: 'starter', payment_method_id: 'pm_card_visa' })
     expect(again).toMatchObject({ status: 200, body: { status: 'active', tier: 'STARTER' } })
     expect((await subscriptionOf('deleted'))['stripe_customer_id']).not.toBe(customer)
   })
@@ -105,10 +96,7 @@ describe('what is done in Stripe’s own dashboard', () => {
     const { id: customer } = await billing.stripe.customers.create({ metadata: { tollgate_organization: 'source' } })
     const { id: card } = await billing.stripe.paymentMethods.attach('pm_card_mastercard', { customer })
     await billing.stripe.customers.update(customer, { default_source: card })
-    const [{ price }] = (await rowsOf<{ price: string }>(
-      `select stripe_price_id as price from plan_prices where plan_key = 'pro' and price_key = 'monthly' and $1 <> ''`,
-      'source',
-    )) as [{ price: string }]
+    const price = await billing.priceOf('pro')
     expect((await billing.stripe.subscriptions.create({ customer, items: [{ price }] })).status).toBe('active')
     await expect.poll(() => subscriptionOf('source'), PATIENCE).toMatchObject({ tier: 'PRO' })
     const charged = async () =>
@@ -136,10 +124,7 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a second live subscription raises an alert, and the better standing one counts', async () => {
     const { customer, subscription } = await paying('twice')
-    const [{ stripe_price_id: price }] = (await rowsOf<{ stripe_price_id: string }>(
-      `select stripe_price_id from plan_prices where plan_key = 'enterprise' and $1 <> ''`,
-      'any',
-    )) as [{ stripe_price_id: string }]
+    const price = await billing.priceOf('enterprise')
     await billing.stripe.subscriptions.create({ customer, items: [{ price }], payment_behavior: 'default_incomplete' })
     await billing.stripe.subscriptions.create({ customer, items: [{ price }], trial_period_days: 3 })
     await expect
@@ -150,10 +135,7 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a change that is scheduled for the middle of a period is known', async () => {
     const { subscription } = await paying('mid_period')
-    const [{ price }] = (await rowsOf<{ price: string }>(
-      `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
-      'mid_period',
-    )) as [{ price: string }]
+    const price = await billing.priceOf('starter')
     const { id, phases } = await billing.stripe.subscriptionSchedules.create({ from_subscription: subscription })
     const [running] = phases
     const end = running!.start_date + 10 * 86_400
@@ -171,10 +153,7 @@ describe('what is done in Stripe’s own dashboard', () => {
 
   test('a change is known by the plan’s item of the phase, whatever stands before it', async () => {
     const { subscription } = await paying('beside_first')
-    const [{ price }] = (await rowsOf<{ price: string }>(
-      `select stripe_price_id as price from plan_prices where plan_key = 'starter' and price_key = 'monthly' and $1 <> ''`,
-      'beside_first',
-    )) as [{ price: string }]
+    const price = await billing.priceOf('starter')
     const product = await billing.stripe.products.create({ name: 'Support by the month' })
     const recurring = { interval: 'month' } as const
     const beside = await billing.stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 5_000, recurring })
@@ -206,7 +185,7 @@ describe('what is done in Stripe’s own dashboard', () => {
       .poll(() => rowsOf('select 1 from stripe_subscriptions where organization_id = $1', 'retainer'), PATIENCE)
       .toHaveLength(2)
     expect(await subscriptionOf('retainer')).toMatchObject({ tier: 'PRO', status: 'active', subscription_id: subscription })
-    expect(await billing.call('retainer', 'POST', `${BILLING}/cancel`, { immediate: true })).toMatchObject({ status: 200 })
+    expect(await post('retainer', 'cancel', { immediate: true })).toMatchObject({ status: 200 })
     const status = async (id: string) => (await billing.stripe.subscriptions.retrieve(id)).status
     expect([await status(subscription), await status(beside.id)]).toEqual(['canceled', 'active'])
   })
@@ -233,8 +212,7 @@ describe('a customer that is deleted and leaves an invoice unpaid', () => {
   }
   const standingOf = async (id: string) => (await subscriptionOf(id))['standing']
 
-  const subscribe = (id: string) =>
-    billing.call(id, 'POST', `${BILLING}/subscribe`, { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  const subscribe = (id: string) => post(id, 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
 
   test('owes it until it is voided, and then no more', async () => {
     const invoice = await leftBehind('left_behind')
@@ -244,7 +222,7 @@ describe('a customer that is deleted and leaves an invoice unpaid', () => {
 
   test('owes it until it is paid, also with another customer by then', async () => {
     const invoice = await leftBehind('another_customer')
-    await billing.call('another_customer', 'POST', `${BILLING}/payment-methods`, { payment_method_id: 'pm_card_visa' })
+    await post('another_customer', 'payment-methods', { payment_method_id: 'pm_card_visa' })
     expect((await subscriptionOf('another_customer'))['stripe_customer_id']).toMatch(/^cus_/)
     await billing.stripe.invoices.pay(invoice, { paid_out_of_band: true })
     await expect.poll(() => subscribe('another_customer'), PATIENCE).toMatchObject({ status: 200, body: { status: 'active' } })

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
 import { buyPro } from '../../../test/purchases.ts'
 import { multiply } from '../../../test/seed-account.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import type { Transaction } from '../../db/database.ts'
 import { DAY_MS, HOUR_MS } from '../../lib/period.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
@@ -9,7 +9,6 @@ import type { AccountList } from '../gateway/account-lists.ts'
 import { createStripeClient } from '../gateway/client.ts'
 import { StripeCallError } from '../gateway/errors.ts'
 import type { StripeReads } from '../gateway/gateway.ts'
-import { pushCatalog } from '../push/push.ts'
 import { beginReconciliation } from './reconcile-account.ts'
 import { reconcileSome } from './reconcile.ts'
 
@@ -17,11 +16,10 @@ import { reconcileSome } from './reconcile.ts'
 const start = Math.floor(Date.UTC(2026, 2, 10, 12) / 1000)
 let now = new Date(start * 1000)
 const clock = { now: () => now }
-const billing = testBilling({ webhooks: false, clock, sandbox: { clock: { frozen: start } } })
+const billing = testSubscriptions({ webhooks: false, clock, sandbox: { clock: { frozen: start } } })
 const COPIES = 250
 
 beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
   await billing.createOrganization('template')
   await buyPro(billing.context, { organizationId: 'template' })
   const [{ id: customerId } = { id: '' }] = billing.sandbox.all('customer')

@@ -1,17 +1,12 @@
-import { beforeAll, describe, expect, test } from 'vitest'
-import { testBilling } from '../../../test/billing.ts'
+import { describe, expect, test } from 'vitest'
 import { buyPro } from '../../../test/purchases.ts'
+import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { requireGateway } from '../context.ts'
 import { handleDueEvents } from '../inbox/inbox.ts'
 import { recoverMissedEvents } from '../inbox/missed-events.ts'
-import { pushCatalog } from '../push/push.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
-const billing = testBilling({ webhooks: false })
-
-beforeAll(async () => {
-  await pushCatalog(billing.context, { variables: {} })
-})
+const billing = testSubscriptions({ webhooks: false })
 
 async function subscribed(id: string): Promise<string> {
   await billing.createOrganization(id)
