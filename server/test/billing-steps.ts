@@ -2,6 +2,12 @@ import fc from 'fast-check'
 import { reportNow } from '../src/pricing/actions.ts'
 import type { TestUse } from './used.ts'
 
+/** What happens with any catalog: something used is taken back in part, use is reported, time passes. */
+export const correction = fc.record({ kind: fc.constant('correct' as const), part: fc.integer({ min: 1, max: 100 }) })
+export const reporting = fc.record({ kind: fc.constant('report' as const) })
+export const passing = (days: number) =>
+  fc.record({ kind: fc.constant('advance' as const), hours: fc.integer({ min: 1, max: 24 * days }) })
+
 /** What a customer of `USE_CATALOG` does, and time. */
 export const billingStep = fc.oneof(
   {
@@ -12,9 +18,9 @@ export const billingStep = fc.oneof(
       quantity: fc.integer({ min: 0, max: 400_000 }),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('correct' as const), part: fc.integer({ min: 1, max: 100 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('advance' as const), hours: fc.integer({ min: 1, max: 24 * 40 }) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('report' as const) }) },
+  { weight: 2, arbitrary: correction },
+  { weight: 3, arbitrary: passing(40) },
+  { weight: 1, arbitrary: reporting },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -37,30 +43,17 @@ export const billingStep = fc.oneof(
   },
 )
 export type BillingStep = typeof billingStep extends fc.Arbitrary<infer S> ? S : never
+type CommonStep = Extract<BillingStep, { kind: 'correct' | 'advance' | 'report' }>
 
 /** Which part of a step's quantity each meter is used by: calls in fractions, agents in single ones. */
 const AMOUNT = { calls: 1_000n, tokens: 10_000n, agents: 50_000_000_000n }
 
 /** What an organization has used in earlier steps, to be corrected. */
 export type UsedBySteps = { key: string; quantity: number }[]
+type Taker = { readonly id: string; readonly used: UsedBySteps }
 
-/** Takes a step. One that is not possible now is refused, and changes nothing. */
-export async function take(
-  billing: TestUse,
-  { id, used }: { readonly id: string; readonly used: UsedBySteps },
-  each: BillingStep,
-): Promise<void> {
+export async function takeCommon(billing: TestUse, { id, used }: Taker, each: CommonStep): Promise<void> {
   switch (each.kind) {
-    case 'use': {
-      const micro =
-        each.meter === 'agents' ? BigInt(each.quantity % 12) * 1_000_000n : BigInt(each.quantity) * AMOUNT[each.meter as 'calls']
-      const quantity = `${micro / 1_000_000n}.${(micro % 1_000_000n).toString().padStart(6, '0')}`
-      const key = `${id}-${used.length}`
-      await billing.use(id, each.meter, quantity, { key })
-      if (each.meter === 'calls') used.push({ key, quantity: Math.floor(Number(micro) / 1_000_000) })
-      else used.push({ key: '', quantity: 0 })
-      return
-    }
     case 'correct': {
       const last = used.findLast(({ key, quantity }) => key !== '' && quantity > 0)
       if (last === undefined) return
@@ -73,6 +66,26 @@ export async function take(
       return billing.advance(id, `${each.hours}h`)
     case 'report':
       return reportNow(billing.context, id)
+  }
+}
+
+/** Takes a step. One that is not possible now is refused, and changes nothing. */
+export async function take(billing: TestUse, { id, used }: Taker, each: BillingStep): Promise<void> {
+  switch (each.kind) {
+    case 'use': {
+      const micro =
+        each.meter === 'agents' ? BigInt(each.quantity % 12) * 1_000_000n : BigInt(each.quantity) * AMOUNT[each.meter as 'calls']
+      const quantity = `${micro / 1_000_000n}.${(micro % 1_000_000n).toString().padStart(6, '0')}`
+      const key = `${id}-${used.length}`
+      await billing.use(id, each.meter, quantity, { key })
+      if (each.meter === 'calls') used.push({ key, quantity: Math.floor(Number(micro) / 1_000_000) })
+      else used.push({ key: '', quantity: 0 })
+      return
+    }
+    case 'correct':
+    case 'advance':
+    case 'report':
+      return takeCommon(billing, { id, used }, each)
     case 'switch': {
       const { plan: new_tier, interval, at, quantity } = each
       return change(billing, id, { route: 'upgrade', body: { new_tier, interval, at, quantity } })

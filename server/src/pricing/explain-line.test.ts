@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { correction, passing, reporting, takeCommon, type UsedBySteps } from '../../test/billing-steps.ts'
 import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { parseQuantity } from '../lib/quantity.ts'
-import { reportNow } from './actions.ts'
 
 const billing = testUse({
   meters: { calls: { groupBy: [] }, month: {} },
@@ -115,14 +115,14 @@ const step = fc.oneof(
       hoursAgo: fc.option(fc.integer({ min: 1, max: 34 * 24 })),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('correct' as const), part: fc.integer({ min: 1, max: 100 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('advance' as const), hours: fc.integer({ min: 1, max: 24 * 20 }) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('report' as const) }) },
+  { weight: 1, arbitrary: correction },
+  { weight: 3, arbitrary: passing(20) },
+  { weight: 1, arbitrary: reporting },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('switch' as const), plan: fc.constantFrom('basic', 'pro') }) },
 )
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never
 
-async function take(id: string, each: Step, used: { key: string; quantity: number }[]): Promise<void> {
+async function take(id: string, each: Step, used: UsedBySteps): Promise<void> {
   switch (each.kind) {
     case 'use': {
       const key = `${id} ${used.length}`
@@ -132,22 +132,13 @@ async function take(id: string, each: Step, used: { key: string; quantity: numbe
       used.push({ key, quantity: each.quantity })
       return
     }
-    case 'correct': {
-      const last = used.at(-1)
-      if (!last || last.quantity === 0) return
-      const back = Math.ceil((last.quantity * each.part) / 100)
-      last.quantity -= back
-      await billing.correct(id, last.key, -back)
-      return
-    }
-    case 'advance':
-      return billing.advance(id, `${each.hours}h`)
-    case 'report':
-      return reportNow(billing.context, id)
     case 'switch': {
       const { status, body } = await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: each.plan })
       if (![200, 409].includes(status)) throw new Error(JSON.stringify(body))
+      return
     }
+    default:
+      return takeCommon(billing, { id, used }, each)
   }
 }
 
@@ -156,7 +147,7 @@ test('every line is the sum of what it bills of grants, late use told apart, and
     fc.asyncProperty(fc.constantFrom('basic', 'pro'), fc.array(step, { minLength: 3, maxLength: 12 }), async (plan, steps) => {
       const id = await billing.customer(plan)
       const began = await billing.nowOf(id)
-      const used: { key: string; quantity: number }[] = []
+      const used: UsedBySteps = []
       for (const each of steps) await take(id, each, used)
       await expectToAddUp(id, began)
       await billing.advance(id, '32d')
