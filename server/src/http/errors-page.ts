@@ -2,6 +2,9 @@ import { html } from 'hono/html'
 import { ERRORS_PAGE, PROBLEMS } from './problems.ts'
 import type { App } from './app.ts'
 
+/** On a phone a code goes on in the next line after one of its words, and not within it. */
+const breakable = (code: string) => code.split('_').map((word, index) => (index === 0 ? word : html`_<wbr />${word}`))
+
 /** Serves the page that the `type` of every problem document points to, made from the table that decides the statuses. */
 export function registerErrorsPage(app: App): void {
   app.get(ERRORS_PAGE, (context) =>
@@ -54,7 +57,7 @@ export function registerErrorsPage(app: App): void {
                   ${Object.entries(PROBLEMS).map(
                     ([code, kind]) =>
                       html`<tr id="${code}">
-                        <td><code>${code}</code></td>
+                        <td><code>${breakable(code)}</code></td>
                         <td>${kind.status}</td>
                         <td>
                           ${kind.title}.${kind.retryAfterSeconds === undefined ? '' : ` Try again after ${kind.retryAfterSeconds} s.`}
