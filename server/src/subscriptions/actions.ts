@@ -100,7 +100,7 @@ async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void
   const unpaid = await findUnpaid(db, organizationId)
   if (unpaid === null) return
   const sentence =
-    'The subscription goes on, but the payment of its new period failed: the days of grace have begun. Pay the invoice, or replace the card.'
+    'The subscription goes on, but the payment of its new period failed: the days of grace have begun. Pay the invoice, or replace the payment method.'
   throw new DomainError('payment_failed', sentence, { invoice_id: unpaid.invoiceId, payment_url: unpaid.paymentUrl })
 }
 
