@@ -23,5 +23,8 @@ it('runs the whole loop: quota, checkout, renewal, failed payment, plan changes,
     (title) => headings.push(title),
   )
   expect(headings).toHaveLength(7)
-  expect(told.join('\n')).toContain('50 allowed, 150 refused')
+  const story = told.join('\n')
+  for (const words of ['50 allowed, 150 refused', 'A day into the next period: renewal paid', 'Unused time on Pro'])
+    expect(story).toContain(words)
+  expect(story, 'a credit is written as -$1.00').not.toContain('$-')
 })

@@ -125,7 +125,7 @@ export async function renew(loop: Loop, customer: Customer): Promise<void> {
   const usage = await app.get('/api/v1/usage')
   assert.equal(usage.body['credits_used'], 0)
   assert.equal(usage.body['subscription_tier'], 'PRO')
-  loop.tell(`32 days later: renewal paid ($29.00), use ${String(used)} → ${String(usage.body['credits_used'])}.`)
+  loop.tell(`A day into the next period: renewal paid ($29.00), use ${String(used)} → ${String(usage.body['credits_used'])}.`)
 }
 
 /** Step 5: the card is replaced by one that declines; grace, suspension, recovery without a second quota. */
@@ -264,7 +264,7 @@ async function invoicesOf(app: Caller): Promise<readonly Body[]> {
 
 function describePreview(preview: Body): string {
   const lines = preview['lines'] as readonly { description: string; amount_minor: number }[]
-  const money = (minor: unknown): string => `$${(Number(minor) / 100).toFixed(2)}`
+  const money = (minor: unknown): string => `${Number(minor) < 0 ? '-' : ''}$${(Math.abs(Number(minor)) / 100).toFixed(2)}`
   const parts = lines.map((line) => `${line.description} ${money(line.amount_minor)}`)
   return `due now ${money(preview['amount_due_now_minor'])} (${parts.join('; ')})`
 }
