@@ -108,7 +108,7 @@ export async function readExport(db: Queryable, organizationId: string | null, i
 }
 
 /**
- * The pieces of a file, in order.
+ * The pieces of a file, in order. Where it goes while it is read, as its time has come, the last one fails: whoever reads it hears that it is not whole.
  * @throws DomainError `conflict` while it is not finished
  */
 export function readFile(db: Queryable, made: Export): AsyncGenerator<Buffer> {
@@ -118,9 +118,10 @@ export function readFile(db: Queryable, made: Export): AsyncGenerator<Buffer> {
 }
 
 async function* readPieces(db: Queryable, made: Export): AsyncGenerator<Buffer> {
-  for (let number = 0; ; number += 1) {
+  for (let [number, left] = [0, made.bytes]; left > 0; number += 1) {
     const piece = await readChunk(db, made, number)
-    if (piece === null) return
+    if (piece === null) throw new Error(`The rest of the export ${made.id} is not there any more.`)
+    left -= piece.length
     yield piece
   }
 }

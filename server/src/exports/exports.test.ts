@@ -274,6 +274,31 @@ describe('the worker', () => {
     expect(Buffer.from(await answer.arrayBuffer())).toEqual(await bytesOf(made.id))
   })
 
+  test('breaks a download off that cannot be whole, and never ends one early', async () => {
+    const made = await make('operator', { kind: 'invoices', format: 'csv' }, ADMIN)
+    const { db } = billing.database
+    await db.query('delete from export_chunks where export_id = $1 and number > 0', [made.id])
+    const answer = await billing.fetch('operator', made.file_url!)
+    expect(Number(answer.headers.get('content-length'))).toBe(made.bytes)
+    await expect(answer.arrayBuffer()).rejects.toThrow('is not there any more')
+  })
+
+  test('gives a file back that it has not finished when the server is stopped, to be begun anew at once', async () => {
+    const { id } = await ask('operator', { kind: 'invoices', format: 'csv' }, ADMIN)
+    expect(await makeNextExport(worker(), AbortSignal.abort())).toBe(1)
+    expect((await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body).toMatchObject({
+      state: 'queued',
+      progress: { made: 0, planned: null },
+      file_url: null,
+    })
+    for (let stopped = 0; stopped < 9; stopped += 1) await makeNextExport(worker(), AbortSignal.abort())
+    // To be stopped is no failed attempt.
+    expect(await makeNextExport(worker())).toBe(1)
+    const made = (await billing.call('operator', 'GET', `${ADMIN}/${id}`)).body
+    expect(made).toMatchObject({ state: 'done', progress: { made: 3_000 } })
+    expect((await bytesOf(id)).length).toBe(made['bytes'])
+  })
+
   test('refuses the sixth that is not finished, and says why what cannot be made failed', async () => {
     const body = { kind: 'invoices', format: 'csv' }
     for (let count = 0; count < 5; count += 1) await ask('seed_00007', body)

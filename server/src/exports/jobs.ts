@@ -5,7 +5,16 @@ import { DomainError } from '../lib/errors.ts'
 import { MINUTE_MS } from '../lib/period.ts'
 import type { Log } from '../stripe/log.ts'
 import { contentOf, type ExportContext } from './content.ts'
-import { claimExport, deleteExpired, failAbandoned, finishExport, insertChunk, saveProgress, type Export } from './store.ts'
+import {
+  claimExport,
+  deleteExpired,
+  failAbandoned,
+  finishExport,
+  giveBack,
+  insertChunk,
+  saveProgress,
+  type Export,
+} from './store.ts'
 
 /** A process that does not say for this long that it is at work has died. */
 const LEASE_MS = MINUTE_MS
@@ -21,7 +30,7 @@ export type ExportJobsContext = ExportContext & { readonly log: Log }
 /** Makes files for as long as the server runs. */
 export function startExportWorker(context: ExportJobsContext): Loop {
   return startLoop({
-    run: () => makeNextExport(context),
+    run: (stopping) => makeNextExport(context, stopping),
     pollMs: POLL_MS,
     onFailure: (error) => context.log.warn({ err: error }, 'exports cannot be made now; they are tried again'),
   })
@@ -31,8 +40,8 @@ export function exportJobs({ db, clock }: ExportContext): readonly Job[] {
   return [{ name: 'exports.expiry', cron: '41 * * * *', run: async () => void (await deleteExpired(db, clock.now())) }]
 }
 
-/** Makes the oldest export that is due. Answers how many it made: 1 or 0. */
-export async function makeNextExport(context: ExportJobsContext): Promise<number> {
+/** Makes the oldest export that is due, or gives it back once `stopping`. Answers how many it took: 1 or 0. */
+export async function makeNextExport(context: ExportJobsContext, stopping?: AbortSignal): Promise<number> {
   const { db, clock } = context
   const now = clock.now()
   const claimed = await db.transaction(async (tx) => {
@@ -43,7 +52,7 @@ export async function makeNextExport(context: ExportJobsContext): Promise<number
   })
   if (claimed === null) return 0
   try {
-    const result = await writeFile(context, claimed)
+    const result = await writeFile(context, claimed, stopping)
     if (result !== null) await finishExport(db, claimed, { ...result, error: null, now: clock.now() })
   } catch (error) {
     // With the database away the lease runs out, and the export begins anew.
@@ -77,8 +86,12 @@ async function keepingLease<Result>(context: ExportJobsContext, claimed: Export,
   }
 }
 
-/** Writes the file in pieces; null when another process took the export over meanwhile. */
-async function writeFile(context: ExportJobsContext, claimed: Export): Promise<{ made: number; bytes: number } | null> {
+/** Writes the file in pieces; null when another process took the export over meanwhile, or when it was given back. */
+async function writeFile(
+  context: ExportJobsContext,
+  claimed: Export,
+  stopping: AbortSignal | undefined,
+): Promise<{ made: number; bytes: number } | null> {
   const { db } = context
   const { planned, pieces } = await keepingLease(context, claimed, () => contentOf(context, claimed))
   const save = (made: number): Promise<boolean> => saveProgress(db, claimed, { made, planned, leaseUntil: leaseFrom(context) })
@@ -98,6 +111,10 @@ async function writeFile(context: ExportJobsContext, claimed: Export): Promise<{
     ;[waiting, waitingBytes] = [[], 0]
   }
   for await (const piece of pieces) {
+    if (stopping?.aborted === true) {
+      await giveBack(db, claimed)
+      return null
+    }
     waiting.push(piece.data)
     waitingBytes += piece.data.length
     bytes += piece.data.length

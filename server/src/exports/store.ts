@@ -134,6 +134,15 @@ export async function saveProgress(
   return rowCount === 1
 }
 
+/** Lets another take an export at once that this attempt does not finish; it was none then. */
+export async function giveBack(db: Queryable, { organizationId, id, attempt }: Attempt): Promise<void> {
+  await db.query(
+    `update exports set state = 'queued', attempt = attempt - 1, made = 0, planned = null, lease_until = null
+     where organization_id = $1 and id = $2 and attempt = $3 and state = 'running'`,
+    [organizationId, id, attempt],
+  )
+}
+
 export async function insertChunk(
   db: Queryable,
   { organizationId, id, attempt }: Attempt,

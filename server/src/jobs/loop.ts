@@ -9,8 +9,8 @@ export type Loop = {
 }
 
 export type LoopOptions = {
-  /** Does what is due and answers how much that was; 0 lets the loop rest until the next look. */
-  readonly run: () => Promise<number>
+  /** Does what is due and answers how much that was; 0 lets the loop rest until the next look. What takes long may end early once `stopping`. */
+  readonly run: (stopping: AbortSignal) => Promise<number>
   /** How long it rests, in milliseconds of the machine. */
   readonly pollMs: number
   readonly onFailure: (error: unknown) => void
@@ -33,7 +33,7 @@ export function startLoop({ run, pollMs, onFailure }: LoopOptions): Loop {
 
   async function runOnce(): Promise<number | null> {
     try {
-      return await run()
+      return await run(stopping.signal)
     } catch (error) {
       onFailure(error)
       return null
