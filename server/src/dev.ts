@@ -30,7 +30,10 @@ export type DevelopmentOptions = {
 
 export type Development = {
   readonly tollgate: Tollgate
+  /** Where it listens, for programs of this machine. */
   readonly url: string
+  /** Where people reach it, as mails and pages name it: a session begun at another name of this machine is not known there. */
+  readonly publicUrl: string
   readonly operatorKey: string
   /** null while Stripe itself is used, or none. */
   readonly sandboxUrl: string | null
@@ -78,7 +81,7 @@ async function startParts(
   options: DevelopmentOptions,
   directory: DataDirectory,
   parts: Parts,
-): Promise<Pick<Development, 'tollgate' | 'url' | 'operatorKey' | 'sandboxUrl'>> {
+): Promise<Pick<Development, 'tollgate' | 'url' | 'publicUrl' | 'operatorKey' | 'sandboxUrl'>> {
   const { config } = options
   const operatorKey = config.TOLLGATE_OPERATOR_KEY ?? directory.secret('operator-key', 'tgop_')
   const log = createLog({ level: config.LOG_LEVEL, secrets: [operatorKey] })
@@ -99,9 +102,10 @@ async function startParts(
     startStripe(config, { directory, parts, port: server.port }),
     importCatalogDefinition(options.catalogPath ?? config.TOLLGATE_CATALOG, config.variables),
   ])
+  const publicUrl = publicUrlOf({ ...config, PORT: server.port })
   const tollgate = createTollgate({
     ...optionsOfConfig(config),
-    publicUrl: publicUrlOf({ ...config, PORT: server.port }),
+    publicUrl,
     databaseUrl,
     catalog,
     stripe,
@@ -114,7 +118,8 @@ async function startParts(
   await tollgate.start()
   if (options.createHost) parts.host = options.createHost(tollgate, { operatorKey })
   app = parts.host ?? tollgate
-  return { tollgate, operatorKey, url: localUrl(config.TOLLGATE_HOST, server.port), sandboxUrl: parts.sandbox?.url ?? null }
+  const url = localUrl(config.TOLLGATE_HOST, server.port)
+  return { tollgate, operatorKey, url, publicUrl, sandboxUrl: parts.sandbox?.url ?? null }
 }
 
 const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '::1', 'localhost'])

@@ -14,12 +14,12 @@ export async function runDevelopment(options: DevelopmentOptions, output: Output
 }
 
 function describe(development: Development, config: Config, seconds: number): string {
-  const { url, operatorKey, sandboxUrl, dataDirectory, embedded } = development
+  const { url, publicUrl, operatorKey, sandboxUrl, dataDirectory, embedded } = development
   const lines = [
     '',
     `Tollgate is ready (${seconds.toFixed(1)} s).`,
     '',
-    `  server      ${url}   reference: ${url}/docs`,
+    `  server      ${url}   reference: ${publicUrl}/docs`,
     `  stripe      ${stripeInWords(config, sandboxUrl)}`,
     `  postgresql  ${embedded ? `embedded, in ${dataDirectory}` : 'the one of DATABASE_URL'}`,
     `  operator    ${operatorKey}`,

@@ -45,6 +45,8 @@ type Globals = { readonly json?: boolean; readonly url?: string }
 export function createProgram({ launchers, output, dataDir, operatorKey, variables }: ProgramOptions): Command {
   const program = new Command('tollgate').description('Billing, metering and entitlements.').version(VERSION).exitOverride()
   program.configureOutput({ writeOut: output.out, writeErr: output.err })
+  // Commander names what has to be given only once it is missing.
+  program.configureHelp({ optionTerm: ({ flags, mandatory }) => (mandatory ? `${flags} (required)` : flags) })
   const globals = (command: Command): Globals => command.optsWithGlobals<Globals>()
   const server = (command: Command): Connection => connect({ url: globals(command).url, operatorKey, dataDir })
   const answer = (command: Command, value: unknown): void => printAnswer(value, { json: globals(command).json === true, output })
