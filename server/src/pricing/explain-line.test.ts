@@ -132,13 +132,14 @@ async function take(id: string, each: Step, used: UsedBySteps): Promise<void> {
       used.push({ key, quantity: each.quantity })
       return
     }
+    case 'correct':
+    case 'advance':
+    case 'report':
+      return takeCommon(billing, { id, used }, each)
     case 'switch': {
       const { status, body } = await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: each.plan })
       if (![200, 409].includes(status)) throw new Error(JSON.stringify(body))
-      return
     }
-    default:
-      return takeCommon(billing, { id, used }, each)
   }
 }
 

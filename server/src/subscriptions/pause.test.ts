@@ -19,6 +19,7 @@ const billing = testUse({
   defaultPlan: 'free',
 })
 const { invoicesOf, post, subscriptionOf, succeed } = billing
+
 /** What is left of 1,000 calls, in millionths. */
 const remaining = async (id: string) => (await billing.use(id, 'call', 0)).balance.remaining
 

@@ -78,21 +78,28 @@ async function moneyOf(id: string) {
 const UPGRADE = { new_tier: 'enterprise' }
 /** From twenty hours before the end of a month of 31 days at 29.00: its rest back, that of the larger plan. */
 const UPGRADED = -78 + 535
+/** The draft of the smaller plan's renewal and the difference to the larger one's make the price of that. */
+const RENEWED = { paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 }
 const BY_THE_YEAR = { new_tier: 'enterprise', interval: 'yearly' }
+
+/** Who has paid the upgrade in the last minute before the schedule's phase, and can be charged again; answers when that began. */
+async function paidAndOvertaken(id: string): Promise<number> {
+  const end = await goingDown(id)
+  await pay(await waiting(id, end, UPGRADE))
+  await chargeable(id)
+  await overtaken(id, end)
+  return end
+}
 
 describe('an upgrade that is paid in the last minute of a period', () => {
   test('is had in the next one, which is paid as its renewal would be', async () => {
     const id = 'by_the_month'
-    const end = await goingDown(id)
-    await pay(await waiting(id, end, UPGRADE))
-    await chargeable(id)
-    await overtaken(id, end)
+    await paidAndOvertaken(id)
     await finishChanges(billing.context)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active', scheduled_change: null })
-    // The draft of the smaller plan's renewal and the difference to the larger one's make the price of that.
-    expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
+    expect(await moneyOf(id)).toEqual(RENEWED)
     await finishChanges(billing.context)
-    expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
+    expect(await moneyOf(id)).toEqual(RENEWED)
     const { rows } = await billing.context.db.query(
       `select after from audit_log where organization_id = $1 and actor = 'system:billing'`,
       [id],
@@ -135,15 +142,12 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     await finishStrandedIntents(later)
     await finishChanges(later)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active' })
-    expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000, owed: 900, credit: 0 })
+    expect(await moneyOf(id)).toEqual(RENEWED)
   })
 
   test('takes nothing away of what was used meanwhile, which the smaller plan has a price for', async () => {
     const id = 'used_meanwhile'
-    const end = await goingDown(id)
-    await pay(await waiting(id, end, UPGRADE))
-    await chargeable(id)
-    await overtaken(id, end)
+    const end = await paidAndOvertaken(id)
     const now = new Date((end + 60) * 1000)
     const used = await billing.context.db.transaction(async (tx) => {
       await lockAccount(tx, id)
@@ -157,15 +161,12 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     expect(used.rowCount).toBe(1)
     await finishChanges(billing.context)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'enterprise', status: 'active' })
-    expect(await moneyOf(id)).toEqual({ paid: 2900 + UPGRADED + 19_000 + 500, owed: 900, credit: 0 })
+    expect(await moneyOf(id)).toEqual({ ...RENEWED, paid: RENEWED.paid + 500 })
   })
 
   test('is left at what was made of it in the dashboard since', async () => {
     const id = 'changed_since'
-    const end = await goingDown(id)
-    await pay(await waiting(id, end, UPGRADE))
-    await chargeable(id)
-    await overtaken(id, end)
+    await paidAndOvertaken(id)
     const { subscription_id: subscription } = await subscriptionOf(id)
     const { items } = await billing.stripe.subscriptions.retrieve(String(subscription))
     await billing.stripe.subscriptions.update(String(subscription), {

@@ -11,6 +11,7 @@ import { syncOrganization } from './sync.ts'
 
 const billing = testSubscriptions()
 const { advance, invoicesOf, onClock, post, succeed } = billing
+
 /** An organization whose renewal is about to be paid with `method`, an hour after the clock has been moved. */
 async function renewing(id: string, method: string): Promise<void> {
   await billing.subscribed(id, { tier: 'pro' })
