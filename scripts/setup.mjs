@@ -15,10 +15,11 @@ function findMissingPackages() {
   const locked = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages
   const installed = JSON.parse(readFileSync(installedPath, 'utf8')).packages
   return Object.keys(locked).filter((path) => {
-    const entry = locked[path]
-    if (!path.startsWith('node_modules/') || entry.link || entry.optional) return false
+    const [entry, found] = [locked[path], installed[path]]
+    // A workspace's own packages are below its folder; what is optional and not in the list is for other machines.
+    if (!path.includes('node_modules/') || entry.link || (entry.optional && !found)) return false
     // An install that was ended half-way leaves its list of packages behind, without the packages.
-    return installed[path]?.version !== entry.version || !existsSync(join(root, path, 'package.json'))
+    return found?.version !== entry.version || !existsSync(join(root, path, 'package.json'))
   })
 }
 
