@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { readRuntime, RUNTIME_FILE, type Runtime } from './cli/connection.ts'
 import { randomBase62 } from './lib/ids.ts'
+import { readRuntime, RUNTIME_FILE, type Runtime } from './runtime-file.ts'
 
 /** The directory of one development installation; everything secret in it is readable by its owner alone. */
 export type DataDirectory = {

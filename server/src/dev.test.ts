@@ -5,11 +5,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { seedCluster } from '../test/seed-cluster.ts'
 import { runCli, runScript, spawnScript, startProgram, variablesFor } from '../test/program.ts'
-import { readRuntime, type Runtime } from './cli/connection.ts'
+import { seedCluster } from '../test/seed-cluster.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { findRunningPostgres } from './db/embedded-postgres.ts'
+import { readRuntime, type Runtime } from './runtime-file.ts'
 
 // Servers are started by the dozen here, on machines that may be busy.
 vi.setConfig({ testTimeout: 60_000 })

@@ -1,7 +1,13 @@
 import { z } from 'zod'
 import type { HostTokenOptions } from './auth/host-tokens.ts'
 import { isProxy } from './http/client-address.ts'
-import type { SignInProvider } from './identity/providers.ts'
+
+/** A place elsewhere at which people may sign in; each is switched on by its variables. */
+export type SignInProvider = {
+  /** As in `/api/v1/auth/callback/<id>`. */
+  readonly id: string
+  readonly credentials: { readonly clientId: string; readonly clientSecret: string }
+} & ({ readonly kind: 'social' } | { readonly kind: 'oidc'; readonly discoveryUrl: string })
 
 /** Whom the server lets in beside the holders of API keys; everything has a default. */
 export type IdentityOptions = {

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { runCli, startProgram, variablesFor } from '../test/program.ts'
-import { readRuntime } from './cli/connection.ts'
 import { variablesSchema } from './config.ts'
+import { readRuntime } from './runtime-file.ts'
 
 // What the README tells a newcomer to type, typed.
 

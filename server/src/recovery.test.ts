@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import type { ChildProcess } from 'node:child_process'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { startProgram, variablesFor } from '../test/program.ts'
-import { readRuntime } from './cli/connection.ts'
 import { DAY_MS } from './lib/period.ts'
+import { readRuntime } from './runtime-file.ts'
 
 // A customer's way back, as they go it: by the mails that they get and the links in them, over HTTP alone.
 

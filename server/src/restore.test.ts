@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
 import { startProgram, variablesFor } from '../test/program.ts'
-import { readRuntime } from './cli/connection.ts'
 import { findAccount } from './db/postgres-binaries.ts'
 import { SYSTEM_ROLE, TENANT_ROLE } from './db/row-security.ts'
+import { readRuntime } from './runtime-file.ts'
 
 // A live database is dumped and restored into a cluster that knows nothing of it, as docs/operations.md tells.
 

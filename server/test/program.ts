@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { vi } from 'vitest'
-import { readRuntime } from '../src/cli/connection.ts'
+import { readRuntime } from '../src/runtime-file.ts'
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const CLI = 'server/src/cli/main.ts'

@@ -8,10 +8,10 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { runCli, startProgram, variablesFor } from '../../test/program.ts'
 import { seedCluster } from '../../test/seed-cluster.ts'
+import { importCatalogDefinition } from '../catalog/registry.ts'
 import { openDataDirectory } from '../data-directory.ts'
 import { findRunningPostgres } from '../db/embedded-postgres.ts'
-import { importCatalogDefinition } from '../catalog/registry.ts'
-import { readRuntime, type Runtime } from './connection.ts'
+import { readRuntime, type Runtime } from '../runtime-file.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 

@@ -1,21 +1,8 @@
-import { createWriteStream, existsSync, readFileSync } from 'node:fs'
+import { createWriteStream, existsSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { z } from 'zod'
-
-/** What a running development server leaves in its data directory for the CLI (mode 0600). */
-export const runtimeSchema = z.object({
-  url: z.url(),
-  operatorKey: z.string(),
-  /** Where the Stripe sandbox is; null while Stripe itself is used. */
-  sandboxUrl: z.url().nullable(),
-  pid: z.number().int(),
-})
-
-export type Runtime = z.infer<typeof runtimeSchema>
-
-export const RUNTIME_FILE = 'runtime.json'
+import { parseJson } from '../lib/json.ts'
+import { readRuntime } from '../runtime-file.ts'
 
 /** A failure that a person can act on; printed as a sentence, without a stack. */
 export class CliError extends Error {
@@ -73,23 +60,6 @@ export function connect(options: ConnectionOptions): Connection {
   }
 }
 
-/** What runs in this data directory; null when nothing does, when what ran there was killed, or what it left cannot be read. */
-export function readRuntime(dataDir: string): Runtime | null {
-  const path = join(dataDir, RUNTIME_FILE)
-  if (!existsSync(path)) return null
-  const parsed = runtimeSchema.safeParse(parseJson(readFileSync(path, 'utf8')))
-  return parsed.success && isAlive(parsed.data.pid) ? parsed.data : null
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    // EPERM: it is there, and somebody else's.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
-
 type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }
 
 async function callServer<Answer>(call: Call): Promise<Answer> {
@@ -137,12 +107,4 @@ function refusal({ method, path }: Call, status: number, text: string): CliError
   const answer: unknown = text === '' ? null : parseJson(text)
   const detail = answer !== null && typeof answer === 'object' && 'detail' in answer ? String(answer.detail) : text
   return new CliError(`${method} ${path} answered ${status}: ${detail}`, answer)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return text
-  }
 }

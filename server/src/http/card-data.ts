@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { refuseCardData } from '../lib/card-data.ts'
 import { DomainError } from '../lib/errors.ts'
-import { WEBHOOK_PATHS } from '../stripe/inbox/webhook-paths.ts'
+import { WEBHOOK_PATHS } from './webhook-paths.ts'
 import { isJson, readText, requireUtf8 } from './body-text.ts'
 import { refuseUnstorable, refuseUnstorableBody } from './storable-text.ts'
 

@@ -2,10 +2,10 @@ import { betterAuth, type BetterAuthOptions } from 'better-auth'
 import { isAPIError } from 'better-auth/api'
 import { bearer, genericOAuth, twoFactor } from 'better-auth/plugins'
 import type { Pool } from 'pg'
+import type { SignInProvider } from '../identity-config.ts'
 import { newId } from '../lib/ids.ts'
 import { noteFailure, noteIfDatabase } from './failures.ts'
 import type { MailTexts } from './mails.ts'
-import type { SignInProvider } from './providers.ts'
 
 /** The cookie that the five systems name. */
 export const SESSION_COOKIE = 'session_token'

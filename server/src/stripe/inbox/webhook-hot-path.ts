@@ -6,7 +6,7 @@ import type { PreHandler } from '../../http/serve.ts'
 import { DomainError } from '../../lib/errors.ts'
 import type { BillingContext } from '../context.ts'
 import { receiveWebhook } from './intake.ts'
-import { WEBHOOK_PATHS } from './webhook-paths.ts'
+import { WEBHOOK_PATHS } from '../../http/webhook-paths.ts'
 
 export type WebhookHotPathOptions = {
   readonly context: BillingContext

@@ -3,7 +3,7 @@ import type { App } from '../../http/app.ts'
 import { json } from '../../http/route-schemas.ts'
 import type { BillingContext } from '../context.ts'
 import { receiveWebhook } from './intake.ts'
-import { WEBHOOK_PATHS } from './webhook-paths.ts'
+import { WEBHOOK_PATHS } from '../../http/webhook-paths.ts'
 
 const webhookRoute = (path: string) =>
   createRoute({
