@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { OPERATOR_KEY, testIdentity, type Answer } from '../../test/identity.ts'
+import { readMigrations } from '../db/migrate.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { HOUR_MS } from '../lib/period.ts'
 
@@ -70,6 +71,16 @@ describe('a key that is asked for again under its Idempotency-Key, as its answer
     })
     expect(await ask(await organization(), other, 'named')).toMatchObject({ status: 201 })
   })
+})
+
+it('from before it was written down whether keys are used, a key counts as used since it was made', async () => {
+  const path = await organization()
+  const { body: older } = await identity.as(OPERATOR_KEY, 'POST', path, APPLICATION)
+  await ask(path, APPLICATION, 'of today')
+  await identity.database.db.query(readMigrations().find(({ name }) => name.startsWith('0297_'))!.sql)
+  const firstUses = (await keysOf(path)).map((key) => [key['id'], key['first_used_at']])
+  expect(Object.fromEntries(firstUses)).toMatchObject({ [String(older['id'])]: older['created_at'] })
+  expect(firstUses.filter(([, firstUsedAt]) => firstUsedAt === null)).toHaveLength(1)
 })
 
 describe('a rotation that is asked for again under its Idempotency-Key', () => {

@@ -42,7 +42,10 @@ export const keySchema = z
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime().nullable(),
     revoked_at: z.iso.datetime().nullable(),
-    first_used_at: z.iso.datetime().nullable().meta({ description: 'null: nobody has used it yet; it may never have arrived.' }),
+    first_used_at: z.iso.datetime().nullable().meta({
+      description:
+        'null: nobody has used it yet; it may never have arrived. Of a key from before this was written down, when it was made.',
+    }),
   })
   .openapi('ApiKey')
 
