@@ -34,6 +34,17 @@ function importsOf(path: string): string[] {
   )
 }
 
+/** Those of them that are loaded with it, and by these in turn: what is imported for its types alone is not. */
+function loadedBy(paths: readonly string[]): string[] {
+  const loads =
+    /^(?:import\s+(?!type\b)(?:[\w$,\s*]*(?:\{[^}]*\})?\s*from\s*)?|export\s+(?:\*[^'\n]*|\{[^}]*\}\s*)from\s*)'(\.[^']+)'/gm
+  const loaded = new Set(paths)
+  // A set goes on with what is added to it meanwhile.
+  for (const path of loaded)
+    for (const [, target] of contents.get(path)?.matchAll(loads) ?? []) loaded.add(normalize(join(dirname(path), target!)))
+  return [...loaded]
+}
+
 function packagesOf(path: string): string[] {
   return [...contents.get(path)!.matchAll(/(?:from|import\(|import)\s*'([^.'][^']*)'/g)].map(([, name]) => name!)
 }
@@ -137,9 +148,11 @@ describe('dependencies point one way', () => {
     expect([...left.keys()]).toEqual([])
   })
 
-  it('lets the rooms of the Stripe domain build upon those before them', () => {
-    const rooms = ['gateway', 'mirror', 'intents', 'push', 'inbox', 'reconcile']
-    const rankOf = (path: string) => rooms.indexOf(/^server\/src\/stripe\/([^/]+)\//.exec(path)?.[1] ?? '')
+  it.each([
+    ['stripe', ['gateway', 'mirror', 'intents', 'push', 'inbox', 'reconcile']],
+    ['metering', ['decide', 'write', 'wire']],
+  ])('lets the rooms of %s build upon those before them', (domain, rooms) => {
+    const rankOf = (path: string) => (domainOf(path) === domain ? rooms.indexOf(path.split('/')[3]!) : -1)
     const strays = source
       .filter((path) => rankOf(path) !== -1)
       .flatMap((path) => importsOf(path).flatMap((target) => (rankOf(target) > rankOf(path) ? [`${path} → ${target}`] : [])))
@@ -151,10 +164,12 @@ describe('dependencies point one way', () => {
     expect(inside.length).toBeGreaterThan(10)
     const strays = inside.flatMap((path) =>
       importsOf(path)
-        .filter((target) => /^server\/src\/(db|metering\/(write|wire))\//.test(target))
+        .filter((target) => target.startsWith('server/src/db/'))
         .map((target) => `${path} → ${target}`),
     )
     expect(strays).toEqual([])
+    // Nor with one behind what it uses, as a store of another domain.
+    expect(loadedBy(inside).filter((path) => /^server\/src\/db\/|store\.ts$/.test(path))).toEqual([])
   })
 
   it('lets only routes, and the places that put programs together, know of HTTP', () => {
