@@ -92,7 +92,7 @@ const revokeRoute = createRoute({
   tags: ['Grants'],
   summary: 'Take back what is left of a grant',
   description:
-    'For operators. What is used stays used, what is held stays held. A plan’s allowance cannot be revoked. Repeating it with the same idempotency key takes nothing back.',
+    'For operators. What is used stays used, what is held stays held. A plan’s allowance cannot be revoked. Repeating it with the same idempotency key within 35 days takes nothing back.',
   request: {
     params: z.object({ id: z.string().max(200) }),
     body: {
