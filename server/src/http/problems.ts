@@ -3,7 +3,7 @@ import type { DomainError, DomainErrorCode } from '../lib/errors.ts'
 
 type ProblemKind = { readonly status: number; readonly title: string; readonly retryAfterSeconds?: number }
 
-/** The one table: what each error is on the wire. `docs/errors.md` has a section for each code. */
+/** The one table: what each error is on the wire. `errors-page.ts` makes a page of it. */
 export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   invalid_request: { status: 400, title: 'The request is not valid' },
   unauthenticated: { status: 401, title: 'Nobody is authenticated' },

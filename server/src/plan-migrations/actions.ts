@@ -260,7 +260,7 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
     await syncOrganization(context, session, move.organizationId, { scope: RECENT_SCOPE, priority: 'background' })
   }
   const account = await findMovedAccount(session, move.organizationId)
-  // Who pays the new price has its terms already (derive-account.ts), and only the move does not know it yet.
+  // Who pays the new price has its terms already (`stripe/mirror/derive-account.ts`), and only the move does not know it yet.
   const hasMoved = account?.catalogVersion === move.toVersion && account.priceId === move.toPriceId
   if (account?.planKey === move.planKey && hasMoved) return { state: 'done' }
   if (account === null || account.planKey !== move.planKey || account.catalogVersion !== move.fromVersion) {

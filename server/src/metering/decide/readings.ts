@@ -16,7 +16,7 @@ export type MeterReading = {
   readonly occurredAt: Instant
   /** What it is drawn from, so that a falling gauge gives back where it took. */
   readonly draws: readonly Draw[]
-  /** What was told last of all, and when: it stands until another is told, also when the next period begins (`levels.ts`). */
+  /** What was told last of all, and when: it stands until another is told, also when the next period begins (`../levels.ts`). */
   readonly level: Quantity
   readonly levelAt: Instant
   readonly levelProperties: UsageProperties | null

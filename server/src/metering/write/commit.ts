@@ -56,7 +56,7 @@ export async function commitUsage(
   // An account that was only opened here was not locked yet when its keys were looked at.
   const isLookedUp = used === 0 && opened.accounts.length === locked.length
   const repeated = isLookedUp || !looksForKeys ? [] : await findEventsOfKeys(tx, keys)
-  // Events outlive their keys (jobs.ts prunes in that order), so every key that was used before has its answer.
+  // Events outlive their keys (`../jobs.ts` prunes in that order), so every key that was used before has its answer.
   assert(repeated.length >= used, 'every key that is not new has an event')
   const gathered = new Gathering(opened, await termsOfAccounts(context, opened.accounts, recordedAt))
   const naming = {

@@ -28,7 +28,7 @@ export type RecordedSpan = { readonly from: Instant; readonly until: Instant | n
 
 /**
  * The uses of a period that decide what a meter comes to without some of them: of `max` the largest of the others, of each level the
- * last (`levels.ts`), of `unique` another use of the same value and the one that it was counted by. Looks through the organization's events of the
+ * last (`../levels.ts`), of `unique` another use of the same value and the one that it was counted by. Looks through the organization's events of the
  * meter in that time, which only a correction of such a meter does. Beside 200,000 events of 25 earlier
  * months it reads 4 pages; looking through all of them it read 5,715.
  * @param without the keys of what is taken back

@@ -3,7 +3,7 @@ import { DomainError, type DomainErrorCode } from '../../lib/errors.ts'
 /**
  * What is known after a call to Stripe failed: `refused` is Stripe's answer about what was asked for, and nothing happened; `later` says
  * nothing about it (too many calls, a key that is not good, a connection that never came about); `unknown` that Stripe failed on it, so
- * that it may have happened; `unanswered` that it may have happened, or may yet (time-out, connection lost). See `intents.ts`.
+ * that it may have happened; `unanswered` that it may have happened, or may yet (time-out, connection lost). See `intents/intents.ts`.
  */
 export type CallOutcome = 'refused' | 'later' | 'unknown' | 'unanswered'
 

@@ -20,7 +20,7 @@ export type StripeGateway = {
   readonly reads: StripeReads
   /** The same reads behind the calls that people wait for. */
   readonly backgroundReads: StripeReads
-  /** Carries out a change. Always through `intents.ts`, which stores the key first. */
+  /** Carries out a change. Always through `intents/intents.ts`, which stores the key first. */
   perform<Kind extends MutationKind>(kind: Kind, params: StripeMutations[Kind], call: MutationCall): Promise<MutationResult>
   /**
    * Reports use. Its own outbox stores the event before (`pricing/`). `duplicate`: Stripe had it already; it remembers an

@@ -71,7 +71,7 @@ export async function replayEvent(context: BillingContext, eventId: string): Pro
 }
 
 const AT_ONCE: Quiet = { quietMs: 0, mostMs: 0 }
-/** Fewer than sessions may be lent (lock.ts): people change something meanwhile. */
+/** Fewer than sessions may be lent (`intents/lock.ts`): people change something meanwhile. */
 const GROUPS_AT_ONCE = 4
 const MOST_LANES = 32
 /** Fewer are not worth a transaction of their own. */

@@ -48,7 +48,7 @@ const MOST_NAMED = 100
 
 /**
  * As many as are named: those are the newest, nearly always, and each is kilobytes to be read and compared. What webhooks that were lost would
- * have named is found by listing events (missed-events.ts); unsettled ones are always looked at.
+ * have named is found by listing events (`inbox/missed-events.ts`); unsettled ones are always looked at.
  */
 function newestOf(named: readonly string[]): number {
   return named.length === 0 ? RECENT : Math.min(new Set(named).size, MOST_NAMED)
