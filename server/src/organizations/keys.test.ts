@@ -58,7 +58,10 @@ describe('a key that is asked for again under its Idempotency-Key, as its answer
     expect(await status(arrived)).toBe(200)
     const unused = await ask(path, APPLICATION, 'revoked')
     await identity.as(OPERATOR_KEY, 'DELETE', `${path}/${String(unused.body['id'])}`)
-    expect(await ask(path, APPLICATION, 'revoked')).toMatchObject({ status: 409, body: { key_id: unused.body['id'] } })
+    const ended = await ask(path, APPLICATION, 'revoked')
+    expect(ended).toMatchObject({ status: 409, body: { key_id: unused.body['id'] } })
+    // What has ended cannot be rotated.
+    expect(ended.body['detail']).not.toContain('rotate')
   })
 
   it('is not another key, nor that of another organization', async () => {

@@ -118,7 +118,8 @@ async function storeOnce(
     refuseAnother(first, request)
     const isOver = known.revokedAt !== null || (known.expiresAt !== null && known.expiresAt <= now)
     if (isOver || known.firstUsedAt !== null) {
-      const sentence = `This request made a key that ${isOver ? 'has ended' : 'is in use'}, and a key is shown once: rotate it, or ask for another under another Idempotency-Key.`
+      const instead = isOver ? 'has ended: ask' : 'is in use, and a key is shown once: rotate it, or ask'
+      const sentence = `This request made a key that ${instead} for another under another Idempotency-Key.`
       throw new DomainError('conflict', sentence, { key_id: known.id })
     }
     await replaceSecret(tx, { organizationId, id: known.id }, row)
