@@ -12,7 +12,7 @@ import { finalizeInvoice } from '../invoices/finalize.ts'
 import { addOneOffItems, attachItems, linesOfItems, pendingItems, type StoredInvoiceItem } from '../invoices/item-store.ts'
 import { debitsOfLines } from './debits.ts'
 import { sharedPeriodOf } from './items-params.ts'
-import { type CreateParams, layOutSubscription } from './new.ts'
+import { type CreateParams, layOutSubscription } from './lay-out.ts'
 import { INCOMPLETE_SECONDS } from './status.ts'
 import type { StoredSubscription } from './stored.ts'
 

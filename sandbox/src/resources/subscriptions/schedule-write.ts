@@ -9,7 +9,7 @@ import { billingSettings } from '../billing-settings.ts'
 import { requireCustomer } from '../customers/customer-find.ts'
 import { cancelSubscription } from './cancel.ts'
 import { lastPeriodEndOf } from './items-params.ts'
-import { refuseItemized } from './new.ts'
+import { refuseItemized } from './lay-out.ts'
 import {
   layOutPhases,
   type Phase,
