@@ -102,12 +102,12 @@ export async function findCounterparts(
   return rows
 }
 
-/** Has those refetched that were seen to differ. */
+/** Has those refetched that were seen to differ, also those of whom a refetch is on its way. */
 export async function suspect(tx: Queryable, organizationIds: readonly string[], now: Instant): Promise<void> {
   if (organizationIds.length === 0) return
   await tx.query(
     `insert into stripe_syncs (organization_id, suspected_at) select unnest($1::text[]), $2
-     on conflict (organization_id) do update set suspected_at = coalesce(stripe_syncs.suspected_at, excluded.suspected_at)`,
+     on conflict (organization_id) do update set suspected_at = greatest(stripe_syncs.suspected_at, excluded.suspected_at)`,
     [organizationIds, now],
   )
 }
@@ -121,9 +121,25 @@ export async function listSuspects(db: Queryable, now: Instant, limit: number): 
   return rows.map(({ id }) => id)
 }
 
-/** `until` null: it was refetched. */
-export async function putOffSuspect(db: Queryable, organizationId: string, until: Instant | null): Promise<void> {
+export async function putOffSuspect(db: Queryable, organizationId: string, until: Instant): Promise<void> {
   await db.query('update stripe_syncs set suspected_at = $2 where organization_id = $1', [organizationId, until])
+}
+
+/** Since when an organization is suspected, to the microsecond, as PostgreSQL says it; null while it is not. */
+export async function findSuspicion(db: Queryable, organizationId: string): Promise<string | null> {
+  const { rows } = await db.query<{ since: string | null }>(
+    'select suspected_at::text as since from stripe_syncs where organization_id = $1',
+    [organizationId],
+  )
+  return rows[0]?.since ?? null
+}
+
+/** Unless something else was seen to differ since. */
+export async function endSuspicion(db: Queryable, organizationId: string, since: string): Promise<void> {
+  await db.query('update stripe_syncs set suspected_at = null where organization_id = $1 and suspected_at = $2::timestamptz', [
+    organizationId,
+    since,
+  ])
 }
 
 /** The customers of these organizations were listed, and nothing else of theirs was seen to differ: they are compared. */

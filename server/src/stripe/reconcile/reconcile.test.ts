@@ -4,6 +4,7 @@ import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { requireGateway } from '../context.ts'
 import { handleDueEvents } from '../inbox/inbox.ts'
 import { recoverMissedEvents } from '../inbox/missed-events.ts'
+import { findSuspicion, suspect } from './reconcile-store.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
 const billing = testSubscriptions({ webhooks: false })
@@ -52,6 +53,32 @@ describe('reconciliation', () => {
       `select object_id, field from stripe_drifts where organization_id = 'drifted' and field = 'status'`,
     )
     expect(rows).toEqual([{ object_id: subscriptionId, field: 'status' }])
+  })
+
+  test('ends a suspicion, and not one that is had while it refetches', async () => {
+    await subscribed('suspected')
+    const { context } = billing
+    const since = async () => findSuspicion(context.db, 'suspected')
+    const seen = (at: Date) => suspect(context.db, ['suspected'], at)
+    const now = context.clock.now()
+    const gateway = requireGateway(context)
+    const meanwhile = billing.with({
+      gateway: {
+        ...gateway,
+        backgroundReads: {
+          ...gateway.backgroundReads,
+          async listSubscriptions(customerId) {
+            await seen(new Date(now.getTime() + 1))
+            return gateway.backgroundReads.listSubscriptions(customerId)
+          },
+        },
+      },
+    })
+    await seen(now)
+    await reconcileOrganization(meanwhile, 'suspected')
+    expect(await since()).not.toBeNull()
+    await reconcileOrganization(context, 'suspected')
+    expect(await since()).toBeNull()
   })
 
   test('finds nothing where nothing is wrong', async () => {

@@ -9,7 +9,7 @@ import { syncOrganization } from '../mirror/sync.ts'
 import { insertDrifts } from './drift-store.ts'
 import { findDrift, type Drift, type MirroredRow } from './drift.ts'
 import { comparePages } from './reconcile-account.ts'
-import { listSuspects, putOffSuspect } from './reconcile-store.ts'
+import { endSuspicion, findSuspicion, listSuspects, putOffSuspect } from './reconcile-store.ts'
 
 /** Organizations refetched in one go, with pauses for what people wait for (the client's limiter lets those pass first). */
 const BATCH = 25
@@ -55,6 +55,7 @@ export async function reconcileOrganization(context: BillingContext, organizatio
   requireGateway(context)
   return tryOrganizationLock(context, organizationId, async (session) => {
     const until = context.clock.now()
+    const suspected = await findSuspicion(session, organizationId)
     const before = await readMirrored(session, organizationId)
     let drifts: readonly Drift[] = []
     await syncOrganization(context, session, organizationId, {
@@ -67,7 +68,7 @@ export async function reconcileOrganization(context: BillingContext, organizatio
         await markCovered(tx, { organizationId, customerId: fetched.customerId, until }, context.clock.now())
       },
     })
-    await putOffSuspect(session, organizationId, null)
+    if (suspected !== null) await endSuspicion(session, organizationId, suspected)
     if (drifts.length > 0) {
       context.log.warn(
         { event: 'stripe.drift', organization_id: organizationId, count: drifts.length, drifts: drifts.slice(0, 10) },
