@@ -31,9 +31,6 @@ export function registerErrorsPage(app: App): void {
                 vertical-align: top;
                 padding: 0.25rem 1rem 0.25rem 0;
               }
-              code {
-                overflow-wrap: anywhere;
-              }
               :target {
                 outline: 2px solid;
               }
