@@ -7,7 +7,7 @@ import { HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { finishPendingIntents } from '../stripe/intents/finish-intents.ts'
 import type { IntentAudit } from '../stripe/intents/intent.ts'
-import { isHeard, listUnheard, markHeard, type FinishedIntent } from '../stripe/intents/intents.ts'
+import { isAheadOfMirror, isHeard, listUnheard, markHeard, type FinishedIntent } from '../stripe/intents/intents.ts'
 import { withOrganizationLock } from '../stripe/intents/lock.ts'
 import { RECENT_SCOPE, type SyncScope } from '../stripe/mirror/fetch.ts'
 import { syncOrganization } from '../stripe/mirror/sync.ts'
@@ -118,9 +118,10 @@ export async function runExclusively<Result>(
   await readOrganization(context.db, organizationId)
   return withOrganizationLock(context, organizationId, async (session) => {
     const settled = await finishPendingIntents(context, session, organizationId)
-    const unheard = await listUnheard(session, organizationId, context.clock.now())
+    const now = context.clock.now()
+    const unheard = await listUnheard(session, organizationId, now)
     const finished = [...settled.filter(({ intent }) => unheard.every((each) => each.intent.id !== intent.id)), ...unheard]
-    if (finished.length > 0) {
+    if (finished.length > 0 || (await isAheadOfMirror(session, organizationId, now))) {
       await syncOrganization(context, session, organizationId, { scope: RECENT_SCOPE, priority: 'interactive' })
     }
     await restorePendingItems({ context, session, organizationId })

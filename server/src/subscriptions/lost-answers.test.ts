@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { failing, KILLED } from '../../test/failing.ts'
 import { OFFERED, testSubscriptions } from '../../test/subscriptions.ts'
+import { MINUTE_MS } from '../lib/period.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
+import { changePlan } from './actions.ts'
 
 // Without webhooks, so that nothing but the repeat tells what became of the first request.
 const billing = testSubscriptions({ catalog: OFFERED, webhooks: false })
@@ -119,4 +122,19 @@ describe('a change whose answer was lost', () => {
     expect(await told(id)).toContainEqual(expect.objectContaining({ action: 'payment_method.removed' }))
     expect((await remove()).status).toBe(404)
   })
+})
+
+test('a change for the period’s end whose server died once it had made a schedule is scheduled by its repeat', async () => {
+  const id = await subscribed('half_scheduled')
+  const wish = {
+    organizationId: id,
+    request: { kind: 'switch', planKey: 'max', interval: null, quantity: null, at: 'period_end' },
+    prorationAt: null,
+  } as const
+  const asker = { actor: 'operator:test', requestId: 'req_half' }
+  const dying = failing(billing.context, 'before', 'schedule_switch', KILLED)
+  await expect(changePlan(dying, wish, asker)).rejects.toThrow('killed')
+  // What was not made cannot come true any more.
+  await changePlan(billing.later(5 * MINUTE_MS), wish, asker)
+  expect(await subscriptionOf(id)).toMatchObject({ scheduled_change: { tier: 'max' } })
 })

@@ -230,6 +230,30 @@ export async function listUnheard(db: Queryable, organizationId: string, now: In
   return rows.map(({ result, ...intent }) => ({ intent, result }))
 }
 
+/** What changes a subscription or what is scheduled of it: what the next change is worked out from. */
+const SHAPING: readonly MutationKind[] = [
+  'create_subscription',
+  'update_subscription',
+  'cancel_subscription',
+  'pause_subscription',
+  'resume_subscription',
+  'create_schedule',
+  'schedule_switch',
+  'schedule_end',
+  'release_schedule',
+]
+
+/** Whether something was done to a subscription that the mirror has not followed: whoever did it did not live to see to that. */
+export async function isAheadOfMirror(db: Queryable, organizationId: string, now: Instant): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `select from stripe_intents intent left join stripe_syncs sync on sync.organization_id = intent.organization_id
+     where intent.organization_id = $1 and intent.created_at > $2 and intent.state = 'succeeded' and intent.kind = any($3)
+       and intent.finished_at > coalesce(sync.synced_at, '-infinity') limit 1`,
+    [organizationId, new Date(now.getTime() - UNHEARD_MS), SHAPING],
+  )
+  return rowCount === 1
+}
+
 /** Notes that a request for the organization came to its end: a later one is a wish of its own. */
 export async function markHeard(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
   await tx.query(
