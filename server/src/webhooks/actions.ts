@@ -16,7 +16,8 @@ import {
   findEndpoint,
   findListeners,
   insertEndpoint,
-  lockSecrets,
+  listSecrets,
+  lockEndpoint,
   replaceSecret,
   updateEndpoint,
   type EndpointName,
@@ -69,7 +70,15 @@ export async function createEndpoint(
 
 /** @throws DomainError `not_found` */
 export async function readEndpoint(db: Db | Transaction, name: EndpointName): Promise<EndpointRow> {
-  const endpoint = await findEndpoint(db, name)
+  return requireFound(await findEndpoint(db, name))
+}
+
+/** For who changes it, or its deliveries: what was read stays so until the transaction ends. */
+async function readLocked(tx: Transaction, name: EndpointName): Promise<EndpointRow> {
+  return requireFound(await lockEndpoint(tx, name))
+}
+
+function requireFound(endpoint: EndpointRow | null): EndpointRow {
   if (endpoint === null) throw new DomainError('not_found', 'There is no such endpoint.')
   return endpoint
 }
@@ -88,7 +97,7 @@ export async function changeEndpoint(
 ): Promise<EndpointRow> {
   const now = context.clock.now()
   return context.db.transaction(async (tx) => {
-    const before = await readEndpoint(tx, name)
+    const before = await readLocked(tx, name)
     const checked = checkInput(context, {
       url: change.url ?? before.url,
       description: change.description ?? before.description,
@@ -109,7 +118,7 @@ export async function changeEndpoint(
 /** Deletes an endpoint with the log of its deliveries. @throws DomainError `not_found` */
 export async function removeEndpoint(context: WebhooksContext, name: EndpointName, asker: Asker): Promise<void> {
   await context.db.transaction(async (tx) => {
-    const before = await readEndpoint(tx, name)
+    const before = await readLocked(tx, name)
     await deleteEndpoint(tx, name)
     const entry = { name, action: 'webhook_endpoint.deleted', before: settingsOf(before), after: null }
     await audit(tx, entry, asker, context.clock.now())
@@ -132,8 +141,8 @@ export async function rotateSecret(
   const secret = newSecret()
   const previousUntil = new Date(now.getTime() + overlapHours * HOUR_MS)
   const endpoint = await context.db.transaction(async (tx) => {
-    await readEndpoint(tx, name)
-    const except = (await lockSecrets(tx, name)).filter((sealed) => !isReadable(context.seal, sealed))
+    await readLocked(tx, name)
+    const except = (await listSecrets(tx, name)).filter((sealed) => !isReadable(context.seal, sealed))
     await replaceSecret(tx, name, { secret: context.seal.close(secret), except, previousUntil, now })
     const rotated = await readEndpoint(tx, name)
     const after = { previous_until: rotated.previousSecretUntil }
@@ -158,10 +167,11 @@ function isReadable(seal: Seal, sealed: Buffer): boolean {
  */
 export async function sendTest(context: WebhooksContext, name: EndpointName): Promise<string> {
   const now = context.clock.now()
-  const { organizationId, id: endpointId } = requireEnabled(await readEndpoint(context.db, name))
+  const { organizationId, id: endpointId } = name
   const key = newId(`endpoint.test:${endpointId}`)
   const eventId = eventIdOf({ organizationId, key })
   await context.db.transaction(async (tx) => {
+    requireEnabled(await readLocked(tx, name))
     const data = { endpoint_id: endpointId }
     await publishEvent(tx, { organizationId, type: 'endpoint.test', key, data, occurredAt: now })
     // To this endpoint and to nobody else: it does not pass through the outbox.
@@ -181,11 +191,13 @@ export async function replay(
   name: EndpointName,
   which: { readonly eventId: string } | { readonly since: Instant },
 ): Promise<number> {
-  const endpoint = requireEnabled(await readEndpoint(context.db, name))
-  const wanted = EVENT_TYPES.filter((type) => type !== 'endpoint.test' && isWanted(endpoint.eventTypes, type))
-  const eventTypes = 'eventId' in which ? EVENT_TYPES : wanted
-  const query = { endpointId: endpoint.id, organizationId: endpoint.organizationId, eventTypes, which }
-  const count = await replayDeliveries(context.db, query, patienceFrom(context.clock.now()))
+  const count = await context.db.transaction(async (tx) => {
+    const endpoint = requireEnabled(await readLocked(tx, name))
+    const wanted = EVENT_TYPES.filter((type) => type !== 'endpoint.test' && isWanted(endpoint.eventTypes, type))
+    const eventTypes = 'eventId' in which ? EVENT_TYPES : wanted
+    const query = { endpointId: endpoint.id, organizationId: endpoint.organizationId, eventTypes, which }
+    return replayDeliveries(tx, query, patienceFrom(context.clock.now()))
+  })
   if (count === 0 && 'eventId' in which) throw new DomainError('not_found', 'There is no such event.')
   context.onDue()
   return count

@@ -142,9 +142,9 @@ async function record(
   const seed = `${endpointId}:${delivery.eventId}`
   const next = delivered ? null : nextAttemptAt({ failures: number - attemptsBefore, giveUpAt, seed }, now)
   const state = delivered ? 'delivered' : next === null ? 'failed' : 'pending'
-  await settleDelivery(tx, { ...delivery, state, nextAttemptAt: next ?? now })
+  const isSettled = await settleDelivery(tx, { ...delivery, state, nextAttemptAt: next ?? now })
   const disabled = failingSince === null ? null : await disableIfHopeless(tx, { endpointId, failingSince, outcome }, now)
-  return { delivered, given: state === 'failed', disabled }
+  return { delivered, given: isSettled && state === 'failed', disabled }
 }
 
 async function disableIfHopeless(

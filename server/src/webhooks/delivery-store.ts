@@ -159,17 +159,27 @@ export async function insertAttempt(
 }
 
 /**
- * Says what came of an attempt; false when that is no longer its to say: another attempt has begun, the endpoint was disabled or
- * deleted, or the event replayed.
+ * Says what came of an attempt; false when that is no longer its to say: another attempt has begun, the event was replayed, or the
+ * endpoint deleted. Where it was disabled meanwhile, what waited for it was given up, and an attempt that was taken says so all the same.
  */
 export async function settleDelivery(
   tx: Queryable,
-  settled: DeliveryName & { readonly number: number; readonly state: DeliveryState; readonly nextAttemptAt: Instant },
+  settled: DeliveryName &
+    Pick<ClaimedDelivery, 'number' | 'attemptsBefore'> & { readonly state: DeliveryState; readonly nextAttemptAt: Instant },
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
-    `update webhook_deliveries set state = $5, next_attempt_at = $6, finished_at = case when $5 <> 'pending' then $6::timestamptz end
-     where organization_id = $1 and endpoint_id = $2 and event_id = $3 and attempts = $4 and state = 'pending'`,
-    [settled.organizationId, settled.endpointId, settled.eventId, settled.number, settled.state, settled.nextAttemptAt],
+    `update webhook_deliveries set state = $6, next_attempt_at = $7, finished_at = case when $6 <> 'pending' then $7::timestamptz end
+     where organization_id = $1 and endpoint_id = $2 and event_id = $3 and attempts = $4 and attempts_before = $5
+       and (state = 'pending' or (state = 'failed' and $6 = 'delivered'))`,
+    [
+      settled.organizationId,
+      settled.endpointId,
+      settled.eventId,
+      settled.number,
+      settled.attemptsBefore,
+      settled.state,
+      settled.nextAttemptAt,
+    ],
   )
   return rowCount === 1
 }

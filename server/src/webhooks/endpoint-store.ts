@@ -65,6 +65,15 @@ export async function findEndpoint(db: Queryable, { organizationId, id }: Endpoi
   return rows[0] ?? null
 }
 
+/** The same, which nobody else changes, disables or deletes until the transaction ends. What is made for it meanwhile goes on. */
+export async function lockEndpoint(tx: Queryable, { organizationId, id }: EndpointName): Promise<EndpointRow | null> {
+  const { rows } = await tx.query<EndpointRow>(
+    `select ${COLUMNS} from webhook_endpoints where organization_id = $1 and id = $2 for no key update`,
+    [organizationId, id],
+  )
+  return rows[0] ?? null
+}
+
 /** The endpoints that are told of an organization: its own and the operators'. */
 export async function findListeners(
   tx: Queryable,
@@ -98,10 +107,10 @@ export async function deleteEndpoint(tx: Queryable, { organizationId, id }: Endp
   await tx.query('delete from webhook_endpoints where organization_id = $1 and id = $2', [organizationId, id])
 }
 
-/** The sealed secrets of an endpoint, which is locked for the rest of the transaction. */
-export async function lockSecrets(tx: Queryable, { organizationId, id }: EndpointName): Promise<readonly Buffer[]> {
+/** The sealed secrets of an endpoint. */
+export async function listSecrets(tx: Queryable, { organizationId, id }: EndpointName): Promise<readonly Buffer[]> {
   const { rows } = await tx.query<{ secrets: Buffer[] }>(
-    'select secret || previous_secrets as secrets from webhook_endpoints where organization_id = $1 and id = $2 for update',
+    'select secret || previous_secrets as secrets from webhook_endpoints where organization_id = $1 and id = $2',
     [organizationId, id],
   )
   return rows[0]?.secrets ?? []
