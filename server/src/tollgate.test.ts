@@ -169,6 +169,18 @@ it('answers 503 with Retry-After while PostgreSQL is away, and goes on by itself
   }
 })
 
+it('is not ready beside a database that a newer version has migrated, until that is its own again', async () => {
+  const tollgate = create()
+  await tollgate.start()
+  const ready = async () => (await call(tollgate, '', 'GET', '/readyz')).status
+  expect(await ready()).toBe(200)
+  await database.db.query(`insert into schema_migrations (name, checksum) values ('9999_newer.sql', '')`)
+  const { status, body } = await call(tollgate, '', 'GET', '/readyz')
+  expect({ status, body }).toMatchObject({ status: 503, body: { checks: { migrations: { ok: false }, database: { ok: true } } } })
+  await database.db.query(`delete from schema_migrations where name = '9999_newer.sql'`)
+  expect(await ready()).toBe(200)
+})
+
 it('answers 503 with Retry-After while Stripe is away, meters all the same, and goes on by itself when it is back', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-stripe-away-'))
   const file = join(directory, 'sandbox.sqlite')

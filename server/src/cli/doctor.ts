@@ -4,7 +4,7 @@ import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
 import { openDatabase, type Db } from '../db/database.ts'
-import { isMigrated, readMigrations } from '../db/migrate.ts'
+import { readMigrations, readSchemaState, type SchemaState } from '../db/migrate.ts'
 import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
 import { asSystem } from '../db/scope.ts'
 import { createLog } from '../http/log.ts'
@@ -74,14 +74,20 @@ async function examineCatalog(config: Config): Promise<string> {
 
 async function examineDatabase(config: Config, db: Db): Promise<string> {
   const { rows } = await db.query<{ server_version: string }>('show server_version')
-  const migrated = await isMigrated(db, readMigrations())
+  const state = await readSchemaState(db, readMigrations())
   const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
-  return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated ? 'migrated' : 'migrations are missing: tollgate migrate'}`
+  return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${SCHEMA_WORDS[state]}`
+}
+
+const SCHEMA_WORDS: Readonly<Record<SchemaState, string>> = {
+  current: 'migrated',
+  behind: 'migrations are missing: tollgate migrate',
+  ahead: 'migrated by a newer version: use that one',
 }
 
 async function examineRowSecurity(db: Db): Promise<string> {
   const gap = await findRowSecurityGap(db)
-  if (gap !== null && (await mayMakeRoles(db)) && !(await isMigrated(db, readMigrations())))
+  if (gap !== null && (await mayMakeRoles(db)) && (await readSchemaState(db, readMigrations())) === 'behind')
     return 'tollgate migrate brings it about'
   if (gap !== null) throw new Error(gap)
   return `on: the server works as ${TENANT_ROLE} and ${SYSTEM_ROLE}`

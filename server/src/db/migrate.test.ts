@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { openDatabase } from './database.ts'
-import { isMigrated, migrate, readMigrations, type Migration } from './migrate.ts'
+import { migrate, readMigrations, readSchemaState, type Migration } from './migrate.ts'
 
 const database = testDatabase()
 const real = readMigrations()
@@ -16,12 +16,12 @@ function extra(name: string, sql: string): Migration {
 describe('migrations', () => {
   it('are applied once, whoever asks again', async () => {
     expect(await migrate(database.db)).toEqual([])
-    expect(await isMigrated(database.db, real)).toBe(true)
+    expect(await readSchemaState(database.db, real)).toBe('current')
   })
 
   it('are applied by one of several servers that start together, while the others wait', async () => {
     const migrations = [...real, extra('9001_together.sql', 'create table together (id int)')]
-    expect(await isMigrated(database.db, migrations)).toBe(false)
+    expect(await readSchemaState(database.db, migrations)).toBe('behind')
     const servers = Array.from({ length: 4 }, () => openDatabase({ connectionString: database.url, poolSize: 1 }))
     const applied = await Promise.all(servers.map((server) => migrate(server, migrations)))
     await Promise.all(servers.map((server) => server.close()))
@@ -40,6 +40,7 @@ describe('migrations', () => {
     const changed = [...real, extra('9001_together.sql', 'create table together (id bigint)')]
     await expect(migrate(database.db, changed)).rejects.toThrow(/changed after it had been applied/)
     await expect(migrate(database.db, real)).rejects.toThrow(/it is newer/)
+    expect(await readSchemaState(database.db, real)).toBe('ahead')
   })
 })
 

@@ -102,10 +102,16 @@ async function apply(tx: ClientBase, migration: Migration): Promise<void> {
   await tx.query('insert into schema_migrations (name, checksum) values ($1, $2)', [migration.name, migration.checksum])
 }
 
-/** Whether every migration of this program is applied; rejects when the database is away. */
-export async function isMigrated(db: Queryable, migrations: readonly Migration[]): Promise<boolean> {
+/** What the database is to this program: `behind` while migrations are missing, `ahead` once a newer version has migrated it. */
+export type SchemaState = 'current' | 'behind' | 'ahead'
+
+/** Rejects when the database is away. */
+export async function readSchemaState(db: Queryable, migrations: readonly Migration[]): Promise<SchemaState> {
   const { rows } = await db.query<{ present: boolean }>(`select to_regclass('schema_migrations') is not null as present`)
-  if (!rows[0]?.present) return false
+  if (!rows[0]?.present) return 'behind'
   const applied = await db.query<{ name: string }>('select name from schema_migrations')
-  return migrations.every(({ name }) => applied.rows.some((row) => row.name === name))
+  const missing = new Set(migrations.map(({ name }) => name))
+  const isAhead = applied.rows.filter(({ name }) => !missing.delete(name)).length > 0
+  if (isAhead) return 'ahead'
+  return missing.size > 0 ? 'behind' : 'current'
 }
