@@ -207,7 +207,10 @@ export const CREDIT_METADATA = 'tollgate_use_credit'
 
 type CreditIntent = { readonly state: string; readonly transactionId: string | null; readonly amountMinor: number }
 
-/** What is known of the last call that was to give a credit; nothing since it was to be tried again. */
+/**
+ * What is known of the call that gave a credit, or else of the last one that was to. A refusal counts for nothing since it was to be tried again; one that was
+ * made counts whatever the clocks of the servers say, or it would be given twice.
+ */
 export async function findCreditIntent(
   db: Queryable,
   { organizationId, id }: Pick<UseCredit, 'organizationId' | 'id'>,
@@ -215,8 +218,8 @@ export async function findCreditIntent(
   const { rows } = await db.query<CreditIntent>(
     `select state, result ->> 'id' as "transactionId", (params ->> 'amountMinor')::float8 as "amountMinor" from stripe_intents
      where organization_id = $1 and kind = 'credit_customer' and params -> 'metadata' ->> '${CREDIT_METADATA}' = $2
-       and created_at >= coalesce((select retried_at from use_credits where organization_id = $1 and id = $2), '-infinity')
-     order by created_at desc limit 1`,
+       and (state <> 'failed' or created_at >= coalesce((select retried_at from use_credits where organization_id = $1 and id = $2), '-infinity'))
+     order by state = 'succeeded' desc, created_at desc limit 1`,
     [organizationId, id],
   )
   return rows[0] ?? null
