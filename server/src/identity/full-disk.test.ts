@@ -31,6 +31,28 @@ describe.each([
   )
 })
 
+test.each(['organizations', 'organization_members'])(
+  'a sign-up without its organization (%s) is not answered as done, and it is done when asked for again, alone or by an invitation',
+  async (table) => {
+    const { db } = anyAddress.database
+    const owner = await anyAddress.signUp(`owner-${table.replace('_', '-')}@example.com`)
+    const [alone, invited] = [`alone-${table.replace('_', '-')}@example.com`, `invited-${table.replace('_', '-')}@example.com`]
+    await owner.browser.call('POST', `/api/v1/organizations/${owner.organizationId}/invitations`, { email: invited })
+    const token = /#token=(\S+)/.exec(await anyAddress.mailTo(invited, 'invitation'))![1]
+    const signUp = (body: object) =>
+      anyAddress.open().call('POST', '/api/v1/auth/sign-up', { password: PASSWORD, name: 'Full', ...body })
+    await refuseWrites(db, table)
+    const refused = await signUp({ email: alone })
+    const invitedMeanwhile = table === 'organizations' ? null : await signUp({ email: invited, invitation_token: token })
+    await makeRoom(db)
+    for (const answer of [refused, invitedMeanwhile ?? refused])
+      expect(answer).toMatchObject({ status: 503, body: { code: 'database_unavailable' } })
+    expect((await signUp({ email: alone })).status).toBe(201)
+    const joined = await signUp({ email: invited, invitation_token: token })
+    expect(joined).toMatchObject({ status: 201, body: { caller: { organization_id: owner.organizationId } } })
+  },
+)
+
 test.each(['user_verifications', 'mails'])(
   'a reset whose mail could not be stored (%s) is not answered as sent',
   async (table) => {

@@ -16,7 +16,7 @@ import * as schemas from './schemas.ts'
 import { registerSecondFactorRoutes } from './second-factor-routes.ts'
 import { accessTokenOf, callerOf, requireSession, sessionOf, type IdentityContext } from './session-calls.ts'
 import { membershipOf, type Session } from './sessions.ts'
-import { deleteUser, findUser } from './users-store.ts'
+import { deleteUnlessMember, findUser } from './users-store.ts'
 
 const tags = ['Identity']
 /** Routes that whoever has no session may call. */
@@ -185,18 +185,22 @@ function registerSigningRoutes(app: App, context: IdentityContext): void {
     })
     if (failure !== null && !answer.ok) throw failure
     const { user } = await bodyOf<{ user: { id: string } }>(answer)
-    if (failure !== null) {
-      // Whom no mail tells how to confirm the address is not made: the address would be taken when they try again.
-      await deleteUser(context.sessions.db, user.id as UserId)
-      throw failure
+    const userId = user.id as UserId
+    try {
+      // Whom no mail tells how to confirm the address is not made either.
+      if (failure !== null) throw failure
+      const joined = token !== undefined && (await acceptAs(context, { c, userId, token }))
+      // Where addresses have to be confirmed, sign-up signs nobody in; the mail of the invitation has confirmed this one.
+      const signedIn = joined && accessTokenOf(answer) === null ? await signIn(context, c, { ...person, rememberMe }) : answer
+      const accessToken = accessTokenOf(signedIn)
+      const caller = accessToken === null ? null : await callerOf(context, accessToken)
+      passCookies(answer, c)
+      return c.json({ access_token: accessToken, confirmation_required: accessToken === null, caller }, 201)
+    } catch (error) {
+      // The address would be taken when they try again.
+      await deleteUnlessMember(organizations.db, userId)
+      throw error
     }
-    passCookies(answer, c)
-    const joined = token !== undefined && (await acceptAs(context, { c, userId: user.id as UserId, token }))
-    // Where addresses have to be confirmed, sign-up signs nobody in; the mail of the invitation has confirmed this one.
-    const signedIn = joined && accessTokenOf(answer) === null ? await signIn(context, c, { ...person, rememberMe }) : answer
-    const accessToken = accessTokenOf(signedIn)
-    if (accessToken === null) return c.json({ access_token: null, confirmation_required: true, caller: null }, 201)
-    return c.json({ access_token: accessToken, confirmation_required: false, caller: await callerOf(context, accessToken) }, 201)
   })
 
   app.openapi(signInRoute, async (c) => {

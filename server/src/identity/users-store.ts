@@ -1,4 +1,4 @@
-import type { Queryable } from '../db/database.ts'
+import type { Db, Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { UserId } from '../lib/ids.ts'
 
@@ -41,7 +41,11 @@ export async function updateOperator(tx: Queryable, user: { readonly id: UserId;
   await tx.query('update users set operator = $2 where id = $1', [user.id, user.operator])
 }
 
-/** With their password and sessions. */
-export async function deleteUser(db: Queryable, id: UserId): Promise<void> {
-  await db.query('delete from users where id = $1', [id])
+/** With their password and sessions; who belongs to an organization by now stays. */
+export async function deleteUnlessMember(db: Db, id: UserId): Promise<void> {
+  await db.transaction(async (tx) => {
+    // Whoever makes them a member refers to the row until that is committed, and is seen once it is locked.
+    await tx.query('select from users where id = $1 for update', [id])
+    await tx.query('delete from users where id = $1 and not exists (select from organization_members where user_id = $1)', [id])
+  })
 }

@@ -1,9 +1,10 @@
 import { describe, expect, it, vi } from 'vitest'
-import { OPERATOR_KEY, PASSWORD, testIdentity } from '../../test/identity.ts'
+import { OPERATOR_KEY, PASSWORD, testIdentity, type Answer } from '../../test/identity.ts'
+import type { Transaction } from '../db/database.ts'
 import { ManualClock, type Clock } from '../lib/clock.ts'
-import type { OrganizationId, UserId } from '../lib/ids.ts'
+import type { InvitationId, OrganizationId, UserId } from '../lib/ids.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { deleteMember, lockMembers } from './members-store.ts'
+import { deleteMember, lockMembers, revokeOpenInvitation } from './members-store.ts'
 
 const clock = new ManualClock(new Date('2026-03-01T00:00:00Z'))
 /** No two things happen at one time, so that what is listed by time has an order. */
@@ -29,6 +30,22 @@ async function team(name: string, role: 'owner' | 'admin' | 'member') {
   await owner.browser.call('POST', invitationsOf(owner.organizationId), { email, role })
   const joined = await identity.signUp(email, { invitation_token: await tokenTo(email) })
   return { owner, joined, id: owner.organizationId }
+}
+
+/** What is answered to a request that comes while such a change of the members is not committed, and waits for it. */
+async function whileChanging(id: string, change: (tx: Transaction) => Promise<unknown>, ask: () => Promise<Answer>) {
+  const { db } = identity.database
+  const { asked } = await db.transaction(async (tx) => {
+    await lockMembers(tx, id as OrganizationId)
+    await change(tx)
+    const waiting = ask()
+    await vi.waitFor(async () => {
+      const held = await db.query(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+      expect(held.rowCount).toBe(1)
+    })
+    return { asked: waiting }
+  })
+  return asked
 }
 
 describe('an invitation', () => {
@@ -162,22 +179,52 @@ describe('an invitation', () => {
     const guest = await identity.signUp(email)
     await joined.browser.call('POST', invitationsOf(id), { email })
     const token = await tokenTo(email)
-    const { db } = identity.database
-    // The removal holds the lock; what is accepted meanwhile waits for it.
-    const accepting = await db.transaction(async (tx) => {
-      await lockMembers(tx, id as OrganizationId)
-      await deleteMember(tx, { organizationId: id as OrganizationId, userId: joined.userId as UserId })
-      const asked = guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
-      await vi.waitFor(async () => {
-        const waiting = await db.query(
-          `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
-        )
-        expect(waiting.rowCount).toBe(1)
-      })
-      return { asked }
-    })
-    const { status, body } = await accepting.asked
+    const removal = (tx: Transaction) =>
+      deleteMember(tx, { organizationId: id as OrganizationId, userId: joined.userId as UserId })
+    const accept = () => guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+    const { status, body } = await whileChanging(id, removal, accept)
     expect([status, body['code']]).toEqual([409, 'invitation_closed'])
+  })
+
+  it('that is revoked while somebody signs up by it makes nobody: they sign up alone, or by the next one', async () => {
+    const owner = await identity.signUp('revoking@example.com')
+    const path = invitationsOf(owner.organizationId)
+    const email = 'revoked-meanwhile@example.com'
+    const { body: made } = await owner.browser.call('POST', path, { email })
+    const invitation = {
+      organizationId: owner.organizationId as OrganizationId,
+      id: made['id'] as InvitationId,
+      now: clock.now(),
+    }
+    const revoking = (tx: Transaction) => revokeOpenInvitation(tx, invitation)
+    const browser = identity.open()
+    const signUp = (more: object) =>
+      browser.call('POST', '/api/v1/auth/sign-up', { email, password: PASSWORD, name: 'Guest', ...more })
+    const token = await tokenTo(email)
+    const { status, body } = await whileChanging(owner.organizationId, revoking, () => signUp({ invitation_token: token }))
+    expect([status, body['code']]).toEqual([409, 'invitation_closed'])
+    expect((await browser.call('GET', '/api/v1/auth/me')).status).toBe(401)
+    await owner.browser.call('POST', path, { email })
+    expect(await signUp({ invitation_token: await tokenTo(email) })).toMatchObject({
+      status: 201,
+      body: { caller: { organization_id: owner.organizationId } },
+    })
+  })
+
+  it('is accepted once, and told once, however often at once', async () => {
+    const owner = await identity.signUp('once@example.com')
+    const email = 'eager@example.com'
+    const guest = await identity.signUp(email)
+    await owner.browser.call('POST', invitationsOf(owner.organizationId), { email })
+    const token = await tokenTo(email)
+    const accept = () => guest.browser.call('POST', '/api/v1/auth/invitations/accept', { token })
+    const answers = await Promise.all([accept(), accept(), accept()])
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 409, 409])
+    const { rows } = await identity.database.db.query(
+      `select from audit_log where action = 'member.joined' and organization_id = $1`,
+      [owner.organizationId],
+    )
+    expect(rows).toHaveLength(1)
   })
 
   it('keeps its token out of every answer and table', async () => {
@@ -229,6 +276,27 @@ describe('members', () => {
     }
     const leaving = await left.browser.call('DELETE', `${membersOf(id)}/${left.userId}`)
     expect([leaving.status, leaving.body['code']]).toEqual([409, 'last_owner'])
+  })
+
+  it.each([
+    ['both leave', ['DELETE', 'own'], ['DELETE', 'own']],
+    ['one leaves and the other steps down', ['DELETE', 'own'], ['PATCH', 'own']],
+    ['each removes the other', ['DELETE', 'other'], ['DELETE', 'other']],
+    ['each demotes the other', ['PATCH', 'other'], ['PATCH', 'other']],
+  ] as const)('keep one owner of two where %s at once', async (name, first, second) => {
+    const { owner, joined, id } = await team(name.replaceAll(' ', '-'), 'owner')
+    const act = ([method, whom]: typeof first | typeof second, by: typeof owner, other: typeof owner) =>
+      by.browser.call(
+        method,
+        `${membersOf(id)}/${(whom === 'own' ? by : other).userId}`,
+        method === 'PATCH' ? { role: 'member' } : undefined,
+      )
+    await Promise.all([act(first, owner, joined), act(second, joined, owner)])
+    const { rows } = await identity.database.db.query(
+      `select from organization_members where organization_id = $1 and role = 'owner'`,
+      [id],
+    )
+    expect(rows).toHaveLength(1)
   })
 
   it('of the role admin manage members, but neither make nor unmake owners', async () => {
