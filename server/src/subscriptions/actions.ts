@@ -106,7 +106,7 @@ async function refuseUnpaid(db: Queryable, organizationId: string): Promise<void
 
 /**
  * Runs a change of an organization's billing under its lock, after what earlier requests left open has been settled, what they took along in
- * vain waits again, what they released in vain is scheduled again, and what they took the place of has gone.
+ * vain waits again, what they released in vain is brought back, and what they took the place of has gone.
  * `finished` are those that turned out to be done, and those that were done and nobody was told; the mirror has followed them.
  */
 export async function runExclusively<Result>(

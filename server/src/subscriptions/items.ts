@@ -47,6 +47,21 @@ export function phaseItems(sold: {
   ]
 }
 
+/** What makes a subscription what a phase of a schedule would have made of it. The plan's price is the phase's first, and stays on its item. */
+export function itemsOfPhase(
+  subscription: CurrentSubscription,
+  [plan, ...others]: readonly PhaseItem[],
+): SubscriptionItemParams[] {
+  if (plan === undefined) throw new Error(`A phase of ${subscription.id} sells nothing`)
+  const beside = [...subscription.usageItems.map((item) => ({ ...item, quantity: null })), ...subscription.addOnItems]
+  const gone = beside.filter(({ priceId }) => !others.some((item) => item.priceId === priceId))
+  return [
+    { ...plan, itemId: subscription.itemId },
+    ...gone.map(({ itemId, priceId, quantity }) => ({ itemId, priceId, quantity, removed: true as const })),
+    ...others.map((item) => ({ ...item, itemId: beside.find(({ priceId }) => priceId === item.priceId)?.itemId ?? null })),
+  ]
+}
+
 /** The add-ons of the phase that an offer begins: at its interval, or no more where they are not sold at it. */
 export function laterAddOns(subscription: CurrentSubscription, offer: Offer): { priceId: string; quantity: number }[] {
   if (offer.interval === subscription.interval) return [...subscription.addOnItems]

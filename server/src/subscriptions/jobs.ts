@@ -42,7 +42,7 @@ const ORGANIZATIONS_AT_ONCE = 50
 
 /**
  * Finishes changes that were paid on a page, or by nobody, or whose request did not live to: what they took the place of goes, what a voided
- * invoice of theirs took along waits again, and what was released for a pause that did not come is scheduled again. That is what whoever comes
+ * invoice of theirs took along waits again, and what was released for a pause that did not come is brought back. That is what whoever comes
  * next does first.
  */
 export async function finishChanges(context: BillingContext): Promise<void> {

@@ -1,25 +1,31 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
+import { SECOND_MS } from '../lib/period.ts'
+import { reportNow } from '../pricing/actions.ts'
 import { requireGateway } from '../stripe/context.ts'
 import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
+import { performIntent } from '../stripe/intents/intents.ts'
+import { itemsOfPhase } from './items.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { release, scheduleNext } from './schedules.ts'
 import { readBillingState } from './state.ts'
 import { follow, isRefused, perform, type Acting, type Execution } from './steps.ts'
 
 /**
- * Pauses a subscription. Stripe pauses none that has a schedule, so that goes first; what it had ahead is kept with its release, and scheduled again
+ * Pauses a subscription. Stripe pauses none that has a schedule, so that goes first; what it had ahead is kept with its release, and brought back
  * where the pause does not come about.
  */
-export async function pause(execution: Execution, { id: subscriptionId, scheduleId }: CurrentSubscription): Promise<void> {
+export async function pause(execution: Execution, subscription: CurrentSubscription): Promise<void> {
+  const { id: subscriptionId, priceId, quantity, scheduleId } = subscription
   if (scheduleId === null) {
     await perform(execution, 'pause_subscription', { subscriptionId })
     return
   }
   const schedule = await requireGateway(execution.context).reads.retrieveSchedule(scheduleId)
   const next = schedule?.phases.find(({ startsAt }) => startsAt > execution.prorationAt)
-  const restores = next && { subscriptionId, switchAtUnix: toUnix(next.startsAt), next: next.items }
+  const running = { priceId, quantity }
+  const restores = next && { subscriptionId, running, switchAtUnix: toUnix(next.startsAt), next: next.items }
   await perform(execution, 'release_schedule', { scheduleId, ...(restores === undefined ? {} : { restores }) })
   try {
     await perform(execution, 'pause_subscription', { subscriptionId, releasedScheduleId: scheduleId })
@@ -29,15 +35,30 @@ export async function pause(execution: Execution, { id: subscriptionId, schedule
   }
 }
 
-/** Releases of what is still to come ($1 is now), is not scheduled again, nor refused by Stripe to be, and for which no pause has come. */
+const SWITCH_AT = `to_timestamp((intent.params #>> '{restores,switchAtUnix}')::bigint)`
+
+/** What was released is still to come ($1 is now). */
+const IS_AHEAD = `${SWITCH_AT} > coalesce(organization.test_clock_now, $1)`
+
+/** Releases of what comes no later than with the period that runs, is not brought back, nor refused by Stripe to be, and for which no pause has come. */
 const RELEASED = `from stripe_intents intent join organizations organization on organization.id = intent.organization_id
   where intent.kind = 'release_schedule' and intent.state = 'succeeded' and intent.params ? 'restores'
-    and to_timestamp((intent.params #>> '{restores,switchAtUnix}')::bigint) > coalesce(organization.test_clock_now, $1)
+    and exists (
+      select from stripe_subscription_items item
+      where item.organization_id = intent.organization_id and item.subscription_id = intent.params #>> '{restores,subscriptionId}'
+        and item.current_period_start <= ${SWITCH_AT})
     and not exists (
       select from stripe_intents later
       where later.organization_id = intent.organization_id and later.params ->> 'releasedScheduleId' = intent.params ->> 'scheduleId'
-        and case when later.kind = 'schedule_switch' then later.state in ('succeeded', 'failed')
+        and case when later.kind in ('schedule_switch', 'update_subscription') then later.state in ('succeeded', 'failed')
           when later.kind = 'create_schedule' then later.state = 'failed' else later.state = 'succeeded' end)`
+
+/** The period for which it was scheduled has begun without it, with the plan that was to go, which nobody has changed since. */
+const WAS_MISSED = `exists (
+  select from stripe_subscription_items item
+  where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
+    and item.current_period_start = ${SWITCH_AT} and item.price_id = intent.params #>> '{restores,running,priceId}'
+    and coalesce(item.quantity, 1) = (intent.params #>> '{restores,running,quantity}')::bigint)`
 
 /** And whose subscription counts, and goes on with nothing ahead. */
 const GOES_ON = `exists (
@@ -45,25 +66,27 @@ const GOES_ON = `exists (
     on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
   where account.organization_id = intent.organization_id and account.subscription_id = intent.params #>> '{restores,subscriptionId}'
     and subscription.status in ('active', 'past_due') and subscription.scheduled_at is null
-    and subscription.cancel_at is null and not subscription.cancel_at_period_end)`
+    and subscription.cancel_at is null and not subscription.cancel_at_period_end and (${IS_AHEAD} or ${WAS_MISSED}))`
 
 /**
- * Schedules again what was released for a pause that has not come about: one that Stripe refused, or whose request did not live to ask for it. The
- * caller holds the organization's lock, and has settled what is pending.
+ * Brings back what was released for a pause that has not come about: one that Stripe refused, or whose request did not live to ask for it. It is
+ * scheduled again; what was to begin with the period that has begun since comes at once, for the whole of it. The caller holds the organization's
+ * lock, and has settled what is pending.
  * @throws DomainError those of Stripe, but for a refusal, which is told in the log
  */
 export async function restoreReleased(acting: Acting): Promise<void> {
   const { context, session, organizationId } = acting
   const mine = `${RELEASED} and intent.organization_id = $2`
   const values = [context.clock.now(), organizationId]
-  if ((await session.query(`select ${mine} limit 1`, values)).rowCount === 0) return
+  if ((await session.query(`select ${IS_AHEAD} ${mine} limit 1`, values)).rowCount === 0) return
   await follow(acting)
-  const { rows } = await session.query<{ params: StripeMutations['release_schedule'] }>(
-    `select intent.params ${mine} and ${GOES_ON} order by intent.created_at desc, intent.id limit 1`,
+  const { rows } = await session.query<{ params: StripeMutations['release_schedule']; isAhead: boolean }>(
+    `select intent.params, ${IS_AHEAD} as "isAhead" ${mine} and ${GOES_ON} order by intent.created_at desc, intent.id limit 1`,
     values,
   )
-  for (const { params } of rows) {
-    await scheduleAgain(acting, params).catch((error: unknown) => {
+  for (const { params, isAhead } of rows) {
+    const bringingBack = isAhead ? scheduleAgain(acting, params) : switchLate(acting, params)
+    await bringingBack.catch((error: unknown) => {
       if (!isRefused(error)) throw error
       context.log.error(
         {
@@ -72,7 +95,7 @@ export async function restoreReleased(acting: Acting): Promise<void> {
           schedule_id: params.scheduleId,
           err: error,
         },
-        'Stripe did not schedule again what was released for a pause',
+        'Stripe did not take again what was scheduled and released for a pause',
       )
     })
     await follow(acting)
@@ -97,7 +120,40 @@ async function scheduleAgain(
   }
 }
 
-/** Whose changes are to be scheduled again, in no order, so that a few that keep failing do not end each run before the others. */
+/** Prorated from the period's beginning on, it costs what its schedule would have made it cost: the next invoice has what the renewal charged too much, or too little. */
+async function switchLate(
+  acting: Acting,
+  { scheduleId: releasedScheduleId, restores }: StripeMutations['release_schedule'],
+): Promise<void> {
+  const { context, session, organizationId } = acting
+  const { subscription } = await readBillingState(context, session, organizationId)
+  if (restores === undefined || subscription === null) return
+  const { running, switchAtUnix, next } = restores
+  // As before every change at once: Stripe bills the use of a price that goes in that moment.
+  if (subscription.usageItems.length > 0) await reportNow(context, organizationId)
+  await performIntent(context, session, {
+    organizationId,
+    kind: 'update_subscription',
+    params: {
+      subscriptionId: subscription.id,
+      items: itemsOfPhase(subscription, next),
+      prorationBehavior: 'create_prorations',
+      prorationAtUnix: switchAtUnix,
+      paymentBehavior: 'allow_incomplete',
+      releasedScheduleId,
+    },
+    audit: {
+      actor: 'system:billing',
+      requestId: null,
+      action: 'subscription.switched',
+      target: subscription.id,
+      before: running,
+      after: { ...next[0], at: new Date(switchAtUnix * SECOND_MS) },
+    },
+  })
+}
+
+/** Whose changes are to be brought back, in no order, so that a few that keep failing do not end each run before the others. */
 export async function listReleased(db: Queryable, now: Instant, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
     `select organization.id ${RELEASED} and ${GOES_ON} group by 1 order by random() limit $2`,

@@ -107,7 +107,7 @@ export type StripeMutations = {
     readonly supersedesScheduleId?: string
     /** Not for Stripe: the invoice items that its invoice takes along, to be made again where that is voided. */
     readonly pendingItemIds?: readonly string[]
-  }
+  } & AfterRelease
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
   readonly create_schedule: { readonly subscriptionId: string } & AfterRelease
@@ -131,8 +131,8 @@ export type StripeMutations = {
   /** The subscription stays as it is, also where it is to end. */
   readonly release_schedule: {
     readonly scheduleId: string
-    /** Not for Stripe: what the schedule had ahead, to be scheduled again where that for which it is released does not come about. */
-    readonly restores?: { readonly subscriptionId: string; readonly switchAtUnix: number; readonly next: readonly PhaseItem[] }
+    /** Not for Stripe: what the schedule had ahead, to be brought back where that for which it is released does not come about. */
+    readonly restores?: ReleasedPhase
   }
   /** What was paid for stays paid: no unused time is credited. Use is billed up to now. */
   readonly pause_subscription: { readonly subscriptionId: string } & AfterRelease
@@ -199,6 +199,14 @@ export type PhaseItem = { readonly priceId: string; readonly quantity: number | 
 
 /** What a schedule sells now; its start is what Stripe has, and is not changed. */
 export type RunningPhase = { readonly items: readonly PhaseItem[]; readonly startUnix: number }
+
+/** `next` was to be sold from `switchAtUnix` on, in place of the plan's `running` item. */
+export type ReleasedPhase = {
+  readonly subscriptionId: string
+  readonly running: PhaseItem
+  readonly switchAtUnix: number
+  readonly next: readonly PhaseItem[]
+}
 
 /** Not for Stripe: the schedule that was released for it, or whose next phase it brings back. */
 type AfterRelease = { readonly releasedScheduleId?: string }
