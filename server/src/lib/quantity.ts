@@ -22,6 +22,18 @@ const DECIMAL = /^(-?)(\d{1,32})(?:\.(\d{1,6}))?$/
  * @throws DomainError `invalid_quantity` for anything else, never rounding
  */
 export function parseQuantity(input: number | string, field = 'quantity'): Quantity {
+  const quantity = parseDecimal(input, field)
+  if (quantity > MAX_QUANTITY || quantity < -MAX_QUANTITY)
+    throw new DomainError(
+      'invalid_quantity',
+      `${field} is larger than can be counted: at most ${formatQuantity(MAX_QUANTITY)}.`,
+      { field },
+    )
+  return quantity
+}
+
+/** The same of any size, for whoever has a limit of their own. */
+export function parseDecimal(input: number | string, field: string): Quantity {
   // Small whole numbers are most of what travels.
   if (typeof input === 'number' && Number.isInteger(input) && Math.abs(input) < SAFE_WHOLE) return BigInt(input * 1_000_000)
   const text = typeof input === 'number' ? String(input) : input
@@ -36,12 +48,6 @@ export function parseQuantity(input: number | string, field = 'quantity'): Quant
     })
   }
   const micro = BigInt(whole!) * MICRO + BigInt(fraction.padEnd(6, '0'))
-  if (micro > MAX_QUANTITY)
-    throw new DomainError(
-      'invalid_quantity',
-      `${field} is larger than can be counted: at most ${formatQuantity(MAX_QUANTITY)}.`,
-      { field },
-    )
   return sign === '-' ? -micro : micro
 }
 

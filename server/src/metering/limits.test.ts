@@ -274,11 +274,30 @@ describe('what is larger than can be counted', () => {
   const LARGEST = '9223372036.854775'
 
   test('is refused in words, by a check as by a use, and the words name the most', async () => {
-    for (const verb of ['check', 'consume', 'track']) {
-      const { status, body } = await use(verb, 'tokens', 0, { quantity: '9223372036.854776' })
-      expect([status, body['code'], body['detail']]).toEqual([422, 'invalid_quantity', `One use is at most ${LARGEST}.`])
+    for (const quantity of ['9223372036.854776', '9223372036854.775808', 12_345_678_901_234]) {
+      for (const verb of ['check', 'consume', 'track', 'reservations']) {
+        const { status, body } = await use(verb, 'tokens', 0, { quantity })
+        expect([verb, status, body['code'], body['detail']]).toEqual([
+          verb,
+          422,
+          'invalid_quantity',
+          `One use is at most ${LARGEST}.`,
+        ])
+      }
     }
     expect((await use('track', 'tokens', 0, { quantity: LARGEST })).status).toBe(200)
+  })
+
+  test('of a correction is told as of a use, and what takes away more than is counted is told that', async () => {
+    const key = `first ${organization}`
+    await use('track', 'pages', 1, { idempotency_key: key })
+    for (const [quantity, detail] of [
+      ['9223372036854.775808', `One use is at most ${LARGEST}.`],
+      ['-9223372036854.775808', 'A correction cannot take away more than is counted.'],
+    ]) {
+      const { status, body } = await use('corrections', 'pages', 0, { meter: undefined, corrects: key, quantity })
+      expect([status, body['code'], body['detail']]).toEqual([422, 'invalid_quantity', detail])
+    }
   })
 
   test('is refused where the sum of the period would be, and changes nothing', async () => {

@@ -234,17 +234,21 @@ export class DecisionSession {
 /** The most that one use may be, and may take from its balance: a thousandth of what a sum of uses can be. */
 export const LARGEST_USE: Quantity = MAX_QUANTITY / 1_000n
 
+/** @throws DomainError `invalid_quantity` for more than one use may be */
+export function requireLargest(quantity: Quantity): void {
+  if (quantity > LARGEST_USE) throw tooMuch(`One use is at most ${formatQuantity(LARGEST_USE)}.`)
+}
+
 /**
  * What a quantity of a meter takes from its balance.
  * @throws DomainError `invalid_quantity` when the product is not exact, or larger than one use may be
  */
 export function costOf(meter: Meter, counted: Quantity): Quantity {
+  requireLargest(counted)
   const cost = multiplyQuantities(counted, meter.cost)
-  if (cost > LARGEST_USE || counted > LARGEST_USE) {
-    const larger = counted > LARGEST_USE ? '' : `, and this one takes ${formatQuantity(cost)} from ${meter.balanceKey}`
-    throw tooMuch(`One use is at most ${formatQuantity(LARGEST_USE)}${larger}.`)
-  }
-  return cost
+  if (cost <= LARGEST_USE) return cost
+  const taken = `${formatQuantity(cost)} from ${meter.balanceKey}`
+  throw tooMuch(`One use takes at most ${formatQuantity(LARGEST_USE)} from its balance, and this one takes ${taken}.`)
 }
 
 /**

@@ -1,8 +1,9 @@
 import { z } from '@hono/zod-openapi'
 import { DomainError } from '../../lib/errors.ts'
-import { parseQuantity } from '../../lib/quantity.ts'
+import { parseDecimal } from '../../lib/quantity.ts'
 import { isStorable } from '../../lib/storable.ts'
 import { CARRIED } from '../decide/rules.ts'
+import { requireLargest } from '../decide/session.ts'
 import type {
   CheckRequest,
   CorrectRequest,
@@ -205,7 +206,7 @@ function correctionOf({ quantity: given, retract }: Pick<CorrectBody, 'quantity'
   if ((given === undefined) !== (retract === true)) {
     throw new DomainError('invalid_request', 'A correction has either a quantity or retract.', { field: 'quantity' })
   }
-  return given === undefined ? null : parseQuantity(given)
+  return given === undefined ? null : changeOf(given)
 }
 
 /** The request of a batch's item. */
@@ -234,9 +235,16 @@ function measuredOf(
   return { organizationId: organizationOf(body.organization_id), meter: body.meter, quantity: quantityOf(body.quantity) }
 }
 
+/** What is added to a use, or below zero taken away: at most what the use counts, however much that is. */
+function changeOf(given: number | string): bigint {
+  const parsed = parseDecimal(given, 'quantity')
+  requireLargest(parsed)
+  return parsed
+}
+
 /** @throws DomainError `invalid_quantity` below zero: use that was recorded wrongly is corrected */
 export function quantityOf(given: number | string): bigint {
-  const parsed = parseQuantity(given)
+  const parsed = changeOf(given)
   if (parsed < 0n) {
     throw new DomainError('invalid_quantity', 'quantity must not be negative; use that was recorded wrongly is corrected.', {
       field: 'quantity',
