@@ -294,6 +294,15 @@ describe('an operator who names an organization', () => {
          values ($1, 'ucr_of_' || $1, 'span', 'grant', false, 1, 1, 'failed', ${MOMENT})`,
         [organizationId],
       )
+      await database.db.query(
+        `insert into meter_events (organization_id, identifier, span_id, event_name, formula, customer_id, quantity, value, at, late, state, created_at)
+         values ($1, 'report_of_' || $1, 'span', 'x', 'sum', 'cus', 1, 1, ${MOMENT}, false, 'failed', ${MOMENT})`,
+        [organizationId],
+      )
+      await database.db.query(
+        `insert into stripe_drifts (organization_id, object_type, object_id, field, found_at) values ($1, 'x', 'x', 'x', ${MOMENT})`,
+        [organizationId],
+      )
     }
   })
 
@@ -306,6 +315,8 @@ describe('an operator who names an organization', () => {
     ['/api/v1/admin/billing', 'organizations'],
     ['/api/v1/admin/workspaces', 'workspaces'],
     ['/api/v1/admin/billing/failed-credits', 'credits'],
+    ['/api/v1/admin/billing/failed-reports', 'reports'],
+    ['/api/v1/admin/drift', 'drifts'],
   ])('by header or query reads its %s alone', async (path, list) => {
     const namesIn = async (answer: Response): Promise<ReadonlySet<string>> => {
       const body = (await answer.json()) as Record<string, { organization_id: string }[]>
@@ -318,6 +329,22 @@ describe('an operator who names an organization', () => {
       await ask('GET', `${path}?organization_id=other`, OPERATOR_KEY),
     ]) {
       expect(await namesIn(answer)).toEqual(new Set(['other']))
+    }
+  })
+
+  it('by query is refused by what is of all organizations, and nothing is done', async () => {
+    const ofAll = routes().filter((route) => route.path.includes('/admin/') && !namesOrganization(route))
+    expect(ofAll.map(({ path }) => path)).toEqual(
+      expect.arrayContaining(['/api/v1/admin/analytics/mrr', '/api/v1/admin/catalog/migrations', '/api/v1/admin/reconciliation']),
+    )
+    for (const route of ofAll) {
+      const { method, path, body } = requestTo(route)
+      const answer = await ask(method, `${path}?organization_id=mine`, OPERATOR_KEY, body)
+      expect([route.path, answer.status, await answer.json()]).toMatchObject([
+        route.path,
+        400,
+        { code: 'invalid_request', errors: [{ field: 'organization_id' }] },
+      ])
     }
   })
 

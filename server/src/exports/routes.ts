@@ -56,7 +56,7 @@ const bodySchema = z.strictObject({
     .meta({ description: 'Of invoices, organizations and subscriptions; of movements, status is their kind.' }),
 })
 
-const params = z.object({ export_id: z.string() })
+const request = { params: z.object({ export_id: z.string() }), query: z.object({ organization_id: named }) }
 const DESCRIPTION = `The file is made in the background: ask for its progress, then for the file. It is kept for seven days.
 Kinds: invoices (csv, or zip of PDF copies), usage_statement (csv, pdf); for operators also organizations, subscriptions and revenue_movements (csv) and analytics_report (pdf).`
 
@@ -87,7 +87,7 @@ const routesAt = (base: string, tags: string[]) => ({
     summary: 'How far an export is',
     description:
       'Ask until it is `done` or `failed`; `file_url` is there once it is done. An export of another organization is 404.',
-    request: { params },
+    request,
     responses: { 200: json('The export.', exportSchema) },
   }),
   file: createRoute({
@@ -97,7 +97,7 @@ const routesAt = (base: string, tags: string[]) => ({
     summary: 'The file of an export that is done',
     description:
       'Streamed, with its length. One that is not done yet, has failed, or was forgotten has no file; ask for another.',
-    request: { params },
+    request,
     responses: {
       200: {
         description: 'The file.',
@@ -142,11 +142,11 @@ function register(app: App, context: ExportsContext, base: string, ownerOf: Owne
     return http.json({ exports: page.map(view), has_more: hasMore }, 200)
   })
   app.openapi(routes.read, async (http) => {
-    const owner = ownerOf(http.get('principal'), undefined)
+    const owner = ownerOf(http.get('principal'), http.req.valid('query').organization_id)
     return http.json(view(await readExport(context.db, owner, http.req.valid('param').export_id)), 200)
   })
   app.openapi(routes.file, async (http) => {
-    const owner = ownerOf(http.get('principal'), undefined)
+    const owner = ownerOf(http.get('principal'), http.req.valid('query').organization_id)
     const made = await readExport(context.db, owner, http.req.valid('param').export_id)
     return sendFile(http, made, readFile(context.db, made))
   })

@@ -34,7 +34,12 @@ function register(app: App): void {
     request: { body: { required: true, ...json(z.object({ name: z.string() })) } },
     responses,
   })
+  const admin = (path: string, query: z.ZodRawShape) =>
+    createRoute({ method: 'get', path: `/api/v1/admin/${path}`, request: { query: z.object(query) }, responses })
+  const figures = admin('figures', {})
+  const listed = admin('listed', { organization_id: z.string().optional() })
   const signed = createRoute({ method: 'post', path: '/api/v1/signed', security: [], responses })
+  for (const route of [figures, listed]) app.openapi(route, (c) => c.json(c.req.valid('query')))
   app.openapi(list, (c) => c.json(c.req.valid('query')))
   app.openapi(one, (c) => c.json({ id: c.req.param('id') }))
   app.openapi(change, (c) => c.json(c.req.valid('json')))
@@ -101,9 +106,21 @@ describe('a query parameter that a route does not know', () => {
     expect((await ask('/api/v1/nothing?x=1')).status).toBe(404)
   })
 
-  it('may be organization_id everywhere, where another organization is not found', async () => {
+  it('may be organization_id in what is of one organization, where another is not found', async () => {
     expect((await ask('/api/v1/things/1?organization_id=org_1')).status).toBe(200)
     expect((await ask('/api/v1/things/1?organization_id=org_2')).status).toBe(404)
+  })
+
+  it('is organization_id in what is for operators, unless it can be of one organization', async () => {
+    expect(await ask('/api/v1/admin/figures?organization_id=org_1')).toMatchObject({
+      status: 400,
+      body: {
+        detail: '"organization_id" is no parameter of this path: it takes none.',
+        errors: [{ field: 'organization_id' }],
+        known_parameters: [],
+      },
+    })
+    expect(await ask('/api/v1/admin/listed?organization_id=org_1')).toEqual({ status: 200, body: { organization_id: 'org_1' } })
   })
 })
 

@@ -10,6 +10,7 @@ import { isJson, readText } from './body-text.ts'
 type Declared = {
   /** The names of its query parameters, as they are declared. */
   readonly parameters: readonly string[]
+  readonly takesOrganization: boolean
   readonly takesJson: boolean
   /** The fields of its JSON body, where its schema would pass over others; null where the schema itself says what is none. */
   readonly fields: readonly string[] | null
@@ -18,8 +19,12 @@ type Declared = {
 /** By `METHOD /path`, the path as the router has it. */
 export type DeclaredRoutes = Map<string, Declared>
 
-/** Every route may be told by it in which organization the caller acts (`identity/authenticate.ts`). */
+/**
+ * A route may be told by it in which organization the caller acts (`identity/authenticate.ts`). Those of operators are of all
+ * organizations, and take it where they declare it in query or body: figures of all would else pass for one's.
+ */
 const ORGANIZATION = 'organization_id'
+const FOR_OPERATORS = /\/admin\//
 
 /** What clients name as the type of no body at all: curl -d '', fetch with '', and those that always name JSON. */
 const NOTHING_SAID = /^$|^(application\/(json|x-www-form-urlencoded)|text\/plain)\b/i
@@ -32,17 +37,17 @@ export function readDeclared(app: OpenAPIHono<AppEnv>, declared: DeclaredRoutes)
   for (const definition of app.openAPIRegistry.definitions) {
     if (definition.type !== 'route' || definition.route.security?.length === 0) continue
     const { method, path, request } = definition.route
+    const json = request?.body?.content?.['application/json']
+    const body = json !== undefined && 'schema' in json && json.schema instanceof z.ZodObject ? json.schema : null
+    const parameters = request?.query instanceof z.ZodObject ? Object.keys(request.query.shape) : []
+    const isOfOne = parameters.includes(ORGANIZATION) || (body !== null && ORGANIZATION in body.shape)
     declared.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`, {
-      parameters: request?.query instanceof z.ZodObject ? Object.keys(request.query.shape) : [],
-      takesJson: request?.body?.content?.['application/json'] !== undefined,
-      fields: fieldsOf(request?.body?.content?.['application/json']),
+      parameters,
+      takesOrganization: !FOR_OPERATORS.test(path) || isOfOne,
+      takesJson: json !== undefined,
+      fields: body !== null && body.def.catchall === undefined ? Object.keys(body.shape) : null,
     })
   }
-}
-
-function fieldsOf(declared: object | undefined): readonly string[] | null {
-  const schema = declared !== undefined && 'schema' in declared ? declared.schema : null
-  return schema instanceof z.ZodObject && schema.def.catchall === undefined ? Object.keys(schema.shape) : null
 }
 
 /**
@@ -74,13 +79,13 @@ export function keepToDeclared(declared: DeclaredRoutes): MiddlewareHandler<AppE
 
 function refuseUnknownParameters(c: Context<AppEnv>, route: Declared | undefined): void {
   if (route === undefined) return
-  const { parameters } = route
+  const { parameters, takesOrganization } = route
   const given = c.req.query()
-  const known = [...new Set([...parameters, ORGANIZATION])]
+  const known = [...new Set([...parameters, ...(takesOrganization ? [ORGANIZATION] : [])])]
   const unknown = Object.keys(given).filter((name) => !known.includes(name))
   const [first] = unknown
   if (first !== undefined) {
-    const detail = `"${first}" is no parameter of this path: it takes ${known.join(', ')}.`
+    const detail = `"${first}" is no parameter of this path: it takes ${listed(known)}.`
     const errors = unknown.map((field) => ({ field, message: 'there is no such parameter' }))
     throw new DomainError('invalid_request', detail, { errors, known_parameters: known })
   }
@@ -100,12 +105,15 @@ async function refuseUnknownFields(c: Context<AppEnv>, fields: readonly string[]
   const unknown = Object.keys(body).filter((name) => !fields.includes(name))
   const [first] = unknown
   if (first === undefined) return
-  const known = fields.length === 0 ? 'none' : fields.join(', ')
   const errors = unknown.map((field) => ({ field, message: 'there is no such field' }))
-  throw new DomainError('invalid_request', `"${first}" is no field of this body: it takes ${known}.`, {
+  throw new DomainError('invalid_request', `"${first}" is no field of this body: it takes ${listed(fields)}.`, {
     errors,
     known_fields: fields,
   })
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.join(', ')
 }
 
 async function isEmpty(c: Context<AppEnv>): Promise<boolean> {

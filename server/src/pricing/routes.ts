@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
+import { actorOf, organizationFor, organizationOrAll, requireOperator, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
@@ -231,8 +231,9 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
     return c.json({ ...summary, usage: { ...summary.usage }, invoices: [...summary.invoices] }, 200)
   })
   app.openapi(failedRoute, async (c) => {
-    requireOperator(c.get('principal'))
-    const { organization_id: organizationId = null, limit, starting_after: startingAfter } = c.req.valid('query')
+    const principal = requireOperator(c.get('principal'))
+    const { organization_id: named, limit, starting_after: startingAfter } = c.req.valid('query')
+    const organizationId = organizationOrAll(principal, named)
     const after = await findStart(startingAfter, (identifier) => findFailedEvent(billing.db, identifier))
     const found = await listFailedEvents(billing.db, { organizationId, after, limit: limit + 1 })
     const { page, hasMore } = pageOf(found, limit)

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireOperator } from '../auth/principal.ts'
+import { organizationOrAll, requireOperator } from '../auth/principal.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { CatalogError } from '../catalog/problems.ts'
 import type { App } from '../http/app.ts'
@@ -90,8 +90,8 @@ const MONTHS_AT_MOST = 36
 
 export function registerSimulationRoutes(app: App, context: SimulationContext): void {
   app.openapi(route, async (http) => {
-    requireOperator(http.get('principal'))
-    const { catalog, from, to, organization_id: organizationId, plans: planNames, limit } = http.req.valid('json')
+    const principal = requireOperator(http.get('principal'))
+    const { catalog, from, to, organization_id: named, plans: planNames, limit } = http.req.valid('json')
     const other = readCatalog(catalog)
     const { currency } = context.catalogs.current.catalog
     if (other.currency !== currency)
@@ -102,7 +102,7 @@ export function registerSimulationRoutes(app: App, context: SimulationContext): 
       catalog: other,
       from,
       to,
-      organizationId: organizationId ?? null,
+      organizationId: organizationOrAll(principal, named),
       planNames,
     })
     const { plans, customers, months } = simulation

@@ -58,9 +58,10 @@ const listRoute = createRoute({
   path: '/api/v1/admin/billing',
   tags: ['Operators'],
   summary: 'Where each organization stands',
-  description: 'Operators see all; a key with the scope admin sees its own organization.',
+  description: 'Operators see all, or that of one organization; a key with the scope admin sees its own organization.',
   request: {
     query: z.object({
+      organization_id: z.string().optional(),
       limit: z.coerce.number().int().min(1).max(100).default(50),
       starting_after: z.string().default('').meta({ description: 'The last id of the page before.' }),
     }),
@@ -100,8 +101,8 @@ const overrideRoute = createRoute({
 export function registerStandingRoutes(app: App, context: OverrideContext): void {
   app.openapi(listRoute, async (http) => {
     const caller = requireScope(http.get('principal'), 'admin')
-    const { limit, starting_after: after } = http.req.valid('query')
-    const only = organizationOrAll(caller, undefined)
+    const { organization_id: named, limit, starting_after: after } = http.req.valid('query')
+    const only = organizationOrAll(caller, named)
     const names = await listBilledNames(context.db, { only, after, limit: limit + 1 })
     const organizations = await readSnapshots(context, context.db, names.slice(0, limit))
     return http.json({ organizations, has_more: names.length > limit }, 200)

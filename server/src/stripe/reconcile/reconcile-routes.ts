@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { requireOperator } from '../../auth/principal.ts'
+import { organizationOrAll, requireOperator } from '../../auth/principal.ts'
 import type { App } from '../../http/app.ts'
 import { json } from '../../http/route-schemas.ts'
 import { DomainError } from '../../lib/errors.ts'
@@ -132,10 +132,10 @@ export function registerReconcileRoutes(app: App, context: BillingContext, recon
   })
 
   app.openapi(driftsRoute, async (http) => {
-    requireOperator(http.get('principal'))
-    const { organization_id: organizationId, limit, starting_after: after } = http.req.valid('query')
+    const principal = requireOperator(http.get('principal'))
+    const { organization_id: named, limit, starting_after: after } = http.req.valid('query')
     const drifts = await listDrifts(context.db, {
-      organizationId: organizationId ?? null,
+      organizationId: organizationOrAll(principal, named),
       after: after ?? null,
       limit: limit + 1,
     })
