@@ -2,14 +2,15 @@ import type { Scope as DataScope } from '../db/scope.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { ApiKeyId, CustomerTokenId, OrganizationId, SessionId, UserId } from '../lib/ids.ts'
 
-export type Scope = 'read' | 'write' | 'admin'
+export const SCOPES = ['read', 'write', 'admin'] as const
+export type Scope = (typeof SCOPES)[number]
 
 export type Role = 'owner' | 'admin' | 'member'
 
 /** What a role may do in its organization. */
 export const SCOPES_OF_ROLE: Readonly<Record<Role, readonly Scope[]>> = {
-  owner: ['read', 'write', 'admin'],
-  admin: ['read', 'write', 'admin'],
+  owner: SCOPES,
+  admin: SCOPES,
   member: ['read', 'write'],
 }
 

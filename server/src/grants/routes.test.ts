@@ -214,10 +214,11 @@ describe('revoking', () => {
   test('a part is taken back once under a key, however often it is asked for and at once', async () => {
     const organization_id = await fixture.newOrganization()
     const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10 })
-    const revoke = (amount: number, id = String(gift['id'])) =>
+    const revoke = (amount: number | string, id = String(gift['id'])) =>
       call(`/api/v1/grants/${id}/revoke`, { organization_id, amount, idempotency_key: 'refund' })
     const answers = await Promise.all([revoke(3), revoke(3)])
-    for (const answer of [...answers, await revoke(3)]) expect(answer).toMatchObject({ status: 200, body: { revoked: 3 } })
+    for (const answer of [...answers, await revoke(3), await revoke('3.0')])
+      expect(answer).toMatchObject({ status: 200, body: { revoked: 3 } })
     expect(await revoke(4)).toMatchObject({ status: 409, body: { code: 'idempotency_conflict', field: 'amount' } })
     const { body: other } = await call('/api/v1/grants', { organization_id, balance: 'credits', amount: 10 })
     expect(await revoke(3, String(other['id']))).toMatchObject({ status: 409, body: { field: 'path' } })
@@ -226,6 +227,14 @@ describe('revoking', () => {
       [organization_id],
     )
     expect(rows).toHaveLength(1)
+  })
+
+  test('all of it is taken back once under a key, whether its amount is null or left out', async () => {
+    const organization_id = await fixture.newOrganization()
+    const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10 })
+    const revoke = (body: object) =>
+      call(`/api/v1/grants/${String(gift['id'])}/revoke`, { organization_id, idempotency_key: 'all', ...body })
+    for (const body of [{}, { amount: null }]) expect(await revoke(body)).toMatchObject({ status: 200, body: { revoked: 10 } })
   })
 
   test('an unlimited grant ends', async () => {

@@ -158,11 +158,11 @@ export function registerGrantRoutes(app: App, context: TimeZoneContext): void {
 
   app.openapi(revokeRoute, async (c) => {
     const principal = requireOperator(c.get('principal'))
-    const { idempotency_key: key, ...body } = c.req.valid('json')
-    const { organization_id: organizationId, amount } = body
+    const { organization_id: organizationId, amount, idempotency_key: key } = c.req.valid('json')
     const { id } = c.req.valid('param')
     const most = amount === undefined || amount === null ? null : parseQuantity(amount, 'amount')
-    const request = key === undefined ? null : { operation: `grants/${id}/revoke`, body, key }
+    const sent = { operation: `grants/${id}/revoke`, body: { amount: most === null ? null : quantityToJson(most) } }
+    const request = key === undefined ? null : { ...sent, key }
     const asked = { organizationId, id, most, request }
     const giver = { actor: actorOf(principal), requestId: c.get('requestId') }
     return c.json(showGrant(await revokeGrant(context, asked, giver)), 200)

@@ -39,6 +39,17 @@ describe('a key that is asked for again under its Idempotency-Key, as its answer
     })
   })
 
+  it('is the same key when the request means the same: its scopes in another order, its end in another zone', async () => {
+    const path = await organization()
+    const body = { name: 'application', scopes: ['read', 'write'], expires_at: '2026-04-01T00:00:00Z' }
+    const first = await ask(path, body, 'spelled')
+    const same = { ...body, scopes: ['write', 'read', 'read'], expires_at: '2026-04-01T02:00:00+02:00' }
+    expect(await ask(path, same, 'spelled')).toMatchObject({ status: 201, body: { id: first.body['id'] } })
+    const endless = await ask(path, APPLICATION, 'endless')
+    const said = { ...APPLICATION, expires_at: null }
+    expect(await ask(path, said, 'endless')).toMatchObject({ status: 201, body: { id: endless.body['id'] } })
+  })
+
   it('is one key when it is asked for twice at once', async () => {
     const path = await organization()
     const answers = await Promise.all([1, 2, 3].map(() => ask(path, APPLICATION, 'crowd')))

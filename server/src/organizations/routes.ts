@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { organizationFor, requireOperator, requireScope, type Principal } from '../auth/principal.ts'
+import { organizationFor, type Principal, requireOperator, requireScope, SCOPES } from '../auth/principal.ts'
 import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
 import type { AppEnv } from '../http/app-env.ts'
@@ -37,7 +37,7 @@ export const keySchema = z
   .object({
     id: z.string(),
     name: z.string(),
-    scopes: z.array(z.enum(['read', 'write', 'admin'])),
+    scopes: z.array(z.enum(SCOPES)),
     display_prefix: z.string().meta({ description: 'The first characters, to tell keys apart.' }),
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime().nullable(),
@@ -129,7 +129,7 @@ const createKeyRoute = createRoute({
         'application/json': {
           schema: z.object({
             name: z.string().trim().min(1).max(100),
-            scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
+            scopes: z.array(z.enum(SCOPES)).min(1),
             expires_at: moment.nullish(),
           }),
         },
@@ -216,14 +216,11 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
   app.openapi(createKeyRoute, async (c) => {
     const principal = requireScope(c.get('principal'), 'admin')
     const organizationId = organizationFor(principal, c.req.valid('param').id)
-    const { name, scopes, expires_at: expiresAt } = c.req.valid('json')
-    const input = {
-      organizationId,
-      name,
-      scopes: [...new Set(scopes)],
-      expiresAt: expiresAt === null || expiresAt === undefined ? null : new Date(expiresAt),
-    }
-    const made = await createKey(context, input, keyAsker(c, principal, { operation: 'api-keys', body: c.req.valid('json') }))
+    const { name, scopes: named, expires_at: ends } = c.req.valid('json')
+    const scopes = SCOPES.filter((scope) => named.includes(scope))
+    const expiresAt = ends === null || ends === undefined ? null : new Date(ends)
+    const sent = { operation: 'api-keys', body: { name, scopes, expires_at: expiresAt?.toISOString() } }
+    const made = await createKey(context, { organizationId, name, scopes, expiresAt }, keyAsker(c, principal, sent))
     return c.json({ ...showKey(made), key: made.key }, 201)
   })
 

@@ -6,7 +6,7 @@ import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { changeAddOn, previewAddOn } from './add-ons.ts'
 import { answerOnce } from './answer-once.ts'
-import { callerOf } from './routes.ts'
+import { callerOf, sentOf } from './routes.ts'
 import { keyHeader, organizationField } from './schemas.ts'
 import { findAccountSubscription, type AccountSubscription } from './store.ts'
 
@@ -105,7 +105,7 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
     const caller = callerOf(http, 'admin', named)
     const { organizationId } = caller
     const prorationAt = date === undefined ? null : new Date(date)
-    const answer = await answerOnce(context, caller, { operation: 'add-ons', body: sent }, async (asker) => {
+    const answer = await answerOnce(context, caller, sentOf('add-ons', sent), async (asker) => {
       await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
       const found = await findAccountSubscription(context.db, organizationId)
       const paymentUrl = found?.waitingInvoiceUrl ?? null

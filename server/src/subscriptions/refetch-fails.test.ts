@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Answer } from '../../test/billing-requests.ts'
 import { OFFERED, testSubscriptions } from '../../test/subscriptions.ts'
+import { HOUR_MS } from '../lib/period.ts'
 import { pruneRequests } from './jobs.ts'
 
 // Without webhooks, so that nothing but the request and its repeat brings what Stripe holds.
@@ -146,6 +147,23 @@ describe('a key of the caller’s', () => {
     expect((await post(id, 'downgrade', { plan: 'pro', at: 'now' })()).status).toBe(200)
     expect((await up(key)).body).toMatchObject({ tier: 'pro' })
     expect(await told(id, 'subscription.switched')).toBe(2)
+  })
+
+  test('knows a request that means the same: the moment of its proration in another zone', async () => {
+    const id = await subscribed('spelled')
+    const { body } = await billing.call(id, 'POST', '/api/v1/billing/upgrade/preview', { plan: 'max' })
+    const moment = String(body['proration_date'])
+    const elsewhere = new Date(Date.parse(moment) + 2 * HOUR_MS).toISOString().replace('Z', '+02:00')
+    for (const proration_date of [moment, elsewhere])
+      expect(await post(id, 'upgrade', { plan: 'max', proration_date })(key)).toMatchObject({ status: 200 })
+    expect(await told(id, 'subscription.switched')).toBe(1)
+  })
+
+  test('knows a request that names the organization, as one that is meant anyway', async () => {
+    const id = await subscribed('named')
+    for (const body of [{ plan: 'max' }, { plan: 'max', organization_id: id }])
+      expect(await post(id, 'upgrade', body)(key)).toMatchObject({ status: 200 })
+    expect(await told(id, 'subscription.switched')).toBe(1)
   })
 
   test('makes one change of two calls at once', async () => {

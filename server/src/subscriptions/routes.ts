@@ -149,7 +149,7 @@ function registerSubscribe(app: App, context: BillingContext): void {
   app.openapi(subscribe, async (http) => {
     const body = http.req.valid('json')
     const caller = callerOf(http, 'admin', body.organization_id)
-    const answer = await changeOnce(context, caller, { operation: 'subscribe', body }, async () => ({
+    const answer = await changeOnce(context, caller, sentOf('subscribe', body), async () => ({
       request: await toRequest(body, caller.principal),
     }))
     return http.json(answer, 200)
@@ -185,7 +185,7 @@ function registerSwitches(app: App, context: BillingContext): void {
     app.openapi(change, async (http) => {
       const body = http.req.valid('json')
       const caller = callerOf(http, 'admin', body.organization_id)
-      return http.json(await changeOnce(context, caller, { operation: path, body }, () => toOptions(body)), 200)
+      return http.json(await changeOnce(context, caller, sentOf(path, body), () => toOptions(body)), 200)
     })
     app.openapi(previewRoute(path, switchSchema), async (http) => {
       const body = http.req.valid('json')
@@ -303,6 +303,15 @@ export function callerOf(http: Context<AppEnv>, scope: Scope, named: string | un
   const organizationId = organizationFor(principal, named)
   const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
   return { organizationId, principal, asker, key: http.req.header('idempotency-key') ?? null }
+}
+
+/** A change of the subscription as it is compared under a key: the moment of its proration in one zone. */
+export function sentOf<Body extends { readonly proration_date?: string | undefined }>(
+  operation: string,
+  body: Body,
+): SentRequest {
+  const { proration_date: date } = body
+  return { operation, body: { ...body, proration_date: date === undefined ? undefined : new Date(date).toISOString() } }
 }
 
 function catalogOf({ catalogs }: BillingContext): Catalog {
