@@ -77,6 +77,19 @@ test('the doctor finds what is right, and tells of webhooks that were refused fo
   expect(of('clock')?.detail).toBe('of one time with the database')
 })
 
+describe('what is made is made once under an --idempotency-key', () => {
+  test('an organization, and a key, which the repeat shows anew', async () => {
+    const create = () => json('orgs', 'create', 'Once', 'o@example.com', '--idempotency-key', 'organization')
+    const { id } = await create()
+    expect((await create())['id']).toBe(id)
+    const show = () => json('keys', 'create', String(id), 'app', '--idempotency-key', 'app')
+    const lost = await show()
+    const shown = await show()
+    expect([shown['id'], shown['key'] === lost['key']]).toEqual([lost['id'], false])
+    expect(await json('keys', 'list', String(id))).toHaveLength(1)
+  })
+})
+
 describe('what a change would mean', () => {
   test('an upgrade and a cancellation are previewed and not made', async () => {
     expect(await json('preview', 'upgrade', 'acme', '--plan', 'enterprise')).toMatchObject({

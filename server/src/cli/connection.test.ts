@@ -19,9 +19,11 @@ const database = testDatabase()
 let dataDir: string
 let url: string
 const asked: (string | undefined)[] = []
+const requestKeys: unknown[] = []
 const server = createServer((request, response) => {
   asked.push(request.headers.authorization)
-  if (request.url === '/broken-off') {
+  requestKeys.push(request.headers['idempotency-key'])
+  if (request.url === '/broken-off' || request.method === 'POST') {
     response.writeHead(200, { 'content-length': 100 })
     response.write('half', () => response.destroy())
   } else response.end('[]')
@@ -34,6 +36,7 @@ beforeAll(async () => {
 })
 beforeEach(() => {
   asked.length = 0
+  requestKeys.length = 0
   writeRuntime(JSON.stringify({ url, operatorKey: OWN_KEY, sandboxUrl: null, pid: process.pid }))
 })
 afterAll(() => {
@@ -82,6 +85,25 @@ describe('a file', () => {
     expect(await connection.saveFile('/', file)).toBe(2)
     await expect(connection.saveFile('/', file)).rejects.toThrow(/is there already/)
     expect([readFileSync(file, 'utf8'), existsSync(`${file}.part`)]).toEqual(['[]', false])
+  })
+})
+
+describe('a command whose answer is lost', () => {
+  test.each([
+    ['orgs', 'create', 'Acme', 'a@example.com'],
+    ['keys', 'create', 'acme', 'app'],
+  ])('%s %s says with which key it asks for the same again', async (...words) => {
+    const { code, err } = await run(...words)
+    const [, key] = /--idempotency-key (\S+)/.exec(err) ?? []
+    expect({ code, sent: requestKeys }).toEqual({ code: 1, sent: [key] })
+    await run(...words, '--idempotency-key', key!)
+    await run(...words)
+    expect(requestKeys[1]).toBe(key)
+    expect(requestKeys[2]).not.toBe(key)
+  })
+
+  test('that makes nothing says no more than that it broke off', async () => {
+    expect((await run('mails', 'resend', 'x')).err).toMatch(/^\S+ does not answer: [^\n]*\n$/)
   })
 })
 

@@ -33,7 +33,8 @@ export type Connection = {
    * @throws CliError when the file is there already, or the answer breaks off
    */
   saveFile(path: string, file: string): Promise<number>
-  call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer>
+  /** @param requestKey the Idempotency-Key of what makes something; without an answer, the error says how the same is asked for again */
+  call<Answer>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown, requestKey?: string): Promise<Answer>
 }
 
 /**
@@ -55,16 +56,25 @@ export function connect(options: ConnectionOptions): Connection {
     url,
     sandboxUrl,
     saveFile: (path, file) => saveFrom({ url, key, method: 'GET', path, body: undefined }, file),
-    call: (method, path, body) => callServer({ url, key, method, path, body }),
+    call: (method, path, body, requestKey) => callServer({ url, key, method, path, body, requestKey }),
     download: (path, write) => downloadFrom({ url, key, method: 'GET', path, body: undefined }, write),
   }
 }
 
-type Call = { readonly url: string; readonly key: string; readonly method: string; readonly path: string; readonly body: unknown }
+type Call = {
+  readonly url: string
+  readonly key: string
+  readonly method: string
+  readonly path: string
+  readonly body: unknown
+  readonly requestKey?: string | undefined
+}
 
 async function callServer<Answer>(call: Call): Promise<Answer> {
   const response = await request(call)
-  const text = await response.text()
+  const text = await response.text().catch((error: unknown) => {
+    throw unanswered(call, error)
+  })
   const answer: unknown = text === '' ? null : parseJson(text)
   if (response.ok) return answer as Answer
   throw refusal(call, response.status, text)
@@ -93,18 +103,32 @@ async function saveFrom(call: Call, file: string): Promise<number> {
   return part.bytesWritten
 }
 
-async function request({ url, key, method, path, body }: Call): Promise<Response> {
+async function request(call: Call): Promise<Response> {
+  const { url, key, method, path, body, requestKey } = call
   return fetch(url + path, {
     method,
-    headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    headers: {
+      authorization: `Bearer ${key}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(requestKey === undefined ? {} : { 'idempotency-key': requestKey }),
+    },
     body: body === undefined ? null : JSON.stringify(body),
   }).catch((error: unknown) => {
-    throw new CliError(`${url} does not answer: ${error instanceof Error ? error.message : String(error)}.`)
+    throw unanswered(call, error)
   })
 }
 
-function refusal({ method, path }: Call, status: number, text: string): CliError {
+function unanswered(call: Call, error: unknown): CliError {
+  return new CliError(`${call.url} does not answer: ${error instanceof Error ? error.message : String(error)}.${again(call)}`)
+}
+
+function refusal(call: Call, status: number, text: string): CliError {
   const answer: unknown = text === '' ? null : parseJson(text)
   const detail = answer !== null && typeof answer === 'object' && 'detail' in answer ? String(answer.detail) : text
-  return new CliError(`${method} ${path} answered ${status}: ${detail}`, answer)
+  return new CliError(`${call.method} ${call.path} answered ${status}: ${detail}${status < 500 ? '' : again(call)}`, answer)
+}
+
+/** What was asked for may have been made all the same. */
+function again({ requestKey }: Call): string {
+  return requestKey === undefined ? '' : ` The same is asked for again with --idempotency-key ${requestKey}`
 }

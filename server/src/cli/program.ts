@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import type { CatalogVariables } from '../catalog/define.ts'
+import { newIdempotencyKey } from '../lib/ids.ts'
 import { VERSION } from '../lib/version.ts'
 import { addAudit } from './audit.ts'
 import { CliError, connect, type Connection } from './connection.ts'
@@ -101,21 +102,25 @@ function addClock(program: Command, { remote, server, answer }: Kit): void {
     })
 }
 
+type Once = { readonly idempotencyKey?: string }
+
+/** A command that makes something: run again after an answer that was lost, with the key that it named then, it makes no second one. */
+function once(command: Command): Command {
+  return command.option('--idempotency-key <key>', 'of a run whose answer was lost: asks for the same again')
+}
+
+function requestKeyOf({ idempotencyKey = newIdempotencyKey() }: Once): string {
+  return idempotencyKey
+}
+
 function addOrganizations(program: Command, { remote, server, answer }: Kit): void {
   const organizations = program.command('orgs').description('organizations')
-  remote(organizations, 'create <name> <email>', 'create an organization')
+  once(remote(organizations, 'create <name> <email>', 'create an organization'))
     .option('--id <id>', 'its id; default: a new one')
     .option('--test-clock', 'let it live on a test clock of its own')
-    .action(async (name: string, email: string, options: { id?: string; testClock?: boolean }, command: Command) => {
-      answer(
-        command,
-        await server(command).call('POST', '/api/v1/organizations', {
-          id: options.id,
-          name,
-          email,
-          test_clock: options.testClock === true,
-        }),
-      )
+    .action(async (name: string, email: string, options: Once & { id?: string; testClock?: boolean }, command: Command) => {
+      const body = { id: options.id, name, email, test_clock: options.testClock === true }
+      answer(command, await server(command).call('POST', '/api/v1/organizations', body, requestKeyOf(options)))
     })
   remote(organizations, 'list', 'list organizations')
     .option('--after <id>', 'the last id of the page before', '')
@@ -133,11 +138,12 @@ function addOrganizations(program: Command, { remote, server, answer }: Kit): vo
 
 function addKeys(program: Command, { remote, server, answer }: Kit): void {
   const keys = program.command('keys').description('API keys of an organization')
-  remote(keys, 'create <organization> <name>', 'create a key; it is shown once')
+  once(remote(keys, 'create <organization> <name>', 'create a key; it is shown once'))
     .option('--scopes <scopes>', 'read, write, admin', 'read,write')
-    .action(async (organization: string, name: string, { scopes }: { scopes: string }, command: Command) => {
-      const body = { name, scopes: scopes.split(',').map((scope) => scope.trim()) }
-      answer(command, await server(command).call('POST', `/api/v1/organizations/${path(organization)}/api-keys`, body))
+    .action(async (organization: string, name: string, options: Once & { scopes: string }, command: Command) => {
+      const body = { name, scopes: options.scopes.split(',').map((scope) => scope.trim()) }
+      const address = `/api/v1/organizations/${path(organization)}/api-keys`
+      answer(command, await server(command).call('POST', address, body, requestKeyOf(options)))
     })
   remote(keys, 'list <organization>', 'list the keys').action(async (organization: string, _options, command: Command) => {
     const list = await server(command).call<{ api_keys: unknown[] }>(

@@ -2,8 +2,9 @@ import { insertAuditEntry } from '../audit/store.ts'
 import type { Db, Transaction } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
-import { newOrganizationId, type OrganizationId } from '../lib/ids.ts'
+import { derivedOrganizationId, newOrganizationId, type OrganizationId } from '../lib/ids.ts'
 import { readTimeZone } from '../lib/period.ts'
+import { refuseAnother } from '../lib/sent-request.ts'
 import { findOrganization, insertOrganization, type Organization } from './store.ts'
 
 export type OrganizationsContext = {
@@ -27,6 +28,8 @@ export type Asker = { readonly actor: string; readonly requestId: string | null 
 export type OrganizationInput = {
   /** Made with the configured prefix when missing. */
   readonly id?: string | undefined
+  /** The caller's Idempotency-Key: without an id of its own, the organization's follows from it. */
+  readonly requestKey?: string | undefined
   readonly name: string
   readonly email: string
   readonly testClock: boolean
@@ -35,9 +38,9 @@ export type OrganizationInput = {
 }
 
 /**
- * Creates an organization with its account. With the id of one that has the same name and e-mail it answers that one, so a
- * creation can be repeated; the test clock is then made where it is still missing.
- * @throws DomainError `conflict` when the id is taken by another; `billing_not_configured` when a test clock is asked for
+ * Creates an organization with its account. With the id, or under the key, of one that has the same name and e-mail it answers that one,
+ * so a creation can be repeated; the test clock is then made where it is still missing.
+ * @throws DomainError `conflict` when the id is taken by another, `idempotency_conflict` for the key; `billing_not_configured` when a test clock is asked for
  * and no Stripe is there
  */
 export async function createOrganization(
@@ -49,10 +52,14 @@ export async function createOrganization(
   if (input.testClock && attachTestClock === null) {
     throw new DomainError('billing_not_configured', 'A test clock needs Stripe, and no Stripe key is set.')
   }
-  const id = input.id === undefined ? newOrganizationId(context.tenantPrefix) : (input.id as OrganizationId)
+  const id = idOf(context, input)
   const created = await context.db.transaction((tx) => insertWithAccount(tx, context, { ...input, id }, asker))
   if (!created) {
     const existing = await readOrganization(context.db, id)
+    if (input.id === undefined && input.requestKey !== undefined) {
+      const sent = { operation: 'organizations', body: { name: input.name, email: input.email }, key: input.requestKey }
+      refuseAnother({ operation: sent.operation, body: { name: existing.name, email: existing.email } }, sent)
+    }
     if (existing.name !== input.name || existing.email !== input.email) {
       throw new DomainError('conflict', `There is an organization with the id ${id} already.`, { field: 'id' })
     }
@@ -60,6 +67,14 @@ export async function createOrganization(
   // After the commit: no call to Stripe inside a transaction. A failure here is mended by repeating the request with the id.
   if (input.testClock) await attachTestClock?.(id)
   return { organization: await readOrganization(context.db, id), created }
+}
+
+function idOf({ tenantPrefix }: OrganizationsContext, { id, requestKey }: OrganizationInput): OrganizationId {
+  if (id !== undefined) return id as OrganizationId
+  // Apart from what else makes an organization under a key (`onboarding/`).
+  return requestKey === undefined
+    ? newOrganizationId(tenantPrefix)
+    : derivedOrganizationId(tenantPrefix, `organizations\n${requestKey}`)
 }
 
 /** An organization with its account, within a transaction; answers false when the id is taken. */

@@ -45,10 +45,11 @@ async function call(
   method: string,
   path: string,
   body?: unknown,
+  more: Record<string, string> = {},
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const response = await app.request(path, {
     method,
-    headers: { authorization: caller, 'content-type': 'application/json' },
+    headers: { authorization: caller, 'content-type': 'application/json', ...more },
     body: body === undefined ? null : JSON.stringify(body),
   })
   const text = await response.text()
@@ -92,6 +93,21 @@ describe('organizations', () => {
       503,
     )
     expect((await call('operator', 'GET', '/api/v1/organizations/clocked')).status).toBe(404)
+  })
+
+  it('without an id of their own are one under an Idempotency-Key, however often and at once they are asked for', async () => {
+    const body = { name: 'Keyed', email: 'keyed@example.com' }
+    const make = (key: string, more: object = {}) =>
+      call('operator', 'POST', '/api/v1/organizations', { ...body, ...more }, { 'idempotency-key': key })
+    const answers = await Promise.all([make('one'), make('one'), make('one')])
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 200, 201])
+    expect(new Set(answers.map(({ body: made }) => made['id'])).size).toBe(1)
+    expect(answers[0]!.body['id']).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
+    expect((await make('two')).status).toBe(201)
+    expect(await make('one', { name: 'Other' })).toMatchObject({
+      status: 409,
+      body: { code: 'idempotency_conflict', field: 'name' },
+    })
   })
 })
 

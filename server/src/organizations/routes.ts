@@ -66,8 +66,17 @@ const createOrganizationRoute = createRoute({
   path: '/api/v1/organizations',
   tags: ['Organizations'],
   summary: 'Create an organization',
-  description: 'For operators. Repeating it with the same id and body answers the one that is there, with 200.',
+  description:
+    'For operators. Repeating it with the same id and body answers the one that is there, with 200; without an id, so does an Idempotency-Key.',
   request: {
+    headers: z.object({
+      'idempotency-key': z
+        .string()
+        .min(1)
+        .max(255)
+        .optional()
+        .meta({ description: 'Makes a repeat without an id safe: the id follows from it.' }),
+    }),
     body: {
       required: true,
       content: {
@@ -192,7 +201,8 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
   app.openapi(createOrganizationRoute, async (c) => {
     const principal = requireOperator(c.get('principal'))
     const { id, name, email, test_clock: testClock, time_zone: timeZone } = c.req.valid('json')
-    const input = { id, name, email, testClock, timeZone }
+    const requestKey = c.req.header('idempotency-key')
+    const input = { id, requestKey, name, email, testClock, timeZone }
     const { organization, created } = await createOrganization(context, input, asker(c, principal))
     return c.json(showOrganization(organization), created ? 201 : 200)
   })
