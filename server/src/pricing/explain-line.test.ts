@@ -36,6 +36,7 @@ type Event = { readonly id: string; readonly overage: number; readonly draws: re
 type Line = {
   readonly id: string
   readonly balance: string
+  readonly grants: readonly string[]
   readonly quantity: number
   readonly late_quantity: number
   readonly credited_quantity: number
@@ -187,6 +188,17 @@ test('the line of a plan that was changed keeps what was included in it', async 
     [100, 60],
     [200, 150],
   ])
+})
+
+test('a line names the allowances that it bills, each by the id under which it is explained', async () => {
+  const id = await billing.customer('basic')
+  await billing.use(id, 'calls', 120)
+  const line = (await statement(id)).usage.find(({ balance }) => balance === 'calls')!
+  expect(line.grants).toEqual((await explain(id, line.id)).grants.map((grant) => grant.id))
+  expect(line.grants).toHaveLength(1)
+  expect(await ask(id, `/api/v1/usage/explain?grant=${encodeURIComponent(line.grants[0]!)}`)).toMatchObject({
+    grants: [{ id: line.grants[0], overage: 20 }],
+  })
 })
 
 test('a line of nothing, one that does not exist, and another tenant’s', async () => {

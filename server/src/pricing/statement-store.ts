@@ -94,9 +94,10 @@ export async function readIncluded(
   db: Queryable,
   query: { readonly organizationId: string; readonly balanceKey: string; readonly period: Period },
 ): Promise<Included> {
+  // As text: a list of the domain that ids are of has a type that `pg` does not know, and would arrive as one text.
   const { rows } = await db.query<Included>(
     `select case when bool_or(amount is null) then null else coalesce(sum(amount), 0)::bigint end as amount,
-       coalesce(sum(used), 0)::bigint as used, coalesce(array_agg(id order by starts_at), '{}') as "grantIds"
+       coalesce(sum(used), 0)::bigint as used, coalesce(array_agg(id::text order by starts_at), '{}') as "grantIds"
      from grants where organization_id = $1 and balance = $2 and kind = 'plan' and starts_at < $4 and expires_at > $3`,
     [query.organizationId, query.balanceKey, query.period.start, query.period.end],
   )
