@@ -48,6 +48,17 @@ describe('KF-7 a tenant’s use', () => {
     expect((await again()).body).toEqual(first.body)
   })
 
+  test('has no key of the server’s own: one told before a level is carried would stand in its way', async () => {
+    const tenant = await billing.customer('standard')
+    const use = { tenant_id: tenant, usage_type: 'case', quantity: 1 }
+    const refused = await billing.ask('POST', '/api/v1/billing/usage', use, 'operator', { 'idempotency-key': 'level:agent:x' })
+    expect(refused).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringMatching(/idempotency-key: keys that begin with/) },
+    })
+    expect((await summaryOf(tenant))['usage']).toMatchObject({ case: { quantity: 0 } })
+  })
+
   test('of less than nothing is refused: what was recorded wrongly is corrected', async () => {
     const tenant = await billing.customer('standard')
     expect(await record(tenant, 'case', -1)).toMatchObject({ status: 422, body: { code: 'invalid_quantity', field: 'quantity' } })

@@ -8,7 +8,7 @@ import { newId, recordedAtOf } from '../lib/ids.ts'
 import { momentOrDate } from '../lib/moments.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import { tellLevels } from '../metering/levels.ts'
-import { properties, quantityOf } from '../metering/wire/requests.ts'
+import { idempotencyKey, properties, quantityOf } from '../metering/wire/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
 import { registerCreditRoutes } from './credit-routes.ts'
@@ -89,7 +89,7 @@ const recordRoute = createRoute({
   summary: 'Record a tenant’s use',
   description: 'Never refused for want of quota. Send Idempotency-Key: a repeat is counted once.',
   request: {
-    headers: z.object({ 'idempotency-key': z.string().min(1).max(255).optional() }),
+    headers: z.object({ 'idempotency-key': idempotencyKey.optional() }),
     body: {
       required: true,
       content: {

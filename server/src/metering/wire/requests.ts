@@ -28,7 +28,7 @@ export const quantity = z.union([z.number(), z.string().max(32)], 'a number or a
     'A JSON number of at most fifteen digits, or a decimal string; at most six decimal places, not negative, at most 9223372036.854775.',
   example: 1,
 })
-const idempotencyKey = storableText(255)
+export const idempotencyKey = storableText(255)
   .refine((key) => !key.startsWith(CARRIED), `keys that begin with "${CARRIED}" are the server’s own`)
   .meta({
     description: 'Makes a repeat safe: kept for at least 35 days, a repeat answers what was answered first.',
