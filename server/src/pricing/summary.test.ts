@@ -3,7 +3,7 @@ import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
 
 const billing = testUse({
-  meters: { agents: { aggregation: 'latest' }, users: {} },
+  meters: { agents: { aggregation: 'latest' }, users: {}, calls: {} },
   plans: {
     free: { name: 'Free', allowances: {} },
     pro: {
@@ -17,6 +17,16 @@ const billing = testUse({
           overage: { model: 'graduated', tiers: [{ upTo: 'infinity', unitAmountMinor: 100, flatAmountMinor: 500 }] },
         },
       },
+    },
+    basic: {
+      name: 'Basic',
+      prices: { monthly: { amountMinor: 1000 } },
+      allowances: { calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 2 } } },
+    },
+    team: {
+      name: 'Team',
+      prices: { monthly: { amountMinor: 3000 } },
+      allowances: { calls: { amount: 200, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 1 } } },
     },
   },
   defaultPlan: 'free',
@@ -52,6 +62,29 @@ test('KF-8 over several billing periods is the sum of each: rounded line by line
   for (const meter of ['agents', 'users', 'platform_base']) {
     expect(whole.usage[meter]!.cost_cents).toBe(sum(({ usage }) => usage[meter]!.cost_cents))
   }
+})
+
+test('KF-8 of a time that cuts a cycle has each use on one line, also in the hour in which the plan changed', async () => {
+  const id = await billing.customer('basic')
+  const began = await billing.nowOf(id)
+  await billing.advance(id, '10d')
+  await billing.advance(id, '25m')
+  await billing.use(id, 'calls', 130)
+  await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: 'team' })
+  await billing.use(id, 'calls', 120)
+  await billing.advance(id, '20m')
+  await billing.use(id, 'calls', 7)
+  const changed = await billing.nowOf(id)
+  await billing.advance(id, '12d')
+  const days = (count: number): Date => new Date(changed.getTime() + count * 86_400_000)
+  // 30 beyond basic's 100 at 2 cents; of the next 127, 100 are team's, 27 beyond them at 1.
+  const costs = async (from: Date, until: Date) => (await summaryOf(id, from, until)).usage['calls']!.cost_cents
+  expect(await costs(began, days(12))).toBe(87)
+  expect(await costs(days(-1), days(12))).toBe(87)
+  expect(await costs(began, days(1))).toBe(87)
+  expect(await costs(days(-1), days(1))).toBe(87)
+  expect(await costs(began, days(-1))).toBe(0)
+  expect(await costs(days(1), days(12))).toBe(0)
 })
 
 test('KF-8 of a trial costs nothing, whatever its plan charges in any case', async () => {

@@ -111,16 +111,13 @@ async function costsOf(
   summing: Summing,
   { meters, lines }: { readonly meters: readonly Meter[]; readonly lines: readonly UsageLine[] },
 ): Promise<ReadonlyMap<string, number>> {
-  const { reading, period, sums, billed } = summing
+  const { reading, sums, billed } = summing
   const { balanceKey } = meters[0]!
   const reports = lines.at(-1)?.reports ?? 'overage'
   const parts = meters.map(({ key }) => billableOf(sums.get(key), reports))
   let cost = 0
   if (billed.has(balanceKey)) {
-    for (const line of lines) {
-      const isWhole = isWithin(line, period, reading.now)
-      cost += costOfLine(line, isWhole ? 'all' : { counted: await sumBillable(db, summing, { meters, line }) })
-    }
+    for (const run of runsOf(lines)) cost += await costOfRun(db, summing, { meters, run })
   } else {
     const overage = parts.reduce((sum, part) => sum + part, 0n)
     const unpriced = { freeOverage: 0n, pricedOverage: 0n, pricedMinor: 0n }
@@ -134,16 +131,59 @@ function billableOf(use: MeterUse | undefined, reports: UsageLine['reports']): Q
   return (reports === 'use' ? use?.drawn : use?.overage) ?? 0n
 }
 
-/** What was counted of what a line bills in the part of its time that lies in the time summed up. */
+/** Lines of one balance that follow one another without a gap: a plan that changed within a cycle, one cycle after another. */
+function runsOf(lines: readonly UsageLine[]): readonly (readonly UsageLine[])[] {
+  const runs: UsageLine[][] = []
+  for (const line of [...lines].sort((a, b) => a.period.start.getTime() - b.period.start.getTime())) {
+    const run = runs.at(-1)
+    const before = run?.at(-1)
+    if (before?.period.end.getTime() === line.period.start.getTime() && before.reports === line.reports) run!.push(line)
+    else runs.push([line])
+  }
+  return runs
+}
+
+/**
+ * What the lines of a run cost in the time summed up. Sums are kept by the hour, and a plan changes within one: what is on the lines that
+ * lie in the time is known without them, so a line that reaches beyond it has what they leave of all that was counted, and never more than it bills.
+ */
+async function costOfRun(
+  db: Queryable,
+  summing: Summing,
+  { meters, run }: { readonly meters: readonly Meter[]; readonly run: readonly UsageLine[] },
+): Promise<number> {
+  const { reading, period } = summing
+  const whole = run.filter((line) => isWithin(line, period, reading.now))
+  const cut = run.filter((line) => !whole.includes(line))
+  let cost = whole.reduce((sum, line) => sum + costOfLine(line, 'all'), 0)
+  if (cut.length === 0) return cost
+  const countedOn = (lines: readonly UsageLine[]): Promise<Quantity> => sumBillable(db, summing, { meters, lines })
+  let left = (await countedOn(run)) - whole.reduce((sum, line) => sum + ownOf(line), 0n)
+  for (const line of cut) {
+    const there = line === cut.at(-1) ? left : await countedOn([line])
+    const counted = there < ownOf(line) ? there : ownOf(line)
+    cost += costOfLine(line, { counted })
+    left -= counted
+  }
+  return cost
+}
+
+/** What a line bills of its own time, less what was taken back of it. */
+function ownOf({ quantity, lateQuantity, creditedQuantity }: UsageLine): Quantity {
+  return quantity - lateQuantity - creditedQuantity
+}
+
+/** What was counted of what lines that follow one another bill, in the part of their time that lies in the time summed up. */
 async function sumBillable(
   db: Queryable,
   { reading, period }: Summing,
-  { meters, line }: { readonly meters: readonly Meter[]; readonly line: UsageLine },
+  { meters, lines }: { readonly meters: readonly Meter[]; readonly lines: readonly UsageLine[] },
 ): Promise<Quantity> {
-  const start = line.period.start > period.start ? line.period.start : period.start
-  const end = line.period.end < period.end ? line.period.end : period.end
+  const [first, last] = [lines[0]!, lines.at(-1)!]
+  const start = first.period.start > period.start ? first.period.start : period.start
+  const end = last.period.end < period.end ? last.period.end : period.end
   const use = await sumUse(db, { organizationId: reading.account.organizationId, start, end }, meters)
-  return use.reduce((sum, each) => sum + billableOf(each, line.reports), 0n)
+  return use.reduce((sum, each) => sum + billableOf(each, first.reports), 0n)
 }
 
 /** Splits a cost by parts, the first has what none of them made; the shares add up to the cost. */
