@@ -7,6 +7,9 @@ const schema = z.strictObject({
   meter: z.string().optional(),
   count: z.int().max(10).optional(),
   below: z.number().positive().optional(),
+  percent: z.number().multipleOf(0.01).optional(),
+  after: z.coerce.bigint().optional(),
+  email: z.email().optional(),
   items: z.array(z.number()).max(2).optional(),
   at: z.iso.datetime().optional(),
   from: z.union([z.iso.datetime(), z.iso.date()]).optional(),
@@ -26,6 +29,11 @@ describe('what is wrong with a body', () => {
     expect(told({ inner: {} })).toEqual({ 'inner.name': 'is missing: a text is expected' })
     expect(told({ meter: 7, count: 1.5 })).toEqual({ meter: 'a text is expected', count: 'a whole number is expected' })
     expect(told([])).toEqual({ '': 'an object is expected' })
+    expect(told({ percent: 0.001, after: 'x', email: 'x' })).toEqual({
+      percent: 'a multiple of 0.01 is expected',
+      after: 'a whole number is expected',
+      email: 'an e-mail address is expected',
+    })
     expect(told({ key: '', count: 11, below: 0, items: [1, 2, 3] })).toEqual({
       key: 'must not be empty',
       count: 'at most 10',

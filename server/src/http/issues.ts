@@ -13,7 +13,7 @@ export function describeIssues(issues: readonly z.core.$ZodIssue[]): FieldError[
 }
 
 // How the sentences begin that zod has for whom no schema says better.
-const OF_ZOD = /^(Invalid (input|ISO|option)|Too (big|small)|Unrecognized key)/
+const OF_ZOD = /^(Invalid (input|ISO|option|number|email)|Too (big|small)|Unrecognized key)/
 
 function messageOf(issue: z.core.$ZodIssue): string {
   if (!OF_ZOD.test(issue.message)) return issue.message
@@ -34,10 +34,11 @@ function messageOf(issue: z.core.$ZodIssue): string {
       return `one of ${issue.values.map(String).join(', ')} is expected`
     case 'invalid_union':
       return alternativesOf(issue.errors) ?? issue.message
+    case 'not_multiple_of':
+      return `a multiple of ${String(issue.divisor)} is expected`
     case 'custom':
     case 'invalid_element':
     case 'invalid_key':
-    case 'not_multiple_of':
       return issue.message
   }
 }
@@ -45,6 +46,7 @@ function messageOf(issue: z.core.$ZodIssue): string {
 const FORMATS: Readonly<Record<string, string>> = {
   date: 'a date such as 2026-11-21 is expected',
   datetime: 'a time such as 2026-11-21T09:30:00Z is expected',
+  email: 'an e-mail address is expected',
 }
 
 const EXPECTED = ' is expected'
@@ -65,6 +67,6 @@ function unitOf(origin: string, count: number | bigint): string {
 
 function nounOf(expected: string): string {
   if (expected === 'string') return 'a text'
-  if (expected === 'int') return 'a whole number'
+  if (expected === 'int' || expected === 'bigint') return 'a whole number'
   return /^[aeiou]/.test(expected) ? `an ${expected}` : `a ${expected}`
 }

@@ -87,6 +87,11 @@ describe('organizations', () => {
     expect(rest.body).toMatchObject({ organizations: [{ name: 'Acme' }], has_more: false })
   })
 
+  it('are not said to be at their end after one that there is not', async () => {
+    const answer = await call('operator', 'GET', '/api/v1/organizations?starting_after=none')
+    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'starting_after' } })
+  })
+
   it('refuse a body that is wrong, and a test clock without Stripe, leaving nothing behind', async () => {
     expect((await call('operator', 'POST', '/api/v1/organizations', { name: '', email: 'nobody' })).status).toBe(400)
     expect((await call('operator', 'POST', '/api/v1/organizations', { ...acme, id: 'clocked', test_clock: true })).status).toBe(

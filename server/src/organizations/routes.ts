@@ -5,13 +5,14 @@ import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { moment } from '../lib/moments.ts'
+import { findStart, pageOf } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import type { SentRequest } from '../lib/sent-request.ts'
 import { asker } from './asker-routes.ts'
 import { createOrganization, readOrganization, type OrganizationsContext } from './actions.ts'
 import { createKey, listKeys, revokeKey, rotateKey, type KeyAsker } from './keys.ts'
-import { listOrganizations, type Organization } from './store.ts'
+import { findOrganization, listOrganizations, type Organization } from './store.ts'
 
 /** What the id of an organization may be. */
 export const idSchema = z
@@ -210,11 +211,11 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
   app.openapi(listOrganizationsRoute, async (c) => {
     requireOperator(c.get('principal'))
     const { limit, starting_after: startingAfter } = c.req.valid('query')
-    const found = await listOrganizations(context.db, {
-      limit: limit + 1,
-      startingAfter: startingAfter === undefined || startingAfter === '' ? null : (startingAfter as OrganizationId),
-    })
-    return c.json({ organizations: found.slice(0, limit).map(showOrganization), has_more: found.length > limit }, 200)
+    const find = (id: string): Promise<Organization | null> => findOrganization(context.db, id as OrganizationId)
+    const last = await findStart(startingAfter === '' ? undefined : startingAfter, find)
+    const found = await listOrganizations(context.db, { limit: limit + 1, startingAfter: last?.id ?? null })
+    const { page, hasMore } = pageOf(found, limit)
+    return c.json({ organizations: page.map(showOrganization), has_more: hasMore }, 200)
   })
 
   app.openapi(readOrganizationRoute, async (c) => {
