@@ -4,8 +4,10 @@ import type { CatalogDefinition } from '../src/catalog/schema.ts'
 import { reconcilePlanGrants, type GrantsContext } from '../src/grants/actions.ts'
 import type { TimeZoneContext } from '../src/grants/time-zone.ts'
 import { ManualClock } from '../src/lib/clock.ts'
+import { MICRO } from '../src/lib/quantity.ts'
 import { endOverdueReservations } from '../src/metering/expiring.ts'
 import { createMetering, type Metering } from '../src/metering/metering.ts'
+import type { UsageAnswer } from '../src/metering/usage.ts'
 import { openUsageConnections, type UsageConnections } from '../src/metering/write/pipeline.ts'
 import { testDatabase, type TestDatabase } from './database.ts'
 
@@ -32,6 +34,8 @@ export type TestMetering = {
   readonly metering: () => Metering
   readonly context: () => TestContext
   readonly newOrganization: () => Promise<string>
+  /** Consumes so many credits, under a key of its own unless one is given. */
+  readonly consumeCredits: (organizationId: string, credits: number, key?: string) => Promise<UsageAnswer>
   /** Puts an organization onto a plan with an active subscription, as the sync from Stripe does. */
   readonly subscribe: (organizationId: string, planKey: string, period: { start: Date; end: Date }) => Promise<void>
 }
@@ -44,6 +48,7 @@ export function testMetering(definition: CatalogDefinition = CATALOG): TestMeter
   let connections: UsageConnections
   let metering: Metering
   let organizations = 0
+  let keys = 0
   const context = (): TestContext => ({
     catalogs,
     clock,
@@ -77,6 +82,16 @@ export function testMetering(definition: CatalogDefinition = CATALOG): TestMeter
       ])
       return id
     },
+    consumeCredits: (organizationId, credits, key = `credits ${(keys += 1)}`) =>
+      metering.ask({
+        verb: 'consume',
+        organizationId,
+        meter: 'episode_ingestion',
+        quantity: BigInt(credits) * MICRO,
+        idempotencyKey: key,
+        occurredAt: null,
+        properties: null,
+      }),
     async subscribe(organizationId, planKey, { start, end }) {
       await database.db.transaction(async (tx) => {
         await tx.query(

@@ -1,5 +1,6 @@
 import type { Sandbox } from '../../sandbox/src/index.ts'
 import type { Db } from '../src/db/database.ts'
+import { CUSTOMER_TABLES } from './seed-customers.ts'
 
 /** A paying organization that was made by the program itself, to be multiplied. */
 export type Template = { readonly organizationId: string; readonly customerId: string }
@@ -19,16 +20,7 @@ const KINDS = [
 ] as const
 
 /** Tables that say the same about an organization; the referenced ones first. */
-const TABLES = [
-  'organizations',
-  'accounts',
-  'stripe_customers',
-  'stripe_subscriptions',
-  'stripe_subscription_items',
-  'stripe_invoices',
-  'stripe_charges',
-  'stripe_payment_methods',
-] as const
+const TABLES = [...CUSTOMER_TABLES, 'stripe_payment_methods'] as const
 
 /** Copies that are put into the sandbox at once. */
 const BATCH = 5_000

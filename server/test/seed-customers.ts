@@ -60,7 +60,7 @@ export async function seedCustomers(db: Db, { organizations, invoicesEach, catal
       [invoicesEach],
     )
   })
-  for (const table of TABLES) await db.query(`analyze ${table}`)
+  for (const table of [...CUSTOMER_TABLES, 'mrr_accounts']) await db.query(`analyze ${table}`)
 }
 
 const SEEDS = `select n, $2 || lpad(n::text, greatest(5, length(n::text)), '0') as id, 'cus_' || $2 || lpad(n::text, greatest(5, length(n::text)), '0') as customer,
@@ -71,7 +71,8 @@ const SEEDS = `select n, $2 || lpad(n::text, greatest(5, length(n::text)), '0') 
     timestamptz '2025-01-01' + n * interval '3 minutes' as at
   from generate_series(1, $1::int) n`
 
-const TABLES = [
+/** What is known of a customer, from the organization to its charges; the referenced ones first. */
+export const CUSTOMER_TABLES = [
   'organizations',
   'accounts',
   'stripe_customers',
@@ -79,5 +80,4 @@ const TABLES = [
   'stripe_subscription_items',
   'stripe_invoices',
   'stripe_charges',
-  'mrr_accounts',
-]
+] as const

@@ -1,10 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { testRoutes, type Answered } from '../../test/routes.ts'
+import type { Answered } from '../../test/routes.ts'
+import { testUsageRoutes } from '../../test/usage-routes.ts'
 import { listImbalances } from '../metering/balance-store.ts'
 import { createMetering } from '../metering/metering.ts'
-import { registerUsageRoutes } from '../metering/wire/routes.ts'
-import { registerGrantRoutes } from './routes.ts'
 
 const fixture = testMetering({
   meters: { tokens: {}, pages: {}, seats: {} },
@@ -23,11 +22,7 @@ const fixture = testMetering({
   defaultPlan: 'free',
 })
 const { clock } = fixture
-const call = testRoutes((app) => {
-  const context = { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }
-  registerUsageRoutes(app, context)
-  registerGrantRoutes(app, context)
-})
+const call = testUsageRoutes(fixture)
 
 let organization: string
 let keys = 0

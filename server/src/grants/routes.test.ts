@@ -1,13 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { testRoutes } from '../../test/routes.ts'
-import { MICRO } from '../lib/quantity.ts'
-import type { UsageAnswer } from '../metering/usage.ts'
 import { registerGrantRoutes } from './routes.ts'
 
 const fixture = testMetering()
 const { clock } = fixture
-let keys = 0
 const ask = testRoutes((app) => registerGrantRoutes(app, { ...fixture.context(), db: fixture.database.db }))
 
 type Shown = Record<string, unknown> & { grants: Record<string, unknown>[] }
@@ -17,17 +14,7 @@ async function call(path: string, body?: unknown, as = 'operator'): Promise<{ st
   return { status, body: shown as Shown }
 }
 
-function consume(organizationId: string, credits: number): Promise<UsageAnswer> {
-  return fixture.metering().ask({
-    verb: 'consume',
-    organizationId,
-    meter: 'episode_ingestion',
-    quantity: BigInt(credits) * MICRO,
-    idempotencyKey: `k${(keys += 1)}`,
-    occurredAt: null,
-    properties: null,
-  })
-}
+const consume = (organizationId: string, credits: number) => fixture.consumeCredits(organizationId, credits)
 
 describe('giving', () => {
   test('a promotion is drawn before the plan’s own, and a top-up after it', async () => {

@@ -359,19 +359,11 @@ export type Draw = { readonly grantId: string; readonly amount: Quantity; readon
 export type GrantName = { readonly organizationId: string; readonly id: string }
 
 /** What a grant's counters change by. */
-export type GrantChange = GrantName & {
-  readonly used: Quantity
-  readonly overage: Quantity
-  readonly reserved: Quantity
-  readonly heldOverage: Quantity
-  readonly freeUsed: Quantity
-  readonly freeOverage: Quantity
-  readonly usedElsewhere: Quantity
-  /**
-   * What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released.
-   */
-  readonly amount: Quantity
-}
+export type GrantChange = GrantName &
+  Pick<Grant, 'used' | 'overage' | 'reserved' | 'heldOverage' | 'freeUsed' | 'freeOverage' | 'usedElsewhere'> & {
+    /** What its amount changes by: where a smaller plan's allowance holds what a larger one gave, it shrinks as holds are released. */
+    readonly amount: Quantity
+  }
 
 /** The grant after a change. */
 export function changedGrant(grant: Grant, change: GrantChange): Grant {

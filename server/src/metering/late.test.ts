@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { testRoutes, type Answered } from '../../test/routes.ts'
+import type { Answered } from '../../test/routes.ts'
+import { testUsageRoutes } from '../../test/usage-routes.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { billingTimeOf, isBilledAt, takenBackFrom } from './decide/late.ts'
-import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { calls: {} },
@@ -19,9 +19,7 @@ const fixture = testMetering({
   defaultPlan: 'free',
 })
 const { clock } = fixture
-const call = testRoutes((app) =>
-  registerUsageRoutes(app, { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }),
-)
+const call = testUsageRoutes(fixture)
 const MARCH = '2026-03-01T00:00:00.000Z'
 const APRIL = '2026-04-01T00:00:00.000Z'
 

@@ -1,10 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { testRoutes, type Answered } from '../../test/routes.ts'
+import type { Answered } from '../../test/routes.ts'
+import { testUsageRoutes } from '../../test/usage-routes.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
 import { createMetering } from './metering.ts'
-import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: { calls: { aggregation: 'count' }, tokens: { name: 'Tokens of text' }, pages: {}, words: {} },
@@ -35,9 +35,7 @@ const fixture = testMetering({
   defaultPlan: 'free',
 })
 const { clock } = fixture
-const call = testRoutes((app) =>
-  registerUsageRoutes(app, { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }),
-)
+const call = testUsageRoutes(fixture)
 
 let organization: string
 let keys = 0

@@ -1,8 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { testRoutes, type Answered } from '../../test/routes.ts'
-import { registerGrantRoutes } from '../grants/routes.ts'
-import { registerUsageRoutes } from './wire/routes.ts'
+import type { Answered } from '../../test/routes.ts'
+import { testUsageRoutes } from '../../test/usage-routes.ts'
 
 const fixture = testMetering({
   meters: { img: {}, vid: {} },
@@ -11,11 +10,7 @@ const fixture = testMetering({
   defaultPlan: 'free',
 })
 const { clock } = fixture
-const call = testRoutes((app) => {
-  const context = { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }
-  registerUsageRoutes(app, context)
-  registerGrantRoutes(app, context)
-})
+const call = testUsageRoutes(fixture)
 
 let organization: string
 let keys = 0

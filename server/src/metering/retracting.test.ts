@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
-import { testRoutes, type Answered } from '../../test/routes.ts'
+import type { Answered } from '../../test/routes.ts'
+import { testUsageRoutes } from '../../test/usage-routes.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { listImbalances } from './balance-store.ts'
-import { registerUsageRoutes } from './wire/routes.ts'
 
 const fixture = testMetering({
   meters: {
@@ -29,9 +29,7 @@ const fixture = testMetering({
 })
 const { clock } = fixture
 const NOW = new Date('2026-03-20T12:00:00Z')
-const call = testRoutes((app) =>
-  registerUsageRoutes(app, { ...fixture.context(), metering: fixture.metering(), db: fixture.database.db }),
-)
+const call = testUsageRoutes(fixture)
 
 let organization: string
 let keys = 0

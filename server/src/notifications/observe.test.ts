@@ -47,6 +47,21 @@ async function stepsOf(id: string): Promise<string[]> {
   return (await eventsOf(id, 'dunning.reminder')).map(({ data }) => data['step'] as string)
 }
 
+/** A trial until 20 May that an operator has given on the first. */
+async function givenTrial(id: string) {
+  const clock = new ManualClock(new Date('2026-05-01T00:00:00Z'))
+  await billing.createOrganization(id)
+  const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
+  await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
+    plan: 'pro',
+    billing_status: 'trialing',
+    trial_ends_at: '2026-05-20T00:00:00Z',
+    reason: 'a demonstration',
+  })
+  await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+  return { clock, context }
+}
+
 describe('a trial', () => {
   it('EM-6 is announced three days before its end, once, by the organization’s clock', async () => {
     const id = await onClock('trying')
@@ -124,21 +139,11 @@ describe('a trial', () => {
   })
 
   it('EM-6 of an outage: who comes back before the end announces it then, who comes back after it does not', async () => {
-    const started = new Date('2026-05-01T00:00:00Z')
     for (const [id, back, told] of [
       ['back_in_time', '2026-05-19T23:00:00Z', 1],
       ['back_too_late', '2026-05-20T00:00:00Z', 0],
     ] as const) {
-      const clock = new ManualClock(started)
-      await billing.createOrganization(id)
-      const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
-      await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
-        plan: 'pro',
-        billing_status: 'trialing',
-        trial_ends_at: '2026-05-20T00:00:00Z',
-        reason: 'a demonstration',
-      })
-      await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+      const { clock, context } = await givenTrial(id)
       clock.set(new Date(back))
       while ((await observeDueAccounts(billing.context.db, context)) > 0);
       expect(await eventsOf(id, 'subscription.trial_will_end')).toHaveLength(told)
@@ -146,16 +151,8 @@ describe('a trial', () => {
   })
 
   it('given by an operator is announced too, and by time alone', async () => {
-    const clock = new ManualClock(new Date('2026-05-01T00:00:00Z'))
-    const id = await billing.createOrganization('given')
-    const context = { ...billing.context, clock, graceDays: 3, dunningDays: [1] }
-    await billing.call('operator', 'PATCH', `/api/v1/admin/billing/${id}`, {
-      plan: 'pro',
-      billing_status: 'trialing',
-      trial_ends_at: '2026-05-20T00:00:00Z',
-      reason: 'a demonstration',
-    })
-    await billing.context.db.transaction((tx) => observeAccount(tx, context, id))
+    const id = 'given'
+    const { clock, context } = await givenTrial(id)
     clock.set(new Date('2026-05-16T23:59:59Z'))
     await observeDueAccounts(billing.context.db, context)
     expect(await eventsOf(id, 'subscription.trial_will_end')).toEqual([])

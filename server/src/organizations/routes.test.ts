@@ -105,9 +105,9 @@ describe('organizations', () => {
     const make = (key: string, more: object = {}) =>
       call('operator', 'POST', '/api/v1/organizations', { ...body, ...more }, { 'idempotency-key': key })
     const answers = await Promise.all([make('one'), make('one'), make('one')])
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 200, 201])
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(1)
     expect(new Set(answers.map(({ body: made }) => made['id'])).size).toBe(1)
-    expect(answers[0]!.body['id']).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
+    expect(answers[0].body['id']).toMatch(/^Jeturing_[0-9a-f-]{36}$/)
     expect((await make('two')).status).toBe(201)
     expect(await make('one', { name: 'Other' })).toMatchObject({
       status: 409,

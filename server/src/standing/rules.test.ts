@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DAY_MS } from '../lib/period.ts'
-import { deriveStanding, shownPlan, type StandingFacts, type StandingOverride, type SubscriptionStatus } from './rules.ts'
+import { deriveStanding, shownPlan, SUBSCRIPTION_STATUSES, type StandingFacts, type StandingOverride } from './rules.ts'
 import { reasonInWords } from './words.ts'
 
 const policy = { defaultPlanKey: 'free', graceDays: 3 }
@@ -173,17 +173,7 @@ describe('MR-6 an operator overrides', () => {
   })
 })
 
-const statuses: (SubscriptionStatus | null)[] = [
-  null,
-  'incomplete',
-  'incomplete_expired',
-  'trialing',
-  'active',
-  'past_due',
-  'unpaid',
-  'canceled',
-  'paused',
-]
+const statuses = [null, ...SUBSCRIPTION_STATUSES]
 const instant = fc.date({ min: daysFromNow(-60), max: daysFromNow(60), noInvalidDate: true })
 const maybeInstant = fc.option(instant)
 const facts: fc.Arbitrary<StandingFacts> = fc.record({

@@ -1,53 +1,34 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
-import { testDatabase } from '../../test/database.ts'
-import { createLog } from '../http/log.ts'
+import { OPERATOR_KEY, testIdentity } from '../../test/identity.ts'
 import { stripeAt } from '../sandbox.ts'
-import { createTollgate, type Tollgate } from '../tollgate.ts'
 
 // The whole server, with the key of a customer: what it may see and write of tables beneath row-level security.
 
-const database = testDatabase()
-const OPERATOR_KEY = 'the operator key of this test'
 let sandbox: Sandbox
-let tollgate: Tollgate
 let key = ''
 
 beforeAll(async () => {
   sandbox = await startSandbox()
-  tollgate = createTollgate({
-    databaseUrl: database.url,
-    catalog: {
-      meters: { tokens: {} },
-      plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month', rollover: {} } } } },
-      topUps: { small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000 } },
-      defaultPlan: 'free',
-    },
-    stripe: { ...stripeAt(sandbox.url), webhookSecrets: ['whsec_of_this_test'] },
-    operatorKey: OPERATOR_KEY,
-    publicUrl: 'http://localhost:3000',
-    processMetrics: false,
-    log: createLog({ level: 'silent', secrets: [] }),
-  })
-  await tollgate.start()
+})
+// Hooks that end run in the opposite order: the server stops first.
+afterAll(() => sandbox.stop())
+const server = testIdentity(() => ({
+  catalog: {
+    meters: { tokens: {} },
+    plans: { free: { name: 'Free', allowances: { tokens: { amount: 100, period: 'calendar_month', rollover: {} } } } },
+    topUps: { small: { name: '500 tokens', balance: 'tokens', amount: 500, priceMinor: 1_000 } },
+    defaultPlan: 'free',
+  },
+  stripe: { ...stripeAt(sandbox.url), webhookSecrets: ['whsec_of_this_test'] },
+}))
+beforeAll(async () => {
   await ask('POST', '/organizations', { id: 'mine', name: 'Mine', email: 'a@example.com', time_zone: 'asia/tokyo' }, OPERATOR_KEY)
   const made = await ask('POST', '/organizations/mine/api-keys', { name: 'test', scopes: ['admin'] }, OPERATOR_KEY)
   key = String(made.body['key'])
 })
-afterAll(async () => {
-  await tollgate.stop()
-  await sandbox.stop()
-})
 
-async function ask(method: string, path: string, body?: unknown, as = key) {
-  const request = new Request(`http://localhost:3000/api/v1${path}`, {
-    method,
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${as}` },
-    body: body === undefined ? null : JSON.stringify(body),
-  })
-  const response = await tollgate.fetch(request)
-  return { status: response.status, body: (await response.json()) as Record<string, unknown> }
-}
+const ask = (method: string, path: string, body?: unknown, as = key) => server.as(as, method, `/api/v1${path}`, body)
 
 test('a customer sets its zone, buys a package and has the next one bought by itself', async () => {
   expect((await ask('GET', '/organizations/mine')).body['time_zone']).toBe('Asia/Tokyo')

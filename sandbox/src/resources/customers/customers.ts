@@ -43,27 +43,28 @@ const BOTH = [
 const UPDATE_TAKES = [...BOTH, 'default_source'] as const
 const CREATE_TAKES = [...BOTH, 'test_clock', 'payment_method', 'tax_id_data'] as const
 
-/** Makes a customer and announces it. */
-export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Customer {
-  if (params.test_clock !== undefined) {
-    ctx.require('test_helpers.test_clock', params.test_clock, 'test_clock')
-    requireRoomOnClock(ctx, params.test_clock)
-  }
-  const id = ctx.newId('cus')
-  const testClock = params.test_clock ?? null
-  const blank: Customer = {
+type Blank = {
+  readonly id: string
+  readonly created: number
+  readonly invoicePrefix: string
+  readonly testClock: string | null
+}
+
+/** A customer of whom nothing is known yet. */
+export function blankCustomer({ id, created, invoicePrefix, testClock }: Blank): Customer {
+  return {
     id,
     object: 'customer',
     address: null,
     balance: 0,
-    created: ctx.nowOf({ test_clock: testClock }),
+    created,
     currency: null,
     default_source: null,
     delinquent: false,
     description: null,
     discount: null,
     email: null,
-    invoice_prefix: ctx.token(8).toUpperCase(),
+    invoice_prefix: invoicePrefix,
     invoice_settings: { custom_fields: null, default_payment_method: null, footer: null, rendering_options: null },
     livemode: false,
     metadata: {},
@@ -75,14 +76,26 @@ export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREA
     tax_exempt: 'none',
     test_clock: testClock,
   }
+}
+
+/** Makes a customer and announces it. */
+export function createCustomer(ctx: Ctx, params: Pick<CreateParams, (typeof CREATE_TAKES)[number]>): Customer {
+  if (params.test_clock !== undefined) {
+    ctx.require('test_helpers.test_clock', params.test_clock, 'test_clock')
+    requireRoomOnClock(ctx, params.test_clock)
+  }
+  const id = ctx.newId('cus')
+  const testClock = params.test_clock ?? null
+  const created = ctx.nowOf({ test_clock: testClock })
+  const blank = blankCustomer({ id, created, invoicePrefix: ctx.token(8).toUpperCase(), testClock })
   ctx.create('customer', blank)
   const patch = patchOf(ctx, blank, withAttached(ctx, id, params))
   const customer = ctx.update('customer', id, patch)
   setBalance(ctx, customer, params.balance)
   for (const taxId of params.tax_id_data ?? []) createTaxId(ctx, id, taxId)
-  const created = ctx.require('customer', id)
-  ctx.emit('customer.created', created)
-  return created
+  const made = ctx.require('customer', id)
+  ctx.emit('customer.created', made)
+  return made
 }
 
 /** Attaches the method given at creation; `invoice_settings` may name it by the same id, also a test id. */

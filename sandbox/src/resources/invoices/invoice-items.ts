@@ -11,7 +11,7 @@ import { checkedTaxRates } from '../subscriptions/items-params.ts'
 import type { StoredInvoice } from './compose.ts'
 import { addOneOffInvoiceItem, firstCurrencyOf, type InvoiceItemParam, pricedItem } from './item-params.ts'
 import type { StoredInvoiceItem } from './item-store.ts'
-import { lineOfInvoiceItem } from './lines.ts'
+import { lineOfInvoiceItem, pricingOf } from './lines.ts'
 import { storeDraft } from './manual.ts'
 
 const BOTH = [
@@ -120,14 +120,7 @@ function pricePatch(ctx: Ctx, item: StoredInvoiceItem, params: InvoiceItemParam)
     net_amount: priced.amount,
     quantity: priced.quantity,
     quantity_decimal: priced.quantityDecimal ?? `${priced.quantity}`,
-    pricing:
-      price === null
-        ? null
-        : {
-            type: 'price_details',
-            price_details: { price: price.id, product: price.product },
-            unit_amount_decimal: price.unitAmountDecimal,
-          },
+    pricing: pricingOf(price),
     _: { ...item._, product: price?.product ?? null },
   }
 }

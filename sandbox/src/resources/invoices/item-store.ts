@@ -11,7 +11,7 @@ import { type Announce, announceNow } from '../announce.ts'
 import { redeemDiscounts, type DiscountParam } from '../catalog/discount-rules.ts'
 import { amountOf, unitAmountOf, type StoredPrice } from '../catalog/price-terms.ts'
 import { checkedTaxRates, resolvePrice } from '../subscriptions/items-params.ts'
-import { lineOfInvoiceItem } from './lines.ts'
+import { lineOfInvoiceItem, type LinePrice, pricingOf } from './lines.ts'
 
 export type StoredInvoiceItem = Stored<'invoiceitem'>
 
@@ -22,7 +22,7 @@ export interface NewInvoiceItem {
   readonly description: string | null
   readonly period: Span
   readonly quantity: number
-  readonly price: { readonly id: string; readonly product: string; readonly unitAmountDecimal: string | null } | null
+  readonly price: LinePrice | null
   readonly subscription: string | null
   readonly subscriptionItem?: string
   readonly proration?: boolean
@@ -61,14 +61,7 @@ export function createInvoiceItem(
     net_amount: item.amount,
     parent: parentOf(item),
     period: { start: item.period.start, end: item.period.end },
-    pricing:
-      item.price === null
-        ? null
-        : {
-            type: 'price_details',
-            price_details: { price: item.price.id, product: item.price.product },
-            unit_amount_decimal: item.price.unitAmountDecimal,
-          },
+    pricing: pricingOf(item.price),
     proration: item.proration ?? false,
     ...(item.prorationDetails === undefined ? {} : { proration_details: item.prorationDetails }),
     quantity: item.quantity,

@@ -18,6 +18,13 @@ export interface BilledSubscription {
   readonly metadata: Readonly<Record<string, string>>
 }
 
+/** A price as lines and invoice items name it. */
+export interface LinePrice {
+  readonly id: string
+  readonly product: string
+  readonly unitAmountDecimal: string | null
+}
+
 interface LineFields {
   readonly amount: number
   readonly currency: string
@@ -27,13 +34,19 @@ interface LineFields {
   readonly metadata?: Readonly<Record<string, string>>
   readonly parent: StoredLine['parent']
   readonly period: Span
-  readonly price: { readonly id: string; readonly product: string; readonly unitAmountDecimal: string | null } | null
+  readonly price: LinePrice | null
   readonly quantity: Decimal | null
   readonly subscription: string | null
   readonly metered?: boolean
   readonly itemKey: string
   readonly taxRates: readonly string[]
   readonly debit?: boolean
+}
+
+export function pricingOf(price: LinePrice | null): StoredLine['pricing'] {
+  if (price === null) return null
+  const { id, product, unitAmountDecimal } = price
+  return { type: 'price_details', price_details: { price: id, product }, unit_amount_decimal: unitAmountDecimal }
 }
 
 /** A line with its sums still open: totals are computed with the whole invoice. */
@@ -55,14 +68,7 @@ export function newLine(ctx: Ctx, fields: LineFields): StoredLine {
     parent: fields.parent,
     period: { start: fields.period.start, end: fields.period.end },
     pretax_credit_amounts: [],
-    pricing:
-      price === null
-        ? null
-        : {
-            type: 'price_details',
-            price_details: { price: price.id, product: price.product },
-            unit_amount_decimal: price.unitAmountDecimal,
-          },
+    pricing: pricingOf(price),
     quantity: isWhole ? Number(formatDecimal(quantity)) : null,
     quantity_decimal: quantity === null ? null : formatDecimal(quantity),
     subscription: fields.subscription,

@@ -5,6 +5,7 @@ import type { Store } from '../../engine/store.ts'
 import type { Params } from '../../wire.gen.ts'
 import type { Announce } from '../announce.ts'
 import { redeemDiscounts } from '../catalog/discount-rules.ts'
+import { blankCustomer } from '../customers/customers.ts'
 import { creditUnusedTime, lastInvoice } from '../subscriptions/cancel.ts'
 import { changeSubscription, type UpdateParams } from '../subscriptions/change.ts'
 import { firstInvoice, storeNew } from '../subscriptions/create.ts'
@@ -273,29 +274,6 @@ function withDiscounts(ctx: Ctx, invoice: StoredInvoice, params: PreviewParams):
 function transientCustomer(ctx: Ctx, params: PreviewParams): string {
   if (params.customer_details === undefined) throw missing('customer')
   const id = ctx.newId('cus')
-  ctx.create('customer', {
-    id,
-    object: 'customer',
-    address: null,
-    balance: 0,
-    created: ctx.now(),
-    currency: null,
-    default_source: null,
-    delinquent: false,
-    description: null,
-    discount: null,
-    email: null,
-    invoice_prefix: 'PREVIEW',
-    invoice_settings: { custom_fields: null, default_payment_method: null, footer: null, rendering_options: null },
-    livemode: false,
-    metadata: {},
-    name: null,
-    next_invoice_sequence: 1,
-    phone: null,
-    preferred_locales: [],
-    shipping: null,
-    tax_exempt: 'none',
-    test_clock: null,
-  })
+  ctx.create('customer', blankCustomer({ id, created: ctx.now(), invoicePrefix: 'PREVIEW', testClock: null }))
   return id
 }

@@ -1,5 +1,4 @@
 /** Canceling: at the end of a period, or now, with or without a last invoice. */
-import { describeUnusedTime } from '../../billing/descriptions.ts'
 import type { Ctx } from '../../engine/context.ts'
 import { invalidRequest } from '../../engine/errors.ts'
 import type { StoredLine } from '../../model/billing.ts'
@@ -8,10 +7,10 @@ import { isMetered } from '../catalog/price-terms.ts'
 import { collectInvoice, settleIfNothingDue } from '../invoices/collect.ts'
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
 import { finalizeInvoice } from '../invoices/finalize.ts'
-import { attachItems, createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
+import { attachItems, linesOfItems, pendingItems } from '../invoices/item-store.ts'
 import { inheritedDiscounts } from './create.ts'
 import { detailsPatch } from './fields.ts'
-import { creditsOfItem, describedProduct, prorationFields } from './prorations.ts'
+import { creditItem } from './prorations.ts'
 import { usageLines } from './renewal.ts'
 import { endSubscription } from './status.ts'
 import { isEnded, type StoredSubscription } from './stored.ts'
@@ -44,19 +43,7 @@ export function cancelSubscription(ctx: Ctx, id: string, params: CancelParams): 
 /** The time of the running periods that is left is credited, as pending items. */
 export function creditUnusedTime(ctx: Ctx, subscription: StoredSubscription, now: number): void {
   if (subscription.status === 'trialing' || subscription.status === 'incomplete') return
-  for (const item of subscription._.items) {
-    if (isMetered(ctx.require('price', item.price))) continue
-    for (const credit of creditsOfItem(ctx, subscription, item, now)) {
-      createInvoiceItem(ctx, {
-        ...prorationFields(ctx, subscription, item),
-        amount: credit.amount,
-        description: describeUnusedTime(describedProduct(ctx, item), credit.quantity, now),
-        period: credit.period,
-        quantity: credit.quantity ?? 1,
-        prorationDetails: credit.details,
-      })
-    }
-  }
+  for (const item of subscription._.items) creditItem(ctx, subscription, item, now)
 }
 
 /** Prorations that were not billed go with the subscription. */

@@ -2,7 +2,7 @@
  * A change of a subscription, made up to the invoice that it asks for: what `update` then collects and what a preview shows.
  * Source: docs.stripe.com/billing/subscriptions/change, docs.stripe.com/billing/subscriptions/prorations.
  */
-import { describeRemainingTime, describeUnusedTime } from '../../billing/descriptions.ts'
+import { describeRemainingTime } from '../../billing/descriptions.ts'
 import {
   intervalChangeInvoicesNow,
   intervalChangeResetsAnchor,
@@ -20,14 +20,14 @@ import { type Announce } from '../announce.ts'
 import { markDiscountEnded, redeemDiscounts } from '../catalog/discount-rules.ts'
 import { isMetered } from '../catalog/price-terms.ts'
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
-import { addOneOffItems, attachItems, createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
+import { addOneOffItems, createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
 import { licensedLines, trialLine } from '../invoices/lines.ts'
 import { inheritedDiscounts } from './create.ts'
-import { debitsOfLines } from './debits.ts'
+import { storeInvoice } from './debits.ts'
 import { cancellationPatch, fieldsPatch, SHARED_TAKES } from './fields.ts'
 import { changeItems, type ItemChanges } from './item-changes.ts'
 import { anchorOf, checkItems, itemPeriod, sharedPeriodOf, withPeriod } from './items-params.ts'
-import { creditsOfItem, describedProduct, discountedAmount, prorationFields } from './prorations.ts'
+import { creditItem, describedProduct, discountedAmount, prorationFields } from './prorations.ts'
 import { usageLines } from './renewal.ts'
 import type { StoredSubscription } from './stored.ts'
 
@@ -193,30 +193,6 @@ function prorateChanges(
   for (const { after: item } of items.changes) if (item !== null) debitItem(ctx, after, item, moves.prorationDate, announce)
 }
 
-function creditItem(
-  ctx: Ctx,
-  subscription: StoredSubscription,
-  item: StoredSubscriptionItem,
-  at: number,
-  announce: Announce,
-): void {
-  if (isMetered(ctx.require('price', item.price))) return
-  for (const credit of creditsOfItem(ctx, subscription, item, at)) {
-    createInvoiceItem(
-      ctx,
-      {
-        ...prorationFields(ctx, subscription, item),
-        amount: credit.amount,
-        description: describeUnusedTime(describedProduct(ctx, item), credit.quantity, at),
-        period: credit.period,
-        quantity: credit.quantity ?? 1,
-        prorationDetails: credit.details,
-      },
-      announce,
-    )
-  }
-}
-
 function dropCreditedDebits(ctx: Ctx, id: string, credited: readonly StoredSubscriptionItem[], at: number): void {
   const ids = new Set(credited.map((item) => item.id))
   const subscription = ctx.require('subscription', id)
@@ -374,13 +350,7 @@ function invoiceOfChange(
     offSession: params.off_session === true,
     now: moves.now,
   })
-  ctx.create('invoice', invoice)
-  attachItems(ctx, taken, invoice.id)
-  ctx.update('subscription', subscription.id, {
-    latest_invoice: invoice.id,
-    _: { ...subscription._, items: debitsOfLines(subscription._.items, invoice) },
-  })
-  return invoice
+  return storeInvoice(ctx, subscription, invoice, taken)
 }
 
 function addOneOff(ctx: Ctx, params: UpdateParams, subscription: StoredSubscription, announce: Announce): void {

@@ -9,8 +9,8 @@ import { LaterEvents } from '../announce.ts'
 import { collectInvoice, paymentMethodOf, settleIfNothingDue } from '../invoices/collect.ts'
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
 import { finalizeInvoice } from '../invoices/finalize.ts'
-import { addOneOffItems, attachItems, linesOfItems, pendingItems, type StoredInvoiceItem } from '../invoices/item-store.ts'
-import { debitsOfLines } from './debits.ts'
+import { addOneOffItems, linesOfItems, pendingItems, type StoredInvoiceItem } from '../invoices/item-store.ts'
+import { storeInvoice } from './debits.ts'
 import { sharedPeriodOf } from './items-params.ts'
 import { type CreateParams, layOutSubscription } from './lay-out.ts'
 import { INCOMPLETE_SECONDS } from './status.ts'
@@ -101,13 +101,7 @@ export function firstInvoice(
     offSession,
     now,
   })
-  ctx.create('invoice', invoice)
-  attachItems(ctx, items, invoice.id)
-  ctx.update('subscription', subscription.id, {
-    latest_invoice: invoice.id,
-    _: { ...subscription._, items: debitsOfLines(subscription._.items, invoice) },
-  })
-  return invoice
+  return storeInvoice(ctx, subscription, invoice, items)
 }
 
 /** A subscription's own discounts, else its customer's. */

@@ -1,7 +1,26 @@
 /** What a subscription's items were debited for: the basis of flexible mode's credits. */
 import type { Debit } from '../../billing/proration.ts'
 import type { StoredLine, StoredSubscriptionItem } from '../../model/billing.ts'
+import type { Ctx } from '../../engine/context.ts'
 import type { StoredInvoice } from '../invoices/compose.ts'
+import { attachItems, type StoredInvoiceItem } from '../invoices/item-store.ts'
+import type { StoredSubscription } from './stored.ts'
+
+/** Stores the invoice of a subscription with the pending items that it takes; its lines are the debits that are credited later. */
+export function storeInvoice(
+  ctx: Ctx,
+  subscription: StoredSubscription,
+  invoice: StoredInvoice,
+  taken: readonly StoredInvoiceItem[],
+): StoredInvoice {
+  ctx.create('invoice', invoice)
+  attachItems(ctx, taken, invoice.id)
+  ctx.update('subscription', subscription.id, {
+    latest_invoice: invoice.id,
+    _: { ...subscription._, items: debitsOfLines(subscription._.items, invoice) },
+  })
+  return invoice
+}
 
 /** The items with the debits that an invoice's lines are; earlier debits stay. */
 export function debitsOfLines(items: readonly StoredSubscriptionItem[], invoice: StoredInvoice): StoredSubscriptionItem[] {

@@ -199,6 +199,12 @@ function cancelTime(
 
 type Details = Pick<Partial<StoredSubscription>, 'cancellation_details'>
 
+/** What the customer has said, before and now. */
+function saidOf(subscription: StoredSubscription, details: Details) {
+  const nothing = { comment: null, feedback: null, feedback_option: null }
+  return { ...nothing, ...subscription.cancellation_details, ...details.cancellation_details }
+}
+
 function scheduled(
   subscription: StoredSubscription,
   at: number,
@@ -210,14 +216,7 @@ function scheduled(
     cancel_at: at,
     cancel_at_period_end: atPeriodEnd,
     canceled_at: subscription.canceled_at ?? now,
-    cancellation_details: {
-      comment: null,
-      feedback: null,
-      feedback_option: null,
-      ...subscription.cancellation_details,
-      ...details.cancellation_details,
-      reason: 'cancellation_requested',
-    },
+    cancellation_details: { ...saidOf(subscription, details), reason: 'cancellation_requested' },
   }
 }
 
@@ -226,14 +225,7 @@ function unscheduled(subscription: StoredSubscription, details: Details): Partia
     cancel_at: null,
     cancel_at_period_end: false,
     canceled_at: null,
-    cancellation_details: {
-      comment: null,
-      feedback: null,
-      feedback_option: null,
-      ...subscription.cancellation_details,
-      ...details.cancellation_details,
-      reason: null,
-    },
+    cancellation_details: { ...saidOf(subscription, details), reason: null },
   }
 }
 

@@ -1,5 +1,4 @@
 /** Pausing a subscription, and resuming it. Source: docs.stripe.com/api/subscriptions/pause, docs.stripe.com/api/subscriptions/resume. */
-import { describeUnusedTime } from '../../billing/descriptions.ts'
 import { STATUS_AFTER_FAILED_RESUMPTION } from '../../billing/inferred.ts'
 import type { Ctx } from '../../engine/context.ts'
 import { invalidRequest } from '../../engine/errors.ts'
@@ -8,13 +7,13 @@ import { isMetered } from '../catalog/price-terms.ts'
 import { collectInvoice, settleIfNothingDue } from '../invoices/collect.ts'
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
 import { finalizeInvoice } from '../invoices/finalize.ts'
-import { attachItems, createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
+import { createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
 import { licensedLines } from '../invoices/lines.ts'
 import { lastInvoice } from './cancel.ts'
 import { inheritedDiscounts } from './create.ts'
-import { debitsOfLines } from './debits.ts'
+import { storeInvoice } from './debits.ts'
 import { anchorOf, itemPeriod, withPeriod } from './items-params.ts'
-import { creditsOfItem, describedProduct, prorationFields } from './prorations.ts'
+import { creditItem, prorationFields } from './prorations.ts'
 import { usageLines } from './renewal.ts'
 import { scheduleOf } from './schedule-phases.ts'
 import { INCOMPLETE_SECONDS, resumeNow } from './status.ts'
@@ -71,20 +70,7 @@ function pausedItem(
 
 /** Credits from an instant on, or (null) for the whole of each item's period. */
 function creditUnused(ctx: Ctx, subscription: StoredSubscription, from: number | null): void {
-  for (const item of subscription._.items) {
-    if (isMetered(ctx.require('price', item.price))) continue
-    const at = from ?? item.current_period_start
-    for (const credit of creditsOfItem(ctx, subscription, item, at)) {
-      createInvoiceItem(ctx, {
-        ...prorationFields(ctx, subscription, item),
-        amount: credit.amount,
-        description: describeUnusedTime(describedProduct(ctx, item), credit.quantity, at),
-        period: credit.period,
-        quantity: credit.quantity ?? 1,
-        prorationDetails: credit.details,
-      })
-    }
-  }
+  for (const item of subscription._.items) creditItem(ctx, subscription, item, from ?? item.current_period_start)
 }
 
 function keepUsage(ctx: Ctx, subscription: StoredSubscription, now: number): void {
@@ -186,11 +172,5 @@ function resumptionInvoice(
     offSession: false,
     now,
   })
-  ctx.create('invoice', invoice)
-  attachItems(ctx, taken, invoice.id)
-  ctx.update('subscription', subscription.id, {
-    latest_invoice: invoice.id,
-    _: { ...subscription._, items: debitsOfLines(subscription._.items, invoice) },
-  })
-  return invoice
+  return storeInvoice(ctx, subscription, invoice, taken)
 }

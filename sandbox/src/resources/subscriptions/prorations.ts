@@ -1,12 +1,15 @@
 /** Prorations of a subscription's items: what is credited and debited when an item changes within its period. */
+import { describeUnusedTime } from '../../billing/descriptions.ts'
 import { applyDiscounts } from '../../billing/discounts.ts'
 import { evenShares } from '../../billing/inferred.ts'
 import type { Span } from '../../billing/periods.ts'
 import { type Credit, creditsOfDebits, type Debit, prorateSpan } from '../../billing/proration.ts'
 import type { Ctx } from '../../engine/context.ts'
 import type { StoredSubscriptionItem } from '../../model/billing.ts'
+import type { Announce } from '../announce.ts'
 import { appliedDiscounts } from '../catalog/discount-rules.ts'
-import type { NewInvoiceItem, StoredInvoiceItem } from '../invoices/item-store.ts'
+import { isMetered } from '../catalog/price-terms.ts'
+import { createInvoiceItem, type NewInvoiceItem, type StoredInvoiceItem } from '../invoices/item-store.ts'
 import { fullAmountOf, unitAmountOfItem } from '../invoices/lines.ts'
 import { inheritedDiscounts } from './create.ts'
 import type { StoredSubscription } from './stored.ts'
@@ -126,4 +129,29 @@ export function discountedAmount(ctx: Ctx, subscription: StoredSubscription, ite
     return sum + (reduction.kind === 'amount' ? Number(evenShares(BigInt(reduction.amount), items.length)[position] ?? 0n) : 0)
   }, 0)
   return Math.max(0, own - even)
+}
+
+/** Credits what is left of an item's period from an instant on, as pending items. What is billed by its use has nothing to credit. */
+export function creditItem(
+  ctx: Ctx,
+  subscription: StoredSubscription,
+  item: StoredSubscriptionItem,
+  at: number,
+  announce?: Announce,
+): void {
+  if (isMetered(ctx.require('price', item.price))) return
+  for (const credit of creditsOfItem(ctx, subscription, item, at)) {
+    createInvoiceItem(
+      ctx,
+      {
+        ...prorationFields(ctx, subscription, item),
+        amount: credit.amount,
+        description: describeUnusedTime(describedProduct(ctx, item), credit.quantity, at),
+        period: credit.period,
+        quantity: credit.quantity ?? 1,
+        prorationDetails: credit.details,
+      },
+      announce,
+    )
+  }
 }
