@@ -20,7 +20,7 @@ function asJson(_name: string, value: unknown): unknown {
 function formatRecord(record: Readonly<Record<string, unknown>>): string {
   const width = Math.max(...Object.keys(record).map((name) => name.length), 0)
   return Object.entries(record)
-    .map(([name, value]) => `${name.padEnd(width)}  ${formatValue(value)}\n`)
+    .map(([name, value]) => `${name.padEnd(width)}  ${withoutControls(formatValue(value), CONTROLS_BUT_LINES)}\n`)
     .join('')
 }
 
@@ -28,7 +28,7 @@ function formatTable(records: readonly Readonly<Record<string, unknown>>[]): str
   const [first] = records
   if (first === undefined) return 'none\n'
   const names = Object.keys(first)
-  const rows = [names, ...records.map((record) => names.map((name) => formatValue(record[name])))]
+  const rows = [names, ...records.map((record) => names.map((name) => withoutControls(formatValue(record[name]), CONTROLS)))]
   const widths = names.map((_name, column) => Math.max(...rows.map((row) => row[column]!.length)))
   return rows
     .map(
@@ -44,4 +44,14 @@ function formatTable(records: readonly Readonly<Record<string, unknown>>[]): str
 function formatValue(value: unknown): string {
   if (value === null || value === undefined) return '–'
   return typeof value === 'string' ? value : JSON.stringify(value, asJson)
+}
+
+// Control characters, and those that turn the direction of writing: a name that somebody signs up with reaches an operator's terminal.
+const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu
+/** Of a record on its own, as a mail's text, lines stay. */
+const CONTROLS_BUT_LINES = /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu
+
+/** Characters that a terminal would obey, written as JSON writes them. */
+function withoutControls(text: string, which: RegExp): string {
+  return text.replace(which, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
