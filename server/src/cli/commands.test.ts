@@ -145,6 +145,18 @@ describe('exports', () => {
     expect((await runCli(['export', 'invoices', '--out', file], env)).code).toBe(1)
     expect((await runCli(['export', 'nothing', '--out', join(parent, 'no.csv')], env)).code).toBe(1)
   })
+
+  test('have the form that the name of the file says, else the one that the kind has', async () => {
+    const [statement, report] = [join(parent, 'statement.pdf'), join(parent, 'report')]
+    await json('export', 'usage_statement', '--organization', 'acme', '--out', statement)
+    await json('export', 'analytics_report', '--out', report)
+    for (const file of [statement, report]) expect(readFileSync(file).subarray(0, 5).toString()).toBe('%PDF-')
+    const csv = join(parent, 'statement.txt')
+    await json('export', 'usage_statement', '--organization', 'acme', '--format', 'csv', '--out', csv)
+    expect(readFileSync(csv, 'utf8')).toMatch(/^day,meter,/)
+    const other = await runCli(['export', 'organizations', '--out', join(parent, 'organizations.pdf')], env)
+    expect(other).toMatchObject({ code: 1, err: expect.stringContaining('can be had as csv') })
+  })
 })
 
 describe('Stripe', () => {
