@@ -46,6 +46,7 @@ describe('a metered or gated call', () => {
     const refusal = {
       allowed: false,
       code: 'quota_exceeded',
+      reason: 'Daily quota exceeded. Used 99.999999/100 credits.',
       balance: { ...balance, amount: 100, used: '99.999999', remaining: '0.000001', overage: 0, reserved: 0 },
       credits_used: 0,
       total_credits_used: '99.999999',
@@ -62,7 +63,7 @@ describe('a metered or gated call', () => {
           status: 429,
           body: {
             error: 'quota_exceeded',
-            message: 'Monthly quota exceeded. Used 99.999999/100 credits.',
+            message: 'Daily quota exceeded. Used 99.999999/100 credits.',
             usage: { credits_used: '99.999999', monthly_limit: 100, quota_remaining: '0.000001', usage_percentage: 99.99 },
             upgrade_url: '/api/v1/billing/upgrade',
           },

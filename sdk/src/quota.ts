@@ -21,20 +21,16 @@ export function statusOfRefusal(code: string | undefined, chosen: Readonly<Recor
   return chosen[code ?? ''] ?? (LIMITS.has(code ?? '') ? 429 : 403)
 }
 
-/** The answer to a refused call, with the fields of EM-4 and the numbers that the gate itself used. */
+/** The answer to a refused call, with the fields of EM-4, the server's own sentence and the numbers that the gate itself used. */
 export async function describeRefusal(
   client: UsageClient,
   answer: UsageAnswer,
   statuses?: Readonly<Record<string, RefusalStatus>>,
 ): Promise<QuotaRefusal> {
   const usage = answer.balance === null ? null : await readUsage(client, answer, answer.balance)
-  const message =
-    answer.code === 'quota_exceeded' && usage !== null
-      ? `Monthly quota exceeded. Used ${usage.credits_used}/${usage.monthly_limit} ${answer.balance?.balance.replaceAll('_', ' ')}.`
-      : (answer.reason ?? 'This call is not permitted.')
   return {
     status: statusOfRefusal(answer.code, statuses),
-    body: { error: answer.code, message, usage, upgrade_url: UPGRADE_URL },
+    body: { error: answer.code, message: answer.reason ?? 'This call is not permitted.', usage, upgrade_url: UPGRADE_URL },
   }
 }
 
