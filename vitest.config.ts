@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config'
 const common = {
   exclude: ['**/node_modules/**'],
   setupFiles: ['tests/property-seed.ts'],
+  // A worker loads what is tested once instead of once for each file, which was most of a small file's time.
+  isolate: false,
   // These end what hangs, and measure nothing: a machine may be busy with other things.
   testTimeout: 60_000,
   hookTimeout: 120_000,
