@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { KILLED } from '../../test/failing.ts'
 import { textOfPdf } from '../../test/pdf-text.ts'
 import { seedCustomers } from '../../test/seed-customers.ts'
 import { ManualClock } from '../lib/clock.ts'
@@ -243,6 +244,28 @@ describe('the worker', () => {
       state: 'done',
       progress: { made: 1_500 },
     })
+  })
+
+  test('makes a ZIP anew whose process is killed once all of it is written, and leaves nothing of that attempt', async () => {
+    const { db } = billing.context
+    const { id } = await ask('seed_00009', { kind: 'invoices', format: 'zip' })
+    const finishing = 'update exports set state = case'
+    const query = ((text: string, values?: unknown[]) =>
+      text.includes(finishing) ? Promise.reject(KILLED) : db.query(text, values)) as typeof db.query
+    await expect(makeNextExport({ ...worker(), db: { ...db, query } })).rejects.toThrow('killed')
+    const half = await bytesOf(id)
+    const { body } = await billing.call('seed_00009', 'GET', `/api/v1/exports/${id}`)
+    expect([body['state'], body['file_url'], half.length > 0]).toEqual(['running', null, true])
+    clock.advance(61_000)
+    expect(await makeNextExport(worker())).toBe(1)
+    const made = (await billing.call('seed_00009', 'GET', `/api/v1/exports/${id}`)).body
+    expect(made).toMatchObject({ state: 'done', progress: { made: 2, planned: 2 } })
+    const { rows } = await db.query(
+      'select attempt, sum(octet_length(data))::int as bytes from export_chunks where export_id = $1 group by attempt',
+      [id],
+    )
+    expect(rows).toEqual([{ attempt: 2, bytes: made['bytes'] }])
+    expect((await bytesOf(id)).toString('latin1').match(/%PDF-1\.\d/g)).toHaveLength(2)
   })
 
   test('begins a file anew that a full disk broke off, once there is room', async () => {
