@@ -15,6 +15,7 @@ function define<Data extends z.ZodType>(definition: EventTypeDefinition<Data>): 
 }
 
 const time = z.iso.datetime()
+const planName = z.string().meta({ description: 'As the catalog calls the plan.' })
 const balanceName = z.string().meta({ description: 'As the catalog calls the balance.' })
 /** Exact to six places: a number where that holds it, else a decimal text. */
 const quantity = z.union([z.number(), z.string()])
@@ -127,6 +128,7 @@ export const eventTypes = {
     data: z.object({
       subscription_id: z.string().nullable().meta({ description: 'null where an operator gave the trial.' }),
       plan: z.string(),
+      plan_name: planName,
       trial_ends_at: time,
       payment_method_configured: z.boolean().meta({
         description: 'Of whatever type. A balance at Stripe is none: a trial that needs a payment method ends without one.',
@@ -138,6 +140,7 @@ export const eventTypes = {
     example: {
       subscription_id: 'sub_1',
       plan: 'pro',
+      plan_name: 'Pro',
       trial_ends_at: '2026-03-14T00:00:00.000Z',
       payment_method_configured: false,
       cancel_at: null,

@@ -77,6 +77,16 @@ describe('an event that people are mailed about', () => {
     }
   })
 
+  it('calls a plan by its name, and by its key where the event is from before it had the name', () => {
+    const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
+    const data = { ...eventTypes['subscription.trial_will_end'].example, plan: 'pro_2' }
+    const said = (planName: string | undefined): string =>
+      JSON.stringify(messageOf('subscription.trial_will_end', { ...data, plan_name: planName }, sample))
+    expect(said('Professional')).toMatch(/Your trial of Professional ends/)
+    expect(said('Professional')).not.toContain('pro_2')
+    expect(said(undefined)).toMatch(/Your trial of pro_2 ends/)
+  })
+
   it('KF-13 reaches the billing address once, however often and by however many it is handed out', async () => {
     await Promise.all([1, 2, 3].map(() => tellDunning('last_warning')))
     await Promise.all([1, 2, 3, 4].map(() => handOutEvents(context)))

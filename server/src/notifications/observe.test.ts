@@ -71,7 +71,7 @@ describe('a trial', () => {
     await advance(id, '1d')
     const [notice] = await eventsOf(id, 'subscription.trial_will_end')
     const { trial_ends_at: endsAt } = notice!.data as { trial_ends_at: string }
-    expect(notice!.data).toMatchObject({ plan: 'starter', payment_method_configured: false })
+    expect(notice!.data).toMatchObject({ plan: 'starter', plan_name: 'Starter', payment_method_configured: false })
     expect(new Date(endsAt).getTime() - notice!.occurredAt.getTime()).toBe(3 * DAY_MS)
     await advance(id, '1d')
     await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)

@@ -34,7 +34,7 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
   const machineNow = context.clock.now()
   const account = await lockAccount(tx, organizationId)
   if (account === null) return
-  const { standing } = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
+  const { catalog, standing } = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
   const facts = await readPaymentFacts(tx, organizationId)
   // What is owed without an open invoice was charged back.
   const isChargedBack = owedSince({ standing, account }) !== null && facts.owed === null
@@ -42,6 +42,7 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     organizationId,
     account,
     standing,
+    planName: catalog.plans.get(standing.planKey)?.name ?? standing.planKey,
     facts,
     chargedBack: isChargedBack ? ((await listLostDisputes(tx, [organizationId]))[0] ?? null) : null,
     now: timeOf(account, machineNow),
@@ -93,6 +94,7 @@ type Seen = {
   readonly organizationId: string
   readonly account: AccountRow
   readonly standing: Standing
+  readonly planName: string
   readonly facts: PaymentFacts
   readonly chargedBack: InvoiceDispute | null
   readonly now: Instant
@@ -122,7 +124,7 @@ function stateChange({ organizationId, standing, now }: Seen, before: Watch | nu
   return { events: [{ organizationId, type: 'customer.state_changed', key, data, occurredAt: now }], times: [] }
 }
 
-function trialEnd({ organizationId, standing, facts, now }: Seen): Finding {
+function trialEnd({ organizationId, standing, planName, facts, now }: Seen): Finding {
   const endsAt = standing.state === 'trialing' ? standing.until : null
   if (endsAt === null || endsAt <= now) return NOTHING
   const noticeAt = trialNoticeAt(endsAt)
@@ -133,6 +135,7 @@ function trialEnd({ organizationId, standing, facts, now }: Seen): Finding {
     data: {
       subscription_id: facts.subscriptionId,
       plan: standing.planKey,
+      plan_name: planName,
       trial_ends_at: endsAt.toISOString(),
       payment_method_configured: facts.hasPaymentMethod,
       cancel_at: facts.cancelAt?.toISOString() ?? null,

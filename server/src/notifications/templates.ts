@@ -40,10 +40,11 @@ export function messageOf(type: EventType, data: unknown, context: MessageContex
 
 function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, billingUrl }: MessageContext): Message {
   const end = dayOf(data.trial_ends_at)
+  const plan = planNameOf(data)
   const common = {
-    subject: `Your trial of ${data.plan} ends on ${end}`,
+    subject: `Your trial of ${plan} ends on ${end}`,
     facts: [
-      ['Plan', data.plan],
+      ['Plan', plan],
       ['Trial ends', timeOf(data.trial_ends_at)],
     ],
   } satisfies Partial<Message>
@@ -235,6 +236,11 @@ function endpointDisabled(data: EventData<'endpoint.disabled'>, { name, billingU
 }
 
 /** By its key where the event is from before it had the name. */
+function planNameOf({ plan, plan_name: name }: { plan: string; plan_name?: string | undefined }): string {
+  return name ?? plan
+}
+
+/** The same of a balance. */
 function balanceNameOf({ balance, balance_name: name }: { balance: string; balance_name?: string | undefined }): string {
   return name ?? balance
 }
