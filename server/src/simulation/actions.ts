@@ -1,4 +1,5 @@
 import type { Catalog } from '../catalog/catalog.ts'
+import type { Aggregation } from '../catalog/define.ts'
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Db } from '../db/database.ts'
 import { monthsBetween, sellAgain, simulate, type Recorded, type Revenue } from './rules.ts'
@@ -52,6 +53,9 @@ export async function runSimulation(context: SimulationContext, request: Simulat
   return { months, plans: sumByPlan(customers), customers }
 }
 
+/** How meters count whose figure of a month is the sum of its days. */
+const ADDING: ReadonlySet<Aggregation> = new Set(['count', 'sum'])
+
 async function simulatePage(
   { db, catalogs }: SimulationContext,
   { catalog: other, from, to, planNames }: SimulationRequest,
@@ -59,9 +63,10 @@ async function simulatePage(
   page: readonly SimulatedCustomer[],
 ): Promise<SimulatedRevenue[]> {
   const organizationIds = page.map(({ organizationId }) => organizationId)
-  const { timeZone } = catalogs.current.catalog
+  const { timeZone, meters } = catalogs.current.catalog
   const replayed = { organizationIds, from, to, timeZone }
-  const days = await listDaysOfUse(db, replayed)
+  const levels = [...meters.values()].filter(({ aggregation }) => !ADDING.has(aggregation))
+  const days = await listDaysOfUse(db, replayed, levels)
   const grants = await listGivenGrants(db, replayed)
   const topUps = await listBoughtTopUps(db, replayed)
   return Promise.all(

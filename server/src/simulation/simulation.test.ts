@@ -13,13 +13,16 @@ import { registerSimulationRoutes } from './routes.ts'
 import { monthsBetween, simulate } from './rules.ts'
 
 const present = defineBilling({
-  meters: { calls: {}, tokens: {} },
+  meters: { calls: {}, tokens: {}, seats: { aggregation: 'max' } },
   plans: {
     free: { name: 'Free', allowances: { calls: { amount: 100 } } },
     pro: {
       name: 'Pro',
       prices: { monthly: { amountMinor: 2000 }, yearly: { amountMinor: 20_000 } },
-      allowances: { calls: { amount: 1000, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '0.5' } } },
+      allowances: {
+        calls: { amount: 1000, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '0.5' } },
+        seats: { amount: 10, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 700 } },
+      },
     },
   },
   addOns: { extra: { name: 'Extra', prices: { monthly: { amountMinor: 500 } }, allowances: { calls: 200 }, maxQuantity: 9 } },
@@ -62,10 +65,10 @@ beforeAll(async () => {
   })
 })
 
-async function used(id: string, hour: string, quantity: number): Promise<void> {
+async function used(id: string, hour: string, quantity: number, meter = 'calls'): Promise<void> {
   await billing.database.db.query(
-    `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage) values ($1, 'calls', $2, 1, $3, $3, 0)`,
-    [id, hour, parseQuantity(quantity)],
+    `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage) values ($1, $4, $2, 1, $3, $3, 0)`,
+    [id, hour, parseQuantity(quantity), meter],
   )
 }
 
@@ -257,4 +260,29 @@ describe('the rule', () => {
     expect(simulate(catalog, { ...subscriber, interval: 'yearly', seats: 3 }, months, nothing)?.baseMinor).toBe(10_000)
     expect(monthsBetween('2025-11', '2026-02')).toEqual(['2025-11', '2025-12', '2026-01', '2026-02'])
   })
+})
+
+test('a level counts once in each cycle, in the month in which that began, as it is billed', async () => {
+  await billing.createOrganization('leveled')
+  await billing.succeed('leveled', 'subscribe', { tier: 'pro', payment_method_id: 'pm_card_visa' })
+  await writeAside(billing.database.db, (tx) =>
+    tx.query(
+      `insert into grants (organization_id, id, balance, kind, limit_kind, priority, starts_at, created_at)
+       select 'leveled', 'plan:seats:billing_cycle:' || began, 'seats', 'plan', 'soft', 50, began::timestamptz, began::timestamptz
+       from unnest($1::text[]) began`,
+      [['2025-12-22T06:00:00.000Z', '2026-01-22T06:00:00.000Z', '2026-02-22T06:00:00.000Z']],
+    ),
+  )
+  // 12 seats since the cycle of December; three more in that of January; they stand in that of February.
+  await used('leveled', '2025-12-22T06:00:00Z', 12, 'seats')
+  await used('leveled', '2026-01-22T06:00:00Z', 12, 'seats')
+  await used('leveled', '2026-02-07T09:00:00Z', 3, 'seats')
+  await used('leveled', '2026-02-22T06:00:00Z', 15, 'seats')
+  const usageOf = async (from: string, to: string): Promise<unknown> => {
+    const { body } = await simulateOverHttp({ catalog: present, from, to, organization_id: 'leveled' })
+    return (body['customers'] as { present: { usage_minor: number } }[])[0]!.present.usage_minor
+  }
+  expect(await usageOf('2026-01', '2026-01')).toBe(5 * 700)
+  expect(await usageOf('2026-02', '2026-02')).toBe(5 * 700)
+  expect(await usageOf('2025-12', '2026-02')).toBe((2 + 5 + 5) * 700)
 })

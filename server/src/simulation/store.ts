@@ -1,3 +1,4 @@
+import type { Meter } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Queryable } from '../db/database.ts'
 import type { BoughtTopUp, DayOfUse, GivenGrant } from './rules.ts'
@@ -46,13 +47,32 @@ const BEGIN = `(($3 || '-01')::timestamp at time zone $2)`
 const END = `((($4 || '-01')::timestamp + interval '1 month') at time zone $2)`
 const dayOf = (moment: string) => `to_char(${moment} at time zone $2, 'YYYY-MM-DD')`
 
-/** Use by meter and day of the time zone. */
-export async function listDaysOfUse(db: Queryable, use: ReplayedUse): Promise<Map<string, DayOfUse[]>> {
+/**
+ * Use by meter and day of the time zone.
+ * @param levels the meters that do not add up from day to day. What one rose by counts with what was carried into its cycle, on the day on
+ * which that began: by the days on which it was told, a month in which it rose would have the level of the next cycle beside it.
+ */
+export async function listDaysOfUse(
+  db: Queryable,
+  use: ReplayedUse,
+  levels: readonly Pick<Meter, 'key' | 'balanceKey'>[],
+): Promise<Map<string, DayOfUse[]>> {
   return listByOrganization<DayOfUse>(
     db,
     use,
-    `select organization_id as "organizationId", meter, ${dayOf('hour')} as day, sum(quantity)::bigint as quantity
-     from usage_hourly where organization_id = any($1) and hour >= ${BEGIN} and hour < ${END} group by 1, 2, 3`,
+    `select organization_id as "organizationId", meter, ${dayOf('at')} as day, sum(quantity)::bigint as quantity
+     from (
+       select u.organization_id, u.meter, u.quantity, coalesce(cycle.began, u.hour) as at
+       from usage_hourly u left join lateral (
+         select max(g.starts_at) as began from unnest($5::text[], $6::text[]) as level (meter, balance)
+         join grants g on g.organization_id = u.organization_id and g.balance = level.balance and g.kind = 'plan'
+         where level.meter = u.meter and g.id like 'plan:%:billing_cycle:%' and g.starts_at <= u.hour
+       ) as cycle on true
+       where u.organization_id = any($1) and u.hour >= ${BEGIN}
+         and u.hour < ${END} + case when u.meter = any($5) then interval '1 month' else interval '0' end
+     ) as counted
+     where at >= ${BEGIN} and at < ${END} group by 1, 2, 3`,
+    [levels.map(({ key }) => key), levels.map(({ balanceKey }) => balanceKey)],
   )
 }
 
@@ -100,7 +120,8 @@ async function listByOrganization<Row>(
   db: Queryable,
   { organizationIds, timeZone, from, to }: ReplayedUse,
   text: string,
+  more: readonly unknown[] = [],
 ): Promise<Map<string, Row[]>> {
-  const { rows } = await db.query<Row & { readonly organizationId: string }>(text, [organizationIds, timeZone, from, to])
+  const { rows } = await db.query<Row & { readonly organizationId: string }>(text, [organizationIds, timeZone, from, to, ...more])
   return Map.groupBy(rows, ({ organizationId }) => organizationId)
 }
