@@ -131,7 +131,7 @@ it('a purchase is told to the organization’s endpoint and to the operators’,
   expect(receivedAt('/mine').filter(({ body }) => body.includes('globex'))).toEqual([])
   expect((await call(OPERATOR_KEY, 'POST', '/api/v1/organizations/globex/clock/advance', { by: '11d' })).status).toBe(200)
   await expect.poll(() => smtp.received.map(({ to }) => to), PATIENCE).toEqual(['billing@globex.example'])
-  expect(smtp.received[0]!.source).toMatch(/Subject: Your trial of pro ends on/)
+  expect(smtp.received[0]!.source).toMatch(/Subject: Your trial of Pro ends on/)
   const events = await call(globex, 'GET', '/api/v1/events?type=subscription.trial_will_end')
   expect(events.body).toMatchObject({
     events: [{ type: 'subscription.trial_will_end', organization_id: 'globex' }],
