@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { correction, passing, reporting, takeCommon, type UsedBySteps } from '../../test/billing-steps.ts'
 import { testUse } from '../../test/used.ts'
 import { startClock } from '../../test/test-clocks.ts'
+import { readMigrations } from '../db/migrate.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 
@@ -174,6 +175,24 @@ test('late use on a line is told apart from the use of its own period, each with
   )
   expect(here).toEqual(expect.arrayContaining([[[10, true]], [[7, false]]]))
   expect(events.map(({ overage }) => overage)).toEqual([20, 7, 10])
+})
+
+test('a line that was ended while its allowances were kept as one text names them again', async () => {
+  const id = await billing.customer('basic')
+  await billing.use(id, 'calls', 60)
+  await billing.advance(id, '3d')
+  await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: 'pro' })
+  const linesNow = async () => (await statement(id)).usage
+  const { db } = billing.context
+  const before = await linesNow()
+  await db.query(
+    `update billing_spans set included = jsonb_set(included, '{grantIds}', to_jsonb(array(select jsonb_array_elements_text(included -> 'grantIds'))::text))
+     where organization_id = $1 and included is not null`,
+    [id],
+  )
+  expect(await linesNow()).not.toEqual(before)
+  await db.query(readMigrations().find(({ name }) => name.startsWith('0298_'))!.sql)
+  expect(await linesNow()).toEqual(before)
 })
 
 test('the line of a plan that was changed keeps what was included in it', async () => {
