@@ -1,11 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { UserId } from '../lib/ids.ts'
 import { asker } from '../organizations/asker-routes.ts'
 import { setOperator, type UsersContext } from './users.ts'
-import { listUsers, type User } from './users-store.ts'
+import { findUser, listUsers, type User } from './users-store.ts'
 
 const userSchema = z
   .object({
@@ -28,8 +29,7 @@ const listRoute = createRoute({
   request: {
     query: z.object({
       email: z.string().optional().meta({ description: 'Only who has this address.' }),
-      limit: z.coerce.number().int().min(1).max(100).default(50),
-      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 100, usual: 50 }),
     }),
   },
   responses: { 200: json('A page of them.', z.object({ users: z.array(userSchema), has_more: z.boolean() })) },
@@ -52,10 +52,11 @@ const changeRoute = createRoute({
 export function registerUserRoutes(app: App, context: UsersContext): void {
   app.openapi(listRoute, async (c) => {
     requireOperator(c.get('principal'))
-    const { email, limit, starting_after: after } = c.req.valid('query')
-    const query = { email: email?.toLowerCase() ?? null, after: after === undefined ? null : (after as UserId), limit: limit + 1 }
-    const found = await listUsers(context.db, query)
-    return c.json({ users: found.slice(0, limit).map(showUser), has_more: found.length > limit }, 200)
+    const { email, limit, starting_after: startingAfter } = c.req.valid('query')
+    const last = await findStart(startingAfter, (id) => findUser(context.db, id as UserId))
+    const found = await listUsers(context.db, { email: email?.toLowerCase() ?? null, after: last?.id ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    return c.json({ users: page.map(showUser), has_more: hasMore }, 200)
   })
 
   app.openapi(changeRoute, async (c) => {

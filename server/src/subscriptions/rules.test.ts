@@ -210,6 +210,7 @@ describe('pause and resume', () => {
     expect(compute(paused, { kind: 'pause' }).kind).toBe('none')
     expect(compute(paused, { kind: 'resume' }).kind).toBe('resume')
     const owing = { ...subscribed, subscription: { ...subscription, status: 'past_due' as const } }
+    expect(() => compute(owing, { kind: 'pause' })).toThrow('past_due cannot be paused. Pay what is open first')
     expect(() => compute(owing, { kind: 'pause' })).toThrow(coded('conflict'))
   })
 })

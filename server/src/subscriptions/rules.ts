@@ -258,7 +258,8 @@ function computeUndoSwitch(subscription: CurrentSubscription): PlanChange {
 function computePause(subscription: CurrentSubscription): PlanChange {
   if (subscription.status === 'paused') return { kind: 'none', reason: 'The subscription is paused already.' }
   if (subscription.status !== 'active') {
-    throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be paused.`)
+    const first = subscription.status === 'past_due' ? ' Pay what is open first.' : ''
+    throw new DomainError('conflict', `A subscription that is ${subscription.status} cannot be paused.${first}`)
   }
   return { kind: 'pause', subscription }
 }
