@@ -6,6 +6,7 @@ import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { lockAccount } from '../grants/store.ts'
+import { DAY_MS } from '../lib/period.ts'
 import { MICRO, parseQuantity } from '../lib/quantity.ts'
 import { StripeCallError, toStripeCallError } from '../stripe/gateway/errors.ts'
 import { suspect } from '../stripe/reconcile/reconcile-store.ts'
@@ -209,6 +210,26 @@ describe('what is taken back of a paid month', () => {
   })
 })
 
+test('what is taken back of two grants of one line comes back at what the line costs less without both', async () => {
+  const id = await billing.customer('starter')
+  const began = await billing.nowOf(id)
+  await billing.advance(id, '33d')
+  await billing.use(id, 'tokens', 1500, { key: `${id} late`, occurredAt: new Date(began.getTime() + DAY_MS) })
+  await billing.use(id, 'tokens', 500, { key: `${id} in time` })
+  await billing.advance(id, '31d')
+  // Each alone leaves two packages of a thousand; both together leave one.
+  for (const key of [`${id} late`, `${id} in time`]) await billing.correct(id, key, -500)
+  for (let time = 0; time < 2; time += 1) await giveDueCredits(billing.context)
+  await billing.advance(id, '1d')
+  const given = await givenTo(id)
+  expect(given.reduce((sum, amount) => sum + amount, 0)).toBe(10)
+  const { rows } = await billing.database.db.query(
+    'select late, quantity from use_credits where organization_id = $1 order by late',
+    [id],
+  )
+  expect(rows).toEqual([false, true].map((late) => ({ late, quantity: parseQuantity(500) })))
+})
+
 test('what a plan that was changed had charged comes back at that plan’s price, and the new plan bills what it counts', async () => {
   const id = await billing.customer('starter')
   const began = await billing.nowOf(id)
@@ -223,6 +244,9 @@ test('what a plan that was changed had charged comes back at that plan’s price
   expect(pro).toMatchObject({ quantity: 0n, amountMinor: 0 })
   await billing.use(id, 'calls', 260)
   expect((await callsOf(id, began))[1]).toMatchObject({ quantity: parseQuantity(60), amountMinor: 30 })
+  const explained = await billing.ask('GET', '/api/v1/usage/explain?balance=calls', undefined, id)
+  const costs = (explained.body['grants'] as { overage_cost: unknown }[]).flatMap(({ overage_cost: cost }) => cost ?? [])
+  expect(costs).toMatchObject([{ amount_minor: 30 }])
   await billing.advance(id, '31d')
   expect(await givenTo(id)).toEqual([21])
 })
