@@ -7,11 +7,14 @@ import { MICRO, type Quantity } from '../lib/quantity.ts'
 import { BalanceBook, GrantLine } from './book.ts'
 import {
   hasTermsOf,
+  isActiveAt,
+  isCarryDue,
   openedGrant,
   partsOf,
   planGrantOf,
   planGrantOn,
   regrant,
+  UNTOUCHED,
   type Grant,
   type PlanTerms,
   type WantedGrant,
@@ -54,6 +57,23 @@ const opened = (planKey: string, over: Partial<Grant> = {}): Grant => ({ ...open
 describe('a plan’s allowance', () => {
   test('has what each add-on adds, as often as it was bought', () => {
     expect(planOf('hard', { addOns: { more: 3 } }).amount).toBe(units(100 + 3 * 250))
+    expect(planOf('hard', { addOns: { team: 3 } }).amount).toBe(units(100))
+  })
+
+  test('is opened with nothing counted, and nothing held, free, priced or revoked', () => {
+    expect(Object.values(UNTOUCHED).every((counter) => counter === 0n)).toBe(true)
+    expect(opened('hard')).toMatchObject(UNTOUCHED)
+  })
+
+  test('into which something may move on is due until it is open, and no other is', () => {
+    const due = (planKey: string, balanceKey: string | null, openIds: readonly string[] = []) =>
+      isCarryDue(on(planKey), { balanceKey, now, isOpen: (id) => openIds.includes(id) })
+    expect([due('rolling', 'calls'), due('rolling', null)]).toEqual([true, true])
+    expect([due('rolling', 'seats'), due('hard', 'calls'), due('hard', null)]).toEqual([false, false, false])
+    expect([due('rolling', 'calls', [planOf('rolling').id]), due('rolling', null, [planOf('rolling').id])]).toEqual([
+      false,
+      false,
+    ])
   })
 
   test('is included where an add-on alone has it', () => {
@@ -77,9 +97,11 @@ describe('a plan’s allowance', () => {
 })
 
 describe('a plan changed within its period', () => {
-  test('never takes back what is held: the amount stays above what is used and held', () => {
+  test('never takes back what is held: the amount stays above what is used, held and moved on', () => {
     const grant = opened('hard', { used: units(30), reserved: units(50) })
     expect(regrant(grant, planOf('free'), catalog).amount).toBe(units(80))
+    const moved = opened('hard', { used: units(70), revoked: units(25) })
+    expect(regrant(moved, planOf('free'), catalog).amount).toBe(units(95))
   })
 
   test('includes the overage of a hard limit, and leaves that of a soft one, which may be on a bill', () => {
@@ -100,6 +122,19 @@ describe('a plan changed within its period', () => {
     expect(regrant(moved, planOf('hard'), catalog)).toMatchObject({ used: units(75), overage: units(5) })
   })
 
+  test('includes no more of the overage than there is room for beside what is held', () => {
+    const grant = opened('free', { used: units(20), reserved: units(20), overage: units(80) })
+    expect(regrant(grant, planOf('hard'), catalog)).toMatchObject({ used: units(80), overage: units(20), reserved: units(20) })
+  })
+
+  test('leaves overage to the price under which it goes on: the same plan at the same price prices nothing apart', () => {
+    const grant = opened('priced', { used: units(100), overage: units(10) })
+    const more = planOf('priced', { addOns: { more: 1 } })
+    expect(regrant(grant, more, catalog)).toMatchObject({ overage: units(10), pricedOverage: 0n, pricedMinor: 0n })
+    const twin = { ...planOf('priced'), planKey: 'twin' }
+    expect(regrant(grant, twin, catalog)).toMatchObject({ overage: units(10), pricedOverage: units(10), pricedMinor: 50n })
+  })
+
   test('prices the overage so far by its old terms, without what is free', () => {
     const grant = opened('priced', { used: units(100), overage: units(10), freeOverage: units(4) })
     const after = regrant(grant, planOf('soft'), catalog)
@@ -111,6 +146,8 @@ describe('a plan changed within its period', () => {
   test('keeps what is free free when it is included', () => {
     const grant = opened('hard', { used: units(100), overage: units(10), freeUsed: units(1), freeOverage: units(4) })
     expect(regrant(grant, planOf('unlimited'), catalog)).toMatchObject({ freeUsed: units(5), freeOverage: 0n })
+    const stays = { used: units(100), overage: units(10), freeUsed: units(3), freeOverage: units(5) }
+    expect(regrant(opened('soft', stays), planOf('priced'), catalog)).toMatchObject(stays)
   })
 })
 
@@ -184,6 +221,18 @@ describe('what moves on into a period', () => {
 })
 
 describe('a grant', () => {
+  test('counts from its start on, and at its end no more', () => {
+    const grant = { startsAt: now, expiresAt: new Date(now.getTime() + 1) }
+    const at = (ms: number) => isActiveAt(grant, new Date(now.getTime() + ms))
+    expect([at(-1), at(0), at(1)]).toEqual([false, true, false])
+    expect(isActiveAt({ ...grant, expiresAt: null }, new Date(now.getTime() + 1))).toBe(true)
+  })
+
+  test('that is unlimited never shows a rest, nor that something expired', () => {
+    const grant = grantOf('gift', null, { used: units(3), expiresAt: now })
+    for (const ms of [-1, 0]) expect(partsOf(grant, new Date(now.getTime() + ms))).toEqual({ remaining: null, expired: 0n })
+  })
+
   test('has expired at its end, and not before', () => {
     const grant = grantOf('gift', '10', { expiresAt: now, used: units(4) })
     expect(partsOf(grant, now)).toEqual({ remaining: 0n, expired: units(6) })

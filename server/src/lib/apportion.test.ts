@@ -24,3 +24,18 @@ it('parts add up to the difference of the rounded ends, each off by less than on
     }),
   )
 })
+
+it('what is left over goes to the largest remainders, the first of equal ones', () => {
+  const shares = (...parts: number[]) =>
+    roundToSum(
+      parts.map((part) => BigInt(part)),
+      10n,
+      1n,
+    )
+  expect([shares(4, 6), shares(6, 4), shares(5, 5), shares(3, 4, 3)]).toEqual([
+    [0n, 1n],
+    [1n, 0n],
+    [1n, 0n],
+    [0n, 1n, 0n],
+  ])
+})

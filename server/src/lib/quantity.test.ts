@@ -16,6 +16,15 @@ describe('quantities', () => {
     fc.assert(fc.property(quantity, (q) => parseQuantity(formatQuantity(q)) === q))
   })
 
+  it('are written without a sign where there is nothing', () => {
+    expect([0n, 1n, -1n].map(formatQuantity)).toEqual(['0', '0.000001', '-0.000001'])
+  })
+
+  it('are a number in JSON as long as fifteen digits say all of them', () => {
+    const json = ['1234567890.12345', '-1234567890.12345', '1234567890.123451', '9223372036854']
+    expect(json.map((text) => typeof quantityToJson(parseQuantity(text)))).toEqual(['number', 'number', 'string', 'number'])
+  })
+
   it('survive JSON, as a number only where a double shows the same decimal', () => {
     fc.assert(
       fc.property(quantity, (q) => {

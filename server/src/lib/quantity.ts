@@ -71,7 +71,7 @@ export function quantityToJson(quantity: Quantity): number | string {
   const whole = quantity / MICRO
   if (whole * MICRO === quantity) return Number(whole)
   const text = formatQuantity(quantity)
-  return text.replace(/[-.]/g, '').replace(/^0+/, '').length <= 15 ? Number(text) : text
+  return text.replace(/[-.]/g, '').length <= DOUBLE_DIGITS ? Number(text) : text
 }
 
 /** `quantity × factor`, both exact decimals; throws when the product needs more than six places. */

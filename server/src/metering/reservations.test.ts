@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { answers, apply, errorOf, now, reserve, run, stateOf, termsOf, use } from '../../test/decisions.ts'
+import { answers, apply, errorOf, grantOf, now, reserve, run, stateOf, termsOf, use } from '../../test/decisions.ts'
 import { formatQuantity, MAX_QUANTITY, MICRO, parseQuantity, type Quantity } from '../lib/quantity.ts'
 import type { Reservation, UsageRequest } from './usage.ts'
 
@@ -25,7 +25,11 @@ describe('reservations', () => {
     expect(refused).toMatchObject({ allowed: false, balance: { reserved: 80n * MICRO, remaining: 20n * MICRO } })
     const release: UsageRequest = { verb: 'release', organizationId: 'org', reservationId: reservation.id }
     const decision = run(state, [release, use('consume', 'episode_ingestion', 21, 'a'), release], { reservations: [reservation] })
-    expect(answers(decision).map((answer) => answer.allowed)).toEqual([true, true, true])
+    expect(answers(decision).map(({ allowed, replayed }) => [allowed, replayed])).toEqual([
+      [true, false],
+      [true, false],
+      [true, true],
+    ])
     expect(decision.closedReservations).toMatchObject([{ status: 'released' }])
   })
 
@@ -43,6 +47,24 @@ describe('reservations', () => {
       reserved: 0n,
     })
     expect(decision.hourlyChanges[0]!.quantity).toBe(parseQuantity(quantity))
+    const [event] = decision.events
+    expect(event).toMatchObject({ drawn: parseQuantity(quantity), overage: parseQuantity(overage) })
+    expect(event!.draws).toMatchObject([{ amount: parseQuantity(used), overage: parseQuantity(overage) }])
+  })
+
+  test.each([
+    ['3', { gift: '3' }],
+    ['4', { gift: '4' }],
+    ['5', { gift: '4', plan: '1' }],
+    ['12', { gift: '4', plan: '8' }],
+  ])('settling %s of what two grants hold takes it in the order in which it was held', (quantity, drawn) => {
+    const state = stateOf(termsOf('free'), { others: [grantOf('gift', '4', { priority: 1 })] })
+    const held = run(state, [reserve(10, 'r')])
+    const [reservation] = held.newReservations
+    expect(reservation!.holds.map(({ amount }) => amount)).toEqual([4n * MICRO, 6n * MICRO])
+    const decision = run(apply(state, held), [settle(reservation!.id, parseQuantity(quantity))], { reservations: [reservation!] })
+    const draws = decision.events[0]!.draws.map(({ grantId, amount }) => [grantId === 'gift' ? 'gift' : 'plan', amount])
+    expect(draws).toEqual(Object.entries(drawn).map(([grant, amount]) => [grant, parseQuantity(amount)]))
   })
 
   test('is told apart from a use whose key is its id', () => {

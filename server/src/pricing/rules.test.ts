@@ -29,7 +29,14 @@ describe('what use costs', () => {
 
   it('KF-1: 1000 calls are one package, and one call more is another that counts whole', () => {
     const calls: UsagePrice = { model: 'package', size: parseQuantity(1000), amountMinor: 10 }
-    expect([0, 1, 1000, 1001, 2000].map((used) => priceOf(calls, parseQuantity(used)))).toEqual([0, 10, 10, 20, 20])
+    const used = [0, 1, 1000, '1000.000001', 1001, 2000]
+    expect(used.map((quantity) => priceOf(calls, parseQuantity(quantity)))).toEqual([0, 10, 10, 20, 20, 20])
+  })
+
+  it('has no part for a flat amount that a tier has not', () => {
+    expect(priceParts({ model: 'volume', tiers: [tier(null, '10')] }, parseQuantity(3))).toEqual([
+      { quantity: parseQuantity(3), amountMinor: 30, tier: 1, flat: false },
+    ])
   })
 
   it('charges each unit at its own tier, or all at one', () => {
@@ -145,6 +152,10 @@ describe('what was charged for a part of a line', () => {
     const line = { amountMinor: 1_000, discountMinor: 200, taxMinor: 152 }
     expect([500, 1, 3, 1_000, 2_000].map((part) => chargedShareOf(line, part))).toEqual([476, 1, 3, 952, 952])
     expect(chargedShareOf({ amountMinor: 4, discountMinor: 2, taxMinor: 0 }, 1)).toBe(1)
+  })
+
+  it('is the whole of a line that came to the least there is', () => {
+    expect(chargedShareOf({ amountMinor: 1, discountMinor: 0, taxMinor: 0 }, 1)).toBe(1)
   })
 
   it('is nothing of a line that came to nothing, or that discounts took whole', () => {

@@ -121,6 +121,13 @@ describe('MR-6 an operator overrides', () => {
     })
   })
 
+  test('only the end of a trial: it ends then, although Stripe’s goes on', () => {
+    const facts = { ...subscribed, subscriptionStatus: 'trialing' as const, trialEndsAt: daysFromNow(10) }
+    const override = { ...noOverride, trialEndsAt: now }
+    expect(deriveStanding({ ...facts, override }, policy, new Date(now.getTime() - 1)).state).toBe('trialing')
+    expect(deriveStanding({ ...facts, override }, policy, now)).toMatchObject({ state: 'free', reason: 'trial_ended' })
+  })
+
   test('a trial ends on the minute that the operator named', () => {
     const override = { ...noOverride, status: 'trialing' as const, trialEndsAt: now }
     expect(deriveStanding({ ...subscribed, override }, policy, new Date(now.getTime() - 1)).state).toBe('trialing')
@@ -224,6 +231,16 @@ describe('for all facts and times', () => {
         const { state, mayUse, until } = standing
         expect(before).toMatchObject((given.override?.endsAt ?? null) === null ? standing : { state, mayUse, until })
         expect(deriveStanding(given, policy, standing.until).state).not.toBe(standing.state)
+      }),
+    )
+  })
+
+  test('MR-6 an override of the plan alone says no more than which plan it is', () => {
+    fc.assert(
+      fc.property(facts, instant, (given, at) => {
+        const { planKey, ...said } = deriveStanding({ ...given, override: { ...noOverride, planKey: 'enterprise' } }, policy, at)
+        const { planKey: _planKey, ...stripes } = deriveStanding({ ...given, override: null }, policy, at)
+        expect([planKey, said]).toEqual(['enterprise', stripes])
       }),
     )
   })

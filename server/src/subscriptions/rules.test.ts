@@ -101,8 +101,38 @@ describe('subscribe (EM-9)', () => {
     expect(compute(tried, { ...subscribe, trialDays: 60, byOperator: true })).toMatchObject({ trialDays: 60 })
   })
 
-  test('lets nobody help themselves to a longer trial', () => {
-    expect(() => compute(nobody, { ...subscribe, trialDays: 365 })).toThrow(coded('invalid_request'))
+  test('lets nobody help themselves to a longer trial, by a day', () => {
+    expect(compute(nobody, { ...subscribe, trialDays: 14 })).toMatchObject({ trialDays: 14 })
+    expect(() => compute(nobody, { ...subscribe, trialDays: 15 })).toThrow(coded('invalid_request'))
+  })
+
+  test('with a trial of no days is without one, also for whoever had theirs', () => {
+    const none = { ...subscribe, paymentMethodId: 'pm_1', trialDays: 0 }
+    expect(compute({ ...nobody, hadTrial: true }, none)).toMatchObject({ trialDays: null })
+    expect(() => compute(nobody, { ...subscribe, trialDays: 0 })).toThrow(coded('payment_method_missing'))
+    expect(compute(nobody, { ...subscribe, trialDays: 1 })).toMatchObject({ trialDays: 1 })
+    const under = (trialDays: number) => computePlanChange(nobody, subscribe, { ...policy, trialDays }, now)
+    expect(under(1)).toMatchObject({ trialDays: 1 })
+    expect(() => under(0)).toThrow(coded('payment_method_missing'))
+  })
+
+  test('is refused to whoever owes an invoice, unless an operator says so', () => {
+    const owing = { ...nobody, debt: { invoiceId: 'in_1', paymentUrl: 'https://pay.example' }, hasPaymentMethod: true }
+    expect(() => compute(owing, { ...subscribe, paymentMethodId: 'pm_1' })).toThrow(
+      expect.objectContaining({ code: 'payment_failed', details: { invoice_id: 'in_1', payment_url: 'https://pay.example' } }),
+    )
+    expect(compute(owing, { ...subscribe, byOperator: true })).toMatchObject({ kind: 'start' })
+  })
+
+  test('beside a paused subscription is refused, and takes the place of one that stopped with its trial', () => {
+    const paused = { ...subscription, status: 'paused' as const }
+    const asked = { ...subscribe, paymentMethodId: 'pm_1' }
+    expect(() => compute({ ...subscribed, subscription: paused }, asked)).toThrow('paused: resume it')
+    const stopped = { ...paused, trialEndsAt: paused.currentPeriodEnd }
+    expect(compute({ ...subscribed, subscription: stopped }, asked)).toMatchObject({ kind: 'start', replaces: { id: 'sub_1' } })
+    // Its trial ended with the period, and it was paid for: nothing makes room for another.
+    const active = { ...stopped, status: 'active' as const }
+    expect(() => compute({ ...subscribed, subscription: active }, asked)).toThrow(coded('subscription_exists'))
   })
 
   test('charges the payment method that is there, once the first subscription is over', () => {
@@ -123,6 +153,12 @@ describe('subscribe (EM-9)', () => {
   ])('sells only what is offered: %s %s is %s', (planKey, interval, code) => {
     expect(() => compute(nobody, { ...subscribe, planKey, interval })).toThrow(coded(code))
   })
+
+  test('that is not sold names the interval only where another is', () => {
+    const yearly = (planKey: string) => () => compute(nobody, { ...subscribe, planKey, interval: 'yearly' })
+    expect(yearly('starter')).toThrow('The plan "starter" cannot be bought yearly.')
+    expect(yearly('partner')).toThrow('The plan "partner" cannot be bought.')
+  })
 })
 
 describe('a switch (EM-10)', () => {
@@ -134,7 +170,14 @@ describe('a switch (EM-10)', () => {
     const down = { ...change, planKey: 'starter' }
     expect(compute(subscribed, down)).toMatchObject({ kind: 'switch_now', direction: 'downgrade', invoiceNow: false })
     expect(compute(subscribed, { ...down, at: 'period_end' })).toMatchObject({ kind: 'switch_at_period_end', at: at(31) })
-    expect(computePlanChange(subscribed, down, { ...policy, downgradeAt: 'period_end' }, now).kind).toBe('switch_at_period_end')
+    const later = (state: BillingState, request: PlanChangeRequest) =>
+      computePlanChange(state, request, { ...policy, downgradeAt: 'period_end' }, now).kind
+    expect(later(subscribed, down)).toBe('switch_at_period_end')
+    const yearly = { ...subscribed, subscription: { ...subscription, interval: 'yearly' as const, amountMinor: 29_000 } }
+    expect(later(yearly, { ...change, planKey: 'pro', interval: 'monthly' })).toBe('switch_at_period_end')
+    // More is had at once, whatever the policy says of less.
+    expect(later(subscribed, change)).toBe('switch_now')
+    expect(later(subscribed, { ...change, planKey: 'pro', interval: 'yearly' })).toBe('switch_now')
   })
 
   test('from a year to months of the same plan is no upgrade, though a month costs more per day', () => {
@@ -170,6 +213,10 @@ describe('a switch (EM-10)', () => {
 
   test('to the free plan is a cancellation', () => {
     expect(compute(subscribed, { ...change, planKey: 'free' })).toMatchObject({ kind: 'cancel_at_period_end', at: at(31) })
+    const sold = { ...subscribed, offers: [...offers, offer('free', 'monthly', 0)] }
+    expect(compute(sold, { ...change, planKey: 'free' })).toMatchObject({ kind: 'switch_now', direction: 'downgrade' })
+    // What is not for sale is no way out.
+    expect(() => compute(subscribed, { ...change, planKey: 'partner' })).toThrow(coded('plan_not_offered'))
   })
 
   test('takes back a cancellation, and a scheduled change that it replaces', () => {
