@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { BillingState, CurrentSubscription, Offer, PlanChangeRequest } from './plan-change.ts'
-import { computePlanChange } from './rules.ts'
+import type { BillingState, CurrentSubscription, Discount, Offer, PlanChangeRequest } from './plan-change.ts'
+import { computePlanChange, discounted, trialEndOf } from './rules.ts'
 
 const at = (day: number) => new Date(Date.UTC(2026, 2, day))
 const now = at(10)
@@ -260,6 +260,71 @@ describe('pause and resume', () => {
     expect(() => compute(owing, { kind: 'pause' })).toThrow('past_due cannot be paused. Pay what is open first')
     expect(() => compute(owing, { kind: 'pause' })).toThrow(coded('conflict'))
   })
+})
+
+describe('an operator’s move to the present price', () => {
+  const reprice = (over: Partial<CurrentSubscription>, when: 'now' | 'period_end' = 'now') =>
+    compute(
+      { ...subscribed, subscription: { ...subscription, priceId: 'price_old', amountMinor: 1900, ...over } },
+      { kind: 'reprice', at: when },
+    )
+
+  test('charges nothing in the moment, and leaves who is leaving or changing as they are', () => {
+    expect(reprice({})).toMatchObject({ kind: 'switch_now', direction: 'upgrade', invoiceNow: false, undoesCancel: false })
+    expect(reprice({}, 'period_end')).toMatchObject({ kind: 'switch_at_period_end', at: at(31) })
+    expect(reprice({ status: 'trialing' }, 'period_end').kind).toBe('switch_now')
+    expect(reprice({ priceId: 'price_pro_monthly' }).kind).toBe('none')
+    expect(() => reprice({ scheduledAt: at(31) })).toThrow('Another change of the plan is scheduled.')
+    expect(() => reprice({ cancelAt: at(31) })).toThrow('cancelled and ends')
+  })
+
+  test('is no change of the customer’s that they could take back', () => {
+    const scheduled = { planKey: 'pro', interval: 'monthly' as const, quantity: 1 }
+    const undo = (over: Partial<CurrentSubscription>) => {
+      const later = { ...subscription, scheduleId: 'sched_1', scheduledAt: at(31), scheduled, ...over }
+      return compute({ ...subscribed, subscription: later }, { kind: 'undo_switch' })
+    }
+    expect(() => undo({})).toThrow('cannot be taken back')
+    for (const other of [{ planKey: 'starter' }, { interval: 'yearly' as const }, { quantity: 2 }])
+      expect(undo({ scheduled: { ...scheduled, ...other } })).toMatchObject({ kind: 'undo_switch', scheduleId: 'sched_1' })
+    expect([undo({ scheduledAt: null }).kind, undo({ scheduleId: null }).kind]).toEqual(['none', 'none'])
+  })
+})
+
+describe('a paused subscription', () => {
+  const paused = (over: Partial<CurrentSubscription>) => ({
+    ...subscribed,
+    subscription: { ...subscription, status: 'paused' as const, ...over },
+  })
+
+  test('goes on with the period that was paid, as long as that lasts', () => {
+    const resume = (over: Partial<CurrentSubscription>) => compute(paused(over), { kind: 'resume' })
+    expect(resume({})).toMatchObject({ keepsPeriod: true })
+    expect(resume({ currentPeriodEnd: now })).toMatchObject({ keepsPeriod: false })
+    expect(resume({ resumedUnpaid: true })).toMatchObject({ keepsPeriod: false })
+  })
+
+  test('is cancelled at the end of what was paid, or at once where that is over', () => {
+    const cancel = (over: Partial<CurrentSubscription>) => compute(paused(over), { kind: 'cancel', immediate: false }).kind
+    expect([cancel({}), cancel({ currentPeriodEnd: now })]).toEqual(['cancel_at_period_end', 'cancel_now'])
+    expect(
+      compute({ ...subscribed, subscription: { ...subscription, currentPeriodEnd: now } }, { kind: 'cancel', immediate: false })
+        .kind,
+    ).toBe('cancel_at_period_end')
+  })
+})
+
+test('a discount takes off its part or its amount, a half rounded up, and never more than there is', () => {
+  const none: Discount = { code: 'OFF', couponId: 'off', basisPointsOff: null, amountOffMinor: null }
+  const less = (amountMinor: number, over: Partial<Discount>) => discounted(amountMinor, { ...none, ...over })
+  expect(discounted(2900, null)).toBe(2900)
+  expect(less(2900, { basisPointsOff: 1250 })).toBe(2900 - 363)
+  expect(less(2900, { amountOffMinor: 900 })).toBe(2000)
+  expect([less(2900, { amountOffMinor: 5000 }), less(2900, { basisPointsOff: 10_000 }), less(2900, {})]).toEqual([0, 0, 2900])
+})
+
+test('a trial ends its days after it began', () => {
+  expect(trialEndOf(at(10), 14)).toEqual(at(24))
 })
 
 test('whatever is asked of whatever state, nothing is ever sold that is not offered', () => {
