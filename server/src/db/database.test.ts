@@ -83,6 +83,13 @@ describe('a transaction in packets', () => {
   })
 })
 
+it('reads a domain as what it is made of, and refuses a list of one, which would arrive as one text', async () => {
+  const { rows } = await database.db.query(`select 'plan'::grant_kind as kind`)
+  expect(rows).toEqual([{ kind: 'plan' }])
+  await expect(database.db.query(`select array['plan'::grant_kind] as kinds`)).rejects.toThrow('cast what it is made of')
+  expect((await database.db.query(`select array['plan'::grant_kind]::text[] as kinds`)).rows).toEqual([{ kinds: ['plan'] }])
+})
+
 it('reads bigint columns as bigint and counts in UTC', async () => {
   const { rows } = await database.db.query(`select 9007199254740993::bigint as big, current_setting('timezone') as zone`)
   expect(rows).toEqual([{ big: 9_007_199_254_740_993n, zone: 'UTC' }])

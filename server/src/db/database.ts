@@ -66,11 +66,24 @@ export const CONNECTING = {
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
 } as const
 const INT8 = 20
+/** From here on PostgreSQL numbers the types that a database makes itself. */
+const FIRST_OWN_TYPE = 16_384
 
-/** `bigint` columns arrive as bigint: money and quantities never pass through a float. Everything else as pg reads it. */
+/**
+ * `bigint` columns arrive as bigint: money and quantities never pass through a float. Everything else as pg reads it, but for what it does not know:
+ * a domain arrives as what it is made of, a list of one would arrive as one text, `{a,b}`, and pass for a list of letters.
+ */
 const types = {
-  getTypeParser: ((id: number, format?: 'text' | 'binary') =>
-    id === INT8 ? BigInt : pg.types.getTypeParser(id, format)) as typeof pg.types.getTypeParser,
+  getTypeParser: ((id: number, format?: 'text' | 'binary') => {
+    if (id === INT8) return BigInt
+    return id < FIRST_OWN_TYPE ? pg.types.getTypeParser(id, format) : refuseOwnType
+  }) as typeof pg.types.getTypeParser,
+}
+
+function refuseOwnType(): never {
+  throw new TypeError(
+    'A statement answers a type of the database’s own, which nothing here reads: cast what it is made of, such as array_agg(id::text).',
+  )
 }
 
 /** Opens a pool. Connections are made when first needed, so this succeeds while PostgreSQL is away. */
