@@ -1,11 +1,11 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { webhooksContext } from '../../test/webhooks.ts'
 import type { Transaction } from '../db/database.ts'
 import { eventIdOf, publishEvent } from '../events/actions.ts'
 import { eventTypes } from '../events/types.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { createSeal } from '../lib/seal.ts'
 import {
   changeEndpoint,
   createEndpoint,
@@ -27,13 +27,7 @@ const asker = { actor: 'operator:test', requestId: 'req_1' }
 const input = { url: 'https://receiver.example.com/hooks', description: '', eventTypes: ['*'] }
 let context: WebhooksContext
 beforeAll(async () => {
-  context = {
-    db: database.db,
-    clock,
-    seal: createSeal('the secret of this server', 'webhooks'),
-    destinations: { allowLoopback: false },
-    onDue: () => undefined,
-  }
+  context = webhooksContext(database.db, clock)
   await database.db.query(
     `insert into organizations (id, name, email, created_at) values ('acme', 'acme', 'a@example.com', $1)`,
     [clock.now()],

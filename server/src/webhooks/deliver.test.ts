@@ -2,6 +2,7 @@ import { Webhook } from 'standardwebhooks'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { testReceiver } from '../../test/receiver.ts'
+import { webhooksContext } from '../../test/webhooks.ts'
 import { publishEvent } from '../events/actions.ts'
 import { ALL_ORGANIZATIONS, eventTypes } from '../events/types.ts'
 import { ManualClock, systemClock } from '../lib/clock.ts'
@@ -38,12 +39,9 @@ beforeEach(async () => {
 
 function context(post: Post = createPost({ allowLoopback: true })): WebhooksContext & DeliveringContext & HandOutContext {
   return {
-    db: database.db,
-    clock,
-    seal: createSeal('the secret of this server', 'webhooks'),
+    ...webhooksContext(database.db, clock),
     destinations: { allowLoopback: true },
     post,
-    onDue: () => undefined,
     mailing: { billingUrl: 'http://localhost/billing', stopUrl: () => 'http://localhost/stop', onUnwritable: () => undefined },
     onDelivery: (outcome) => void outcomes.push(outcome),
     onDisabled: ({ reason }) => void disabled.push(reason),

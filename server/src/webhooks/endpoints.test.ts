@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
 import { testRoutes } from '../../test/routes.ts'
+import { webhooksContext } from '../../test/webhooks.ts'
 import { eventIdOf, publishEvent } from '../events/actions.ts'
 import { eventTypes } from '../events/types.ts'
 import { ManualClock } from '../lib/clock.ts'
@@ -18,13 +19,7 @@ const asker = { actor: 'operator:test', requestId: 'req_1' }
 const input = { url: 'https://receiver.example.com/hooks', description: '', eventTypes: ['*'] }
 let context: WebhooksContext
 beforeAll(() => {
-  context = {
-    db: database.db,
-    clock,
-    seal: createSeal('the secret of this server', 'webhooks'),
-    destinations: { allowLoopback: false },
-    onDue: () => undefined,
-  }
+  context = webhooksContext(database.db, clock)
 })
 const call = testRoutes((app) => registerDeliveryRoutes(app, context))
 let organization: string
