@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import type { Clock } from '../lib/clock.ts'
 import type { OrganizationId } from '../lib/ids.ts'
-import type { Principal, Scope } from './principal.ts'
+import { type Principal, SCOPES } from './principal.ts'
 
 /** Whose tokens are accepted beside our own: those of a host application that signs its users in itself. */
 export type HostTokenOptions = {
@@ -19,7 +19,6 @@ export type HostTokenOptions = {
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 /** Clocks of two machines differ. */
 const TOLERANCE_SECONDS = 5
-const SCOPES: readonly Scope[] = ['read', 'write', 'admin']
 
 export type HostTokenVerifier = (token: string) => Promise<Principal | null>
 

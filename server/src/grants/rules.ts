@@ -220,6 +220,9 @@ export function planGrantId(balanceKey: string, period: AllowancePeriod, name: I
   return `plan:${balanceKey}:${period}:${isoTextOf(name)}`
 }
 
+/** The ids of allowances by billing cycles, as `like` has them. */
+export const IDS_BY_CYCLE = String.raw`plan:%:billing\_cycle:%`
+
 /** The kind of period in the name of a plan's allowance. */
 export function periodOfPlanGrant(id: string): AllowancePeriod {
   const from = id.indexOf(':', 'plan:'.length) + 1

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import type { Principal } from '../auth/principal.ts'
+import { type Principal, SCOPES, SCOPES_OF_ROLE } from '../auth/principal.ts'
 import type { OrganizationId } from '../lib/ids.ts'
 import type { Session } from './sessions.ts'
 
@@ -39,7 +39,7 @@ export const authenticator = backupCodes.extend({
   totp_uri: z.string().meta({ description: 'For the authenticator app, as a QR code.' }),
 })
 
-const scopes = z.array(z.enum(['read', 'write', 'admin']))
+const scopes = z.array(z.enum(SCOPES))
 
 export const caller = z
   .object({
@@ -87,7 +87,8 @@ export function showPerson(session: Session, organizationId: OrganizationId | nu
     },
     is_operator: session.isOperator,
     organization_id: organizationId,
-    scopes: session.isOperator || (role !== undefined && role !== 'member') ? ['read', 'write', 'admin'] : ['read', 'write'],
+    scopes:
+      session.isOperator || (role !== undefined && role !== 'member') ? [...SCOPES_OF_ROLE.admin] : [...SCOPES_OF_ROLE.member],
     organizations: session.memberships.map((membership) => ({
       organization_id: membership.organizationId,
       role: membership.role,
@@ -103,7 +104,7 @@ export function showKey(principal: Principal): Shown {
     user: null,
     is_operator: isOperator,
     organization_id: principal.kind === 'operator' ? (principal.actingIn ?? null) : principal.organizationId,
-    scopes: principal.kind === 'operator' ? ['read', 'write', 'admin'] : [...principal.scopes],
+    scopes: principal.kind === 'operator' ? [...SCOPES] : [...principal.scopes],
     organizations: [],
     session_expires_at: null,
   }

@@ -40,7 +40,7 @@ export function messageOf(type: EventType, data: unknown, context: MessageContex
 
 function trialEnding(data: EventData<'subscription.trial_will_end'>, { name, billingUrl }: MessageContext): Message {
   const end = dayOf(data.trial_ends_at)
-  const plan = planNameOf(data)
+  const plan = nameOf(data.plan, data.plan_name)
   const common = {
     subject: `Your trial of ${plan} ends on ${end}`,
     facts: [
@@ -184,30 +184,32 @@ function subscriptionEnded(_data: EventData<'subscription.canceled'>, { name, bi
 }
 
 function thresholdReached(data: EventData<'usage.threshold_reached'>, { name, billingUrl }: MessageContext): Message {
+  const balance = nameOf(data.balance, data.balance_name)
   const all = data.percent >= 100
   const facts: [string, string][] = [['Used', `${data.used} of ${data.amount}`]]
   if (data.period_end !== null) facts.push(['Starts again', timeOf(data.period_end)])
   return {
-    subject: all ? `Your ${balanceNameOf(data)} are used up` : `${data.percent} % of your ${balanceNameOf(data)} are used`,
+    subject: all ? `Your ${balance} are used up` : `${data.percent} % of your ${balance} are used`,
     preview: `${data.used} of ${data.amount} used.`,
-    paragraphs: [`${name} has used ${data.percent} % of its ${balanceNameOf(data)} in this period.`],
+    paragraphs: [`${name} has used ${data.percent} % of its ${balance} in this period.`],
     facts,
     action: { label: 'See your use', url: billingUrl },
   }
 }
 
 function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: MessageContext): Message {
+  const balance = nameOf(data.balance, data.balance_name)
   return {
-    subject: `Your ${balanceNameOf(data)} are running low`,
+    subject: `Your ${balance} are running low`,
     preview: `${data.remaining} are left.`,
-    paragraphs: [`${name} has ${data.remaining} ${balanceNameOf(data)} left.`],
+    paragraphs: [`${name} has ${data.remaining} ${balance} left.`],
     action: { label: 'See your balance', url: billingUrl },
   }
 }
 
 function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billingUrl }: MessageContext): Message {
   return {
-    subject: `Your ${balanceNameOf(data)} are no longer topped up`,
+    subject: `Your ${nameOf(data.balance, data.balance_name)} are no longer topped up`,
     preview: 'A payment failed.',
     paragraphs: [
       `A payment failed when ${name} was to be topped up. Nothing more is bought by itself.`,
@@ -235,14 +237,9 @@ function endpointDisabled(data: EventData<'endpoint.disabled'>, { name, billingU
   }
 }
 
-/** By its key where the event is from before it had the name. */
-function planNameOf({ plan, plan_name: name }: { plan: string; plan_name?: string | undefined }): string {
-  return name ?? plan
-}
-
-/** The same of a balance. */
-function balanceNameOf({ balance, balance_name: name }: { balance: string; balance_name?: string | undefined }): string {
-  return name ?? balance
+/** What the catalog calls something; its key where the event is from before it had the name. */
+function nameOf(key: string, name: string | undefined): string {
+  return name ?? key
 }
 
 function moneyOf(amountMinor: number, currency: string): string {

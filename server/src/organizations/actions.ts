@@ -56,11 +56,14 @@ export async function createOrganization(
   const created = await context.db.transaction((tx) => insertWithAccount(tx, context, { ...input, id }, asker))
   if (!created) {
     const existing = await readOrganization(context.db, id)
-    if (input.id === undefined && input.requestKey !== undefined) {
-      const sent = { operation: 'organizations', body: { name: input.name, email: input.email }, key: input.requestKey }
-      refuseAnother({ operation: sent.operation, body: { name: existing.name, email: existing.email } }, sent)
-    }
-    if (existing.name !== input.name || existing.email !== input.email) {
+    const { name, email, requestKey: key } = input
+    if (input.id === undefined && key !== undefined) {
+      const operation = 'organizations'
+      refuseAnother(
+        { operation, body: { name: existing.name, email: existing.email } },
+        { operation, body: { name, email }, key },
+      )
+    } else if (existing.name !== name || existing.email !== email) {
       throw new DomainError('conflict', `There is an organization with the id ${id} already.`, { field: 'id' })
     }
   }

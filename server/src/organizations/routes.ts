@@ -8,6 +8,7 @@ import { moment } from '../lib/moments.ts'
 import { findStart, pageOf } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
+import { requestKeyHeader } from '../lib/request-key.ts'
 import type { SentRequest } from '../lib/sent-request.ts'
 import { asker } from './asker-routes.ts'
 import { createOrganization, readOrganization, type OrganizationsContext } from './actions.ts'
@@ -54,11 +55,9 @@ const newKeySchema = keySchema
   .extend({ key: z.string().meta({ description: 'The key itself: shown here, and never again.' }) })
   .openapi('NewApiKey')
 
-const requestKeyHeader = z.object({
-  'idempotency-key': z.string().min(1).max(255).optional().meta({
-    description: 'A repeat makes no second key: as long as the first has not been used, it answers it with a new secret.',
-  }),
-})
+const keyHeader = requestKeyHeader(
+  'A repeat makes no second key: as long as the first has not been used, it answers it with a new secret.',
+)
 
 const organizationParams = z.object({ id: z.string().meta({ description: 'The organization.' }) })
 
@@ -70,14 +69,7 @@ const createOrganizationRoute = createRoute({
   description:
     'For operators. Repeating it with the same id and body answers the one that is there, with 200; without an id, so does an Idempotency-Key.',
   request: {
-    headers: z.object({
-      'idempotency-key': z
-        .string()
-        .min(1)
-        .max(255)
-        .optional()
-        .meta({ description: 'Makes a repeat without an id safe: the id follows from it.' }),
-    }),
+    headers: requestKeyHeader('Makes a repeat without an id safe: the id follows from it.'),
     body: {
       required: true,
       content: {
@@ -131,7 +123,7 @@ const createKeyRoute = createRoute({
   description:
     'The scope `admin`. The key is in this answer alone and cannot be read again, so a repeat without an Idempotency-Key makes another key. An `expires_at` that has passed is 400.',
   request: {
-    headers: requestKeyHeader,
+    headers: keyHeader,
     params: organizationParams,
     body: {
       required: true,
@@ -178,7 +170,7 @@ const rotateKeyRoute = createRoute({
   description:
     'The new key has the name, scopes and lifetime of the old one, which works on for the overlap. Leave one to the key that you call with: an answer that is lost is asked for again with it.',
   request: {
-    headers: requestKeyHeader,
+    headers: keyHeader,
     params: organizationParams.extend({ key_id: z.string() }),
     body: {
       content: {

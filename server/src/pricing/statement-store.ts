@@ -94,7 +94,6 @@ export async function readIncluded(
   db: Queryable,
   query: { readonly organizationId: string; readonly balanceKey: string; readonly period: Period },
 ): Promise<Included> {
-  // As text: a list of the domain that ids are of has a type that `pg` does not know, and would arrive as one text.
   const { rows } = await db.query<Included>(
     `select case when bool_or(amount is null) then null else coalesce(sum(amount), 0)::bigint end as amount,
        coalesce(sum(used), 0)::bigint as used, coalesce(array_agg(id::text order by starts_at), '{}') as "grantIds"

@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Aggregation } from '../catalog/define.ts'
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Db } from '../db/database.ts'
+import { isAdditive } from '../metering/decide/readings.ts'
 import { monthsBetween, sellAgain, simulate, type Recorded, type Revenue } from './rules.ts'
 import { listBoughtTopUps, listDaysOfUse, listGivenGrants, listSimulatedCustomers, type SimulatedCustomer } from './store.ts'
 
@@ -53,9 +53,6 @@ export async function runSimulation(context: SimulationContext, request: Simulat
   return { months, plans: sumByPlan(customers), customers }
 }
 
-/** How meters count whose figure of a month is the sum of its days. */
-const ADDING: ReadonlySet<Aggregation> = new Set(['count', 'sum'])
-
 async function simulatePage(
   { db, catalogs }: SimulationContext,
   { catalog: other, from, to, planNames }: SimulationRequest,
@@ -65,7 +62,7 @@ async function simulatePage(
   const organizationIds = page.map(({ organizationId }) => organizationId)
   const { timeZone, meters } = catalogs.current.catalog
   const replayed = { organizationIds, from, to, timeZone }
-  const levels = [...meters.values()].filter(({ aggregation }) => !ADDING.has(aggregation))
+  const levels = [...meters.values()].filter((meter) => !isAdditive(meter))
   const days = await listDaysOfUse(db, replayed, levels)
   const grants = await listGivenGrants(db, replayed)
   const topUps = await listBoughtTopUps(db, replayed)

@@ -1,6 +1,7 @@
 import type { Meter } from '../catalog/catalog.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Queryable } from '../db/database.ts'
+import { IDS_BY_CYCLE } from '../grants/rules.ts'
 import type { BoughtTopUp, DayOfUse, GivenGrant } from './rules.ts'
 
 export type SimulatedCustomer = {
@@ -66,7 +67,7 @@ export async function listDaysOfUse(
        from usage_hourly u left join lateral (
          select max(g.starts_at) as began from unnest($5::text[], $6::text[]) as level (meter, balance)
          join grants g on g.organization_id = u.organization_id and g.balance = level.balance and g.kind = 'plan'
-         where level.meter = u.meter and g.id like 'plan:%:billing_cycle:%' and g.starts_at <= u.hour
+         where level.meter = u.meter and g.id like '${IDS_BY_CYCLE}' and g.starts_at <= u.hour
        ) as cycle on true
        where u.organization_id = any($1) and u.hour >= ${BEGIN}
          and u.hour < ${END} + case when u.meter = any($5) then interval '1 month' else interval '0' end

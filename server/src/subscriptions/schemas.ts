@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { moment } from '../lib/moments.ts'
+import { requestKeyHeader } from '../lib/request-key.ts'
 import { noticeSchema } from '../standing/notices.ts'
 import { STANDING_REASONS } from '../standing/rules.ts'
 
@@ -13,14 +14,7 @@ export const organizationField = {
 }
 
 /** Of routes that change something. */
-export const keyHeader = z.object({
-  'idempotency-key': z
-    .string()
-    .min(1)
-    .max(255)
-    .optional()
-    .meta({ description: 'Makes a repeat safe: it gets the first answer. A refusal is not kept.' }),
-})
+export const keyHeader = requestKeyHeader('Makes a repeat safe: it gets the first answer. A refusal is not kept.')
 
 /** Every preview answers one, and whoever sends it back with the change need not know which changes prorate. */
 const unprorated = {

@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import type { Statement } from '../db/row-stream.ts'
+import { IDS_BY_CYCLE } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { UsageSums } from '../metering/decide/rollups.ts'
 import type { Grain } from './spans.ts'
@@ -130,7 +131,7 @@ export async function listReportRows(db: Queryable, { text, values }: Statement)
 export async function listCycleStarts(db: Queryable, organizationId: string): Promise<readonly Instant[]> {
   const found = await db.query<{ start: Instant }>(
     `select distinct starts_at as start from grants
-     where organization_id = $1 and kind = 'plan' and id like 'plan:%:billing\\_cycle:%' order by 1`,
+     where organization_id = $1 and kind = 'plan' and id like '${IDS_BY_CYCLE}' order by 1`,
     [organizationId],
   )
   return found.rows.map((row) => row.start)
