@@ -63,6 +63,14 @@ it('opens the database once for all that it looks at there', async () => {
   expect(line.taken()).toBe(1)
 })
 
+it('finds fault with a database that a newer version has migrated, on which this one does not start', async () => {
+  await database.db.query(`insert into schema_migrations (name, checksum) values ('9999_newer.sql', '')`)
+  const findings = await examine({ ...variables, DATABASE_URL: database.url })
+  await database.db.query(`delete from schema_migrations where name = '9999_newer.sql'`)
+  const detail = expect.stringContaining('A newer version has migrated the database') as unknown
+  expect(findings.find(({ check }) => check === 'database')).toEqual({ check: 'database', ok: false, detail })
+})
+
 it('says of each thing that it would look at in a database that it cannot be reached, and examines the rest', async () => {
   const findings = await examine({ ...variables, DATABASE_URL: 'postgres://nobody@127.0.0.1:9/none' })
   const detail = expect.stringContaining('ECONNREFUSED 127.0.0.1:9') as unknown

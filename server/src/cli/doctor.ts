@@ -4,7 +4,7 @@ import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
 import { openDatabase, type Db } from '../db/database.ts'
-import { readMigrations, readSchemaState, type SchemaState } from '../db/migrate.ts'
+import { readMigrations, readSchemaState } from '../db/migrate.ts'
 import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
 import { asSystem } from '../db/scope.ts'
 import { createLog } from '../http/log.ts'
@@ -75,14 +75,10 @@ async function examineCatalog(config: Config): Promise<string> {
 async function examineDatabase(config: Config, db: Db): Promise<string> {
   const { rows } = await db.query<{ server_version: string }>('show server_version')
   const state = await readSchemaState(db, readMigrations())
+  if (state === 'ahead') throw new Error('A newer version has migrated the database: this one does not start on it.')
   const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
-  return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${SCHEMA_WORDS[state]}`
-}
-
-const SCHEMA_WORDS: Readonly<Record<SchemaState, string>> = {
-  current: 'migrated',
-  behind: 'migrations are missing: tollgate migrate',
-  ahead: 'migrated by a newer version: use that one',
+  const migrated = state === 'current' ? 'migrated' : 'migrations are missing: tollgate migrate'
+  return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated}`
 }
 
 async function examineRowSecurity(db: Db): Promise<string> {
