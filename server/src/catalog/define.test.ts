@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseQuantity } from '../lib/quantity.ts'
 import { defineBilling } from './define.ts'
-import { normalizeCatalog } from './normalize.ts'
+import { normalizeCatalog, normalizeNewCatalog } from './normalize.ts'
 import { CatalogError } from './problems.ts'
 import { importCatalogDefinition } from './registry.ts'
 
@@ -210,6 +210,20 @@ describe('limits and prices of use', () => {
 })
 
 describe('a billing.config.ts', () => {
+  it('sells nothing that Stripe would refuse each time: amounts of three places end in 0', () => {
+    const selling = (currency: string, priceMinor: number) => ({
+      ...definition,
+      currency,
+      topUps: { pack: { name: 'Pack', balance: 'credits', amount: 5, priceMinor } },
+    })
+    expect(() => normalizeNewCatalog(selling('kwd', 1_205))).toThrow(
+      'topUps.pack.priceMinor: Stripe takes amounts in kwd only when they end in 0.',
+    )
+    expect(normalizeNewCatalog(selling('kwd', 1_200)).topUps.get('pack')?.priceMinor).toBe(1_200)
+    expect(normalizeNewCatalog(selling('usd', 1_205)).topUps.get('pack')?.priceMinor).toBe(1_205)
+    expect(normalizeCatalog(selling('kwd', 1_205)).topUps.get('pack')?.priceMinor).toBe(1_205)
+  })
+
   it('may be a function of the environment (KF-1)', async () => {
     const path = join(await mkdtemp(join(tmpdir(), 'catalog-')), 'billing.config.ts')
     await writeFile(

@@ -1,3 +1,4 @@
+import { isChargeable } from '../lib/money.ts'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
 import type { AddOn, Allowance, Balance, Catalog, Meter, Plan, TopUp } from './catalog.ts'
 import type { CatalogDefinition } from './schema.ts'
@@ -37,6 +38,20 @@ export function normalizeCatalog(input: unknown): Catalog {
     addOns,
     defaultPlanKey: definition.defaultPlan,
   }
+}
+
+/**
+ * As `normalizeCatalog`, for a definition that is not stored yet: what Stripe would refuse each time it is bought is a problem too.
+ * A stored version stays readable, whatever it says.
+ * @throws CatalogError that lists every problem at once
+ */
+export function normalizeNewCatalog(input: unknown): Catalog {
+  const catalog = normalizeCatalog(input)
+  const problems = [...catalog.topUps.values()]
+    .filter(({ priceMinor }) => !isChargeable({ amountMinor: priceMinor, currency: catalog.currency }))
+    .map(({ key }) => `topUps.${key}.priceMinor: Stripe takes amounts in ${catalog.currency} only when they end in 0.`)
+  if (problems.length > 0) throw new CatalogError(problems)
+  return catalog
 }
 
 function normalizeMeters(definition: CatalogDefinition, problems: string[]): Map<string, Meter> {

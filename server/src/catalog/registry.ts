@@ -6,7 +6,7 @@ import type { ClientBase, Pool } from 'pg'
 import type { Instant } from '../lib/clock.ts'
 import type { Catalog } from './catalog.ts'
 import type { CatalogVariables } from './define.ts'
-import { normalizeCatalog } from './normalize.ts'
+import { normalizeCatalog, normalizeNewCatalog } from './normalize.ts'
 import { importWithOwnPackage } from './own-package.ts'
 import { CatalogError } from './problems.ts'
 import { catalogDefinitionSchema, type CatalogDefinition } from './schema.ts'
@@ -37,7 +37,7 @@ export async function importCatalogDefinition(path: string, variables: CatalogVa
   if (module.default === undefined)
     throw new CatalogError([`${path} has no default export; write "export default defineBilling({ … })".`])
   const definition = isMaker(module.default) ? make(path, module.default, variables) : module.default
-  normalizeCatalog(definition)
+  normalizeNewCatalog(definition)
   return catalogDefinitionSchema.parse(definition)
 }
 
@@ -64,7 +64,7 @@ function cannotLoad(path: string, error: unknown): CatalogError {
  * Two servers that start at once get the same version: the digest is unique.
  */
 export async function storeCatalogVersion(db: Queryable, definition: CatalogDefinition, now: Instant): Promise<CatalogVersion> {
-  const catalog = normalizeCatalog(definition)
+  const catalog = normalizeNewCatalog(definition)
   const content = canonicalJson(definition)
   const digest = createHash('sha256').update(content).digest('hex')
   await db.query(

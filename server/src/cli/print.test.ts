@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { printAnswer } from './print.ts'
 
-function printed(answer: unknown): string {
+function printed(answer: unknown, json = false): string {
   let text = ''
-  printAnswer(answer, { json: false, output: { out: (more) => void (text += more), err: () => undefined } })
+  printAnswer(answer, { json, output: { out: (more) => void (text += more), err: () => undefined } })
   return text
 }
 
@@ -22,4 +22,11 @@ test('what somebody else wrote moves no cursor and breaks no row of a table', ()
 
 test('one record keeps the lines of a text, as of a mail, and nothing else that moves the cursor', () => {
   expect(printed({ subject: 'x\u001b[1m', text: 'Hello,\n\nthere.' })).toBe('subject  x\\u001b[1m\ntext     Hello,\n\nthere.\n')
+})
+
+test('as JSON it says the same, escaped', () => {
+  const answer = { name: 'red\u009b31m, \u202ebackwards', lines: 'a\nb' }
+  const text = printed(answer, true)
+  expect(text).toBe('{\n  "name": "red\\u009b31m, \\u202ebackwards",\n  "lines": "a\\nb"\n}\n')
+  expect(JSON.parse(text)).toEqual(answer)
 })

@@ -1,10 +1,13 @@
+import { CONTROLS } from '../lib/storable.ts'
+
 /** Where a command's words go. */
 export type Output = { readonly out: (text: string) => void; readonly err: (text: string) => void }
 
 /** Prints an answer: as JSON when asked to, else as lines of `name: value`, or as a table for a list of records. */
 export function printAnswer(answer: unknown, { json, output }: { json: boolean; output: Output }): void {
   if (json) {
-    output.out(`${JSON.stringify(answer, asJson, 2)}\n`)
+    // JSON leaves some of them as they are; escaped, they say the same.
+    output.out(`${withoutControls(JSON.stringify(answer, asJson, 2), CONTROLS_BUT_LINES)}\n`)
     return
   }
   if (Array.isArray(answer)) output.out(formatTable(answer as readonly Record<string, unknown>[]))
@@ -46,8 +49,6 @@ function formatValue(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value, asJson)
 }
 
-// Control characters, and those that turn the direction of writing: a name that somebody signs up with reaches an operator's terminal.
-const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu
 /** Of a record on its own, as a mail's text, lines stay. */
 const CONTROLS_BUT_LINES = /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu
 

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { type Principal, SCOPES, SCOPES_OF_ROLE } from '../auth/principal.ts'
+import { nameText } from '../http/route-schemas.ts'
 import type { OrganizationId } from '../lib/ids.ts'
 import type { Session } from './sessions.ts'
 
@@ -14,7 +15,7 @@ const code = z.string().min(1).max(64)
 export const signUp = z.object({
   email,
   password,
-  name: z.string().trim().min(1).max(200),
+  name: nameText(200),
   remember_me: rememberMe,
   invitation_token: z.string().optional(),
 })

@@ -28,6 +28,11 @@ export function minorDigits(currency: string): number {
   return THREE_DECIMAL.has(code) ? 3 : 2
 }
 
+/** Whether Stripe takes a single payment of this amount: with three places, the last is 0 (docs.stripe.com/currencies#three-decimal). */
+export function isChargeable({ amountMinor, currency }: Money): boolean {
+  return minorDigits(currency) !== 3 || amountMinor % 10 === 0
+}
+
 /** Minor units as the decimal text of major units: 2900 usd is `29.00`. */
 export function formatMajor({ amountMinor, currency }: Money): string {
   const digits = minorDigits(currency)

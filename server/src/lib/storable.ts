@@ -7,3 +7,6 @@ export function isStorable(text: string): boolean {
 export function toStorable(text: string): string {
   return text.replaceAll('\0', '').toWellFormed()
 }
+
+/** Characters that a terminal, a table or a mail's header would obey instead of show, and those that turn the direction of writing: a name could show as another. */
+export const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu

@@ -3,7 +3,7 @@ import { deleteOldEvents } from '../events/store.ts'
 import type { Clock } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { deleteOldMails } from '../mail/store.ts'
-import { deleteOldDeliveries } from '../webhooks/delivery-store.ts'
+import { deleteOldDeliveries, giveUpOnDisabled } from '../webhooks/delivery-store.ts'
 
 /** For as long the log of deliveries is kept, and an event can be replayed. A mail is kept as long as its event. */
 export const DELIVERY_RETENTION_DAYS = 30
@@ -16,9 +16,10 @@ export function notificationJobs(context: { readonly db: Db; readonly clock: Clo
   return [{ name: 'notifications.prune', cron: '47 3 * * *', run: () => pruneNotifications(context) }]
 }
 
-/** Forgets what is older than it is kept; what waits is never forgotten. */
+/** Forgets what is older than it is kept; what waits is never forgotten, but waits for a disabled endpoint no longer than for one that fails. */
 export async function pruneNotifications({ db, clock }: { readonly db: Db; readonly clock: Clock }): Promise<void> {
   const before = (days: number): Date => new Date(clock.now().getTime() - days * DAY_MS)
+  await giveUpOnDisabled(db, clock.now())
   while ((await deleteOldDeliveries(db, before(DELIVERY_RETENTION_DAYS), AT_ONCE)) === AT_ONCE);
   while ((await deleteOldMails(db, before(EVENT_RETENTION_DAYS), AT_ONCE)) === AT_ONCE);
   while ((await deleteOldEvents(db, before(EVENT_RETENTION_DAYS), AT_ONCE)) === AT_ONCE);

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import { actorOf, requireOperator } from '../auth/principal.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import type { App } from '../http/app.ts'
+import { nameText } from '../http/route-schemas.ts'
 import type { OrganizationsContext } from '../organizations/actions.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
@@ -59,8 +60,8 @@ export function registerOnboardingRoutes(app: App, context: BillingContext, orga
 function registerFirstSteps(app: App, context: BillingContext, organizations: OrganizationsContext): void {
   const startBody = {
     email: z.email().max(320),
-    name: z.string().trim().min(1).max(200),
-    company_name: z.string().trim().min(1).max(200),
+    name: nameText(200),
+    company_name: nameText(200),
     phone: z.string().max(50).optional(),
   }
   const { request, ...step } = stepRoute('start', 'Step 1: make a tenant', startBody, { status: z.literal('started') })

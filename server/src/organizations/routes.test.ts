@@ -100,6 +100,15 @@ describe('organizations', () => {
     expect((await call('operator', 'GET', '/api/v1/organizations/clocked')).status).toBe(404)
   })
 
+  it.each(['two\nlines', '\u001b[2J', 'back\u202ewards'])(
+    'refuse the name %j, which a mail’s subject or a terminal would obey',
+    async (name) => {
+      const answer = await call('operator', 'POST', '/api/v1/organizations', { ...acme, id: 'named', name })
+      expect(answer).toMatchObject({ status: 400, body: { errors: [{ field: 'name' }] } })
+      expect((await call('operator', 'GET', '/api/v1/organizations/named')).status).toBe(404)
+    },
+  )
+
   it('without an id of their own are one under an Idempotency-Key, however often and at once they are asked for', async () => {
     const body = { name: 'Keyed', email: 'keyed@example.com' }
     const make = (key: string, more: object = {}) =>

@@ -6,7 +6,7 @@ import type { App } from '../http/app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { moment } from '../lib/moments.ts'
 import { findStart, pageOf } from '../http/page-query.ts'
-import { json } from '../http/route-schemas.ts'
+import { json, nameText } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { requestKeyHeader } from '../lib/request-key.ts'
 import type { SentRequest } from '../lib/sent-request.ts'
@@ -76,7 +76,7 @@ const createOrganizationRoute = createRoute({
         'application/json': {
           schema: z.object({
             id: idSchema.optional(),
-            name: z.string().trim().min(1).max(200),
+            name: nameText(200),
             email: z.email().max(320),
             time_zone: z.string().max(64).optional().meta({ description: 'IANA name of the zone of its calendar periods.' }),
             test_clock: z.boolean().default(false).meta({ description: 'Whether it lives on a Stripe test clock of its own.' }),
@@ -130,7 +130,7 @@ const createKeyRoute = createRoute({
       content: {
         'application/json': {
           schema: z.object({
-            name: z.string().trim().min(1).max(100),
+            name: nameText(100),
             scopes: z.array(z.enum(SCOPES)).min(1),
             expires_at: moment.nullish(),
           }),

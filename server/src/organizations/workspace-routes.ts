@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationFor, requireScope } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
-import { body, json } from '../http/route-schemas.ts'
+import { body, json, nameText } from '../http/route-schemas.ts'
 import type { WorkspaceId } from '../lib/ids.ts'
 import { asker } from './asker-routes.ts'
 import type { OrganizationsContext } from './actions.ts'
@@ -19,7 +19,7 @@ const workspaceSchema = z
   .openapi('Workspace')
 
 const params = z.object({ id: z.string().meta({ description: 'The organization.' }) })
-const name = z.string().trim().min(1).max(100)
+const name = nameText(100)
 
 const createWorkspaceRoute = createRoute({
   method: 'post',

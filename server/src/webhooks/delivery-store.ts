@@ -248,6 +248,17 @@ export async function findDelivery(
   return { delivery: found.rows[0], attempts: attempts.rows }
 }
 
+/** Gives up what waits for a disabled endpoint and has had its time: nobody attempts it, so no attempt finds that out. */
+export async function giveUpOnDisabled(db: Queryable, now: Instant): Promise<void> {
+  await db.query(
+    `update webhook_deliveries delivery set state = 'failed', finished_at = $1
+     from webhook_endpoints endpoint
+     where endpoint.id = delivery.endpoint_id and endpoint.disabled_at is not null
+       and delivery.state = 'pending' and delivery.give_up_at <= $1`,
+    [now],
+  )
+}
+
 /** Forgets what was delivered or given up and is older than `before`; attempts go with it. Answers how many, at most `limit`. */
 export async function deleteOldDeliveries(db: Queryable, before: Instant, limit: number): Promise<number> {
   const { rowCount } = await db.query(
