@@ -1,5 +1,4 @@
-import { z } from '@hono/zod-openapi'
-import { CONTROLS } from '../lib/storable.ts'
+import type { z } from '@hono/zod-openapi'
 
 /** An answer in JSON, as a route declares it. */
 export const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
@@ -12,15 +11,3 @@ export const body = <Schema extends z.ZodType>(schema: Schema) => ({
   required: true,
   content: { 'application/json': { schema } },
 })
-
-/** What somebody or something is called: one line, which reaches mails' subjects, tables and terminals as it is. */
-export const nameText = (longest: number) =>
-  z
-    .string()
-    .trim()
-    .min(1)
-    .max(longest)
-    .refine(
-      (text) => text.search(CONTROLS) < 0,
-      'a name has no line breaks, control characters, or characters that turn the direction of writing',
-    )

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { type Principal, SCOPES, SCOPES_OF_ROLE } from '../auth/principal.ts'
-import { nameText } from '../http/route-schemas.ts'
 import type { OrganizationId } from '../lib/ids.ts'
+import { nameText } from '../lib/name-text.ts'
 import type { Session } from './sessions.ts'
 
 /** Where the link of the mail that confirms an address ends. */

@@ -9,13 +9,11 @@ import { ManualClock, systemClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
 import { handOutEvents, type HandOutContext } from '../notifications/hand-out.ts'
-import { pruneNotifications } from '../notifications/jobs.ts'
 import { changeEndpoint, createEndpoint, readEndpoint, replay, rotateSecret, sendTest, type WebhooksContext } from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { findDelivery, listDeliveries, type DeliveryRow } from './delivery-store.ts'
 import { type EndpointRow } from './endpoint-store.ts'
 import { createPost, type Post } from './post.ts'
-import { PATIENCE_MS } from './rules.ts'
 
 const database = testDatabase()
 const receiver = testReceiver()
@@ -261,19 +259,6 @@ it('what waits for an endpoint that is disabled by hand waits until it is enable
   await changeEndpoint(context(), row, { enabled: true }, asker)
   await run()
   expect(receiver.received).toHaveLength(1)
-})
-
-it('what waits for an endpoint that stays disabled is given up after three days, as for one that fails, and no earlier', async () => {
-  const { endpoint: row } = await endpoint()
-  await publish('invoice.paid:in_1')
-  await handOutEvents(context())
-  await changeEndpoint(context(), row, { enabled: false }, asker)
-  clock.advance(PATIENCE_MS - 1)
-  await pruneNotifications(context())
-  expect(await deliveriesOf(row)).toMatchObject([{ state: 'pending' }])
-  clock.advance(1)
-  await pruneNotifications(context())
-  expect(await deliveriesOf(row)).toMatchObject([{ state: 'failed', attempts: 0 }])
 })
 
 describe('a slow endpoint', () => {

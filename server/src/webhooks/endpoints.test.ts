@@ -7,11 +7,12 @@ import { eventTypes } from '../events/types.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
+import { pruneNotifications } from '../notifications/jobs.ts'
 import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, rotateSecret, type WebhooksContext } from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { registerDeliveryRoutes } from './delivery-routes.ts'
 import { listDeliveries } from './delivery-store.ts'
-import { signedHeaders } from './rules.ts'
+import { PATIENCE_MS, signedHeaders } from './rules.ts'
 
 const database = testDatabase()
 const clock = new ManualClock(new Date('2026-03-10T12:00:00Z'))
@@ -142,4 +143,17 @@ test('the log of deliveries does not end after a delivery that there is not', as
   const path = `/api/v1/webhook-endpoints/${endpoint.id}/deliveries?starting_after=evt_none`
   const answer = await call('GET', path, undefined, organization)
   expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request', field: 'starting_after' } })
+})
+
+test('what waits for an endpoint that stays disabled is given up after three days, as for one that fails, and no earlier', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  await publish('invoice.paid:in_1')
+  await changeEndpoint(context, endpoint, { enabled: false }, asker)
+  const waiting = { endpointId: endpoint.id, state: null, after: null, limit: 10 }
+  clock.advance(PATIENCE_MS - 1)
+  await pruneNotifications(context)
+  expect(await listDeliveries(database.db, waiting)).toMatchObject([{ state: 'pending' }])
+  clock.advance(1)
+  await pruneNotifications(context)
+  expect(await listDeliveries(database.db, waiting)).toMatchObject([{ state: 'failed', attempts: 0 }])
 })
