@@ -7,9 +7,9 @@ const common = {
   // A worker loads what is tested once instead of once for each file, which was most of a small file's time.
   isolate: false,
   // These end what hangs, and measure nothing: a machine may be busy with other things.
-  testTimeout: 60_000,
-  hookTimeout: 120_000,
-  expect: { poll: { timeout: 10_000 } },
+  testTimeout: 240_000,
+  hookTimeout: 240_000,
+  expect: { poll: { timeout: 60_000 } },
 }
 
 export default defineConfig({

@@ -13,7 +13,7 @@ const run = (command: string, args: readonly string[], cwd: string): string =>
 
 const manifestOf = (path: string) => readFileSync(join(path, 'package.json'), 'utf8')
 
-describe('the package that `npm pack` makes of the SDK', { timeout: 120_000 }, () => {
+describe('the package that `npm pack` makes of the SDK', () => {
   const repository = join(folder, 'repository')
   const source = join(repository, 'sdk')
   const application = join(folder, 'application')
@@ -33,7 +33,7 @@ describe('the package that `npm pack` makes of the SDK', { timeout: 120_000 }, (
     mkdirSync(application)
     writeFileSync(join(application, 'package.json'), '{ "type": "module", "private": true }')
     run('npm', ['install', '--offline', '--no-audit', '--no-fund', join(source, packed!.filename)], application)
-  }, 120_000)
+  })
 
   it('has JavaScript and types, and neither sources nor tests', () => {
     expect(files.filter((path) => !/^dist\/[a-z-]+(\.d\.ts|\.js)$/.test(path)).toSorted()).toEqual(['README.md', 'package.json'])

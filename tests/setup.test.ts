@@ -31,7 +31,7 @@ function setUp(environment: Readonly<Record<string, string>> = {}): { status: nu
 const PATHS = ['node_modules/plain', 'part/node_modules/plain', 'node_modules/native']
 const isInstalled = (path: string) => existsSync(join(folder, path, 'package.json'))
 
-describe('the set-up', { timeout: 60_000 }, () => {
+describe('the set-up', () => {
   beforeAll(() => {
     cpSync(join(import.meta.dirname, '../scripts/setup.mjs'), join(folder, 'scripts/setup.mjs'))
     for (const [name, version] of [
@@ -44,7 +44,7 @@ describe('the set-up', { timeout: 60_000 }, () => {
     writePackage('.', { workspaces: ['part'], dependencies, optionalDependencies: { native: 'file:native-1.0.0.tgz' } })
     writePackage('part', { name: 'part', version: '1.0.0', dependencies: { plain: 'file:../plain-2.0.0.tgz' } })
     npm(['install', '--package-lock-only'])
-  }, 60_000)
+  })
 
   it('installs everything where nothing is installed', () => {
     expect(setUp()).toMatchObject({ status: 0, told: expect.stringContaining('Installing packages (all)') as string })

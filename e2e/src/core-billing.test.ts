@@ -14,7 +14,7 @@ beforeAll(async () => {
   const signedUp = await call('/api/auth/sign-up', person)
   token = signedUp.body['access_token'] as string
   organization = (signedUp.body['caller'] as { organization_id: string }).organization_id
-}, 90_000)
+})
 
 afterAll(async () => {
   await program?.end('SIGINT')

@@ -29,14 +29,14 @@ describe.each(names)('the README of %s', (name) => {
     const dataDir = join(place.dataDir, 'examples', name, '.tollgate')
     const here = { cwd: place.dataDir, env: { ...variables, TOLLGATE_DATA_DIR: '' } }
     program = await startProgram({ ...place, ...here, dataDir, program: { kind: 'example', name } })
-  }, 90_000)
+  })
 
   afterAll(async () => {
     await program?.end('SIGINT')
     await place?.remove()
   })
 
-  it('shows a flow that works as it is written', { timeout: 120_000 }, async () => {
+  it('shows a flow that works as it is written', async () => {
     const readme = `examples/${name}/README.md`
     const shown = commandsOf(readme).map(({ command }) => command)
     const asksTheCommand = shown.some((command) => command.includes('npx tollgate'))

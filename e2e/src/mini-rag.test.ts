@@ -19,7 +19,7 @@ beforeAll(async () => {
   program = await startProgram({ ...place, program: { kind: 'example', name: 'mini-rag' } })
   await runCli(program, ['orgs', 'create', 'Acme', 'a@example.com', '--id', 'acme'])
   key = (await runCli<{ key: string }>(program, ['keys', 'create', 'acme', 'app', '--scopes', 'admin'])).key
-}, 90_000)
+})
 
 afterAll(async () => {
   await program?.end('SIGINT')

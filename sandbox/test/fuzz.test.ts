@@ -173,4 +173,4 @@ test('no request makes the sandbox fail or break the contract', async () => {
     { numRuns: 25 },
   )
   expect(seen.get(200)).toBeGreaterThan(50)
-}, 120_000)
+})

@@ -57,4 +57,4 @@ test('the published package runs as plain JavaScript under node_modules, and car
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
-}, 60_000)
+})

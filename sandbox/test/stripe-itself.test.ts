@@ -130,7 +130,7 @@ describe.each(targets)('on %s', (_name, connect) => {
     })
     expect(preview.lines.data.map(({ amount }) => amount).toSorted((a, b) => a - b)).toEqual([-667, 1333])
     expect(preview.amount_due).toBe(666)
-  }, 60_000)
+  })
 
   // Graduated: 5 × 7 + 5 × 6.50 + 2 × 6. Volume: all twelve at 6.
   test.each([

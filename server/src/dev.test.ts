@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../test/patience.ts'
 import { runCli, runScript, spawnScript, startProgram, variablesFor } from '../test/program.ts'
 import { seedCluster } from '../test/seed-cluster.ts'
 import { openDataDirectory } from './data-directory.ts'
@@ -145,7 +146,7 @@ describe('tollgate dev', () => {
     const child = spawnScript(['server/src/cli/main.ts', 'dev'], env)
     children.push(child)
     const postgres = join(dataDir, 'postgres')
-    await vi.waitFor(() => expect(findRunningPostgres(postgres)).not.toBeNull(), { timeout: 20_000, interval: 5 })
+    await vi.waitFor(() => expect(findRunningPostgres(postgres)).not.toBeNull(), { ...PATIENCE, interval: 5 })
     expect(await end(child, 'SIGINT')).toBe(0)
     expect(findRunningPostgres(postgres)).toBeNull()
   })

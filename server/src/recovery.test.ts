@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { once } from 'node:events'
 import type { ChildProcess } from 'node:child_process'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../test/patience.ts'
 import { startProgram, variablesFor } from '../test/program.ts'
 import { DAY_MS } from './lib/period.ts'
 import { readRuntime } from './runtime-file.ts'
@@ -54,7 +55,7 @@ async function mail(subject: string): Promise<string> {
       if (one === undefined) throw new Error(`There are: ${mails.map((each) => each.subject).join(', ')}`)
       return one
     },
-    { timeout: 15_000, interval: 200 },
+    { ...PATIENCE, interval: 200 },
   )
   return String((await call('GET', `/api/v1/mails/${found.id}`))['text'])
 }
@@ -101,7 +102,7 @@ test('EM-7 the link in the mail about a failed payment leads to a page where it 
   expect((await fetch(link!)).status).toBe(200)
   const form = new URLSearchParams({ email: 'billing@example.com', card_number: '4242424242424242', exp: '12/34', cvc: '123' })
   expect((await fetch(link!, { method: 'POST', body: form, redirect: 'manual' })).status).toBe(303)
-  await vi.waitFor(async () => expect(await standing()).toMatchObject({ state: 'active', may_use: true }), { timeout: 15_000 })
+  await vi.waitFor(async () => expect(await standing()).toMatchObject({ state: 'active', may_use: true }), PATIENCE)
   expect(await mail('Thank you, everything is paid')).toContain('Use goes on.')
   const used = { meter: 'episode_search', quantity: 1, idempotency_key: 'after' }
   expect(await call('POST', '/api/v1/usage/consume', used, key)).toMatchObject({ allowed: true })

@@ -4,6 +4,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../test/patience.ts'
 import { startProgram, variablesFor } from '../test/program.ts'
 import { findAccount } from './db/postgres-binaries.ts'
 import { SYSTEM_ROLE, TENANT_ROLE } from './db/row-security.ts'
@@ -50,7 +51,7 @@ async function startCluster(tools: string, name: string): Promise<Cluster> {
   running.push(spawn(join(tools, 'postgres'), args, { ...account, cwd: '/', stdio: 'ignore' }))
   const sql = (statement: string) =>
     run('psql', ['-h', socket, '-U', 'owner', '-v', 'ON_ERROR_STOP=1', '-c', statement, 'postgres'])
-  await vi.waitFor(() => sql('create database tollgate'), { timeout: 30_000, interval: 100 })
+  await vi.waitFor(() => sql('create database tollgate'), { ...PATIENCE, interval: 100 })
   return { socket, url: `postgresql://owner@localhost/tollgate?host=${socket}`, sql }
 }
 

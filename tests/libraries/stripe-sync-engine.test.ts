@@ -26,7 +26,7 @@ const BACKFILLED = [
   'checkout_session_line_items',
 ] as const
 
-describe('@supabase/stripe-sync-engine', { timeout: 60_000 }, () => {
+describe('@supabase/stripe-sync-engine', () => {
   it('backfills the rows that the sandbox holds', async () => {
     const test = await start()
     await runBusiness(test)

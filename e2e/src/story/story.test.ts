@@ -100,4 +100,4 @@ test('three months of one customer: after each step statement, invoices, explana
   await life.settleBooks()
   await life.wait('1d')
   await life.settleBooks()
-}, 120_000)
+})

@@ -1,4 +1,5 @@
 import { beforeAll, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testDatabase } from '../../test/database.ts'
 import { openDatabase } from '../db/database.ts'
 import { runInScope } from '../db/scope.ts'
@@ -115,13 +116,10 @@ test('days are closed once a movement that is being written down is there', asyn
       [day(25)],
     )
     const begun = closeDays(db, clock)
-    await vi.waitFor(
-      async () => {
-        const { rows } = await db.query(`select from pg_locks where relation = 'mrr_days'::regclass and not granted`)
-        expect(rows).toHaveLength(1)
-      },
-      { timeout: 10_000 },
-    )
+    await vi.waitFor(async () => {
+      const { rows } = await db.query(`select from pg_locks where relation = 'mrr_days'::regclass and not granted`)
+      expect(rows).toHaveLength(1)
+    }, PATIENCE)
     return { closing: begun }
   })
   await closing

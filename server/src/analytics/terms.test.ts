@@ -1,5 +1,6 @@
 import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { movementsOf } from '../../test/movements.ts'
 import { testSubscriptions } from '../../test/subscriptions.ts'
 
@@ -16,7 +17,6 @@ const billing = testSubscriptions({
   },
 })
 const { advance, subscriptionOf } = billing
-const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
 
 /** In minor units. */

@@ -17,6 +17,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { seedCluster } from '../../test/seed-cluster.ts'
 import { findRunningPostgres, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.ts'
 import { findAccount } from './postgres-binaries.ts'
@@ -160,10 +161,10 @@ describe('the embedded PostgreSQL', () => {
     const pid = postgres.pid()
     process.kill(pid, 'SIGKILL')
     await vi.waitFor(async () => expect(await query(postgres.url, 'select 1 as one')).toEqual([{ one: 1 }]), {
-      timeout: 15_000,
+      ...PATIENCE,
       interval: 50,
     })
-    await vi.waitFor(() => expect(postgres.pid()).not.toBe(pid), { timeout: 10_000 })
+    await vi.waitFor(() => expect(postgres.pid()).not.toBe(pid), PATIENCE)
   })
 
   it('is gone when stopped, also after it was adopted', async () => {

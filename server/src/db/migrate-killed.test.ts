@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testDatabase } from '../../test/database.ts'
 import { runCli, spawnScript, variablesFor } from '../../test/program.ts'
 import { readMigrations, readSchemaState } from './migrate.ts'
@@ -28,12 +29,12 @@ test('a migration whose process is killed in its middle leaves nothing, and the 
     await session.query('select pg_advisory_lock($1)', [HELD])
     const child = spawnScript(migrating, env)
     const ended = once(child, 'exit')
-    await vi.waitFor(async () => expect(await waitingFor('advisory')).toBe(1), { timeout: 30_000 })
+    await vi.waitFor(async () => expect(await waitingFor('advisory')).toBe(1), PATIENCE)
     child.kill('SIGKILL')
     await ended
     // PostgreSQL has not noticed: what was killed still holds all that it locked, and the next one waits for it.
     const started = runCli(['migrate'], env)
-    await vi.waitFor(async () => expect(await waitingFor('advisory')).toBe(2), { timeout: 30_000 })
+    await vi.waitFor(async () => expect(await waitingFor('advisory')).toBe(2), PATIENCE)
     expect((await db.query(`select to_regclass('accounts') as accounts`)).rows).toEqual([{ accounts: null }])
     await session.query('select pg_advisory_unlock($1)', [HELD])
     return { started }

@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { OPERATOR_KEY, testIdentity } from '../../test/identity.ts'
 
 const identity = testIdentity()
@@ -13,7 +14,7 @@ test('OC-12 a whole server makes the file in the background, and the organizatio
   expect(asked.status, JSON.stringify(asked.body)).toBe(202)
   const { id } = asked.body as unknown as Made
   const read = async () => (await ada.browser.call('GET', `/api/v1/exports/${id}`)).body as unknown as Made
-  await vi.waitFor(async () => expect((await read()).state).toBe('done'), { timeout: 15_000 })
+  await vi.waitFor(async () => expect((await read()).state).toBe('done'), PATIENCE)
   const { file_url: path } = await read()
   const answer = await identity.tollgate.fetch(
     new Request(`http://localhost:3000${path}`, { headers: { authorization: `Bearer ${ada.token}` } }),

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testMetering } from '../../test/metering.ts'
 import type { PacketClient } from '../db/packet.ts'
 import { openUsageConnections, type UsageConnections } from '../metering/write/pipeline.ts'
@@ -168,13 +169,10 @@ test('what was read after waiting for a change of the organization is what it wa
   })
   await told
   const reading = onOneConnection((tx) => lockKnownAccounts(tx, [id]))
-  await vi.waitFor(
-    async () => {
-      const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
-      expect((await db.query(waiting)).rows).toHaveLength(1)
-    },
-    { timeout: 10_000 },
-  )
+  await vi.waitFor(async () => {
+    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+    expect((await db.query(waiting)).rows).toHaveLength(1)
+  }, PATIENCE)
   leave()
   await changing
   expect(await reading).toMatchObject([{ timeZone: 'Asia/Tokyo' }])

@@ -1,4 +1,5 @@
 import { expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { startLoop } from './loop.ts'
 
 const never = 1_000_000
@@ -14,9 +15,9 @@ it('goes on while there is something to do, rests, and goes on at once when it i
     pollMs: never,
     onFailure: () => undefined,
   })
-  await vi.waitFor(() => expect(runs).toBe(3), { timeout: 10_000 })
+  await vi.waitFor(() => expect(runs).toBe(3), PATIENCE)
   loop.kick()
-  await vi.waitFor(() => expect(runs).toBe(4), { timeout: 10_000 })
+  await vi.waitFor(() => expect(runs).toBe(4), PATIENCE)
   await loop.stop()
 })
 
@@ -36,7 +37,7 @@ it('does not lose a kick that comes while it works, and waits for its work when 
   })
   loop.kick()
   finish()
-  await vi.waitFor(() => expect(runs).toBe(2), { timeout: 10_000 })
+  await vi.waitFor(() => expect(runs).toBe(2), PATIENCE)
   let stopped = false
   const stopping = loop.stop().then(() => {
     stopped = true
@@ -60,13 +61,10 @@ it('outlives a failure', async () => {
     pollMs: never,
     onFailure: (error) => void failures.push(error),
   })
-  await vi.waitFor(() => expect(failures).toHaveLength(1), { timeout: 10_000 })
-  await vi.waitFor(
-    () => {
-      loop.kick()
-      expect(runs).toBeGreaterThan(1)
-    },
-    { timeout: 10_000 },
-  )
+  await vi.waitFor(() => expect(failures).toHaveLength(1), PATIENCE)
+  await vi.waitFor(() => {
+    loop.kick()
+    expect(runs).toBeGreaterThan(1)
+  }, PATIENCE)
   await loop.stop()
 })

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testDatabase } from '../../test/database.ts'
 import { systemClock } from '../lib/clock.ts'
 import { isDue } from './cron.ts'
@@ -27,7 +28,7 @@ describe('jobs', () => {
       { name: 'broken', cron: '* * * * *', run: () => Promise.reject(new Error('no')) },
       { name: 'fine', cron: '* * * * *', run: async () => void ran.push('fine') },
     ])
-    await vi.waitFor(() => expect(ran).toEqual(['fine']), { timeout: 10_000 })
+    await vi.waitFor(() => expect(ran).toEqual(['fine']), PATIENCE)
     await scheduler.stop()
     expect(failed).toEqual(['broken'])
   })
@@ -43,7 +44,7 @@ describe('jobs', () => {
     // Each look at the clock is a minute later, so that minutes pass as fast as jobs run.
     const clock = { now: () => (now = new Date(now.getTime() + 60_000)) }
     const scheduler = startScheduler({ db: database.db, clock, jobs, onFailure: () => undefined })
-    await vi.waitFor(() => expect(runs.other).toBeGreaterThan(3), { timeout: 10_000 })
+    await vi.waitFor(() => expect(runs.other).toBeGreaterThan(3), PATIENCE)
     expect(runs.long).toBe(1)
     const stopping = scheduler.stop()
     gate.resolve()

@@ -81,7 +81,7 @@ describe('a mail', () => {
     await queueMails(database.db, [mail('a@example.com')], clock.now())
     const dying: Mailer = { send: () => new Promise(() => undefined), close: async () => undefined }
     void sendDueMails({ db: database.db, clock, mailer: dying })
-    await expect.poll(async () => (await stored())[0]?.attempts, { timeout: 10_000 }).toBe(1)
+    await expect.poll(async () => (await stored())[0]?.attempts).toBe(1)
     await withMailer(async (context) => {
       expect(await sendDueMails(context)).toBe(0)
       clock.advance(2 * MINUTE_MS)

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testMetering } from '../../test/metering.ts'
 import type { Meter } from '../catalog/catalog.ts'
 import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
@@ -110,7 +111,7 @@ describe('KF-1 a level', () => {
         await tx.query('select from accounts where organization_id = $1 for update', [id])
         const carried = carryLevels({ ...fixture.context(), db, metering }, id)
         const waiting = `select pid from pg_stat_activity where application_name = 'tollgate usage' and wait_event_type = 'Lock'`
-        await vi.waitFor(async () => expect((await db.query(waiting)).rowCount).toBe(1), { timeout: 10_000 })
+        await vi.waitFor(async () => expect((await db.query(waiting)).rowCount).toBe(1), PATIENCE)
         const keeping = await db.query(
           `select from pg_locks where relation = 'usage_keys'::regclass and mode = 'RowExclusiveLock' and pid in (${waiting})`,
         )

@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testMetering } from '../../test/metering.ts'
 import { writeAside } from '../../test/under-lock.ts'
 import { MICRO } from '../lib/quantity.ts'
@@ -30,7 +31,7 @@ test('use is counted also by grants that somebody changes without the account’
   const counted = await writeAside(db, async (tx) => {
     await tx.query(`update grants set priority = priority where organization_id = $1`, [organization])
     const group = fixture.metering().submit([use(organization, 'calls', 7), use(organization, 'tokens', 2)])
-    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBeGreaterThan(0), { timeout: 10_000 })
+    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBeGreaterThan(0), PATIENCE)
     return { group }
   })
   expect((await counted.group).map(({ kind }) => kind)).toEqual(['answer', 'answer'])

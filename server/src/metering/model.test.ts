@@ -118,7 +118,7 @@ test('the rules do what the reference says, for any sequence of uses, holds, gif
     }),
     { numRuns: 10_000 },
   )
-}, 120_000)
+})
 
 const fixture = testMetering(definition)
 const version = (): number => fixture.catalogs().current.version
@@ -163,4 +163,4 @@ test('the server does what the reference says on a real database', async () => {
     { numRuns: 100 },
   )
   expect(await listImbalances(fixture.database.db, 10)).toEqual([])
-}, 120_000)
+})

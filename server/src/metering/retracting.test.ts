@@ -274,4 +274,4 @@ test('whatever is told and taken back, a meter has come to what it had without w
     { numRuns: 60 },
   )
   expect(await listImbalances(fixture.database.db, 10)).toEqual([])
-}, 120_000)
+})

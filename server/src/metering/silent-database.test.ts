@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testMetering } from '../../test/metering.ts'
 import { startRevocationListener } from '../auth/revocations.ts'
 import { openDatabase } from '../db/database.ts'
@@ -74,17 +75,17 @@ test('a database that goes without a word is left for its successor: uses are co
   expect(used).toMatchObject({ status: 'fulfilled', value: { allowed: true, balance: { used: 2n * MICRO } } })
   expect(asked).toMatchObject({ status: 'rejected', reason: { code: 'database_unavailable' } })
   expect((await db.query<{ one: number }>('select 1 as one')).rows).toEqual([{ one: 1 }])
-  await vi.waitFor(() => expect(revocations.isCurrent()).toBe(true), { timeout: 20_000 })
+  await vi.waitFor(() => expect(revocations.isCurrent()).toBe(true), PATIENCE)
 
   await Promise.all([metering.stop(), revocations.stop()])
   await Promise.all([connections.close(), db.close()])
-}, 60_000)
+})
 
 test('a statement that takes longer than the patience is ended by PostgreSQL, and does not go on there', async () => {
   const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
   await expect(db.query(`select pg_sleep(${SILENT_MS / 100})`)).rejects.toMatchObject({ code: '57014' })
   const going = `select from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'`
-  await vi.waitFor(async () => expect((await fixture.database.db.query(going)).rowCount).toBe(0), { timeout: 10_000 })
+  await vi.waitFor(async () => expect((await fixture.database.db.query(going)).rowCount).toBe(0), PATIENCE)
   await db.close()
 })
 
@@ -95,17 +96,17 @@ test('news of changes are heard again from the successor of a database that went
   )
   const heard: (readonly string[] | null)[] = []
   far!.listen((ids) => heard.push(ids))
-  await vi.waitFor(() => expect(heard).toEqual([null]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(heard).toEqual([null]), PATIENCE)
   goSilent()
   await vi.waitFor(
     () => {
       near!.tell(['changed'])
       expect(heard).toContainEqual(['changed'])
     },
-    { timeout: 30_000, interval: 200 },
+    { ...PATIENCE, interval: 200 },
   )
   await Promise.all([far!.stop(), near!.stop()])
-}, 60_000)
+})
 
 test('who is not answered when they begin to listen leaves no connection behind', async () => {
   const open = new Set<Socket>()
@@ -128,11 +129,11 @@ test('who is not answered when they begin to listen leaves no connection behind'
   const failures: unknown[] = []
   const feed = startChangeFeed({ connectionString: url.href, db: fixture.database.db, onError: (error) => failures.push(error) })
   feed.listen(() => undefined)
-  await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1), { timeout: 20_000 })
+  await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1), PATIENCE)
   expect(open.size).toBeLessThan(2)
   await feed.stop()
   slow.close()
-}, 30_000)
+})
 
 test('a connection that nobody waits on is not given up, however long it says nothing', async () => {
   const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })

@@ -1,6 +1,7 @@
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
+import { PATIENCE } from '../../test/patience.ts'
 import { testDatabase } from '../../test/database.ts'
 import { testReceiver } from '../../test/receiver.ts'
 import { testSmtp } from '../../test/smtp.ts'
@@ -19,7 +20,6 @@ import { countOverdue } from './overdue-store.ts'
 const database = testDatabase()
 const receiver = testReceiver()
 const smtp = testSmtp()
-const PATIENCE = { timeout: 10_000 }
 const OPERATOR_KEY = 'the operator key of this test'
 const keys: Record<string, string> = {}
 let sandbox: Sandbox

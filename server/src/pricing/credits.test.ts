@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { failing } from '../../test/failing.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
@@ -389,7 +390,7 @@ test('what is taken back is written down under the account’s lock, as whatever
     await lockAccount(tx, id)
     const collected = collectUse(billing.context, id)
     const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(1), { timeout: 10_000 })
+    await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(1), PATIENCE)
     expect(await credits()).toBe(0)
     return { collected }
   })

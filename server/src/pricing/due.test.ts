@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { billingStep, take, type UsedBySteps } from '../../test/billing-steps.ts'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
@@ -108,7 +109,7 @@ test('a process that is killed after it passed some over, and before it collecte
     const { version } = billing.context.catalogs.current
     const args = [SENDER, billing.database.url, String(version), String(billing.sandbox.port), '', 'never']
     const child = spawn(process.execPath, args, { stdio: 'inherit' })
-    await vi.waitFor(async () => expect(await isDue(idle)).toBe(false), { timeout: 15_000 })
+    await vi.waitFor(async () => expect(await isDue(idle)).toBe(false), PATIENCE)
     child.kill('SIGKILL')
     await once(child, 'exit')
   })

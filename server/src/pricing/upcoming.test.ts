@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { testUse } from '../../test/used.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
@@ -169,14 +170,11 @@ test('a Stripe that hangs is asked by one reader, and waited for briefly by any'
   expect(calls).toBe(1)
   // What it says in the end is kept.
   resolve(await gateway.reads.previewInvoice(query!))
-  await vi.waitFor(
-    async () => {
-      expect(
-        (await billing.database.db.query('select 1 from upcoming_invoices where organization_id = $1', [id])).rows,
-      ).toHaveLength(1)
-    },
-    { timeout: 10_000 },
-  )
+  await vi.waitFor(async () => {
+    expect(
+      (await billing.database.db.query('select 1 from upcoming_invoices where organization_id = $1', [id])).rows,
+    ).toHaveLength(1)
+  }, PATIENCE)
 })
 
 test('discounts come off one after the other: percentages rounded line by line, amounts down to nothing', () => {

@@ -39,7 +39,7 @@ const liveOf = (id: string) =>
 /** A subscription that is told to end: with its period, as we say it, or at a date, as Stripe's portal does. */
 async function ended(id: string, ending: Stripe.SubscriptionUpdateParams): Promise<Record<string, unknown>> {
   await billing.stripe.subscriptions.update((await subscriptionOf(id))['subscription_id'] as string, ending)
-  await expect.poll(async () => (await subscriptionOf(id))['cancel_at'], { timeout: 10_000 }).not.toBeNull()
+  await expect.poll(async () => (await subscriptionOf(id))['cancel_at']).not.toBeNull()
   return subscriptionOf(id)
 }
 
@@ -125,7 +125,7 @@ describe('a change while another is scheduled', () => {
   ])('and that waits for the bank and %s leaves what was scheduled', async (how, giveUp) => {
     const id = `wavering ${how}`.replaceAll(' ', '_')
     await giveUp(id, await wavering(id))
-    await expect.poll(async () => invoicesOf(id, '?status=open'), { timeout: 10_000 }).toEqual([])
+    await expect.poll(async () => invoicesOf(id, '?status=open')).toEqual([])
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: { tier: 'starter' } })
     await post(id, 'payment-methods', GOOD)
     await advance(id, '32d')
@@ -138,7 +138,7 @@ describe('a change while another is scheduled', () => {
       'on its page',
       async (id: string, invoice: string) => {
         expect((await payOn(await pageOf(invoice))).status).toBe(303)
-        await expect.poll(async () => (await subscriptionOf(id))['plan'], { timeout: 10_000 }).toBe('enterprise')
+        await expect.poll(async () => (await subscriptionOf(id))['plan']).toBe('enterprise')
         await finishChanges(billing.context)
       },
     ],
@@ -277,7 +277,7 @@ describe('a purchase', () => {
     const { url } = (await post(id, 'checkout', { plan: 'pro' })).body as { url: string }
     expect((await post(id, `invoices/${waiting!.id}/pay`, GOOD)).status).toBeGreaterThanOrEqual(400)
     expect((await payOn(url)).status).toBe(303)
-    await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(1)
+    await expect.poll(() => liveOf(id)).toHaveLength(1)
   })
 
   test('is refused when the page was paid in this very moment', async () => {
@@ -323,7 +323,7 @@ describe('a second live subscription', () => {
     const { items } = await billing.stripe.subscriptions.retrieve(first)
     const customer = (await subscriptionOf(id))['stripe_customer_id'] as string
     await billing.stripe.subscriptions.create({ customer, items: [{ price: items.data[0]!.price.id }] })
-    await expect.poll(() => liveOf(id), { timeout: 10_000 }).toHaveLength(2)
+    await expect.poll(() => liveOf(id)).toHaveLength(2)
     expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
     expect(await liveOf(id)).toEqual([])
   })

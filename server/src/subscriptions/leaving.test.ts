@@ -97,7 +97,7 @@ describe('a server that dies', () => {
     await killed(id, wish, moment, nth)
     await laterOn()
     const { asked, afterwards } = WISHES[wish]
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject(expected === 'asked' ? asked : GOES_DOWN)
+    await expect.poll(() => subscriptionOf(id)).toMatchObject(expected === 'asked' ? asked : GOES_DOWN)
     await advance(id, '32d')
     const goneDown = { plan: 'starter', status: 'active' }
     expect(await subscriptionOf(id)).toMatchObject(expected === 'asked' ? afterwards : goneDown)
@@ -120,7 +120,7 @@ describe('a server that dies', () => {
     await killed(id, 'rest', 'before', 2)
     // As if it had died a moment earlier, before the pause was written down.
     await billing.context.db.query(`delete from stripe_intents where organization_id = $1 and state = 'pending'`, [id])
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ scheduled_change: null })
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ scheduled_change: null })
     await laterOn()
     expect(await subscriptionOf(id)).toMatchObject(GOES_DOWN)
   })
@@ -134,9 +134,9 @@ describe('a server that dies', () => {
     await killed(id, 'rest', 'before', 2)
     const dying = dyingAt(moment, nth, billing.later(5 * MINUTE_MS))
     await expect(runExclusively(dying, id, async () => undefined)).rejects.toThrow('killed')
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ status: 'active' })
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ status: 'active' })
     await laterOn(10)
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject(GOES_DOWN)
+    await expect.poll(() => subscriptionOf(id)).toMatchObject(GOES_DOWN)
     await advance(id, '32d')
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active' })
   })

@@ -219,7 +219,7 @@ describe('checkout and portal', () => {
     // In this very moment, whether the webhooks have come or not.
     const hasty = await post(id, 'checkout', { plan: 'pro' })
     expect(hasty).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ tier: 'PRO', status: 'active' })
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ tier: 'PRO', status: 'active' })
     const again = await post(id, 'checkout', { plan: 'starter' })
     expect(again).toMatchObject({ status: 409, body: { code: 'subscription_exists' } })
     const portal = await post(id, 'portal')

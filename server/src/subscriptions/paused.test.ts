@@ -96,7 +96,7 @@ describe('a subscription that is resumed after its period', () => {
     expect(refused).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
     expect(await subscriptionOf(id)).toMatchObject({ status: 'past_due', standing: { state: 'grace', may_use: true } })
     expect((await payOn(String(refused.body['payment_url']))).status).toBe(303)
-    await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
+    await expect.poll(async () => (await subscriptionOf(id))['status']).toBe('active')
   })
 })
 
@@ -124,7 +124,7 @@ describe('a subscription that is resumed after its period, and whose bank asks t
     expect(second).toMatchObject(ASKED)
     expect(await subscriptionOf(id)).toMatchObject({ status: 'paused', standing: { state: 'paused' } })
     expect((await payOn(String(second.body['payment_url']))).status).toBe(303)
-    await expect.poll(async () => (await subscriptionOf(id))['status'], { timeout: 10_000 }).toBe('active')
+    await expect.poll(async () => (await subscriptionOf(id))['status']).toBe('active')
     expect((await invoicesOf(id)).map(({ status }) => status)).toEqual(['paid', 'paid'])
   })
 
@@ -182,7 +182,7 @@ describe('a subscription that stopped with its trial', () => {
     expect(await endReplaced(billing.context)).toBe(0)
     expect(await statusesOf(id)).toEqual(['paused'])
     expect((await payOn(url)).status).toBe(303)
-    await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
+    await expect.poll(() => statusesOf(id)).toEqual(['paused', 'active'])
     await endReplaced(billing.context)
     expect(await statusesOf(id)).toEqual(['canceled', 'active'])
     expect(await endReplaced(billing.context)).toBe(0)
@@ -201,7 +201,7 @@ describe('a subscription that stopped with its trial', () => {
     for (const id of ids) {
       const { url } = (await post(await triedOut(id), 'checkout', { plan: 'starter' })).body as { url: string }
       expect((await payOn(url)).status).toBe(303)
-      await expect.poll(() => statusesOf(id), { timeout: 10_000 }).toEqual(['paused', 'active'])
+      await expect.poll(() => statusesOf(id)).toEqual(['paused', 'active'])
     }
     const { rows } = await billing.context.db.query<{ id: string }>(
       `select id from stripe_subscriptions where organization_id like 'stuck%'`,

@@ -74,7 +74,7 @@ describe('what was scheduled for a period that has begun without it', () => {
     await expect(runExclusively(dying, id, async () => undefined)).rejects.toThrow('killed')
     await laterOn(10)
     await laterOn(10)
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ plan: 'pro', status: 'active' })
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
     await advance(id, '31d')
     expect(await paidBy(id)).toBe(9000 + 2 * 2000)
   })

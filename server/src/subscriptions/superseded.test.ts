@@ -23,7 +23,7 @@ async function passUnseen(id: string, to: number): Promise<void> {
   )
   await billing.stripe.testHelpers.testClocks.advance(rows[0]!.clock, { frozen_time: to })
   const ready = async () => (await billing.stripe.testHelpers.testClocks.retrieve(rows[0]!.clock)).status
-  await expect.poll(ready, { timeout: 10_000 }).toBe('ready')
+  await expect.poll(ready).toBe('ready')
 }
 
 /** Who goes down at the period's end, twenty hours before it; answers when that is, in seconds. */
@@ -59,7 +59,7 @@ async function chargeable(id: string): Promise<void> {
 /** The schedule's phase begins, as nobody of ours looks. */
 async function overtaken(id: string, end: number): Promise<void> {
   await passUnseen(id, end + 60)
-  await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ plan: 'starter', scheduled_change: null })
+  await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'starter', scheduled_change: null })
 }
 
 /** What a customer has paid, owes and has to their credit, in minor units. */
@@ -173,7 +173,7 @@ describe('an upgrade that is paid in the last minute of a period', () => {
       items: [{ id: items.data[0]!.id, price: await priceOf('pro') }],
       proration_behavior: 'none',
     })
-    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ plan: 'pro' })
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'pro' })
     const before = await moneyOf(id)
     await finishChanges(billing.context)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })

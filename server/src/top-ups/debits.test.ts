@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { debitAnsweredAfterSeconds } from '../../../sandbox/src/payments/inferred.ts'
 import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
 import { formatQuantity } from '../lib/quantity.ts'
@@ -28,7 +29,7 @@ test('a package that is paid by debit is granted when the bank has paid, and not
   expect(await buy()).toMatchObject({ status: 202, body: { status: 'pending' } })
   expect([await granted(), charges().map(({ status }) => status)]).toEqual([[], ['pending']])
   bankAnswers()
-  await vi.waitFor(async () => expect(await granted()).toEqual(['500']), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await granted()).toEqual(['500']), PATIENCE)
   expect(await purchases()).toMatchObject([{ status: 'paid', failure_code: null }])
 })
 
@@ -36,9 +37,10 @@ test('a package whose debit the bank refuses has failed then, and is not granted
   await save('pm_usBankAccount_insufficientFunds')
   expect((await buy()).status).toBe(202)
   bankAnswers()
-  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed', failure_code: 'payment_failed' }]), {
-    timeout: 10_000,
-  })
+  await vi.waitFor(
+    async () => expect(await purchases()).toMatchObject([{ status: 'failed', failure_code: 'payment_failed' }]),
+    PATIENCE,
+  )
   expect(await granted()).toEqual([])
   expect(await buy()).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
   expect(charges()).toHaveLength(1)
@@ -49,7 +51,7 @@ test('a package whose debit was refused before it was ever seen under way has fa
   expect((await buy()).status).toBe(202)
   await billing.database.db.query('delete from stripe_charges where organization_id = $1', [buyer.id])
   bankAnswers()
-  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), PATIENCE)
 })
 
 test('a package that is paid by debit on a page has failed when the bank refuses; a card that is declined there is not its end', async () => {
@@ -72,14 +74,14 @@ test('a package that is paid by debit on a page has failed when the bank refuses
     return (await billing.database.db.query<{ status: string }>(sql, [buyer.id])).rows.map(({ status }) => status)
   }
   await expect(pay('pm_card_chargeCustomerFail')).rejects.toMatchObject({ statusCode: 402 })
-  await vi.waitFor(async () => expect(await mirrored()).toEqual(['failed']), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await mirrored()).toEqual(['failed']), PATIENCE)
   expect(await purchases()).toMatchObject([{ status: 'pending' }])
 
   await pay('pm_usBankAccount_accountClosed')
-  await vi.waitFor(async () => expect(await mirrored()).toContain('pending'), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await mirrored()).toContain('pending'), PATIENCE)
   expect(await purchases()).toMatchObject([{ status: 'pending' }])
   bankAnswers()
-  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), PATIENCE)
   expect(await granted()).toEqual([])
 })
 
@@ -106,7 +108,7 @@ test('buying by itself waits for a debit that is under way, and buys nothing bes
   expect(await waits()).toBeGreaterThan(50)
   expect(await purchases()).toMatchObject([{ status: 'pending', automatic: true }])
   bankAnswers()
-  await vi.waitFor(async () => expect(await granted()).toEqual(['500']), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await granted()).toEqual(['500']), PATIENCE)
   await again()
   await run()
   expect([await waits(), charges().length]).toEqual([null, 1])
@@ -117,9 +119,7 @@ test('buying by itself stops when the bank refuses, tells so, and goes on with a
   await set()
   await run()
   bankAnswers()
-  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed', automatic: true }]), {
-    timeout: 10_000,
-  })
+  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed', automatic: true }]), PATIENCE)
   expect((await overview())['automatic']).toMatchObject([{ stopped: { code: 'payment_failed' } }])
   const { rows } = await billing.database.db.query(
     `select data->>'code' as code, data->>'balance_name' as name from events
@@ -143,7 +143,7 @@ test('a debit that is refused does not stop what has another method by then', as
   await run()
   await save('pm_card_visa')
   bankAnswers()
-  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await purchases()).toMatchObject([{ status: 'failed' }]), PATIENCE)
   expect((await overview())['automatic']).toMatchObject([{ stopped: null }])
   await again()
   await run()

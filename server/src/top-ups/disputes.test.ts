@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testTopUps, TOP_UPS } from '../../test/top-ups.ts'
 import { formatQuantity } from '../lib/quantity.ts'
 import type { StripeReads } from '../stripe/gateway/gateway.ts'
@@ -35,12 +36,12 @@ describe('a top-up whose payment is disputed', () => {
     const reads = { reads: disputedForGood(gateway.reads), backgroundReads: disputedForGood(gateway.backgroundReads) }
     const context = billing.with({ gateway: { ...gateway, ...reads } })
     // Nothing is looked at while webhooks of the organization are being handled.
-    await vi.waitFor(async () => expect(await reconcileOrganization(context, buyer.id)).not.toBeNull(), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await reconcileOrganization(context, buyer.id)).not.toBeNull(), PATIENCE)
   }
 
   test('is given back when the dispute is won, whatever the charge goes on to say', async () => {
     await buyWith('pm_card_createDispute')
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), PATIENCE)
     await submit('winning_evidence')
     await lookAgain()
     expect(await topUps()).toEqual([['500', '0']])
@@ -49,7 +50,7 @@ describe('a top-up whose payment is disputed', () => {
 
   test('stays taken when it is lost', async () => {
     await buyWith('pm_card_createDispute')
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), PATIENCE)
     await submit('losing_evidence')
     await lookAgain()
     expect(await topUps()).toEqual([['500', '500']])
@@ -58,9 +59,10 @@ describe('a top-up whose payment is disputed', () => {
 
   test('stays as it is while a bank only inquires: that takes no money', async () => {
     await buyWith('pm_card_createDisputeInquiry')
-    await vi.waitFor(() => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true), {
-      timeout: 10_000,
-    })
+    await vi.waitFor(
+      () => expect(billing.sandbox.all('dispute').some(({ charge }) => charge === charges()[0]!.id)).toBe(true),
+      PATIENCE,
+    )
     await lookAgain()
     expect(await topUps()).toEqual([['500', '0']])
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: false, taken_back: 0 }])
@@ -84,9 +86,9 @@ test('three that keep failing do not stand before everybody else: who is looked 
 test('a top-up whose refund the bank sends back is given back: the customer has nothing of it', async () => {
   await buyWith('pm_card_refundFail')
   await billing.stripe.refunds.create({ charge: charges()[0]!.id })
-  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '500']]), PATIENCE)
   // A card of tests takes a refund, and sends it back a minute later.
   billing.sandbox.advanceTo(Math.floor(Date.now() / 1000) + 120)
-  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0']]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0']]), PATIENCE)
   expect(await purchases()).toMatchObject([{ status: 'paid', refunded_minor: 0, taken_back: 0 }])
 })

@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { failing, KILLED } from '../../test/failing.ts'
 import { makeRoom, refuseWrites } from '../../test/full-disk.ts'
 import { TOP_UPS, testTopUps } from '../../test/top-ups.ts'
@@ -33,7 +34,7 @@ test('a package that is refunded before its buyer was answered, as the server wa
   const pages = { successUrl: undefined, cancelUrl: undefined }
   await expect(buyTopUp(dying, { ...order, ...pages }, { actor: 'test', requestId: 'req' })).rejects.toThrow('killed')
   await refund(1_000)
-  await vi.waitFor(async () => expect(await given()).toEqual([['500', '500']]), { timeout: 10_000 })
+  await vi.waitFor(async () => expect(await given()).toEqual([['500', '500']]), PATIENCE)
   for (let round = 0; round < 2; round += 1) {
     expect(await buy('killed')).toMatchObject({ body: { status: 'paid', refunded_minor: 1_000, taken_back: 500 } })
   }

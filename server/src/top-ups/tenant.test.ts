@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { startSandbox, type Sandbox } from '@tollgate/stripe-sandbox'
+import { PATIENCE } from '../../test/patience.ts'
 import { OPERATOR_KEY, testIdentity } from '../../test/identity.ts'
 import { stripeAt } from '../sandbox.ts'
 
@@ -38,16 +39,13 @@ test('a customer sets its zone, buys a package and has the next one bought by it
   expect(await ask('PUT', '/billing/auto-top-up', { top_up: 'small', below: 50 })).toMatchObject({ status: 200 })
   const use = { meter: 'tokens', quantity: 560, idempotency_key: 'use' }
   expect((await ask('POST', '/usage/consume', use)).body['allowed']).toBe(true)
-  await vi.waitFor(
-    async () => {
-      const { purchases } = (await ask('GET', '/billing/top-ups')).body as { purchases: Record<string, unknown>[] }
-      expect(purchases.map(({ automatic, status }) => [automatic, status])).toEqual([
-        [true, 'paid'],
-        [false, 'paid'],
-      ])
-    },
-    { timeout: 15_000 },
-  )
+  await vi.waitFor(async () => {
+    const { purchases } = (await ask('GET', '/billing/top-ups')).body as { purchases: Record<string, unknown>[] }
+    expect(purchases.map(({ automatic, status }) => [automatic, status])).toEqual([
+      [true, 'paid'],
+      [false, 'paid'],
+    ])
+  }, PATIENCE)
   const { grants } = (await ask('GET', '/grants')).body as { grants: Record<string, unknown>[] }
   expect(grants.filter(({ kind }) => kind === 'top_up')).toHaveLength(2)
 })

@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { cardFields, sendForm } from '../../../sandbox/test/pages.ts'
 import type { Answer } from '../../test/billing-requests.ts'
 import { testBilling } from '../../test/billing.ts'
@@ -124,13 +125,13 @@ describe('a package', () => {
     expect(opened).toMatchObject({ status: 202, body: { status: 'pending', grant_id: null } })
     expect(await topUps()).toEqual([])
     await sendForm(String(opened.body['url']), { email: 'payer@example.com', ...cardFields('4242424242424242') })
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['2000', '0', '0']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['2000', '0', '0']]), PATIENCE)
     await billing.call('operator', 'POST', '/api/v1/billing/refresh', { organization_id: organization })
     expect(await buy({ top_up: 'large', idempotency_key: 'order 8' })).toMatchObject({ status: 201, body: { status: 'paid' } })
     expect(await topUps()).toEqual([['2000', '0', '0']])
     expect(await purchases()).toMatchObject([{ status: 'paid', url: null }])
     // The card of the page pays the next one.
-    await vi.waitFor(async () => expect(await buy({ top_up: 'small' })).toMatchObject({ status: 201 }), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await buy({ top_up: 'small' })).toMatchObject({ status: 201 }), PATIENCE)
   })
 
   test('of a declined card is not granted, and the purchase says why', async () => {
@@ -201,9 +202,9 @@ describe('a package', () => {
     await buy({ top_up: 'small' })
     expect(await use(400)).toBe(true)
     await refund(300)
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '150']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '150']]), PATIENCE)
     await refund(700)
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '200']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '300', '200']]), PATIENCE)
     expect(await purchases()).toMatchObject([{ refunded_minor: 1_000, taken_back: 200, not_taken_back: 300 }])
     expect(await use(1)).toBe(false)
   })
@@ -221,7 +222,7 @@ describe('a package', () => {
     }
     const { reservation } = await metering.ask({ verb: 'reserve', ...held, ttlMs: 600_000 })
     await refund(1_000)
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '100']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '100']]), PATIENCE)
     expect(await takeBackReleased(billing.context)).toBe(0)
     const settled = { organizationId: organization, reservationId: reservation!.id, quantity: 150_000_000n }
     await metering.ask({ verb: 'settle', ...settled })
@@ -235,7 +236,7 @@ describe('a package', () => {
   test('that is disputed is taken back whole', async () => {
     await saveCard('pm_card_createDispute')
     await buy({ top_up: 'small' })
-    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await topUps()).toEqual([['500', '0', '500']]), PATIENCE)
     expect(await purchases()).toMatchObject([{ status: 'paid', disputed: true, not_taken_back: 0 }])
   })
 })
@@ -269,7 +270,7 @@ describe('buying by itself', () => {
       await lockAccount(tx, organization)
       const settings = [set({ below: 60 }), set({ top_up: 'pages', below: 5 })]
       const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-      await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(2), { timeout: 10_000 })
+      await vi.waitFor(async () => expect((await db.query(waits)).rowCount).toBe(2), PATIENCE)
       return { settings }
     })
     await Promise.all(both.settings)

@@ -266,7 +266,7 @@ describe('an explanation adds up to what it explains', () => {
       }),
       { numRuns: 25 },
     )
-  }, 120_000)
+  })
 })
 
 describe('one refusal', () => {

@@ -216,7 +216,7 @@ describe('a report', () => {
       }),
       { numRuns: 20 },
     )
-  }, 60_000)
+  })
 
   it('tells use that no combination accounts for in a row without a group, so that nothing is lost', async () => {
     const id = await newOrganization(null)

@@ -1,5 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testDatabase } from '../../test/database.ts'
 import { createLog } from '../http/log.ts'
 import { serve, type HttpServer } from '../http/serve.ts'
@@ -129,7 +130,7 @@ describe('a tenant’s own key, under row-level security', () => {
   })
 })
 
-const patience = { timeout: 8_000, interval: 20 }
+const patience = { ...PATIENCE, interval: 20 }
 
 describe('GET /api/v1/usage/stream', () => {
   it('tells what another server counted, and picks up where a reader left', async () => {

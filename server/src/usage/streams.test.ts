@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { payloadsOf } from './changes.ts'
 import { nameOfState, type LiveState, type LiveUsage } from './live.ts'
 import { startLiveStreams, type LiveStreams, type StreamsOptions } from './streams.ts'
@@ -120,7 +121,7 @@ describe('a live stream', () => {
     for (let quantity = 1; quantity <= 20; quantity += 1) {
       const before = reads.length
       set('a', long(quantity), usage('tokens', quantity))
-      await vi.waitFor(() => expect(reads.length).toBeGreaterThan(before), { timeout: 10_000, interval: 2 })
+      await vi.waitFor(() => expect(reads.length).toBeGreaterThan(before), { ...PATIENCE, interval: 2 })
     }
     const told: Told[] = []
     while (told.at(-1)?.data.usage[0]?.today.quantity !== 20) told.push(...(await readEvents(stream, 1)))
@@ -135,11 +136,11 @@ describe('a live stream', () => {
     expect(streams.running()).toBe(2)
     await left.cancel()
     expect(streams.running()).toBe(1)
-    await vi.waitFor(() => expect(streams.running()).toBe(0), { timeout: 10_000 })
+    await vi.waitFor(() => expect(streams.running()).toBe(0), PATIENCE)
     const before = reads.length
     set('a', usage('calls', 2))
     const other = ask('b')
-    await vi.waitFor(() => expect(reads.flat()).toContain('b'), { timeout: 10_000 })
+    await vi.waitFor(() => expect(reads.flat()).toContain('b'), PATIENCE)
     expect(reads.slice(before).flat()).not.toContain('a')
     await other.cancel()
   })

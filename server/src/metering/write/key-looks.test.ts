@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../../test/patience.ts'
 import { testMetering } from '../../../test/metering.ts'
 import { MICRO } from '../../lib/quantity.ts'
 import type { Outcome } from '../decide/decision.ts'
@@ -118,16 +119,16 @@ test('a process that looks and one that does not answer the same uses alike, als
     await tx.query('select from accounts where organization_id = $1 for update', [organization])
     // The one that looks is the first to get the lock; the other one has the keys.
     const first = looking.submit(uses)
-    await vi.waitFor(async () => expect(await waiting()).toBe(1), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await waiting()).toBe(1), PATIENCE)
     const second = other.submit(uses.toReversed())
-    await vi.waitFor(async () => expect(await waiting()).toBe(2), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await waiting()).toBe(2), PATIENCE)
     return [first, second] as const
   })
   const [ours, theirs] = [answersOf(await both[0]), answersOf(await both[1]).toReversed()]
   expect(ours.map(({ eventId }) => eventId)).toEqual(theirs.map(({ eventId }) => eventId))
   expect(ours.map(({ replayed }) => replayed)).toEqual(theirs.map(({ replayed }) => !replayed))
   await Promise.all([looking.stop(), other.stop()])
-}, 30_000)
+})
 
 test('after a repeat the next groups look for their keys, until as many in a row held none', () => {
   const looks = new KeyLooks()

@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../../test/patience.ts'
 import { sumsOfPdf } from '../../../test/invoice-sums.ts'
 import { testSubscriptions } from '../../../test/subscriptions.ts'
 
@@ -7,7 +8,6 @@ import { testSubscriptions } from '../../../test/subscriptions.ts'
 
 const billing = testSubscriptions()
 const { advance, onClock, post, succeed } = billing
-const PATIENCE = { timeout: 15_000 }
 vi.setConfig({ testTimeout: 60_000 })
 
 type Invoice = Readonly<Record<string, unknown>> & { readonly id: string }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../../test/patience.ts'
 import { buyPro, payOn } from '../../../test/purchases.ts'
 import { testSubscriptions } from '../../../test/subscriptions.ts'
 import { withOrganizationLock } from '../intents/lock.ts'
@@ -9,7 +10,6 @@ import { disputeOutcome, unpaidSince } from './dispute-rules.ts'
 
 const billing = testSubscriptions()
 const { post, subscriptionOf } = billing
-const PATIENCE = { timeout: 15_000 }
 // Several things are waited for one after the other.
 vi.setConfig({ testTimeout: 60_000 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { PATIENCE } from '../../../test/patience.ts'
 import { testSubscriptions } from '../../../test/subscriptions.ts'
 
 const billing = testSubscriptions()
@@ -12,8 +13,6 @@ async function paying(id: string, paymentMethodId = 'pm_card_visa'): Promise<{ c
   const { stripe_customer_id: customer } = await subscriptionOf(id)
   return { customer: customer as string, subscription: bought['subscription_id'] as string }
 }
-
-const PATIENCE = { timeout: 10_000 }
 
 async function rowsOf<Row extends object>(sql: string, id: string): Promise<Row[]> {
   return (await billing.database.db.query<Row>(sql, [id])).rows
