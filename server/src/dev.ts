@@ -5,6 +5,7 @@ import { openDataDirectory, type DataDirectory } from './data-directory.ts'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './db/embedded-postgres.ts'
 import type { Connection } from './http/client-address.ts'
 import { createLog } from './http/log.ts'
+import { answerNotRunning } from './http/not-running.ts'
 import { serve, type HttpServer } from './http/serve.ts'
 import { optionsOfConfig, publicUrlOf, stripeOfConfig, type StripeOptions } from './options.ts'
 import { openSandbox } from './sandbox.ts'
@@ -125,7 +126,7 @@ async function startParts(
 const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '::1', 'localhost'])
 
 const starting: Host = {
-  fetch: () => Response.json({ detail: 'The server is starting.' }, { status: 503, headers: { 'retry-after': '1' } }),
+  fetch: (request) => answerNotRunning(request, 'starting'),
 }
 
 type Starting = { readonly directory: DataDirectory; readonly parts: Parts }

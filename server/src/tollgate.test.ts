@@ -75,15 +75,23 @@ function consume(tollgate: Tollgate, key: string, idempotencyKey: string): Promi
 }
 
 describe('a server', () => {
-  it('answers 503 before it is started and after it was stopped', async () => {
+  it('lives, is not ready, and answers all else 503, before it is started and after it was stopped', async () => {
     const tollgate = create()
+    const ask = async (path: string) => {
+      const { status, headers, body } = await call(tollgate, '', 'GET', path)
+      return { status, retryAfter: headers.get('retry-after'), body }
+    }
+    const expectNotRunning = async (state: string): Promise<void> => {
+      expect(await ask('/healthz')).toMatchObject({ status: 200, body: { status: 'ok' } })
+      expect(await ask('/readyz')).toMatchObject({ status: 503, retryAfter: '1', body: { status: state } })
+      expect(await ask('/api/v1/usage')).toMatchObject({ status: 503, retryAfter: '1', body: { code: state } })
+    }
     expect(() => tollgate.api).toThrow(/call start\(\) first/)
-    expect((await call(tollgate, '', 'GET', '/healthz')).status).toBe(503)
+    await expectNotRunning('starting')
     await tollgate.start()
-    expect((await call(tollgate, '', 'GET', '/healthz')).status).toBe(200)
+    expect(await ask('/readyz')).toMatchObject({ status: 200, body: { status: 'ready' } })
     await tollgate.stop()
-    const answer = await call(tollgate, '', 'GET', '/healthz')
-    expect([answer.status, answer.headers.get('retry-after'), answer.body['code']]).toEqual([503, '1', 'stopping'])
+    await expectNotRunning('stopping')
   })
 
   it('meters over HTTP and in process what the same key paid for, and counts it for Prometheus', async () => {

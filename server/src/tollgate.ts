@@ -17,16 +17,15 @@ import { registerHealthRoutes, type ReadinessCheck } from './http/health.ts'
 import { registerLandingPages } from './http/landing-pages.ts'
 import { createLog } from './http/log.ts'
 import { createMetrics, registerMetricsRoute, type Metrics, type MetricsReaders } from './http/metrics.ts'
+import { answerNotRunning } from './http/not-running.ts'
 import { registerOpenApiRoute } from './http/openapi.ts'
 import type { PlainHandler } from './http/plain-connections.ts'
-import { problemOf } from './http/problems.ts'
 import { registerReferencePage } from './http/reference-page.ts'
 import { createPathGroups, type RouteGroup } from './http/served-paths.ts'
 import { AUTH_PATH } from './identity/better-auth.ts'
 import { registerIdentityRoutes } from './identity/routes.ts'
 import { registerUserRoutes } from './identity/users-routes.ts'
 import { DomainError } from './lib/errors.ts'
-import { newId } from './lib/ids.ts'
 import { VERSION } from './lib/version.ts'
 import { registerMailRoutes } from './mail/routes.ts'
 import type { UsageApi } from './metering/api.ts'
@@ -100,7 +99,8 @@ export function createTollgate(options: TollgateOptions): Tollgate {
 
   return {
     async fetch(request, connection) {
-      return running === null ? refuse(stopping) : running.app.fetch(request, connection)
+      if (running !== null) return running.app.fetch(request, connection)
+      return answerNotRunning(request, stopping ? 'stopping' : 'starting')
     },
     groupOf: (url) => running?.groupOf(url) ?? null,
     preHandler: (request, response) =>
@@ -244,12 +244,6 @@ function readinessChecks({ db, isSecured }: Services): readonly ReadinessCheck[]
 
 function metricsReadersOf({ metrics = {} }: TollgateOptions, { authenticate }: Services): MetricsReaders {
   return metrics.open === true ? 'open' : { token: metrics.token ?? null, authenticate }
-}
-
-function refuse(stopping: boolean): Response {
-  const sentence = stopping ? 'The server is stopping.' : 'The server is starting.'
-  const problem = problemOf(new DomainError('stopping', sentence), newId('req'))
-  return Response.json(problem.body, { status: problem.status, headers: problem.headers })
 }
 
 function secretsOf({ operatorKey, secret }: TollgateOptions): readonly string[] {

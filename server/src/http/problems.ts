@@ -38,6 +38,7 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   stripe_unavailable: { status: 503, title: 'Stripe is away', retryAfterSeconds: 5 },
   database_unavailable: { status: 503, title: 'The database is away', retryAfterSeconds: 1 },
   overloaded: { status: 503, title: 'Too much at once', retryAfterSeconds: 1 },
+  starting: { status: 503, title: 'The server is starting', retryAfterSeconds: 1 },
   stopping: { status: 503, title: 'The server is stopping', retryAfterSeconds: 1 },
 }
 

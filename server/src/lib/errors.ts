@@ -36,6 +36,7 @@ export type DomainErrorCode =
   | 'stripe_unavailable'
   | 'database_unavailable'
   | 'overloaded'
+  | 'starting'
   | 'stopping'
 
 /**
