@@ -90,3 +90,18 @@ it('has rules that Prometheus takes, where it is installed', () => {
   const missing = checked.error !== undefined && 'code' in checked.error && checked.error.code === 'ENOENT'
   expect(missing || checked.status === 0, checked.stderr ?? '').toBe(true)
 })
+
+const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
+
+it('starts the server in an image and under systemd with one command, on the Node that it is tested on', () => {
+  const image = read('ops/Dockerfile')
+  const command = JSON.parse(/^CMD (\[.*\])$/m.exec(image)![1]!) as [string, ...string[]]
+  const unit = read('ops/systemd/tollgate.service')
+  expect(/^ExecStart=\/usr\/bin\/env (.*)$/m.exec(unit)?.[1]).toBe(command.join(' '))
+  const { devDependencies } = JSON.parse(read('package.json')) as { devDependencies: { node: string } }
+  expect(/^FROM node:(\d+)-slim$/m.exec(image)?.[1]).toBe(devDependencies.node.split('.')[0])
+  const [program, ...args] = command
+  const { PATH } = process.env
+  const bare = spawnSync(program, args, { cwd: fileURLToPath(new URL('..', import.meta.url)), env: { PATH }, encoding: 'utf8' })
+  expect([bare.status, bare.stderr]).toEqual([1, expect.stringContaining('DATABASE_URL is missing')])
+})
