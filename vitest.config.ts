@@ -26,7 +26,9 @@ export default defineConfig({
           globalSetup: ['server/test/global-setup.ts'],
         },
       },
-      { test: { ...common, name: 'rest', include: ['{sandbox,sdk}/**/*.test.ts', 'tests/*.test.ts'] } },
+      {
+        test: { ...common, name: 'rest', include: ['{sandbox,sdk}/**/*.test.ts', 'tests/*.test.ts', 'tests/runtimes/*.test.ts'] },
+      },
     ],
   },
 })

@@ -1,12 +1,13 @@
 // Runs before start, test, demo, bench and example, on whatever Node the machine has (20 or newer):
 // installs the locked packages when what is installed is not what the lock file says.
 // Node 24 itself is one of them, so the command after this one finds it first in PATH.
+// With a folder it does the same there: tests/runtimes is no workspace, so that only tests install it.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const root = join(dirname(dirname(fileURLToPath(import.meta.url))), process.argv[2] ?? '.')
 
 /** The locked packages that are not installed at the locked version, by their path. */
 function findMissingPackages() {

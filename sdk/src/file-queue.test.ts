@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,15 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
 const useOf = (idempotencyKey: string): QueuedUse => ({ meter: 'calls', quantity: 1, idempotencyKey })
 const keysOf = async (path: string) => (await createFileQueue(path).list()).map(nameOf)
+
+/** What a link leads to; nothing where it has gone meanwhile. */
+function linkOf(path: string): readonly string[] {
+  try {
+    return [readlinkSync(path)]
+  } catch {
+    return []
+  }
+}
 
 describe('a queue in a file', () => {
   it('loses nothing to a line that a full disk has cut', async () => {
@@ -41,6 +50,17 @@ describe('a queue in a file', () => {
     expect(flush).toHaveBeenCalledTimes(2)
     flush.mockRestore()
     await handle.close()
+  })
+
+  // What a runtime closes while it collects garbage is an error in Bun, and will be in Node. Only Linux tells what is open.
+  it.runIf(existsSync('/proc/self/fd'))('leaves no file open', async () => {
+    const path = join(directory, 'let-go')
+    const queue = createFileQueue(path)
+    await queue.append(useOf('a'))
+    await queue.remove(useOf('a'))
+    const open = readdirSync('/proc/self/fd').flatMap((fd) => linkOf(`/proc/self/fd/${fd}`))
+    expect(open.length).toBeGreaterThan(0)
+    expect(open.filter((file) => file.startsWith(path))).toEqual([])
   })
 
   it('that cannot be read is not taken for an empty one', async () => {

@@ -1,20 +1,20 @@
 import { mkdirSync } from 'node:fs'
-import { open, readFile, rename, writeFile, type FileHandle } from 'node:fs/promises'
+import { open, readFile, rename, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { applyChange, nameOf, type HeldCalls, type LocalQueue, type QueueChange } from './queue.ts'
 
 /**
  * A queue in an append-only file, flushed to the disk before `append` resolves; it survives the process and the machine.
- * One process per file.
+ * One process per file. The file is open only while it is written, so a queue that is let go of leaves nothing behind.
  */
 export function createFileQueue(path: string): LocalQueue {
   mkdirSync(dirname(path), { recursive: true })
-  let opening: Promise<HeldCalls & { readonly file: FileHandle }> | undefined
+  let opening: Promise<HeldCalls> | undefined
   let writing: Promise<void> = Promise.resolve()
   let isTorn = false
 
   /** Reads what is there, and writes it anew without what was removed. */
-  async function load() {
+  async function load(): Promise<HeldCalls> {
     const held: HeldCalls = { waiting: new Map(), parked: new Map() }
     const text = await readFile(path, 'utf8').catch(emptyWhereMissing)
     for (const line of text.split('\n')) {
@@ -26,9 +26,13 @@ export function createFileQueue(path: string): LocalQueue {
       ...[...held.parked.values()].map((park) => ({ park })),
     ]
     const kept = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
-    await writeFile(`${path}.new`, kept, { flush: true })
+    await withFile(`${path}.new`, 'w', async (file) => {
+      await file.writeFile(kept)
+      await file.sync()
+    })
     await rename(`${path}.new`, path)
-    return { file: await open(path, 'a'), ...held }
+    await syncFolder(dirname(path))
+    return held
   }
 
   function ready() {
@@ -42,11 +46,13 @@ export function createFileQueue(path: string): LocalQueue {
 
   /** Lines are written one after another, each on the disk before the next; what is in memory follows them in their order. */
   async function write(line: QueueChange): Promise<void> {
-    const { file, ...held } = await ready()
+    const held = await ready()
     const written = writing.then(async () => {
       // A line that was written in part (a full disk) ends here, and takes none of the next with it.
-      await file.appendFile(`${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`)
-      await file.datasync()
+      await withFile(path, 'a', async (file) => {
+        await file.appendFile(`${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`)
+        await file.datasync()
+      })
       isTorn = false
     })
     writing = written.catch(() => {
@@ -63,6 +69,21 @@ export function createFileQueue(path: string): LocalQueue {
     park: (call) => write({ park: call }),
     parked: async () => [...(await ready()).parked.values()],
   }
+}
+
+async function withFile(path: string, flags: string, work: (file: FileHandle) => Promise<void>): Promise<void> {
+  const file = await open(path, flags)
+  try {
+    await work(file)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Without it a machine that loses its power may find the file under its name as it was before. */
+async function syncFolder(path: string): Promise<void> {
+  // Windows opens no folder, and keeps names itself.
+  if (process.platform !== 'win32') await withFile(path, 'r', (folder) => folder.sync())
 }
 
 /** A file that is there but cannot be read is not an empty one. */
