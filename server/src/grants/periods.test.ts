@@ -98,12 +98,14 @@ describe('the span of an allowance', () => {
     })
   })
 
-  test('before a subscription’s present cycle there is none that is known', () => {
+  test('before a subscription’s present cycle there is none that is known, and before a lifetime none at all', () => {
     const march = cycle('2026-03-15T00:00:00Z', '2026-04-15T00:00:00Z')
     const [present, next] = ['2026-03-20', '2026-04-20'].map((day) =>
       allowanceSpanOf('billing_cycle', march, at(`${day}T00:00:00Z`)),
     )
     expect([spanBefore('billing_cycle', march, present!), spanBefore('billing_cycle', march, next!)]).toEqual([null, present])
+    const lifetime = allowanceSpanOf('lifetime', noSubscription, at('2026-03-20T00:00:00Z'))
+    expect(spanBefore('lifetime', noSubscription, lifetime)).toBeNull()
   })
 
   test('after February comes March, a month and not 28 days', () => {

@@ -92,8 +92,9 @@ describe('calendar periods of a time zone', () => {
 
   it('do not begin twice where the clock is put back over midnight', () => {
     // In St. John's, until 2011, the clock was put back at 00:01: midnight came, went, and came again.
-    expect(spans('day', 'America/St_Johns', '2010-11-07T02:30:30Z')[2]).toBe('2010-11-07')
     expect(spans('day', 'America/St_Johns', '2010-11-07T03:00:00Z')[2]).toBe('2010-11-07')
+    expect(spans('day', 'America/St_Johns', '2010-11-07T02:29:59Z')[2]).toBe('2010-11-06')
+    expect(spans('day', 'America/St_Johns', '2010-11-07T02:30:30Z')[2]).toBe('2010-11-07')
   })
 
   it('hold the moment, meet without gap or overlap, and never come twice, in every zone of the last half century', () => {
@@ -135,5 +136,6 @@ describe('calendar periods of a time zone', () => {
 it('reads durations and refuses what is none', () => {
   expect(parseDuration('31d')).toBe(31 * DAY_MS)
   expect(parseDuration('90m')).toBe(5_400_000)
+  expect(['45s', '36h', '2w'].map(parseDuration)).toEqual([45_000, 1.5 * DAY_MS, 14 * DAY_MS])
   for (const text of ['31', 'd', '-1d', '1.5d', '1y', '']) expect(() => parseDuration(text)).toThrow(/not a duration/)
 })

@@ -121,11 +121,6 @@ export function readTimeZone(text: string): string {
   })
 }
 
-/** The start of the hour in UTC that holds `now`. */
-export function hourOf(now: Instant): Instant {
-  return new Date(Math.floor(now.getTime() / HOUR_MS) * HOUR_MS)
-}
-
 /**
  * `anchor` moved by whole months, clamped to the month's last day and never drifting:
  * Jan 31 + 1 month is Feb 28 (or 29), + 2 months is Mar 31 (Stripe's billing-cycle anchor, UTC).

@@ -25,8 +25,11 @@ function endedOf(spans: readonly BillingSpan[]): Map<string, Date> {
 describe('the spans of a subscription', () => {
   test('begin with its period, and stay as they are while nothing changes', () => {
     const spans = open([item()])
-    expect(spans).toMatchObject([{ startsAt: day(1), endsAt: day(31), whole: true, state: 'open' }])
-    expect(followItems({ spans, ended: new Map(), items: [item()], now: day(9) })).toEqual({ ended: [], opened: [] })
+    expect(spans).toMatchObject([{ startsAt: day(1), endsAt: day(31), whole: true, state: 'open', quantity: 0n }])
+    for (const quantity of [0n, 50n]) {
+      const reported = spans.map((span) => ({ ...span, quantity }))
+      expect(followItems({ spans: reported, ended: new Map(), items: [item()], now: day(9) })).toEqual({ ended: [], opened: [] })
+    }
   })
 
   test('go over into the next period: the old one is closing, the new one whole', () => {
@@ -56,6 +59,12 @@ describe('the spans of a subscription', () => {
     expect(opened).toMatchObject([{ priceId: 'dear', startsAt: day(10), endsAt: day(31), whole: false }])
   })
 
+  test('change at the second that a change fell in, as Stripe counts', () => {
+    const now = new Date(day(10).getTime() + 600)
+    const { ended, opened } = followItems({ ended: new Map(), spans: open([item()]), items: [item({ priceId: 'dear' })], now })
+    expect([ended[0]?.endsAt, opened[0]?.startsAt]).toEqual([day(10), day(10)])
+  })
+
   test('of a base fee end when the number of seats changes', () => {
     const seats = (quantity: bigint) => item({ balanceKey: null, quantity, unitAmountMinor: 100n })
     const { ended, opened } = followItems({ ended: new Map(), spans: open([seats(2n)]), items: [seats(5n)], now: day(10) })
@@ -72,8 +81,37 @@ describe('the spans of a subscription', () => {
     expect(opened).toMatchObject([{ startsAt: day(50), endsAt: day(60), whole: false }])
     // An anchor that was moved begins a month, which is charged whole.
     const moved = fee({ priceId: 'monthly', periodStart: day(50), periodEnd: day(80), anchor: day(50) })
-    expect(followItems({ ended: new Map(), spans, items: [moved], now: day(51) }).opened).toMatchObject([
-      { startsAt: day(50), endsAt: day(80), whole: true },
+    const after = followItems({ ended: new Map(), spans, items: [moved], now: day(51) })
+    expect(after.ended).toMatchObject([{ endsAt: day(50), state: 'closed' }])
+    expect(after.opened).toMatchObject([{ startsAt: day(50), endsAt: day(80), whole: true }])
+  })
+
+  test('of a subscription beside another begin with its own period, which is charged whole', () => {
+    const other = open([item({ subscriptionId: 'other', itemId: 'si_other', periodStart: day(5), periodEnd: day(35) })], day(5))
+    const { ended, opened } = followItems({
+      ended: new Map([['other', day(5)]]),
+      spans: other,
+      items: [item({ subscriptionId: 'other', itemId: 'si_other', periodStart: day(5), periodEnd: day(35) }), item()],
+      now: day(6),
+    })
+    expect(ended).toEqual([])
+    expect(opened).toMatchObject([{ subscriptionId: 'sub', startsAt: day(1), whole: true }])
+  })
+
+  test('at a price that came with the renewal begin with the period, which is charged whole, whenever it is heard of', () => {
+    const renewed = item({ priceId: 'dear', periodStart: day(31), periodEnd: day(59) })
+    const { ended, opened } = followItems({ ended: new Map(), spans: open([item()]), items: [renewed], now: day(33) })
+    expect(ended).toMatchObject([{ endsAt: day(31), state: 'closed' }])
+    expect(opened).toMatchObject([{ priceId: 'dear', startsAt: day(31), endsAt: day(59), whole: true }])
+  })
+
+  test('of what is added as the period turns begin with the new one, which is charged whole', () => {
+    const next = item({ periodStart: day(31), periodEnd: day(59), anchor: day(31) })
+    expect(followItems({ spans: [], ended: new Map([['sub', day(31)]]), items: [next], now: day(32) }).opened).toMatchObject([
+      { startsAt: day(31), whole: true },
+    ])
+    expect(followItems({ spans: [], ended: new Map([['sub', day(32)]]), items: [next], now: day(33) }).opened).toMatchObject([
+      { startsAt: day(33), whole: false },
     ])
   })
 
@@ -138,12 +176,26 @@ describe('what has been counted since the last report', () => {
     expect(assignCounts([closing, second], [grant()])).toMatchObject([{ span: { id: closing.id }, quantity: 6n, late: false }])
   })
 
+  test('goes to the latest span that its time touches, in whatever order they are told', () => {
+    const month = grant({ startsAt: day(25), expiresAt: day(40) })
+    for (const spans of [
+      [first!, second],
+      [second, first!],
+    ])
+      expect(assignCounts(spans, [month])).toMatchObject([{ span: { id: 'second' }, late: false }])
+  })
+
+  test('is nothing to report where all of it was', () => {
+    expect(assignCounts([first!], [grant({ reported: 10n })])).toEqual([])
+  })
+
   test('goes to the next span, late, when its own is closed', () => {
     const closed: BillingSpan = { ...closing, state: 'closed' }
     expect(assignCounts([closed, second], [grant()])).toMatchObject([{ span: { id: 'second' }, quantity: 6n, late: true }])
   })
 
-  test('waits when no span of its time has begun', () => {
+  test('waits when no span of its time has begun, or of its balance', () => {
+    expect(assignCounts([{ ...first!, balanceKey: 'tokens' }], [grant()])).toEqual([])
     expect(assignCounts([closing], [grant({ startsAt: day(31), expiresAt: day(59) })])).toEqual([])
   })
 

@@ -192,13 +192,11 @@ export type Report = {
  * back is `takenBackFrom`’s. Pure.
  */
 export function assignCounts(spans: readonly BillingSpan[], grants: readonly CountedGrant[]): readonly Report[] {
-  const reportable = spans
-    .filter(({ kind, state }) => kind === 'usage' && state !== 'closed')
-    .toSorted((a, b) => a.startsAt.getTime() - b.startsAt.getTime())
+  const ordered = spans.toSorted((a, b) => a.startsAt.getTime() - b.startsAt.getTime())
   const reports = new Map<string, Report>()
   for (const grant of grants) {
     if (grant.counted <= grant.reported) continue
-    const own = reportable.filter(({ balanceKey }) => balanceKey === grant.balanceKey)
+    const own = ordered.filter(({ balanceKey }) => balanceKey === grant.balanceKey)
     const billing = billingTimeOf(own, grant)
     if (billing === null) continue
     const { time: span, isLate: late } = billing
