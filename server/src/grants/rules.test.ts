@@ -251,6 +251,57 @@ describe('a grant', () => {
     const book = new BalanceBook([plan, new GrantLine(grantOf('bought', '5', { kind: 'top_up', priority: 60 }))], plan, left)
     expect(book.draw('calls', units(6)).map(({ grantId }) => grantId)).toEqual(['left', 'bought'])
   })
+
+  test('that was left over pays right after its plan, also where something goes before that', () => {
+    const plan = new GrantLine(opened('hard', { used: units(98) }))
+    const [given, bought] = (['promotion', 'top_up'] as const).map(
+      (kind, index) => new GrantLine(grantOf(kind, '1', { kind, priority: index * 90 })),
+    )
+    const left = new GrantLine(grantOf('left', '1', { kind: 'rollover', priority: 99 }))
+    const draws = new BalanceBook([bought!, plan, given!], plan, left).draw('calls', units(5))
+    expect(draws.map(({ grantId, amount }) => [grantId, amount])).toEqual([
+      ['promotion', units(1)],
+      [plan.grant.id, units(2)],
+      ['left', units(1)],
+      ['top_up', units(1)],
+    ])
+  })
+
+  test('gives its last millionth, and what is used beyond is overage to the millionth', () => {
+    const plan = new GrantLine(opened('soft', { used: units(100) - 1n }))
+    const book = new BalanceBook([plan], plan)
+    expect(plan.available).toBe(1n)
+    expect(book.hold('calls', 1n)).toEqual([{ grantId: plan.grant.id, amount: 1n, overage: 0n }])
+    plan.reserved = 0n
+    expect(book.draw('calls', 1n)).toEqual([{ grantId: plan.grant.id, amount: 1n, overage: 0n }])
+    expect(book.draw('calls', 1n)).toEqual([{ grantId: plan.grant.id, amount: 0n, overage: 1n }])
+    expect([plan.available, plan.used, plan.overage]).toEqual([0n, units(100), 1n])
+    expect(book.hold('calls', 1n)).toEqual([{ grantId: plan.grant.id, amount: 0n, overage: 1n }])
+    expect(plan.heldOverage).toBe(1n)
+  })
+
+  test('is granted less what was revoked of it; without a limit neither is a number', () => {
+    const revoked = new GrantLine(opened('hard', { revoked: units(30), used: units(10) }))
+    expect([revoked.amount, revoked.granted, revoked.available]).toEqual([units(100), units(70), units(60)])
+    const unlimited = new GrantLine(opened('unlimited', { used: units(5) }))
+    expect([unlimited.amount, unlimited.granted, unlimited.available]).toEqual([null, null, null])
+  })
+
+  test('is in the sums of its balance: what is used, held and left add up to them, for one meter as for all', () => {
+    const plan = new GrantLine(opened('hard', { used: units(10), reserved: units(5), usedElsewhere: units(3) }))
+    const gift = new GrantLine(grantOf('gift', '10', { used: units(3), meters: ['calls'] }))
+    const book = new BalanceBook([plan, gift], plan)
+    const sums = { used: units(13), overage: 0n, reserved: units(5) }
+    const all = { ...sums, amount: units(110), remaining: units(92) }
+    expect([null, 'calls'].map((meter) => book.totalsFor(meter))).toEqual([all, all])
+    expect(book.totalsFor('seats')).toEqual({ ...sums, amount: units(103), remaining: units(85) })
+  })
+
+  test('counts what is used of it and beyond, and what is held of either', () => {
+    const plan = new GrantLine(opened('soft', { used: 1_000n, overage: 200n, reserved: 30n, heldOverage: 4n }))
+    const gift = new GrantLine(grantOf('gift', '10', { used: 50_000n }))
+    expect(new BalanceBook([plan, gift], plan).counted).toBe(51_234n)
+  })
 })
 
 describe('what is given back', () => {

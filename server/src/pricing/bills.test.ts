@@ -155,6 +155,19 @@ describe('a plan that changes', () => {
   })
 })
 
+test('use of a month whose invoice could not be paid is billed with the next one', async () => {
+  const id = await billing.customer('starter')
+  const pay = (method: string) => billing.succeed(id, 'payment-methods', { payment_method_id: method })
+  await pay('pm_card_chargeCustomerFail')
+  await billing.advance(id, '32d')
+  expect(await billing.subscriptionOf(id)).toMatchObject({ status: 'past_due' })
+  await billing.use(id, 'calls', 150)
+  expect(await statementOf(id)).toMatchObject({ totalMinor: 1035 })
+  await pay('pm_card_visa')
+  await billing.advance(id, '31d')
+  expect((await invoicesOf(id)).map(({ total }) => total)).toEqual([1000, 1000, 1035])
+})
+
 describe('the end of a period', () => {
   test('takes use to its last second, also what is told while the invoice is a draft', async () => {
     const id = await billing.customer('starter')

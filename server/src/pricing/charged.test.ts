@@ -7,6 +7,7 @@ import { testUse } from '../../test/used.ts'
 import { sumRevenue } from '../analytics/reports-store.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { readOrganization } from '../stripe/organizations.ts'
+import { giveDueCredits } from './credits.ts'
 import { readStatement } from './statement.ts'
 
 // From what use costs to what is charged for it: discounts, taxes on top and within prices, and credits that are larger than an invoice.
@@ -25,6 +26,11 @@ async function newestInvoice(id: string): Promise<Stripe.Invoice> {
   return (await billing.stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data[0]!
 }
 
+/** What the customer's balance at Stripe has for the next invoices. */
+async function creditOf(id: string): Promise<number> {
+  return -((await billing.stripe.customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
+}
+
 const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
 
 /** What one invoice brought, each organization's paid at a time of its own. */
@@ -41,7 +47,7 @@ async function month(hours: number, terms: Stripe.SubscriptionUpdateParams): Pro
   await billing.stripe.subscriptions.update(await subscriptionOf(id), terms)
   await reconcile(id)
   const began = await billing.nowOf(id)
-  await billing.use(id, 'calls', 300)
+  await billing.use(id, 'calls', 300, { key: `${id} mistaken` })
   await reconcile(id)
   await billing.advance(id, '33d')
   const invoice = await newestInvoice(id)
@@ -67,6 +73,10 @@ describe('what use brought', () => {
       'Remaining 0.00 USD',
     ])
     expect(await revenueOf(invoice)).toEqual({ paid: 684, usage: 70 })
+    // Half of it is taken back: 70 of 140, for which half was charged, and a fifth of that for tax.
+    await billing.correct(id, `${id} mistaken`, -100)
+    await giveDueCredits(billing.context)
+    expect(await creditOf(id)).toBe(42)
   })
 
   test('is without the tax that its price includes', async () => {
@@ -80,7 +90,28 @@ describe('what use brought', () => {
       'Remaining 0.00 USD',
     ])
     expect(await revenueOf(invoice)).toEqual({ paid: 1140, usage: 112 })
+    await billing.correct(id, `${id} mistaken`, -100)
+    await giveDueCredits(billing.context)
+    expect(await creditOf(id)).toBe(70)
   })
+})
+
+test('what is taken back of two lines of an invoice is in all no more than was not refunded of it', async () => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 300, { key: `${id} calls` })
+  await billing.use(id, 'tokens', 1500, { key: `${id} tokens` })
+  await billing.advance(id, '33d')
+  const invoice = await newestInvoice(id)
+  expect(invoice).toMatchObject({ status: 'paid', total: 1000 + 140 + 20 })
+  const charge = billing.sandbox.all('charge').find(({ customer, amount }) => customer === invoice.customer && amount === 1160)
+  await billing.stripe.refunds.create({ charge: charge!.id, amount: 1010 })
+  await reconcile(id)
+  await billing.correct(id, `${id} calls`, -200)
+  await giveDueCredits(billing.context)
+  expect(await creditOf(id)).toBe(140)
+  await billing.correct(id, `${id} tokens`, -1500)
+  await giveDueCredits(billing.context)
+  expect(await creditOf(id)).toBe(150)
 })
 
 test('a credit that is larger than the next invoices pays them, one after the other, and what is left stays when they leave', async () => {

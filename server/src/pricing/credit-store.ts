@@ -2,6 +2,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
 import { PRICE_METADATA, PRICE_OF_LINE, VOIDED_INVOICE_METADATA } from '../stripe/gateway/invoice-items.ts'
+import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { IS_UNDECIDED } from '../stripe/mirror/dispute-rules.ts'
 import type { InvoicedLine } from './rules.ts'
 import { countedOf, OLDEST_GRANT_MS } from './span-store.ts'
@@ -126,9 +127,11 @@ const CAN_BE_GIVEN = `credit.state = 'waiting' and invoice.status in ('paid', 'v
      ) and not exists (
        select from stripe_disputes dispute where dispute.organization_id = invoice.organization_id and dispute.id = invoice.dispute_id
          and ${IS_UNDECIDED}
-     ) and not (invoice.status = 'void' and exists (
-       select from stripe_intents again where again.organization_id = invoice.organization_id and again.kind = 'create_invoice_item'
-         and again.state in ('pending', 'succeeded') and ${STANDS_FOR}
+     ) and not (invoice.status = 'void' and (
+       exists (
+         select from stripe_intents again where again.organization_id = invoice.organization_id and again.kind = 'create_invoice_item'
+           and again.state in ('pending', 'succeeded') and ${STANDS_FOR}
+       ) or exists (select from ${PENDING_ITEMS} where ${IS_TAKEN_ALONG})
      ))`
 
 /** The oldest of an organization that can be given. */

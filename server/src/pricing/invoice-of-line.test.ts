@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/write/store.ts'
+import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import { eventBody } from '../usage/events.ts'
 import { findSettlements } from '../usage/settlements.ts'
+import { closeSettledSpans } from './span-store.ts'
 import { readStatement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
@@ -53,6 +55,17 @@ test('a hold is neither overage nor on an invoice: what is used of it is', async
   expect(others).toEqual([])
   expect(eventBody(event!)).toMatchObject({ verb: 'reserve', credits_used: 0, overage: 0 })
   expect((await findSettlements(billing.database.db, [event!]))(event!)).toEqual({ billed: false, invoice_id: null })
+})
+
+test('a line whose invoice never comes takes late use for four days, and is closed then', async () => {
+  const id = await billing.customer('starter')
+  const { end } = (await statementOf(id)).period
+  await billing.advance(id, `${Math.ceil((end.getTime() - (await billing.nowOf(id)).getTime()) / MINUTE_MS) + 1}m`)
+  const { db } = billing.database
+  await db.query(`delete from stripe_invoices where organization_id = $1 and status = 'draft'`, [id])
+  const closed = (afterMs: number) => closeSettledSpans(db, id, new Date(end.getTime() + 4 * DAY_MS + afterMs))
+  expect(await closed(0)).toEqual([])
+  expect(await closed(1)).toMatchObject([{ endsAt: end }, { endsAt: end }, { endsAt: end }])
 })
 
 describe('the invoice of a line is the one that has it', () => {

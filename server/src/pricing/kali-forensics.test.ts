@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { testUse } from '../../test/used.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
+import { DAY_MS } from '../lib/period.ts'
 import type { UsageEvent } from '../metering/usage.ts'
 import { findSettlements } from '../usage/settlements.ts'
 
@@ -160,6 +161,21 @@ describe('KF-8 the summary', () => {
     ).toMatchObject({
       billed: false,
     })
+  })
+
+  test('KF-11 an invoice that is paid late has settled its time from then on', async () => {
+    const tenant = await billing.customer('standard')
+    const began = await billing.nowOf(tenant)
+    await record(tenant, 'case', 1)
+    const pay = (method: string) => billing.succeed(tenant, 'payment-methods', { payment_method_id: method })
+    await pay('pm_card_chargeCustomerFail')
+    await billing.advance(tenant, '32d')
+    const query = `?period_start=${began.toISOString()}&period_end=${new Date(began.getTime() + 20 * DAY_MS).toISOString()}`
+    expect(await summaryOf(tenant, query)).toMatchObject({ billed: false, invoices: [{ paid_at: null }] })
+    await pay('pm_card_visa')
+    const [owed] = await billing.invoicesOf(tenant, '?status=open')
+    await billing.succeed(tenant, `invoices/${owed!.id}/pay`)
+    expect(await summaryOf(tenant, query)).toMatchObject({ billed: true, invoices: [{ paid_at: expect.any(String) }] })
   })
 
   test('KF-11 a paid invoice marks the period’s usage records as billed, and names itself on them', async () => {

@@ -67,6 +67,13 @@ describe('a process that is killed', () => {
   })
 })
 
+/** Reports, and never hears whether it arrived. */
+const losing = (id: string, arrives = true) =>
+  expect(reportNow(unanswered(arrives), id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+
+/** The same billing, which does not settle use before a clock moves. */
+const quiet = () => billing.with({ onClockMoving: async () => undefined })
+
 const lost = () => new StripeCallError('stripe_unavailable', 'lost', 'unknown')
 
 /** The same billing, whose reports do or do not arrive, and are never answered. */
@@ -90,9 +97,8 @@ test.each([
 ])('a report whose answer was lost %s ago has %i attempts: it %s', async (age, attempts) => {
   const id = await billing.customer('starter')
   await billing.use(id, 'calls', 150)
-  const context = unanswered(true)
-  await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
-  for (const by of age.split(' ')) await advanceTestClock(context, id, { by })
+  await losing(id)
+  for (const by of age.split(' ')) await advanceTestClock(quiet(), id, { by })
   await reportNow(billing.context, id)
   expect(await outboxOf(id)).toMatchObject([{ state: 'sent', attempts }])
   expect(await countedAtStripe(id)).toBe(50)
@@ -105,9 +111,8 @@ describe('a report whose answer was lost more than a day ago', () => {
   ])('and that %s', async (_, arrives) => {
     const id = await billing.customer('starter')
     await billing.use(id, 'calls', 150)
-    const context = unanswered(arrives)
-    await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
-    await advanceTestClock(context, id, { by: '2d' })
+    await losing(id, arrives)
+    await advanceTestClock(quiet(), id, { by: '2d' })
     await reportNow(billing.context, id)
     expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }])
     expect(await countedAtStripe(id)).toBe(50)
@@ -116,17 +121,53 @@ describe('a report whose answer was lost more than a day ago', () => {
   test('is put aside, and said so, when nothing explains what Stripe counts', async () => {
     const id = await billing.customer('starter')
     await billing.use(id, 'calls', 150)
-    const context = unanswered(true)
-    await expect(reportNow(context, id, standing)).rejects.toMatchObject({ code: 'stripe_unavailable' })
+    await losing(id)
     const [event] = billing.sandbox.all('billing.meter_event').slice(-1)
     const foreign = { identifier: 'foreign', eventName: event!.event_name, customerId: event!._.customer, value: '7' }
     await billing.context.gateway!.sendMeterEvent({ ...foreign, at: new Date(event!.timestamp * 1000) })
-    await advanceTestClock(context, id, { by: '2d' })
+    await advanceTestClock(quiet(), id, { by: '2d' })
     await reportNow(billing.context, id)
     expect(await outboxOf(id)).toMatchObject([{ state: 'failed', error: expect.stringContaining('Stripe counts 57') }])
     expect(billing.logged).toContainEqual(
       expect.objectContaining({ level: 'error', fields: expect.objectContaining({ event: 'billing.report_failed' }) }),
     )
+  })
+})
+
+describe('a report whose answer was lost', () => {
+  test('is looked for a day after it was first tried, however often since', async () => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 150)
+    for (let time = 0; time < 2; time += 1) {
+      await losing(id)
+      await advanceTestClock(quiet(), id, { by: '12h' })
+    }
+    await reportNow(billing.context, id)
+    expect(await outboxOf(id)).toMatchObject([{ state: 'sent', attempts: 2 }])
+    expect(await countedAtStripe(id)).toBe(50)
+  })
+
+  test('is looked for among the reports of its own meter', async () => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'tokens', 1500)
+    await reportNow(billing.context, id, standing)
+    await billing.use(id, 'calls', 150)
+    await losing(id)
+    await advanceTestClock(quiet(), id, { by: '2d' })
+    await reportNow(billing.context, id)
+    expect(await outboxOf(id)).toMatchObject([{ state: 'sent' }, { state: 'sent', attempts: 1 }])
+    expect(await countedAtStripe(id)).toBe(1550)
+  })
+
+  test('stays on its line when the invoice of that is closed: it may be on it', async () => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 150)
+    await losing(id)
+    await advanceTestClock(quiet(), id, { by: '33d' })
+    await reportNow(billing.context, id)
+    await billing.advance(id, '31d')
+    expect(await countedAtStripe(id)).toBe(50)
+    expect((await billing.invoicesOf(id)).map(({ amount_due_minor: due }) => due)).toEqual([1000, 1035, 1000])
   })
 })
 
@@ -189,13 +230,12 @@ describe('a report that cannot be sent', () => {
     const [first, moved] = await twoCustomers()
     const [ofFirst, ofMoved] = [await customerOf(first), await customerOf(moved)]
     const gateway = billing.context.gateway!
-    const quiet = billing.with({ onClockMoving: async () => undefined })
     const context = billing.with({
       gateway: {
         ...gateway,
         async sendMeterEvent(event: MeterEvent) {
           // Meanwhile the other's period ends, and its invoice is closed.
-          if (event.customerId === ofFirst) await advanceTestClock(quiet, moved, { by: '33d' })
+          if (event.customerId === ofFirst) await advanceTestClock(quiet(), moved, { by: '33d' })
           return gateway.sendMeterEvent(event)
         },
       },

@@ -1,12 +1,8 @@
 import type { Queryable } from '../db/database.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import {
-  restoring,
-  RESTORED_ITEM_METADATA,
-  type InvoiceItemSnapshot,
-  type InvoiceItemTerms,
-} from '../stripe/gateway/invoice-items.ts'
+import { restoring, type InvoiceItemSnapshot, type InvoiceItemTerms } from '../stripe/gateway/invoice-items.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
+import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { follow, isRefused, type Acting } from './steps.ts'
@@ -22,21 +18,8 @@ export async function readPendingItems({
   return pending.length === 0 ? {} : { pendingItemIds: pending.map(({ id }) => id) }
 }
 
-/**
- * Each `item` that an `invoice` of a change took along, and that has not been made again. Stripe leaves it on that invoice, also where that
- * is voided. A resumption that was not told to wait (`paused`) has come about: whoever voids its invoice forgives it.
- */
-const TAKEN_ALONG = `from stripe_intents intent
-  cross join lateral jsonb_array_elements_text(intent.params -> 'pendingItemIds') item (id)
-  join stripe_invoices invoice on invoice.organization_id = intent.organization_id and invoice.billing_reason = 'subscription_update'
-    and jsonb_path_exists(
-      invoice.data, '$.lines.data[*].parent.*.invoice_item ? (@ == $id)', jsonb_build_object('id', item.id))
-  where intent.params ? 'pendingItemIds' and intent.state <> 'failed'
-    and (intent.kind = 'update_subscription' or coalesce(intent.result ->> 'status', 'paused') = 'paused')
-    and not exists (
-      select from stripe_intents made
-      where made.organization_id = intent.organization_id and made.kind = 'create_invoice_item' and made.state <> 'abandoned'
-        and made.params #>> '{metadata,${RESTORED_ITEM_METADATA}}' = item.id)`
+/** Each `item` that an `invoice` of a change took along, and that has not been made again. */
+const TAKEN_ALONG = `from stripe_invoices invoice cross join ${PENDING_ITEMS} where ${IS_TAKEN_ALONG}`
 
 /**
  * Lets what the voided invoice of a change took along wait again for the next one: use that is owed, the credit of a smaller plan. Each is made
