@@ -29,6 +29,11 @@ const billing = testUse({
         kept: { amount: 100, rollover: { max: 40 } },
       },
     },
+    daily: {
+      name: 'Daily',
+      prices: { monthly: { amountMinor: 1000 } },
+      allowances: { calls: { amount: 10, period: 'day', limit: 'soft', overage: ONE_CENT } },
+    },
   },
   defaultPlan: 'free',
 })
@@ -153,6 +158,16 @@ describe('the answer says which invoice late use comes on', () => {
     expect(await billing.use(id, 'calls', 4, { occurredAt: last })).toMatchObject({ late: 'ended' })
     expect(await invoiceTotals(id)).toEqual([1000, 1001, 2])
   })
+})
+
+test('use of a day that is told 34 days later is billed beyond what that day includes, with the next month', async () => {
+  const id = await onClock('days')
+  await subscribe(id, 'daily')
+  const began = await billing.nowOf(id)
+  await billing.advance(id, '34d')
+  expect(await billing.use(id, 'calls', 25, { occurredAt: began })).toMatchObject({ late: 'closed' })
+  await billing.advance(id, '31d')
+  expect(await invoiceTotals(id)).toEqual([1000, 1000, 1015])
 })
 
 test('a hold that is overdue when a renewal is heard of has ended before what is left over moves on', async () => {
