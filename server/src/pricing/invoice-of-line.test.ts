@@ -5,7 +5,7 @@ import { EVENT_COLUMNS, eventOf, type EventRow } from '../metering/write/store.t
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import { eventBody } from '../usage/events.ts'
 import { findSettlements } from '../usage/settlements.ts'
-import { closeSettledSpans } from './span-store.ts'
+import { closeSettledSpans, findSpan, linkInvoices } from './span-store.ts'
 import { readStatement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
@@ -79,6 +79,38 @@ describe('the invoice of a line is the one that has it', () => {
     const line = usage.find(({ amountMinor }) => amountMinor === 21)
     expect(line?.invoiceId).toBe(await invoiceWith(id, 21))
     expect(line?.invoiceId).toBeTruthy()
+  })
+
+  test('where the clocks of Stripe and this server differ by seconds, and where Stripe has left a line of nothing out', async () => {
+    const id = await billing.customer('starter')
+    const second = (await statementOf(id)).period.end
+    await billing.advance(id, '70d')
+    const { db } = billing.database
+    const {
+      id: line,
+      invoiceId,
+      period,
+    } = (await statementOf(id, second)).usage.find(({ balanceKey }) => balanceKey === 'calls')!
+    const change = (text: string, ...values: unknown[]) => db.query(text, [id, ...values])
+    await change(
+      `update billing_spans set starts_at = starts_at - interval '5 seconds', invoice_id = null where organization_id = $1 and id = $2`,
+      line,
+    )
+    await linkInvoices(db, id, second)
+    expect(await findSpan(db, { organizationId: id, id: line })).toMatchObject({ invoiceId })
+
+    await change(
+      `update billing_spans set starts_at = starts_at + interval '5 seconds', state = 'closing', invoice_id = null
+       where organization_id = $1 and id = $2`,
+      line,
+    )
+    await change(
+      `update stripe_invoices set created_at = $3::timestamptz - interval '5 seconds', data = jsonb_set(data, '{lines,data}', '[]')
+       where organization_id = $1 and id = $2`,
+      invoiceId,
+      period.end,
+    )
+    expect(await closeSettledSpans(db, id, await billing.nowOf(id))).toMatchObject([{ id: line, invoiceId }])
   })
 
   test('where seats were changed within the last minute of the period: it takes late use until its own is closed', async () => {
