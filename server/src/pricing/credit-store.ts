@@ -91,13 +91,21 @@ export type GivableCredit = Pick<UseCredit, 'organizationId' | 'id' | 'spanId' |
   /** What the invoice charged, less what credit notes took off, was refunded or charged back of it, and what of its use was credited before. */
   readonly leftMinor: number
   readonly line: InvoicedLine
-  /** What of the line came back before. */
-  readonly before: { readonly amountMinor: number; readonly givenMinor: number }
+  /** What of the line came back before, as credits of use and by credit notes. */
+  readonly before: { readonly amountMinor: number; readonly givenMinor: number; readonly notedMinor: number }
 }
 
 type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftMinor'> & {
   readonly [
-    Amount in 'amountMinor' | 'leftMinor' | 'lineMinor' | 'discountMinor' | 'taxMinor' | 'beforeMinor' | 'givenMinor'
+    Amount in
+      | 'amountMinor'
+      | 'leftMinor'
+      | 'lineMinor'
+      | 'discountMinor'
+      | 'taxMinor'
+      | 'notedMinor'
+      | 'beforeMinor'
+      | 'givenMinor'
   ]: bigint
 }
 
@@ -108,7 +116,8 @@ const SUMS_OF_LINES = `select coalesce(sum((line ->> 'amount')::bigint), 0)::big
          coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
            as "discountMinor",
          coalesce(sum((select sum((each ->> 'amount')::bigint)
-           from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor"
+           from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor",
+         coalesce(sum((invoice.credited_lines ->> (line ->> 'id'))::bigint), 0)::bigint as "notedMinor"
        from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line where`
 
 const WAITING_CREDITS = `from use_credits credit
@@ -167,13 +176,13 @@ export async function findGivableCredit(db: Queryable, organizationId: string): 
   )
   const [row] = rows
   if (row === undefined) return null
-  const { amountMinor, leftMinor, lineMinor, discountMinor, taxMinor, beforeMinor, givenMinor, ...credit } = row
+  const { amountMinor, leftMinor, lineMinor, discountMinor, taxMinor, notedMinor, beforeMinor, givenMinor, ...credit } = row
   return {
     ...credit,
     amountMinor: Number(amountMinor),
     leftMinor: Number(leftMinor),
     line: { amountMinor: Number(lineMinor), discountMinor: Number(discountMinor), taxMinor: Number(taxMinor) },
-    before: { amountMinor: Number(beforeMinor), givenMinor: Number(givenMinor) },
+    before: { amountMinor: Number(beforeMinor), givenMinor: Number(givenMinor), notedMinor: Number(notedMinor) },
   }
 }
 

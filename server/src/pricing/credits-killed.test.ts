@@ -1,34 +1,21 @@
 import { describe, expect, test } from 'vitest'
+import { testCredits } from '../../test/credits.ts'
 import { failing, KILLED } from '../../test/failing.ts'
 import { makeRoom, refuseWrites } from '../../test/full-disk.ts'
-import { USE_CATALOG } from '../../test/use-catalog.ts'
-import { testUse } from '../../test/used.ts'
 import { SECOND_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
-import { readOrganization } from '../stripe/organizations.ts'
 import { giveDueCredits, retryCredit } from './credits.ts'
 
-const billing = testUse(USE_CATALOG)
+const billing = testCredits()
+const { givenTo } = billing
 const { db } = billing.database
 
 /** An organization with 140 calls of a paid month to be taken back, which cost 98 cents. */
 async function mistaken(): Promise<string> {
-  const id = await billing.customer('starter')
-  await billing.use(id, 'calls', 160)
-  await billing.use(id, 'calls', 140, { key: `${id} mistaken` })
-  await billing.advance(id, '33d')
-  await billing.correct(id, `${id} mistaken`, -140)
+  const { id, key } = await billing.paidMonth()
+  await billing.correct(id, key, -140)
   return id
-}
-
-/** What was given back at Stripe, oldest first. */
-async function givenTo(id: string): Promise<number[]> {
-  const { customerId } = await readOrganization(db, id)
-  return billing.sandbox
-    .all('customer_balance_transaction')
-    .filter((each) => each.customer === customerId && each.metadata?.['tollgate_use_credit'] !== undefined)
-    .map(({ amount }) => -amount)
 }
 
 /** As it is kept and told: its state, and how often the audit log says that it was given. */

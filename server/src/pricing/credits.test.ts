@@ -1,10 +1,8 @@
 import fc from 'fast-check'
-import type { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
 import { PATIENCE } from '../../test/patience.ts'
+import { testCredits } from '../../test/credits.ts'
 import { failing } from '../../test/failing.ts'
-import { USE_CATALOG } from '../../test/use-catalog.ts'
-import { testUse } from '../../test/used.ts'
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { lockAccount } from '../grants/store.ts'
 import { DAY_MS } from '../lib/period.ts'
@@ -18,20 +16,12 @@ import { chargedShareOf, priceOf } from './rules.ts'
 import { readStatement } from './statement.ts'
 import { creditedWith, NO_CREDIT } from './taken-back.ts'
 
-const billing = testUse(USE_CATALOG)
-const { succeed } = billing
+const billing = testCredits()
+const { succeed, customerOf, givenTo, newestInvoiceOf, paidMonth } = billing
 
 const statementOf = (organizationId: string, at: Date | null = null) => readStatement(billing.context, { organizationId, at })
 const callsOf = async (id: string, at: Date | null = null) =>
   (await statementOf(id, at)).usage.filter(({ balanceKey }) => balanceKey === 'calls')
-
-async function customerOf(id: string): Promise<string> {
-  const { rows } = await billing.database.db.query<{ customer: string }>(
-    'select stripe_customer_id as customer from organizations where id = $1',
-    [id],
-  )
-  return rows[0]!.customer
-}
 
 async function invoicesOf(id: string): Promise<{ total: number; due: number }[]> {
   const customer = await customerOf(id)
@@ -40,26 +30,6 @@ async function invoicesOf(id: string): Promise<{ total: number; due: number }[]>
     .filter((invoice) => invoice.customer === customer)
     .sort((a, b) => a.created - b.created)
     .map(({ total, amount_due: due }) => ({ total, due }))
-}
-
-/** What was given back at Stripe, oldest first. */
-async function givenTo(id: string): Promise<number[]> {
-  const customer = await customerOf(id)
-  return billing.sandbox
-    .all('customer_balance_transaction')
-    .filter((each) => each.customer === customer && each.metadata?.['tollgate_use_credit'] !== undefined)
-    .map(({ amount }) => -amount)
-}
-
-/** An organization of which a month with 200 calls over is paid, 140 of them by one use. */
-async function paidMonth(): Promise<{ id: string; began: Date; key: string }> {
-  const id = await billing.customer('starter')
-  const began = await billing.nowOf(id)
-  const key = `${id} mistaken`
-  await billing.use(id, 'calls', 160)
-  await billing.use(id, 'calls', 140, { key })
-  await billing.advance(id, '33d')
-  return { id, began, key }
 }
 
 test('what is taken back of a line that the credit of a smaller plan paid comes back as well', async () => {
@@ -77,30 +47,10 @@ test('what is taken back of a line that the credit of a smaller plan paid comes 
   expect(await givenTo(id)).toEqual([50])
 })
 
-test('what is taken back of an invoice that credit notes took something off comes back as far as was charged for the rest', async () => {
-  const given: [Omit<Stripe.CreditNoteCreateParams, 'invoice'>, number][] = [
-    // Of 1140, of which 140 is use.
-    [{ amount: 1100, out_of_band_amount: 1100 }, 40],
-    [{ amount: 1140, credit_amount: 1140 }, 0],
-    [{ amount: 1140, credit_amount: 100, refund_amount: 1040 }, 0],
-    [{ amount: 1000, refund_amount: 1000 }, 70],
-  ]
-  for (const [note, left] of given) {
-    const { id, key } = await paidMonth()
-    const [renewal] = (await billing.stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
-    await billing.stripe.creditNotes.create({ invoice: renewal!.id, ...note })
-    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
-    await billing.correct(id, key, -100)
-    await giveDueCredits(billing.context)
-    expect(await givenTo(id), JSON.stringify(note)).toEqual(left === 0 ? [] : [left])
-  }
-})
-
 test('nothing is given by a mirror that was seen to differ, until that is refetched', async () => {
-  const { stripe } = billing
   const { id, key } = await paidMonth()
-  const [renewal] = (await stripe.invoices.list({ customer: await customerOf(id), limit: 1 })).data
-  await stripe.creditNotes.create({ invoice: renewal!.id, amount: 1000, refund_amount: 1000 })
+  const renewal = await newestInvoiceOf(id)
+  await billing.stripe.creditNotes.create({ invoice: renewal.id, amount: 1000, refund_amount: 1000 })
   await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
   // A refund by a note that is taken for two things until it is known how the note was divided (0289).
   const { db } = billing.database

@@ -139,11 +139,11 @@ async function give(context: BillingContext, db: IntentDb, credit: GivableCredit
 
 /**
  * What was charged for it, less what came back of its line before, and no more than what is left of its invoice; a void one has charged
- * nothing.
+ * nothing. A credit note does not say of which use of its line it is: it is taken to be of what is taken back, as far as that goes.
  */
 function giveMinorOf({ isVoid, line, amountMinor, before, leftMinor }: GivableCredit): number {
   if (isVoid) return 0
-  const share = chargedShareOf(line, before.amountMinor + amountMinor) - before.givenMinor
+  const share = chargedShareOf(line, before.amountMinor + amountMinor) - before.givenMinor - before.notedMinor
   return Math.max(0, Math.min(share, leftMinor))
 }
 

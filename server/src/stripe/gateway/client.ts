@@ -5,6 +5,7 @@ import type { Log } from '../log.ts'
 import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './account-lists.ts'
 import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
+import { createCreditNoteReader, withCreditNotes } from './credit-notes.ts'
 import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
@@ -19,11 +20,11 @@ import { result } from './results.ts'
 import { toScheduleSnapshot } from './schedule-snapshots.ts'
 import { isSigned } from './signature.ts'
 import {
+  isCredited,
   isWhole,
   toCustomerSnapshot,
   toInvoiceSnapshot,
   toListedSubscription,
-  withCreditNotes,
   withLines,
   type InvoiceSnapshot,
 } from './snapshots.ts'
@@ -108,18 +109,17 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
   const pagers = accountPagers(stripe)
   const linesOf = <Line>(invoiceId: string, map: (line: Stripe.InvoiceLineItem) => Line): Promise<Line[]> =>
     readPages((after) => call('list_lines', () => stripe.invoices.listLineItems(invoiceId, { limit: PAGE, ...after })), map)
-  const creditNotesOf = (invoice: string): Promise<Stripe.CreditNote[]> =>
-    readPages(
-      (after) => call('list_credit_notes', () => stripe.creditNotes.list({ invoice, limit: PAGE, ...after })),
-      (note) => note,
-    )
+  const creditNotesOf = createCreditNoteReader({
+    listNotes: (params) => call('list_credit_notes', () => stripe.creditNotes.list(params)),
+    listLines: (note, params) => call('list_credit_note_lines', () => stripe.creditNotes.listLineItems(note, params)),
+  })
   /** An invoice brings its first ten lines, and of its credit notes the sums; the rest is read by the page. */
   async function toWhole(invoice: Stripe.Invoice): Promise<InvoiceSnapshot> {
     const snapshot = toInvoiceSnapshot(invoice)
     if (isWhole(invoice)) return snapshot
     const [lines, notes] = await Promise.all([
       invoice.lines.has_more ? linesOf(invoice.id, toPlainObject) : null,
-      invoice.post_payment_credit_notes_amount > 0 ? creditNotesOf(invoice.id) : [],
+      isCredited(invoice) ? creditNotesOf(invoice.id) : [],
     ])
     const credited = withCreditNotes(snapshot, notes)
     return lines === null ? credited : withLines(credited, lines)

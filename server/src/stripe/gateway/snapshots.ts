@@ -100,6 +100,8 @@ export type InvoiceSnapshot = {
   readonly creditedByRefundMinor: number
   /** Of it, given back outside of Stripe. */
   readonly creditedOutsideMinor: number
+  /** Of it, what was taken off single lines, by their ids, with their discounts and tax. */
+  readonly creditedLines: Readonly<Record<string, number>>
   readonly attempted: boolean
   readonly attemptCount: number
   readonly nextPaymentAttemptAt: Instant | null
@@ -305,6 +307,7 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
     amountCreditedMinor: wire.pre_payment_credit_notes_amount + wire.post_payment_credit_notes_amount,
     creditedByRefundMinor: 0,
     creditedOutsideMinor: 0,
+    creditedLines: {},
     attempted: wire.attempted,
     attemptCount: wire.attempt_count,
     nextPaymentAttemptAt: fromUnixOrNull(wire.next_payment_attempt),
@@ -321,32 +324,16 @@ export function toInvoiceSnapshot(wire: WireInvoice): InvoiceSnapshot {
   }
 }
 
-/** Whether an invoice brought all its lines, and has no credit notes of its payments, which are read by themselves. */
-export function isWhole({ lines, post_payment_credit_notes_amount: credited }: WireInvoice & MaybeInPart): boolean {
-  return !lines.has_more && credited === 0
+/** Whether an invoice brought all its lines, and has no credit notes, which are read by themselves. */
+export function isWhole(wire: WireInvoice & MaybeInPart): boolean {
+  return !wire.lines.has_more && !isCredited(wire)
 }
 
-export type WireCreditNote = {
-  readonly status: string
-  readonly out_of_band_amount: number | null
-  readonly refunds: readonly { readonly amount_refunded: number; readonly type: string | null }[]
-}
-
-/** The same with what its credit notes gave back of what was paid. A payment that Stripe did not take is not given back by Stripe either. */
-export function withCreditNotes(snapshot: InvoiceSnapshot, notes: readonly WireCreditNote[]): InvoiceSnapshot {
-  const issued = notes.filter(({ status }) => status === 'issued')
-  const sum = (amounts: readonly number[]) => amounts.reduce((total, amount) => total + amount, 0)
-  const refunded = (isOutside: boolean) =>
-    sum(
-      issued.flatMap(({ refunds }) =>
-        refunds.filter(({ type }) => (type === 'payment_record_refund') === isOutside).map(({ amount_refunded: minor }) => minor),
-      ),
-    )
-  return {
-    ...snapshot,
-    creditedByRefundMinor: refunded(false),
-    creditedOutsideMinor: refunded(true) + sum(issued.map(({ out_of_band_amount: minor }) => minor ?? 0)),
-  }
+export function isCredited({
+  pre_payment_credit_notes_amount: before,
+  post_payment_credit_notes_amount: after,
+}: Pick<WireInvoice, 'pre_payment_credit_notes_amount' | 'post_payment_credit_notes_amount'>): boolean {
+  return before + after > 0
 }
 
 /** The same with all its lines, where the answer brought only the first. */
