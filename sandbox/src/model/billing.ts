@@ -95,6 +95,9 @@ export interface BillingShapes {
       readonly subscription: string | null
       readonly product: string | null
       readonly metered: boolean
+      /** For Stripe Tax, of an item without a price that says both; Stripe shows neither. */
+      readonly taxBehavior: string | null
+      readonly taxCode: string | null
     }
   }
   coupon: { valid: never }

@@ -230,6 +230,27 @@ test('use that an upgrade was to bill and did not is billed with its period, onc
   expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED])
 })
 
+describe('what is made again', () => {
+  test.each([1, 2])('is taxed by Stripe Tax as its price and product say: made %i time(s)', async (times) => {
+    const { product } = await billing.stripe.prices.update(await billing.priceOf('pro'), { tax_behavior: 'inclusive' })
+    await billing.stripe.products.update(product as string, { tax_code: 'txcd_10103001' })
+    const { id, invoiceId } = await askedToUpgrade()
+    await billing.stripe.invoices.voidInvoice(invoiceId)
+    for (let time = 1; time < times; time += 1) {
+      expect(await succeed(id, 'upgrade', { new_tier: 'max' })).toMatchObject({ requires_action: true })
+      const again = (await invoicesOf(id)).find(({ status }) => status === 'open')
+      await billing.stripe.invoices.voidInvoice(again!.id)
+    }
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await finishChanges(billing.context)
+    const customer = await customerOf(id)
+    const waiting = billing.sandbox.all('invoiceitem').filter((item) => item.customer === customer && item.invoice === null)
+    const taxed = (isCredit: boolean) => waiting.find(({ amount }) => amount < 0 === isCredit)!._
+    expect(taxed(true)).toMatchObject({ taxBehavior: 'inclusive', taxCode: 'txcd_10103001' })
+    expect(taxed(false)).toMatchObject({ taxBehavior: null, taxCode: null })
+  })
+})
+
 describe('the credit of a smaller plan', () => {
   test.each(WAYS)('lowers the next invoices where an upgrade’s page %s', async (how) => {
     const { id, invoiceId, credit } = await askedToUpgrade()

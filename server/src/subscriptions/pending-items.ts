@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/database.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
-import { restoring, type InvoiceItemSnapshot, type InvoiceItemTerms } from '../stripe/gateway/invoice-items.ts'
+import { restoring, taxedPriceOf, type InvoiceItemTerms, type TaxedItem } from '../stripe/gateway/invoice-items.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { readOrganization } from '../stripe/organizations.ts'
@@ -36,11 +36,11 @@ export async function restorePendingItems(acting: Acting): Promise<void> {
   if (candidates.rowCount === 0) return
   await follow(acting)
   for (const voided of await listVoided(session, organizationId)) {
-    for (const item of await readStillThere(context, voided)) {
-      await restore(acting, voided, item).catch((error: unknown) => {
+    for (const taxed of await readStillThere(context, voided)) {
+      await restore(acting, voided, taxed).catch((error: unknown) => {
         if (!isRefused(error)) throw error
         context.log.error(
-          { event: 'billing.item_not_restored', organization_id: organizationId, item, err: error },
+          { event: 'billing.item_not_restored', organization_id: organizationId, item: taxed.item, err: error },
           'Stripe did not take again what a voided invoice had taken along',
         )
       })
@@ -51,13 +51,14 @@ export async function restorePendingItems(acting: Acting): Promise<void> {
 async function restore(
   { context, session, organizationId }: Acting,
   { invoiceId, customerId, subscriptionId: billWithSubscriptionId }: Voided,
-  item: InvoiceItemSnapshot,
+  taxed: TaxedItem,
 ): Promise<void> {
+  const { item } = taxed
   const after = { amount_minor: item.amountMinor, currency: item.currency, invoice_id: invoiceId }
   await performIntent(context, session, {
     organizationId,
     kind: 'create_invoice_item',
-    params: { customerId, billWithSubscriptionId, ...restoring(item, invoiceId) },
+    params: { customerId, billWithSubscriptionId, ...restoring(taxed, invoiceId) },
     audit: { actor: 'system:billing', action: 'invoice_item.restored', target: item.id, before: null, after, requestId: null },
   })
 }
@@ -66,12 +67,12 @@ async function restore(
 type TakenAlong = { readonly invoiceId: string; readonly itemIds: readonly string[] }
 
 /** Of items, those that the invoice still has: one that waits, or is on another, is billed as it is. */
-async function readStillThere(
-  context: BillingContext,
-  { invoiceId, itemIds }: TakenAlong,
-): Promise<readonly InvoiceItemSnapshot[]> {
-  const items = await requireGateway(context).reads.listItemsOfInvoice(invoiceId)
-  return items.filter(({ id }) => itemIds.includes(id))
+async function readStillThere(context: BillingContext, { invoiceId, itemIds }: TakenAlong): Promise<readonly TaxedItem[]> {
+  const { reads } = requireGateway(context)
+  const items = (await reads.listItemsOfInvoice(invoiceId)).filter(({ id }) => itemIds.includes(id))
+  const priceIds = [...new Set(items.flatMap((item) => taxedPriceOf(item) ?? []))]
+  const taxes = new Map(await Promise.all(priceIds.map(async (id) => [id, await reads.retrieveItemTax(id)] as const)))
+  return items.map((item) => ({ item, tax: taxes.get(taxedPriceOf(item) ?? '') ?? null }))
 }
 
 type Voided = TakenAlong & {
@@ -106,7 +107,7 @@ export async function readTakenAlong(
   )
   if (rows.length === 0) return []
   const items = await readStillThere(context, { invoiceId, itemIds: rows.map(({ id }) => id) })
-  return items.map((item) => restoring(item, invoiceId))
+  return items.map((taxed) => restoring(taxed, invoiceId))
 }
 
 /** Who has something that is to wait again, in no order, so that a few that keep failing do not end each run before the others. */

@@ -25,6 +25,8 @@ const BOTH = [
   'pricing',
   'quantity',
   'quantity_decimal',
+  'tax_behavior',
+  'tax_code',
   'tax_rates',
   'unit_amount_decimal',
 ] as const
@@ -87,8 +89,9 @@ function requireEditable(ctx: Ctx, id: string): { item: StoredInvoiceItem; invoi
 
 function update(ctx: Ctx, id: string, params: UpdateParams): StoredInvoiceItem {
   const { item, invoice } = requireEditable(ctx, id)
+  const priced = pricePatch(ctx, item, withPrice(params))
   const updated = ctx.update('invoiceitem', id, {
-    ...pricePatch(ctx, item, withPrice(params)),
+    ...priced,
     description: params.description === undefined ? item.description : params.description === '' ? null : params.description,
     discountable: params.discountable ?? item.discountable,
     discounts:
@@ -102,6 +105,12 @@ function update(ctx: Ctx, id: string, params: UpdateParams): StoredInvoiceItem {
     metadata: mergeMetadata(item.metadata, params.metadata),
     period: params.period ?? item.period,
     tax_rates: params.tax_rates === undefined ? item.tax_rates : checkedTaxRates(ctx, params.tax_rates),
+    _: {
+      ...item._,
+      ...priced._,
+      taxBehavior: params.tax_behavior ?? item._.taxBehavior,
+      taxCode: params.tax_code === undefined ? item._.taxCode : params.tax_code || null,
+    },
   })
   if (invoice !== null) putLine(ctx, invoice, updated)
   return updated

@@ -28,6 +28,8 @@ export interface InvoiceItemParam {
   }
   readonly quantity?: number
   readonly quantity_decimal?: string
+  readonly tax_behavior?: string
+  readonly tax_code?: string
   readonly tax_rates?: '' | readonly string[]
   readonly unit_amount?: number
   readonly unit_amount_decimal?: string
@@ -105,6 +107,8 @@ export function addOneOffInvoiceItem(
       discountable: param.discountable ?? priced.amount >= 0,
       discounts: redeemDiscounts(ctx, discounts, { customer: owner.customer, currency: owner.currency, invoiceItem: id }),
       taxRates: checkedTaxRates(ctx, param.tax_rates ?? []),
+      taxBehavior: param.tax_behavior ?? null,
+      taxCode: param.tax_code || null,
       metadata: mergeMetadata({}, param.metadata),
       invoice: owner.invoice ?? null,
     },

@@ -30,6 +30,8 @@ export interface NewInvoiceItem {
   readonly discountable?: boolean
   readonly discounts?: readonly string[]
   readonly taxRates?: readonly string[]
+  readonly taxBehavior?: string | null
+  readonly taxCode?: string | null
   readonly metadata?: Record<string, string>
   readonly invoice?: string | null
   readonly quantityDecimal?: string
@@ -68,7 +70,13 @@ export function createInvoiceItem(
     quantity_decimal: item.quantityDecimal ?? `${item.quantity}`,
     tax_rates: item.taxRates ?? [],
     test_clock: customer.test_clock ?? null,
-    _: { subscription: item.subscription, product: item.price?.product ?? null, metered: false },
+    _: {
+      subscription: item.subscription,
+      product: item.price?.product ?? null,
+      metered: false,
+      taxBehavior: item.taxBehavior ?? null,
+      taxCode: item.taxCode ?? null,
+    },
   })
   announce('invoiceitem.created', created)
   return created

@@ -9,7 +9,7 @@ import { createCreditNoteReader, withCreditNotes } from './credit-notes.ts'
 import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
-import { toInvoiceItem, toInvoiceItemSnapshot, type InvoiceItemSnapshot } from './invoice-items.ts'
+import { toInvoiceItem, toInvoiceItemSnapshot, toItemTax, type InvoiceItemSnapshot } from './invoice-items.ts'
 import type { InvoicePreview } from './invoice-previews.ts'
 import { createStripeLimiter } from './limiter.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './mutations.ts'
@@ -177,6 +177,8 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       ),
     listPendingItems: (customer) => itemsOf({ customer, pending: true }),
     listItemsOfInvoice: (invoice) => itemsOf({ invoice }),
+    retrieveItemTax: (price) =>
+      orNull(call('retrieve_price', async () => toItemTax(await stripe.prices.retrieve(price, { expand: ['product'] })))),
     listInvoiceItems: (customer) => itemsOf({ customer }),
     listPaymentMethods: (customer) =>
       readPages(

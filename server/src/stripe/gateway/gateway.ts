@@ -1,6 +1,6 @@
 import type { Instant } from '../../lib/clock.ts'
 import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
-import type { InvoiceItemSnapshot } from './invoice-items.ts'
+import type { InvoiceItemSnapshot, ItemTax } from './invoice-items.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from './invoice-previews.ts'
 import type { MutationCall, MutationKind, MutationResult, StripeMutations } from './mutations.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
@@ -49,6 +49,8 @@ export type StripeReads = {
   /** What waits for the customer's next invoice. */
   listPendingItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
   listItemsOfInvoice(invoiceId: string): Promise<readonly InvoiceItemSnapshot[]>
+  /** By what Stripe Tax works out the tax of what a price sells; null for a price that there is not. */
+  retrieveItemTax(priceId: string): Promise<ItemTax | null>
   /** The customer's invoice items, billed or not; newest first. */
   listInvoiceItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
   listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>

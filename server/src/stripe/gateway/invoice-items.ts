@@ -8,11 +8,16 @@ export type InvoiceItemTerms = {
   readonly description: string | null
   readonly discountable: boolean
   readonly taxRateIds: readonly string[]
+  /** By what Stripe Tax works out its tax; an item shows neither. Of one that was kept by an earlier version, none. */
+  readonly tax?: ItemTax
   /** The time that it is for, in Stripe's seconds. */
   readonly startUnix: number
   readonly endUnix: number
   readonly metadata: Metadata
 }
+
+/** As a price and its product have them; null where Stripe Tax's own settings decide. */
+export type ItemTax = { readonly behavior: string | null; readonly code: string | null }
 
 export type InvoiceItemParams = InvoiceItemTerms & {
   readonly customerId: string
@@ -20,11 +25,14 @@ export type InvoiceItemParams = InvoiceItemTerms & {
   readonly billWithSubscriptionId: string | null
 }
 
-export type InvoiceItemSnapshot = InvoiceItemTerms & {
+export type InvoiceItemSnapshot = Omit<InvoiceItemTerms, 'tax'> & {
   readonly id: string
   readonly priceId: string | null
   readonly proration: boolean
 }
+
+/** An item, and by what Stripe Tax works out its tax where no tax rates do. */
+export type TaxedItem = { readonly item: InvoiceItemSnapshot; readonly tax: ItemTax | null }
 
 /** The metadata of an item that stands for one whose invoice was voided: which invoice that was, which item, and what its line said of itself. */
 export const VOIDED_INVOICE_METADATA = 'tollgate_voided_invoice'
@@ -40,10 +48,17 @@ export const IS_PRORATION = `(coalesce(
     line -> 'parent' -> 'subscription_item_details' -> 'proration', line -> 'parent' -> 'invoice_item_details' -> 'proration'
   ) = 'true'::jsonb or line #>> '{metadata,${PRORATION_METADATA}}' = 'true')`
 
+/** The price by which an item is taxed; null where its tax rates say how. Of one that was made again it is that of the first. */
+export function taxedPriceOf({ priceId, taxRateIds, metadata }: InvoiceItemSnapshot): string | null {
+  return taxRateIds.length > 0 ? null : (metadata[PRICE_METADATA] ?? priceId)
+}
+
 /** What makes an item again whose invoice was voided. */
-export function restoring({ id, priceId, proration, ...terms }: InvoiceItemSnapshot, voidedInvoiceId: string): InvoiceItemTerms {
+export function restoring({ item, tax }: TaxedItem, voidedInvoiceId: string): InvoiceItemTerms {
+  const { id, priceId, proration, ...terms } = item
   return {
     ...terms,
+    ...(tax === null ? {} : { tax }),
     metadata: {
       ...(priceId === null ? {} : { [PRICE_METADATA]: priceId }),
       ...(proration ? { [PRORATION_METADATA]: 'true' } : {}),
@@ -52,6 +67,18 @@ export function restoring({ id, priceId, proration, ...terms }: InvoiceItemSnaps
       [RESTORED_ITEM_METADATA]: id,
       [VOIDED_INVOICE_METADATA]: voidedInvoiceId,
     },
+  }
+}
+
+type WireTaxedPrice = {
+  readonly tax_behavior: string | null
+  readonly product: string | { readonly deleted?: boolean | void; readonly tax_code?: Reference | null }
+}
+
+export function toItemTax({ tax_behavior: behavior, product }: WireTaxedPrice): ItemTax {
+  return {
+    behavior: behavior === 'unspecified' ? null : behavior,
+    code: typeof product === 'string' ? null : idOf(product.tax_code),
   }
 }
 
@@ -94,5 +121,7 @@ export function toInvoiceItem(terms: InvoiceItemTerms) {
     metadata: { ...terms.metadata },
     ...(terms.description === null ? {} : { description: terms.description }),
     ...(terms.taxRateIds.length === 0 ? {} : { tax_rates: [...terms.taxRateIds] }),
+    ...(terms.tax?.behavior == null ? {} : { tax_behavior: terms.tax.behavior }),
+    ...(terms.tax?.code == null ? {} : { tax_code: terms.tax.code }),
   }
 }
