@@ -5,7 +5,8 @@ import { parseQuantity, type Quantity } from '../lib/quantity.ts'
 import { parseUnitAmount } from '../lib/unit-amount.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
 import type { DiscountSnapshot } from '../stripe/gateway/discount-snapshots.ts'
-import type { MovementKind, RevenueDiscount, RevenueItem, RevenueSubscription } from './rules.ts'
+import { PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
+import { WHOLE, type MovementKind, type RevenueDiscount, type RevenueItem, type RevenueSubscription } from './rules.ts'
 
 /** What the ledger holds of an organization in one currency. */
 export type MrrAccount = {
@@ -42,7 +43,9 @@ type ItemRow = {
   readonly interval: string
   readonly intervalCount: number
   readonly metered: boolean
+  /** In percent, by tax rates. */
   readonly includedTax: string | null
+  readonly invoicedTax: { readonly tax: number; readonly net: number } | null
 }
 /** As JSON holds it. */
 type DiscountRow = Omit<DiscountSnapshot, 'endsAt'> & { readonly endsAt: string | null }
@@ -58,6 +61,21 @@ export async function listRevenueSubscriptions(tx: Queryable, organizationId: st
 /** The rates of an item, of a `subscription` and its `wire` item: its own, else those of its subscription. */
 const TAX_RATES = `coalesce(nullif(nullif(wire -> 'tax_rates', 'null'), '[]'), nullif(subscription.data -> 'default_tax_rates', 'null'), '[]')`
 
+/**
+ * The tax that Stripe Tax found in the price of an `item`, as far as an invoice says: the newest of its subscription that billed it, else the newest of
+ * all. What came to nothing tells nothing.
+ */
+const INVOICED_TAX = `(
+  select jsonb_build_object('tax', included.tax, 'net', charged.minor - included.tax)
+  from stripe_invoices invoice cross join jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
+  cross join lateral (select (line ->> 'amount')::bigint - coalesce(sum((each ->> 'amount')::bigint), 0) as minor
+    from jsonb_path_query(line, '$.pretax_credit_amounts[*]') each) charged
+  cross join lateral (select coalesce(sum((each ->> 'amount')::bigint), 0) as tax
+    from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "inclusive")') each) included
+  where invoice.organization_id = subscription.organization_id and invoice.subscription_id = subscription.id
+    and invoice.status in ('open', 'paid', 'uncollectible') and charged.minor > 0
+  order by (${PRICE_OF_LINE} = item.price_id) is true desc, invoice.created_at desc, charged.minor desc limit 1)`
+
 const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<SubscriptionRow>(
     `select organization_id as "organizationId", status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
@@ -68,7 +86,9 @@ const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
           'quantity', item.quantity, 'interval', item.billing_interval, 'intervalCount', item.interval_count,
           'metered', item.usage_type = 'metered',
           'includedTax', (select sum((rate ->> 'percentage')::numeric)::text from jsonb_array_elements(${TAX_RATES}) rate
-            where (rate ->> 'inclusive')::boolean)) order by item.id)
+            where (rate ->> 'inclusive')::boolean),
+          'invoicedTax', case when subscription.data #>> '{automatic_tax,enabled}' = 'true' and ${TAX_RATES} = '[]'
+            then ${INVOICED_TAX} end) order by item.id)
         from stripe_subscription_items item
         left join jsonb_array_elements(subscription.data -> 'items' -> 'data') wire on wire ->> 'id' = item.id
         where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id) as items
@@ -79,12 +99,15 @@ const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
 })
 
 /** A price of tiers has no unit amount of its own and counts 0. */
-function toItem({ unitAmount, quantity, includedTax, ...item }: ItemRow): RevenueItem {
+function toItem({ unitAmount, quantity, includedTax, invoicedTax, ...item }: ItemRow): RevenueItem {
   return {
     ...item,
     unitAmount: parseUnitAmount(unitAmount ?? '0', 'unit_amount'),
     quantity: quantity ?? 1,
-    includedTax: parseQuantity(includedTax ?? '0', 'percentage'),
+    includedTax:
+      invoicedTax === null
+        ? { parts: parseQuantity(includedTax ?? '0', 'percentage'), upon: WHOLE }
+        : { parts: BigInt(invoicedTax.tax), upon: BigInt(invoicedTax.net) },
   }
 }
 

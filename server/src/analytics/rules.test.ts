@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { movementOf, movementTime, revenueOf, type RevenueItem, type RevenueSubscription } from './rules.ts'
+import { movementOf, movementTime, revenueOf, WHOLE, type RevenueItem, type RevenueSubscription } from './rules.ts'
 import { convertSeries, roundSpan, seriesOf } from './series.ts'
 import { summaryOf } from './actions.ts'
 import { splitPeriod } from './periods.ts'
@@ -13,7 +13,7 @@ const UNLIMITED = { itemId: null, products: null }
 const item = (minor: bigint, given: Partial<RevenueItem> = {}): RevenueItem => ({
   id: 'si_1',
   productId: 'prod_1',
-  includedTax: 0n,
+  includedTax: { parts: 0n, upon: WHOLE },
   unitAmount: minor * CENT,
   quantity: 1,
   interval: 'month',
@@ -65,7 +65,7 @@ describe('monthly recurring revenue', () => {
   it('takes an amount off its products’ lines in proportion, and the tax that they include off what is left', () => {
     const off = { ...UNLIMITED, percentOff: null, amountOffMinor: 300, duration: 'forever', endsAt: null } as const
     const items = [
-      item(1_000n, { includedTax: 25_000_000n }),
+      item(1_000n, { includedTax: { parts: WHOLE / 4n, upon: WHOLE } }),
       item(500n, { id: 'si_2', productId: 'prod_2' }),
       item(2_000n, { id: 'si_3', productId: 'prod_3' }),
     ]

@@ -25,8 +25,8 @@ export type RevenueItem = {
   readonly interval: string
   readonly intervalCount: number
   readonly metered: boolean
-  /** Millionths of a percent of tax that the price includes. */
-  readonly includedTax: bigint
+  /** The tax that the price includes: so many parts of it upon so many of what is the seller's. */
+  readonly includedTax: { readonly parts: bigint; readonly upon: bigint }
 }
 
 export type RevenueDiscount = {
@@ -95,7 +95,8 @@ function monthlyRevenueOf(subscription: RevenueSubscription, now: Instant): Quan
 
 type Line = { readonly item: RevenueItem; readonly monthly: Fraction }
 
-const WHOLE: bigint = 100n * MICRO
+/** A hundred percent, in millionths of one. */
+export const WHOLE: bigint = 100n * MICRO
 
 /** What is left of each line; an amount is shared out by what the lines cost, and never more than that. */
 function takeOff(lines: readonly Line[], { itemId, products, percentOff, amountOffMinor }: RevenueDiscount): Line[] {
@@ -122,7 +123,8 @@ function leftOf(amounts: readonly Fraction[], off: Fraction): Fraction {
 }
 
 function withoutTax({ item, monthly }: Line): Fraction {
-  return times(monthly, { parts: WHOLE, of: WHOLE + item.includedTax })
+  const { parts, upon } = item.includedTax
+  return times(monthly, { parts: upon, of: upon + parts })
 }
 
 /** A whole number of parts, and how many parts make one minor unit. */
