@@ -20,6 +20,8 @@ export type Metrics = {
   readonly disputesOpened: Counter
   /** `stripe_disputes_open`: read when asked for. */
   readonly disputesOpen: Gauge
+  /** `stripe_left_to_operators{kind}`: what does not come right by itself, of the last seven days; read when asked for. */
+  readonly leftToOperators: Gauge<'kind'>
   /** `credits_used_total{customer_id}`: the organization's id. */
   readonly creditsUsed: CreditCounter
   /** `quota_exceeded_total{tier}`: refusals for want of quota. */
@@ -55,6 +57,7 @@ export type MetricsOptions = {
     lookAgeSeconds: number | null
     comparisonAgeSeconds: number | null
     disputesOpen: number
+    leftToOperators: Readonly<Record<string, number>>
   }>
   /** Monthly recurring revenue. */
   readonly readRevenue?: () => Promise<readonly { currency: string; tier: string; minor: number }[]>
@@ -94,6 +97,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
       registers,
       async collect() {
         if (readFollowing) this.set((await readFollowing()).disputesOpen)
+      },
+    }),
+    leftToOperators: new Gauge({
+      name: 'stripe_left_to_operators',
+      help: 'What of customers’ money does not come right by itself and was found in the last seven days, by kind.',
+      labelNames: ['kind'],
+      registers,
+      async collect() {
+        if (!readFollowing) return
+        for (const [kind, count] of Object.entries((await readFollowing()).leftToOperators)) this.set({ kind }, count)
       },
     }),
     paymentsFailed: new Counter({

@@ -368,7 +368,7 @@ describe('what is to wait again', () => {
     const told = billing.logged.filter(
       ({ fields }) => fields['event'] === 'billing.item_not_restored' && fields['organization_id'] === id,
     )
-    expect(told).toMatchObject([{ level: 'error', fields: { item: { amountMinor: USED } } }])
+    expect(told).toMatchObject([{ level: 'error', fields: { amount_minor: USED } }])
     await succeed(id, 'payment-methods', GOOD)
     expect(await succeed(id, 'resume')).toMatchObject({ status: 'active' })
   })

@@ -4,6 +4,7 @@ import { restoring, taxedPriceOf, type InvoiceItemTerms, type TaxedItem } from '
 import { performIntent } from '../stripe/intents/intents.ts'
 import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { readOrganization } from '../stripe/organizations.ts'
+import { leaveToOperators } from './left-to-operators.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { follow, isRefused, type Acting } from './steps.ts'
 
@@ -37,12 +38,17 @@ export async function restorePendingItems(acting: Acting): Promise<void> {
   await follow(acting)
   for (const voided of await listVoided(session, organizationId)) {
     for (const taxed of await readStillThere(context, voided)) {
-      await restore(acting, voided, taxed).catch((error: unknown) => {
+      await restore(acting, voided, taxed).catch(async (error: unknown) => {
         if (!isRefused(error)) throw error
-        context.log.error(
-          { event: 'billing.item_not_restored', organization_id: organizationId, item: taxed.item, err: error },
-          'Stripe did not take again what a voided invoice had taken along',
-        )
+        const { id, amountMinor, currency, description } = taxed.item
+        await leaveToOperators(acting, {
+          kind: 'invoice_item.left_out',
+          about: id,
+          target: id,
+          data: { item_id: id, amount_minor: amountMinor, currency, description, invoice_id: voided.invoiceId },
+          words: 'Stripe did not take again what a voided invoice had taken along',
+          error,
+        })
       })
     }
   }

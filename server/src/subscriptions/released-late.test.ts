@@ -3,8 +3,10 @@ import { failing, KILLED } from '../../test/failing.ts'
 import { changeByOperator } from '../../test/purchases.ts'
 import { OFFERED, priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { MINUTE_MS } from '../lib/period.ts'
+import { listTimeline } from '../operators/timeline-store.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
+import { readFollowing } from '../stripe/reconcile/following-store.ts'
 import { runExclusively } from './actions.ts'
 import { finishChanges } from './jobs.ts'
 import { listReleased } from './released.ts'
@@ -117,14 +119,31 @@ describe('what was scheduled for a period that has begun without it', () => {
     expect(told).toMatchObject([{ level: 'error', fields: { organization_id: id } }])
   })
 
-  test('does not come over what was changed at Stripe meanwhile, nor in the period after', async () => {
+  test('does not come over what was changed at Stripe meanwhile, nor in the period after, of which operators are told once', async () => {
     const [changed, tooLate] = [await overtaken('changed'), await overtaken('too_late')]
     const { subscription_id: id } = await subscriptionOf(changed)
     const { items } = await billing.stripe.subscriptions.retrieve(String(id))
     await billing.stripe.subscriptions.update(String(id), { items: [{ id: items.data[0]!.id, quantity: 2 }] })
     await advance(tooLate, '31d')
+    const before = await readFollowing(billing.context.db, billing.context.clock.now())
     await laterOn()
     for (const each of [changed, tooLate]) expect(await subscriptionOf(each)).toMatchObject({ plan: 'max', status: 'active' })
+    await laterOn()
+    const { rows } = await billing.database.db.query(
+      `select organization_id as id, actor, target from audit_log where organization_id = any($1) and action = 'scheduled_change.lost'`,
+      [[changed, tooLate]],
+    )
+    const { subscription_id: target } = await subscriptionOf(tooLate)
+    expect(rows).toEqual([{ id: tooLate, actor: 'system:billing', target }])
+    const [entry] = await listTimeline(billing.database.db, {
+      organizationId: tooLate,
+      kinds: ['billing'],
+      limit: 1,
+      after: null,
+    })
+    expect(entry!.data).toMatchObject({ type: 'scheduled_change.lost', quantity: 1 })
+    const after = await readFollowing(billing.context.db, billing.context.clock.now())
+    expect(after.leftToOperators['scheduled_change.lost']).toBe(before.leftToOperators['scheduled_change.lost'] + 1)
     expect(await listReleased(billing.context.db, billing.context.clock.now(), 10)).toEqual([])
   })
 })

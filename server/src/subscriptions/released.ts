@@ -7,6 +7,7 @@ import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { itemsOfPhase } from './items.ts'
+import { leaveToOperators, type Left } from './left-to-operators.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { release, scheduleNext } from './schedules.ts'
 import { readBillingState } from './state.ts'
@@ -40,13 +41,23 @@ const SWITCH_AT = `to_timestamp((intent.params #>> '{restores,switchAtUnix}')::b
 /** What was released is still to come ($1 is now). */
 const IS_AHEAD = `${SWITCH_AT} > coalesce(organization.test_clock_now, $1)`
 
-/** Releases of what comes no later than with the period that runs, is not brought back, nor refused by Stripe to be, and for which no pause has come. */
+/** An `item` is the plan that was to go, as it was. */
+const IS_RUNNING = `item.price_id = intent.params #>> '{restores,running,priceId}'
+      and coalesce(item.quantity, 1) = (intent.params #>> '{restores,running,quantity}')::bigint`
+
+/**
+ * Releases of what comes no later than with the period that runs, or did not come at all, is not brought back, nor refused by Stripe to be, nor left to operators, and for which
+ * no pause has come.
+ */
 const RELEASED = `from stripe_intents intent join organizations organization on organization.id = intent.organization_id
   where intent.kind = 'release_schedule' and intent.state = 'succeeded' and intent.params ? 'restores'
     and exists (
       select from stripe_subscription_items item
       where item.organization_id = intent.organization_id and item.subscription_id = intent.params #>> '{restores,subscriptionId}'
-        and item.current_period_start <= ${SWITCH_AT})
+        and (item.current_period_start <= ${SWITCH_AT} or ${IS_RUNNING}))
+    and not exists (
+      select from billing_events told
+      where told.organization_id = intent.organization_id and told.key = 'scheduled_change.lost:' || (intent.params ->> 'scheduleId'))
     and not exists (
       select from stripe_intents later
       where later.organization_id = intent.organization_id and later.params ->> 'releasedScheduleId' = intent.params ->> 'scheduleId'
@@ -54,25 +65,33 @@ const RELEASED = `from stripe_intents intent join organizations organization on 
           when later.kind = 'create_schedule' then later.state = 'failed' else later.state = 'succeeded' end)`
 
 /** The period for which it was scheduled has begun without it, with the plan that was to go, which nobody has changed since. */
-const WAS_MISSED = `exists (
+const WAS_MISSED = hasRunning('=')
+
+/** And the period after that. */
+const IS_LOST = hasRunning('>')
+
+function hasRunning(comparison: '=' | '>'): string {
+  return `exists (
   select from stripe_subscription_items item
   where item.organization_id = subscription.organization_id and item.subscription_id = subscription.id
-    and item.current_period_start = ${SWITCH_AT} and item.price_id = intent.params #>> '{restores,running,priceId}'
-    and coalesce(item.quantity, 1) = (intent.params #>> '{restores,running,quantity}')::bigint)`
+    and item.current_period_start ${comparison} ${SWITCH_AT} and ${IS_RUNNING})`
+}
 
-/** And whose subscription counts, and goes on with nothing ahead. */
-const GOES_ON = `exists (
+/** Whose subscription counts, and goes on with nothing ahead. */
+const goesOn = (condition: string): string => `exists (
   select from accounts account join stripe_subscriptions subscription
     on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
   where account.organization_id = intent.organization_id and account.subscription_id = intent.params #>> '{restores,subscriptionId}'
     and subscription.status in ('active', 'past_due') and subscription.scheduled_at is null
-    and subscription.cancel_at is null and not subscription.cancel_at_period_end and (${IS_AHEAD} or ${WAS_MISSED}))`
+    and subscription.cancel_at is null and not subscription.cancel_at_period_end and (${condition}))`
+
+const GOES_ON = goesOn(`${IS_AHEAD} or ${WAS_MISSED} or ${IS_LOST}`)
 
 /**
  * Brings back what was released for a pause that has not come about: one that Stripe refused, or whose request did not live to ask for it. It is
- * scheduled again; what was to begin with the period that has begun since comes at once, for the whole of it. The caller holds the organization's
- * lock, and has settled what is pending.
- * @throws DomainError those of Stripe, but for a refusal, which is told in the log
+ * scheduled again; what was to begin with the period that has begun since comes at once, for the whole of it; once a further one has begun, operators are
+ * told. The caller holds the organization's lock, and has settled what is pending.
+ * @throws DomainError those of Stripe, but for a refusal, which operators are told
  */
 export async function restoreReleased(acting: Acting): Promise<void> {
   const { context, session, organizationId } = acting
@@ -80,32 +99,36 @@ export async function restoreReleased(acting: Acting): Promise<void> {
   const values = [context.clock.now(), organizationId]
   if ((await session.query(`select ${IS_AHEAD} ${mine} limit 1`, values)).rowCount === 0) return
   await follow(acting)
-  const { rows } = await session.query<{ params: StripeMutations['release_schedule']; isAhead: boolean }>(
-    `select intent.params, ${IS_AHEAD} as "isAhead" ${mine} and ${GOES_ON} order by intent.created_at desc, intent.id limit 1`,
+  const { rows } = await session.query<{ params: Release; isAhead: boolean; isLost: boolean }>(
+    `select intent.params, ${IS_AHEAD} as "isAhead", ${goesOn(IS_LOST)} as "isLost" ${mine} and ${GOES_ON}
+     order by intent.created_at desc, intent.id`,
     values,
   )
-  for (const { params, isAhead } of rows) {
+  for (const { params } of rows.filter(({ isLost }) => isLost)) {
+    const words = 'what was scheduled, and released for a pause that did not come, was not brought back in its period'
+    await leaveToOperators(acting, { ...leftOf(params), words })
+  }
+  for (const { params, isAhead } of rows.filter(({ isLost }) => !isLost).slice(0, 1)) {
     const bringingBack = isAhead ? scheduleAgain(acting, params) : switchLate(acting, params)
-    await bringingBack.catch((error: unknown) => {
+    await bringingBack.catch(async (error: unknown) => {
       if (!isRefused(error)) throw error
-      context.log.error(
-        {
-          event: 'billing.change_not_scheduled_again',
-          organization_id: organizationId,
-          schedule_id: params.scheduleId,
-          err: error,
-        },
-        'Stripe did not take again what was scheduled and released for a pause',
-      )
+      const words = 'Stripe did not take again what was scheduled and released for a pause'
+      await leaveToOperators(acting, { ...leftOf(params), words, error })
     })
     await follow(acting)
   }
 }
 
-async function scheduleAgain(
-  acting: Acting,
-  { scheduleId: releasedScheduleId, restores }: StripeMutations['release_schedule'],
-): Promise<void> {
+type Release = StripeMutations['release_schedule']
+
+function leftOf({ scheduleId, restores }: Release): Pick<Left, 'kind' | 'about' | 'target' | 'data'> {
+  const [plan] = restores?.next ?? []
+  const beginsAt = restores === undefined ? null : new Date(restores.switchAtUnix * SECOND_MS).toISOString()
+  const data = { schedule_id: scheduleId, begins_at: beginsAt, price_id: plan?.priceId ?? null, quantity: plan?.quantity ?? null }
+  return { kind: 'scheduled_change.lost', about: scheduleId, target: restores?.subscriptionId ?? scheduleId, data }
+}
+
+async function scheduleAgain(acting: Acting, { scheduleId: releasedScheduleId, restores }: Release): Promise<void> {
   const { subscription } = await readBillingState(acting.context, acting.session, acting.organizationId)
   if (restores === undefined || subscription === null) return
   const { switchAtUnix, next } = restores
@@ -121,10 +144,7 @@ async function scheduleAgain(
 }
 
 /** Prorated from the period's beginning on, it costs what its schedule would have made it cost: the next invoice has what the renewal charged too much, or too little. */
-async function switchLate(
-  acting: Acting,
-  { scheduleId: releasedScheduleId, restores }: StripeMutations['release_schedule'],
-): Promise<void> {
+async function switchLate(acting: Acting, { scheduleId: releasedScheduleId, restores }: Release): Promise<void> {
   const { context, session, organizationId } = acting
   const { subscription } = await readBillingState(context, session, organizationId)
   if (restores === undefined || subscription === null) return

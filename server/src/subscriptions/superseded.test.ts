@@ -5,6 +5,8 @@ import { changeByOperator, payOn, switchTo } from '../../test/purchases.ts'
 import { PLANS, testSubscriptions } from '../../test/subscriptions.ts'
 import { lockAccount } from '../grants/store.ts'
 import { MINUTE_MS } from '../lib/period.ts'
+import { listTimeline } from '../operators/timeline-store.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
 import { finishChanges } from './jobs.ts'
 
@@ -178,6 +180,32 @@ describe('an upgrade that is paid in the last minute of a period', () => {
     await finishChanges(billing.context)
     expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
     expect(await moneyOf(id)).toEqual(before)
+  })
+
+  test.each(['is not sold any more', 'is refused by Stripe'])('and %s is left to operators, who are told once', async (how) => {
+    const id = how.replaceAll(' ', '_').toLowerCase()
+    await paidAndOvertaken(id)
+    const { db } = billing.database
+    const sell = (isSold: boolean) =>
+      db.query(`update plan_prices set superseded_at = $1 where plan_key = 'enterprise' and price_key = 'monthly'`, [
+        isSold ? null : billing.context.clock.now(),
+      ])
+    const refused = new StripeCallError('stripe_failed', 'refused', 'refused')
+    const isRefused = how === 'is refused by Stripe'
+    await sell(isRefused)
+    await finishChanges(isRefused ? failing(billing.context, 'before', 'update_subscription', refused) : billing.context)
+    await sell(true)
+    await finishChanges(billing.context)
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'starter', status: 'active', scheduled_change: null })
+    const { subscription_id: target } = await subscriptionOf(id)
+    const { rows } = await db.query(`select target, after from audit_log where organization_id = $1 and action = $2`, [
+      id,
+      'paid_change.overtaken',
+    ])
+    const price_id = await priceOf('enterprise')
+    expect(rows).toEqual([{ target, after: { subscription_id: target, price_id, quantity: 1 } }])
+    const [entry] = await listTimeline(db, { organizationId: id, kinds: ['billing'], limit: 1, after: null })
+    expect(entry!.data).toMatchObject({ type: 'paid_change.overtaken', price_id })
   })
 
   test('is not had by who never paid: what was scheduled comes, and nothing is owed but that', async () => {

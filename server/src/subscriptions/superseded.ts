@@ -3,6 +3,7 @@ import { reportNow } from '../pricing/actions.ts'
 import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { switchedItems } from './items.ts'
+import { leaveToOperators } from './left-to-operators.ts'
 import { releaseIfThere } from './schedules.ts'
 import { readBillingState } from './state.ts'
 import { follow, isRefused, type Acting } from './steps.ts'
@@ -83,12 +84,16 @@ async function makeAgain(acting: Acting, update: Update): Promise<void> {
   const { subscription, offers } = await readBillingState(context, session, organizationId)
   const wished = update.items?.[0]
   const offer = offers.find(({ priceId }) => priceId === wished?.priceId)
-  const told = { event: 'billing.paid_change_overtaken', organization_id: organizationId, subscription_id: update.subscriptionId }
-  if (subscription?.id !== update.subscriptionId || offer === undefined) {
-    context.log.error(
-      { ...told, price_id: wished?.priceId },
-      'a paid change was overtaken by a scheduled one, and is not sold any more',
-    )
+  const { subscriptionId, supersedesScheduleId: scheduleId = subscriptionId } = update
+  const left = {
+    kind: 'paid_change.overtaken',
+    about: scheduleId,
+    target: subscriptionId,
+    data: { subscription_id: subscriptionId, price_id: wished?.priceId ?? null, quantity: wished?.quantity ?? 1 },
+  } as const
+  if (subscription?.id !== subscriptionId || offer === undefined) {
+    const words = 'a paid change was overtaken by a scheduled one, and is not sold any more'
+    await leaveToOperators(acting, { ...left, words })
     return
   }
   // As before every change at once: Stripe bills the use of a price that goes in that moment.
@@ -113,9 +118,10 @@ async function makeAgain(acting: Acting, update: Update): Promise<void> {
       before: { plan, interval, quantity: subscription.quantity },
       after: { plan: offer.planKey, interval: offer.interval, quantity },
     },
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
     if (!isRefused(error)) throw error
-    context.log.error({ ...told, err: error }, 'Stripe did not take again a paid change that a scheduled one has overtaken')
+    const words = 'Stripe did not take again a paid change that a scheduled one has overtaken'
+    await leaveToOperators(acting, { ...left, words, error })
   })
 }
 

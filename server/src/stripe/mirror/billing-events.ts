@@ -1,5 +1,16 @@
 import type { Instant } from '../../lib/clock.ts'
 
+/**
+ * What of a customer's money an operator has to see to, and what the log calls it: a change that was paid and cannot be made again; one that was scheduled,
+ * and cannot be brought back; an amount that was to wait again, and that Stripe does not take. In the same history as the events below, for operators alone.
+ */
+export const LEFT_TO_OPERATORS = {
+  'paid_change.overtaken': 'billing.paid_change_overtaken',
+  'scheduled_change.lost': 'billing.change_not_scheduled_again',
+  'invoice_item.left_out': 'billing.item_not_restored',
+} as const
+export type LeftToOperators = keyof typeof LEFT_TO_OPERATORS
+
 /** Something that happened to an organization's billing. `key` makes it once: it says what, and of which object. */
 export type BillingEvent = {
   readonly key: string

@@ -1,6 +1,7 @@
 import type { Queryable } from '../../db/database.ts'
 import type { Instant } from '../../lib/clock.ts'
 import { EVENTS_LISTED_UNTIL } from '../inbox/inbox-store.ts'
+import { LEFT_TO_OPERATORS, type LeftToOperators } from '../mirror/billing-events.ts'
 
 /** How well the server follows Stripe. */
 export type Following = {
@@ -14,6 +15,8 @@ export type Following = {
   readonly comparisonAgeSeconds: number | null
   /** Disputes that wait for evidence. */
   readonly disputesOpen: number
+  /** What of customers' money was left to operators in the last seven days, by kind. */
+  readonly leftToOperators: Readonly<Record<LeftToOperators, number>>
 }
 
 export async function readFollowing(db: Queryable, now: Instant): Promise<Following> {
@@ -24,9 +27,12 @@ export async function readFollowing(db: Queryable, now: Instant): Promise<Follow
        (select extract(epoch from $1 - coalesce(max(started_at) filter (where finished_at is not null), min(started_at)))::float8
         from stripe_reconciliations) as "comparisonAgeSeconds",
        (select count(*) from stripe_disputes where closed_at is null and status in ('needs_response', 'warning_needs_response'))::float8
-         as "disputesOpen"
+         as "disputesOpen",
+       (select jsonb_object_agg(kind, (select count(*) from billing_events event
+          where event.kind = left_open.kind and recorded_at > $1::timestamptz - interval '7 days')) from unnest($3::text[]) left_open (kind))
+         as "leftToOperators"
      from stripe_events where handled_at is null`,
-    [now, EVENTS_LISTED_UNTIL],
+    [now, EVENTS_LISTED_UNTIL, Object.keys(LEFT_TO_OPERATORS)],
   )
   return rows[0]!
 }

@@ -4,6 +4,7 @@ import { EVENTS_LISTED_UNTIL } from '../inbox/inbox-store.ts'
 import { readFollowing } from './following-store.ts'
 
 const database = testDatabase()
+const NOTHING_LEFT = { 'paid_change.overtaken': 0, 'scheduled_change.lost': 0, 'invoice_item.left_out': 0 }
 const NOW = new Date('2026-03-10T12:00:00Z')
 
 test('says how many events wait too long or were given up, and when Stripe was last asked for others', async () => {
@@ -14,6 +15,7 @@ test('says how many events wait too long or were given up, and when Stripe was l
     lookAgeSeconds: null,
     comparisonAgeSeconds: null,
     disputesOpen: 0,
+    leftToOperators: NOTHING_LEFT,
   })
   await db.query(
     `insert into stripe_events (event_id, type, object_type, livemode, payload, source, stripe_created_at, received_at, next_attempt_at,
@@ -30,6 +32,7 @@ test('says how many events wait too long or were given up, and when Stripe was l
     lookAgeSeconds: 3600,
     comparisonAgeSeconds: null,
     disputesOpen: 0,
+    leftToOperators: NOTHING_LEFT,
   })
 })
 
@@ -48,4 +51,17 @@ test('tells how old the last whole comparison is, and goes on counting while the
   expect((await readFollowing(db, NOW)).comparisonAgeSeconds).toBe(26 * 3600)
   await db.query('delete from stripe_reconciliations where finished_at is not null')
   expect((await readFollowing(db, NOW)).comparisonAgeSeconds).toBe(2 * 3600)
+})
+
+test('says what was left to operators in the last seven days, by kind', async () => {
+  const { db } = database
+  await db.query(`insert into organizations (id, name, email, created_at) values ('left', 'Left', 'left@example.com', $1)`, [NOW])
+  await db.query(
+    `insert into billing_events (organization_id, key, kind, data, occurred_at, recorded_at)
+     select 'left', kind || days, kind, '{}', $1, $1::timestamptz - days * interval '1 day'
+     from unnest(array['paid_change.overtaken', 'invoice_item.left_out', 'invoice.paid']) kind, unnest(array[1, 6, 8]) days`,
+    [NOW],
+  )
+  const expected = { ...NOTHING_LEFT, 'paid_change.overtaken': 2, 'invoice_item.left_out': 2 }
+  expect((await readFollowing(db, NOW)).leftToOperators).toEqual(expected)
 })
