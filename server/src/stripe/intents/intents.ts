@@ -164,7 +164,7 @@ export async function settleIntent(db: Queryable, id: string, settlement: Settle
   const kept = settlement.state === 'succeeded' ? { ...settlement.result, clientSecret: null } : null
   const { rowCount } = await db.query(
     `update stripe_intents set state = $2, result = $3, error_code = $4, attempts = attempts + 1, last_attempt_at = $5,
-       finished_at = $5 where id = $1 and state = 'pending'`,
+       finished_at = $5, database_finished_at = clock_timestamp() where id = $1 and state = 'pending'`,
     [
       id,
       settlement.state,
@@ -243,12 +243,16 @@ const SHAPING: readonly MutationKind[] = [
   'release_schedule',
 ]
 
-/** Whether something was done to a subscription that the mirror has not followed: whoever did it did not live to see to that. */
+/**
+ * Whether something was done to a subscription that the mirror has not followed: whoever did it did not live to see to that. Which was first is told by the
+ * database's clock; of before it was kept, by those of the servers.
+ */
 export async function isAheadOfMirror(db: Queryable, organizationId: string, now: Instant): Promise<boolean> {
   const { rowCount } = await db.query(
     `select from stripe_intents intent left join stripe_syncs sync on sync.organization_id = intent.organization_id
      where intent.organization_id = $1 and intent.created_at > $2 and intent.state = 'succeeded' and intent.kind = any($3)
-       and intent.finished_at > coalesce(sync.synced_at, '-infinity') limit 1`,
+       and case when intent.database_finished_at is null then intent.finished_at > coalesce(sync.synced_at, '-infinity')
+         else intent.database_finished_at > coalesce(sync.database_asked_at, '-infinity') end limit 1`,
     [organizationId, new Date(now.getTime() - UNHEARD_MS), SHAPING],
   )
   return rowCount === 1

@@ -9,6 +9,8 @@ export type MirrorWrite = {
   readonly organizationId: string
   /** The time before the fetch. */
   readonly refreshedAt: Instant
+  /** The same by the database's clock. */
+  readonly databaseAskedAt: string
   /** By the organization's own time. */
   readonly now: Instant
   /** Whether everything was fetched: then every row is written, whatever the mirror says that it holds. */
@@ -380,14 +382,15 @@ function upsertCharges(tx: Queryable, rows: readonly Row[]) {
 /** How fresh each organization's mirror is now; that alone is no change. */
 async function recordSyncs(tx: Queryable, writes: readonly MirrorWrite[]): Promise<readonly string[]> {
   await tx.query(
-    `insert into stripe_syncs (organization_id, synced_at, reconciled_at)
-     select id, synced_at, case when is_complete then synced_at end
-     from unnest($1::text[], $2::timestamptz[], $3::boolean[]) as row (id, synced_at, is_complete)
-     on conflict (organization_id) do update set
-       (synced_at, reconciled_at) = (excluded.synced_at, coalesce(excluded.reconciled_at, stripe_syncs.reconciled_at))`,
+    `insert into stripe_syncs (organization_id, synced_at, database_asked_at, reconciled_at)
+     select id, synced_at, asked_at, case when is_complete then synced_at end
+     from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::boolean[]) as row (id, synced_at, asked_at, is_complete)
+     on conflict (organization_id) do update set (synced_at, database_asked_at, reconciled_at) =
+       (excluded.synced_at, excluded.database_asked_at, coalesce(excluded.reconciled_at, stripe_syncs.reconciled_at))`,
     [
       writes.map(({ organizationId }) => organizationId),
       writes.map(({ refreshedAt }) => refreshedAt),
+      writes.map(({ databaseAskedAt }) => databaseAskedAt),
       writes.map(({ isComplete }) => isComplete),
     ],
   )

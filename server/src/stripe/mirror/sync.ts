@@ -48,6 +48,8 @@ export type Fetched = {
   readonly organization: BilledOrganization
   /** The time before the fetch: what is fetched is at least this fresh. */
   readonly refreshedAt: Instant
+  /** The same by the database's clock, to the microsecond. */
+  readonly databaseAskedAt: string
   /** null where the organization has no customer at Stripe, and none has left it anything unsettled. */
   readonly state: StripeState | null
 }
@@ -66,17 +68,18 @@ export async function fetchOrganizations(
   const unsettled = await listUnsettledIds(session, ids)
   const disputes = await listOpenDisputes(session, ids)
   const refreshedAt = context.clock.now()
+  const databaseAskedAt = await readDatabaseClock(session)
   return tasks.map(async (task) => {
     const organization = organizations.get(task.organizationId)
     if (organization === undefined) throw new DomainError('not_found', 'There is no such organization.')
     const { id, customerId } = organization
     const invoices = unsettled.filter(({ organizationId }) => organizationId === id)
-    if (customerId === null && invoices.length === 0) return { task, organization, refreshedAt, state: null }
+    if (customerId === null && invoices.length === 0) return { task, organization, refreshedAt, databaseAskedAt, state: null }
     const gateway = requireGateway(context)
     const reads = task.priority === 'interactive' ? gateway.reads : gateway.backgroundReads
     const disputedChargeIds = disputes.filter(({ organizationId }) => organizationId === id).map(({ chargeId }) => chargeId)
     const state = await fetchState(reads, customerId, task.scope, { invoices, disputedChargeIds })
-    return { task, organization, refreshedAt, state }
+    return { task, organization, refreshedAt, databaseAskedAt, state }
   })
 }
 
@@ -123,10 +126,10 @@ export async function applyFetched(
   return applied.map(({ account }) => account)
 }
 
-function toMirrorWrite({ task, organization, refreshedAt, state }: Fetched, { clock }: BillingContext): MirrorWrite[] {
+function toMirrorWrite({ task, organization, state, ...asked }: Fetched, { clock }: BillingContext): MirrorWrite[] {
   if (state === null) return []
   const now = timeOf(organization, clock)
-  return [{ organizationId: organization.id, refreshedAt, now, isComplete: task.scope.complete, state }]
+  return [{ ...asked, organizationId: organization.id, now, isComplete: task.scope.complete, state }]
 }
 
 function toDisputeWrite({ organization, refreshedAt, state }: Fetched, { clock }: BillingContext): DisputeWrite[] {
@@ -248,6 +251,15 @@ async function insertBillingEvents(
     recorded.set(organizationId, [...(recorded.get(organizationId) ?? []), event])
   }
   return recorded
+}
+
+async function readDatabaseClock(session: Session): Promise<string> {
+  const { rows } = await session.query<{ at: string }>({
+    name: 'read_database_clock',
+    text: 'select clock_timestamp()::text as at',
+    values: [],
+  })
+  return rows[0]!.at
 }
 
 /** Invoices that the mirror still holds as draft or open: they are looked at again, however old. */
