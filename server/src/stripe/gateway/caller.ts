@@ -16,32 +16,33 @@ export type Calling = {
   readonly isSdkError: (error: unknown) => error is SdkError
 }
 
-const THROTTLE_WAITS_MS = [500, 1_000, 2_000, 4_000]
+/** Of too many calls, and of a conflict: while Stripe works on the same thing for another request. */
+const BUSY_WAITS_MS = [500, 1_000, 2_000, 4_000]
 /** Of what was not answered, or answered with a failure of Stripe's own: twice more, as the SDK would. */
 const REPEAT_WAITS_MS = [500, 1_000]
 
 /**
- * Makes calls: waits for its turn, waits longer when Stripe throttles, repeats under the same key what was not answered, and turns the
+ * Makes calls: waits for its turn, waits longer when Stripe throttles or works on the same thing already, repeats under the same key what was not answered, and turns the
  * SDK's errors into ours; their words go to the log only. Repeats are made here and not by the SDK, whose last error would hide that an
  * attempt before it was sent and never answered.
  */
 export function createCaller({ limiter, log, isSdkError }: Calling) {
   return async function call<T>(name: string, priority: CallPriority, make: () => Promise<T>): Promise<T> {
     let mayComeTrue = false
-    for (let throttled = 0, repeated = 0; ;) {
+    for (let busy = 0, repeated = 0; ;) {
       await limiter.take(name, priority)
       try {
         return await make()
       } catch (error) {
         if (!isSdkError(error)) throw error
         const translated = toStripeCallError({ ...readError(error), call: name })
-        const isThrottled = error.type === 'StripeRateLimitError'
-        const waitMs = isThrottled ? THROTTLE_WAITS_MS[throttled] : isRepeated(error) ? REPEAT_WAITS_MS[repeated] : undefined
+        const isBusy = error.type === 'StripeRateLimitError' || (error.statusCode === 409 && isRepeated(error))
+        const waitMs = isBusy ? BUSY_WAITS_MS[busy] : isRepeated(error) ? REPEAT_WAITS_MS[repeated] : undefined
         mayComeTrue ||= translated.outcome === 'unanswered'
         note(log, name, error, translated, waitMs)
         if (waitMs === undefined) throw mayComeTrue ? translated.afterUnanswered() : translated
-        throttled += isThrottled ? 1 : 0
-        repeated += isThrottled ? 0 : 1
+        busy += isBusy ? 1 : 0
+        repeated += isBusy ? 0 : 1
         await delay(waitMs)
       }
     }

@@ -40,21 +40,26 @@ export type WireError = {
 export const STRIPE_RETRY_AFTER_SECONDS = 5
 
 const UNAVAILABLE = 'Stripe cannot be reached at the moment; nothing was done, please try again.'
+const LOCKED = 'Stripe is at work on the same thing for another request; nothing was done, please try again.'
 const FAILED = 'Stripe could not carry this out.'
 // Said of reads as well, of which nothing has to be looked up.
 const LOOKED_UP = 'It is looked up before anything else is changed; what was not done is done only if you ask for it again.'
 const UNSETTLED = `Stripe failed, and did not say whether this was carried out. ${LOOKED_UP}`
 const UNANSWERED = `Stripe did not answer: whether this was carried out is not known yet. ${LOOKED_UP}`
+const IN_USE = `Stripe is still at work on this: whether it is carried out is not known yet. ${LOOKED_UP}`
 
 /** Failures of a connection before anything was sent. */
 const UNSENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
  * Maps an error of the SDK to one of ours. Pure.
- * Away or throttled → `stripe_unavailable` (503 with Retry-After); a declined card → `payment_failed` with the decline code;
+ * Away, throttled or at work on the same thing → `stripe_unavailable` (503 with Retry-After); a declined card → `payment_failed` with the decline code;
  * a thing named by the caller that Stripe does not know → `invalid_request`; everything else → `stripe_failed` (OC-10).
  */
 export function toStripeCallError(error: WireError): StripeCallError {
+  // Another request holds the object, and this one was not looked at; said with 429, and with 409.
+  if (error.code === 'lock_timeout') return away(LOCKED)
+  if (error.statusCode === 409) return unanswered(IN_USE)
   switch (error.type) {
     case 'StripeConnectionError':
       return wasSent(error) ? unanswered() : away()
@@ -75,12 +80,12 @@ export function toStripeCallError(error: WireError): StripeCallError {
   }
 }
 
-function away(): StripeCallError {
-  return new StripeCallError('stripe_unavailable', UNAVAILABLE, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+function away(sentence = UNAVAILABLE): StripeCallError {
+  return new StripeCallError('stripe_unavailable', sentence, 'later', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
 }
 
-function unanswered(): StripeCallError {
-  return new StripeCallError('stripe_unavailable', UNANSWERED, 'unanswered', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
+function unanswered(sentence = UNANSWERED): StripeCallError {
+  return new StripeCallError('stripe_unavailable', sentence, 'unanswered', { retry_after: STRIPE_RETRY_AFTER_SECONDS })
 }
 
 function wasSent({ detail }: WireError): boolean {
@@ -88,9 +93,9 @@ function wasSent({ detail }: WireError): boolean {
   return !UNSENT.has(String(code))
 }
 
-/** A 500 is Stripe's own end of a call, kept under its key. Others (502 to 504, no JSON) are said before Stripe, and 409 that it still works on it. */
+/** A 500 is Stripe's own end of a call, kept under its key. Others (502 to 504, no JSON) are said before Stripe. */
 function toFailed({ type, statusCode }: WireError): StripeCallError {
-  if (statusCode === undefined || statusCode > 500 || statusCode === 409) return unanswered()
+  if (statusCode === undefined || statusCode > 500) return unanswered()
   return type === 'StripeAPIError' || statusCode === 500
     ? new StripeCallError('stripe_failed', UNSETTLED, 'unknown')
     : new StripeCallError('stripe_failed', FAILED, 'refused')
@@ -125,8 +130,6 @@ function toPaymentFailed(error: WireError): StripeCallError {
 
 function toRefused(error: WireError): StripeCallError {
   const { code = '', param = '' } = error
-  // Another request holds the object; this one was not looked at.
-  if (code === 'lock_timeout') return away()
   const namesMethod = /payment_method|source/.test(param) || (error.call.endsWith('_payment_method') && param !== 'customer')
   // One that belongs to somebody else looks like one that is not there: Stripe refuses it with a plain sentence.
   const isForeign = error.call === 'attach_payment_method' && code === '' && param === '' && error.statusCode === 400
