@@ -189,3 +189,52 @@ describe('what was scheduled', () => {
     expect(told).toMatchObject([{ level: 'error', fields: { organization_id: id } }])
   })
 })
+
+describe('a cancellation of a trial beside a schedule of Stripe’s dashboard', () => {
+  /** Who is to go down as the trial ends. */
+  async function trying(id: string): Promise<string> {
+    await subscribed(id, { tier: 'pro', trial_period_days: 14 })
+    const { subscription_id: from_subscription } = await subscriptionOf(id)
+    const { subscriptionSchedules: schedules } = billing.stripe
+    const { id: schedule, phases } = await schedules.create({ from_subscription: String(from_subscription) })
+    const { start_date, trial_end, items } = phases[0]!
+    await schedules.update(schedule, {
+      phases: [
+        { start_date, end_date: trial_end!, trial: true, items: [{ price: items[0]!.price as string }] },
+        { items: [{ price: await billing.priceOf('starter') }] },
+      ],
+    })
+    await expect.poll(() => subscriptionOf(id), { timeout: 10_000 }).toMatchObject({ status: 'trialing', ...SCHEDULED })
+    return id
+  }
+  const SCHEDULED = { plan: 'pro', scheduled_change: { tier: 'starter' }, cancel_at: null }
+  const LEAVES = { plan: 'pro', status: 'trialing', scheduled_change: null, cancel_at: expect.any(String) as string }
+  const paidBy = async (id: string) =>
+    (await billing.invoicesOf(id)).reduce((sum, { amount_paid_minor: minor }) => sum + minor, 0)
+
+  test('ends it with the trial, and nothing is paid', async () => {
+    const id = await trying('tries')
+    await succeed(id, 'cancel', { immediate: false })
+    expect(await subscriptionOf(id)).toMatchObject(LEAVES)
+    await advance(id, '15d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
+    expect(await paidBy(id)).toBe(0)
+  })
+
+  test.each([
+    ['before', 1, { status: 'trialing', ...SCHEDULED }, 900],
+    ['after', 1, LEAVES, 0],
+    ['before', 2, LEAVES, 0],
+  ] as const)(
+    'leaves what was scheduled, or ends it, where the server is killed %s call %i',
+    async (moment, nth, expected, paid) => {
+      const id = await trying(`tries_${moment}_${nth}`)
+      await killed(id, 'leave', moment, nth)
+      await laterOn()
+      expect(await subscriptionOf(id)).toMatchObject(expected)
+      await advance(id, '15d')
+      await advance(id, '2h')
+      expect(await paidBy(id)).toBe(paid)
+    },
+  )
+})

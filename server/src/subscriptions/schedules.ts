@@ -53,20 +53,21 @@ function runningPhase(subscription: CurrentSubscription): RunningPhase {
   return { items: phaseItems(sold), startUnix: toUnix(subscription.phaseStartedAt) }
 }
 
-/** Whether a schedule is to change anything yet. No phase of ours runs in a trial; rewritten by us, one of Stripe's dashboard would end it. */
-export function hasMoreAhead({ scheduledAt, status }: CurrentSubscription): boolean {
-  return scheduledAt !== null && status !== 'trialing'
+/** Whether a schedule is to change anything yet. */
+export function hasMoreAhead({ scheduledAt }: CurrentSubscription): boolean {
+  return scheduledAt !== null
 }
 
 /**
  * Ends a subscription with its period, and with that what its schedule has ahead: one call says both, since Stripe lets only the schedule say how
- * its subscription ends. The schedule itself goes afterwards, and what it said stays.
+ * its subscription ends. A trial ends with its period. The schedule itself goes afterwards, and what it said stays.
  */
 export async function endBesideSchedule(execution: Execution, subscription: CurrentSubscription): Promise<void> {
   const { context, session, organizationId } = execution
-  const { scheduleId, currentPeriodEnd, discountIds } = subscription
+  const { scheduleId, status, currentPeriodEnd, discountIds } = subscription
   if (scheduleId === null) throw new Error(`Subscription ${subscription.id} has no schedule`)
-  const params = { scheduleId, current: runningPhase(subscription), endAtUnix: toUnix(currentPeriodEnd), discountIds }
+  const current = { ...runningPhase(subscription), ...(status === 'trialing' ? { isTrial: true } : {}) }
+  const params = { scheduleId, current, endAtUnix: toUnix(currentPeriodEnd), discountIds }
   try {
     await perform(execution, 'schedule_end', params, [{ kind: 'release_schedule', params: { scheduleId } }])
   } catch (error) {

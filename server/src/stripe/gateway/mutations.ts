@@ -198,7 +198,12 @@ export type UsageTerms =
 export type PhaseItem = { readonly priceId: string; readonly quantity: number | null }
 
 /** What a schedule sells now; its start is what Stripe has, and is not changed. */
-export type RunningPhase = { readonly items: readonly PhaseItem[]; readonly startUnix: number }
+export type RunningPhase = {
+  readonly items: readonly PhaseItem[]
+  readonly startUnix: number
+  /** It is a trial until its end. */
+  readonly isTrial?: boolean
+}
 
 /** `next` was to be sold from `switchAtUnix` on, in place of the plan's `running` item. */
 export type ReleasedPhase = {

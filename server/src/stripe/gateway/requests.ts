@@ -128,8 +128,15 @@ function toPhaseDiscounts(discountIds: readonly string[]) {
   return discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
 }
 
-function toRunningPhase({ items, startUnix }: RunningPhase, endUnix: number, discountIds: readonly string[]) {
-  return { items: toPhaseItems(items), start_date: startUnix, end_date: endUnix, ...toPhaseDiscounts(discountIds) }
+function toRunningPhase({ items, startUnix, isTrial }: RunningPhase, endUnix: number, discountIds: readonly string[]) {
+  return {
+    items: toPhaseItems(items),
+    start_date: startUnix,
+    end_date: endUnix,
+    // A phase that does not say so ends a trial.
+    ...(isTrial === true ? { trial: true } : {}),
+    ...toPhaseDiscounts(discountIds),
+  }
 }
 
 export function toScheduleEnd({ current, endAtUnix, discountIds }: StripeMutations['schedule_end']) {
