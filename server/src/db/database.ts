@@ -2,9 +2,10 @@ import pg, { type Pool, type PoolClient } from 'pg'
 import { DomainError } from '../lib/errors.ts'
 import { packetClient } from './packet.ts'
 import type { Queryable } from './queryable.ts'
+import { READ_ONLY } from './read-only.ts'
 import { scopeStatement, TENANT_ROLE } from './row-security.ts'
 import { currentScope, type Scope } from './scope.ts'
-import { endSilent } from './silence.ts'
+import { openSessions } from './sessions.ts'
 import { letTogether } from './together.ts'
 
 export type { Queryable }
@@ -54,17 +55,12 @@ export type DatabaseOptions = {
   readonly scopeOutside?: 'nobody' | 'system'
 }
 
-const CONNECT_TIMEOUT_MS = 3_000
 /** For a server's pools: its longest statements, of a day's figures over 100,000 organizations, answer within a part of it. */
 export const SERVER_SILENT_MS = 240_000
 /** A statement that takes so much of that PostgreSQL ends by itself: on a connection that is given up it would go on. */
 const STATEMENT_SHARE = 0.7
-/** A connection is made in time or not at all, and an idle one is asked whether it is there long before routers forget it. */
-export const CONNECTING = {
-  keepAlive: true,
-  keepAliveInitialDelayMillis: 10_000,
-  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-} as const
+/** What is read slowly is left after a minute (row-stream.ts); whatever else lets a transaction lie is a process that stands, and holds locks. */
+const IDLE_IN_TRANSACTION_MS = 120_000
 const INT8 = 20
 /** From here on PostgreSQL numbers the types that a database makes itself. */
 const FIRST_OWN_TYPE = 16_384
@@ -120,26 +116,19 @@ export function openDatabase(options: DatabaseOptions): Db {
 
 /** A bare pool, for a library that brings its own statements; it knows of no scope. */
 export function openPool(options: Omit<DatabaseOptions, 'scopeOutside'> & { readonly role?: string }): Pool {
-  const pool = new pg.Pool({
-    connectionString: options.connectionString,
-    max: options.poolSize ?? 20,
-    ...CONNECTING,
-    application_name: 'tollgate',
-    // Sessions think in UTC whatever the server's own zone is.
-    options: `-c timezone=UTC${optionOf('role', options.role)}${optionOf('statement_timeout', statementTimeoutOf(options))}`,
+  const { connectionString, poolSize = 20, silentMs, role } = options
+  const pool = openSessions({
+    connectionString,
+    size: poolSize,
+    name: 'tollgate',
+    role,
     types,
+    ...(silentMs === undefined
+      ? {}
+      : { silentMs, statementTimeoutMs: Math.floor(silentMs * STATEMENT_SHARE), idleInTransactionMs: IDLE_IN_TRANSACTION_MS }),
   })
   pool.on('error', (error) => options.onError?.(error))
-  if (options.silentMs !== undefined) endSilent(pool, options.silentMs)
   return pool
-}
-
-function optionOf(name: string, value: string | number | undefined): string {
-  return value === undefined ? '' : ` -c ${name}=${value}`
-}
-
-function statementTimeoutOf({ silentMs }: Pick<DatabaseOptions, 'silentMs'>): number | undefined {
-  return silentMs === undefined ? undefined : Math.floor(silentMs * STATEMENT_SHARE)
 }
 
 /** The scope that each connection was last brought into. */
@@ -253,12 +242,16 @@ function beginInScope(scope: Scope): string {
   return `begin; ${text.replace(/\$(\d)/g, (_whole, index: string) => pg.escapeLiteral(values[Number(index) - 1]!))}`
 }
 
+const DETAILS: ReadonlyMap<string, string> = new Map([
+  ['53100', 'PostgreSQL has no room left on its disk; try again once there is some.'],
+  ['53300', 'PostgreSQL has no connection left; try again shortly.'],
+  [READ_ONLY, 'PostgreSQL takes no writes at this address; try again shortly.'],
+])
+
 /** What a caller is told of a PostgreSQL that is away, or full; see `isConnectionError`. */
 export function databaseUnavailable(error: unknown): DomainError {
-  const isFull = error instanceof pg.DatabaseError && error.code === DISK_FULL
-  const detail = isFull
-    ? 'PostgreSQL has no room left on its disk; try again once there is some.'
-    : 'PostgreSQL does not answer; try again shortly.'
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const detail = DETAILS.get(code) ?? 'PostgreSQL does not answer; try again shortly.'
   return new DomainError('database_unavailable', detail, {}, { cause: error })
 }
 
@@ -279,7 +272,6 @@ const NETWORK_CODES = new Set([
 
 // SQLSTATE of a server that is away or full: connection exceptions (08), shutdown (57P0x), a read-only standby after a failover
 // (25006), too many connections (53300), no room on its disk (53100). https://www.postgresql.org/docs/current/errcodes-appendix.html
-const DISK_FULL = '53100'
 const AWAY = /^(08...|57P0[1-5]|25006|53[13]00)$/
 
 // What `pg` says without a code when a connection breaks or cannot be had in time, and of a server whose socket is gone: that has the code

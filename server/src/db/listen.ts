@@ -1,4 +1,5 @@
 import type { Client, QueryConfig } from 'pg'
+import { refuseReadOnly } from './read-only.ts'
 
 /** A slow database may take so long to begin; the first time it is what a server waits for to start. */
 const LISTEN_PATIENCE_MS = 5_000
@@ -11,6 +12,7 @@ export async function listenOn(client: Client, channel: string): Promise<void> {
   try {
     await client.connect()
     await client.query(within(LISTEN_PATIENCE_MS, `listen ${channel}`))
+    await refuseSilent(client, LISTEN_PATIENCE_MS)
   } catch (error) {
     client.end().catch(() => undefined)
     throw error
@@ -18,17 +20,23 @@ export async function listenOn(client: Client, channel: string): Promise<void> {
 }
 
 /**
- * Asks for a sign of life. Of a machine that went without a word no end is heard: one that gives no sign in time is left.
+ * Asks for a sign of life. Of a machine that went without a word no end is heard: one that gives no sign in time is left. So is one that takes no
+ * writes any more: what is told is told at its successor.
  * @throws what `pg` does when there is none
  */
 export async function requireAlive(client: Client, withinMs: number): Promise<void> {
   try {
-    await client.query(within(withinMs, 'select 1'))
+    await refuseSilent(client, withinMs)
   } catch (error) {
     // It is still there, as far as this machine knows.
     client.end().catch(() => undefined)
     throw error
   }
+}
+
+async function refuseSilent(client: Client, withinMs: number): Promise<void> {
+  const { rows } = await client.query<{ transaction_read_only: string }>(within(withinMs, 'show transaction_read_only'))
+  if (rows[0]!.transaction_read_only === 'on') throw refuseReadOnly()
 }
 
 /** `pg` takes the time for a single statement; its types do not say so. */

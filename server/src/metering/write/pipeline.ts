@@ -1,7 +1,7 @@
-import pg, { type QueryResult } from 'pg'
-import { CONNECTING, databaseUnavailable, isConnectionError } from '../../db/database.ts'
+import type { Pool, QueryResult } from 'pg'
+import { databaseUnavailable, isConnectionError } from '../../db/database.ts'
 import { packetClient, type PacketClient } from '../../db/packet.ts'
-import { endSilent } from '../../db/silence.ts'
+import { openSessions } from '../../db/sessions.ts'
 
 /** What a transaction is going to write, and what it answers once that is committed. */
 export type Written<Result> = { readonly send: () => readonly Promise<unknown>[]; readonly result: Result }
@@ -37,20 +37,25 @@ export type UsageConnectionOptions = {
 }
 
 const STATEMENT_TIMEOUT_MS = 10_000
+/** Between its two packets a group is only decided: a process that stands there holds locks that others wait for. */
+const IDLE_IN_TRANSACTION_MS = 30_000
 // Every statement of the write path finds its rows by their keys. A plan made while a table was small would scan it, and be
 // kept while it grows; these leave only look-ups (measured over 10,000 organizations: 47 µs of PostgreSQL per use, else 200 to 1,000).
 // No row is looked up twice in a statement, so that remembering them (memoize) only costs.
-const PLANS = '-c enable_seqscan=off -c enable_memoize=off -c plan_cache_mode=force_generic_plan -c jit=off'
+const PLANS = { enable_seqscan: 'off', enable_memoize: 'off', plan_cache_mode: 'force_generic_plan', jit: 'off' }
 
 export function openUsageConnections(options: UsageConnectionOptions): UsageConnections {
-  const pool = new pg.Pool({
-    connectionString: options.connectionString,
-    max: options.size,
-    ...CONNECTING,
-    application_name: USAGE_APPLICATION,
-    options: `-c timezone=UTC -c statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS} ${PLANS}${roleOption(options)}`,
+  const { connectionString, size, role, statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options
+  const pool = openSessions({
+    connectionString,
+    size,
+    name: USAGE_APPLICATION,
+    role,
+    statementTimeoutMs,
+    idleInTransactionMs: IDLE_IN_TRANSACTION_MS,
+    silentMs: options.silentMs ?? statementTimeoutMs * 1.5,
+    settings: PLANS,
   })
-  endSilent(pool, options.silentMs ?? (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) * 1.5)
   // An idle connection that is lost is replaced by the pool when next needed.
   pool.on('error', () => {})
   return {
@@ -60,11 +65,7 @@ export function openUsageConnections(options: UsageConnectionOptions): UsageConn
   }
 }
 
-function roleOption({ role }: UsageConnectionOptions): string {
-  return role === undefined ? '' : ` -c role=${role}`
-}
-
-async function withClient<Result>(pool: pg.Pool, work: (client: PacketClient) => Promise<Result>): Promise<Result> {
+async function withClient<Result>(pool: Pool, work: (client: PacketClient) => Promise<Result>): Promise<Result> {
   const client = await pool.connect().catch((error: unknown) => {
     throw databaseUnavailable(error)
   })
