@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
-import { openDatabase, type Db } from './db/database.ts'
+import { checkAddress } from './db/address.ts'
+import { openDatabase } from './db/database.ts'
 import { migrate, MigrationError } from './db/migrate.ts'
 import { findRowSecurityGap } from './db/row-security.ts'
 import { DomainError } from './lib/errors.ts'
@@ -11,12 +12,15 @@ const PATIENCE_MS = 30_000
  * Migrates as the login of the connection string, which owns the tables; nothing after that runs as it. Waits up to half a
  * minute for a database that is not there yet, as containers start in any order. Answers whether everything else can run
  * under row-level security.
- * @throws MigrationError when it cannot and has to, or when a migration is refused
+ * @throws MigrationError when it cannot and has to, when the address cannot be used, or when a migration is refused
  */
 export async function prepareDatabase({ databaseUrl, rowSecurity }: TollgateOptions, log: Logger): Promise<boolean> {
   const owner = openDatabase({ connectionString: databaseUrl, poolSize: 1 })
   try {
-    const applied = await migrateWithPatience(owner, log)
+    const applied = await withPatience(log, async () => {
+      await checkAddress(databaseUrl)
+      return migrate(owner)
+    })
     if (applied.length > 0) log.info({ migrations: applied }, 'migrations applied')
     const gap = await findRowSecurityGap(owner)
     if (gap === null) return true
@@ -28,11 +32,11 @@ export async function prepareDatabase({ databaseUrl, rowSecurity }: TollgateOpti
   }
 }
 
-async function migrateWithPatience(db: Db, log: Logger): Promise<readonly string[]> {
+async function withPatience<Result>(log: Logger, work: () => Promise<Result>): Promise<Result> {
   const deadline = performance.now() + PATIENCE_MS
   for (let delayMs = 100; ; delayMs = Math.min(delayMs * 2, 2_000)) {
     try {
-      return await migrate(db)
+      return await work()
     } catch (error) {
       const away = error instanceof DomainError && error.code === 'database_unavailable'
       if (!away || performance.now() > deadline) throw error

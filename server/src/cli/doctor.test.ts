@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startSandbox, type Sandbox } from '../../../sandbox/src/index.ts'
 import { testDatabase } from '../../test/database.ts'
+import { startPooler } from '../../test/pooler.ts'
 import { examine, type Finding } from './doctor.ts'
 
 const database = testDatabase()
@@ -60,7 +61,8 @@ it('opens the database once for all that it looks at there', async () => {
     { check: 'clock', ok: true, detail: 'of one time with the database' },
     { check: 'webhooks', ok: true, detail: expect.stringMatching(/^0 events of the last day came by webhook/) },
   ])
-  expect(line.taken()).toBe(1)
+  // Twice more to see whether sessions are kept apart.
+  expect(line.taken()).toBe(3)
 })
 
 it('finds fault with a database that a newer version has migrated, on which this one does not start', async () => {
@@ -68,6 +70,14 @@ it('finds fault with a database that a newer version has migrated, on which this
   const findings = await examine({ ...variables, DATABASE_URL: database.url })
   await database.db.query(`delete from schema_migrations where name = '9999_newer.sql'`)
   const detail = expect.stringContaining('A newer version has migrated the database') as unknown
+  expect(findings.find(({ check }) => check === 'database')).toEqual({ check: 'database', ok: false, detail })
+})
+
+it('finds fault with a pooler that lends its connections by the transaction', async () => {
+  const pooler = await startPooler(database.url)
+  const findings = await examine({ ...variables, DATABASE_URL: pooler.url })
+  await pooler.stop()
+  const detail = expect.stringContaining('Use the address of PostgreSQL itself') as unknown
   expect(findings.find(({ check }) => check === 'database')).toEqual({ check: 'database', ok: false, detail })
 })
 

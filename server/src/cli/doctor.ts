@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
+import { checkAddress } from '../db/address.ts'
 import { openDatabase, type Db } from '../db/database.ts'
 import { readMigrations, readSchemaState } from '../db/migrate.ts'
 import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
@@ -73,6 +74,7 @@ async function examineCatalog(config: Config): Promise<string> {
 }
 
 async function examineDatabase(config: Config, db: Db): Promise<string> {
+  if (config.DATABASE_URL !== undefined) await checkAddress(config.DATABASE_URL)
   const { rows } = await db.query<{ server_version: string }>('show server_version')
   const state = await readSchemaState(db, readMigrations())
   if (state === 'ahead') throw new Error('A newer version has migrated the database: this one does not start on it.')

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import type { Config } from '../config.ts'
 import { openDataDirectory } from '../data-directory.ts'
+import { checkAddress } from '../db/address.ts'
 import { openDatabase } from '../db/database.ts'
 import { findRunningPostgres, startEmbeddedPostgres } from '../db/embedded-postgres.ts'
 import { migrate } from '../db/migrate.ts'
@@ -21,6 +22,7 @@ import { catalogOfStripe, type Pulled } from './pull.ts'
 /** `tollgate migrate`: applies what is missing and answers the names. */
 export async function runMigrations(config: Config): Promise<readonly string[]> {
   return withDatabase(config, async (connectionString) => {
+    await checkAddress(connectionString)
     const db = openDatabase({ connectionString, poolSize: 1 })
     try {
       return await migrate(db)

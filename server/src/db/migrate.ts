@@ -47,7 +47,7 @@ export function readMigrations(folder: string = FOLDER): readonly Migration[] {
  * Applies what is missing, all in one transaction under an advisory lock: of several servers that start together one
  * migrates and the others wait, and a migration that fails leaves nothing behind. Then puts every table under row-level
  * security (row-security.ts). Answers the names of what was applied.
- * @throws MigrationError when the server is older than PostgreSQL 15, when an applied file was changed since, when the
+ * @throws MigrationError when the server is older than PostgreSQL 15, the database not in UTF-8 or not the login's to make tables in, when an applied file was changed since, when the
  * database has a migration that this program does not know, or when a migration fails
  */
 export async function migrate(db: Db, migrations: readonly Migration[] = readMigrations()): Promise<readonly string[]> {
@@ -61,12 +61,34 @@ export async function migrate(db: Db, migrations: readonly Migration[] = readMig
   })
 }
 
+type Place = {
+  readonly version: number
+  readonly encoding: string
+  readonly schema: string | null
+  readonly mayMake: boolean
+  readonly login: string
+}
+
 async function checkServer(tx: ClientBase): Promise<void> {
-  const { rows } = await tx.query<{ server_version_num: string }>('show server_version_num')
-  const version = Number(rows[0]?.server_version_num)
-  if (version < OLDEST_SERVER) {
-    throw new MigrationError(`PostgreSQL ${Math.floor(version / 10_000)} is too old: version 15 or newer is needed.`)
+  const { rows } = await tx.query<Place>(`
+    select current_setting('server_version_num')::int as version, current_setting('server_encoding') as encoding,
+      quote_ident(current_schema()) as schema, quote_ident(session_user) as login,
+      coalesce(has_schema_privilege(current_schema(), 'create'), false) as "mayMake"`)
+  const fault = faultOf(rows[0]!)
+  if (fault !== null) throw new MigrationError(fault)
+}
+
+/** What keeps the tables from being made here, in a sentence with the remedy. */
+function faultOf({ version, encoding, schema, mayMake, login }: Place): string | null {
+  if (version < OLDEST_SERVER) return `PostgreSQL ${Math.floor(version / 10_000)} is too old: version 15 or newer is needed.`
+  if (encoding !== 'UTF8') {
+    return `The database is encoded in ${encoding}, which cannot hold every name: run "create database … encoding 'UTF8' template template0".`
   }
+  if (schema === null) {
+    return `The search_path of the login ${login} names no schema that is there: create one, or let it name one that is.`
+  }
+  if (mayMake) return null
+  return `The login ${login} may not make tables in the schema ${schema}. Let an administrator run "grant create on schema ${schema} to ${login};", or make it the owner of the database.`
 }
 
 async function findMissing(tx: ClientBase, migrations: readonly Migration[]): Promise<readonly Migration[]> {
