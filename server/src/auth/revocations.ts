@@ -1,6 +1,6 @@
 import { Client } from 'pg'
+import { CONNECTING } from '../db/connecting.ts'
 import { listenOn, requireAlive } from '../db/listen.ts'
-import { CONNECTING } from '../db/sessions.ts'
 import type { ApiKeyId } from '../lib/ids.ts'
 import { REVOCATION_CHANNEL } from './store.ts'
 

@@ -1,6 +1,7 @@
 import pg, { type ClientBase, type Pool, type QueryConfig } from 'pg'
+import { CONNECT_TIMEOUT_MS, CONNECTING } from './connecting.ts'
 import { leaveReadOnly, refuseReadOnly } from './read-only.ts'
-import { endSilent } from './silence.ts'
+import { BACKEND, endSilent, type Backend } from './silence.ts'
 
 export type SessionOptions = {
   readonly connectionString: string
@@ -20,14 +21,6 @@ export type SessionOptions = {
   readonly settings?: Readonly<Record<string, string>>
   readonly types?: pg.CustomTypesConfig
 }
-
-const CONNECT_TIMEOUT_MS = 3_000
-/** A connection is made in time or not at all, and an idle one is asked whether it is there long before routers forget it. */
-export const CONNECTING = {
-  keepAlive: true,
-  keepAliveInitialDelayMillis: 10_000,
-  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-} as const
 
 /**
  * What a session is, whatever the server, the database, the login and the address set: each of these has other values somewhere, and would
@@ -73,7 +66,8 @@ export function openSessions(options: SessionOptions): Pool {
     onConnect: (client: ClientBase): unknown => settle(client, statement),
   })
   leaveReadOnly(pool)
-  if (options.silentMs !== undefined) endSilent(pool, options.silentMs)
+  const { connectionString, silentMs } = options
+  if (silentMs !== undefined) endSilent(pool, { connectionString, silentMs, backendOf: (client) => backends.get(client)! })
   return pool
 }
 
@@ -90,12 +84,17 @@ function settlingStatement({ role, statementTimeoutMs, idleInTransactionMs, sett
     ...(role === undefined ? {} : { role }),
   }
   // Not every version knows every setting.
-  const text = `select count(set_config(name, value, false)), current_setting('transaction_read_only') = 'on' as "isReadOnly"
+  const text = `select count(set_config(name, value, false)), ${BACKEND}, current_setting('transaction_read_only') = 'on' as "isReadOnly"
     from unnest($1::text[], $2::text[]) as setting (name, value) where current_setting(name, true) is not null`
   return { text, values: [Object.keys(wanted), Object.values(wanted)], query_timeout: CONNECT_TIMEOUT_MS }
 }
 
+/** With whom each connection is: behind a pooler that is not who the connection was made with. */
+const backends = new WeakMap<ClientBase, Backend>()
+
 async function settle(client: ClientBase, statement: TimedQuery): Promise<void> {
-  const { rows } = await client.query<{ isReadOnly: boolean }>(statement)
-  if (rows[0]!.isReadOnly) throw refuseReadOnly()
+  const { rows } = await client.query<Backend & { isReadOnly: boolean }>(statement)
+  const [{ isReadOnly, ...backend }] = rows as [Backend & { isReadOnly: boolean }]
+  if (isReadOnly) throw refuseReadOnly()
+  backends.set(client, backend)
 }

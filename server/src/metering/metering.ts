@@ -49,6 +49,8 @@ const QUEUE_SIZE = 10_000
 // 25 + 50 + … + 400 ms: long enough for a failover of a connection, short enough that callers still listen.
 const ATTEMPTS = 6
 const FIRST_RETRY_MS = 25
+// Where each attempt waits for an answer that does not come, callers are told sooner: a single one more, which may find the successor.
+const PATIENCE_MS = 5_000
 
 // Deadlock, serialization failure: the same again is the cure. https://www.postgresql.org/docs/current/errcodes-appendix.html
 // So it is for a statement that was prepared before a migration changed its tables.
@@ -124,11 +126,12 @@ function isCheck(request: UsageRequest): request is CheckRequest {
   return request.verb === 'check'
 }
 
-function planFailure(error: unknown, attempt: number): FailurePlan {
+function planFailure(error: unknown, attempt: number, passedMs: number): FailurePlan {
   const away = error instanceof DomainError && error.code === 'database_unavailable'
   if (error instanceof AccountsChanged && attempt < ATTEMPTS) return { kind: 'retry', afterMs: 0 }
   // A commit whose outcome is unknown is found again by its keys, so the same group may simply be tried again.
-  if ((away || TRANSIENT.has(codeOf(error))) && attempt < ATTEMPTS) {
+  const isLeft = attempt < ATTEMPTS && (attempt === 1 || passedMs < PATIENCE_MS)
+  if ((away || TRANSIENT.has(codeOf(error))) && isLeft) {
     return { kind: 'retry', afterMs: FIRST_RETRY_MS * 2 ** (attempt - 1) }
   }
   return away ? { kind: 'fail' } : { kind: 'split' }

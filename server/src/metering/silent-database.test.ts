@@ -81,6 +81,19 @@ test('a database that goes without a word is left for its successor: uses are co
   await Promise.all([connections.close(), db.close()])
 })
 
+test('who has not been answered for seconds is told so once nobody is at work on it, and a long statement is let be', async () => {
+  const patient = { poolSize: 1, silentMs: 60_000 }
+  const lost = openDatabase({ connectionString: urlThrough(), ...patient })
+  const busy = openDatabase({ connectionString: fixture.database.url, ...patient })
+  await lost.query('select 1')
+  goSilent()
+  const [asked, slept] = await Promise.allSettled([lost.query('select 1'), busy.query('select 1 as one from pg_sleep(9)')])
+  expect(asked).toMatchObject({ status: 'rejected', reason: { code: 'database_unavailable' } })
+  expect(slept).toMatchObject({ status: 'fulfilled', value: { rows: [{ one: 1 }] } })
+  expect((await lost.query<{ one: number }>('select 1 as one')).rows).toEqual([{ one: 1 }])
+  await Promise.all([lost.close(), busy.close()])
+}, 40_000)
+
 test('a statement that takes longer than the patience is ended by PostgreSQL, and does not go on there', async () => {
   const db = openDatabase({ connectionString: urlThrough(), poolSize: 1, silentMs: SILENT_MS })
   await expect(db.query(`select pg_sleep(${SILENT_MS / 100})`)).rejects.toMatchObject({ code: '57014' })

@@ -1,7 +1,7 @@
 import { Client } from 'pg'
+import { CONNECTING } from '../db/connecting.ts'
 import { listenOn, requireAlive } from '../db/listen.ts'
 import type { Queryable } from '../db/queryable.ts'
-import { CONNECTING } from '../db/sessions.ts'
 
 /** News of organizations whose balances or use changed, from every process that shares the database. */
 export type ChangeFeed = {

@@ -11,8 +11,8 @@ export type BatcherOptions<Request, Answer> = {
   readonly queueSize: number
   /** What whoever is refused then is told; default: that too many uses wait. */
   readonly whenFull?: string
-  /** What to do about a group that failed. */
-  readonly onFailure: (error: unknown, attempt: number) => FailurePlan
+  /** What to do about a group that failed for the so-manieth time, so long after it was first tried. */
+  readonly onFailure: (error: unknown, attempt: number, passedMs: number) => FailurePlan
   /** The answer of a request that failed by itself. */
   readonly answerFailure: (error: unknown) => Answer
 }
@@ -93,11 +93,12 @@ export function createBatcher<Request, Answer>(options: BatcherOptions<Request, 
   }
 
   async function settle(requests: readonly Request[]): Promise<readonly Answer[]> {
+    const began = performance.now()
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await options.flush(requests)
       } catch (error) {
-        const plan = options.onFailure(error, attempt)
+        const plan = options.onFailure(error, attempt, performance.now() - began)
         if (plan.kind === 'fail') throw error
         if (plan.kind === 'split') return settleApart(requests, error)
         await new Promise((resolve) => setTimeout(resolve, plan.afterMs))
