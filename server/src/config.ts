@@ -25,6 +25,16 @@ export const variablesSchema = z.object({
   PORT: port.default(3000).meta({ description: 'Where the server listens.' }),
   // Not HOST: some shells export that as the name of the machine.
   TOLLGATE_HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
+  TOLLGATE_DRAIN_SECONDS: z.coerce
+    .number('a number of seconds is expected')
+    .int('a whole number of seconds is expected')
+    .min(0)
+    .max(300, 'at most 300 is expected')
+    .default(0)
+    .meta({
+      description:
+        'How long "tollgate start" goes on answering once it is told to stop, while /readyz says 503: as long as the load balancer in front takes to notice.',
+    }),
   TOLLGATE_PUBLIC_URL: httpUrl
     .optional()
     .meta({ description: 'The address by which browsers reach the server; default http://localhost:PORT.' }),

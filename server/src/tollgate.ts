@@ -70,6 +70,8 @@ export type Tollgate = {
   readonly api: { readonly usage: UsageApi }
   /** Migrates the database, stores the catalog, opens connections, starts background work; resolves when ready. */
   start(): Promise<void>
+  /** Lets `/readyz` say from now on that it stops, while everything is answered still: a proxy that asks it sends nothing more. */
+  drain(this: void): void
   /** Ends the streams that never end by themselves; called before the listener in front of it is stopped, which waits for them. */
   endStreams(this: void): void
   /** Finishes what was accepted and ends everything. The listener in front of it is stopped first. */
@@ -96,6 +98,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
   const log = options.log ?? createLog({ level: 'info', secrets: secretsOf(options) })
   let running: Running | null = null
   let stopping = false
+  let draining = false
 
   return {
     async fetch(request, connection) {
@@ -124,7 +127,7 @@ export function createTollgate(options: TollgateOptions): Tollgate {
         },
       })
       const services: Services = await openServices(options, log, metrics)
-      const parts: Parts = { services, metrics, log, isStopping: () => stopping, onAnswered: timeRequests(metrics) }
+      const parts: Parts = { services, metrics, log, isStopping: () => stopping || draining, onAnswered: timeRequests(metrics) }
       const { authenticate, recognize, usage } = services
       const app = assemble(options, parts)
       running = {
@@ -139,6 +142,9 @@ export function createTollgate(options: TollgateOptions): Tollgate {
           onAnswered: parts.onAnswered,
         }),
       }
+    },
+    drain() {
+      draining = true
     },
     endStreams() {
       running?.services.reading.streams.end()

@@ -17,8 +17,30 @@ declare module 'vitest' {
   }
 }
 
+type TestServer = { readonly url: string; stop(): Promise<void> }
+
 /** One PostgreSQL for the whole run, with a migrated template that each test file clones. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const given = process.env['TEST_DATABASE_URL']
+  const server = given === undefined ? await startServer() : { url: given, stop: async () => undefined }
+  const serverUrl = new URL(server.url)
+  serverUrl.pathname = '/postgres'
+  const client = new pg.Client({ connectionString: serverUrl.href })
+  await client.connect()
+  await client.query(`drop database if exists ${TEMPLATE} with (force)`)
+  await client.query(`create database ${TEMPLATE}`)
+  await client.end()
+  const templateUrl = new URL(server.url)
+  templateUrl.pathname = `/${TEMPLATE}`
+  const template = openDatabase({ connectionString: templateUrl.href, poolSize: 1 })
+  await migrate(template)
+  await template.query(GRANTS_UNDER_LOCK)
+  await template.close()
+  project.provide('databaseServerUrl', serverUrl.href)
+  return () => server.stop()
+}
+
+async function startServer(): Promise<TestServer> {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-'))
   // As root, PostgreSQL runs under nobody, which passes through here.
   chmodSync(directory, 0o711)
@@ -28,23 +50,13 @@ export default async function setUp(project: TestProject): Promise<() => Promise
     maxConnections: 300,
   })
   const watchdog = stopWithParent(postgres.pid(), directory)
-  const serverUrl = new URL(postgres.tcpUrl)
-  serverUrl.pathname = '/postgres'
-  const client = new pg.Client({ connectionString: serverUrl.href })
-  await client.connect()
-  await client.query(`create database ${TEMPLATE}`)
-  await client.end()
-  const templateUrl = new URL(postgres.tcpUrl)
-  templateUrl.pathname = `/${TEMPLATE}`
-  const template = openDatabase({ connectionString: templateUrl.href, poolSize: 1 })
-  await migrate(template)
-  await template.query(GRANTS_UNDER_LOCK)
-  await template.close()
-  project.provide('databaseServerUrl', serverUrl.href)
-  return async () => {
-    watchdog.kill('SIGKILL')
-    await postgres.stop()
-    rmSync(directory, { recursive: true, force: true })
+  return {
+    url: postgres.tcpUrl,
+    async stop() {
+      watchdog.kill('SIGKILL')
+      await postgres.stop()
+      rmSync(directory, { recursive: true, force: true })
+    },
   }
 }
 

@@ -1,9 +1,10 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import type { Config } from '../config.ts'
 import { createLog } from '../http/log.ts'
-import { serve } from '../http/serve.ts'
+import { requirePort, serve, type HttpServer } from '../http/serve.ts'
 import { optionsOfConfig, stripeOfConfig } from '../options.ts'
-import { createTollgate } from '../tollgate.ts'
+import { createTollgate, type Tollgate } from '../tollgate.ts'
 import { CliError } from './connection.ts'
 import type { Output } from './print.ts'
 import { runUntilSignal } from './signals.ts'
@@ -28,27 +29,35 @@ export async function runServer(config: Config, output: Output): Promise<void> {
     operatorKey,
     log,
   })
+  const place = { host: config.TOLLGATE_HOST, port: config.PORT }
   await runUntilSignal(async () => {
-    const server = await serve({
-      host: config.TOLLGATE_HOST,
-      port: config.PORT,
-      fetch: tollgate.fetch,
-      preHandler: tollgate.preHandler,
-      plainHandler: tollgate.plainHandler,
-    })
-    const stop = async (): Promise<void> => {
-      tollgate.endStreams()
-      await server.stop()
-      await tollgate.stop()
-    }
+    await requirePort(place)
     try {
       await tollgate.start()
+      // Only now: a proxy sends nothing to who is not there, and whatever it sends to who is only starting is refused.
+      const server = await serve({
+        ...place,
+        fetch: tollgate.fetch,
+        preHandler: tollgate.preHandler,
+        plainHandler: tollgate.plainHandler,
+      })
+      log.info({ host: place.host, port: server.port }, 'ready')
+      if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
+      return () => stop(tollgate, server, config.TOLLGATE_DRAIN_SECONDS * 1_000)
     } catch (error) {
-      await stop()
+      await tollgate.stop()
       throw error
     }
-    log.info({ host: config.TOLLGATE_HOST, port: server.port }, 'ready')
-    if (config.STRIPE_SECRET_KEY === undefined) log.warn('no Stripe key is set: billing routes answer 503')
-    return stop
   }, output)
+}
+
+async function stop(tollgate: Tollgate, server: HttpServer, drainMs: number): Promise<void> {
+  tollgate.drain()
+  if (drainMs > 0) {
+    server.drain()
+    await wait(drainMs)
+  }
+  tollgate.endStreams()
+  await server.stop()
+  await tollgate.stop()
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { serve, type HttpServer } from './serve.ts'
 
@@ -82,6 +83,15 @@ describe('the server', () => {
     await arrival
     await server.stop()
     expect(await outcome).toBe('ECONNRESET')
+  })
+
+  it('answers the check of a load balancer that names no host', async () => {
+    const server = await start({ fetch: (request) => new Response(new URL(request.url).pathname) })
+    const socket = connect(server.port, '127.0.0.1')
+    socket.end('GET /readyz HTTP/1.0\r\n\r\n')
+    let answer = ''
+    for await (const bytes of socket) answer += String(bytes)
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\n\/readyz$/)
   })
 
   it('lets a pre-handler answer before the app', async () => {

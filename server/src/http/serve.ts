@@ -23,6 +23,8 @@ export type ServeOptions = {
 
 export type HttpServer = {
   readonly port: number
+  /** From now on every answer is the last one of its connection: callers come again by others, of which a proxy chooses another server's. */
+  drain(): void
   /** Answers what it accepted, accepts nothing new, and resolves when the last connection is closed. */
   stop(): Promise<void>
 }
@@ -38,7 +40,8 @@ const KEEP_ALIVE_MS = 65_000
  * @throws StartError when the port is taken
  */
 export async function serve(options: ServeOptions): Promise<HttpServer> {
-  const answer = getRequestListener(options.fetch, { overrideGlobalObjects: false })
+  // A load balancer's check in HTTP/1.0 names no host.
+  const answer = getRequestListener(options.fetch, { overrideGlobalObjects: false, hostname: 'localhost' })
   const { preHandler } = options
   let stopping = false
   const server = createServer((request, response) => {
@@ -53,11 +56,15 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
     server.listen(options.port, options.host, resolve)
   })
   const address = server.address()
+  const drain = (): void => {
+    stopping = true
+    plain?.stop()
+  }
   return {
     port: typeof address === 'object' && address ? address.port : options.port,
+    drain,
     async stop() {
-      stopping = true
-      plain?.stop()
+      drain()
       // The method of net: that of http would at once cut connections whose next request is already on its way.
       const closed = new Promise<void>((resolve) => void NetServer.prototype.close.call(server, () => resolve()))
       const began = performance.now()
@@ -79,6 +86,19 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
   }
 }
 
+/**
+ * Looks whether the port can be had, and leaves it: what takes long to be ready listens only then, since whoever is let in before is put off.
+ * @throws StartError when the port is taken
+ */
+export async function requirePort(options: Pick<ServeOptions, 'host' | 'port'>): Promise<void> {
+  const server = new NetServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(explainListening(error, options)))
+    server.listen(options.port, options.host, resolve)
+  })
+  await new Promise<void>((resolve) => void server.close(() => resolve()))
+}
+
 /** Lets plain requests be read where they arrive, and gives `node:http` the connections on which anything else does. */
 function putInFront(server: Server, handler: PlainHandler): PlainConnections {
   const [admit, ...others] = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
@@ -89,7 +109,7 @@ function putInFront(server: Server, handler: PlainHandler): PlainConnections {
   return plain
 }
 
-function explainListening(error: Error, { host, port }: ServeOptions): Error {
+function explainListening(error: Error, { host, port }: Pick<ServeOptions, 'host' | 'port'>): Error {
   const code = 'code' in error ? error.code : ''
   if (code === 'EADDRINUSE')
     return new StartError(`Port ${port} on ${host} is taken. Set PORT to another, or stop what listens there.`)
