@@ -11,8 +11,11 @@ type Heard = { bytes: number; atMs: number }
 /** The process of PostgreSQL at the other end of a connection, and when that PostgreSQL was started, which tells it from its successor. */
 export type Backend = { readonly process: number; readonly startedAt: string }
 
+// A number: how a time is written differs from session to session.
+const STARTED_AT = `extract(epoch from pg_postmaster_start_time())::text as "startedAt"`
+
 /** What reads the backend of the connection that it is sent on. */
-export const BACKEND = `pg_backend_pid() as process, pg_postmaster_start_time()::text as "startedAt"`
+export const BACKEND = `pg_backend_pid() as process, ${STARTED_AT}`
 
 export type SilenceOptions = {
   readonly connectionString: string
@@ -87,7 +90,7 @@ async function findAtWork(connectionString: string): Promise<ReadonlySet<string>
   const client = new Client({ connectionString, ...CONNECTING, application_name: 'tollgate silence' })
   client.on('error', () => undefined)
   const statement: QueryConfig & { readonly query_timeout: number } = {
-    text: `select pid as process, pg_postmaster_start_time()::text as "startedAt" from pg_stat_activity where usename = session_user and state = 'active'`,
+    text: `select pid as process, ${STARTED_AT} from pg_stat_activity where usename = session_user and state = 'active'`,
     query_timeout: CONNECT_TIMEOUT_MS,
   }
   try {

@@ -82,6 +82,9 @@ test('a database that goes without a word is left for its successor: uses are co
 })
 
 test('who has not been answered for seconds is told so once nobody is at work on it, and a long statement is let be', async () => {
+  // Times are written otherwise by whoever has not said how.
+  const name = new URL(fixture.database.url).pathname.slice(1)
+  await fixture.database.db.query(`alter database ${name} set TimeZone = 'Asia/Kathmandu'`)
   const patient = { poolSize: 1, silentMs: 60_000 }
   const lost = openDatabase({ connectionString: urlThrough(), ...patient })
   const busy = openDatabase({ connectionString: fixture.database.url, ...patient })
@@ -92,6 +95,7 @@ test('who has not been answered for seconds is told so once nobody is at work on
   expect(slept).toMatchObject({ status: 'fulfilled', value: { rows: [{ one: 1 }] } })
   expect((await lost.query<{ one: number }>('select 1 as one')).rows).toEqual([{ one: 1 }])
   await Promise.all([lost.close(), busy.close()])
+  await fixture.database.db.query(`alter database ${name} reset TimeZone`)
 }, 40_000)
 
 test('a statement that takes longer than the patience is ended by PostgreSQL, and does not go on there', async () => {
