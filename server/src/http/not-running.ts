@@ -5,8 +5,8 @@ import { problemOf } from './problems.ts'
 const SENTENCES = { starting: 'The server is starting.', stopping: 'The server is stopping.' } as const
 
 /**
- * What is answered while there is nothing behind the port yet, or any more. The process lives (`/healthz`): one that is ended for being silent while it migrates
- * a large database would begin again and again. It is not ready (`/readyz`), and refuses everything else.
+ * What a host is answered while the server that it mounts starts, or has stopped. The process lives (`/healthz`): ended for that while it migrates a large database,
+ * it would begin again and again. It is not ready (`/readyz`), and refuses everything else.
  */
 export function answerNotRunning(request: Request, state: keyof typeof SENTENCES): Response {
   const { pathname } = new URL(request.url)
