@@ -204,6 +204,43 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
   })
 })
 
+describe.each(['hono', 'fetch handlers'])('a stream of a route metered in %s', (name) => {
+  /** A stream that never ends and that nobody reads. */
+  function unread(init: RequestInit) {
+    const { client, said } = createPeer()
+    let cancelled = false
+    const body = new ReadableStream({ cancel: () => void (cancelled = true) })
+    const options = { client: () => client, meter: 'tokens', quantity: 40, streams: true, settleQuantity: () => 5 }
+    const request = new Request('http://host/', init)
+    const handler = meterHandler(options, () => new Response(body))
+    const app = new Hono().use(honoMeter(options)).get('/', () => new Response(body))
+    return { said, isCancelled: () => cancelled, answer: async () => (name === 'hono' ? app.request(request) : handler(request)) }
+  }
+
+  it('is recorded by what it had come to where the caller hangs up before anybody reads it', async () => {
+    const gone = new AbortController()
+    const { said, isCancelled, answer } = unread({ signal: gone.signal })
+    await answer()
+    expect(said).toEqual([])
+    gone.abort()
+    await until(() => said.length > 0)
+    expect([said, isCancelled()]).toEqual([['settle 5'], true])
+  })
+
+  it('is recorded where the caller has hung up before the answer begins', async () => {
+    const { said, isCancelled, answer } = unread({ signal: AbortSignal.abort() })
+    await answer()
+    await until(() => said.length > 0)
+    expect([said, isCancelled()]).toEqual([['settle 5'], true])
+  })
+
+  it('is recorded at once where the request is a HEAD, whose answer has no body', async () => {
+    const { said, answer } = unread({ method: 'HEAD' })
+    expect(used(await answer())).toEqual(['5', '95'])
+    expect(said).toEqual(['settle 5'])
+  })
+})
+
 describe('an Express route whose caller hangs up before the answer begins', () => {
   async function hangUp(answer: (response: express.Response) => void) {
     const { client, said } = createPeer()

@@ -35,7 +35,7 @@ export function meterHandler<Rest extends unknown[]>(
       throw error
     }
     const outcome = { status: response.status, quantity: () => options.settleQuantity?.(response) }
-    return finishWith(response, { call, outcome, options })
+    return finishWith(response, { request, call, outcome, options })
   }
 }
 

@@ -27,7 +27,7 @@ export function meterRoute(options: MeteredRouteOptions): MiddlewareHandler {
     // A handler that threw has failed, whatever the host answers to it.
     const status = context.error ? Math.max(res.status, 500) : res.status
     const outcome = { status, quantity: () => options.settleQuantity?.(context) }
-    const answer = await finishWith(res, { call, outcome, options })
+    const answer = await finishWith(res, { request: context.req.raw, call, outcome, options })
     if (answer !== res) context.res = answer
     return undefined
   }

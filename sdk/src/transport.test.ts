@@ -237,3 +237,13 @@ async function outcomeOf(client: UsageClient): Promise<string> {
     return error.mayHaveArrived ? 'had no answer' : 'not sent'
   }
 }
+
+it.each([
+  [{ url: undefined, apiKey: 'tg_key' }, 'url must be the address'],
+  [{ url: 'tollgate:3000', apiKey: 'tg_key' }, 'url must be the address'],
+  [{ url: 'http://', apiKey: 'tg_key' }, 'url must be the address'],
+  [{ url: 'http://tollgate', apiKey: undefined }, 'apiKey must be a key'],
+  [{ url: 'http://tollgate', apiKey: '' }, 'apiKey must be a key'],
+])('a client of %j is refused when it is made', (options, sentence) => {
+  expect(() => createTollgateClient(options as { url: string; apiKey: string })).toThrow(sentence)
+})

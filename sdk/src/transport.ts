@@ -44,11 +44,12 @@ const LONGEST_DELAY_MS = 5_000
 /**
  * Sends JSON and repeats what failed on the way: no answer, 429, 502, 503, 504. Only for requests that are safe to repeat:
  * reads, and writes that carry their idempotency key in the body. Gives up at the deadline, and at once while the server is known to be away.
+ * @throws TypeError for an address or a key that is none, as of a variable that is not set
  */
 export function createTransport(options: TransportOptions): Transport {
   const { retries = RETRIES, deadlineMs = DEADLINE_MS, timeoutMs = TIMEOUT_MS, awayMs = AWAY_MS } = options
   const send = options.fetch ?? ((request: Request) => fetch(request))
-  const base = options.url.replace(/\/+$/, '')
+  const base = baseOf(options)
   const circuit = options.fetch === undefined ? circuitOf(base, elapsedMs) : createCircuit(elapsedMs)
 
   function startDeadline(): Deadline {
@@ -173,4 +174,12 @@ function readProblem(text: string, status: number): Problem {
     // Not JSON: what stands between us and the server has answered.
   }
   return { title: `HTTP ${status}`, code: 'unknown' }
+}
+
+function baseOf({ url, apiKey }: TransportOptions): string {
+  if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
+    throw new TypeError('url must be the address of the Tollgate server, such as http://127.0.0.1:3000.')
+  }
+  if (typeof apiKey !== 'string' || apiKey === '') throw new TypeError('apiKey must be a key of Tollgate: it is not set.')
+  return url.replace(/\/+$/, '')
 }

@@ -5,15 +5,21 @@ export type WebAnswerOptions = Pick<MeteredTerms, 'onError'> & {
   readonly streams?: boolean
 }
 
+type Answered = {
+  readonly request: Request
+  readonly call: MeteredCall
+  readonly outcome: CallOutcome
+  readonly options: WebAnswerOptions
+}
+
 /**
  * Ends a metered call with a web-standard answer, and gives that the headers of EM-5. The answer is the same object where its headers
  * may be set, else one made anew around its body (of a passed-on fetch they may not).
  */
-export async function finishWith(
-  response: Response,
-  { call, outcome, options }: { readonly call: MeteredCall; readonly outcome: CallOutcome; readonly options: WebAnswerOptions },
-): Promise<Response> {
-  const streamed = options.streams === true && isSuccess(outcome.status) ? response.body : null
+export async function finishWith(response: Response, { request, call, outcome, options }: Answered): Promise<Response> {
+  // Nobody reads the body of a HEAD.
+  const isStreamed = options.streams === true && request.method !== 'HEAD' && isSuccess(outcome.status)
+  const streamed = isStreamed ? response.body : null
   if (streamed === null) return withHeaders(response, await call.finish(outcome))
   const finish = async (): Promise<void> => {
     try {
@@ -23,7 +29,8 @@ export async function finishWith(
     }
   }
   const { status, statusText } = response
-  return withHeaders(new Response(afterBody(streamed, finish), { status, statusText, headers: response.headers }), call.headers)
+  const body = afterBody(streamed, finish, request.signal)
+  return withHeaders(new Response(body, { status, statusText, headers: response.headers }), call.headers)
 }
 
 function withHeaders(response: Response, added: Readonly<Record<string, string>>): Response {
@@ -39,25 +46,37 @@ function withHeaders(response: Response, added: Readonly<Record<string, string>>
 }
 
 /**
- * The same body, with something done once it has been passed on whole, broke off, or is not wanted any more because the caller hung up.
+ * The same body, with something done, once, when it has been passed on whole, broke off, or is not wanted any more because the caller hung up.
  * Its end waits for it.
+ * @param hungUp tells that the caller has gone: some hosts then neither read the body nor cancel it
  */
-export function afterBody(body: NonNullable<Response['body']>, done: () => Promise<void>): NonNullable<Response['body']> {
+export function afterBody(
+  body: NonNullable<Response['body']>,
+  done: () => Promise<void>,
+  hungUp?: AbortSignal,
+): NonNullable<Response['body']> {
   const reader = body.getReader()
+  let ending: Promise<void> | undefined
+  const end = (): Promise<void> => (ending ??= done())
+  const cancel = async (reason: unknown): Promise<void> => {
+    await Promise.all([end(), reader.cancel(reason)])
+  }
+  // A body that fails as it is let go of has nobody left to hear of it.
+  const letGo = (): void => void cancel(hungUp?.reason).catch(() => undefined)
+  if (hungUp?.aborted === true) letGo()
+  else hungUp?.addEventListener('abort', letGo, { once: true })
   return new ReadableStream({
     async pull(controller) {
       try {
         const part = await reader.read()
         if (!part.done) return controller.enqueue(part.value)
       } catch (error) {
-        await done()
+        await end()
         return controller.error(error)
       }
-      await done()
+      await end()
       controller.close()
     },
-    async cancel(reason) {
-      await Promise.all([done(), reader.cancel(reason)])
-    },
+    cancel,
   })
 }
