@@ -25,6 +25,16 @@ export const variablesSchema = z.object({
   PORT: port.default(3000).meta({ description: 'Where the server listens.' }),
   // Not HOST: some shells export that as the name of the machine.
   TOLLGATE_HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
+  TOLLGATE_KEEP_ALIVE_SECONDS: z.coerce
+    .number('a number of seconds is expected')
+    .int('a whole number of seconds is expected')
+    .min(5, 'at least 5 is expected')
+    .max(3_600, 'at most 3600 is expected')
+    .default(65)
+    .meta({
+      description:
+        'How long "tollgate start" keeps a connection on which nothing is asked: longer than the proxy in front keeps it, or some of its requests meet a closed one (502). Google’s load balancers keep theirs for 600.',
+    }),
   TOLLGATE_DRAIN_SECONDS: z.coerce
     .number('a number of seconds is expected')
     .int('a whole number of seconds is expected')
@@ -68,6 +78,16 @@ export const variablesSchema = z.object({
     .url({ protocol: /^postgres(ql)?$/, error: 'an address such as postgresql://user:password@host:5432/name is expected' })
     .optional()
     .meta({ description: 'A PostgreSQL (15 or newer) to use instead of the embedded one.' }),
+  TOLLGATE_DATABASE_CONNECTIONS: z.coerce
+    .number('a number of connections is expected')
+    .int('a whole number of connections is expected')
+    .min(5, 'at least 5 are expected')
+    .max(200, 'at most 200 are expected')
+    .default(20)
+    .meta({
+      description:
+        'Connections to PostgreSQL that a server opens at most for all that is not counting; counting and the rest take 12 more.',
+    }),
   TOLLGATE_ROW_SECURITY: z.enum(['auto', 'required'], 'auto or required is expected').default('auto').meta({
     description: 'required: no start where the database login may not bring row-level security about; auto: a warning then.',
   }),

@@ -11,6 +11,8 @@ import { createSmtpMailer, type Mailer } from './mail/mailer.ts'
 export type TollgateOptions = {
   /** `postgresql://user:password@host:5432/name`, version 15 or newer. The tables are made at the start (CB-1). */
   readonly databaseUrl: string
+  /** Connections at most, beside the twelve of counting, sign-ins and news; default 20. */
+  readonly databaseConnections?: number
   /** What `defineBilling` answers. */
   readonly catalog: CatalogDefinition
   /** null switches everything off that needs Stripe: it then answers `billing_not_configured` (MR-14, OC-10). */
@@ -101,6 +103,7 @@ export function optionsOfConfig(
   | 'publicUrl'
   | 'secret'
   | 'rowSecurity'
+  | 'databaseConnections'
   | 'metrics'
   | 'tenantPrefix'
   | 'policy'
@@ -115,6 +118,7 @@ export function optionsOfConfig(
     pdfFonts: config.TOLLGATE_PDF_FONTS,
     secret: config.TOLLGATE_SECRET,
     rowSecurity: config.TOLLGATE_ROW_SECURITY,
+    databaseConnections: config.TOLLGATE_DATABASE_CONNECTIONS,
     metrics: { token: config.METRICS_TOKEN },
     tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
     policy: {

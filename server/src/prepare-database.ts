@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { checkAddress } from './db/address.ts'
-import { openDatabase } from './db/database.ts'
+import { findConnectionGap } from './db/connection-limit.ts'
+import { DEFAULT_POOL_SIZE, openDatabase } from './db/database.ts'
 import { migrate, MigrationError } from './db/migrate.ts'
 import { findRowSecurityGap } from './db/row-security.ts'
 import { DomainError } from './lib/errors.ts'
@@ -14,7 +15,10 @@ const PATIENCE_MS = 30_000
  * under row-level security.
  * @throws MigrationError when it cannot and has to, when the address cannot be used, or when a migration is refused
  */
-export async function prepareDatabase({ databaseUrl, rowSecurity }: TollgateOptions, log: Logger): Promise<boolean> {
+export async function prepareDatabase(
+  { databaseUrl, rowSecurity, databaseConnections = DEFAULT_POOL_SIZE }: TollgateOptions,
+  log: Logger,
+): Promise<boolean> {
   const owner = openDatabase({ connectionString: databaseUrl, poolSize: 1 })
   try {
     const applied = await withPatience(log, async () => {
@@ -22,6 +26,8 @@ export async function prepareDatabase({ databaseUrl, rowSecurity }: TollgateOpti
       return migrate(owner)
     })
     if (applied.length > 0) log.info({ migrations: applied }, 'migrations applied')
+    const reason = await findConnectionGap(owner, databaseConnections)
+    if (reason !== null) log.warn({ reason }, 'connections may run out')
     const gap = await findRowSecurityGap(owner)
     if (gap === null) return true
     if (rowSecurity === 'required') throw new MigrationError(`Row-level security is required, and cannot be had. ${gap}`)

@@ -80,6 +80,7 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const db = openDatabase({
     connectionString,
     silentMs: SERVER_SILENT_MS,
+    ...(options.databaseConnections === undefined ? {} : { poolSize: options.databaseConnections }),
     onError: (error) => log.warn({ err: error }, 'a database connection was lost'),
     ...(isSecured ? { scopeOutside: 'nobody' } : {}),
   })

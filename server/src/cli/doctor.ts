@@ -4,6 +4,7 @@ import { normalizeCatalog } from '../catalog/normalize.ts'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import { readConfig, type Config } from '../config.ts'
 import { checkAddress } from '../db/address.ts'
+import { findConnectionGap } from '../db/connection-limit.ts'
 import { openDatabase, type Db } from '../db/database.ts'
 import { readMigrations, readSchemaState } from '../db/migrate.ts'
 import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
@@ -78,6 +79,8 @@ async function examineDatabase(config: Config, db: Db): Promise<string> {
   const { rows } = await db.query<{ server_version: string }>('show server_version')
   const state = await readSchemaState(db, readMigrations())
   if (state === 'ahead') throw new Error('A newer version has migrated the database: this one does not start on it.')
+  const gap = await findConnectionGap(db, config.TOLLGATE_DATABASE_CONNECTIONS)
+  if (gap !== null) throw new Error(gap)
   const place = config.DATABASE_URL === undefined ? 'embedded' : 'of DATABASE_URL'
   const migrated = state === 'current' ? 'migrated' : 'migrations are missing: tollgate migrate'
   return `PostgreSQL ${rows[0]!.server_version}, ${place}; ${migrated}`

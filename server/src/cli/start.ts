@@ -37,6 +37,7 @@ export async function runServer(config: Config, output: Output): Promise<void> {
       // Only now: a proxy sends nothing to who is not there, and whatever it sends to who is only starting is refused.
       const server = await serve({
         ...place,
+        keepAliveMs: config.TOLLGATE_KEEP_ALIVE_SECONDS * 1_000,
         fetch: tollgate.fetch,
         preHandler: tollgate.preHandler,
         plainHandler: tollgate.plainHandler,

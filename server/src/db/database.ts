@@ -55,6 +55,7 @@ export type DatabaseOptions = {
   readonly scopeOutside?: 'nobody' | 'system'
 }
 
+export const DEFAULT_POOL_SIZE = 20
 /** For a server's pools: its longest statements, of a day's figures over 100,000 organizations, answer within a part of it. */
 export const SERVER_SILENT_MS = 240_000
 /** A statement that takes so much of that PostgreSQL ends by itself: on a connection that is given up it would go on. */
@@ -116,7 +117,7 @@ export function openDatabase(options: DatabaseOptions): Db {
 
 /** A bare pool, for a library that brings its own statements; it knows of no scope. */
 export function openPool(options: Omit<DatabaseOptions, 'scopeOutside'> & { readonly role?: string }): Pool {
-  const { connectionString, poolSize = 20, silentMs, role } = options
+  const { connectionString, poolSize = DEFAULT_POOL_SIZE, silentMs, role } = options
   const pool = openSessions({
     connectionString,
     size: poolSize,

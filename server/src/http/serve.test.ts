@@ -94,6 +94,13 @@ describe('the server', () => {
     expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\n\/readyz$/)
   })
 
+  it('tells callers for how long it keeps their connection', async () => {
+    const server = await start({ keepAliveMs: 620_000 })
+    const answer = await fetch(`http://127.0.0.1:${server.port}/`)
+    await answer.text()
+    expect(answer.headers.get('keep-alive')).toBe('timeout=620')
+  })
+
   it('lets a pre-handler answer before the app', async () => {
     const server = await start({
       preHandler: (incoming, response) => {

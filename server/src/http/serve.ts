@@ -17,6 +17,8 @@ export type ServeOptions = {
   readonly preHandler?: PreHandler | undefined
   /** Asked before all else, for requests in their plainest form; what it leaves is asked as if it were not there. */
   readonly plainHandler?: PlainHandler | undefined
+  /** For how long a connection is kept on which nothing is asked; default 65 s, longer than most proxies keep theirs. */
+  readonly keepAliveMs?: number | undefined
   /** How long requests may take to be answered once the server stops; default 10 s. */
   readonly drainTimeoutMs?: number
 }
@@ -49,8 +51,9 @@ export async function serve(options: ServeOptions): Promise<HttpServer> {
     if (preHandler?.(request, response)) return
     void answer(request, response)
   })
-  server.keepAliveTimeout = KEEP_ALIVE_MS
-  const plain = options.plainHandler === undefined ? null : putInFront(server, options.plainHandler)
+  const keepAliveMs = options.keepAliveMs ?? KEEP_ALIVE_MS
+  server.keepAliveTimeout = keepAliveMs
+  const plain = options.plainHandler === undefined ? null : putInFront(server, options.plainHandler, keepAliveMs)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(explainListening(error, options)))
     server.listen(options.port, options.host, resolve)
@@ -100,11 +103,11 @@ export async function requirePort(options: Pick<ServeOptions, 'host' | 'port'>):
 }
 
 /** Lets plain requests be read where they arrive, and gives `node:http` the connections on which anything else does. */
-function putInFront(server: Server, handler: PlainHandler): PlainConnections {
+function putInFront(server: Server, handler: PlainHandler, keepAliveMs: number): PlainConnections {
   const [admit, ...others] = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
   assert(admit && others.length === 0, '`node:http` alone waits for its connections')
   server.removeListener('connection', admit)
-  const plain = new PlainConnections({ handler, handOver: (socket) => admit.call(server, socket), keepAliveMs: KEEP_ALIVE_MS })
+  const plain = new PlainConnections({ handler, handOver: (socket) => admit.call(server, socket), keepAliveMs })
   server.on('connection', (socket) => plain.add(socket))
   return plain
 }
