@@ -21,6 +21,7 @@ const ELSEWHERE = {
   statement_timeout: '50000',
   lock_timeout: '50000',
   idle_session_timeout: '60000',
+  idle_in_transaction_session_timeout: '1000',
 }
 const SETTLED = {
   TimeZone: 'UTC',
@@ -56,11 +57,24 @@ test('a session is what the server counts on, whatever database and address set'
   }
   for (const connectionString of [database.url, addressWith(ELSEWHERE)]) {
     const pool = openPool({ connectionString, role: TENANT_ROLE, silentMs: 100_000 })
-    const wanted = { ...SETTLED, role: TENANT_ROLE, statement_timeout: '70s', search_path: '"$user", public' }
+    const wanted = {
+      ...SETTLED,
+      role: TENANT_ROLE,
+      statement_timeout: '70s',
+      idle_in_transaction_session_timeout: '2min',
+      search_path: '"$user", public',
+    }
     expect(settingsIn(await pool.query(READ, [Object.keys(wanted)]))).toEqual(wanted)
     await pool.end()
     const usage = openUsageConnections({ connectionString, size: 1, role: SYSTEM_ROLE })
-    const ofUsage = { ...SETTLED, role: SYSTEM_ROLE, statement_timeout: '10s', enable_seqscan: 'off', jit: 'off' }
+    const ofUsage = {
+      ...SETTLED,
+      role: SYSTEM_ROLE,
+      statement_timeout: '10s',
+      idle_in_transaction_session_timeout: '30s',
+      enable_seqscan: 'off',
+      jit: 'off',
+    }
     expect(settingsIn(await usage.read((client) => client.query(READ, [Object.keys(ofUsage)])))).toEqual(ofUsage)
     await usage.close()
   }
