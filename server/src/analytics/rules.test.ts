@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { movementOf, movementTime, revenueOf, WHOLE, type RevenueItem, type RevenueSubscription } from './rules.ts'
-import { convertSeries, roundSpan, seriesOf } from './series.ts'
+import { cohortsOf } from './cohorts.ts'
+import { convertSeries, ratioOf, roundSpan, seriesOf } from './series.ts'
 import { summaryOf } from './actions.ts'
 import { splitPeriod } from './periods.ts'
 import { toMovements } from './views.ts'
@@ -113,10 +114,20 @@ describe('a movement', () => {
     const ended = { ...began, status: 'canceled', endedAt: new Date('2026-03-01T00:00:00Z') } as const
     expect(movementTime('churn', [ended], { movedAt: null, now: NOW })).toEqual(ended.endedAt)
     expect(movementTime('churn', [ended], { movedAt: NOW, now: NOW })).toEqual(NOW)
+    expect(movementTime('churn', [ended], { movedAt: began.createdAt, now: NOW })).toEqual(ended.endedAt)
     expect(movementTime('churn', [began], { movedAt: null, now: NOW })).toEqual(NOW)
     expect(movementTime('churn', [ended], { movedAt: null, now: new Date('2026-02-20T00:00:00Z') })).toEqual(
       new Date('2026-02-20T00:00:00Z'),
     )
+  })
+
+  it('that is the first of several subscriptions is dated when the earliest of those began that are paid for', () => {
+    const began = (day: string, given: Partial<RevenueSubscription> = {}) =>
+      subscription([item(1n)], { createdAt: new Date(`2026-02-${day}T00:00:00Z`), ...given })
+    const all = [began('09'), began('05'), began('01', { status: 'incomplete_expired' }), began('02', { status: 'trialing' })]
+    expect(movementTime('new', all, { movedAt: null, now: NOW })).toEqual(new Date('2026-02-05T00:00:00Z'))
+    const left = ['2026-03-03', '2026-03-01'].map((day) => began('01', { status: 'canceled', endedAt: new Date(day) }))
+    expect(movementTime('churn', left, { movedAt: null, now: NOW })).toEqual(new Date('2026-03-03T00:00:00Z'))
   })
 })
 
@@ -212,6 +223,51 @@ it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () 
     // 112.5 / (20 % a year, so 1.667 % a month: 365 days are 11.992 months)
     lifetimeValueMinor: 6_746,
   })
+})
+
+it('a share of nothing is none, and of one is told', () => {
+  expect([ratioOf(1n, 0n), ratioOf(0n, 1n), ratioOf(1n, 1n), ratioOf(1n, 3n)]).toEqual([null, 0, 1, 0.333_333])
+})
+
+it('a cohort is told month by month: who still pays, what they bring, and what share of its first month that is', () => {
+  const at = (month: string) => new Date(`${month}-01T00:00:00Z`)
+  const change = (month: string, offset: number, customers: number, minor: bigint, currency = 'usd') => {
+    return { month: at(month), currency, offset, customers, mrr: minor * 1_000_000n }
+  }
+  const sizes = [
+    { month: at('2026-01'), currency: 'usd', customers: 4 },
+    { month: at('2026-02'), currency: 'usd', customers: 1 },
+    { month: at('2026-01'), currency: 'eur', customers: 1 },
+  ]
+  const changes = [
+    change('2026-01', 0, 4, 1_000n),
+    change('2026-01', 2, -1, -300n),
+    change('2026-02', 0, 1, 500n),
+    change('2026-02', 1, 0, 250n),
+    change('2026-01', 1, -1, -70n, 'eur'),
+    change('2026-01', 0, 1, 70n, 'eur'),
+  ]
+  const told = cohortsOf(sizes, changes, at('2026-04')).map(({ months }) =>
+    months.map((month) => [month.month, month.customers, month.mrrMinor, month.customerRetention, month.revenueRetention]),
+  )
+  expect(told).toEqual([
+    [
+      [0, 4, 1_000, 1, 1],
+      [1, 4, 1_000, 1, 1],
+      [2, 3, 700, 0.75, 0.7],
+    ],
+    [
+      [0, 1, 500, 1, 1],
+      [1, 1, 750, 1, 1.5],
+    ],
+    [
+      [0, 1, 70, 1, 1],
+      [1, 0, 0, 0, 0],
+      [2, 0, 0, 0, 0],
+    ],
+  ])
+  // Of a month that has begun it is told as far as it goes.
+  expect(cohortsOf(sizes.slice(1, 2), changes, new Date('2026-02-10T00:00:00Z'))[0]!.months).toHaveLength(1)
 })
 
 it('a report has spans from its beginning, at each day, Monday or first of a month, to its end', () => {

@@ -204,6 +204,15 @@ describe('what moves on into a period', () => {
     expect(amountsOf(of(), broken)).toEqual([[month('2026-02')], [[units(50), month('2026-06')]]])
   })
 
+  test('is nothing of what had no end, or no limit, nor under a plan that lets nothing move on', () => {
+    for (const last of [opened('rolling', { expiresAt: null }), ended('2026-02', '2026-03', { amount: null })]) {
+      expect(amountsOf(of(), last)).toEqual([[], []])
+    }
+    const terms = on('hard')
+    const want = { organizationId: 'org', terms, plan: planGrantOf(terms, 'calls', now), now }
+    expect(amountsOf(want, ended('2026-02', '2026-03'))).toEqual([[], []])
+  })
+
   test('is nothing from before a time without an allowance', () => {
     const other = ended('2025-12', '2026-01', { planKey: 'hard' })
     expect(amountsOf(of(), other)).toEqual([[], []])

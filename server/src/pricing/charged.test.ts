@@ -7,7 +7,8 @@ import { testUse } from '../../test/used.ts'
 import { sumRevenue } from '../analytics/reports-store.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { readOrganization } from '../stripe/organizations.ts'
-import { giveDueCredits } from './credits.ts'
+import { collectUse } from './collect.ts'
+import { giveCredits, giveDueCredits } from './credits.ts'
 import { readStatement } from './statement.ts'
 
 // From what use costs to what is charged for it: discounts, taxes on top and within prices, and credits that are larger than an invoice.
@@ -28,7 +29,7 @@ async function newestInvoice(id: string): Promise<Stripe.Invoice> {
 
 /** What the customer's balance at Stripe has for the next invoices. */
 async function creditOf(id: string): Promise<number> {
-  return -((await billing.stripe.customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
+  return 0 - ((await billing.stripe.customers.retrieve(await customerOf(id))) as Stripe.Customer).balance
 }
 
 const reconcile = (id: string) => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
@@ -112,6 +113,34 @@ test('what is taken back of two lines of an invoice is in all no more than was n
   await billing.correct(id, `${id} tokens`, -1500)
   await giveDueCredits(billing.context)
   expect(await creditOf(id)).toBe(150)
+})
+
+test('what is taken back of one organization leaves every other as it is', async () => {
+  const changed = async () => {
+    const id = await billing.customer('starter')
+    await billing.use(id, 'calls', 130, { key: `${id} mistaken` })
+    await billing.advance(id, '3d')
+    await billing.succeed(id, 'upgrade', { new_tier: 'pro' })
+    return id
+  }
+  const [one, other] = [await changed(), await changed()]
+  const costsOf = async (id: string) => {
+    const { body } = await billing.ask('GET', '/api/v1/usage/explain?balance=calls', undefined, id)
+    return (body['grants'] as { overage_cost: { amount_minor: number } | null }[]).map(
+      (grant) => grant.overage_cost?.amount_minor ?? 0,
+    )
+  }
+  expect(await costsOf(other)).toEqual([21])
+  await billing.correct(one, `${one} mistaken`, -130)
+  await collectUse(billing.context, one)
+  expect([await costsOf(one), await costsOf(other)]).toEqual([[0], [21]])
+
+  await billing.correct(other, `${other} mistaken`, -130)
+  await collectUse(billing.context, other)
+  await billing.context.db.session((session) => giveCredits(billing.context, session, other))
+  expect([await creditOf(one), await creditOf(other)]).toEqual([0, 21])
+  await giveDueCredits(billing.context)
+  expect([await creditOf(one), await creditOf(other)]).toEqual([21, 21])
 })
 
 test('a credit that is larger than the next invoices pays them, one after the other, and what is left stays when they leave', async () => {

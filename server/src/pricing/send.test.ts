@@ -164,7 +164,7 @@ describe('a report whose answer was lost', () => {
     const id = await billing.customer('starter')
     await billing.use(id, 'calls', '150.25', { key: 'too much by a half' })
     await reportNow(billing.context, id, standing)
-    await advanceTestClock(quiet(), id, { by: '5m' })
+    await advanceTestClock(quiet(), id, { by: '330s' })
     await billing.correct(id, 'too much by a half', -30.5)
     await losing(id)
     await advanceTestClock(quiet(), id, { by: '2d' })
