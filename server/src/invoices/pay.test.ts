@@ -27,7 +27,10 @@ test('EM-7 whoever lost the subscription over a card that failed comes back with
   await advance(id, '30d')
   expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
   const owed = (await invoicesOf(id)).find(({ status }) => status === 'open')!
-  expect((await post(id, `invoices/${owed.id}/pay`)).status).toBe(402)
+  const declined = await post(id, `invoices/${owed.id}/pay`)
+  expect(declined).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+  // The bank asks nothing: there is no page to answer on.
+  expect(declined.body).not.toHaveProperty('payment_url')
   await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_visa' })
   expect(await succeed(id, `invoices/${owed.id}/pay`)).toMatchObject({ status: 'paid' })
   expect(await succeed(id, 'subscribe', { tier: 'pro' })).toMatchObject({ status: 'active' })
