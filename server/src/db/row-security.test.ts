@@ -308,7 +308,9 @@ describe('a login that is no superuser', () => {
 
   it('migrates all the same, and is told what an administrator has to do for row-level security', async () => {
     expect((await migrate(own)).length).toBeGreaterThan(5)
-    expect(await findRowSecurityGap(own)).toMatch(`"grant tollgate_tenant, tollgate_system to ${login};" once`)
+    expect(await findRowSecurityGap(own)).toMatch(
+      `The login ${login} is no member of tollgate_tenant and tollgate_system. Let an administrator run "grant tollgate_tenant, tollgate_system to ${login};" once`,
+    )
   })
 
   it('has it once that is done', async () => {

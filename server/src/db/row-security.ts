@@ -205,7 +205,8 @@ export async function findRowSecurityGap(db: Queryable): Promise<string | null> 
   const missing = roles.rows.filter(({ present }) => !present).map(({ name }) => `create role ${name} nologin; `)
   if (roles.rows.some(({ member }) => !member)) {
     const remedy = `${missing.join('')}grant ${TENANT_ROLE}, ${SYSTEM_ROLE} to ${login};`
-    return `The login ${login} may not make roles. Let an administrator run "${remedy}" once, and then run tollgate migrate.`
+    const fault = missing.length > 0 ? 'may not make roles' : `is no member of ${TENANT_ROLE} and ${SYSTEM_ROLE}`
+    return `The login ${login} ${fault}. Let an administrator run "${remedy}" once, and then run tollgate migrate.`
   }
   const { rows } = await db.query<{ personal: boolean }>(
     `select current_schema() = session_user and current_setting('search_path') like '%$user%' as personal`,

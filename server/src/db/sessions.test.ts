@@ -71,7 +71,7 @@ test('a session is what the server counts on, whatever database and address set'
       ...SETTLED,
       role: SYSTEM_ROLE,
       statement_timeout: '10s',
-      idle_in_transaction_session_timeout: '30s',
+      idle_in_transaction_session_timeout: '10s',
       enable_seqscan: 'off',
       jit: 'off',
     }

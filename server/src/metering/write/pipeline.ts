@@ -38,7 +38,7 @@ export type UsageConnectionOptions = {
 
 const STATEMENT_TIMEOUT_MS = 10_000
 /** Between its two packets a group is only decided: a process that stands there holds locks that others wait for. */
-const IDLE_IN_TRANSACTION_MS = 30_000
+const IDLE_IN_TRANSACTION_MS = 10_000
 // Every statement of the write path finds its rows by their keys. A plan made while a table was small would scan it, and be
 // kept while it grows; these leave only look-ups (measured over 10,000 organizations: 47 µs of PostgreSQL per use, else 200 to 1,000).
 // No row is looked up twice in a statement, so that remembering them (memoize) only costs.
