@@ -75,9 +75,16 @@ describe('what use brought', () => {
     ])
     expect(await revenueOf(invoice)).toEqual({ paid: 684, usage: 70 })
     // Half of it is taken back: 70 of 140, for which half was charged, and a fifth of that for tax.
-    await billing.correct(id, `${id} mistaken`, -100)
-    await giveDueCredits(billing.context)
-    expect(await creditOf(id)).toBe(42)
+    // What more of it is taken back comes to what both cost together, whatever each was rounded to.
+    for (const [quantity, credit] of [
+      [100, 42],
+      [1, 43],
+      [2, 43],
+    ] as const) {
+      await billing.correct(id, `${id} mistaken`, -quantity)
+      await giveDueCredits(billing.context)
+      expect(await creditOf(id)).toBe(credit)
+    }
   })
 
   test('is without the tax that its price includes', async () => {
@@ -105,14 +112,21 @@ test('what is taken back of two lines of an invoice is in all no more than was n
   const invoice = await newestInvoice(id)
   expect(invoice).toMatchObject({ status: 'paid', total: 1000 + 140 + 20 })
   const charge = billing.sandbox.all('charge').find(({ customer, amount }) => customer === invoice.customer && amount === 1160)
-  await billing.stripe.refunds.create({ charge: charge!.id, amount: 1010 })
-  await reconcile(id)
-  await billing.correct(id, `${id} calls`, -200)
-  await giveDueCredits(billing.context)
-  expect(await creditOf(id)).toBe(140)
-  await billing.correct(id, `${id} tokens`, -1500)
-  await giveDueCredits(billing.context)
-  expect(await creditOf(id)).toBe(150)
+  const refund = async (amount: number) => {
+    await billing.stripe.refunds.create({ charge: charge!.id, amount })
+    await reconcile(id)
+  }
+  const takeBack = async (meter: string, quantity: number) => {
+    await billing.correct(id, `${id} ${meter}`, -quantity)
+    await giveDueCredits(billing.context)
+    return creditOf(id)
+  }
+  await refund(1010)
+  expect(await takeBack('calls', 190)).toBe(133)
+  expect(await takeBack('tokens', 1500)).toBe(150)
+  // More was given back in all than was paid: nothing is asked for again.
+  await refund(150)
+  expect(await takeBack('calls', 10)).toBe(150)
 })
 
 test('what is taken back of one organization leaves every other as it is', async () => {
