@@ -112,9 +112,13 @@ type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftM
 const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
   and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and ${PRICE_OF_LINE} = span.stripe_price_id`
 
+/** What discounts took off a line, and what credit grants paid of it. */
+const OFF_LINE = `(select sum((each ->> 'amount')::bigint) from (
+           select jsonb_path_query(line, '$.discount_amounts[*]') union all
+           select jsonb_path_query(line, '$.pretax_credit_amounts[*] ? (@.type == "credit_balance_transaction")')) off (each))`
+
 const SUMS_OF_LINES = `select coalesce(sum((line ->> 'amount')::bigint), 0)::bigint as "lineMinor",
-         coalesce(sum((select sum((each ->> 'amount')::bigint) from jsonb_path_query(line, '$.discount_amounts[*]') each)), 0)::bigint
-           as "discountMinor",
+         coalesce(sum(${OFF_LINE}), 0)::bigint as "discountMinor",
          coalesce(sum((select sum((each ->> 'amount')::bigint)
            from jsonb_path_query(line, '$.taxes[*] ? (@.tax_behavior == "exclusive")') each)), 0)::bigint as "taxMinor",
          coalesce(sum((invoice.credited_lines ->> (line ->> 'id'))::bigint), 0)::bigint as "notedMinor"

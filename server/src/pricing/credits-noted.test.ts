@@ -107,3 +107,19 @@ describe('what a credit note gave back of a line', () => {
     }
   })
 })
+
+test('what Stripe’s credit grants paid of a line is not given in money', async () => {
+  const id = await billing.customer('starter')
+  await billing.stripe.billing.creditGrants.create({
+    customer: await customerOf(id),
+    category: 'promotional',
+    amount: { type: 'monetary', monetary: { currency: 'usd', value: 100 } },
+    applicability_config: { scope: { price_type: 'metered' } },
+  })
+  await billing.use(id, 'calls', 300, { key: `${id} mistaken` })
+  await billing.advance(id, '33d')
+  expect(await newestInvoiceOf(id)).toMatchObject({ subtotal: 1140, total: 1040 })
+  await takeBack(id, `${id} mistaken`, 140)
+  // 98 of the line's 140, of which 40 were charged.
+  expect(await givenTo(id)).toEqual([28])
+})

@@ -56,7 +56,7 @@ export function creditedMinorOf(price: UsagePrice, { quantity, credited }: { qua
   return Math.max(0, priceOf(price, quantity) - priceOf(price, quantity - credited))
 }
 
-/** What the invoice says of a line in minor units: its amount, what discounts took off it, what tax came upon it. */
+/** What the invoice says of a line in minor units: its amount, what discounts and credit grants took off it, what tax came upon it. */
 export type InvoicedLine = { readonly amountMinor: number; readonly discountMinor: number; readonly taxMinor: number }
 
 /** What was charged for so much of an invoiced line: with its share of discounts and tax, and never more than the whole. */
