@@ -8,11 +8,13 @@ import { billingStep, take, type UsedBySteps } from '../../test/billing-steps.ts
 import { USE_CATALOG } from '../../test/use-catalog.ts'
 import { testUse } from '../../test/used.ts'
 import { HOUR_MS } from '../lib/period.ts'
+import { parseQuantity } from '../lib/quantity.ts'
 import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
 import { syncOrganization } from '../stripe/mirror/sync.ts'
 import { reportDue } from './actions.ts'
 import { collectUse } from './collect.ts'
 import { listWithUseToReport } from './due-store.ts'
+import { readStatement } from './statement.ts'
 
 const billing = testUse(USE_CATALOG)
 const SENDER = fileURLToPath(new URL('../../test/report-sender.ts', import.meta.url))
@@ -124,6 +126,7 @@ test('a process that is killed after it passed some over, and before it collecte
 
 test('a report that never left before its subscription ended is on the invoice of the next one', async () => {
   const id = await billing.customer('starter')
+  const began = await billing.nowOf(id)
   await billing.advance(id, '1h')
   await billing.use(id, 'calls', 150)
   await collectUse(billing.context, id)
@@ -147,6 +150,16 @@ test('a report that never left before its subscription ended is on the invoice o
     [id],
   )
   expect(rows).toEqual([{ state: 'sent', late: true, line: 'open' }])
+  const { totalMinor, usage } = await readStatement(billing.context, { organizationId: id, at: null })
+  const billed = usage.filter(({ quantity }) => quantity !== 0n)
+  expect(billed).toMatchObject([
+    { balanceKey: 'calls', quantity: parseQuantity(50), lateQuantity: parseQuantity(50), amountMinor: 35 },
+  ])
+  expect(totalMinor).toBe(1035)
+  const line = billed[0]!.id
+  const explained = await billing.ask('GET', `/api/v1/billing/statement/lines/${line}`, undefined, id)
+  expect(explained.body).toMatchObject({ grants: [{ bills: [{ line, quantity: 50, late: true }] }] })
+  expect(await readStatement(billing.context, { organizationId: id, at: began })).toMatchObject({ totalMinor: 1000 })
 })
 
 const step = fc.oneof(
