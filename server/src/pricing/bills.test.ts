@@ -69,7 +69,7 @@ describe('overage', () => {
     const id = await billing.customer('starter')
     for (const level of [3, 7, 4]) {
       await billing.use(id, 'agents', level)
-      await reportNow(billing.context, id)
+      await billing.advance(id, '1m')
     }
     await billing.advance(id, '32d')
     expect((await invoicesOf(id))[1]).toMatchObject({ total: 1000 + 3 * 500 })
