@@ -247,3 +247,13 @@ it.each([
 ])('a client of %j is refused when it is made', (options, sentence) => {
   expect(() => createTollgateClient(options as { url: string; apiKey: string })).toThrow(sentence)
 })
+
+it('a client whose `fetch` says who calls needs no key', async () => {
+  const said: (string | null)[] = []
+  const ask = async (request: Request): Promise<Response> => {
+    said.push(request.headers.get('authorization'))
+    return Response.json({})
+  }
+  await createTollgateClient({ url: 'http://in-process', apiKey: '', fetch: ask }).usage()
+  expect(said).toEqual(['Bearer'])
+})

@@ -6,7 +6,7 @@ import { TollgateError, TollgateUnreachableError, type Problem } from './errors.
 export type TransportOptions = {
   /** Where the server is, e.g. `http://127.0.0.1:3000`; a path prefix is kept. */
   readonly url: string
-  /** An organization's API key, or an operator's. Sent as a bearer token, never logged. */
+  /** An organization's API key, or an operator's. Sent as a bearer token, never logged. Empty only beside a `fetch` that says itself who calls. */
   readonly apiKey: string
   /** How long a call may take with all its attempts and the pauses between them, in milliseconds. Default 3,000. */
   readonly deadlineMs?: number
@@ -176,10 +176,11 @@ function readProblem(text: string, status: number): Problem {
   return { title: `HTTP ${status}`, code: 'unknown' }
 }
 
-function baseOf({ url, apiKey }: TransportOptions): string {
+function baseOf({ url, apiKey, fetch }: TransportOptions): string {
   if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
     throw new TypeError('url must be the address of the Tollgate server, such as http://127.0.0.1:3000.')
   }
-  if (typeof apiKey !== 'string' || apiKey === '') throw new TypeError('apiKey must be a key of Tollgate: it is not set.')
+  if (typeof apiKey !== 'string' || (apiKey === '' && fetch === undefined))
+    throw new TypeError('apiKey must be a key of Tollgate: it is not set.')
   return url.replace(/\/+$/, '')
 }
