@@ -178,6 +178,21 @@ describe('KF-8 the summary', () => {
     expect(await summaryOf(tenant, query)).toMatchObject({ billed: true, invoices: [{ paid_at: expect.any(String) }] })
   })
 
+  test('KF-11 an invoice that was voided settles nothing, and is not told as one that is owed', async () => {
+    const tenant = await billing.customer('standard')
+    const began = await billing.nowOf(tenant)
+    await record(tenant, 'case', 1)
+    await billing.succeed(tenant, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await billing.advance(tenant, '32d')
+    const query = `?period_start=${began.toISOString()}&period_end=${new Date(began.getTime() + 20 * DAY_MS).toISOString()}`
+    expect(await summaryOf(tenant, query)).toMatchObject({ billed: false, invoices: [{ paid_at: null }] })
+    const [owed] = await billing.invoicesOf(tenant, '?status=open')
+    await billing.stripe.invoices.voidInvoice(String(owed!.id))
+    await billing.call('operator', 'POST', `/api/v1/organizations/${tenant}/reconcile`)
+    expect(await billing.invoicesOf(tenant, '?status=open')).toEqual([])
+    expect(await summaryOf(tenant, query)).toMatchObject({ billed: false, invoices: [] })
+  })
+
   test('KF-11 a paid invoice marks the period’s usage records as billed, and names itself on them', async () => {
     const tenant = await billing.customer('standard')
     const { body } = await record(tenant, 'case', 2)

@@ -356,14 +356,19 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
   return asked.map(() => undefined)
 })
 
-/** Writes down which time each finalized invoice settles, and when it was paid (KF-11). */
+/** Writes down which time each finalized invoice settles, and when it was paid (KF-11). One that was voided since settles nothing, and is not owed. */
 export async function recordSettledUsage(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
   await recordSettled(tx, { organizationId, now })
 }
 
 const recordSettled = together(async (tx, asked: readonly { readonly organizationId: string; readonly now: Instant }[]) => {
   await tx.query(
-    `insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
+    `with voided as (
+       delete from settled_usage known using stripe_invoices invoice
+       where known.organization_id = any ($1) and invoice.organization_id = known.organization_id and invoice.id = known.invoice_id
+         and invoice.status = 'void'
+     )
+     insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
      select invoice.organization_id, invoice.id, period_start, period_end, asked.now, invoice.paid_at
      from unnest($1::text[], $2::timestamptz[]) as asked (id, now) join stripe_invoices invoice on invoice.organization_id = asked.id
      where subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
