@@ -187,7 +187,7 @@ describe('KF-8 the summary', () => {
     const query = `?period_start=${began.toISOString()}&period_end=${new Date(began.getTime() + 20 * DAY_MS).toISOString()}`
     expect(await summaryOf(tenant, query)).toMatchObject({ billed: false, invoices: [{ paid_at: null }] })
     const [owed] = await billing.invoicesOf(tenant, '?status=open')
-    await billing.stripe.invoices.voidInvoice(String(owed!.id))
+    await billing.stripe.invoices.voidInvoice(owed!.id)
     await billing.call('operator', 'POST', `/api/v1/organizations/${tenant}/reconcile`)
     expect(await billing.invoicesOf(tenant, '?status=open')).toEqual([])
     expect(await summaryOf(tenant, query)).toMatchObject({ billed: false, invoices: [] })
