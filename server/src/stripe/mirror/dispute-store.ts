@@ -161,16 +161,3 @@ export async function listLostDisputes(
     return since === null ? [] : [{ ...dispute, since }]
   })
 }
-
-/** Charges of disputes that are not over: they are looked at again, however old. */
-export async function listOpenDisputes(
-  db: Queryable,
-  organizationIds: readonly string[],
-): Promise<readonly { readonly organizationId: string; readonly chargeId: string }[]> {
-  const { rows } = await db.query<{ organizationId: string; chargeId: string }>(
-    `select organization_id as "organizationId", charge_id as "chargeId" from stripe_disputes
-     where organization_id = any($1) and closed_at is null`,
-    [organizationIds],
-  )
-  return rows
-}

@@ -11,10 +11,11 @@ import { lockAccounts, readMirror, readPlansByPrice, refreshAddOns, upsertAccoun
 import type { BillingEvent } from './billing-events.ts'
 import { describeChanges } from './changes.ts'
 import { deriveAccount, type AccountAlert, type AccountDerivation, type DerivedAccount } from './derive-account.ts'
-import { findPaymentStates, listOpenDisputes, writeDisputes, type DisputeWrite, type PaymentStates } from './dispute-store.ts'
+import { findPaymentStates, writeDisputes, type DisputeWrite, type PaymentStates } from './dispute-store.ts'
 import { fetchState, type StripeState, type SyncScope } from './fetch.ts'
 import { writeMirror, type MirrorOutcome, type MirrorWrite } from './mirror-store.ts'
 import { publishedEvents } from './published.ts'
+import { readUnsettled } from './unsettled-store.ts'
 
 export type SyncOptions = {
   readonly scope: SyncScope
@@ -63,22 +64,21 @@ export async function fetchOrganizations(
   session: Session,
   tasks: readonly SyncTask[],
 ): Promise<readonly Promise<Fetched>[]> {
+  if (tasks.length === 0) return []
   const ids = tasks.map(({ organizationId }) => organizationId)
   const organizations = await findOrganizations(session, ids)
-  const unsettled = await listUnsettledIds(session, ids)
-  const disputes = await listOpenDisputes(session, ids)
+  const { askedAt: databaseAskedAt, unsettled } = await readUnsettled(session, ids)
   const refreshedAt = context.clock.now()
-  const databaseAskedAt = await readDatabaseClock(session)
   return tasks.map(async (task) => {
     const organization = organizations.get(task.organizationId)
     if (organization === undefined) throw new DomainError('not_found', 'There is no such organization.')
     const { id, customerId } = organization
-    const invoices = unsettled.filter(({ organizationId }) => organizationId === id)
-    if (customerId === null && invoices.length === 0) return { task, organization, refreshedAt, databaseAskedAt, state: null }
+    const left = unsettled.get(id)!
+    if (customerId === null && left.invoices.length === 0)
+      return { task, organization, refreshedAt, databaseAskedAt, state: null }
     const gateway = requireGateway(context)
     const reads = task.priority === 'interactive' ? gateway.reads : gateway.backgroundReads
-    const disputedChargeIds = disputes.filter(({ organizationId }) => organizationId === id).map(({ chargeId }) => chargeId)
-    const state = await fetchState(reads, customerId, task.scope, { invoices, disputedChargeIds })
+    const state = await fetchState(reads, customerId, task.scope, left)
     return { task, organization, refreshedAt, databaseAskedAt, state }
   })
 }
@@ -251,26 +251,6 @@ async function insertBillingEvents(
     recorded.set(organizationId, [...(recorded.get(organizationId) ?? []), event])
   }
   return recorded
-}
-
-async function readDatabaseClock(session: Session): Promise<string> {
-  const { rows } = await session.query<{ at: string }>({
-    name: 'read_database_clock',
-    text: 'select clock_timestamp()::text as at',
-    values: [],
-  })
-  return rows[0]!.at
-}
-
-/** Invoices that the mirror still holds as draft or open: they are looked at again, however old. */
-async function listUnsettledIds(session: Session, organizationIds: readonly string[]) {
-  const { rows } = await session.query<{ organizationId: string; customerId: string; id: string }>({
-    name: 'list_unsettled_ids',
-    text: `select organization_id as "organizationId", customer_id as "customerId", id from stripe_invoices
-      where organization_id = any($1) and status in ('draft', 'open')`,
-    values: [organizationIds],
-  })
-  return rows
 }
 
 function report(context: BillingContext, organizationId: string, alert: AccountAlert): void {
