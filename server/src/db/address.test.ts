@@ -45,6 +45,18 @@ test('PostgreSQL itself is taken, and one that is away is away', async () => {
 })
 
 test.each([
+  ['a login that is not there', { username: 'nobody_of_this_name' }],
+  ['a database that is not there', { pathname: '/none_of_this_name' }],
+])('%s is refused at once, with what PostgreSQL says: it does not come by itself', async (_what, changed) => {
+  const url = Object.assign(new URL(database.url), changed)
+  const options = { databaseUrl: url.href } as Parameters<typeof prepareDatabase>[0]
+  await expect(prepareDatabase(options, log)).rejects.toMatchObject({
+    name: 'MigrationError',
+    message: expect.stringMatching(/^PostgreSQL refuses what DATABASE_URL names: .*of_this_name/) as unknown,
+  })
+})
+
+test.each([
   ['in another encoding than UTF-8', `encoding 'LATIN1' locale 'C' template template0`, '', /encoded in LATIN1/],
   ['in which the login may make nothing', '', '', /"grant create on schema public to \w+;"/],
   ['whose search path leads nowhere', '', '-csearch_path=nowhere', /names no schema/],

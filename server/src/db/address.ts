@@ -34,7 +34,8 @@ async function keepsSessions(connectionString: string): Promise<boolean> {
   } catch (error) {
     // A pooler that lends by the statement takes no transactions.
     if (clients.length === 2 && error instanceof pg.DatabaseError && error.code === PROTOCOL_VIOLATION) return false
-    // Whatever kept a connection from being made: a wrong password does not pass by itself, but is told with its cause.
+    if (error instanceof pg.DatabaseError && REFUSED.test(error.code ?? '')) throw refusedLogin(error)
+    // Whatever else kept a connection from being made.
     throw clients.length < 2 || isConnectionError(error) ? databaseUnavailable(error) : error
   } finally {
     for (const client of clients) client.release(true)
@@ -58,6 +59,13 @@ async function staysApart(one: ClientBase, other: ClientBase): Promise<boolean> 
 }
 
 const PROTOCOL_VIOLATION = '08P01'
+
+// SQLSTATE of a login or a password that is wrong or not let in (28), and of a database that is not there: neither passes by itself.
+const REFUSED = /^28|^3D000$/
+
+function refusedLogin(error: pg.DatabaseError): MigrationError {
+  return new MigrationError(`PostgreSQL refuses what DATABASE_URL names: ${error.message}.`, { cause: error })
+}
 
 type Session = { readonly process: number; readonly mark: string }
 
