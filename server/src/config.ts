@@ -15,9 +15,14 @@ export class ConfigError extends Error {
   }
 }
 
+const wholeNumber = (unit: string, least: number, most: number) =>
+  z.coerce
+    .number(`a number of ${unit} is expected`)
+    .int(`a whole number of ${unit} is expected`)
+    .min(least, `at least ${least} is expected`)
+    .max(most, `at most ${most} is expected`)
 const port = z.coerce.number('a port number is expected').int('a port number is expected').min(0).max(65_535)
-const days = (most: number) =>
-  z.coerce.number('a number of days is expected').int('a whole number of days is expected').min(0).max(most)
+const days = (most: number) => wholeNumber('days', 0, most)
 const httpUrl = z.url({ protocol: /^https?$/, error: 'an http or https address is expected' })
 
 /** Every variable of the server. `.env.example` is generated from this table. */
@@ -25,26 +30,14 @@ export const variablesSchema = z.object({
   PORT: port.default(3000).meta({ description: 'Where the server listens.' }),
   // Not HOST: some shells export that as the name of the machine.
   TOLLGATE_HOST: z.string().default('127.0.0.1').meta({ description: 'The address it listens on; 0.0.0.0 for all.' }),
-  TOLLGATE_KEEP_ALIVE_SECONDS: z.coerce
-    .number('a number of seconds is expected')
-    .int('a whole number of seconds is expected')
-    .min(5, 'at least 5 is expected')
-    .max(3_600, 'at most 3600 is expected')
-    .default(65)
-    .meta({
-      description:
-        'How long "tollgate start" keeps a connection on which nothing is asked: longer than the proxy in front keeps it, or some of its requests meet a closed one (502). Google’s load balancers keep theirs for 600.',
-    }),
-  TOLLGATE_DRAIN_SECONDS: z.coerce
-    .number('a number of seconds is expected')
-    .int('a whole number of seconds is expected')
-    .min(0)
-    .max(300, 'at most 300 is expected')
-    .default(0)
-    .meta({
-      description:
-        'How long "tollgate start" goes on answering once it is told to stop, while /readyz says 503: as long as the load balancer in front takes to notice.',
-    }),
+  TOLLGATE_KEEP_ALIVE_SECONDS: wholeNumber('seconds', 5, 3_600).default(65).meta({
+    description:
+      'How long "tollgate start" keeps a connection on which nothing is asked: longer than the proxy in front keeps it, or some of its requests meet a closed one (502). Google’s load balancers keep theirs for 600.',
+  }),
+  TOLLGATE_DRAIN_SECONDS: wholeNumber('seconds', 0, 300).default(0).meta({
+    description:
+      'How long "tollgate start" goes on answering once it is told to stop, while /readyz says 503: as long as the load balancer in front takes to notice.',
+  }),
   TOLLGATE_PUBLIC_URL: httpUrl
     .optional()
     .meta({ description: 'The address by which browsers reach the server; default http://localhost:PORT.' }),
@@ -78,16 +71,10 @@ export const variablesSchema = z.object({
     .url({ protocol: /^postgres(ql)?$/, error: 'an address such as postgresql://user:password@host:5432/name is expected' })
     .optional()
     .meta({ description: 'A PostgreSQL (15 or newer) to use instead of the embedded one.' }),
-  TOLLGATE_DATABASE_CONNECTIONS: z.coerce
-    .number('a number of connections is expected')
-    .int('a whole number of connections is expected')
-    .min(5, 'at least 5 are expected')
-    .max(200, 'at most 200 are expected')
-    .default(20)
-    .meta({
-      description:
-        'Connections to PostgreSQL that a server opens at most for all that is not counting; counting and the rest take 12 more.',
-    }),
+  TOLLGATE_DATABASE_CONNECTIONS: wholeNumber('connections', 5, 200).default(20).meta({
+    description:
+      'Connections to PostgreSQL that a server opens at most for all that is not counting; counting and the rest take 12 more.',
+  }),
   TOLLGATE_ROW_SECURITY: z.enum(['auto', 'required'], 'auto or required is expected').default('auto').meta({
     description: 'required: no start where the database login may not bring row-level security about; auto: a warning then.',
   }),
@@ -137,16 +124,10 @@ export const variablesSchema = z.object({
     .string()
     .optional()
     .meta({ description: 'A metered price of one’s own, sold with every plan while metered billing is enabled.' }),
-  STRIPE_CALLS_PER_SECOND: z.coerce
-    .number()
-    .int('a whole number is expected')
-    .min(1, 'at least 1 is expected')
-    .max(1_000, 'at most 1000 is expected')
-    .optional()
-    .meta({
-      description:
-        'Calls that this server makes to Stripe in a second, on average; default 20 with a test key, 80 with a live one. Several servers share what Stripe allows one account: give each its part.',
-    }),
+  STRIPE_CALLS_PER_SECOND: wholeNumber('calls', 1, 1_000).optional().meta({
+    description:
+      'Calls that this server makes to Stripe in a second, on average; default 20 with a test key, 80 with a live one. Several servers share what Stripe allows one account: give each its part.',
+  }),
   TOLLGATE_STRIPE_EVENT_DAYS: z.coerce
     .number()
     .int('a whole number of days is expected')

@@ -86,7 +86,9 @@ describe('a server', () => {
       expect(await ask('/readyz')).toMatchObject({ status: 503, retryAfter: '1', body: { status: state } })
       expect(await ask('/api/v1/usage')).toMatchObject({ status: 503, retryAfter: '1', body: { code: state } })
     }
-    expect(() => tollgate.api).toThrow(/call start\(\) first/)
+    expect(() => tollgate.api).toThrow(
+      expect.objectContaining({ code: 'starting', message: expect.stringContaining('call start() first') as unknown }),
+    )
     await expectNotRunning('starting')
     await tollgate.start()
     expect(await ask('/readyz')).toMatchObject({ status: 200, body: { status: 'ready' } })

@@ -99,11 +99,12 @@ export function createTollgate(options: TollgateOptions): Tollgate {
   let running: Running | null = null
   let stopping = false
   let draining = false
+  const notRunning = () => (stopping ? 'stopping' : 'starting')
 
   return {
     async fetch(request, connection) {
       if (running !== null) return running.app.fetch(request, connection)
-      return answerNotRunning(request, stopping ? 'stopping' : 'starting')
+      return answerNotRunning(request, notRunning())
     },
     groupOf: (url) => running?.groupOf(url) ?? null,
     preHandler: (request, response) =>
@@ -111,7 +112,11 @@ export function createTollgate(options: TollgateOptions): Tollgate {
     plainHandler: (request, send) =>
       running !== null && (running.hotPath.plainHandler(request, send) || running.webhooks.plainHandler(request, send)),
     get api() {
-      if (running === null) throw new DomainError('stopping', 'The server is not running: call start() first.')
+      if (running === null)
+        throw new DomainError(
+          notRunning(),
+          stopping ? 'The server has stopped.' : 'The server is not running: call start() first.',
+        )
       return { usage: running.services.usageApi }
     },
     async start() {

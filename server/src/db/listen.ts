@@ -1,4 +1,5 @@
-import type { Client, QueryConfig } from 'pg'
+import type { Client } from 'pg'
+import { within } from './connecting.ts'
 import { refuseReadOnly } from './read-only.ts'
 
 /** A slow database may take so long to begin; the first time it is what a server waits for to start. */
@@ -12,7 +13,7 @@ export async function listenOn(client: Client, channel: string): Promise<void> {
   try {
     await client.connect()
     await client.query(within(LISTEN_PATIENCE_MS, `listen ${channel}`))
-    await refuseSilent(client, LISTEN_PATIENCE_MS)
+    await requireWrites(client, LISTEN_PATIENCE_MS)
   } catch (error) {
     client.end().catch(() => undefined)
     throw error
@@ -26,7 +27,7 @@ export async function listenOn(client: Client, channel: string): Promise<void> {
  */
 export async function requireAlive(client: Client, withinMs: number): Promise<void> {
   try {
-    await refuseSilent(client, withinMs)
+    await requireWrites(client, withinMs)
   } catch (error) {
     // It is still there, as far as this machine knows.
     client.end().catch(() => undefined)
@@ -34,13 +35,7 @@ export async function requireAlive(client: Client, withinMs: number): Promise<vo
   }
 }
 
-async function refuseSilent(client: Client, withinMs: number): Promise<void> {
+async function requireWrites(client: Client, withinMs: number): Promise<void> {
   const { rows } = await client.query<{ transaction_read_only: string }>(within(withinMs, 'show transaction_read_only'))
   if (rows[0]!.transaction_read_only === 'on') throw refuseReadOnly()
-}
-
-/** `pg` takes the time for a single statement; its types do not say so. */
-function within(ms: number, text: string): QueryConfig {
-  const config = { text, query_timeout: ms }
-  return config
 }

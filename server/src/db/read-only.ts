@@ -1,9 +1,6 @@
 import type { ClientBase, Pool, PoolClient } from 'pg'
-import type { EventEmitter } from 'node:events'
-import type { Socket } from 'node:net'
+import type { Connected } from './connecting.ts'
 
-// What `pg` knows of a connection; its types leave it out.
-type Connected = { readonly connection: EventEmitter & { readonly stream: Socket } }
 type ParameterStatus = { readonly parameterName: string; readonly parameterValue: string }
 
 /** PostgreSQL tells of them on every connection, when it changes them, since version 14. */

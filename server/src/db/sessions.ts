@@ -1,5 +1,5 @@
 import pg, { type ClientBase, type Pool, type QueryConfig } from 'pg'
-import { CONNECT_TIMEOUT_MS, CONNECTING } from './connecting.ts'
+import { CONNECT_TIMEOUT_MS, CONNECTING, within } from './connecting.ts'
 import { leaveReadOnly, refuseReadOnly } from './read-only.ts'
 import { BACKEND, endSilent, type Backend } from './silence.ts'
 
@@ -71,10 +71,7 @@ export function openSessions(options: SessionOptions): Pool {
   return pool
 }
 
-/** `pg` takes the time for a single statement; its types do not say so. */
-type TimedQuery = QueryConfig & { readonly query_timeout: number }
-
-function settlingStatement({ role, statementTimeoutMs, idleInTransactionMs, settings }: SessionOptions): TimedQuery {
+function settlingStatement({ role, statementTimeoutMs, idleInTransactionMs, settings }: SessionOptions): QueryConfig {
   const wanted = {
     ...SETTINGS,
     statement_timeout: String(statementTimeoutMs ?? 0),
@@ -86,13 +83,13 @@ function settlingStatement({ role, statementTimeoutMs, idleInTransactionMs, sett
   // Not every version knows every setting.
   const text = `select count(set_config(name, value, false)), ${BACKEND}, current_setting('transaction_read_only') = 'on' as "isReadOnly"
     from unnest($1::text[], $2::text[]) as setting (name, value) where current_setting(name, true) is not null`
-  return { text, values: [Object.keys(wanted), Object.values(wanted)], query_timeout: CONNECT_TIMEOUT_MS }
+  return within(CONNECT_TIMEOUT_MS, text, [Object.keys(wanted), Object.values(wanted)])
 }
 
 /** With whom each connection is: behind a pooler that is not who the connection was made with. */
 const backends = new WeakMap<ClientBase, Backend>()
 
-async function settle(client: ClientBase, statement: TimedQuery): Promise<void> {
+async function settle(client: ClientBase, statement: QueryConfig): Promise<void> {
   const { rows } = await client.query<Backend & { isReadOnly: boolean }>(statement)
   const [{ isReadOnly, ...backend }] = rows as [Backend & { isReadOnly: boolean }]
   if (isReadOnly) throw refuseReadOnly()

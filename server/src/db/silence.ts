@@ -1,9 +1,5 @@
-import type { Socket } from 'node:net'
-import { Client, DatabaseError, type ClientBase, type Pool, type PoolClient, type QueryConfig } from 'pg'
-import { CONNECT_TIMEOUT_MS, CONNECTING } from './connecting.ts'
-
-// What `pg` knows of a connection; its types leave it out.
-type Connected = { readonly readyForQuery: boolean; readonly connection: { readonly stream: Socket } }
+import { Client, DatabaseError, type ClientBase, type Pool, type PoolClient } from 'pg'
+import { CONNECT_TIMEOUT_MS, CONNECTING, within, type Connected } from './connecting.ts'
 
 /** Bytes that a connection had received when it last received some, and when that was. */
 type Heard = { bytes: number; atMs: number }
@@ -89,13 +85,10 @@ const keyOf = ({ process, startedAt }: Backend): string => `${process} ${started
 async function findAtWork(connectionString: string): Promise<ReadonlySet<string> | 'unknown'> {
   const client = new Client({ connectionString, ...CONNECTING, application_name: 'tollgate silence' })
   client.on('error', () => undefined)
-  const statement: QueryConfig & { readonly query_timeout: number } = {
-    text: `select pid as process, ${STARTED_AT} from pg_stat_activity where usename = session_user and state = 'active'`,
-    query_timeout: CONNECT_TIMEOUT_MS,
-  }
+  const atWork = `select pid as process, ${STARTED_AT} from pg_stat_activity where usename = session_user and state = 'active'`
   try {
     await client.connect()
-    return new Set((await client.query<Backend>(statement)).rows.map(keyOf))
+    return new Set((await client.query<Backend>(within(CONNECT_TIMEOUT_MS, atWork))).rows.map(keyOf))
   } catch (error) {
     if (error instanceof DatabaseError) return 'unknown'
     throw error

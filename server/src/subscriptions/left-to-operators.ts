@@ -15,6 +15,9 @@ export type Left = {
   readonly error?: unknown
 }
 
+/** The key under which it is told once, in SQL; `about` is an expression. */
+export const toldKey = (kind: LeftToOperators, about: string): string => `'${kind}:' || ${about}`
+
 /**
  * Leaves to operators what cannot be made, where they look: the organization's timeline and audit log, the metric by which an alert is raised, and the
  * log. Once, however often it is found.
@@ -25,9 +28,9 @@ export async function leaveToOperators({ context, session, organizationId }: Act
   const occurredAt = timeOf(await readOrganization(session, organizationId), context.clock)
   const isNew = await session.transaction(async (tx) => {
     const inserted = await tx.query(
-      `insert into billing_events (organization_id, key, kind, data, occurred_at, recorded_at) values ($1, $2, $3, $4, $5, $6)
+      `insert into billing_events (organization_id, key, kind, data, occurred_at, recorded_at) values ($1, ${toldKey(kind, '$2')}, $3, $4, $5, $6)
        on conflict do nothing`,
-      [organizationId, `${kind}:${about}`, kind, JSON.stringify(data), occurredAt, at],
+      [organizationId, about, kind, JSON.stringify(data), occurredAt, at],
     )
     if (inserted.rowCount === 0) return false
     const told = { actor: 'system:billing', action: kind, target, before: null, after: data, requestId: null, at }

@@ -7,7 +7,7 @@ import type { StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { itemsOfPhase } from './items.ts'
-import { leaveToOperators, type Left } from './left-to-operators.ts'
+import { leaveToOperators, toldKey, type Left } from './left-to-operators.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { release, scheduleNext } from './schedules.ts'
 import { readBillingState } from './state.ts'
@@ -36,6 +36,8 @@ export async function pause(execution: Execution, subscription: CurrentSubscript
   }
 }
 
+const LOST = 'scheduled_change.lost'
+
 const SWITCH_AT = `to_timestamp((intent.params #>> '{restores,switchAtUnix}')::bigint)`
 
 /** What was released is still to come ($1 is now). */
@@ -57,7 +59,7 @@ const RELEASED = `from stripe_intents intent join organizations organization on 
         and (item.current_period_start <= ${SWITCH_AT} or ${IS_RUNNING}))
     and not exists (
       select from billing_events told
-      where told.organization_id = intent.organization_id and told.key = 'scheduled_change.lost:' || (intent.params ->> 'scheduleId'))
+      where told.organization_id = intent.organization_id and told.key = ${toldKey(LOST, `(intent.params ->> 'scheduleId')`)})
     and not exists (
       select from stripe_intents later
       where later.organization_id = intent.organization_id and later.params ->> 'releasedScheduleId' = intent.params ->> 'scheduleId'
@@ -108,15 +110,15 @@ export async function restoreReleased(acting: Acting): Promise<void> {
     const words = 'what was scheduled, and released for a pause that did not come, was not brought back in its period'
     await leaveToOperators(acting, { ...leftOf(params), words })
   }
-  for (const { params, isAhead } of rows.filter(({ isLost }) => !isLost).slice(0, 1)) {
-    const bringingBack = isAhead ? scheduleAgain(acting, params) : switchLate(acting, params)
-    await bringingBack.catch(async (error: unknown) => {
-      if (!isRefused(error)) throw error
-      const words = 'Stripe did not take again what was scheduled and released for a pause'
-      await leaveToOperators(acting, { ...leftOf(params), words, error })
-    })
-    await follow(acting)
-  }
+  const newest = rows.find(({ isLost }) => !isLost)
+  if (newest === undefined) return
+  const { params, isAhead } = newest
+  await (isAhead ? scheduleAgain(acting, params) : switchLate(acting, params)).catch(async (error: unknown) => {
+    if (!isRefused(error)) throw error
+    const words = 'Stripe did not take again what was scheduled and released for a pause'
+    await leaveToOperators(acting, { ...leftOf(params), words, error })
+  })
+  await follow(acting)
 }
 
 type Release = StripeMutations['release_schedule']
@@ -125,7 +127,7 @@ function leftOf({ scheduleId, restores }: Release): Pick<Left, 'kind' | 'about' 
   const [plan] = restores?.next ?? []
   const beginsAt = restores === undefined ? null : new Date(restores.switchAtUnix * SECOND_MS).toISOString()
   const data = { schedule_id: scheduleId, begins_at: beginsAt, price_id: plan?.priceId ?? null, quantity: plan?.quantity ?? null }
-  return { kind: 'scheduled_change.lost', about: scheduleId, target: restores?.subscriptionId ?? scheduleId, data }
+  return { kind: LOST, about: scheduleId, target: restores?.subscriptionId ?? scheduleId, data }
 }
 
 async function scheduleAgain(acting: Acting, { scheduleId: releasedScheduleId, restores }: Release): Promise<void> {
