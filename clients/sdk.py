@@ -90,6 +90,14 @@ class Client:
     def usage(self) -> Any:
         return self._call("GET", "/api/v1/usage")
 
+    def entitlements(self) -> Any:
+        """What there is of each feature of the catalog."""
+        return self._call("GET", "/api/v1/entitlements")["entitlements"]
+
+    def entitlement(self, feature: str) -> Any:
+        """Whether a feature may be used (`allowed`), and what there is of it (`value`). A refusal is an answer."""
+        return self._call("GET", "/api/v1/entitlements/" + urllib.parse.quote(feature, safe=""))
+
     def consume(self, meter: str, quantity: Any = 1, *, idempotency_key: Optional[str] = None) -> Any:
         """Checks and records a use in one step. It counts once, however often it is sent: the key is made before the first attempt."""
         key = idempotency_key or str(uuid.uuid4())

@@ -67,6 +67,7 @@ const DOMAINS = [
   'stripe',
   'pricing',
   'standing',
+  'entitlements',
   'subscriptions',
   'top-ups',
   'plan-migrations',

@@ -1,10 +1,18 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { createTollgateClient, type UsageClient } from '@tollgate/sdk'
-import { meterRoute as expressMeter, requireStanding as expressGate } from '@tollgate/sdk/express'
-import { meterRoute as fastifyMeter, requireStanding as fastifyGate } from '@tollgate/sdk/fastify'
-import { meterHandler, requireStanding as fetchGate } from '@tollgate/sdk/fetch'
-import { meterRoute as honoMeter, requireStanding as honoGate } from '@tollgate/sdk/hono'
+import {
+  meterRoute as expressMeter,
+  requireFeature as expressFeature,
+  requireStanding as expressGate,
+} from '@tollgate/sdk/express'
+import {
+  meterRoute as fastifyMeter,
+  requireFeature as fastifyFeature,
+  requireStanding as fastifyGate,
+} from '@tollgate/sdk/fastify'
+import { meterHandler, requireFeature as fetchFeature, requireStanding as fetchGate } from '@tollgate/sdk/fetch'
+import { meterRoute as honoMeter, requireFeature as honoFeature, requireStanding as honoGate } from '@tollgate/sdk/hono'
 import { serve } from '@hono/node-server'
 import express from 'express'
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -22,8 +30,12 @@ let tollgate: Tollgate
 /** One metered host: `/work` costs 2 at most and settles at what the header `x-cost` says; `/fails` answers 500. */
 type Host = { readonly url: string; close(): Promise<void> }
 
+// A key is hashed slowly where it is seen first, and much more slowly on a busy machine.
+const patient = { deadlineMs: 60_000, timeoutMs: 60_000 }
 const clientOf = (key: string | null | undefined): UsageClient | null =>
-  key ? createTollgateClient({ url: 'http://in-process', apiKey: key, fetch: (request) => tollgate.fetch(request) }) : null
+  key
+    ? createTollgateClient({ url: 'http://in-process', apiKey: key, fetch: (request) => tollgate.fetch(request), ...patient })
+    : null
 const options = { meter: 'reflection', quantity: 2 } as const
 
 const hosts: Readonly<Record<string, () => Promise<Host>>> = {
@@ -37,6 +49,8 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     app.post('/work', metered, (c) => c.json({ done: true }))
     app.post('/fails', metered, (c) => c.json({ done: false }, 500))
     app.post('/gated', honoGate({ client: (c) => clientOf(c.req.header('x-api-key')) }), (c) => c.json({ done: true }))
+    const featured = honoFeature('reports', { client: (c) => clientOf(c.req.header('x-api-key')) })
+    app.post('/reports', featured, (c) => c.json({ done: true }))
     const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
     return hostOf(server as Server)
   },
@@ -51,6 +65,10 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
     app.post('/fails', metered, (_request, response) => void response.status(500).json({ done: false }))
     const gated = expressGate<express.Request, express.Response>({ client: (request) => clientOf(request.get('x-api-key')) })
     app.post('/gated', gated, (_request, response) => void response.json({ done: true }))
+    const featured = expressFeature<express.Request, express.Response>('reports', {
+      client: (request) => clientOf(request.get('x-api-key')),
+    })
+    app.post('/reports', featured, (_request, response) => void response.json({ done: true }))
     return hostOf(app.listen(0, '127.0.0.1'))
   },
   async fastify() {
@@ -66,6 +84,10 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
       client: (request) => clientOf(request.headers['x-api-key'] as string | undefined),
     })
     app.post('/gated', gated, async () => ({ done: true }))
+    const featured = fastifyFeature<FastifyRequest, FastifyReply>('reports', {
+      client: (request) => clientOf(request.headers['x-api-key'] as string | undefined),
+    })
+    app.post('/reports', featured, async () => ({ done: true }))
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     return { url, close: () => app.close() }
   },
@@ -87,6 +109,10 @@ const hosts: Readonly<Record<string, () => Promise<Host>>> = {
       Response.json({ done: true }),
     )
     app.post('/gated', (c) => gated(c.req.raw))
+    const featured = fetchFeature('reports', { client: (request) => clientOf(request.headers.get('x-api-key')) }, () =>
+      Response.json({ done: true }),
+    )
+    app.post('/reports', (c) => featured(c.req.raw))
     return hostOf(serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }) as Server)
   },
 }
@@ -108,7 +134,7 @@ async function hostOf(server: Server): Promise<Host> {
 beforeAll(async () => {
   tollgate = createTollgate({
     databaseUrl: database.url,
-    catalog,
+    catalog: { ...catalog, features: { reports: { name: 'Reports' } } },
     stripe: null,
     operatorKey: OPERATOR_KEY,
     publicUrl: 'http://in-process',
@@ -119,7 +145,7 @@ beforeAll(async () => {
 })
 afterAll(() => tollgate.stop())
 
-async function operate(path: string, body: unknown, method: 'POST' | 'PATCH' = 'POST'): Promise<Record<string, unknown>> {
+async function operate(path: string, body: unknown, method: 'POST' | 'PATCH' | 'PUT' = 'POST'): Promise<Record<string, unknown>> {
   const headers = { authorization: `Bearer ${OPERATOR_KEY}`, 'content-type': 'application/json' }
   const response = await tollgate.fetch(new Request(`http://in-process${path}`, { method, headers, body: JSON.stringify(body) }))
   return (await response.json()) as Record<string, unknown>
@@ -161,6 +187,19 @@ describe.each(Object.keys(hosts))('a route metered in %s', (name) => {
     expect([allowed.status, await allowed.json()]).toEqual([200, { done: true }])
     expect((await call('/gated', {})).status).toBe(401)
     expect((await call('/gated', { 'x-api-key': 'tg_unknown' })).status).toBe(401)
+  })
+
+  it('answers 403 to who has not the feature, and runs for who has', async () => {
+    const { id, key } = await createCustomer()
+    const refused = await call('/reports', { 'x-api-key': key })
+    const message = 'The plan free does not include Reports.'
+    const body = { error: 'not_included', message, feature: 'reports', upgrade_url: '/api/v1/billing/upgrade' }
+    expect([refused.status, await refused.json()]).toEqual([403, body])
+    await operate(`/api/v1/admin/organizations/${id}/features/reports`, { value: true, reason: 'for this test' }, 'PUT')
+    const allowed = await call('/reports', { 'x-api-key': key })
+    expect([allowed.status, await allowed.json()]).toEqual([200, { done: true }])
+    expect((await call('/reports', {})).status).toBe(401)
+    expect((await call('/reports', { 'x-api-key': 'tg_unknown' })).status).toBe(401)
   })
 
   it('answers 429 over quota with the body of EM-4 and the headers of EM-5, and 401 without a key', async () => {

@@ -146,11 +146,15 @@ try:
     client.checkout(plan="team")
 except ApiError as error:
     refused = [error.status, error.code]
-print(json.dumps([names, len(client.sources()["sources"]) >= 2, first == again, client.subscription()["tier"], refused, client.portal()["url"][:4]]))
+try:
+    client.entitlement("a feature/?")
+except ApiError as error:
+    unknown = [error.status, error.code, client.entitlements()]
+print(json.dumps([names, unknown, len(client.sources()["sources"]) >= 2, first == again, client.subscription()["tier"], refused, client.portal()["url"][:4]]))
 `,
       program.runtime.url,
     )
-    expect(told).toEqual([['LICENSE'], true, true, 'team', [409, 'subscription_exists'], 'http'])
+    expect(told).toEqual([['LICENSE'], [422, 'unknown_feature', []], true, true, 'team', [409, 'subscription_exists'], 'http'])
   })
 
   it('repeats what is safe to repeat, with the same key, and nothing else', async () => {

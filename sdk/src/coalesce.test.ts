@@ -27,6 +27,8 @@ function createPeer() {
     balances: refuse,
     usage: refuse,
     gate: refuse,
+    entitlement: refuse,
+    entitlements: refuse,
   }
   return { client, batches, answerNext: () => open.shift()!() }
 }

@@ -1,4 +1,4 @@
-import { checkStanding } from './gated-call.ts'
+import { checkFeature, checkStanding, type GateRefusal } from './gated-call.ts'
 import { beginMeteredCall, tell, UNAUTHENTICATED, type MeteredCall, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 
@@ -102,8 +102,20 @@ export type GatedExpressOptions<Request> = {
 
 /** Lets an Express route run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
 export function requireStanding<Request, Response extends ExpressResponse>({ client, call }: GatedExpressOptions<Request>) {
+  return runUnless<Request, Response>((request) => checkStanding(client(request), call?.(request) ?? {}))
+}
+
+/** Lets an Express route run only for who has a feature of the catalog (see `checkFeature`): 403 otherwise. */
+export function requireFeature<Request, Response extends ExpressResponse>(
+  feature: string,
+  { client }: Pick<GatedExpressOptions<Request>, 'client'>,
+) {
+  return runUnless<Request, Response>((request) => checkFeature(client(request), feature))
+}
+
+function runUnless<Request, Response extends ExpressResponse>(refusalOf: (request: Request) => Promise<GateRefusal | null>) {
   return async (request: Request, response: Response, next: (error?: unknown) => void): Promise<void> => {
-    const refusal = await checkStanding(client(request), call?.(request) ?? {})
+    const refusal = await refusalOf(request)
     if (refusal === null) return next()
     for (const [name, value] of Object.entries(refusal.headers)) response.setHeader(name, value)
     response.status(refusal.status).json(refusal.body)

@@ -1,4 +1,4 @@
-import { checkStanding } from './gated-call.ts'
+import { checkFeature, checkStanding, type GateRefusal } from './gated-call.ts'
 import { beginMeteredCall, tell, UNAUTHENTICATED, type MeteredCall, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 import { afterBody } from './web-answer.ts'
@@ -79,9 +79,21 @@ export type GatedFastifyOptions<Request> = {
 
 /** The hook that lets a Fastify route run only where trial or subscription permit it (see `checkStanding`); spread it as `meterRoute`. */
 export function requireStanding<Request, Reply extends FastifyReply>({ client, call }: GatedFastifyOptions<Request>) {
+  return runUnless<Request, Reply>((request) => checkStanding(client(request), call?.(request) ?? {}))
+}
+
+/** The hook that lets a Fastify route run only for who has a feature of the catalog (see `checkFeature`); spread it as `meterRoute`. */
+export function requireFeature<Request, Reply extends FastifyReply>(
+  feature: string,
+  { client }: Pick<GatedFastifyOptions<Request>, 'client'>,
+) {
+  return runUnless<Request, Reply>((request) => checkFeature(client(request), feature))
+}
+
+function runUnless<Request, Reply extends FastifyReply>(refusalOf: (request: Request) => Promise<GateRefusal | null>) {
   return {
     async preHandler(request: Request, reply: Reply): Promise<unknown> {
-      const refusal = await checkStanding(client(request), call?.(request) ?? {})
+      const refusal = await refusalOf(request)
       if (refusal === null) return undefined
       reply.headers({ ...refusal.headers })
       return reply.code(refusal.status).send(refusal.body)

@@ -1,4 +1,4 @@
-import { checkStanding } from './gated-call.ts'
+import { checkFeature, checkStanding, type GateRefusal } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 import { finishWith, type WebAnswerOptions } from './web-answer.ts'
@@ -45,13 +45,25 @@ export type GatedHandlerOptions = {
   readonly call?: (request: Request) => GateInput
 }
 
+type Handler<Rest extends unknown[]> = (request: Request, ...rest: Rest) => Response | Promise<Response>
+
 /** Lets a handler of web-standard requests run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
-export function requireStanding<Rest extends unknown[]>(
-  { client, call }: GatedHandlerOptions,
-  handler: (request: Request, ...rest: Rest) => Response | Promise<Response>,
-): (request: Request, ...rest: Rest) => Promise<Response> {
-  return async (request, ...rest) => {
-    const refusal = await checkStanding(client(request), call?.(request) ?? {})
+export function requireStanding<Rest extends unknown[]>({ client, call }: GatedHandlerOptions, handler: Handler<Rest>) {
+  return runUnless((request) => checkStanding(client(request), call?.(request) ?? {}), handler)
+}
+
+/** Lets a handler of web-standard requests run only for who has a feature of the catalog (see `checkFeature`): 403 otherwise. */
+export function requireFeature<Rest extends unknown[]>(
+  feature: string,
+  { client }: Pick<GatedHandlerOptions, 'client'>,
+  handler: Handler<Rest>,
+) {
+  return runUnless((request) => checkFeature(client(request), feature), handler)
+}
+
+function runUnless<Rest extends unknown[]>(refusalOf: (request: Request) => Promise<GateRefusal | null>, handler: Handler<Rest>) {
+  return async (request: Request, ...rest: Rest): Promise<Response> => {
+    const refusal = await refusalOf(request)
     if (refusal !== null) return Response.json(refusal.body, { status: refusal.status, headers: refusal.headers })
     return handler(request, ...rest)
   }

@@ -1,5 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import { checkStanding } from './gated-call.ts'
+import { checkFeature, checkStanding, type GateRefusal } from './gated-call.ts'
 import { beginMeteredCall, UNAUTHENTICATED, type MeteredTerms } from './metered-call.ts'
 import type { GateInput, QuantityInput, UsageClient } from './usage.ts'
 import { finishWith, type WebAnswerOptions } from './web-answer.ts'
@@ -42,8 +42,17 @@ export type GatedRouteOptions = {
 
 /** Lets a Hono route run only where trial or subscription permit it (see `checkStanding`): 402 otherwise. */
 export function requireStanding({ client, call }: GatedRouteOptions): MiddlewareHandler {
+  return runUnless((context) => checkStanding(client(context), call?.(context) ?? {}))
+}
+
+/** Lets a Hono route run only for who has a feature of the catalog (see `checkFeature`): 403 otherwise. */
+export function requireFeature(feature: string, { client }: Pick<GatedRouteOptions, 'client'>): MiddlewareHandler {
+  return runUnless((context) => checkFeature(client(context), feature))
+}
+
+function runUnless(refusalOf: (context: Context) => Promise<GateRefusal | null>): MiddlewareHandler {
   return async (context, next) => {
-    const refusal = await checkStanding(client(context), call?.(context) ?? {})
+    const refusal = await refusalOf(context)
     if (refusal !== null) return context.json(refusal.body, refusal.status, refusal.headers)
     await next()
     return undefined

@@ -6,8 +6,9 @@ export {
   type DroppedCalls,
 } from './call-counter.ts'
 export { createCoalescingClient, type CoalesceOptions } from './coalesce.ts'
+export type { EntitlementAnswer, FeatureValue } from './entitlements.ts'
 export { TollgateError, TollgateUnreachableError, type Problem } from './errors.ts'
-export { checkStanding, type GateRefusal } from './gated-call.ts'
+export { checkFeature, checkStanding, type GateRefusal } from './gated-call.ts'
 export { beginMeteredCall, isSuccess, type CallOutcome, type MeteredCall, type MeteredCallOptions } from './metered-call.ts'
 export { creditHeaders, describeRefusal, statusOfRefusal, type RefusalStatus } from './quota.ts'
 export {

@@ -1,4 +1,5 @@
 import { machineTime } from './clock.ts'
+import { rememberEntitlements } from './entitlements.ts'
 import { isAway, isStillToCount, TollgateUnreachableError, UNREACHABLE } from './errors.ts'
 import { derivedKey, nameOf, type LocalQueue, type ParkedCall, type QueuedCall } from './queue.ts'
 import { createReplay } from './replay.ts'
@@ -41,7 +42,7 @@ const LOCAL = 'local:'
 /**
  * A client with a declared answer for when Tollgate is away. A use that is let through is written to the queue before it
  * is answered, under the key of the attempt that had no answer: if that attempt arrived after all, it counts once. One that is refused
- * is taken back if it arrived after all. In a batch each item has its own answer.
+ * is taken back if it arrived after all. In a batch each item has its own answer. Of a feature the answer is the last one that there was.
  */
 export function createResilientClient(client: UsageClient, options: ResilientOptions): ResilientClient {
   const { queue, now = machineTime } = options
@@ -110,6 +111,7 @@ export function createResilientClient(client: UsageClient, options: ResilientOpt
 
   return {
     ...client,
+    entitlement: rememberEntitlements((feature, input) => client.entitlement(feature, input)),
     check: (input) => ask({ ...keyed(input), verb: 'check' }),
     consume: async (input) => ask(await prepare({ ...input, verb: 'consume' })),
     track: (input) => ask({ ...keyed(input), verb: 'track' }),

@@ -1,3 +1,4 @@
+import type { EntitlementAnswer, ReadEntitlement } from './entitlements.ts'
 import { statusOf, type Problem } from './errors.ts'
 import {
   createTransport,
@@ -159,6 +160,10 @@ export type UsageClient = {
   usage(balance?: string): Promise<UsageSummary>
   /** Asks whether trial or subscription permit an activity; a refusal is an answer, and is logged by the server. */
   gate(input?: GateInput): Promise<GateAnswer>
+  /** Asks whether a feature of the catalog may be used, and what there is of it. */
+  entitlement: ReadEntitlement
+  /** The same of all features. */
+  entitlements(input?: { readonly organizationId?: string }): Promise<readonly EntitlementAnswer[]>
 }
 
 /**
@@ -206,7 +211,18 @@ export function createTollgateClient(options: TransportOptions): UsageClient {
         user: input.user,
         organization_id: input.organizationId,
       }),
+    entitlement: (feature, input) => transport.get(`${ENTITLEMENTS}/${encodeURIComponent(feature)}${queryOf(input)}`),
+    async entitlements(input) {
+      const answer = await transport.get<{ entitlements: EntitlementAnswer[] }>(`${ENTITLEMENTS}${queryOf(input)}`)
+      return answer.entitlements
+    },
   }
+}
+
+const ENTITLEMENTS = '/api/v1/entitlements'
+
+function queryOf({ organizationId }: { readonly organizationId?: string } = {}): string {
+  return organizationId === undefined ? '' : `?organization_id=${encodeURIComponent(organizationId)}`
 }
 
 type ItemBody = Readonly<Record<string, unknown>>

@@ -90,6 +90,8 @@ export function createPeer(quota: number) {
     balances: refuse,
     usage: refuse,
     gate: refuse,
+    entitlement: refuse,
+    entitlements: refuse,
   }
   return { client, counted, setLine: (next: Line) => void (line = next) }
 }

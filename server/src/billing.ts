@@ -1,3 +1,4 @@
+import { registerEntitlementRoutes } from './entitlements/routes.ts'
 import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
 import { registerOnboardingRoutes } from './onboarding/routes.ts'
@@ -46,6 +47,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerInvoiceRoutes(app, context)
   registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerTopUpRoutes(app, context)
+  registerEntitlementRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerStandingRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerWorkspaceAdminRoute(app, { ...context, graceDays: context.policy.graceDays })
   registerAdminBillingRoutes(app, context)

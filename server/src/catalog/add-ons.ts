@@ -5,7 +5,7 @@ const PREFIX = 'add_on:'
 
 /** An add-on as what is pushed to Stripe like a plan: a product with a price per interval, and no use of its own. */
 export function planOfAddOn({ key, name, prices }: AddOn): Plan {
-  const nothing = { allowances: new Map(), rateLimits: new Map() }
+  const nothing = { allowances: new Map(), rateLimits: new Map(), features: new Map() }
   return { key: PREFIX + key, name, tier: key, description: '', purchasable: true, prices, ...nothing }
 }
 

@@ -9,6 +9,7 @@ export type Catalog = {
   readonly timeZone: string
   readonly meters: ReadonlyMap<string, Meter>
   readonly balances: ReadonlyMap<string, Balance>
+  readonly features: ReadonlyMap<string, Feature>
   readonly plans: ReadonlyMap<string, Plan>
   readonly topUps: ReadonlyMap<string, TopUp>
   readonly addOns: ReadonlyMap<string, AddOn>
@@ -34,6 +35,20 @@ export type Meter = {
 /** What can be used up: a credit pool, or a meter's own allowance. */
 export type Balance = { readonly key: string; readonly name: string; readonly unit: string }
 
+/** What a plan has or has not. */
+export type Feature = {
+  readonly key: string
+  readonly name: string
+  readonly type: 'boolean' | 'number' | 'choice'
+  /** Of a number. */
+  readonly unit: string | null
+  /** Of a choice, ascending. */
+  readonly values: readonly string[]
+}
+
+/** What somebody has of a feature: `true`, a quantity above zero or `'unlimited'`, one of the values of a choice. Nothing is no value. */
+export type FeatureValue = true | Quantity | string
+
 export type Plan = {
   readonly key: string
   readonly name: string
@@ -45,6 +60,7 @@ export type Plan = {
   readonly allowances: ReadonlyMap<string, Allowance>
   /** By meter. */
   readonly rateLimits: ReadonlyMap<string, RateLimit>
+  readonly features: ReadonlyMap<string, FeatureValue>
 }
 
 export type PlanPrice = { readonly interval: PriceInterval; readonly amountMinor: number; readonly priceVariable: string | null }
@@ -94,5 +110,7 @@ export type AddOn = {
   readonly prices: ReadonlyMap<PriceInterval, PlanPrice>
   /** By balance: what one of it adds to the plan's allowance of each period. */
   readonly allowances: ReadonlyMap<string, Quantity>
+  /** What one of it adds. */
+  readonly features: ReadonlyMap<string, FeatureValue>
   readonly maxQuantity: number
 }

@@ -209,6 +209,63 @@ describe('limits and prices of use', () => {
   })
 })
 
+describe('features', () => {
+  const features = {
+    sso: { name: 'Single sign-on' },
+    projects: { type: 'number', unit: 'project' },
+    support: { type: 'choice', values: ['email', 'phone'] },
+  } as const
+  const offering = (values: object, declared: object = features) => ({
+    meters: {},
+    features: declared,
+    plans: { free: { name: 'Free', allowances: {}, features: values } },
+    defaultPlan: 'free',
+  })
+
+  it('are there or not, numbers or a choice; what is nothing is left out', () => {
+    const { features: read, plans } = normalizeCatalog(offering({ sso: true, projects: '2.5', support: 'phone' }))
+    expect(read.get('projects')).toEqual({ key: 'projects', name: 'projects', type: 'number', unit: 'project', values: [] })
+    expect([...plans.get('free')!.features]).toEqual([
+      ['sso', true],
+      ['projects', parseQuantity('2.5')],
+      ['support', 'phone'],
+    ])
+    const nothing = normalizeCatalog(offering({ sso: false, projects: 0, support: false }))
+    expect(nothing.plans.get('free')!.features.size).toBe(0)
+    expect(
+      normalizeCatalog(offering({ projects: 'unlimited' }))
+        .plans.get('free')!
+        .features.get('projects'),
+    ).toBe('unlimited')
+  })
+
+  it.each([
+    [{ teleport: true }, 'plans.free.features.teleport: no feature is called "teleport"; declared: sso, projects, support.'],
+    [{ sso: 'yes' }, 'plans.free.features.sso: true or false is expected.'],
+    [{ projects: true }, "plans.free.features.projects: a number or 'unlimited' is expected."],
+    [{ projects: -1 }, 'plans.free.features.projects: a negative amount means nothing here.'],
+    [{ support: 'pigeon' }, 'plans.free.features.support: one of email, phone is expected.'],
+  ])('of a plan are refused where they say %j', (values, problem) => {
+    expect(problemsOf(offering(values))).toEqual([problem])
+  })
+
+  it.each([
+    [{ sso: { unit: 'x' } }, 'features.sso.unit: only a number has one.'],
+    [{ sso: { values: ['a'] } }, 'features.sso.values: a choice has them, and nothing else.'],
+    [{ sso: { type: 'choice' } }, 'features.sso.values: a choice has them, and nothing else.'],
+    [{ sso: { type: 'choice', values: ['a', 'a'] } }, 'features.sso.values: one is named twice.'],
+  ])('are refused where they are declared as %j', (declared, problem) => {
+    expect(problemsOf(offering({}, declared))).toEqual([problem])
+  })
+
+  it('make a name that is not declared a type error', () => {
+    const draft = { meters: { search: {} }, features, defaultPlan: 'free' } as const
+    // @ts-expect-error "teleport" is no feature
+    const plan = defineBilling({ ...draft, plans: { free: { name: 'Free', allowances: {}, features: { teleport: true } } } })
+    expect(problemsOf(plan)).toHaveLength(1)
+  })
+})
+
 describe('a billing.config.ts', () => {
   it('sells nothing that Stripe would refuse each time: amounts of three places end in 0', () => {
     const selling = (currency: string, priceMinor: number) => ({

@@ -71,6 +71,20 @@ export type AllowanceDefinition = {
   readonly thresholds?: readonly number[]
 }
 
+/**
+ * Something that a plan has or has not, and that is not used up.
+ * - `boolean` (the default): it is there or not.
+ * - `number`: how many or how much, `'unlimited'` included: projects, days of retention.
+ * - `choice`: one of `values`, which ascend: what several give together is the highest of them.
+ */
+export type FeatureDefinition =
+  | { readonly name?: string; readonly type?: 'boolean' }
+  | { readonly name?: string; readonly type: 'number'; readonly unit?: string }
+  | { readonly name?: string; readonly type: 'choice'; readonly values: readonly string[] }
+
+/** What a plan or an add-on has of a feature: `true`, a number of at most six places or `'unlimited'`, one of the values of a choice. */
+export type FeatureValueDefinition = boolean | number | string
+
 /** At most `limit` units in any such span. */
 export type RateLimitDefinition = {
   readonly limit: number | string
@@ -86,7 +100,7 @@ export type PriceDefinition = {
   readonly priceVariable?: string
 }
 
-export type PlanDefinition<Meter extends string, Balance extends string> = {
+export type PlanDefinition<Meter extends string, Balance extends string, Feature extends string> = {
   readonly name: string
   /** How answers call it in `tier` and `subscription_tier`, e.g. `PRO`; default its key. */
   readonly tier?: string
@@ -97,6 +111,8 @@ export type PlanDefinition<Meter extends string, Balance extends string> = {
   readonly allowances: { readonly [B in Balance]?: AllowanceDefinition }
   /** How fast a meter may be used, beside how much. */
   readonly rateLimits?: { readonly [M in Meter]?: RateLimitDefinition }
+  /** What it has beside what is used up; a feature that is left out is not included. */
+  readonly features?: { readonly [F in Feature]?: FeatureValueDefinition }
 }
 
 /** An amount that is bought once, beside the plan. */
@@ -114,31 +130,34 @@ export type TopUpDefinition<Balance extends string> = {
 }
 
 /** Something subscribed to beside the plan, in a quantity: seats, a support contract, more of an allowance. */
-export type AddOnDefinition<Balance extends string> = {
+export type AddOnDefinition<Balance extends string, Feature extends string> = {
   readonly name: string
   readonly prices: { readonly [I in PriceInterval]?: PriceDefinition }
   /** What one of it adds to the plan's allowance of each period. */
   readonly allowances?: { readonly [B in Balance]?: number | string }
+  /** What one of it adds to the plan's features: numbers add up, of choices the highest counts. */
+  readonly features?: { readonly [F in Feature]?: FeatureValueDefinition }
   /** Default 1,000. */
   readonly maxQuantity?: number
 }
 
-export type BillingDefinition<Meter extends string, Credit extends string, Plan extends string> = {
+export type BillingDefinition<Meter extends string, Credit extends string, Plan extends string, Feature extends string> = {
   /** Lower-case ISO 4217 code of every price; default `usd`. */
   readonly currency?: string
   /** IANA name of the zone in which days, calendar months and years begin; default `UTC`. */
   readonly timeZone?: string
   readonly meters: { readonly [M in Meter]: MeterDefinition }
   readonly credits?: { readonly [C in Credit]: CreditDefinition<NoInfer<Meter>> }
-  readonly plans: { readonly [P in Plan]: PlanDefinition<NoInfer<Meter>, NoInfer<Meter | Credit>> }
+  readonly features?: { readonly [F in Feature]: FeatureDefinition }
+  readonly plans: { readonly [P in Plan]: PlanDefinition<NoInfer<Meter>, NoInfer<Meter | Credit>, NoInfer<Feature>> }
   readonly topUps?: { readonly [key: string]: TopUpDefinition<NoInfer<Meter | Credit>> }
-  readonly addOns?: { readonly [key: string]: AddOnDefinition<NoInfer<Meter | Credit>> }
+  readonly addOns?: { readonly [key: string]: AddOnDefinition<NoInfer<Meter | Credit>, NoInfer<Feature>> }
   /** The plan of an organization that pays for none. */
   readonly defaultPlan: NoInfer<Plan>
 }
 
 /**
- * Declares meters, credits and plans. A name that is not declared is a type error; what types cannot say is checked
+ * Declares meters, credits, features and plans. A name that is not declared is a type error; what types cannot say is checked
  * when the catalog is loaded (`normalizeCatalog`).
  * @example
  * export default defineBilling({
@@ -148,9 +167,12 @@ export type BillingDefinition<Meter extends string, Credit extends string, Plan 
  *   defaultPlan: 'free',
  * })
  */
-export function defineBilling<const Meter extends string, const Plan extends string, const Credit extends string = never>(
-  definition: BillingDefinition<Meter, Credit, Plan>,
-): BillingDefinition<Meter, Credit, Plan> {
+export function defineBilling<
+  const Meter extends string,
+  const Plan extends string,
+  const Credit extends string = never,
+  const Feature extends string = never,
+>(definition: BillingDefinition<Meter, Credit, Plan, Feature>): BillingDefinition<Meter, Credit, Plan, Feature> {
   return definition
 }
 

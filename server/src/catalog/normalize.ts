@@ -1,8 +1,9 @@
 import { isChargeable } from '../lib/money.ts'
 import { parseQuantity, type Quantity } from '../lib/quantity.ts'
-import type { AddOn, Allowance, Balance, Catalog, Meter, Plan, TopUp } from './catalog.ts'
+import type { AddOn, Allowance, Balance, Catalog, Feature, Meter, Plan, TopUp } from './catalog.ts'
 import type { CatalogDefinition } from './schema.ts'
 import { catalogDefinitionSchema } from './schema.ts'
+import { normalizeFeatures, normalizeFeatureValues } from './normalize-features.ts'
 import { normalizeAllowance, normalizePrices, normalizeRateLimits } from './normalize-plan.ts'
 import { CatalogError, list, readPositive, readQuantity } from './problems.ts'
 
@@ -19,20 +20,22 @@ export function normalizeCatalog(input: unknown): Catalog {
   const problems: string[] = []
   const meters = normalizeMeters(definition, problems)
   const balances = normalizeBalances(definition, meters)
+  const features = normalizeFeatures(definition.features, problems)
   const plans = new Map<string, Plan>()
   for (const [planKey, plan] of Object.entries(definition.plans))
-    plans.set(planKey, normalizePlan(planKey, plan, { meters, balances }, problems))
+    plans.set(planKey, normalizePlan(planKey, plan, { meters, balances, features }, problems))
   if (!plans.has(definition.defaultPlan)) {
     problems.push(`defaultPlan: no plan is called "${definition.defaultPlan}"; declared: ${list(plans.keys())}.`)
   }
-  const topUps = normalizeTopUps(definition, { meters, balances }, problems)
-  const addOns = normalizeAddOns(definition, { meters, balances }, problems)
+  const topUps = normalizeTopUps(definition, balances, problems)
+  const addOns = normalizeAddOns(definition, { balances, features }, problems)
   if (problems.length > 0) throw new CatalogError(problems)
   return {
     currency: definition.currency ?? 'usd',
     timeZone: definition.timeZone ?? 'UTC',
     meters,
     balances,
+    features,
     plans,
     topUps,
     addOns,
@@ -114,12 +117,16 @@ function normalizeBalances(definition: CatalogDefinition, meters: ReadonlyMap<st
   return balances
 }
 
-type PlanPlace = { readonly meters: ReadonlyMap<string, Meter>; readonly balances: ReadonlyMap<string, Balance> }
+type Declared = {
+  readonly meters: ReadonlyMap<string, Meter>
+  readonly balances: ReadonlyMap<string, Balance>
+  readonly features: ReadonlyMap<string, Feature>
+}
 
 function normalizePlan(
   planKey: string,
   plan: CatalogDefinition['plans'][string],
-  { meters, balances }: PlanPlace,
+  { meters, balances, features }: Declared,
   problems: string[],
 ): Plan {
   const prices = normalizePrices(plan.prices)
@@ -140,10 +147,11 @@ function normalizePlan(
     prices,
     allowances,
     rateLimits: normalizeRateLimits(plan.rateLimits, meters, `plans.${planKey}.rateLimits`, problems),
+    features: normalizeFeatureValues(plan.features, features, `plans.${planKey}.features`, problems),
   }
 }
 
-function normalizeTopUps(definition: CatalogDefinition, { balances }: PlanPlace, problems: string[]): Map<string, TopUp> {
+function normalizeTopUps(definition: CatalogDefinition, balances: Declared['balances'], problems: string[]): Map<string, TopUp> {
   const topUps = new Map<string, TopUp>()
   for (const [topUpKey, topUp] of Object.entries(definition.topUps ?? {})) {
     const place = `topUps.${topUpKey}`
@@ -165,7 +173,11 @@ function normalizeTopUps(definition: CatalogDefinition, { balances }: PlanPlace,
   return topUps
 }
 
-function normalizeAddOns(definition: CatalogDefinition, { balances }: PlanPlace, problems: string[]): Map<string, AddOn> {
+function normalizeAddOns(
+  definition: CatalogDefinition,
+  { balances, features }: Pick<Declared, 'balances' | 'features'>,
+  problems: string[],
+): Map<string, AddOn> {
   const addOns = new Map<string, AddOn>()
   for (const [addOnKey, addOn] of Object.entries(definition.addOns ?? {})) {
     const place = `addOns.${addOnKey}`
@@ -182,7 +194,14 @@ function normalizeAddOns(definition: CatalogDefinition, { balances }: PlanPlace,
     const prices = normalizePrices(addOn.prices)
     if (prices.size === 0) problems.push(`${place}: an add-on without a price cannot be bought.`)
     if (definition.plans[addOnKey] !== undefined) problems.push(`${place}: a plan has the same name.`)
-    addOns.set(addOnKey, { key: addOnKey, name: addOn.name, prices, allowances, maxQuantity: addOn.maxQuantity ?? 1000 })
+    addOns.set(addOnKey, {
+      key: addOnKey,
+      name: addOn.name,
+      prices,
+      allowances,
+      features: normalizeFeatureValues(addOn.features, features, `${place}.features`, problems),
+      maxQuantity: addOn.maxQuantity ?? 1000,
+    })
   }
   return addOns
 }

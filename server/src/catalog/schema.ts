@@ -43,6 +43,14 @@ const meterSchema = z.strictObject({
   filter: z.record(z.string().min(1).max(63), z.array(z.string()).min(1).readonly()).optional(),
 })
 
+const featureSchema = z.strictObject({
+  name: z.string().min(1).optional(),
+  type: z.enum(['boolean', 'number', 'choice']).optional(),
+  unit: z.string().min(1).optional(),
+  values: z.array(z.string().min(1).max(63)).min(1).max(50).readonly().optional(),
+})
+const featuresSchema = z.record(key, z.union([z.boolean(), z.number(), z.string()]))
+
 const planSchema = z.strictObject({
   name: z.string().min(1),
   tier: z
@@ -54,6 +62,7 @@ const planSchema = z.strictObject({
   purchasable: z.boolean().optional(),
   allowances: z.record(key, allowanceSchema),
   rateLimits: z.record(key, z.strictObject({ limit: decimal, per: z.enum(['second', 'minute', 'hour', 'day']) })).optional(),
+  features: featuresSchema.optional(),
 })
 
 const topUpSchema = z.strictObject({
@@ -69,6 +78,7 @@ const addOnSchema = z.strictObject({
   name: z.string().min(1),
   prices: pricesSchema,
   allowances: z.record(key, addedQuantity).optional(),
+  features: featuresSchema.optional(),
   maxQuantity: z.int().min(1).max(1_000_000).optional(),
 })
 
@@ -83,6 +93,7 @@ export const catalogDefinitionSchema = z.strictObject({
   credits: z
     .record(key, z.strictObject({ name: z.string().optional(), unit: z.string().optional(), costs: z.record(key, decimal) }))
     .optional(),
+  features: z.record(key, featureSchema).optional(),
   plans: z.record(key, planSchema),
   topUps: z.record(key, topUpSchema).optional(),
   addOns: z.record(key, addOnSchema).optional(),

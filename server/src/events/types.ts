@@ -102,6 +102,18 @@ export const eventTypes = {
       until: '2026-03-04T00:00:00.000Z',
     },
   }),
+  'customer.entitlements_changed': define({
+    summary:
+      'What an organization has of the catalog’s features changed: by another plan, an add-on or an operator. Whether it may use them at all is told by `customer.state_changed`.',
+    data: z.object({
+      entitlements: z
+        .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
+        .meta({ description: 'What there is now, by feature; one that is left out is not included.' }),
+      changed: z.array(z.string()).meta({ description: 'The features that are other than before.' }),
+      plan: z.string(),
+    }),
+    example: { entitlements: { sso: true, projects: 20, support: 'phone' }, changed: ['sso', 'projects'], plan: 'pro' },
+  }),
   'subscription.created': define({
     summary: 'A subscription began to stand: bought, or tried.',
     data: subscription,

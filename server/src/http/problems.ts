@@ -13,6 +13,7 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   idempotency_conflict: { status: 409, title: 'The idempotency key was used with another body' },
   unknown_meter: { status: 422, title: 'The catalog has no such meter' },
   unknown_plan: { status: 422, title: 'The catalog has no such plan' },
+  unknown_feature: { status: 422, title: 'The catalog has no such feature' },
   unknown_price: { status: 422, title: 'No plan is sold at this price' },
   plan_not_offered: { status: 422, title: 'This plan cannot be bought' },
   invalid_quantity: { status: 422, title: 'The quantity cannot be counted exactly' },

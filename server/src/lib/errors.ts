@@ -11,6 +11,7 @@ export type DomainErrorCode =
   | 'idempotency_conflict'
   | 'unknown_meter'
   | 'unknown_plan'
+  | 'unknown_feature'
   | 'unknown_price'
   | 'plan_not_offered'
   | 'invalid_quantity'

@@ -1,8 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Db, Transaction } from '../db/database.ts'
+import { entitlementsOfAccount } from '../entitlements/actions.ts'
+import { deriveEntitlements, summaryOf, type Entitlement } from '../entitlements/rules.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { EventData, NewEvent } from '../events/types.ts'
 import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
+import type { PlanTerms } from '../grants/rules.ts'
 import { lockAccount, type AccountRow } from '../grants/store.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
@@ -34,7 +37,9 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
   const machineNow = context.clock.now()
   const account = await lockAccount(tx, organizationId)
   if (account === null) return
-  const { catalog, standing } = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
+  const now = timeOf(account, machineNow)
+  const terms = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
+  const { catalog, standing } = terms
   const facts = await readPaymentFacts(tx, organizationId)
   // What is owed without an open invoice was charged back.
   const isChargedBack = owedSince({ standing, account }) !== null && facts.owed === null
@@ -45,20 +50,31 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     planName: catalog.plans.get(standing.planKey)?.name ?? standing.planKey,
     facts,
     chargedBack: isChargedBack ? ((await listLostDisputes(tx, [organizationId]))[0] ?? null) : null,
-    now: timeOf(account, machineNow),
+    terms,
+    entitlements: await entitlementsOfAccount(tx, context, { account, terms, now }),
+    now,
     context,
   }
   const before = await lockWatch(tx, organizationId)
-  const found = [stateChange(seen, before), trialEnd(seen), dunning(seen, before), expiringCard(seen)]
+  const found = [
+    stateChange(seen, before),
+    entitlementChange(seen, before),
+    trialEnd(seen),
+    dunning(seen, before),
+    expiringCard(seen),
+  ]
   await publishEvents(
     tx,
     found.flatMap(({ events }) => events),
   )
-  const changed = before === null || isOther(before, standing)
+  const entitlements = summaryOf(seen.entitlements)
+  const changed =
+    before === null || isOther(before, standing) || !isDeepStrictEqual(before.entitlements ?? entitlements, entitlements)
   const watch: Watch = {
     state: standing.state,
     mayUse: standing.mayUse,
     planKey: standing.planKey,
+    entitlements,
     changes: (before?.changes ?? 0) + (changed ? 1 : 0),
     dunningSince: owedSince(seen) ?? (account.paymentFailedAt === null ? null : (before?.dunningSince ?? null)),
     lookAt:
@@ -97,6 +113,8 @@ type Seen = {
   readonly planName: string
   readonly facts: PaymentFacts
   readonly chargedBack: InvoiceDispute | null
+  readonly terms: PlanTerms
+  readonly entitlements: readonly Entitlement[]
   readonly now: Instant
   readonly context: ObservingContext
 }
@@ -122,6 +140,25 @@ function stateChange({ organizationId, standing, now }: Seen, before: Watch | nu
   }
   const key = `customer.state_changed:${(before?.changes ?? 0) + 1}`
   return { events: [{ organizationId, type: 'customer.state_changed', key, data, occurredAt: now }], times: [] }
+}
+
+/** What there is of features, where that is not what there was; who was never looked at had what goes with the default plan. */
+function entitlementChange({ organizationId, terms, entitlements, now, context }: Seen, before: Watch | null): Finding {
+  const times = entitlements.flatMap(({ overrideEndsAt }) => overrideEndsAt ?? [])
+  const after = summaryOf(entitlements)
+  const known = before === null ? defaultEntitlements(terms, context, now) : before.entitlements
+  const keys = new Set([...entitlements.map(({ feature }) => feature.key), ...Object.keys(known ?? {})])
+  const changed = [...keys].filter((key) => known?.[key] !== after[key])
+  if (known === null || changed.length === 0) return { events: [], times }
+  const data: EventData<'customer.entitlements_changed'> = { entitlements: after, changed, plan: terms.standing.planKey }
+  const key = `customer.entitlements_changed:${(before?.changes ?? 0) + 1}`
+  return { events: [{ organizationId, type: 'customer.entitlements_changed', key, data, occurredAt: now }], times }
+}
+
+function defaultEntitlements(terms: PlanTerms, { catalogs }: ObservingContext, now: Instant): Record<string, unknown> {
+  const { catalog } = catalogs.current
+  const standing = { ...terms.standing, planKey: catalog.defaultPlanKey }
+  return summaryOf(deriveEntitlements({ catalog: terms.catalog, standing }, catalog, [], now))
 }
 
 function trialEnd({ organizationId, standing, planName, facts, now }: Seen): Finding {

@@ -7,6 +7,8 @@ export type Watch = {
   readonly state: StandingState
   readonly mayUse: boolean
   readonly planKey: string
+  /** What there was of features; null where nobody has looked yet. */
+  readonly entitlements: Readonly<Record<string, unknown>> | null
   readonly changes: number
   readonly dunningSince: Instant | null
   readonly lookAt: Instant | null
@@ -22,7 +24,7 @@ export async function lockWatch(tx: Queryable, organizationId: string): Promise<
 
 const lockWatches = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<Watch & { readonly organizationId: string }>(
-    `select organization_id as "organizationId", state, may_use as "mayUse", plan_key as "planKey", changes,
+    `select organization_id as "organizationId", state, may_use as "mayUse", plan_key as "planKey", entitlements, changes,
        dunning_since as "dunningSince", look_at as "lookAt"
      from standing_watches where organization_id = any($1) order by organization_id for update`,
     [organizationIds],
@@ -32,11 +34,21 @@ const lockWatches = rowsTogether(async (tx, organizationIds) => {
 
 export async function upsertWatch(tx: Queryable, organizationId: string, watch: Watch): Promise<void> {
   await tx.query(
-    `insert into standing_watches (organization_id, state, may_use, plan_key, changes, dunning_since, look_at)
-     values ($1, $2, $3, $4, $5, $6, $7)
-     on conflict (organization_id) do update set (state, may_use, plan_key, changes, dunning_since, look_at) =
-       (excluded.state, excluded.may_use, excluded.plan_key, excluded.changes, excluded.dunning_since, excluded.look_at)`,
-    [organizationId, watch.state, watch.mayUse, watch.planKey, watch.changes, watch.dunningSince, watch.lookAt],
+    `insert into standing_watches (organization_id, state, may_use, plan_key, entitlements, changes, dunning_since, look_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)
+     on conflict (organization_id) do update set (state, may_use, plan_key, entitlements, changes, dunning_since, look_at) =
+       (excluded.state, excluded.may_use, excluded.plan_key, excluded.entitlements, excluded.changes, excluded.dunning_since,
+        excluded.look_at)`,
+    [
+      organizationId,
+      watch.state,
+      watch.mayUse,
+      watch.planKey,
+      JSON.stringify(watch.entitlements),
+      watch.changes,
+      watch.dunningSince,
+      watch.lookAt,
+    ],
   )
 }
 

@@ -2,6 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { listMrrAccounts } from '../analytics/ledger-store.ts'
 import { requireOperator } from '../auth/principal.ts'
 import { listApiKeys } from '../auth/store.ts'
+import { readEntitlements } from '../entitlements/actions.ts'
+import { entitlementSchema, showEntitlements } from '../entitlements/routes.ts'
 import { listEvents } from '../events/store.ts'
 import { overrideOf } from '../grants/actions.ts'
 import { readGrants } from '../grants/giving.ts'
@@ -76,6 +78,7 @@ const stateSchema = z
       }),
     ),
     grants: z.array(grantSchema),
+    entitlements: z.array(entitlementSchema),
     invoices: z.object({
       totals: z.array(
         z.object({
@@ -235,6 +238,7 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
       period_end: iso(balance.periodEnd),
     })),
     grants: (await readGrants(grants, id)).slice(0, LATEST).map(showGrant),
+    entitlements: showEntitlements(await readEntitlements(db, grants, id)),
     ...(await readMoney(context, id)),
     api_keys: (await listApiKeys(db, id)).map(showKey),
     members: (await listMembers(db, id)).map(({ userId, name, email, role }) => ({ user_id: userId, name, email, role })),

@@ -16,12 +16,14 @@ import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actio
 import { listOffers } from '../subscriptions/store.ts'
 import {
   allowanceChanges,
+  featureChanges,
   isMove,
   moveOf,
   newlyBilled,
   repricings,
   yearlyTotals,
   type AllowanceChange,
+  type FeatureChange,
   type Move,
   type Repricing,
   type Unmovable,
@@ -62,6 +64,7 @@ export type MigrationGroup = {
   /** Balances whose use beyond the allowance begins to be billed. */
   readonly newlyBilled: readonly string[]
   readonly repriced: readonly Repricing[]
+  readonly features: readonly FeatureChange[]
 }
 
 export type MigrationPreview = {
@@ -145,12 +148,13 @@ async function changesOf(
   { catalogs }: BillingContext,
   { planKey, fromVersion }: Pick<MigrationGroup, 'planKey' | 'fromVersion'>,
   present: Catalog,
-): Promise<Pick<MigrationGroup, 'allowances' | 'newlyBilled' | 'repriced'>> {
+): Promise<Pick<MigrationGroup, 'allowances' | 'newlyBilled' | 'repriced' | 'features'>> {
   const before = await catalogs.get(fromVersion)
   return {
     allowances: allowanceChanges(planKey, before, present),
     newlyBilled: newlyBilled(planKey, before, present),
     repriced: repricings(planKey, before, present),
+    features: featureChanges(planKey, before, present),
   }
 }
 

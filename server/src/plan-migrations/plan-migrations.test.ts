@@ -28,10 +28,12 @@ const before = defineBilling({
 })
 const after = defineBilling({
   meters: { calls: {} },
+  features: { sso: { name: 'Single sign-on' } },
   plans: {
     free: { name: 'Free', allowances: { calls: { amount: 50 } } },
     pro: {
       name: 'Pro',
+      features: { sso: true },
       prices: { monthly: { amountMinor: 2500 }, yearly: { amountMinor: 20_000 } },
       allowances: { calls: { amount: 5000, ...OVERAGE } },
     },
@@ -134,6 +136,7 @@ describe('customers stay on their terms until they are moved', () => {
       newly_billed: [],
       repriced: [],
       allowances: [{ balance: 'calls', from: 1000, to: 5000 }],
+      features: [{ feature: 'sso', from: false, to: true }],
     })
     // Monthly: twenty customers, two of them with three seats and two with two, at 20.00 before and 25.00 after, twelve times; yearly stays at 200.00.
     expect(body['yearly']).toEqual([

@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator } from '../auth/principal.ts'
+import { priceSchema, showPrice } from '../catalog/price-views.ts'
+import { valueToJson } from '../entitlements/rules.ts'
 import type { App } from '../http/app.ts'
 import { pageOf } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
@@ -8,7 +10,6 @@ import type { BillingContext } from '../stripe/context.ts'
 import { listMeteredGaps } from '../subscriptions/metered-items.ts'
 import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
 import type { Move } from './rules.ts'
-import { priceSchema, showPrice } from './views.ts'
 import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
 
 const tags = ['Operators']
@@ -32,6 +33,8 @@ const startSchema = z.strictObject({
 })
 
 const amount = z.union([z.number(), z.string()]).nullish().meta({ description: 'null is unlimited; absent is not included.' })
+
+const featureValue = z.union([z.boolean(), z.number(), z.string()])
 
 const moveFields = {
   organization_id: z.string(),
@@ -58,6 +61,9 @@ const previewSchema = z
         repriced: z
           .array(z.object({ balance: z.string(), from: priceSchema, to: priceSchema }))
           .meta({ description: 'Balances whose use beyond the allowance costs something else.' }),
+        features: z
+          .array(z.object({ feature: z.string(), from: featureValue, to: featureValue }))
+          .meta({ description: 'Features that begin, end or become something else; false is not included.' }),
       }),
     ),
     yearly: z.array(z.object({ currency: z.string(), before_minor: z.int(), after_minor: z.int() })),
@@ -193,7 +199,7 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
       {
         to_version: preview.toVersion,
         organizations: preview.organizations,
-        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled, repriced }) => ({
+        groups: preview.groups.map(({ planKey, fromVersion, organizations, allowances, newlyBilled, repriced, features }) => ({
           plan: planKey,
           from_version: fromVersion,
           organizations,
@@ -204,6 +210,11 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
             to: showPrice(to),
           })),
           allowances: allowances.map(({ balanceKey, from, to }) => ({ balance: balanceKey, from: show(from), to: show(to) })),
+          features: features.map(({ featureKey, from, to }) => ({
+            feature: featureKey,
+            from: valueToJson(from),
+            to: valueToJson(to),
+          })),
         })),
         yearly: preview.yearly.map(({ currency, beforeMinor, afterMinor }) => ({
           currency,

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { normalizeCatalog } from '../catalog/normalize.ts'
+import { showPrice } from '../catalog/price-views.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
-import { newlyBilled, repricings } from './rules.ts'
-import { showPrice } from './views.ts'
+import { featureChanges, newlyBilled, repricings } from './rules.ts'
 
 type Overage = NonNullable<NonNullable<CatalogDefinition['plans'][string]['allowances'][string]>['overage']>
 
@@ -75,4 +75,22 @@ test('what begins to cost is told, and neither what cost before nor what costs n
   const before = catalogOf({ begins: null, costs: price, ceases: price, free: null })
   const after = catalogOf({ begins: price, costs: dearer, ceases: null, free: null, new: price })
   expect(newlyBilled('pro', before, after)).toEqual(['begins', 'new'])
+})
+
+test('features are told that begin, end or become something else, and no others', () => {
+  const catalogOfFeatures = (features: CatalogDefinition['plans'][string]['features']) =>
+    normalizeCatalog({
+      meters: {},
+      features: { sso: {}, projects: { type: 'number' }, support: { type: 'choice', values: ['email', 'phone'] }, same: {} },
+      plans: { pro: { name: 'Pro', allowances: {}, ...(features === undefined ? {} : { features }) } },
+      defaultPlan: 'pro',
+    })
+  const before = catalogOfFeatures({ projects: 20, support: 'email', same: true })
+  const after = catalogOfFeatures({ sso: true, projects: 'unlimited', same: true })
+  expect(featureChanges('pro', before, after)).toEqual([
+    { featureKey: 'sso', from: null, to: true },
+    { featureKey: 'projects', from: 20_000_000n, to: 'unlimited' },
+    { featureKey: 'support', from: 'email', to: null },
+  ])
+  expect(featureChanges('gone', before, after)).toEqual([])
 })

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Catalog, UsagePrice } from '../catalog/catalog.ts'
+import type { Catalog, FeatureValue, UsagePrice } from '../catalog/catalog.ts'
+import { featuresFor } from '../entitlements/rules.ts'
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -64,6 +65,22 @@ export function allowanceChanges(planKey: string, before: Catalog, after: Catalo
   const balanceKeys = [...new Set([...(old?.keys() ?? []), ...(present?.keys() ?? [])])].toSorted()
   return balanceKeys.flatMap((balanceKey) => {
     const change = { balanceKey, from: old?.get(balanceKey)?.amount, to: present?.get(balanceKey)?.amount }
+    return change.from === change.to ? [] : [change]
+  })
+}
+
+/** A feature as it was and as it will be; null is that the plan does not include it. */
+export type FeatureChange = {
+  readonly featureKey: string
+  readonly from: FeatureValue | null
+  readonly to: FeatureValue | null
+}
+
+/** How a plan's features differ between two catalogs. Pure. */
+export function featureChanges(planKey: string, before: Catalog, after: Catalog): FeatureChange[] {
+  const [old, present] = [before, after].map((catalog) => catalog.plans.get(planKey)?.features)
+  return [...featuresFor(after, before).keys()].flatMap((featureKey) => {
+    const change = { featureKey, from: old?.get(featureKey) ?? null, to: present?.get(featureKey) ?? null }
     return change.from === change.to ? [] : [change]
   })
 }

@@ -127,6 +127,12 @@ function deriveBeside(facts: StandingFacts, override: StandingOverride, policy: 
   return deriveFromStripe(facts, { planKey, freePlanKey: override.planKey ?? policy.defaultPlanKey }, policy, now)
 }
 
+/** Why nothing may be used, in one sentence, for people. */
+export const STOPPED_IN_WORDS = {
+  suspended: 'The account is suspended because a payment failed. Use is possible again once the open invoice is paid.',
+  paused: 'The subscription is paused. Use is possible again once it is resumed.',
+} as const
+
 /**
  * Whether a paused subscription stopped with its trial, since there was nothing to charge: Stripe begins no period after it then.
  * Otherwise somebody paused it. https://docs.stripe.com/billing/subscriptions/trials/free-trials#create-free-trials-without-payment

@@ -2,6 +2,7 @@ import type { RateLimit } from '../../catalog/catalog.ts'
 import type { AllowancePeriod } from '../../catalog/define.ts'
 import { formatMajor } from '../../lib/money.ts'
 import { formatQuantity } from '../../lib/quantity.ts'
+import { STOPPED_IN_WORDS } from '../../standing/rules.ts'
 import type { BalanceSnapshot, RefusalCode, Spending, UsageAnswer, UsageEvent } from '../usage.ts'
 
 /** The answer that an event gave and gives again; made from what is stored and nothing else. */
@@ -96,9 +97,8 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot, spending: 
     case 'not_included':
       return `The plan ${balance.planKey} does not include ${what}.`
     case 'suspended':
-      return 'The account is suspended because a payment failed. Use is possible again once the open invoice is paid.'
     case 'paused':
-      return 'The subscription is paused. Use is possible again once it is resumed.'
+      return STOPPED_IN_WORDS[code]
     case 'taken_back':
       return 'What was asked under this key was taken back. To use it after all, ask under a new key.'
   }

@@ -1,9 +1,9 @@
 import { z } from '@hono/zod-openapi'
-import type { UsagePrice } from '../catalog/catalog.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import { formatUnitAmount } from '../lib/unit-amount.ts'
+import type { UsagePrice } from './catalog.ts'
 
-/** What use costs, as a preview tells it. */
+/** What use costs, as answers tell it. */
 export const priceSchema = z.object({
   model: z.string(),
   unit_amount_minor: z.string().optional().meta({ description: 'Of one unit, minor units as an exact decimal.' }),

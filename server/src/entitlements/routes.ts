@@ -1,0 +1,125 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { actorOf, organizationFor, requireOperator, requireScope } from '../auth/principal.ts'
+import type { App } from '../http/app.ts'
+import { body, json } from '../http/route-schemas.ts'
+import { moment } from '../lib/moments.ts'
+import { STOPPED_IN_WORDS } from '../standing/rules.ts'
+import type { OverrideContext } from '../standing/overrides.ts'
+import { overrideFeature, readEntitlements, requireEntitlement, type EntitlementReading } from './actions.ts'
+import { refusalOf, valueToJson, type Entitlement } from './rules.ts'
+
+const value = z.union([z.boolean(), z.number(), z.string().max(63)])
+
+/** As every answer shows an entitlement. */
+export const entitlementSchema = z
+  .object({
+    feature: z.string(),
+    name: z.string(),
+    type: z.enum(['boolean', 'number', 'choice']),
+    unit: z.string().nullable().meta({ description: 'Of a number.' }),
+    allowed: z.boolean().meta({ description: 'Whether it may be used right now.' }),
+    code: z.enum(['not_included', 'suspended', 'paused']).nullable().meta({ description: 'Why not.' }),
+    reason: z.string().nullable().meta({ description: 'The same in a sentence.' }),
+    value: value.meta({
+      description:
+        'What there is of it, also of who is suspended: true or false, a number or `unlimited`, one of the values of a choice. Nothing is false.',
+    }),
+    source: z.enum(['plan', 'add_on', 'override']).nullable().meta({ description: 'What gives it.' }),
+    plan: z.string(),
+    override_expires_at: z.iso.datetime().nullable().meta({ description: 'When an operator’s word ends.' }),
+  })
+  .openapi('Entitlement')
+
+const ofOrganization = z.object({ organization_id: z.string().optional().meta({ description: 'Only for operators.' }) })
+const tags = ['Entitlements']
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/entitlements',
+  tags,
+  summary: 'What an organization has of each feature',
+  description: 'The scope `read`. By its plan, its add-ons and what an operator set, in the order of the catalog.',
+  request: { query: ofOrganization },
+  responses: {
+    200: json('The entitlements.', z.object({ plan: z.string(), entitlements: z.array(entitlementSchema) })),
+  },
+})
+
+const oneRoute = createRoute({
+  method: 'get',
+  path: '/api/v1/entitlements/{feature}',
+  tags,
+  summary: 'Whether a feature may be used, and what there is of it',
+  description: 'The scope `read`. A refusal is an answer; a feature that the catalog does not have is 422.',
+  request: { params: z.object({ feature: z.string().max(63) }), query: ofOrganization },
+  responses: { 200: json('The answer.', entitlementSchema) },
+})
+
+const overrideRoute = createRoute({
+  method: 'put',
+  path: '/api/v1/admin/organizations/{organization_id}/features/{feature}',
+  tags: ['Operators'],
+  summary: 'Give or take a feature by hand',
+  description: 'For operators; audited with its reason. It goes before plan and add-ons until it ends or is taken back.',
+  request: {
+    params: z.object({ organization_id: z.string(), feature: z.string().max(63) }),
+    body: body(
+      z.strictObject({
+        value: value.nullable().meta({ description: 'false: none of it; null: what plan and add-ons say counts again.' }),
+        expires_at: moment.nullish().meta({ description: 'Until when it counts; for good without it.' }),
+        reason: z.string().trim().min(1, 'say why').max(1000).meta({ description: 'Why; it is kept in the audit log.' }),
+      }),
+    ),
+  },
+  responses: { 200: json('What there is of it now.', entitlementSchema) },
+})
+
+export function registerEntitlementRoutes(app: App, context: OverrideContext): void {
+  app.openapi(listRoute, async (http) => {
+    const organizationId = organizationFor(requireScope(http.get('principal'), 'read'), http.req.valid('query').organization_id)
+    const reading = await readEntitlements(context.db, context, organizationId)
+    return http.json({ plan: reading.terms.standing.planKey, entitlements: showEntitlements(reading) }, 200)
+  })
+  app.openapi(oneRoute, async (http) => {
+    const organizationId = organizationFor(requireScope(http.get('principal'), 'read'), http.req.valid('query').organization_id)
+    const reading = await readEntitlements(context.db, context, organizationId)
+    return http.json(showEntitlement(reading, requireEntitlement(reading, http.req.valid('param').feature)), 200)
+  })
+  app.openapi(overrideRoute, async (http) => {
+    const principal = requireOperator(http.get('principal'))
+    const { organization_id: organizationId, feature: featureKey } = http.req.valid('param')
+    const { value: wanted, expires_at: end, reason } = http.req.valid('json')
+    const request = { organizationId, featureKey, value: wanted, endsAt: end ? new Date(end) : null, reason }
+    const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
+    const reading = await overrideFeature(context, request, asker)
+    return http.json(showEntitlement(reading, requireEntitlement(reading, featureKey)), 200)
+  })
+}
+
+export function showEntitlements(reading: EntitlementReading): z.infer<typeof entitlementSchema>[] {
+  return reading.entitlements.map((entitlement) => showEntitlement(reading, entitlement))
+}
+
+function showEntitlement({ terms }: EntitlementReading, entitlement: Entitlement): z.infer<typeof entitlementSchema> {
+  const { feature, source, overrideEndsAt } = entitlement
+  const code = refusalOf(entitlement, terms)
+  const { planKey } = terms.standing
+  return {
+    feature: feature.key,
+    name: feature.name,
+    type: feature.type,
+    unit: feature.unit,
+    allowed: code === null,
+    code,
+    reason: reasonOf(code, feature.name, planKey),
+    value: valueToJson(entitlement.value),
+    source,
+    plan: planKey,
+    override_expires_at: overrideEndsAt?.toISOString() ?? null,
+  }
+}
+
+function reasonOf(code: ReturnType<typeof refusalOf>, name: string, planKey: string): string | null {
+  if (code === null) return null
+  return code === 'not_included' ? `The plan ${planKey} does not include ${name}.` : STOPPED_IN_WORDS[code]
+}
