@@ -21,6 +21,7 @@ import { registerReconcileRoutes } from './stripe/reconcile/reconcile-routes.ts'
 import { registerAddOnRoutes } from './subscriptions/add-on-routes.ts'
 import { registerBillingConfigRoute } from './subscriptions/config-routes.ts'
 import { registerDiscountRoutes } from './subscriptions/discount-routes.ts'
+import { registerPlanListRoute } from './subscriptions/plan-routes.ts'
 import { registerSubscriptionRoutes } from './subscriptions/routes.ts'
 import { registerTopUpRoutes } from './top-ups/routes.ts'
 
@@ -42,6 +43,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerClockRoutes(app, context)
   registerSubscriptionRoutes(app, context)
   registerBillingConfigRoute(app, context)
+  registerPlanListRoute(app, context)
   registerAddOnRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
