@@ -4,16 +4,21 @@ import { CliError } from './connection.ts'
 
 const CATALOG = `import { defineBilling } from '@tollgate/server/catalog'
 
-// Meters are what is counted, credits what several meters draw from, plans what is sold.
+// Meters are what is counted, credits what several meters draw from, features what a plan has or has not, plans what is sold.
 export default defineBilling({
   currency: 'usd',
   meters: {
     requests: { name: 'Requests', unit: 'request' },
   },
+  features: {
+    reports: { name: 'Reports' },
+    projects: { name: 'Projects', type: 'number', unit: 'project' },
+  },
   plans: {
     free: {
       name: 'Free',
       allowances: { requests: { amount: 1000, period: 'calendar_month' } },
+      features: { projects: 1 },
     },
     pro: {
       name: 'Pro',
@@ -21,6 +26,7 @@ export default defineBilling({
       allowances: {
         requests: { amount: 100_000, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '0.1' } },
       },
+      features: { reports: true, projects: 20 },
     },
   },
   defaultPlan: 'free',
