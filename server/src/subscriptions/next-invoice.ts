@@ -55,6 +55,12 @@ export async function totalsByNow(
   return { dueNowMinor: dueOf(due, { comes }), creditMinor: Math.max(0, -due.totalMinor) }
 }
 
+/** An invoice that bills all use, also what Stripe has not been told of yet. */
+export async function billedByNow({ context, organizationId }: Previewing, invoice: InvoicePreview): Promise<InvoicePreview> {
+  const due = await withUseByNow(context, organizationId, invoice)
+  return { ...invoice, totalMinor: due.totalMinor, amountDueMinor: dueOf(due, { comes: true }) }
+}
+
 /**
  * The next invoice of a subscription as a query has it, with what is pending, discounts and credit; null when none comes. Use that is left
  * of a subscription that ends is invoiced when it does (`endsAt`).

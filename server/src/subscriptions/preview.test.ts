@@ -106,6 +106,13 @@ const CHANGES: Readonly<Record<string, Change>> = {
     interval: 'yearly',
     before: used,
   },
+  'months of a smaller plan instead of a year, after use': {
+    path: 'downgrade',
+    body: { new_tier: 'starter', interval: 'monthly', at: 'now' },
+    plan: 'pro',
+    interval: 'yearly',
+    before: used,
+  },
   'going up, which calls off an end': { path: 'upgrade', body: { new_tier: 'pro' }, before: cancelled },
   'going down, which calls off an end': { path: 'downgrade', body: { new_tier: 'starter' }, plan: 'pro', before: cancelled },
   'staying after all': { path: 'cancel/undo', before: cancelled },

@@ -7,6 +7,7 @@ import { newItems, switchedItems } from './items.ts'
 import {
   ask,
   askForAny,
+  billedByNow,
   dueByNow,
   totalsByNow,
   foretellAfter,
@@ -232,13 +233,13 @@ async function previewSwitch(previewing: Previewing, change: SwitchNow): Promise
     const reason = direction === 'downgrade' && from.planKey !== to.planKey ? STAYS_USED : null
     return { ...base, ...amountsOf(invoice), reason, dueNowMinor: 0, creditMinor, nextInvoice }
   }
-  const invoice = await ask(context, query)
+  const foretold = await ask(context, query)
   // Use at prices that stay is for the next invoice, at prices that go for this one.
   const stays = subscription.usageItems.some(({ priceId }) => offer.usagePriceIds.includes(priceId))
+  const invoice = stays ? foretold : await billedByNow(previewing, foretold)
   return {
     ...base,
     ...amountsOf(invoice),
-    dueNowMinor: stays ? invoice.amountDueMinor : await dueByNow(previewing, invoice),
     nextInvoice: isForetold(change) ? await foretellAfter(previewing, query, invoice, { withUse: stays }) : null,
   }
 }
