@@ -113,6 +113,18 @@ const CHANGES: Readonly<Record<string, Change>> = {
     interval: 'yearly',
     before: used,
   },
+  'a larger plan for the next year': {
+    path: 'upgrade',
+    body: { new_tier: 'pro', at: 'period_end' },
+    interval: 'yearly',
+  },
+  'a smaller plan for the next year, after use': {
+    path: 'downgrade',
+    body: { new_tier: 'starter', at: 'period_end' },
+    plan: 'pro',
+    interval: 'yearly',
+    before: used,
+  },
   'going up, which calls off an end': { path: 'upgrade', body: { new_tier: 'pro' }, before: cancelled },
   'going down, which calls off an end': { path: 'downgrade', body: { new_tier: 'starter' }, plan: 'pro', before: cancelled },
   'staying after all': { path: 'cancel/undo', before: cancelled },

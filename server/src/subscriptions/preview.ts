@@ -254,7 +254,8 @@ type SwitchLater = Extract<PlanChange, { kind: 'switch_at_period_end' }>
 
 async function previewLaterSwitch(previewing: Previewing, change: SwitchLater): Promise<PlanChangePreview> {
   const { subscription, offer, to, from, direction, at } = change
-  const items = switchedItems(subscription, offer, to.quantity)
+  // Metered prices that go bill what was used until then, and those that come have nothing to bill: were they there now, months of use would begin.
+  const items = [{ itemId: subscription.itemId, priceId: offer.priceId, quantity: to.quantity }]
   const ending = change.undoesCancel ? staying(subscription) : null
   // Stripe shows another interval as it would begin now, and a schedule that is there instead of what will be.
   const isForetellable = from.interval === to.interval && change.scheduleId === null
