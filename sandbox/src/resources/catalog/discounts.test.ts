@@ -77,6 +77,27 @@ test('an item discount comes before the subscription discount, and an amount is 
   expect(nested.latest_invoice).toMatchObject({ total: 0, status: 'paid' })
 })
 
+test('a discount of an item that is named again when the item changes goes on, and one that is not ends', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const [ten, twenty] = [await price(1000), await price(2000)]
+  const half = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+  const { id } = await customer()
+  const { id: subscription } = await stripe.subscriptions.create({
+    customer: id,
+    items: [{ price: ten.id, discounts: [{ coupon: half.id }] }],
+  })
+  const itemOf = async () => (await stripe.subscriptions.retrieve(subscription)).items.data[0]!
+  const next = async () => (await stripe.invoices.createPreview({ subscription, preview_mode: 'recurring' })).total
+  const item = await itemOf()
+  const kept = item.discounts.map((discount) => ({ discount: discount as string }))
+  await stripe.subscriptionItems.update(item.id, { price: twenty.id, discounts: kept })
+  expect((await itemOf()).discounts).toEqual(item.discounts)
+  expect(await next()).toBe(1000)
+  await stripe.subscriptionItems.update(item.id, { discounts: '' })
+  expect((await itemOf()).discounts).toEqual([])
+  expect(await next()).toBe(2000)
+})
+
 test('a coupon for one product leaves the others alone', async () => {
   const { stripe, price, customer } = await startBillingBench()
   const [ten, twenty] = [await price(1000), await price(2000)]

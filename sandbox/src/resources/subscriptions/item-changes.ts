@@ -132,13 +132,14 @@ function changedItem(
   const { quantity: oldQuantity, ...base } = before
   // A swapped price without a quantity starts at one again: docs.stripe.com/billing/subscriptions/change-price.
   const quantity = param.quantity ?? (isSwapped || isMetered(price) ? undefined : oldQuantity)
-  if (param.discounts !== undefined) for (const id of before.discounts) markDiscountEnded(ctx, id)
+  const discounts = param.discounts === undefined ? before.discounts : itemDiscounts(ctx, param.discounts, owner, before.id)
+  for (const id of before.discounts) if (!discounts.includes(id)) markDiscountEnded(ctx, id)
   const item: StoredSubscriptionItem = {
     ...base,
     ...quantityOf(price, quantity, place.at),
     price: price.id,
     metadata: mergeMetadata(before.metadata, param.metadata),
-    discounts: param.discounts === undefined ? before.discounts : itemDiscounts(ctx, param.discounts, owner, before.id),
+    discounts,
     tax_rates: param.tax_rates === undefined ? before.tax_rates : checkedTaxRates(ctx, param.tax_rates),
   }
   const timed = sameRecurrence(ctx, before, item) ? item : periodFor(ctx, subscription, item, place)
