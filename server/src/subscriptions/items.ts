@@ -33,18 +33,35 @@ function movedAddOns({ addOnItems }: CurrentSubscription, { addOnPriceIds }: Off
   })
 }
 
-/** What a phase of a schedule sells. The plan's price is the first: by it the phase is known. */
-export function phaseItems(sold: {
-  priceId: string
-  quantity: number
-  usagePriceIds: readonly string[]
-  addOns: readonly { priceId: string; quantity: number }[]
-}): PhaseItem[] {
-  return [
-    { priceId: sold.priceId, quantity: sold.quantity },
-    ...sold.usagePriceIds.map((priceId) => ({ priceId, quantity: null })),
-    ...sold.addOns.map(({ priceId, quantity }) => ({ priceId, quantity })),
-  ]
+/** What a subscription sells, as the phase of a schedule. The plan's price is the first: by it the phase is known. */
+export function runningItems(subscription: CurrentSubscription): PhaseItem[] {
+  const { usageItems, addOnItems } = subscription
+  return [subscription, ...usageItems.map((item) => ({ ...item, quantity: null })), ...addOnItems].map((item) =>
+    inPhase(subscription, item),
+  )
+}
+
+/**
+ * The phase that an offer begins. What stays or takes the place of another keeps its tax rates and discounts; add-ons go along at the offer's interval,
+ * or end where they are not sold at it.
+ */
+export function laterItems(subscription: CurrentSubscription, offer: Offer, quantity: number): PhaseItem[] {
+  const { itemId, interval, usageItems, addOnItems } = subscription
+  const metered = offer.usagePriceIds.map((priceId) => {
+    const stays = usageItems.find((item) => item.priceId === priceId)
+    return { itemId: stays?.itemId ?? null, priceId, quantity: null }
+  })
+  const addOns = addOnItems.flatMap((item) => {
+    const priceId = offer.interval === interval ? item.priceId : offer.addOnPriceIds[item.addOnKey]
+    return priceId === undefined ? [] : [{ ...item, priceId }]
+  })
+  return [{ itemId, priceId: offer.priceId, quantity }, ...metered, ...addOns].map((item) => inPhase(subscription, item))
+}
+
+type HeldItem = Pick<PhaseItem, 'priceId' | 'quantity'> & { readonly itemId: string | null }
+
+function inPhase({ itemTerms }: CurrentSubscription, { itemId, priceId, quantity }: HeldItem): PhaseItem {
+  return { priceId, quantity, ...(itemId === null ? {} : itemTerms[itemId]) }
 }
 
 /** What makes a subscription what a phase of a schedule would have made of it. The plan's price is the phase's first, and stays on its item. */
@@ -56,17 +73,12 @@ export function itemsOfPhase(
   const beside = [...subscription.usageItems.map((item) => ({ ...item, quantity: null })), ...subscription.addOnItems]
   const gone = beside.filter(({ priceId }) => !others.some((item) => item.priceId === priceId))
   return [
-    { ...plan, itemId: subscription.itemId },
+    { itemId: subscription.itemId, priceId: plan.priceId, quantity: plan.quantity },
     ...gone.map(({ itemId, priceId, quantity }) => ({ itemId, priceId, quantity, removed: true as const })),
-    ...others.map((item) => ({ ...item, itemId: beside.find(({ priceId }) => priceId === item.priceId)?.itemId ?? null })),
+    ...others.map(({ priceId, quantity }) => ({
+      itemId: beside.find((item) => item.priceId === priceId)?.itemId ?? null,
+      priceId,
+      quantity,
+    })),
   ]
-}
-
-/** The add-ons of the phase that an offer begins: at its interval, or no more where they are not sold at it. */
-export function laterAddOns(subscription: CurrentSubscription, offer: Offer): { priceId: string; quantity: number }[] {
-  if (offer.interval === subscription.interval) return [...subscription.addOnItems]
-  return subscription.addOnItems.flatMap(({ addOnKey, quantity }) => {
-    const priceId = offer.addOnPriceIds[addOnKey]
-    return priceId === undefined ? [] : [{ priceId, quantity }]
-  })
 }

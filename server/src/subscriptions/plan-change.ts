@@ -1,6 +1,7 @@
 import type { PriceInterval } from '../catalog/define.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { ItemTerms } from '../stripe/gateway/mutations.ts'
 
 /** A price at which a plan can be bought now. */
 export type Offer = {
@@ -57,8 +58,11 @@ export type CurrentSubscription = {
   /** Its metered items. */
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
   readonly addOnItems: readonly AddOnItem[]
-  /** What is taken off it, by Stripe's ids. */
+  /** What is taken off it, and what is put on as tax, by Stripe's ids. */
   readonly discountIds: readonly string[]
+  readonly taxRateIds: readonly string[]
+  /** By the items' ids. */
+  readonly itemTerms: Readonly<Record<string, ItemTerms>>
 }
 
 /** What a code takes off (KF-12). */

@@ -43,6 +43,8 @@ const subscription: CurrentSubscription = {
   resumedUnpaid: false,
   collectionPaused: false,
   discountIds: [],
+  taxRateIds: [],
+  itemTerms: {},
   usageItems: [],
   addOnItems: [],
 }

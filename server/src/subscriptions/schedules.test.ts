@@ -68,3 +68,55 @@ test.each([
   await succeed(id, path, body)
   expect(await subscriptionOf(id)).toMatchObject(expected)
 })
+
+/** What a seller has put on at Stripe: a tax of a fifth on all of it, and on the plan's item another one and a discount in place of that. */
+async function sellAt(id: string, terms: 'all' | 'item'): Promise<void> {
+  const { subscription_id: subscription } = (await subscriptionOf(id)) as { subscription_id: string }
+  const rate = async (percentage: number) =>
+    (await billing.stripe.taxRates.create({ display_name: 'Sales tax', inclusive: false, percentage })).id
+  if (terms === 'all') {
+    await billing.stripe.subscriptions.update(subscription, { default_tax_rates: [await rate(20)] })
+  } else {
+    const coupon = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+    const [item] = (await billing.stripe.subscriptions.retrieve(subscription)).items.data
+    const own = { tax_rates: [await rate(10)], discounts: [{ coupon: coupon.id }] }
+    await billing.stripe.subscriptionItems.update(item!.id, own)
+  }
+  // While its webhooks are handled, it is refused.
+  const reconcile = () => billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+  await expect.poll(async () => (await reconcile()).status).toBe(200)
+}
+
+test.each([
+  ['all', 1080],
+  ['item', 495],
+] as const)('what is scheduled is taxed and discounted as what it takes the place of: %s', async (terms, amount) => {
+  const id = await subscribed(`taxed_${terms}`, { tier: 'pro' })
+  await sellAt(id, terms)
+  const goingDown = { new_tier: 'starter', at: 'period_end' }
+  expect(await succeed(id, 'downgrade/preview', goingDown)).toMatchObject({ next_invoice: { amount_minor: amount } })
+  await succeed(id, 'downgrade', goingDown)
+  const { subscription_id: subscription } = await subscriptionOf(id)
+  const schedule = billing.sandbox.all('subscription_schedule').find((each) => each.subscription === subscription)!
+  const shown = schedule.phases.map(({ default_tax_rates: rates, items: [plan] }) => [
+    rates?.length,
+    plan!.tax_rates?.length,
+    plan!.discounts.length,
+  ])
+  const phase = terms === 'all' ? [1, 0, 0] : [0, 1, 1]
+  expect(shown).toEqual([phase, phase])
+  await advance(id, '32d')
+  const [renewal] = await billing.invoicesOf(id)
+  expect(renewal).toMatchObject({ billing_reason: 'subscription_cycle', amount_due_minor: amount })
+})
+
+test('who cancels beside what is scheduled is taxed until the end', async () => {
+  const id = await subscribed('taxed_leaving', { tier: 'pro' })
+  await sellAt(id, 'all')
+  await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+  await succeed(id, 'cancel', { immediate: false })
+  await succeed(id, 'cancel/undo')
+  await advance(id, '32d')
+  const [renewal] = await billing.invoicesOf(id)
+  expect(renewal).toMatchObject({ billing_reason: 'subscription_cycle', amount_due_minor: 3480 })
+})

@@ -2,7 +2,7 @@ import type { MutationResult, RunningPhase, StripeMutations } from '../stripe/ga
 import { toUnix } from '../stripe/gateway/wire.ts'
 import { finishPendingIntents } from '../stripe/intents/finish-intents.ts'
 import { ORGANIZATION_METADATA } from '../stripe/organizations.ts'
-import { laterAddOns, phaseItems } from './items.ts'
+import { laterItems, runningItems } from './items.ts'
 import type { CurrentSubscription, PlanChange } from './plan-change.ts'
 import { follow, isRefused, perform, type Acting, type Execution } from './steps.ts'
 
@@ -28,7 +28,7 @@ export async function switchAtPeriodEnd(execution: Execution, change: SwitchLate
 
 function scheduleSwitch(execution: Execution, change: SwitchLater, scheduleId: string): Promise<MutationResult> {
   const { subscription, offer, to, at } = change
-  const next = phaseItems({ ...offer, quantity: to.quantity, addOns: laterAddOns(subscription, offer) })
+  const next = laterItems(subscription, offer, to.quantity)
   return scheduleNext(execution, subscription, { scheduleId, switchAtUnix: toUnix(at), next })
 }
 
@@ -40,17 +40,13 @@ export function scheduleNext(execution: Acting, subscription: CurrentSubscriptio
     ...phase,
     current: runningPhase(subscription),
     discountIds: subscription.discountIds,
+    taxRateIds: subscription.taxRateIds,
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
 }
 
 function runningPhase(subscription: CurrentSubscription): RunningPhase {
-  const sold = {
-    ...subscription,
-    usagePriceIds: subscription.usageItems.map(({ priceId }) => priceId),
-    addOns: subscription.addOnItems,
-  }
-  return { items: phaseItems(sold), startUnix: toUnix(subscription.phaseStartedAt) }
+  return { items: runningItems(subscription), startUnix: toUnix(subscription.phaseStartedAt) }
 }
 
 /** Whether a schedule is to change anything yet. */
@@ -64,10 +60,10 @@ export function hasMoreAhead({ scheduledAt }: CurrentSubscription): boolean {
  */
 export async function endBesideSchedule(execution: Execution, subscription: CurrentSubscription): Promise<void> {
   const { context, session, organizationId } = execution
-  const { scheduleId, status, currentPeriodEnd, discountIds } = subscription
+  const { scheduleId, status, currentPeriodEnd, discountIds, taxRateIds } = subscription
   if (scheduleId === null) throw new Error(`Subscription ${subscription.id} has no schedule`)
   const current = { ...runningPhase(subscription), ...(status === 'trialing' ? { isTrial: true } : {}) }
-  const params = { scheduleId, current, endAtUnix: toUnix(currentPeriodEnd), discountIds }
+  const params = { scheduleId, current, endAtUnix: toUnix(currentPeriodEnd), discountIds, taxRateIds }
   try {
     await perform(execution, 'schedule_end', params, [{ kind: 'release_schedule', params: { scheduleId } }])
   } catch (error) {

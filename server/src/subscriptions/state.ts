@@ -63,6 +63,8 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     usageItems: found.usageItems,
     addOnItems: found.addOnItems,
     discountIds: found.discountIds,
+    taxRateIds: found.taxRateIds,
+    itemTerms: found.itemTerms,
   }
 }
 

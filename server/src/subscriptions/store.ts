@@ -2,6 +2,7 @@ import type { PriceInterval } from '../catalog/define.ts'
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
+import type { ItemTerms } from '../stripe/gateway/mutations.ts'
 import { FIRST_TRY, IS_WAITED_FOR } from '../stripe/mirror/account-store.ts'
 import type { AddOnItem, Offer, Debt } from './plan-change.ts'
 
@@ -90,6 +91,8 @@ export type AccountSubscription = {
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
   readonly addOnItems: readonly AddOnItem[]
   readonly discountIds: readonly string[]
+  readonly taxRateIds: readonly string[]
+  readonly itemTerms: Readonly<Record<string, ItemTerms>>
 }
 
 export async function findAccountSubscription(db: Queryable, organizationId: string): Promise<AccountSubscription | null> {
@@ -128,7 +131,11 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
           'quantity', coalesce(added.quantity, 1)) order by added.id), '[]')
         from stripe_subscription_items added join add_on_prices sold on sold.stripe_price_id = added.price_id
         where added.organization_id = account.organization_id and added.subscription_id = subscription.id) as "addOnItems",
-       jsonb_path_query_array(subscription.data, '$.discounts[*].id') as "discountIds"
+       jsonb_path_query_array(subscription.data, '$.discounts[*].id') as "discountIds",
+       jsonb_path_query_array(subscription.data, '$.default_tax_rates[*].id') as "taxRateIds",
+       (select coalesce(jsonb_object_agg(wire ->> 'id', jsonb_build_object(
+          'taxRateIds', jsonb_path_query_array(wire, '$.tax_rates[*].id'), 'discountIds', jsonb_path_query_array(wire, '$.discounts[*]'))), '{}')
+        from jsonb_array_elements(subscription.data -> 'items' -> 'data') wire) as "itemTerms"
      from accounts account
      join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id

@@ -111,13 +111,15 @@ export type StripeMutations = {
   readonly cancel_subscription: { readonly subscriptionId: string; readonly prorate: boolean; readonly invoiceNow: boolean }
   /** Makes a schedule of a subscription, with its running phase as the first. */
   readonly create_schedule: { readonly subscriptionId: string } & AfterRelease
-  /** Keeps what runs until `switchAtUnix` and then sells `next`, with the same discounts: those that are not named end. */
+  /** Keeps what runs until `switchAtUnix` and then sells `next`, with the same discounts and tax rates: those that are not named end. */
   readonly schedule_switch: {
     readonly scheduleId: string
     readonly current: RunningPhase
     readonly switchAtUnix: number
     readonly next: readonly PhaseItem[]
     readonly discountIds: readonly string[]
+    /** Of an intent that was kept by an earlier version, none; so in `schedule_end`. */
+    readonly taxRateIds?: readonly string[]
     readonly metadata: Readonly<Record<string, string>>
   } & AfterRelease
   /** Keeps what runs until `endAtUnix`, and then ends the subscription. */
@@ -126,6 +128,7 @@ export type StripeMutations = {
     readonly current: RunningPhase
     readonly endAtUnix: number
     readonly discountIds: readonly string[]
+    readonly taxRateIds?: readonly string[]
   }
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }
   /** The subscription stays as it is, also where it is to end. */
@@ -195,7 +198,10 @@ export type UsageTerms =
     }
 
 /** `quantity` null is a metered price: use decides it. */
-export type PhaseItem = { readonly priceId: string; readonly quantity: number | null }
+export type PhaseItem = { readonly priceId: string; readonly quantity: number | null } & Partial<ItemTerms>
+
+/** What an item of a subscription has of its own beside its price, by Stripe's ids. */
+export type ItemTerms = { readonly taxRateIds: readonly string[]; readonly discountIds: readonly string[] }
 
 /** What a schedule sells now; its start is what Stripe has, and is not changed. */
 export type RunningPhase = {

@@ -25,7 +25,12 @@ export function toDiscounts(discounts: readonly DiscountParams[]) {
 }
 
 function toPhaseItems(items: readonly PhaseItem[]) {
-  return items.map(({ priceId, quantity }) => ({ price: priceId, ...(quantity === null ? {} : { quantity }) }))
+  return items.map(({ priceId, quantity, taxRateIds = [], discountIds = [] }) => ({
+    price: priceId,
+    ...(quantity === null ? {} : { quantity }),
+    ...(taxRateIds.length === 0 ? {} : { tax_rates: [...taxRateIds] }),
+    ...toPhaseDiscounts(discountIds),
+  }))
 }
 
 export function toCustomerUpdate({ email, name, defaultPaymentMethodId }: StripeMutations['update_customer']) {
@@ -123,24 +128,29 @@ export function toSubscriptionUpdate(params: StripeMutations['update_subscriptio
   }
 }
 
-/** A phase has the discounts that it names, and no others. */
+/** A phase, and an item of one, has the discounts that it names, and no others. */
 function toPhaseDiscounts(discountIds: readonly string[]) {
   return discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
 }
 
-function toRunningPhase({ items, startUnix, isTrial }: RunningPhase, endUnix: number, discountIds: readonly string[]) {
+/** Nor has it other tax rates. */
+function toPhaseTerms({ discountIds, taxRateIds = [] }: Pick<StripeMutations['schedule_switch'], 'discountIds' | 'taxRateIds'>) {
+  return { ...toPhaseDiscounts(discountIds), ...(taxRateIds.length === 0 ? {} : { default_tax_rates: [...taxRateIds] }) }
+}
+
+function toRunningPhase({ items, startUnix, isTrial }: RunningPhase, endUnix: number) {
   return {
     items: toPhaseItems(items),
     start_date: startUnix,
     end_date: endUnix,
     // A phase that does not say so ends a trial.
     ...(isTrial === true ? { trial: true } : {}),
-    ...toPhaseDiscounts(discountIds),
   }
 }
 
-export function toScheduleEnd({ current, endAtUnix, discountIds }: StripeMutations['schedule_end']) {
-  return { end_behavior: 'cancel' as const, phases: [toRunningPhase(current, endAtUnix, discountIds)] }
+export function toScheduleEnd(params: StripeMutations['schedule_end']) {
+  const { current, endAtUnix } = params
+  return { end_behavior: 'cancel' as const, phases: [{ ...toRunningPhase(current, endAtUnix), ...toPhaseTerms(params) }] }
 }
 
 export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
@@ -148,10 +158,10 @@ export function toScheduleSwitch(params: StripeMutations['schedule_switch']) {
     end_behavior: 'release' as const,
     metadata: { ...params.metadata },
     phases: [
-      toRunningPhase(params.current, params.switchAtUnix, params.discountIds),
+      { ...toRunningPhase(params.current, params.switchAtUnix), ...toPhaseTerms(params) },
       {
         items: toPhaseItems(params.next),
-        ...toPhaseDiscounts(params.discountIds),
+        ...toPhaseTerms(params),
         start_date: params.switchAtUnix,
         // At the end of a period there is nothing to prorate, but use of a metered price that ends here, and what was paid a moment ago for
         // longer: `none` would bill and credit neither.

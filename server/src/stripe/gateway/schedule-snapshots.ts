@@ -1,6 +1,6 @@
 import type { Instant } from '../../lib/clock.ts'
 import type { PhaseItem } from './mutations.ts'
-import { fromUnix, idOf } from './wire.ts'
+import { fromUnix, idOf, type Reference } from './wire.ts'
 
 export type ScheduleSnapshot = {
   readonly id: string
@@ -17,7 +17,12 @@ export type WireSchedule = {
   readonly phases: readonly {
     readonly start_date: number
     readonly end_date: number
-    readonly items: readonly { readonly price: string | { readonly id: string }; readonly quantity?: number }[]
+    readonly items: readonly {
+      readonly price: string | { readonly id: string }
+      readonly quantity?: number
+      readonly tax_rates?: readonly { readonly id: string }[] | null
+      readonly discounts?: readonly { readonly discount: Reference | null }[]
+    }[]
   }[]
 }
 
@@ -29,7 +34,12 @@ export function toScheduleSnapshot(schedule: WireSchedule): ScheduleSnapshot {
     phases: schedule.phases.map((phase) => ({
       startsAt: fromUnix(phase.start_date),
       endsAt: fromUnix(phase.end_date),
-      items: phase.items.map((item) => ({ priceId: idOf(item.price) ?? '', quantity: item.quantity ?? null })),
+      items: phase.items.map((item) => ({
+        priceId: idOf(item.price) ?? '',
+        quantity: item.quantity ?? null,
+        taxRateIds: (item.tax_rates ?? []).map(({ id }) => id),
+        discountIds: (item.discounts ?? []).flatMap(({ discount }) => idOf(discount) ?? []),
+      })),
     })),
   }
 }
