@@ -177,14 +177,54 @@ test('a Stripe that hangs is asked by one reader, and waited for briefly by any'
   }, PATIENCE)
 })
 
-test('discounts come off one after the other: percentages rounded line by line, amounts down to nothing', () => {
-  const percent = (value: number) => ({ percent: value, amountMinor: null })
-  const amount = (value: number) => ({ percent: null, amountMinor: value })
-  expect(lessDiscounts([2900, 77], [percent(33.33)])).toBe(1984)
-  expect(lessDiscounts([1000], [percent(10), percent(50)])).toBe(450)
-  expect(lessDiscounts([1000], [percent(10), amount(1000)])).toBe(0)
-  expect(lessDiscounts([600, 400], [amount(100), percent(10)])).toBe(810)
-  expect(lessDiscounts([-100], [amount(50)])).toBe(-100)
+test('discounts come off one after the other, of the lines that they are for: percentages rounded line by line, amounts down to nothing', () => {
+  const all = { itemId: null, products: null, percentOff: null, amountOffMinor: 0 }
+  const percent = (percentOff: number) => ({ ...all, percentOff })
+  const amount = (amountOffMinor: number) => ({ ...all, amountOffMinor })
+  const plan = (amountMinor: number) => ({ amountMinor, productId: 'plan', itemId: 'si_plan' })
+  const use = (amountMinor: number) => ({ amountMinor, productId: 'use', itemId: 'si_use' })
+  expect(lessDiscounts([plan(2900), use(77)], [percent(33.33)])).toBe(1984)
+  expect(lessDiscounts([plan(1000)], [percent(10), percent(50)])).toBe(450)
+  expect(lessDiscounts([plan(1000)], [percent(10), amount(1000)])).toBe(0)
+  expect(lessDiscounts([plan(600), use(400)], [amount(100), percent(10)])).toBe(810)
+  expect(lessDiscounts([plan(-100)], [amount(50)])).toBe(-100)
+  expect(lessDiscounts([plan(-100), use(400)], [amount(500)])).toBe(-100)
+  expect(lessDiscounts([plan(1000), use(400)], [{ ...percent(50), products: ['plan'] }])).toBe(900)
+  expect(lessDiscounts([plan(1000), use(400)], [{ ...amount(1200), products: ['plan'] }])).toBe(400)
+  expect(lessDiscounts([plan(1000), use(400)], [{ ...percent(50), itemId: 'si_use' }, amount(700)])).toBe(500)
+})
+
+describe('KF-9 takes off use what is taken off it on the next invoice', () => {
+  test('a code that is over by then takes nothing off', async () => {
+    await discount('MONTH', { percent_off: 50, duration: 'repeating', duration_in_months: 1 })
+    const id = await subscribed({ discount_code: 'MONTH' })
+    await told(id)
+    await billing.use(id, 'calls', 150)
+    expect(await told(id)).toBe(2900 + 350)
+    expect(await foretold(id)).toBe(2900 + 350)
+    // Nor for one who leaves with the month.
+    await succeed(id, 'cancel', { immediate: false })
+    expect(await told(id)).toBe(350)
+  })
+
+  test.each([
+    ['a percentage of the plan', { percent_off: 50 }, 'Pro', 1450 + 350],
+    ['an amount of the plan', { amount_off: 5000, currency: 'usd' }, 'Pro', 350],
+    ['a percentage of use', { percent_off: 50 }, 'calls', 2900 + 175],
+  ])('%s', async (_name, terms, product, amount) => {
+    const { data: products } = await billing.stripe.products.list()
+    const only = products.find(({ name }) => name === product)!.id
+    const coupon = await billing.stripe.coupons.create({ ...terms, duration: 'forever', applies_to: { products: [only] } })
+    const id = await subscribed({})
+    const { subscription_id: subscription } = (await billing.subscriptionOf(id)) as { subscription_id: string }
+    await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: coupon.id }] })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    await told(id)
+    await billing.use(id, 'calls', 150)
+    expect(await told(id)).toBe(amount)
+    expect(await readUpcomingMinor(billing.with({ gateway: null }), id)).toBe(amount)
+    expect(await foretold(id)).toBe(amount)
+  })
 })
 
 test('KF-9 counts use once on an invoice of more than ten lines', async () => {

@@ -6,7 +6,15 @@ import { NEXT_INVOICE, type InvoicePreview } from '../stripe/gateway/invoice-pre
 import { askBriefly } from '../stripe/intents/ask-briefly.ts'
 import { findUsagePrices } from '../stripe/push/push-usage-prices.ts'
 import { readUninvoicedUse } from './lines.ts'
-import { findForetold, findRenewing, storeForetold, type Foretold, type Renewing, type TakenOff } from './upcoming-store.ts'
+import {
+  findForetold,
+  findRenewing,
+  storeForetold,
+  type DiscountedLine,
+  type Foretold,
+  type Renewing,
+  type TakenOff,
+} from './upcoming-store.ts'
 
 /**
  * What the next invoice comes to by now, in minor units (KF-9): plan, seats, add-ons, what a change of plan left to be settled,
@@ -34,7 +42,7 @@ export async function withUseByNow(
 ): Promise<Pick<Foretold, 'totalMinor' | 'balanceMinor'>> {
   const renewing = await findRenewing(context.db, organizationId)
   if (renewing === null) return { totalMinor: invoice?.totalMinor ?? 0, balanceMinor: invoice?.startingBalanceMinor ?? 0 }
-  const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice)
+  const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice, renewing)
   const since = await countedSince(context, organizationId, foretold, renewing)
   return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor }
 }
@@ -50,39 +58,59 @@ export function dueOf(
 async function countedSince(
   context: BillingContext,
   organizationId: string,
-  { subtotalMinor, meteredMinor }: Foretold,
-  { subscriptionId, discounts }: Renewing,
+  { lines, discounts }: Foretold,
+  { subscriptionId, items }: Renewing,
 ): Promise<number> {
   const usage = await readUninvoicedUse(context, { organizationId, subscriptionId })
-  const counted = usage.flatMap(({ parts }) => parts.map(({ amountMinor }) => amountMinor))
-  const fixed = subtotalMinor - sum(meteredMinor)
-  return lessDiscounts([fixed, ...counted], discounts) - lessDiscounts([fixed, ...meteredMinor], discounts)
+  const counted = usage.flatMap(({ parts, priceId }) => {
+    const { productId, itemId } = [...lines, ...items].find((known) => known.priceId === priceId) ?? UNKNOWN
+    return parts.map(({ amountMinor }) => ({ amountMinor, productId, itemId }))
+  })
+  const fixed = lines.filter(({ isMetered }) => !isMetered)
+  return lessDiscounts([...fixed, ...counted], discounts) - lessDiscounts(lines, discounts)
 }
 
-function noneForetold({ balanceMinor }: Renewing): Foretold {
-  return { subtotalMinor: 0, totalMinor: 0, meteredMinor: [], balanceMinor }
+const UNKNOWN = { productId: null, itemId: null }
+
+function noneForetold({ balanceMinor, discounts }: Renewing): Foretold {
+  return { totalMinor: 0, balanceMinor, lines: [], discounts }
 }
 
-function fromMirror({ renews, itemsMinor, discounts, balanceMinor }: Renewing): Foretold {
-  const subtotalMinor = renews ? itemsMinor : 0
-  return { subtotalMinor, totalMinor: lessDiscounts([subtotalMinor], discounts), meteredMinor: [], balanceMinor }
+function fromMirror({ renews, items, discounts, balanceMinor }: Renewing): Foretold {
+  const lines = items.filter(({ isMetered, isDue }) => renews && isDue && !isMetered)
+  return { totalMinor: lessDiscounts(lines, discounts), balanceMinor, lines, discounts }
 }
 
 /**
- * What lines come to after discounts, each off what the one before it left. A percentage is taken off each line and rounded there, as
- * Stripe does; an amount comes off their sum, down to nothing. Pure.
+ * What lines come to after discounts, each off what those before it left of the lines that it is for. A percentage is taken off each line and rounded there, as
+ * Stripe does; an amount comes off all of them in proportion, down to nothing. Pure.
  */
-export function lessDiscounts(linesMinor: readonly number[], discounts: readonly TakenOff[]): number {
-  let lines = linesMinor
-  for (const { percent, amountMinor } of discounts) {
-    if (percent === null) lines = [lessAmount(sum(lines), amountMinor ?? 0)]
-    else lines = lines.map((line) => line - Number(roundHalfUp(BigInt(line) * BigInt(Math.round(percent * 100)), 10_000n)))
+export function lessDiscounts(lines: readonly DiscountedLine[], discounts: readonly TakenOff[]): number {
+  const left = lines.map(({ amountMinor }) => amountMinor)
+  for (const discount of discounts) {
+    const indexes = lines.flatMap((line, index) => (left[index]! > 0 && isFor(line, discount) ? [index] : []))
+    const amounts = indexes.map((index) => left[index]!)
+    const taken = takenOff(amounts, discount)
+    for (const [at, index] of indexes.entries()) left[index] = amounts[at]! - taken[at]!
   }
-  return sum(lines)
+  return sum(left)
 }
 
-function lessAmount(fromMinor: number, offMinor: number): number {
-  return Math.max(Math.min(fromMinor, 0), fromMinor - offMinor)
+function isFor({ productId, itemId }: DiscountedLine, discount: TakenOff): boolean {
+  if (discount.itemId !== null && discount.itemId !== itemId) return false
+  return discount.products === null || (productId !== null && discount.products.includes(productId))
+}
+
+function takenOff(amounts: readonly number[], { percentOff, amountOffMinor }: TakenOff): number[] {
+  if (percentOff !== null) {
+    const basisPoints = BigInt(Math.round(percentOff * 100))
+    return amounts.map((amount) => Number(roundHalfUp(BigInt(amount) * basisPoints, 10_000n)))
+  }
+  const total = sum(amounts)
+  const off = Math.min(amountOffMinor, total)
+  // Each has its share rounded down, and the last has the rest.
+  const shares = amounts.map((amount) => Number((BigInt(off) * BigInt(amount)) / BigInt(total)))
+  return shares.map((share, index) => (index === shares.length - 1 ? share + off - sum(shares) : share))
 }
 
 function sum(amounts: readonly number[]): number {
@@ -121,7 +149,7 @@ async function askAndKeep(
 async function askStripe(context: BillingContext, reads: StripeReads, renewing: Renewing): Promise<Foretold> {
   const { customerId, subscriptionId } = renewing
   try {
-    return await toForetold(context, await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId }))
+    return await toForetold(context, await reads.previewInvoice({ ...NEXT_INVOICE, customerId, subscriptionId }), renewing)
   } catch (error) {
     // Of a subscription that ends, Stripe foretells what waits to be settled, or nothing; what was counted since is invoiced all the same.
     if (isNoneUpcoming(error)) return noneForetold(renewing)
@@ -129,12 +157,20 @@ async function askStripe(context: BillingContext, reads: StripeReads, renewing: 
   }
 }
 
-async function toForetold({ db }: BillingContext, invoice: InvoicePreview): Promise<Foretold> {
+async function toForetold({ db }: BillingContext, invoice: InvoicePreview, { discounts }: Renewing): Promise<Foretold> {
   const priceIds = invoice.lines.flatMap(({ priceId }) => (priceId === null ? [] : [priceId]))
   const metered = await findUsagePrices(db, priceIds)
-  const meteredMinor = invoice.lines.flatMap(({ priceId, amountMinor }) =>
-    priceId !== null && metered.has(priceId) ? [amountMinor] : [],
-  )
-  const { subtotalMinor, totalMinor, startingBalanceMinor: startingMinor } = invoice
-  return { subtotalMinor, totalMinor, meteredMinor, balanceMinor: startingMinor }
+  const lines = invoice.lines.flatMap(({ amountMinor, priceId, productId, itemId, discountable }) => {
+    const isMetered = priceId !== null && metered.has(priceId)
+    return isMetered || discountable ? [{ amountMinor, priceId, productId, itemId, isMetered }] : []
+  })
+  const { totalMinor, startingBalanceMinor: balanceMinor } = invoice
+  // An invoice tells those of the whole of it, which come off after those of items.
+  const ofItems = discounts.filter(({ itemId }) => itemId !== null)
+  const ofAll = invoice.discounts.filter(({ endsAt }) => endsAt === null || endsAt > invoice.periodEnd)
+  return { totalMinor, balanceMinor, lines, discounts: [...ofItems, ...ofAll].map(toTakenOff) }
+}
+
+function toTakenOff({ itemId, products, percentOff, amountOffMinor }: TakenOff): TakenOff {
+  return { itemId, products, percentOff, amountOffMinor }
 }

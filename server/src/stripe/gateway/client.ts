@@ -6,7 +6,7 @@ import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './a
 import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { createCreditNoteReader, withCreditNotes } from './credit-notes.ts'
-import { createDiscountReader } from './discount-snapshots.ts'
+import { createDiscountReader, toInvoiceDiscounts } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
 import { toInvoiceItem, toInvoiceItemSnapshot, toItemTax, type InvoiceItemSnapshot } from './invoice-items.ts'
@@ -198,7 +198,11 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         toDisputeSnapshot,
       ),
     previewInvoice: async (query) => {
-      const invoice = await call('preview_invoice', () => stripe.invoices.createPreview(request.toInvoicePreview(query)))
+      // Of coupons that are only thought of, no discount is there to be expanded.
+      const expand = query.discounts.length > 0 ? {} : { expand: WHOLE_COUPONS }
+      const invoice = await call('preview_invoice', () =>
+        stripe.invoices.createPreview({ ...request.toInvoicePreview(query), ...expand }),
+      )
       return toPreview(invoice, invoice.lines.has_more ? await linesOf(invoice.id, (line) => line) : invoice.lines.data)
     },
     retrieveSchedule: (id) =>
@@ -381,11 +385,15 @@ function toPreview(invoice: Stripe.Invoice, lines: readonly Stripe.InvoiceLineIt
     amountDueMinor: invoice.amount_due,
     startingBalanceMinor: invoice.starting_balance,
     periodEnd: fromUnix(invoice.period_end),
+    discounts: toInvoiceDiscounts(invoice),
     lines: lines.map((line) => ({
       description: line.description,
       amountMinor: line.amount,
       proration: (line.parent?.subscription_item_details ?? line.parent?.invoice_item_details)?.proration ?? false,
+      discountable: line.discountable,
       priceId: idOf(line.pricing?.price_details?.price),
+      productId: line.pricing?.price_details?.product ?? null,
+      itemId: line.parent?.subscription_item_details?.subscription_item ?? null,
       periodStart: fromUnix(line.period.start),
       periodEnd: fromUnix(line.period.end),
     })),

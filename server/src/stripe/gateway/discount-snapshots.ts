@@ -25,8 +25,8 @@ type WireCoupon = {
   readonly applies_to?: { readonly products: readonly string[] }
   readonly currency_options?: Readonly<Record<string, { readonly amount_off: number }>>
 }
-/** A mere id where it came without its coupon. */
-type WireDiscount = string | { readonly end: number | null; readonly source: { readonly coupon: string | WireCoupon | null } }
+/** A mere id where it came without its coupon; one that was deleted has no end. */
+type WireDiscount = string | { readonly end?: number | null; readonly source: { readonly coupon: string | WireCoupon | null } }
 export type Discounted = { readonly discounts: readonly WireDiscount[] }
 type WireSubscription = Discounted & {
   readonly id: string
@@ -77,6 +77,14 @@ export function createDiscountReader(reads: DiscountReads): (wire: WireSubscript
   }
 }
 
+/** The discounts of an invoice, expanded down to what their coupons are limited to. */
+export function toInvoiceDiscounts({
+  discounts,
+  currency,
+}: Discounted & { readonly currency: string }): readonly DiscountSnapshot[] {
+  return discounts.flatMap((discount) => toDiscountSnapshot(discount, { itemId: null, currency }))
+}
+
 /** The id of a coupon that was deleted may be given again. */
 function nameOf({ id, created }: WireCoupon): string {
   return `${id} ${created}`
@@ -106,7 +114,7 @@ function toDiscountSnapshot(
       percentOff: coupon.percent_off,
       amountOffMinor: amountOffIn(coupon, currency),
       duration: coupon.duration as DiscountSnapshot['duration'],
-      endsAt: fromUnixOrNull(discount.end),
+      endsAt: fromUnixOrNull(discount.end ?? null),
       products: coupon.applies_to?.products ?? limits?.get(nameOf(coupon)) ?? null,
     },
   ]

@@ -1,4 +1,5 @@
 import type { Instant } from '../../lib/clock.ts'
+import type { DiscountSnapshot } from './discount-snapshots.ts'
 import type { InvoiceItemTerms } from './invoice-items.ts'
 import type { DiscountParams, ProrationBehavior, StripeMutations, SubscriptionItemParams } from './mutations.ts'
 
@@ -44,13 +45,20 @@ export type InvoicePreview = {
   readonly startingBalanceMinor: number
   readonly periodEnd: Instant
   readonly lines: readonly InvoicePreviewLine[]
+  /** Those of the whole invoice, in the order in which they come off; those of items are not among them. */
+  readonly discounts: readonly DiscountSnapshot[]
 }
 
 export type InvoicePreviewLine = {
   readonly description: string | null
   readonly amountMinor: number
   readonly proration: boolean
+  /** Whether discounts of the invoice come off it. */
+  readonly discountable: boolean
   readonly priceId: string | null
+  readonly productId: string | null
+  /** Of the subscription. */
+  readonly itemId: string | null
   readonly periodStart: Instant
   readonly periodEnd: Instant
 }
