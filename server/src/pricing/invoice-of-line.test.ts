@@ -43,6 +43,23 @@ test('what a paused subscription has yet to bill is not final', async () => {
   })
 })
 
+test('what waits for its invoice for months is on it, and is not told to be still to come', async () => {
+  const id = await billing.customer('starter', 'yearly')
+  const began = await billing.nowOf(id)
+  await billing.use(id, 'calls', 300)
+  await billing.advance(id, '3d')
+  const change = (path: string) => billing.call(id, 'POST', `/api/v1/billing/${path}`, {})
+  expect((await change('pause')).status).toBe(200)
+  await billing.advance(id, '100d')
+  expect((await change('resume')).status).toBe(200)
+  await billing.advance(id, '32d')
+  const { usage, isFinal } = await statementOf(id, began)
+  const invoice = await invoiceWith(id, 140)
+  expect({ isFinal, invoice: usage.find(({ amountMinor }) => amountMinor > 0)?.invoiceId }).toEqual({ isFinal: true, invoice })
+  const { body } = await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)
+  expect(body).toMatchObject({ next_invoice_amount_cents: 0 })
+})
+
 test('a hold is neither overage nor on an invoice: what is used of it is', async () => {
   const id = await billing.customer('starter')
   await billing.hold(id, 'tokens', 15, 60)

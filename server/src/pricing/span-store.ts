@@ -331,7 +331,7 @@ const INVOICE_OF_SPAN = `
       and invoice.created_at >= closing.ends_at - interval '1 minute'))
   order by coalesce(line.shared, interval '0') desc, invoice.status = 'void', invoice.created_at, invoice.id limit 1`
 
-/** Names the invoice of spans that a change has ended, once it is there; where that was voided, the one on which its lines came again. */
+/** Names the invoice of spans that a change has ended, once it is there; where that was voided, the one on which its lines came again, unless both are from before `since`. */
 export async function linkInvoices(tx: Queryable, organizationId: string, since: Instant): Promise<void> {
   await linkTogether(tx, { organizationId, since })
 }
@@ -343,10 +343,11 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
        select asked.id as organization_id, closing.id as span_id, own.id, own.status
        from unnest($1::text[], $2::timestamptz[]) as asked (id, since)
        join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closed'
-         and closing.ends_at > asked.since
-         and (closing.invoice_id is null or exists (
+         -- What a pause or a plan without a price of use ended in a year may wait for its invoice for the rest of that.
+         and (closing.invoice_id is null and (closing.ends_at > asked.since or closing.quantity > 0) or exists (
            select from stripe_invoices void
-           where void.organization_id = closing.organization_id and void.id = closing.invoice_id and void.status = 'void'))
+           where void.organization_id = closing.organization_id and void.id = closing.invoice_id and void.status = 'void'
+             and greatest(closing.ends_at, void.created_at) > asked.since))
        cross join lateral (${INVOICE_OF_SPAN}) own
      ) invoice
      where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'
