@@ -10,6 +10,8 @@ export type InvoiceItemTerms = {
   readonly taxRateIds: readonly string[]
   /** By what Stripe Tax works out its tax; an item shows neither. Of one that was kept by an earlier version, none. */
   readonly tax?: ItemTax
+  /** What it sells, as far as a discount may be limited to that. Of one that was kept by an earlier version, none. */
+  readonly productId?: string
   /** The time that it is for, in Stripe's seconds. */
   readonly startUnix: number
   readonly endUnix: number
@@ -25,9 +27,10 @@ export type InvoiceItemParams = InvoiceItemTerms & {
   readonly billWithSubscriptionId: string | null
 }
 
-export type InvoiceItemSnapshot = Omit<InvoiceItemTerms, 'tax'> & {
+export type InvoiceItemSnapshot = Omit<InvoiceItemTerms, 'tax' | 'productId'> & {
   readonly id: string
   readonly priceId: string | null
+  readonly productId: string | null
   readonly proration: boolean
 }
 
@@ -55,9 +58,11 @@ export function taxedPriceOf({ priceId, taxRateIds, metadata }: InvoiceItemSnaps
 
 /** What makes an item again whose invoice was voided. */
 export function restoring({ item, tax }: TaxedItem, voidedInvoiceId: string): InvoiceItemTerms {
-  const { id, priceId, proration, ...terms } = item
+  const { id, priceId, productId, proration, ...terms } = item
   return {
     ...terms,
+    // Only what is charged can be said to be of a product, and only that is discounted.
+    ...(productId === null || !item.discountable || item.amountMinor <= 0 ? {} : { productId }),
     ...(tax === null ? {} : { tax }),
     metadata: {
       ...(priceId === null ? {} : { [PRICE_METADATA]: priceId }),
@@ -91,7 +96,7 @@ type WireInvoiceItem = {
   readonly tax_rates: readonly { readonly id: string }[] | null
   readonly period: { readonly start: number; readonly end: number }
   readonly metadata: Metadata | null
-  readonly pricing: { readonly price_details?: { readonly price: Reference } } | null
+  readonly pricing: { readonly price_details?: { readonly price: Reference; readonly product: string } } | null
   readonly proration: boolean
 }
 
@@ -107,6 +112,7 @@ export function toInvoiceItemSnapshot(wire: WireInvoiceItem): InvoiceItemSnapsho
     endUnix: wire.period.end,
     metadata: wire.metadata ?? {},
     priceId: idOf(wire.pricing?.price_details?.price),
+    productId: wire.pricing?.price_details?.product ?? null,
     proration: wire.proration,
   }
 }
@@ -114,14 +120,19 @@ export function toInvoiceItemSnapshot(wire: WireInvoiceItem): InvoiceItemSnapsho
 /** Terms as the body of a request. */
 export function toInvoiceItem(terms: InvoiceItemTerms) {
   return {
-    amount: terms.amountMinor,
+    ...toAmount(terms),
     currency: terms.currency,
     discountable: terms.discountable,
     period: { start: terms.startUnix, end: terms.endUnix },
     metadata: { ...terms.metadata },
     ...(terms.description === null ? {} : { description: terms.description }),
     ...(terms.taxRateIds.length === 0 ? {} : { tax_rates: [...terms.taxRateIds] }),
-    ...(terms.tax?.behavior == null ? {} : { tax_behavior: terms.tax.behavior }),
-    ...(terms.tax?.code == null ? {} : { tax_code: terms.tax.code }),
   }
+}
+
+function toAmount({ amountMinor, currency, tax, productId: product }: InvoiceItemTerms) {
+  const behavior = tax?.behavior == null ? {} : { tax_behavior: tax.behavior }
+  // Its tax code is the product's.
+  if (product !== undefined) return { price_data: { currency, product, unit_amount: amountMinor, ...behavior } }
+  return { amount: amountMinor, ...behavior, ...(tax?.code == null ? {} : { tax_code: tax.code }) }
 }
