@@ -200,8 +200,12 @@ it('revenue is converted by what a major unit is worth, however many decimal pla
   const { series, left } = convertSeries(seriesOf(standing, [], boundaries), { currency: 'usd', rates })
   // 1.00 and, of 1,000 yen at 0.0065, 6.50 and, of 1.000 dinar at 3.25, 3.25.
   expect(roundSpan(series.spans[0]!, series.unit)).toMatchObject({ openingMinor: 1_075, closingMinor: 1_075 })
+  expect(series.spans[0]!.opening).toBe(1_075n * series.unit)
   expect(series.spans[0]!.customersClosing).toBe(6)
   expect(left).toEqual(['chf'])
+  // Of one currency alone too.
+  const [only] = convertSeries(seriesOf(standing.slice(1, 2), [], boundaries), { currency: 'usd', rates }).series.spans
+  expect(only).toMatchObject({ opening: 650n * series.unit, customersOpening: 2 })
 })
 
 it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () => {
@@ -223,6 +227,13 @@ it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () 
     // 112.5 / (20 % a year, so 1.667 % a month: 365 days are 11.992 months)
     lifetimeValueMinor: 6_746,
   })
+})
+
+it('where nobody leaves, nobody is counted as lost, whatever else moves', () => {
+  const sums = [{ bucket: 0, currency: 'usd', kind: 'contraction', amount: -100_000_000n, count: 1, leavers: 0 }] as const
+  const [series] = seriesOf([{ currency: 'usd', mrr: 1_000_000_000n, customers: 10 }], sums, [FROM, TO])
+  expect(series!.spans[0]!.leavers).toBe(0)
+  expect(summaryOf(series!)).toMatchObject({ customerChurn: 0, grossRevenueChurn: 0.1 })
 })
 
 it('a share of nothing is none, and of one is told', () => {

@@ -1,7 +1,9 @@
+import type { Stripe } from 'stripe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startClock } from '../../test/test-clocks.ts'
 import { testUse } from '../../test/used.ts'
 import { reportNow } from '../pricing/actions.ts'
+import { previewPlanChange } from './preview.ts'
 
 // A preview tells what is then charged: in the moment, and with the next invoice.
 
@@ -140,10 +142,18 @@ async function begin({ body, also }: Begin, plan: string, more: object = {}): Pr
   return id
 }
 
-/** Previews a change and makes it: what was said of this moment and of the next invoice is so. */
+/** What comes off later invoices: the customer's credit, and what was given back of time that is not used. */
+async function creditOf(id: string): Promise<number> {
+  const customer = String((await subscriptionOf(id))['stripe_customer_id'])
+  const { balance } = (await billing.stripe.customers.retrieve(customer)) as Stripe.Customer
+  const { data } = await billing.stripe.invoiceItems.list({ customer, pending: true, limit: 100 })
+  return data.filter(({ proration }) => proration).reduce((credit, { amount }) => credit - amount, -balance)
+}
+
+/** Previews a change and makes it: what was said of this moment, of what is credited, and of the next invoice is so. */
 async function expectKept(id: string, path: string, body: object = {}): Promise<void> {
   const preview = await succeed(id, `${path}/preview`, body)
-  const paid = await paidOf(id)
+  const [paid, credit] = [await paidOf(id), await creditOf(id)]
   const next = preview['next_invoice'] as Next
   await succeed(id, path, { ...body, ...(path.endsWith('undo') ? {} : { proration_date: preview['proration_date'] }) })
   const subscription = await subscriptionOf(id)
@@ -151,6 +161,7 @@ async function expectKept(id: string, path: string, body: object = {}): Promise<
   expect(next).toEqual(await foretold(id, subscription))
   expect(next?.amount_minor).toBe(told)
   expect((await paidOf(id)) - paid).toBe(preview['amount_due_now_minor'])
+  expect(Math.max(0, (await creditOf(id)) - credit)).toBe(preview['credit_minor'])
 }
 
 describe('the preview of a change tells the invoice of the moment and the next one', () => {
@@ -273,4 +284,11 @@ test('EM-10 a smaller plan at once says that what was used beyond it is not char
   expect(reason).toContain('beyond the smaller plan’s it is not charged')
   expect((await succeed(id, 'downgrade/preview', { new_tier: 'starter', at: 'period_end' }))['reason']).toBeNull()
   expect((await succeed(id, 'downgrade', { new_tier: 'starter' }))['tier']).toBe('starter')
+})
+
+test('a preview counts from the second in which it is made, and from none that is still to come', async () => {
+  const now = new Date('2026-03-10T12:00:00.900Z')
+  const previewing = { context: billing.context, organizationId: 'nobody', customerId: null, now, invoiceItems: [] }
+  const { prorationAt } = await previewPlanChange(previewing, { kind: 'none', reason: 'Nothing changes.' })
+  expect(prorationAt).toEqual(new Date('2026-03-10T12:00:00Z'))
 })
