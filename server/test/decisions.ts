@@ -53,7 +53,7 @@ export function stateOf(
   terms: PlanTerms,
   { used = {}, others = [] }: { used?: Record<string, string>; others?: Grant[] } = {},
 ): OrganizationState {
-  const plans = planGrantsNeeded(terms, now, catalog.meters.keys()).map((plan) => {
+  const plans = planGrantsNeeded(terms, now, terms.catalog.meters.keys()).map((plan) => {
     const grant = openedGrant('org', plan, now)
     return { ...grant, used: parseQuantity(used[grant.balanceKey] ?? '0') }
   })

@@ -145,12 +145,12 @@ test('of what was paid for use, what discounts and credits took off and the tax 
 
 let movements = 0
 /** Rows of the ledger as `recordRevenue` writes them; a day's sums are not there yet. */
-async function move(id: string, kind: string, occurredAt: Date, minor: number): Promise<void> {
+async function move(id: string, kind: string, occurredAt: Date, minor: number, currency = 'usd'): Promise<void> {
   movements += 1
   await database.db.query(
     `insert into mrr_movements (organization_id, currency, number, kind, amount, mrr_after, plan_key, occurred_at, recorded_at)
-     values ($1, 'usd', $2, $3, $4, 0, 'pro', $5, $5)`,
-    [id, movements, kind, minor * 1_000_000, occurredAt],
+     values ($1, $6, $2, $3, $4, 0, 'pro', $5, $5)`,
+    [id, movements, kind, minor * 1_000_000, occurredAt, currency],
   )
 }
 
@@ -172,6 +172,20 @@ test('a movement is in the span of its second: in what stands before the span no
   )
 })
 
+test('who comes back is a customer again, and a currency in which nobody pays any more is not told', async () => {
+  const [from, left, back] = ['2026-04-01', '2026-04-02', '2026-04-03'].map((day) => at(`${day}T00:00:00`)) as [Date, Date, Date]
+  await move('org', 'new', from, 30, 'nok')
+  await move('org', 'churn', left, -30, 'nok')
+  await move('org', 'reactivation', back, 40, 'nok')
+  const standing = async (moment: Date) =>
+    (await listStandingAt(database.db, moment))
+      .filter(({ currency }) => currency === 'nok')
+      .map(({ mrr, customers }) => [mrr, customers])
+  expect(await standing(left)).toEqual([[30_000_000n, 1]])
+  expect(await standing(back)).toEqual([])
+  expect(await standing(later(back, SECOND_MS))).toEqual([[40_000_000n, 1]])
+})
+
 test('who comes in the second in which a span begins and leaves in it is no customer of its beginning', async () => {
   const [from, to] = [at('2026-05-01T00:00:00'), at('2026-06-01T00:00:00')]
   await move('org', 'reactivation', from, 10)
@@ -183,6 +197,11 @@ test('who comes in the second in which a span begins and leaves in it is no cust
   expect(await churned([from, to])).toEqual([[1, 0]])
   // In spans of days, it came the day before it left.
   expect(await churned([from, later(from, DAY_MS), to])).toEqual([[1, 1]])
+  // Who comes in another currency in that time has left in this one all the same.
+  const [july, august] = [at('2026-07-01T00:00:00'), at('2026-08-01T00:00:00')]
+  await move('ahead', 'new', july, 10, 'dkk')
+  await move('ahead', 'churn', later(july, DAY_MS), -7)
+  expect(await churned([july, august])).toEqual([[1, 1]])
 })
 
 test('a trial is counted in the span in which it began', async () => {

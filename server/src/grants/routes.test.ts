@@ -198,6 +198,20 @@ describe('revoking', () => {
     expect(rows.map((row) => row.action)).toEqual(['grant.given', 'grant.revoked', 'grant.revoked', 'grant.revoked'])
   })
 
+  test('may be of as little as a millionth, as a gift may; of a grant that is not there, or is another’s, nothing is taken', async () => {
+    const organization_id = await fixture.newOrganization()
+    const least = { organization_id, balance: 'credits', amount: '0.000001' }
+    const { status, body: gift } = await call('/api/v1/grants', least)
+    expect([status, gift['remaining']]).toEqual([201, 0.000001])
+    const revoke = (id: unknown, of = organization_id) =>
+      call(`/api/v1/grants/${String(id)}/revoke`, { organization_id: of, amount: '0.000001' })
+    const other = await fixture.newOrganization()
+    for (const answer of [await revoke('manual:none'), await revoke(gift['id'], other)])
+      expect(answer).toMatchObject({ status: 404, body: { code: 'not_found' } })
+    expect(await revoke(gift['id'])).toMatchObject({ status: 200, body: { revoked: 0.000001, remaining: 0 } })
+    expect(await call('/api/v1/grants?organization_id=nobody')).toMatchObject({ status: 404, body: { code: 'not_found' } })
+  })
+
   test('a part is taken back once under a key, however often it is asked for and at once', async () => {
     const organization_id = await fixture.newOrganization()
     const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: 10 })

@@ -79,7 +79,7 @@ export function settle(session: DecisionSession, request: SettleRequest): UsageA
   const fromHolds = takeFrom(held, cost)
   for (const { grantId, amount } of fromHolds) book.countElsewhere(ledger.lineOf(grantId), amount)
   const left = cost - fromHolds.reduce((sum, draw) => sum + draw.amount, 0n)
-  const draws = mergeDraws([...fromHolds, ...(left > 0n ? book.draw(meter.key, left) : [])])
+  const draws = mergeDraws([...fromHolds, ...book.draw(meter.key, left)])
   const asked = { organizationId, quantity, idempotencyKey: reservation.id, properties: reservation.properties }
   const subject = { asked: { ...asked, verb: 'settle' as const }, meter, book }
   const answer = session.store(subject, { occurredAt: ledger.state.now, draws, counted, reservationId: reservation.id })
