@@ -29,6 +29,7 @@ beforeAll(async () => {
 
 type Invoice = {
   readonly organizationId?: string
+  readonly subscriptionId?: string
   readonly status: 'open' | 'paid' | 'void'
   readonly currency: string
   readonly remainingMinor?: number
@@ -47,8 +48,8 @@ async function insertInvoice(given: Invoice): Promise<void> {
   await database.db.query(
     `insert into stripe_invoices (organization_id, id, customer_id, status, collection_method, currency, subtotal_minor, total_minor,
        amount_due_minor, amount_paid_minor, amount_remaining_minor, amount_refunded_minor, attempted, attempt_count, period_start, period_end,
-       paid_at, due_at, finalized_at, created_at, data, refreshed_at)
-     values ($1, $2, 'cus', $3, 'charge_automatically', $4, 0, 0, 0, $5, $6, $7, true, 1, $8, $8, $9, $10, $11, $8, $12, $8)`,
+       paid_at, due_at, finalized_at, created_at, data, refreshed_at, subscription_id)
+     values ($1, $2, 'cus', $3, 'charge_automatically', $4, 0, 0, 0, $5, $6, $7, true, 1, $8, $8, $9, $10, $11, $8, $12, $8, $13)`,
     [
       given.organizationId ?? 'org',
       `in_${invoices}`,
@@ -62,6 +63,7 @@ async function insertInvoice(given: Invoice): Promise<void> {
       given.dueAt ?? null,
       given.finalizedAt ?? null,
       { lines: { data: given.lines ?? [] } },
+      given.subscriptionId ?? null,
     ],
   )
 }
@@ -128,7 +130,7 @@ test('of what was paid for use, what discounts and credits took off and the tax 
   const line = (price: string, amount: number) => ({
     amount,
     pricing: { price_details: { price } },
-    pretax_credit_amounts: [{ amount: 30 }, { amount: 20 }],
+    pretax_credit_amounts: [{ amount: 30 }, { amount: 30 }],
     taxes: [
       { amount: 40, tax_behavior: 'inclusive' },
       { amount: 999, tax_behavior: 'exclusive' },
@@ -140,7 +142,7 @@ test('of what was paid for use, what discounts and credits took off and the tax 
   for (const paidAt of [JANUARY[1], later(JANUARY[0], -SECOND_MS)]) await insertInvoice({ ...use, status: 'paid', paidAt })
   await insertInvoice({ ...use, status: 'void', paidAt: JANUARY[0] })
   const [sek] = (await sumRevenue(database.db, JANUARY)).filter(({ currency }) => currency === 'sek')
-  expect(sek).toMatchObject({ invoices: 2, paidMinor: 2000n, usageMinor: 2n * (300n - 30n - 20n - 40n) })
+  expect(sek).toMatchObject({ invoices: 2, paidMinor: 2000n, usageMinor: 2n * (300n - 30n - 30n - 40n) })
 })
 
 let movements = 0
@@ -217,16 +219,38 @@ test('a trial is counted in the span in which it began', async () => {
   expect(await countTrials(database.db, [from, to])).toEqual([{ bucket: 0, started: 2, running: 2, converted: 0, lost: 0 }])
 })
 
+test('a trial is converted by a paid invoice of more than nothing: the one of nothing with which it began converts none', async () => {
+  const [from, to] = [at('2027-03-01T00:00:00'), at('2027-04-01T00:00:00')]
+  await database.db.query(
+    `insert into stripe_subscriptions (organization_id, id, customer_id, status, currency, collection_method, cancel_at_period_end,
+       trial_start, created_at, data, refreshed_at)
+     values ('org', 'tried', 'cus', 'active', 'usd', 'charge_automatically', false, $1, $1, '{}', $1)`,
+    [from],
+  )
+  const trials = async () => (await countTrials(database.db, [from, to])).map(({ converted, running }) => [converted, running])
+  const tried = { currency: 'usd', subscriptionId: 'tried', paidAt: from }
+  await insertInvoice({ ...tried, status: 'paid' })
+  await insertInvoice({ ...tried, status: 'open', paidMinor: 500, remainingMinor: 400 })
+  await insertInvoice({ ...tried, status: 'paid', paidMinor: 500, subscriptionId: 'another' })
+  await insertInvoice({ ...tried, status: 'paid', paidMinor: 500, organizationId: 'ahead' })
+  expect(await trials()).toEqual([[0, 1]])
+  await insertInvoice({ ...tried, status: 'paid', paidMinor: 1 })
+  expect(await trials()).toEqual([[1, 0]])
+})
+
 test('a cohort is who first paid in a month, and moves in the months after it up to the end of the report', async () => {
   const [from, to] = [at('2028-12-01T00:00:00'), at('2029-03-01T00:00:00')]
-  const account = async (id: string, firstPaidAt: Date) =>
+  const account = async (id: string, firstPaidAt: Date, currency = 'usd') =>
     database.db.query(
       `insert into mrr_accounts (organization_id, currency, plan_key, status, mrr, movements, moved_at, first_paid_at)
-       values ($1, 'usd', 'pro', 'active', 0, 1, $2, $2)`,
-      [id, firstPaidAt],
+       values ($1, $3, 'pro', 'active', 0, 1, $2, $2)`,
+      [id, firstPaidAt, currency],
     )
   await account('cohort', from)
+  // Of others, and in another currency, it tells nothing.
   await account('ahead', to)
+  await account('cohort', later(from, -SECOND_MS), 'sek')
+  await move('cohort', 'new', from, 999, 'sek')
   // What moved before the first payment counts in the cohort's own month.
   for (const [kind, when, minor] of [
     ['new', '2028-11-30T23:59:59', 100],
@@ -237,11 +261,10 @@ test('a cohort is who first paid in a month, and moves in the months after it up
   ] as const)
     await move('cohort', kind, at(when), minor)
   expect(await listCohortSizes(database.db, from, to)).toEqual([{ month: from, currency: 'usd', customers: 1 }])
-  const changes = (await listCohortChanges(database.db, from, to)).filter(({ offset }) => offset > 0)
-  expect(changes.map(({ offset, mrr, customers }) => [offset, mrr, customers])).toEqual([
-    [1, -20_000_000n, 0],
-    [2, -130_000_000n, -1],
+  const changes = await listCohortChanges(database.db, from, to)
+  expect(changes.map(({ month, currency, offset, mrr, customers }) => [month, currency, offset, mrr, customers])).toEqual([
+    [from, 'usd', 0, 150_000_000n, 1],
+    [from, 'usd', 1, -20_000_000n, 0],
+    [from, 'usd', 2, -130_000_000n, -1],
   ])
-  const [own] = (await listCohortChanges(database.db, from, to)).filter(({ offset }) => offset === 0)
-  expect(own).toMatchObject({ month: from, mrr: 150_000_000n, customers: 1 })
 })

@@ -59,13 +59,22 @@ test('what fits exactly once a use has left the window is told that moment, not 
   windows.add(useAt(0, 6n, 60), new Date(START))
   windows.add(useAt(10_000, 4n, 60), new Date(START + 10_000))
   expect(windows.waitMs(useAt(10_000, 6n, 60))).toBe(50_000 + 60_000 / 50)
+  // What needs both to leave is told the second.
+  expect(windows.waitMs(useAt(10_000, 7n, 60))).toBe(60_000 + 800)
+})
+
+test('what is told late counts from when it happened, and leaves before what happened after it', () => {
+  const windows = new RateWindows([])
+  windows.add(useAt(30_000, 4n, 60), new Date(START + 30_000))
+  windows.add(useAt(31_000, 6n, 60), new Date(START + 5_000))
+  expect(windows.waitMs(useAt(31_000, 4n, 60))).toBe(6_000 + 60_000 - 31_000)
 })
 
 test('a level that falls gives no pace back, and what counts nothing takes none', () => {
   const windows = new RateWindows([])
   windows.add(useAt(0, 10n, 60), new Date(START))
-  for (const quantity of [-10n, 0n]) windows.add(useAt(1_000, quantity, 60), new Date(START + 1_000))
-  expect(windows.waitMs(useAt(2_000, 1n, 60))).toBeGreaterThan(0)
+  for (const quantity of [-10n, 0n]) windows.add(useAt(2_000, quantity, 60), new Date(START + 2_000))
+  expect(windows.waitMs(useAt(3_000, 1n, 60))).toBeGreaterThan(0)
   expect(windows.changed[0]!.slots).toHaveLength(1)
 })
 

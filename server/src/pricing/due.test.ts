@@ -162,6 +162,21 @@ test('a report that never left before its subscription ended is on the invoice o
   expect(await readStatement(billing.context, { organizationId: id, at: began })).toMatchObject({ totalMinor: 1000 })
 })
 
+test('what is used in the second in which a price comes and goes is billed once, by the price that follows', async () => {
+  const id = await billing.customer('starter')
+  await billing.use(id, 'calls', 150)
+  // The test clock stands: the first price has no second in which its use could be reported.
+  await billing.succeed(id, 'upgrade', { new_tier: 'pro' })
+  const { usage } = await readStatement(billing.context, { organizationId: id, at: null })
+  const lines = usage.filter(({ balanceKey }) => balanceKey === 'calls')
+  expect(Object.fromEntries(lines.map(({ state, quantity, amountMinor }) => [state, [quantity, amountMinor]]))).toEqual({
+    closed: [0n, 0],
+    open: [parseQuantity(50), 25],
+  })
+  await billing.advance(id, '32d')
+  expect((await billing.invoicesOf(id))[0]).toMatchObject({ billing_reason: 'subscription_cycle', amount_due_minor: 3025 })
+})
+
 const step = fc.oneof(
   { weight: 4, arbitrary: billingStep },
   {

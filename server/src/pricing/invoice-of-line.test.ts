@@ -151,4 +151,18 @@ describe('the invoice of a line is the one that has it', () => {
     })
     expect(await invoiceWith(id, 54)).toBeTruthy()
   })
+  test('where the one before has a line of the same price that ends when it begins: until its own is there, it is on none', async () => {
+    const id = await billing.customer('pro')
+    await billing.use(id, 'calls', 230)
+    await billing.advance(id, '32d')
+    await billing.use(id, 'calls', 240)
+    await billing.advance(id, '1d')
+    const began = (await statementOf(id)).period.start
+    await billing.succeed(id, 'downgrade', { new_tier: 'starter' })
+    const ended = async () =>
+      (await statementOf(id, began)).usage.find(({ state, balanceKey }) => state === 'closed' && balanceKey === 'calls')
+    expect(await ended()).toMatchObject({ amountMinor: 20, invoiceId: null })
+    await billing.advance(id, '32d')
+    expect(await ended()).toMatchObject({ amountMinor: 20, invoiceId: await invoiceWith(id, 20) })
+  })
 })

@@ -240,7 +240,13 @@ describe('different values', () => {
     expect([used(first), counted(first)]).toEqual([[2], [0]])
     const second = own.group(takeBack('second'))
     expect([used(second), counted(second)]).toEqual([[1], [-1]])
-    expect([counted(own.group(user('a'), user('b'))), counted(own.group(user('a')))]).toEqual([[1, 0], [0]])
+    expect(counted(own.group(user('a', 'track', 'third'), user('b'), user('a', 'track', 'fourth')))).toEqual([1, 0, 0])
+    // What it had drawn before it was told anew is given back already.
+    expect(used(own.group(takeBack('third'), takeBack('fourth')))).toEqual([2, 1])
+    expect(used(own.group(user('a', 'track', 'fifth')))).toEqual([2])
+    // What is told anew in the group that takes it back is there still.
+    const both = own.group(takeBack('fifth'), user('a', 'track', 'sixth'))
+    expect([used(both), both.goneValues, both.newValues]).toEqual([[1, 2], [], []])
   })
 })
 

@@ -115,11 +115,11 @@ export class Readings {
     this.#changed.set(nameOf(reading), reading)
   }
 
-  /** Forgets a value that no use has any more. */
+  /** Forgets a value that no use has any more: each was told before this decision, since none is taken back in the one that tells it. */
   forget(value: MeterValue): void {
     const name = `${nameOf(value)}\n${value.value}`
     this.#values.delete(name)
-    if (!this.#newValues.delete(name)) this.#goneValues.set(name, value)
+    this.#goneValues.set(name, value)
   }
 
   weigh(meter: Meter, use: MeteredUse): Weight {
