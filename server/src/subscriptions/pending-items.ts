@@ -4,7 +4,7 @@ import { restoring, taxedPriceOf, type InvoiceItemTerms, type TaxedItem } from '
 import { performIntent } from '../stripe/intents/intents.ts'
 import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { readOrganization } from '../stripe/organizations.ts'
-import { leaveToOperators } from './left-to-operators.ts'
+import { leaveToOperators } from '../stripe/left-to-operators.ts'
 import type { CurrentSubscription } from './plan-change.ts'
 import { follow, isRefused, type Acting } from './steps.ts'
 

@@ -1,7 +1,11 @@
 import { insertAuditEntry } from '../audit/store.ts'
-import { LEFT_TO_OPERATORS, type LeftToOperators } from '../stripe/mirror/billing-events.ts'
-import { readOrganization, timeOf } from '../stripe/organizations.ts'
-import type { Acting } from './steps.ts'
+import type { BillingContext } from './context.ts'
+import type { IntentDb } from './intents/intents.ts'
+import { LEFT_TO_OPERATORS, type LeftToOperators } from './mirror/billing-events.ts'
+import { readOrganization, timeOf } from './organizations.ts'
+
+/** Whose it is, and where it is kept. */
+type Leaving = { readonly context: BillingContext; readonly session: IntentDb; readonly organizationId: string }
 
 /** What of a customer's money does not come right by itself. */
 export type Left = {
@@ -22,7 +26,7 @@ export const toldKey = (kind: LeftToOperators, about: string): string => `'${kin
  * Leaves to operators what cannot be made, where they look: the organization's timeline and audit log, the metric by which an alert is raised, and the
  * log. Once, however often it is found.
  */
-export async function leaveToOperators({ context, session, organizationId }: Acting, left: Left): Promise<void> {
+export async function leaveToOperators({ context, session, organizationId }: Leaving, left: Left): Promise<void> {
   const { kind, about, target, data, words, error } = left
   const at = context.clock.now()
   const occurredAt = timeOf(await readOrganization(session, organizationId), context.clock)
