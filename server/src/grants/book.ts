@@ -1,4 +1,5 @@
-import type { Quantity } from '../lib/quantity.ts'
+import { MAX_QUANTITY, type Quantity } from '../lib/quantity.ts'
+import { presentOverageOf } from '../pricing/rules.ts'
 import { compareDrawOrder, type Draw, type Grant } from './rules.ts'
 
 /** A grant while one decision changes it. */
@@ -13,6 +14,8 @@ export class GrantLine {
   freeUsed: Quantity
   freeOverage: Quantity
   usedElsewhere: Quantity
+  /** What this decision adds to the overage that lines bill which a change of plan has ended (`late_use`). */
+  countedLate: Quantity = 0n
 
   constructor(grant: Grant, most: Quantity | null = grant.amount) {
     this.grant = grant
@@ -65,6 +68,20 @@ export class GrantLine {
     const freeUsed = isFree ? this.freeUsed - fromUsed : this.freeUsed
     this.freeUsed = freeUsed < 0n ? 0n : least(freeUsed, this.used)
     return fromFree + fromBilled + rest
+  }
+
+  /**
+   * Makes room before what was used since the plan was changed: what is more than the plan of now includes goes first, then the overage of
+   * now is included instead. Answers how much of it was overage.
+   */
+  makeRoom(quantity: Quantity): Quantity {
+    const over = this.most === null ? 0n : this.#committed - this.most
+    const fromOver = over > 0n ? least(quantity, over) : 0n
+    const present = presentOverageOf({ ...this.grant, overage: this.overage - this.countedLate, freeOverage: this.freeOverage })
+    const fromOverage = present > 0n ? least(quantity - fromOver, present) : 0n
+    this.overage -= fromOverage
+    this.used -= quantity - fromOverage
+    return fromOverage
   }
 
   get changed(): boolean {
@@ -161,6 +178,40 @@ export class BalanceBook {
       const index = draws.findIndex((draw) => draw.grantId === this.plan.grant.id)
       const own = draws[index] ?? { grantId: this.plan.grant.id, amount: 0n }
       draws.splice(index < 0 ? draws.length : index, 1, { ...own, overage: left })
+    }
+    return draws
+  }
+
+  /** What a meter may still use of the plan's allowance, and of all other grants. */
+  roomFor(meter: string): { readonly plan: Quantity; readonly others: Quantity } {
+    const roomOf = (lines: readonly GrantLine[]): Quantity =>
+      lines.reduce((sum, { available }) => sum + (available ?? MAX_QUANTITY), 0n)
+    return { plan: roomOf([this.plan]), others: roomOf(this.#linesFor(meter).filter((line) => line !== this.plan)) }
+  }
+
+  /** What a meter may still use of the grants that are drawn before the plan's allowance, and after it. */
+  othersFor(meter: string): { readonly before: Quantity; readonly after: Quantity } {
+    const lines = this.#linesFor(meter)
+    const own = lines.indexOf(this.plan)
+    const sides = { before: 0n, after: 0n }
+    for (const [index, { available }] of lines.entries()) {
+      if (index !== own) sides[index < own ? 'before' : 'after'] += available ?? MAX_QUANTITY
+    }
+    return sides
+  }
+
+  /** Takes so much of the grants other than the plan's allowance, in their order. */
+  drawOthers(meter: string, cost: Quantity): Draw[] {
+    const draws: Draw[] = []
+    let left = cost
+    for (const line of this.#linesFor(meter)) {
+      const { available } = line
+      const amount = available === null || left < available ? left : available
+      if (line === this.plan || amount <= 0n) continue
+      line.used += amount
+      this.countElsewhere(line, amount)
+      left -= amount
+      draws.push({ grantId: line.grant.id, amount, overage: 0n })
     }
     return draws
   }

@@ -23,16 +23,25 @@ export type History = readonly (PastTerms & { readonly catalog: Catalog })[]
  * @param terms those of now
  */
 export function planGrantAt(terms: PlanTerms, history: History, balanceKey: string, at: Instant): PlanGrant {
-  const index = Math.max(
+  const index = indexAt(history, at)
+  const past = history[index]
+  const until = endOfTermsAt(history, at)
+  if (past === undefined || until === null) return planGrantOf(terms, balanceKey, at)
+  const plan = planGrantOf(termsThen(terms, past), balanceKey, at)
+  const { span } = plan
+  return span.end === null || span.end > until ? { ...plan, span: { ...span, end: until } } : plan
+}
+
+/** When the terms of a moment ended; null where they are those of now. */
+export function endOfTermsAt(history: History, at: Instant): Instant | null {
+  return history[indexAt(history, at) + 1]?.since ?? null
+}
+
+function indexAt(history: History, at: Instant): number {
+  return Math.max(
     history.findLastIndex(({ since }) => since <= at),
     0,
   )
-  const past = history[index]
-  if (past === undefined || index === history.length - 1) return planGrantOf(terms, balanceKey, at)
-  const plan = planGrantOf(termsThen(terms, past), balanceKey, at)
-  const until = history[index + 1]!.since
-  const { span } = plan
-  return span.end === null || span.end > until ? { ...plan, span: { ...span, end: until } } : plan
 }
 
 function termsThen(terms: PlanTerms, { planKey, catalogVersion, catalog, cycle, addOns }: History[number]): PlanTerms {

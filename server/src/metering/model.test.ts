@@ -58,7 +58,7 @@ function memorySystem(): System {
     now: new Date(facts.now),
     terms: termsOf(facts),
     grants: [...grants.values()],
-    past: { history: facts.history, billed: [] },
+    past: { history: facts.history, billed: [], late: [] },
   })
   function keep(decision: Decision): void {
     for (const change of decision.grantChanges) grants.set(change.id, changedGrant(grants.get(change.id)!, change))

@@ -4,6 +4,7 @@ import { insertAuditEntry } from '../audit/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { collectUse } from './collect.ts'
 import { giveCredits } from './credits.ts'
+import { chargeLateUse } from './late-charges.ts'
 import { reopenFailedEvent } from './event-store.ts'
 import { sendReports } from './send.ts'
 import { listOrganizationsToReport, listWithUseToReport, passOver } from './due-store.ts'
@@ -25,12 +26,13 @@ export async function reportNow(
 }
 
 /**
- * The same before an organization's test clock moves, by whoever moves it and so holds its lock; also what was taken back is given, so
+ * The same before an organization's test clock moves, by whoever moves it and so holds its lock; also what was taken back is given, and what was told late charged, so
  * that it is there when the next period is invoiced.
  */
 export async function settleBeforeClockMoves(context: BillingContext, organizationId: string): Promise<void> {
   if (context.gateway === null) return
   await reportNow(context, organizationId, { isStanding: true })
+  await chargeLateUse(context, context.db, organizationId, { isEnding: true })
   await giveCredits(context, context.db, organizationId)
 }
 

@@ -6,8 +6,10 @@ import { DAY_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf, type BilledOrganization } from '../stripe/organizations.ts'
 import { findUsagePrices, type UsagePriceRow } from '../stripe/push/push-usage-prices.ts'
+import { sharesOf } from '../metering/decide/told-late.ts'
 import { markCorrectionsLookedAt } from './credit-store.ts'
 import { insertMeterEvent, moveEvent, moveReported, takeUnsentOfClosedSpans } from './event-store.ts'
+import { insertChangedLines, listChangedLines, listStandingAllowances } from './late-lines-store.ts'
 import {
   closeSettledSpans,
   freeCounted,
@@ -17,12 +19,12 @@ import {
   lockUnfinishedSpans,
   markReported,
   readEndedUntil,
-  recordSettledUsage,
   saveSpans,
 } from './span-store.ts'
 import { assignCounts, followItems, reportTime, type BillingSpan, type Report } from './spans.ts'
 import { readIncluded } from './statement-store.ts'
 import { lockFalls, storeCredits } from './taken-back.ts'
+import { recordSettledUsage } from './use-store.ts'
 
 type Collecting = {
   readonly context: BillingContext
@@ -77,7 +79,9 @@ export async function followBilling(
     items,
     now,
   })
-  await saveSpans(tx, place, [...(await withIncluded(tx, organizationId, ended)), ...opened])
+  const changed = await withIncluded(tx, organizationId, ended)
+  await saveSpans(tx, place, [...changed, ...opened])
+  await keepRoomFor(tx, { organizationId, now }, changed)
   await forgiveUnbilled(tx, collecting, { spans, opened })
   await recordSettledUsage(tx, organizationId, machineNow)
   const closed = await closeSettledSpans(tx, organizationId, now)
@@ -101,12 +105,31 @@ async function withIncluded(
   return spans
 }
 
+/** What is told late of lines that a change ends, and what that leaves of their allowances: these go on under other terms. */
+async function keepRoomFor(
+  tx: Transaction,
+  { organizationId, now }: { readonly organizationId: string; readonly now: Instant },
+  ended: readonly BillingSpan[],
+): Promise<void> {
+  const changed = ended.filter(({ included }) => included !== null)
+  if (changed.length === 0) return
+  const standing = await listStandingAllowances(tx, { organizationId, balanceKeys: balancesOf(changed), now })
+  const known = await listChangedLines(tx, { organizationId, grantIds: standing.map(({ grantId }) => grantId) })
+  const lines = changed.flatMap(({ id: spanId, balanceKey }) => {
+    const allowance = standing.find((each) => each.balanceKey === balanceKey)
+    if (allowance === undefined) return []
+    const { passed } = sharesOf(known.filter(({ grantId }) => grantId === allowance.grantId))
+    return [{ ...allowance, spanId, passed: passed.plan, passedElsewhere: passed.others }]
+  })
+  if (lines.length > 0) await insertChangedLines(tx, organizationId, lines)
+}
+
 async function collect(tx: Transaction, collecting: Collecting): Promise<readonly BillingSpan[]> {
   const { context, organization, now } = collecting
   const spans = await lockUnfinishedSpans(tx, organization.id)
   if (organization.customerId === null) return spans
   const falls = await lockFalls(tx, { organizationId: organization.id, now })
-  await storeCredits(tx, { organizationId: organization.id, machineNow: context.clock.now() }, falls.closed)
+  await storeCredits(tx, { organizationId: organization.id, machineNow: context.clock.now() }, falls)
   const billing = spans.filter(({ kind }) => kind === 'usage')
   if (billing.length === 0) return spans
   const prices = await findUsagePrices(

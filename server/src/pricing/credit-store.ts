@@ -1,11 +1,11 @@
 import type { Queryable } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Quantity } from '../lib/quantity.ts'
-import { PRICE_METADATA, PRICE_OF_LINE, VOIDED_INVOICE_METADATA } from '../stripe/gateway/invoice-items.ts'
+import { LINE_METADATA, PRICE_METADATA, VOIDED_INVOICE_METADATA } from '../stripe/gateway/invoice-items.ts'
 import { IS_TAKEN_ALONG, PENDING_ITEMS } from '../stripe/intents/taken-along.ts'
 import { IS_UNDECIDED } from '../stripe/mirror/dispute-rules.ts'
 import type { InvoicedLine } from './rules.ts'
-import { countedOf, OLDEST_GRANT_MS } from './span-store.ts'
+import { countedOf, IS_LINE_OF, OLDEST_GRANT_MS } from './span-store.ts'
 import type { CountedGrant } from './spans.ts'
 
 /** A grant that counts less than lines have billed of it. */
@@ -58,7 +58,7 @@ export async function unpriceOverage(
   await tx.query(
     `update grants set priced_overage = nullif(greatest(priced_overage - $3, 0), 0),
        priced_minor = nullif(greatest(priced_minor - $4, 0), 0)
-     where organization_id = $1 and id = $2 and priced_overage > 0`,
+     where organization_id = $1 and id = $2 and (priced_overage > 0 or priced_minor > 0)`,
     [organizationId, grantId, quantity, amountMinor],
   )
 }
@@ -110,7 +110,7 @@ type GivableRow = Omit<GivableCredit, 'line' | 'before' | 'amountMinor' | 'leftM
 }
 
 const OF_LINE = `to_timestamp((line -> 'period' ->> 'end')::bigint) > span.starts_at
-  and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and ${PRICE_OF_LINE} = span.stripe_price_id`
+  and to_timestamp((line -> 'period' ->> 'start')::bigint) < span.ends_at and ${IS_LINE_OF('span')}`
 
 /** What discounts took off a line, and what credit grants paid of it. */
 const OFF_LINE = `(select sum((each ->> 'amount')::bigint) from (
@@ -129,7 +129,7 @@ const WAITING_CREDITS = `from use_credits credit
      join stripe_invoices invoice on invoice.organization_id = credit.organization_id and invoice.id = span.invoice_id`
 
 /** Of an intent `again`: that it made a line of the void `invoice` anew, which bills `span`. */
-const STANDS_FOR = `again.params #>> '{metadata,${VOIDED_INVOICE_METADATA}}' = invoice.id and again.params #>> '{metadata,${PRICE_METADATA}}' = span.stripe_price_id`
+const STANDS_FOR = `again.params #>> '{metadata,${VOIDED_INVOICE_METADATA}}' = invoice.id and coalesce(again.params #>> '{metadata,${LINE_METADATA}}' = span.id, again.params #>> '{metadata,${PRICE_METADATA}}' = span.stripe_price_id)`
 
 /**
  * What an invoice has charged is known once it is paid, or void with nothing of it to come again, and no dispute of it is undecided; and not while the

@@ -14,7 +14,7 @@ import { listCorrectors, listCreditors } from './credit-store.ts'
 import { giveDueCredits } from './credits.ts'
 import { chargedShareOf, priceOf } from './rules.ts'
 import { readStatement } from './statement.ts'
-import { creditedWith, NO_CREDIT } from './taken-back.ts'
+import { creditedWith, NO_CREDIT } from './late-lines.ts'
 
 const billing = testCredits()
 const { succeed, customerOf, givenTo, newestInvoiceOf, paidMonth } = billing

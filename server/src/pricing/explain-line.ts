@@ -24,7 +24,7 @@ export async function explainLine(
 ): Promise<LineExplanation> {
   const { db, clock } = billing
   const span = await findSpan(db, { organizationId, id: lineId })
-  if (span === null || span.kind !== 'usage') throw new DomainError('not_found', 'There is no such line.', { line: lineId })
+  if (span === null || span.kind === 'base') throw new DomainError('not_found', 'There is no such line.', { line: lineId })
   const now: Instant = timeOf(await readOrganization(db, organizationId), clock)
   const [line] = await usageLines(db, { organizationId, now }, [span])
   const { waiting } = await readWaiting(db, { organizationId, now })

@@ -6,12 +6,13 @@ import type { Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { findUsagePrices } from '../stripe/push/push-usage-prices.ts'
-import { sumCredits } from './credit-store.ts'
+import { sumCredits, type Credited } from './credit-store.ts'
+import { creditedWith, lateMinorOf, NO_CREDIT, readWholes, wholeIdOf, type Whole } from './late-lines.ts'
 import { overageCost, priceOf, priceParts, type FreeReason, type PricedOverage, type PricePart } from './rules.ts'
 import { listCountedGrants, listUnfinishedSpans, listUninvoicedSpans } from './span-store.ts'
-import { assignCounts, type BillingSpan, type Included, type Report } from './spans.ts'
+import { assignCounts, type BillingSpan, type CountedGrant, type Included, type Report } from './spans.ts'
 import { listLateUse, readIncluded } from './statement-store.ts'
-import { creditedWith, listFalls, NO_CREDIT, type Falls } from './taken-back.ts'
+import { listFalls, type Falls } from './taken-back.ts'
 
 export type BaseLine = {
   readonly priceId: string
@@ -24,6 +25,8 @@ export type BaseLine = {
 export type UsageLine = {
   /** Names the line: what it bills is explained by it. */
   readonly id: string
+  /** The line whose use it is, where that was told late of one that a change had ended. */
+  readonly lateOf: string | null
   readonly balanceKey: string
   readonly planKey: string | null
   readonly priceId: string
@@ -70,31 +73,34 @@ export async function usageLines(
   place: { readonly organizationId: string; readonly now: Instant },
   spans: readonly BillingSpan[],
 ): Promise<UsageLine[]> {
-  const billing = spans.filter(({ kind }) => kind === 'usage')
+  const billing = spans.filter(({ kind }) => kind !== 'base')
   if (billing.length === 0) return []
   const prices = await findUsagePrices(
     db,
     billing.map(({ priceId }) => priceId),
   )
-  const { waiting, falling } = await readWaiting(db, place)
-  const ids = billing.map(({ id }) => id)
-  const late = await listLateUse(db, place.organizationId, ids)
-  const credits = await sumCredits(db, place.organizationId, ids)
+  const { waiting, unasked, falling } = await readWaiting(db, place)
+  const late = await listLateUse(
+    db,
+    place.organizationId,
+    billing.map(({ id }) => id),
+  )
+  const quantityOf = (span: BillingSpan): Quantity =>
+    span.quantity + totalOf(waiting.filter((report) => report.span.id === span.id)) - takenFrom(unasked, span)
+  const wholes = await readWholes(db, place.organizationId, { spans: billing, quantityOf })
+  const credits = await readCredits(db, place.organizationId, { spans: billing, wholes, falling })
   return Promise.all(
     billing.map(async (span) => {
       const price = prices.get(span.priceId)!
-      const own = waiting.filter((report) => report.span.id === span.id)
-      const quantity = span.quantity + totalOf(own)
-      const parts = priceParts(price.price, quantity)
-      const credited = falling
-        .filter((fall) => fall.span.id === span.id)
-        .reduce(
-          (sum, fall) => creditedWith(sum, { price: price.price, quantity }, fall.quantity),
-          credits.get(span.id) ?? NO_CREDIT,
-        )
+      const quantity = quantityOf(span)
+      const isLate = span.kind === 'late'
+      const waitingLate = totalOf(waiting.filter((report) => report.span.id === span.id && report.late))
+      const parts = isLate ? [latePart(span, wholes.get(wholeIdOf(span))!, quantity)] : priceParts(price.price, quantity)
+      const credited = credits.get(span.id) ?? NO_CREDIT
       const period = { start: span.startsAt, end: span.endsAt }
       return {
         id: span.id,
+        lateOf: span.lateOf,
         balanceKey: span.balanceKey!,
         planKey: price.planKey,
         priceId: span.priceId,
@@ -104,7 +110,7 @@ export async function usageLines(
           span.included ??
           (await readIncluded(db, { organizationId: place.organizationId, balanceKey: span.balanceKey!, period })),
         quantity,
-        lateQuantity: (late.get(span.id) ?? 0n) + totalOf(own.filter((report) => report.late)),
+        lateQuantity: isLate ? quantity : (late.get(span.id) ?? 0n) + waitingLate,
         parts,
         amountMinor: parts.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
         creditedQuantity: credited.quantity,
@@ -115,6 +121,37 @@ export async function usageLines(
       }
     }),
   )
+}
+
+/** Late use has one part: what the line of its time costs with it, less what that comes to without. */
+function latePart({ amountMinor }: BillingSpan, whole: Whole, quantity: Quantity): PricePart {
+  const minor = amountMinor === null ? lateMinorOf(whole, quantity) : Number(amountMinor)
+  return { quantity, amountMinor: minor, tier: null, flat: false }
+}
+
+/** What is credited of lines, with what was taken back of them and is written down nowhere yet. */
+async function readCredits(
+  db: Queryable,
+  organizationId: string,
+  lines: {
+    readonly spans: readonly BillingSpan[]
+    readonly wholes: ReadonlyMap<string, Whole>
+    readonly falling: Falls['closed']
+  },
+): Promise<ReadonlyMap<string, Credited>> {
+  const ids = lines.spans.map(({ id }) => id)
+  const credits = new Map(await sumCredits(db, organizationId, ids))
+  const wholes = new Map(lines.wholes)
+  for (const { span, quantity } of lines.falling) {
+    const whole = wholes.get(wholeIdOf(span))
+    if (whole === undefined) continue
+    const credited = creditedWith(whole.credited, whole, quantity)
+    wholes.set(wholeIdOf(span), { ...whole, credited })
+    const own = credits.get(span.id) ?? NO_CREDIT
+    const amountMinor = own.amountMinor + credited.amountMinor - whole.credited.amountMinor
+    credits.set(span.id, { quantity: own.quantity + quantity, amountMinor })
+  }
+  return credits
 }
 
 /** What a subscription's use comes to that no invoice has yet, a draft neither: of the present period, and what a pause left to be settled. */
@@ -160,6 +197,8 @@ export function costAhead(price: UsagePrice | null, because: FreeReason | null, 
 export type Waiting = {
   /** On whichever of the organization's open lines it will be. */
   readonly waiting: readonly Report[]
+  /** Of late use whose item is not asked for yet. */
+  readonly unasked: Falls['unasked']
   /** Of closed lines. */
   readonly falling: Falls['closed']
 }
@@ -173,14 +212,31 @@ export async function readWaiting(
     db,
     spans.map(({ priceId }) => priceId),
   )
+  const falls = await listFalls(db, { organizationId, now })
+  const told = [...falls.closed, ...falls.unasked].filter(({ isTold }) => isTold)
   const waiting: Report[] = []
   for (const reports of ['overage', 'use'] as const) {
     const own = spans.filter(({ priceId }) => prices.get(priceId)?.reports === reports)
     const balanceKeys = own.map(({ balanceKey }) => balanceKey!)
-    waiting.push(...assignCounts(own, await listCountedGrants(db, { organizationId, balanceKeys, reports, now })))
+    const counted = await listCountedGrants(db, { organizationId, balanceKeys, reports, now })
+    waiting.push(
+      ...assignCounts(
+        own,
+        counted.map((grant) => withoutTold(grant, told)),
+      ),
+    )
   }
-  const { open, closed } = await listFalls(db, { organizationId, now })
-  return { waiting: [...waiting, ...open], falling: closed }
+  return { waiting: [...waiting, ...falls.open], unasked: falls.unasked, falling: falls.closed }
+}
+
+/** A grant as it is reported once what was told late of lines that have ended, and taken back, is written down. */
+function withoutTold(grant: CountedGrant, told: Falls['closed']): CountedGrant {
+  const own = told.filter((each) => each.grant.grantId === grant.grantId)
+  return own.reduce((left, { quantity }) => ({ ...left, reported: left.reported - quantity }), grant)
+}
+
+function takenFrom(taken: Falls['unasked'], { id }: BillingSpan): Quantity {
+  return taken.reduce((sum, { span, quantity }) => (span.id === id ? sum + quantity : sum), 0n)
 }
 
 function totalOf(reports: readonly Report[]): Quantity {

@@ -154,12 +154,13 @@ function chargeOf(reading: OrganizationReading, balance: BalanceReading, { known
   }
 }
 
-/** Late use is on a line too, and no overage of this period. */
+/** Late use is on a line too, and no overage of this period, but for what was told late of a line of the period that has ended. */
 function partOf(
   line: UsageLine,
   { now }: OrganizationReading,
   { balance, bills }: { readonly balance: BalanceReading; readonly bills: readonly Bill[] },
 ): PartOfLine {
+  if (line.lateOf !== null) return bills.some(({ lineId }) => lineId === line.id) ? 'all' : { counted: 0n }
   const period = { start: balance.periodStart, end: balance.periodEnd }
   if (line.lateQuantity === 0n && isWithin(line, period, now)) return 'all'
   const own = bills.filter(({ lineId, late }) => lineId === line.id && !late)

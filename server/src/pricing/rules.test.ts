@@ -52,14 +52,12 @@ describe('what use costs', () => {
   })
 
   it('credits what a part cost, and nothing where less would have cost more', () => {
-    expect(creditedMinorOf({ model: 'volume', tiers }, { quantity: parseQuantity(12), credited: parseQuantity(2) })).toBe(
-      12 * 600 - 10 * 650,
-    )
+    const twelve = { quantity: parseQuantity(12), credited: parseQuantity(2), minor: 12 * 600 }
+    expect(creditedMinorOf({ model: 'volume', tiers }, twelve)).toBe(12 * 600 - 10 * 650)
     // 11 cost 110, and 10 would cost 1,000.
     const steep = [tier('10', '100'), tier(null, '10')]
-    expect(creditedMinorOf({ model: 'volume', tiers: steep }, { quantity: parseQuantity(11), credited: parseQuantity(1) })).toBe(
-      0,
-    )
+    const eleven = { quantity: parseQuantity(11), credited: parseQuantity(1), minor: 110 }
+    expect(creditedMinorOf({ model: 'volume', tiers: steep }, eleven)).toBe(0)
   })
 
   it('bills of overage neither what is free nor what an earlier plan has priced again', () => {

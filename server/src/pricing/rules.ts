@@ -51,9 +51,13 @@ export function priceOf(price: UsagePrice, quantity: Quantity): number {
 /**
  * What comes back of a line whose invoice is closed: what it cost less than what it costs without what was taken back of it, never
  * below zero (under a price by volume less can cost more).
+ * @param minor what it cost
  */
-export function creditedMinorOf(price: UsagePrice, { quantity, credited }: { quantity: Quantity; credited: Quantity }): number {
-  return Math.max(0, priceOf(price, quantity) - priceOf(price, quantity - credited))
+export function creditedMinorOf(
+  price: UsagePrice,
+  line: { readonly quantity: Quantity; readonly credited: Quantity; readonly minor: number },
+): number {
+  return Math.max(0, line.minor - priceOf(price, line.quantity - line.credited))
 }
 
 /** What the invoice says of a line in minor units: its amount, what discounts and credit grants took off it, what tax came upon it. */

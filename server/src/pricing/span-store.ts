@@ -2,13 +2,14 @@ import type { Queryable } from '../db/database.ts'
 import { rowsTogether, together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DAY_MS } from '../lib/period.ts'
-import { PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
+import { LINE_METADATA, PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
 import type { BillingItem, BillingSpan, CountedGrant } from './spans.ts'
 
 const COLUMNS = `span.organization_id as "organizationId", span.id, span.kind, span.subscription_id as "subscriptionId", span.item_id as "itemId",
   span.stripe_price_id as "priceId", span.starts_at as "startsAt", span.ends_at as "endsAt", span.whole,
   span.period_start as "periodStart", span.period_end as "periodEnd", span.unit_amount_minor as "unitAmountMinor", span.quantity,
-  span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId", span.included`
+  span.balance as "balanceKey", span.state, span.reports, span.last_report_at as "lastReportAt", span.invoice_id as "invoiceId", span.included,
+  span.late_of as "lateOf", span.amount_minor as "amountMinor"`
 
 type SpanRow = Omit<BillingSpan, 'included'> & {
   readonly organizationId: string
@@ -28,7 +29,7 @@ function includedOf({ included }: BillingSpan): SpanRow['included'] {
   return { amount: amount?.toString() ?? null, used: used.toString(), grantIds }
 }
 
-const UNFINISHED = `select ${COLUMNS} from billing_spans span where organization_id = any($1) and state <> 'closed'
+const UNFINISHED = `select ${COLUMNS} from billing_spans span where organization_id = any($1) and state <> 'closed' and kind <> 'late'
   order by organization_id, starts_at, id`
 
 /**
@@ -58,6 +59,18 @@ export async function listSpansById(
   const { rows } = await db.query<SpanRow>(
     `select ${COLUMNS} from billing_spans span where organization_id = $1 and id = any($2)`,
     [organizationId, ids],
+  )
+  return rows.map(spanOf)
+}
+
+/** What was told late of lines, as lines of their own, in their order. */
+export async function listLateLines(
+  db: Queryable,
+  { organizationId, lateOf }: { readonly organizationId: string; readonly lateOf: readonly string[] },
+): Promise<readonly BillingSpan[]> {
+  const { rows } = await db.query<SpanRow>(
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and late_of = any($2) and kind = 'late' order by starts_at, id`,
+    [organizationId, lateOf],
   )
   return rows.map(spanOf)
 }
@@ -93,7 +106,7 @@ export async function listSpans(
 ): Promise<readonly BillingSpan[]> {
   const { rows } = await db.query<SpanRow>(
     `select ${COLUMNS} from billing_spans span where organization_id = $1 and starts_at < $3 and (ends_at > $2 or starts_at >= $2)
-     order by kind, starts_at, balance, id`,
+     order by kind = 'late', kind, starts_at, balance, id`,
     [organizationId, start, end],
   )
   return rows.map(spanOf)
@@ -105,8 +118,8 @@ export async function listUninvoicedSpans(
   { organizationId, subscriptionId }: { readonly organizationId: string; readonly subscriptionId: string },
 ): Promise<readonly BillingSpan[]> {
   const { rows } = await db.query<SpanRow>(
-    `select ${COLUMNS} from billing_spans span where organization_id = $1 and subscription_id = $2 and kind = 'usage'
-       and state <> 'closing' and invoice_id is null and ends_at > starts_at order by starts_at, balance, id`,
+    `select ${COLUMNS} from billing_spans span where organization_id = $1 and subscription_id = $2
+       and (kind = 'late' or (kind = 'usage' and state <> 'closing')) and invoice_id is null and ends_at > starts_at order by starts_at, balance, id`,
     [organizationId, subscriptionId],
   )
   return rows.map(spanOf)
@@ -120,7 +133,7 @@ export async function readEndedUntil(tx: Queryable, organizationId: string): Pro
 const listEnds = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<{ organizationId: string; id: string; endsAt: Instant }>(
     `select organization_id as "organizationId", subscription_id as id, max(ends_at) as "endsAt" from billing_spans
-     where organization_id = any($1) and state <> 'open' group by organization_id, subscription_id`,
+     where organization_id = any($1) and state <> 'open' and kind <> 'late' group by organization_id, subscription_id`,
     [organizationIds],
   )
   return rows
@@ -314,6 +327,11 @@ const closeSettled = together(async (tx, asked: readonly { readonly organization
   return asked.map(({ organizationId }) => closed.get(organizationId) ?? [])
 })
 
+/** Of a `line` of an invoice: that it bills a span. An item for late use names its own. */
+export const IS_LINE_OF = (span: string): string => `case ${span}.kind
+  when 'late' then line #>> '{metadata,${LINE_METADATA}}' = ${span}.id
+  else ${PRICE_OF_LINE} = ${span}.stripe_price_id and line #> '{metadata,${LINE_METADATA}}' is null end`
+
 // The invoice that bills a span has a line of its price for its time; whatever else was invoiced about then is not it. Our clock and
 // Stripe's differ by seconds, so times are compared by how much they share. Where Stripe leaves the line of a period out, it is the
 // period's own invoice. A line that came again after its invoice was voided (`subscriptions/pending-items.ts`) is on the later one.
@@ -323,9 +341,10 @@ const INVOICE_OF_SPAN = `
     select max(least(to_timestamp((line -> 'period' ->> 'end')::bigint), closing.ends_at)
       - greatest(to_timestamp((line -> 'period' ->> 'start')::bigint), closing.starts_at)) as shared
     from jsonb_array_elements(invoice.data -> 'lines' -> 'data') line
-    where ${PRICE_OF_LINE} = closing.stripe_price_id
+    where ${IS_LINE_OF('closing')}
   ) line
-  where invoice.organization_id = closing.organization_id and invoice.subscription_id = closing.subscription_id
+  where invoice.organization_id = closing.organization_id
+    and (invoice.subscription_id = closing.subscription_id or closing.kind = 'late')
     and invoice.created_at >= closing.starts_at - interval '1 minute'
     and (line.shared > interval '0' or (closing.state = 'closing' and invoice.billing_reason = 'subscription_cycle'
       and invoice.created_at >= closing.ends_at - interval '1 minute'))
@@ -342,7 +361,7 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
      from (
        select asked.id as organization_id, closing.id as span_id, own.id, own.status
        from unnest($1::text[], $2::timestamptz[]) as asked (id, since)
-       join billing_spans closing on closing.organization_id = asked.id and closing.kind = 'usage' and closing.state = 'closed'
+       join billing_spans closing on closing.organization_id = asked.id and closing.kind <> 'base' and closing.state = 'closed'
          -- What a pause or a plan without a price of use ended in a year may wait for its invoice for the rest of that.
          and (closing.invoice_id is null and (closing.ends_at > asked.since or closing.quantity > 0) or exists (
            select from stripe_invoices void
@@ -353,33 +372,6 @@ const linkTogether = together(async (tx, asked: readonly { readonly organization
      where span.organization_id = invoice.organization_id and span.id = invoice.span_id and invoice.status <> 'draft'
        and span.invoice_id is distinct from invoice.id`,
     [asked.map(({ organizationId }) => organizationId), asked.map(({ since }) => since)],
-  )
-  return asked.map(() => undefined)
-})
-
-/** Writes down which time each finalized invoice settles, and when it was paid (KF-11). One that was voided since settles nothing, and is not owed. */
-export async function recordSettledUsage(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
-  await recordSettled(tx, { organizationId, now })
-}
-
-const recordSettled = together(async (tx, asked: readonly { readonly organizationId: string; readonly now: Instant }[]) => {
-  await tx.query(
-    `with voided as (
-       delete from settled_usage known using stripe_invoices invoice
-       where known.organization_id = any ($1) and invoice.organization_id = known.organization_id and invoice.id = known.invoice_id
-         and invoice.status = 'void'
-     )
-     insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
-     select invoice.organization_id, invoice.id, period_start, period_end, asked.now, invoice.paid_at
-     from unnest($1::text[], $2::timestamptz[]) as asked (id, now) join stripe_invoices invoice on invoice.organization_id = asked.id
-     where subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
-       and (billing_reason = 'subscription_cycle' or billing_reason = 'subscription_update')
-       and not exists (
-         select from settled_usage known where known.organization_id = invoice.organization_id and known.invoice_id = invoice.id
-           and known.paid_at is not distinct from invoice.paid_at
-       )
-     on conflict (organization_id, invoice_id) do update set paid_at = excluded.paid_at`,
-    [asked.map(({ organizationId }) => organizationId), asked.map(({ now }) => now)],
   )
   return asked.map(() => undefined)
 })

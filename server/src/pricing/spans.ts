@@ -22,7 +22,8 @@ export type BillingItem = {
 /** The time in which one item bills at one price: a period of Stripe's, or what of it lies between two changes. */
 export type BillingSpan = {
   readonly id: string
-  readonly kind: 'base' | 'usage'
+  /** `late`: what was told late of a line that a change had ended, on the next invoice as an item. */
+  readonly kind: 'base' | 'usage' | 'late'
   readonly subscriptionId: string
   readonly itemId: string
   readonly priceId: string
@@ -43,6 +44,9 @@ export type BillingSpan = {
   readonly invoiceId: string | null
   /** usage: the plan's allowance as it was when a change ended the span; null while it stands, or ended with its period. */
   readonly included: Included | null
+  /** late: the line whose use it is, by whose price it is billed; and what it comes to, from when its item is asked for. */
+  readonly lateOf: string | null
+  readonly amountMinor: bigint | null
 }
 
 /** The plan's allowances that stand in a time; `amount` null is unlimited. */
@@ -145,6 +149,8 @@ function spanOf(item: BillingItem, startsAt: Instant, whole: boolean): BillingSp
     lastReportAt: null,
     invoiceId: null,
     included: null,
+    lateOf: null,
+    amountMinor: null,
   }
 }
 

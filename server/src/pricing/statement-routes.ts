@@ -31,7 +31,11 @@ const usageLineSchema = lineSchema
     included_used: figure,
     grants: z.array(z.string()).meta({ description: 'The allowances; /usage/explain?grant=… shows what made their overage.' }),
     quantity: figure.meta({ description: 'What is billed: what went beyond the allowance.' }),
-    late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own period was closed.' }),
+    late_of: z.string().nullable().meta({
+      description:
+        'Of use that was told late of a line which a change of plan had ended: that line, by whose price it is billed. It costs what the line would have cost with it, less what that came to.',
+    }),
+    late_quantity: figure.meta({ description: 'What of it was told after the invoice of its own time was closed.' }),
     credited_quantity: figure.meta({
       description: 'What of it was taken back after the invoice was closed: it comes back to the customer’s balance at Stripe.',
     }),
@@ -170,6 +174,7 @@ function usageLineBody(line: UsageLine): z.infer<typeof usageLineSchema> {
     included_used: quantityToJson(line.included.used),
     grants: [...line.included.grantIds],
     quantity: quantityToJson(line.quantity),
+    late_of: line.lateOf,
     late_quantity: quantityToJson(line.lateQuantity),
     credited_quantity: quantityToJson(line.creditedQuantity),
     credited_minor: line.creditedMinor,

@@ -10,7 +10,7 @@ import { baseLines, costAhead, costOfLine, isWithin, usageLines, type UsageLine 
 import { priceIn, type PricingContext } from './overview.ts'
 import { freeReasonOf } from './rules.ts'
 import { listSpans } from './span-store.ts'
-import { isSettled, listBilledBalances, listSettledUse, sumUse, type MeterUse } from './use-store.ts'
+import { isSettled, listBilledBalances, listSettledUse, sumToldLate, sumUse, type MeterUse } from './use-store.ts'
 
 /** What a tenant used in a time, by usage type, and what it costs (KF-8). */
 export type UseSummary = {
@@ -117,7 +117,10 @@ async function costsOf(
   const parts = meters.map(({ key }) => billableOf(sums.get(key), reports))
   let cost = 0
   if (billed.has(balanceKey)) {
-    for (const run of runsOf(lines)) cost += await costOfRun(db, summing, { meters, run })
+    const late = lines.filter(({ lateOf, period }) => lateOf !== null && isBegunIn(period, summing.period))
+    cost = late.reduce((sum, line) => sum + costOfLine(line, 'all'), 0)
+    const metered = lines.filter(({ lateOf }) => lateOf === null)
+    for (const run of runsOf(metered)) cost += await costOfRun(db, summing, { meters, run })
   } else {
     const overage = parts.reduce((sum, part) => sum + part, 0n)
     const unpriced = { freeOverage: 0n, pricedOverage: 0n, pricedMinor: 0n }
@@ -158,14 +161,24 @@ async function costOfRun(
   let cost = whole.reduce((sum, line) => sum + costOfLine(line, 'all'), 0)
   if (cut.length === 0) return cost
   const countedOn = (lines: readonly UsageLine[]): Promise<Quantity> => sumBillable(db, summing, { meters, lines })
-  let left = (await countedOn(run)) - whole.reduce((sum, line) => sum + ownOf(line), 0n)
+  const told = await sumToldLate(
+    db,
+    reading.account.organizationId,
+    run.map(({ id }) => id),
+  )
+  let left = (await countedOn(run)) - whole.reduce((sum, line) => sum + ownOf(line) + (told.get(line.id) ?? 0n), 0n)
   for (const line of cut) {
     const there = line === cut.at(-1) ? left : await countedOn([line])
     const counted = there < ownOf(line) ? there : ownOf(line)
     cost += costOfLine(line, { counted })
-    left -= counted
+    left -= counted + (told.get(line.id) ?? 0n)
   }
   return cost
+}
+
+/** Whether a line begins in the time summed up: what was told late is on the statement of the period in which it was told. */
+function isBegunIn({ start }: Period, time: Period): boolean {
+  return time.start <= start && start < time.end
 }
 
 /** What a line bills of its own time, less what was taken back of it. */

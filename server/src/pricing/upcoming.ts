@@ -160,8 +160,8 @@ async function askStripe(context: BillingContext, reads: StripeReads, renewing: 
 async function toForetold({ db }: BillingContext, invoice: InvoicePreview, { discounts }: Renewing): Promise<Foretold> {
   const priceIds = invoice.lines.flatMap(({ priceId }) => (priceId === null ? [] : [priceId]))
   const metered = await findUsagePrices(db, priceIds)
-  const lines = invoice.lines.flatMap(({ amountMinor, priceId, productId, itemId, discountable }) => {
-    const isMetered = priceId !== null && metered.has(priceId)
+  const lines = invoice.lines.flatMap(({ amountMinor, priceId, usageLineId, productId, itemId, discountable }) => {
+    const isMetered = usageLineId !== null || (priceId !== null && metered.has(priceId))
     return isMetered || discountable ? [{ amountMinor, priceId, productId, itemId, isMetered }] : []
   })
   const { totalMinor, startingBalanceMinor: balanceMinor } = invoice

@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts'
+import { together } from '../db/together.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { Period } from '../lib/period.ts'
 import type { Quantity } from '../lib/quantity.ts'
@@ -32,6 +33,20 @@ export async function listBilledBalances(db: Queryable, organizationId: string):
     [organizationId],
   )
   return new Set(rows.map(({ balance }) => balance))
+}
+
+/** What lines of late use bill of what was counted in the time of lines that changes have ended. */
+export async function sumToldLate(
+  db: Queryable,
+  organizationId: string,
+  lineIds: readonly string[],
+): Promise<ReadonlyMap<string, Quantity>> {
+  const { rows } = await db.query<{ id: string; counted: Quantity }>(
+    `select span_id as id, sum(counted)::bigint as counted from late_use
+     where organization_id = $1 and span_id = any($2) group by span_id`,
+    [organizationId, lineIds],
+  )
+  return new Map(rows.map(({ id, counted }) => [id, counted]))
 }
 
 /** The invoice that settles the use of a time (KF-11). */
@@ -85,3 +100,30 @@ export async function isSettled(
   const [found] = rows
   return found !== undefined && (found.used ? found.settled : found.covered)
 }
+
+/** Writes down which time each finalized invoice settles, and when it was paid (KF-11). One that was voided since settles nothing, and is not owed. */
+export async function recordSettledUsage(tx: Queryable, organizationId: string, now: Instant): Promise<void> {
+  await recordSettled(tx, { organizationId, now })
+}
+
+const recordSettled = together(async (tx, asked: readonly { readonly organizationId: string; readonly now: Instant }[]) => {
+  await tx.query(
+    `with voided as (
+       delete from settled_usage known using stripe_invoices invoice
+       where known.organization_id = any ($1) and invoice.organization_id = known.organization_id and invoice.id = known.invoice_id
+         and invoice.status = 'void'
+     )
+     insert into settled_usage (organization_id, invoice_id, starts_at, ends_at, recorded_until, paid_at)
+     select invoice.organization_id, invoice.id, period_start, period_end, asked.now, invoice.paid_at
+     from unnest($1::text[], $2::timestamptz[]) as asked (id, now) join stripe_invoices invoice on invoice.organization_id = asked.id
+     where subscription_id is not null and period_start < period_end and status not in ('draft', 'void')
+       and (billing_reason = 'subscription_cycle' or billing_reason = 'subscription_update')
+       and not exists (
+         select from settled_usage known where known.organization_id = invoice.organization_id and known.invoice_id = invoice.id
+           and known.paid_at is not distinct from invoice.paid_at
+       )
+     on conflict (organization_id, invoice_id) do update set paid_at = excluded.paid_at`,
+    [asked.map(({ organizationId }) => organizationId), asked.map(({ now }) => now)],
+  )
+  return asked.map(() => undefined)
+})

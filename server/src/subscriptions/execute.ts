@@ -1,6 +1,7 @@
 import { DomainError } from '../lib/errors.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { reportNow } from '../pricing/actions.ts'
+import { chargeLateUse } from '../pricing/late-charges.ts'
 import type { MutationKind, MutationResult, StripeMutations } from '../stripe/gateway/mutations.ts'
 import { toUnix } from '../stripe/gateway/wire.ts'
 import { ensureCustomer } from '../stripe/intents/customers.ts'
@@ -46,7 +47,10 @@ type Change = Exclude<PlanChange, { kind: 'none' }>
  * @throws DomainError `payment_failed` (then nothing has changed), `conflict`, and those of Stripe
  */
 export async function executePlanChange(execution: Execution, change: Change): Promise<void> {
-  if (endsUse(change)) await reportNow(execution.context, execution.organizationId)
+  const { context, session, organizationId } = execution
+  if (endsUse(change)) await reportNow(context, organizationId)
+  // Its last invoice takes along what was told late; there is none after it.
+  if (change.kind === 'cancel_now') await chargeLateUse(context, session, organizationId, { isEnding: true })
   if ('subscription' in change && change.kind !== 'resume') await callOff(execution, change.subscription)
   await carryOut(execution, change)
 }

@@ -7,10 +7,11 @@ export async function listBillingLines(
   { organizationId, balanceKeys }: { readonly organizationId: string; readonly balanceKeys: readonly string[] },
 ): Promise<readonly BillingLine[]> {
   const { rows } = await db.query<BillingLine>(
-    `select span.id, span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt", span.state,
-       span.invoice_id as "invoiceId", price.reports
+    `select span.id, span.balance as "balanceKey", span.starts_at as "startsAt", span.ends_at as "endsAt",
+       case when span.kind = 'late' and span.state = 'closing' then 'closed' else span.state end as state,
+       span.invoice_id as "invoiceId", span.kind = 'late' as "isLate", price.reports
      from billing_spans span join usage_prices price on price.stripe_price_id = span.stripe_price_id
-     where span.organization_id = $1 and span.kind = 'usage' and span.balance = any ($2) order by span.starts_at, span.id`,
+     where span.organization_id = $1 and span.kind <> 'base' and span.balance = any ($2) order by span.starts_at, span.id`,
     [organizationId, balanceKeys],
   )
   return rows

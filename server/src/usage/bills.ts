@@ -10,6 +10,8 @@ export type BillingLine = BilledTime & {
   readonly invoiceId: string | null
   /** What it bills: what went beyond the plan's allowance, or all use (EM-3). */
   readonly reports: 'overage' | 'use'
+  /** Whether it is for use alone that was told late of a line which a change had ended. */
+  readonly isLate: boolean
 }
 
 /** What a line bills of a grant so far, and what it billed besides and was credited. */
@@ -43,9 +45,11 @@ export function billsOf(grant: Counted, lines: readonly BillingLine[], reported:
   const own = reported.filter(({ grantId }) => grantId === grant.id)
   for (const { lineId, late, quantity, credited } of own)
     add(bills, lines, { lineId, late, quantity: quantity + credited, credited })
-  const isTouched = lines.some(({ startsAt, endsAt }) => startsAt < (grant.expiresAt ?? FOREVER) && endsAt > grant.startsAt)
+  // What is told late of a line that has ended is on its own line at once.
+  const metered = lines.filter(({ isLate }) => !isLate)
+  const isTouched = metered.some(({ startsAt, endsAt }) => startsAt < (grant.expiresAt ?? FOREVER) && endsAt > grant.startsAt)
   if (isTouched) {
-    const billing = billingTimeOf(lines, grant)
+    const billing = billingTimeOf(metered, grant)
     const billed = own.reduce((sum, { quantity }) => sum + quantity, 0n)
     const reports = billing?.time.reports ?? own[0]?.reports
     const rest = reports === undefined ? 0n : billableOf(grant, reports) - billed

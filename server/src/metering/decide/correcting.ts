@@ -1,10 +1,10 @@
 import { DomainError } from '../../lib/errors.ts'
 import { MICRO } from '../../lib/quantity.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from '../usage.ts'
+import { mergeDraws } from './draws.ts'
 import { eventKey } from './decision.ts'
 import { isAdditive, isCounted } from './readings.ts'
 import { retractLevel } from './retracting.ts'
-import { mergeDraws } from './rules.ts'
 import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
 
 /**
@@ -40,7 +40,9 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
   const book = ledger.bookOf(event)
   requireRoom(book, cost)
   const isFree = ledger.isFreeAt(meter.balanceKey, event.occurredAt)
-  const draws = drawOrGiveBack(ledger, { book, meter, cost, drawn: target.draws, isFree })
+  const lineId = ledger.changedLineAt(book, meter.key, event.occurredAt)
+  const isTold = lineId !== null && (change > 0n || ledger.late.toldOf(book.plan.grant.id, lineId) > 0n)
+  const draws = drawOrGiveBack(ledger, { book, meter, cost, drawn: target.draws, isFree, lineId })
   const retracted = request.quantity === null
   session.keepCorrection({ event, counted, draws: mergeDraws([...target.draws, ...draws]), retracted })
   const verb = retracted ? ('retract' as const) : request.verb
@@ -49,7 +51,7 @@ export function correct(session: DecisionSession, request: CorrectRequest): Usag
     { asked, meter, book },
     {
       occurredAt: event.occurredAt,
-      late: ledger.correctionAt(book, event.occurredAt, change),
+      late: isTold ? (change < 0n ? 'credited' : 'closed') : ledger.correctionAt(book, event.occurredAt, change),
       counted: change,
       draws,
       corrects: request.corrects,

@@ -144,7 +144,7 @@ describe('track', () => {
   test('use that is told late counts in the period in which it happened', () => {
     const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
     const past = openedGrant('org', february, now)
-    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [] } }
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [], late: [] } }
     const decision = run(state, [
       use('track', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z')),
       use('consume', 'episode_ingestion', 1, 'b'),
@@ -160,7 +160,7 @@ describe('track', () => {
   test('only what has happened is told late: what is consumed counts now, whatever time it names', () => {
     const february = planGrantsNeeded(termsOf('free'), new Date('2026-02-20T00:00:00Z'), ['episode_search'])[0]!
     const past = openedGrant('org', february, now)
-    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [] } }
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed: [], late: [] } }
     const decision = run(state, [use('consume', 'episode_ingestion', 2, 'a', new Date('2026-02-20T00:00:00Z'))])
     expect(decision.events[0]).toMatchObject({ draws: [{ grantId: state.grants[0]!.id }], late: null })
   })
@@ -173,10 +173,12 @@ describe('track', () => {
       startsAt: new Date(start),
       endsAt: new Date(end),
       state,
+      id: start,
+      isChanged: false,
     })
     const next = time === 'closed' ? [span('2026-03-01T00:00:00Z', '2026-04-01T00:00:00Z', 'open')] : []
     const billed = [span('2026-02-01T00:00:00Z', '2026-03-01T00:00:00Z', 'closed'), ...next]
-    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed } }
+    const state = { ...stateOf(termsOf('free'), { others: [past] }), past: { history: [], billed, late: [] } }
     const correction = { verb: 'correct', organizationId: 'org', corrects: 'a', idempotencyKey: 'b', properties: null } as const
     const decision = run(state, [
       use('track', 'episode_ingestion', 5, 'a', new Date('2026-02-20T00:00:00Z')),

@@ -22,6 +22,7 @@ export function decide(input: DecisionInput): Decision {
     outcomes,
     events: session.events,
     grantChanges: session.grantChanges,
+    lateChanges: session.lateChanges,
     hourlyChanges: hourly,
     groupedChanges: grouped,
     newReservations: session.newReservations,

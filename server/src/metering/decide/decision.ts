@@ -2,6 +2,7 @@ import type { NewEvent } from '../../events/types.ts'
 import type { GrantChange } from '../../grants/rules.ts'
 import type { Instant } from '../../lib/clock.ts'
 import type { CorrectedEvent, Reservation, UsageAnswer, UsageEvent, UsageRequest } from '../usage.ts'
+import type { LateChange } from './late-book.ts'
 import type { LowBalance, OrganizationState } from './ledger.ts'
 import type { MeterReading, MeterValue } from './readings.ts'
 import type { GroupedChange, HourlyChange } from './rollups.ts'
@@ -41,6 +42,7 @@ export type Decision = {
   readonly outcomes: readonly Outcome[]
   readonly events: readonly UsageEvent[]
   readonly grantChanges: readonly GrantChange[]
+  readonly lateChanges: readonly (LateChange & { readonly organizationId: string })[]
   readonly hourlyChanges: readonly HourlyChange[]
   readonly groupedChanges: readonly GroupedChange[]
   readonly newReservations: readonly Reservation[]

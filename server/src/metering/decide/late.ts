@@ -1,4 +1,5 @@
 import type { Instant } from '../../lib/clock.ts'
+import { SECOND_MS } from '../../lib/period.ts'
 import type { Quantity } from '../../lib/quantity.ts'
 import type { LateUse } from '../usage.ts'
 
@@ -8,6 +9,13 @@ export type BilledTime = {
   readonly startsAt: Instant
   readonly endsAt: Instant
   readonly state: 'open' | 'closing' | 'closed'
+}
+
+/** A line as what is told of the past sees it. */
+export type KnownLine = BilledTime & {
+  readonly id: string
+  /** Whether a change ended it, so that it bills what is told late of its time by itself; of levels none does. */
+  readonly isChanged: boolean
 }
 
 /** The time of an allowance; null never ends. */
@@ -70,6 +78,18 @@ export function takenBackFrom(
 /** Whether anything billed a balance at a moment. */
 export function isBilledAt(times: readonly BilledTime[], at: Instant): boolean {
   return times.some(({ startsAt, endsAt }) => startsAt <= at && at < endsAt)
+}
+
+/**
+ * The line that a change has ended and that bills what is told late of a moment, while the balance is billed at all; null where the moment is not in
+ * one. Lines end with whole seconds and terms within them: what was used in between counts by the terms.
+ * @param until when the terms of the moment ended; null where they stand
+ */
+export function changedLineAt(lines: readonly KnownLine[], at: Instant, until: Instant | null): KnownLine | null {
+  if (lines.every(({ state }) => state === 'closed')) return null
+  const last = until === null ? at.getTime() : Math.floor(until.getTime() / SECOND_MS) * SECOND_MS - 1
+  const line = lines.findLast(({ startsAt }) => startsAt.getTime() <= Math.min(at.getTime(), last))
+  return line !== undefined && line.state === 'closed' && line.isChanged ? line : null
 }
 
 /** What becomes of use of a moment in a period that is over. */

@@ -1,5 +1,5 @@
 import { BalanceBook, GrantLine } from '../../grants/book.ts'
-import { planGrantAt, type History } from '../../grants/history.ts'
+import { endOfTermsAt, planGrantAt, type History } from '../../grants/history.ts'
 import { rolloverIdOf } from '../../grants/rollover.ts'
 import {
   isActiveAt,
@@ -13,9 +13,11 @@ import {
 import type { AccountRow } from '../../grants/store.ts'
 import type { Instant } from '../../lib/clock.ts'
 import { assert } from '../../lib/errors.ts'
+import { SECOND_MS } from '../../lib/period.ts'
 import type { Quantity } from '../../lib/quantity.ts'
 import type { BalanceSnapshot, LateUse, UsageEvent } from '../usage.ts'
-import { isBilledAt, lateUseOf, type BilledTime } from './late.ts'
+import { changedLineAt, isBilledAt, lateUseOf, type KnownLine } from './late.ts'
+import { LateBook, type KnownLateUse, type LateChange } from './late-book.ts'
 
 /** What a decision knows of one organization, all read under its lock. */
 export type OrganizationState = {
@@ -33,7 +35,12 @@ export type OrganizationState = {
 }
 
 /** What an organization had, and when its use was billed. */
-export type KnownPast = { readonly history: History; readonly billed: readonly BilledTime[] }
+export type KnownPast = {
+  readonly history: History
+  readonly billed: readonly KnownLine[]
+  /** What changes of plan have left of lines for what is told late. */
+  readonly late: readonly KnownLateUse[]
+}
 
 /** A balance of which less is left than its mark. */
 export type LowBalance = { readonly organizationId: string; readonly balanceKey: string; readonly at: Instant }
@@ -44,6 +51,7 @@ export class OrganizationLedger {
   readonly #lines = new Map<string, GrantLine>()
   readonly #books = new Map<string, BalanceBook>()
   readonly #plans = new Map<string, PlanGrant>()
+  #late: LateBook | null = null
 
   constructor(state: OrganizationState) {
     this.state = state
@@ -85,6 +93,35 @@ export class OrganizationLedger {
     return id === current.plan.grant.id ? current : this.#bookThen(this.lineOf(id), at)
   }
 
+  /** What is told late of lines that changes have ended. */
+  get late(): LateBook {
+    this.#late ??= new LateBook(this.state.past?.late ?? [])
+    return this.#late
+  }
+
+  /** What of that this decision changed. */
+  get lateChanges(): LateChange[] {
+    return this.#late?.changesAt(this.state.now) ?? []
+  }
+
+  /**
+   * The line that a change has ended and that bills what is told late of a moment; null for every other use. Of an allowance that ended in its
+   * time, what is left is what there was; of one that went on under other terms it was kept when they changed, or nothing is known of it.
+   */
+  changedLineAt(book: BalanceBook, meter: string, at: Instant): string | null {
+    const { terms, past } = this.state
+    const { grant } = book.plan
+    if (past === undefined || isPresent(terms, this.planGrant(grant.balanceKey), at)) return null
+    const line = changedLineAt(this.#billedTimes(grant.balanceKey), at, endOfTermsAt(past.history, at))
+    if (line === null) return null
+    if (this.late.has(grant.id, line.id)) return line.id
+    if (grant.expiresAt === null || grant.expiresAt.getTime() >= line.endsAt.getTime() + SECOND_MS) return null
+    const { before: roomBefore, after: roomAfter } = book.othersFor(meter)
+    const room = book.plan.available
+    this.late.open({ grantId: grant.id, lineId: line.id, startsAt: line.startsAt, room, roomBefore, roomAfter })
+    return line.id
+  }
+
   /** The same of a correction: what it takes from use of a closed time is credited. */
   correctionAt(book: BalanceBook, at: Instant, change: Quantity): LateUse | null {
     const late = this.lateUseAt(book, at)
@@ -109,7 +146,7 @@ export class OrganizationLedger {
     return times.length > 0 && !isBilledAt(times, at)
   }
 
-  #billedTimes(balanceKey: string): readonly BilledTime[] {
+  #billedTimes(balanceKey: string): readonly KnownLine[] {
     return this.state.past?.billed.filter((time) => time.balanceKey === balanceKey) ?? []
   }
 

@@ -5,7 +5,7 @@ import { DomainError } from '../../lib/errors.ts'
 import { MICRO, type Quantity } from '../../lib/quantity.ts'
 import type { UsageProperties } from '../usage.ts'
 import { propertyOf, textOfValue } from './property-values.ts'
-import { mergeDraws } from './rules.ts'
+import { mergeDraws } from './draws.ts'
 
 /** What a `max` or `latest` meter has come to in a period; the grant is the plan's allowance that carries the period. */
 export type MeterReading = {

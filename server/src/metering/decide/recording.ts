@@ -2,6 +2,7 @@ import { DomainError } from '../../lib/errors.ts'
 import type { CheckRequest, CorrectRequest, RecordRequest, ReserveRequest, UsageAnswer } from '../usage.ts'
 import { answerOf, takenBackAnswer, unstoredAnswer, type Unstored } from './answers.ts'
 import { snapshotOf } from './ledger.ts'
+import { isAdditive } from './readings.ts'
 import { differingField } from './repeats.ts'
 import { occurredAtOf, refusalOf, spendingOf } from './rules.ts'
 import { costOfChange, drawOrGiveBack, requireRoom, type DecisionSession } from './session.ts'
@@ -78,7 +79,10 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
   const pace = paceOf(session, tracked || refusal !== null ? null : paced)
   if (pace.code !== null) return unstoredAnswer(request, { ...pace, balance: snapshotOf(book, meter.key) })
   const isFree = told && ledger.isFreeAt(meter.balanceKey, occurredAt)
-  const draws = refusal ? [] : drawOrGiveBack(ledger, { book, meter, cost, drawn: weight.before.drawn, isFree })
+  // What a level came to under two plans has no order in which it was used.
+  const lineId = told && isAdditive(meter) ? ledger.changedLineAt(book, meter.key, occurredAt) : null
+  const drawing = { book, meter, cost, drawn: weight.before.drawn, isFree, lineId }
+  const draws = refusal ? [] : drawOrGiveBack(ledger, drawing)
   if (!refusal) {
     weight.remember(draws)
     if (paced) session.windows.add(paced, tracked ? occurredAt : ledger.state.now)
@@ -88,7 +92,7 @@ export function record(session: DecisionSession, request: RecordRequest): UsageA
     {
       occurredAt,
       dated: request.occurredAt !== null,
-      late: told ? ledger.lateUseAt(book, occurredAt) : null,
+      late: told ? (lineId === null ? ledger.lateUseAt(book, occurredAt) : 'closed') : null,
       counted: refusal ? 0n : weight.counted,
       draws,
       refusal,

@@ -2,10 +2,10 @@ import type { Meter } from '../../catalog/catalog.ts'
 import { DomainError } from '../../lib/errors.ts'
 import { MICRO, type Quantity } from '../../lib/quantity.ts'
 import type { CorrectedEvent, CorrectRequest, UsageAnswer, UsageEvent } from '../usage.ts'
+import { mergeDraws } from './draws.ts'
 import { eventKey } from './decision.ts'
 import { propertyOf, textOfValue } from './property-values.ts'
 import { isCounted, type Counted, type MeterReading } from './readings.ts'
-import { mergeDraws } from './rules.ts'
 import { costOfChange, drawOrGiveBack, type DecisionSession } from './session.ts'
 
 /**

@@ -110,12 +110,3 @@ export function takeFrom(held: readonly HeldLine[], cost: Quantity): Draw[] {
   }
   return draws
 }
-
-export function mergeDraws(draws: readonly Draw[]): Draw[] {
-  const merged = new Map<string, Draw>()
-  for (const draw of draws) {
-    const same = merged.get(draw.grantId)
-    merged.set(draw.grantId, same ? { ...same, amount: same.amount + draw.amount, overage: same.overage + draw.overage } : draw)
-  }
-  return [...merged.values()]
-}

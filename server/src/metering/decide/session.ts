@@ -6,8 +6,10 @@ import { thresholdsReached } from '../../grants/thresholds.ts'
 import { DomainError } from '../../lib/errors.ts'
 import { formatQuantity, MAX_QUANTITY, multiplyQuantities, type Quantity } from '../../lib/quantity.ts'
 import type { CorrectedEvent, CorrectRequest, Reservation, UsageAnswer, UsageEvent } from '../usage.ts'
+import { mergeDraws } from './draws.ts'
 import { answerOf } from './answers.ts'
 import { eventKey, nameOf, settlementName, type DecisionInput } from './decision.ts'
+import { drawTold, giveBackTold, type LateChange } from './late-book.ts'
 import { OrganizationLedger, snapshotOf, type LowBalance } from './ledger.ts'
 import { Readings, type Counted } from './readings.ts'
 import type { RollupTerms } from './rollups.ts'
@@ -208,6 +210,16 @@ export class DecisionSession {
     return [...this.#closed].filter((id) => !made.has(id)).map((id) => this.#reservations.get(id)!)
   }
 
+  /** What is told late of lines that changes of plan have ended. */
+  get lateChanges(): (LateChange & { readonly organizationId: string })[] {
+    const changes: (LateChange & { readonly organizationId: string })[] = []
+    for (const [organizationId, ledger] of this.#ledgers) {
+      if (ledger.state.past === undefined) continue
+      for (const change of ledger.lateChanges) changes.push({ ...change, organizationId })
+    }
+    return changes
+  }
+
   get grantChanges(): GrantChange[] {
     const changes: GrantChange[] = []
     for (const [organizationId, ledger] of this.#ledgers) {
@@ -283,14 +295,30 @@ type Drawing = {
   readonly drawn: readonly Draw[]
   /** Whether it is use of a time that nothing billed. */
   readonly isFree: boolean
+  /** The line of its time, where a change has ended that. */
+  readonly lineId?: string | null
 }
 
 /** Takes what a use costs, or gives it back where a level has fallen or a use is corrected. */
-export function drawOrGiveBack(ledger: OrganizationLedger, { book, meter, cost, drawn, isFree }: Drawing): Draw[] {
+export function drawOrGiveBack(ledger: OrganizationLedger, drawing: Drawing): Draw[] {
+  const { book, meter, cost, drawn, isFree, lineId = null } = drawing
+  if (lineId !== null && cost > 0n) return drawTold(ledger.late, { book, meter: meter.key, lineId, cost })
+  if (lineId !== null && cost < 0n) return giveBackLate(ledger, { ...drawing, lineId })
   if (cost < 0n) return giveBack(ledger, { book, drawn, cost: -cost, isFree })
   const draws = book.draw(meter.key, cost)
   if (isFree) ledger.addFree(draws)
   return draws
+}
+
+/** Of use of a line that has ended, what was told late of it is given back first: it was billed last. */
+function giveBackLate(ledger: OrganizationLedger, { book, cost, drawn, isFree, lineId }: Drawing & { lineId: string }): Draw[] {
+  const told = ledger.late.toldOf(book.plan.grant.id, lineId)
+  const quantity = told < -cost ? told : -cost
+  if (quantity === 0n) return giveBack(ledger, { book, drawn, cost: -cost, isFree })
+  const lineOf = (grantId: string) => ledger.lineOf(grantId)
+  const given = giveBackTold(ledger.late, { book, lineId, quantity, drawn, lineOf })
+  const rest = giveBack(ledger, { book, drawn: mergeDraws([...drawn, ...given]), cost: -cost - quantity, isFree })
+  return mergeDraws([...given, ...rest])
 }
 
 /** What is given back, and whether it was used in a time that nothing billed. */

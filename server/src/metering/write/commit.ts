@@ -14,6 +14,7 @@ import { insertEvents } from './event-blocks.ts'
 import { gather, openAccounts, readOverdue } from './gather.ts'
 import { Gathering } from './gathering.ts'
 import { KeysWanted, storesAllKeys } from './key-looks.ts'
+import { addLateUse } from './late-store.ts'
 import { markCarried } from './levels-store.ts'
 import { insertLowBalances } from './low-balances-store.ts'
 import type { Written } from './pipeline.ts'
@@ -159,6 +160,7 @@ function write(tx: PacketClient, decision: Decision, { keepsKeys }: { keepsKeys:
   const changes = rare.length === 0 ? decision.grantChanges : decision.grantChanges.filter(changesUse)
   if (changes.length + decision.hourlyChanges.length > 0) writes.push(addUse(tx, changes, decision.hourlyChanges))
   if (rare.length > 0) writes.push(addRareCounts(tx, rare))
+  if (decision.lateChanges.length > 0) writes.push(addLateUse(tx, decision.lateChanges))
   if (decision.groupedChanges.length > 0) writes.push(addGroupedUse(tx, decision.groupedChanges))
   if (decision.newReservations.length > 0) writes.push(insertReservations(tx, decision.newReservations))
   if (decision.closedReservations.length > 0) writes.push(closeReservations(tx, decision.closedReservations))

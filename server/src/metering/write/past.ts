@@ -9,7 +9,7 @@ import { isPresent } from '../decide/ledger.ts'
 import { isTellablePast } from '../decide/rules.ts'
 import type { CorrectedEvent, UsageRequest } from '../usage.ts'
 import type { Gathering } from './gathering.ts'
-import { findBilledTimes } from './late-store.ts'
+import { findBilledTimes, findLateUse } from './late-store.ts'
 
 type PastMoment = Moment & { readonly balanceKey: string }
 
@@ -29,14 +29,16 @@ export async function keepPast(
   const moments = [...told, ...correctedMoments(gathered, corrected)]
   if (moments.length === 0) return
   const organizationIds = [...new Set(moments.map(({ organizationId }) => organizationId))]
-  const [past, billed, grants] = await Promise.all([
+  const [past, billed, late, grants] = await Promise.all([
     findPastTerms(tx, organizationIds),
     findBilledTimes(tx, organizationIds),
+    findLateUse(tx, organizationIds),
     findGrantsAt(tx, moments),
   ])
   gathered.keep(grants)
   for (const id of organizationIds) {
-    gathered.pasts.set(id, { history: await withCatalogs(context, past.get(id) ?? []), billed: billed.get(id) ?? [] })
+    const history = await withCatalogs(context, past.get(id) ?? [])
+    gathered.pasts.set(id, { history, billed: billed.get(id) ?? [], late: late.get(id) ?? [] })
   }
   await openPast(tx, gathered, told)
 }

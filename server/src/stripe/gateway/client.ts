@@ -6,11 +6,11 @@ import { endpointOf, toAccountPage, toPageParams, type AccountPagers } from './a
 import { createCaller, type SdkError } from './caller.ts'
 import { toCouponSnapshot, toMeterFault, toPriceSnapshot } from './catalog-snapshots.ts'
 import { createCreditNoteReader, withCreditNotes } from './credit-notes.ts'
-import { createDiscountReader, toInvoiceDiscounts } from './discount-snapshots.ts'
+import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
 import { toInvoiceItem, toInvoiceItemSnapshot, toItemTax, type InvoiceItemSnapshot } from './invoice-items.ts'
-import type { InvoicePreview } from './invoice-previews.ts'
+import { toPreview } from './invoice-previews.ts'
 import { createStripeLimiter } from './limiter.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './mutations.ts'
 import { orNull, readPages } from './pages.ts'
@@ -375,27 +375,4 @@ function mutationTable(stripe: Stripe): MutationTable {
 
 function toTestClock(clock: Stripe.TestHelpers.TestClock): TestClockSnapshot {
   return { id: clock.id, status: clock.status as TestClockSnapshot['status'], now: fromUnix(clock.frozen_time) }
-}
-
-function toPreview(invoice: Stripe.Invoice, lines: readonly Stripe.InvoiceLineItem[]): InvoicePreview {
-  return {
-    currency: invoice.currency,
-    subtotalMinor: invoice.subtotal,
-    totalMinor: invoice.total,
-    amountDueMinor: invoice.amount_due,
-    startingBalanceMinor: invoice.starting_balance,
-    periodEnd: fromUnix(invoice.period_end),
-    discounts: toInvoiceDiscounts(invoice),
-    lines: lines.map((line) => ({
-      description: line.description,
-      amountMinor: line.amount,
-      proration: (line.parent?.subscription_item_details ?? line.parent?.invoice_item_details)?.proration ?? false,
-      discountable: line.discountable,
-      priceId: idOf(line.pricing?.price_details?.price),
-      productId: line.pricing?.price_details?.product ?? null,
-      itemId: line.parent?.subscription_item_details?.subscription_item ?? null,
-      periodStart: fromUnix(line.period.start),
-      periodEnd: fromUnix(line.period.end),
-    })),
-  }
 }

@@ -41,6 +41,8 @@ export type TaxedItem = { readonly item: InvoiceItemSnapshot; readonly tax: Item
 export const VOIDED_INVOICE_METADATA = 'tollgate_voided_invoice'
 export const RESTORED_ITEM_METADATA = 'tollgate_restored_item'
 export const PRICE_METADATA = 'tollgate_price'
+/** The metadata of an item for use that was told late: the line of our statement that it is. */
+export const LINE_METADATA = 'tollgate_line'
 const PRORATION_METADATA = 'tollgate_proration'
 
 /** Of a `line` of an invoice as the mirror holds it: the price that it bills. Stripe lets no new item have a recurring one, so its metadata says it. */
@@ -73,6 +75,11 @@ export function restoring({ item, tax }: TaxedItem, voidedInvoiceId: string): In
       [VOIDED_INVOICE_METADATA]: voidedInvoiceId,
     },
   }
+}
+
+/** The line of our statement that a line of an invoice is, by its metadata. One that stands for a voided one's is billed with that. */
+export function usageLineOf(metadata: Metadata | null): string | null {
+  return metadata?.[VOIDED_INVOICE_METADATA] === undefined ? (metadata?.[LINE_METADATA] ?? null) : null
 }
 
 type WireTaxedPrice = {

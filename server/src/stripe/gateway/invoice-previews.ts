@@ -1,7 +1,8 @@
 import type { Instant } from '../../lib/clock.ts'
-import type { DiscountSnapshot } from './discount-snapshots.ts'
-import type { InvoiceItemTerms } from './invoice-items.ts'
+import { toInvoiceDiscounts, type Discounted, type DiscountSnapshot } from './discount-snapshots.ts'
+import { usageLineOf, type InvoiceItemTerms } from './invoice-items.ts'
 import type { DiscountParams, ProrationBehavior, StripeMutations, SubscriptionItemParams } from './mutations.ts'
+import { fromUnix, idOf, type Metadata, type Reference } from './wire.ts'
 
 /** The next invoice as it will come when nothing is changed. */
 export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
@@ -59,6 +60,55 @@ export type InvoicePreviewLine = {
   readonly productId: string | null
   /** Of the subscription. */
   readonly itemId: string | null
+  /** The line of our statement that an item for late use is; null of every other. */
+  readonly usageLineId: string | null
   readonly periodStart: Instant
   readonly periodEnd: Instant
+}
+
+type WireInvoice = Discounted & {
+  readonly currency: string
+  readonly subtotal: number
+  readonly total: number
+  readonly amount_due: number
+  readonly starting_balance: number
+  readonly period_end: number
+}
+
+type WireLine = {
+  readonly description: string | null
+  readonly amount: number
+  readonly discountable: boolean
+  readonly metadata: Metadata | null
+  readonly parent: {
+    readonly subscription_item_details: { readonly proration: boolean; readonly subscription_item: string } | null
+    readonly invoice_item_details: { readonly proration: boolean } | null
+  } | null
+  readonly pricing: { readonly price_details?: { readonly price: Reference; readonly product: string } } | null
+  readonly period: { readonly start: number; readonly end: number }
+}
+
+/** @param lines all of them, which an invoice may have in pages */
+export function toPreview(invoice: WireInvoice, lines: readonly WireLine[]): InvoicePreview {
+  return {
+    currency: invoice.currency,
+    subtotalMinor: invoice.subtotal,
+    totalMinor: invoice.total,
+    amountDueMinor: invoice.amount_due,
+    startingBalanceMinor: invoice.starting_balance,
+    periodEnd: fromUnix(invoice.period_end),
+    discounts: toInvoiceDiscounts(invoice),
+    lines: lines.map((line) => ({
+      description: line.description,
+      amountMinor: line.amount,
+      proration: (line.parent?.subscription_item_details ?? line.parent?.invoice_item_details)?.proration ?? false,
+      discountable: line.discountable,
+      priceId: idOf(line.pricing?.price_details?.price),
+      productId: line.pricing?.price_details?.product ?? null,
+      itemId: line.parent?.subscription_item_details?.subscription_item ?? null,
+      usageLineId: usageLineOf(line.metadata),
+      periodStart: fromUnix(line.period.start),
+      periodEnd: fromUnix(line.period.end),
+    })),
+  }
 }
