@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { HOUR_MS } from '../src/lib/period.ts'
 import { reportNow } from '../src/pricing/actions.ts'
 import type { TestUse } from './used.ts'
 
@@ -16,6 +17,14 @@ export const billingStep = fc.oneof(
       kind: fc.constant('use' as const),
       meter: fc.constantFrom('calls', 'tokens', 'agents'),
       quantity: fc.integer({ min: 0, max: 400_000 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('tell' as const),
+      quantity: fc.integer({ min: 0, max: 400_000 }),
+      hoursAgo: fc.integer({ min: 1, max: 24 * 34 }),
     }),
   },
   { weight: 2, arbitrary: correction },
@@ -80,6 +89,13 @@ export async function take(billing: TestUse, { id, used }: Taker, each: BillingS
       await billing.use(id, each.meter, quantity, { key })
       if (each.meter === 'calls') used.push({ key, quantity: Math.floor(Number(micro) / 1_000_000) })
       else used.push({ key: '', quantity: 0 })
+      return
+    }
+    case 'tell': {
+      const key = `${id}-${used.length}`
+      const occurredAt = new Date((await billing.nowOf(id)).getTime() - each.hoursAgo * HOUR_MS)
+      await billing.use(id, 'calls', `${each.quantity / 1_000}`, { key, occurredAt })
+      used.push({ key, quantity: Math.floor(each.quantity / 1_000) })
       return
     }
     case 'correct':

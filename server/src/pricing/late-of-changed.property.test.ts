@@ -43,9 +43,11 @@ const billing = testUse({
   defaultPlan: 'free',
 })
 
-/** A use within the time of a plan; `later`: how many plans later it is told, and in which order of those told then. */
+/** A use within the time of a plan; `later`: how many plans later it is told; `isAsked`: whether its item is made before anything else. */
 const use = fc.record({
   quantity: fc.integer({ min: 1, max: 180 }),
+  // Told too much of it, taken back at once.
+  mistaken: fc.constantFrom(0, 0, 45),
   later: fc.integer({ min: 0, max: 3 }),
   isAsked: fc.boolean(),
 })
@@ -54,30 +56,35 @@ const stay = fc.record({
   topUp: fc.constantFrom(0, 0, 60),
   uses: fc.array(use, { maxLength: 4 }),
 })
-type Stay = { plan: PlanKey; topUp: number; uses: readonly { quantity: number; later: number; isAsked: boolean }[] }
+type Stay = typeof stay extends fc.Arbitrary<infer S> ? S : never
 
-let organizations = 0
+let keys = 0
 
 /** Lives through some plans of one period; answers what its use costs, and how its balance stands. */
 async function live(stays: readonly Stay[], isInTime: boolean) {
   const id = await billing.customer(stays[0]!.plan)
-  organizations += 1
-  const told: { at: Date; quantity: number; when: number; isAsked: boolean }[] = []
+  const told: { at: Date; quantity: number; mistaken: number; when: number; isAsked: boolean }[] = []
   const tell = async (index: number): Promise<void> => {
-    for (const { at, quantity, isAsked } of told.filter(({ when }) => when === index)) {
-      await billing.use(id, 'calls', quantity, { occurredAt: at })
+    for (const { at, quantity, mistaken, isAsked } of told.filter(({ when }) => when === index)) {
+      const key = `${id} ${(keys += 1)}`
+      await billing.use(id, 'calls', quantity + mistaken, { key, occurredAt: at })
       if (isAsked) await chargeDueLateUse(billing.context)
+      if (mistaken > 0) await billing.correct(id, key, -mistaken)
     }
   }
   for (const [index, { plan, topUp, uses }] of stays.entries()) {
     if (index > 0) await billing.succeed(id, 'upgrade', { new_tier: plan })
     if (topUp > 0) await give(id, topUp, index)
     await billing.advance(id, '20h')
-    for (const { quantity, later, isAsked } of uses) {
+    for (const { quantity, mistaken, later, isAsked } of uses) {
       await billing.advance(id, '1h')
       const at = await billing.nowOf(id)
       if (isInTime || later === 0) await billing.use(id, 'calls', quantity, { occurredAt: at })
-      else told.push({ at, quantity, when: Math.min(index + later, stays.length - 1), isAsked })
+      else {
+        const when = Math.min(index + later, stays.length - 1)
+        // What is taken back of the present plan's use comes off its overage first, whichever plan that is of (decision 0190).
+        told.push({ at, quantity, mistaken: when > index ? mistaken : 0, when, isAsked })
+      }
     }
     await billing.advance(id, '20h')
     await tell(index)
@@ -87,7 +94,7 @@ async function live(stays: readonly Stay[], isInTime: boolean) {
   const { amount, used, overage, remaining } = balance
   return {
     id,
-    minor: usage.reduce((sum, { amountMinor }) => sum + amountMinor, 0),
+    minor: usage.reduce((sum, { amountMinor, creditedMinor }) => sum + amountMinor - creditedMinor, 0),
     balance: { amount, used, overage, remaining },
   }
 }
