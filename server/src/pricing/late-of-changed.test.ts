@@ -123,6 +123,22 @@ describe('use from before a change between two plans that both price it', () => 
     expect((await itemsOf(id)).map(({ amount }) => amount)).toEqual([56, 21])
   })
 
+  test('KF-8 of a time that cuts the line after it costs nothing more for it: it is on a line of its own', async () => {
+    const { id } = await changed('starter', 'pro', 'late')
+    const { period } = await statementOf(id)
+    await billing.advance(id, '2h')
+    const end = await billing.nowOf(id)
+    await billing.advance(id, '2h')
+    await billing.use(id, 'calls', 150)
+    const costOf = async (until: Date): Promise<unknown> => {
+      const query = `period_start=${period.start.toISOString()}&period_end=${until.toISOString()}`
+      const { usage } = await answered(id, `/api/v1/billing/usage/tenant/${id}/summary?${query}`)
+      return (usage as Record<string, { cost_cents: number }>)['calls']!.cost_cents
+    }
+    // Of pro's 160, 60 are over and were used afterwards.
+    expect([await costOf(end), await costOf(period.end)]).toEqual([105 + 56, 105 + 56 + 30])
+  })
+
   test('is taxed as the price and the product of its line', async () => {
     const { id } = await changed('starter', 'pro', 'late')
     const { priceId } = (await statementOf(id)).usage.find(({ lateOf }) => lateOf !== null)!
