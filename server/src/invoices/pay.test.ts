@@ -36,6 +36,45 @@ test('EM-7 whoever lost the subscription over a card that failed comes back with
   expect(await succeed(id, 'subscribe', { tier: 'pro' })).toMatchObject({ status: 'active' })
 })
 
+test('a card that is replaced is the customer’s: the subscription has one of its own only where it had one', async () => {
+  const id = await onClock('replaces')
+  await succeed(id, 'subscribe', { tier: 'pro' })
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_visa' })
+  const { subscription_id: subscription, stripe_customer_id: customer } = await subscriptionOf(id)
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_mastercard' })
+  const methodsOf = async () => (await billing.call(id, 'GET', '/api/v1/billing/payment-methods')).body as unknown as Method[]
+  const [first, second] = await methodsOf()
+  expect([first!.is_default, second!.is_default]).toEqual([true, false])
+  expect((await billing.stripe.subscriptions.retrieve(String(subscription))).default_payment_method).toBeNull()
+  // So the next invoice is charged to whatever the customer makes the default at Stripe, and that comes first, however old it is.
+  await billing.stripe.customers.update(String(customer), { invoice_settings: { default_payment_method: second!.id } })
+  await expect.poll(methodsOf).toMatchObject([
+    { id: second!.id, is_default: true },
+    { id: first!.id, is_default: false },
+  ])
+  await advance(id, '15d')
+  expect(await subscriptionOf(id)).toMatchObject({ status: 'active' })
+  expect((await billing.stripe.charges.list({ customer: String(customer), limit: 1 })).data[0]!.payment_method).toBe(second!.id)
+})
+
+test('an invoice of a subscription that goes on is paid with what that is charged to, whatever the customer’s default is', async () => {
+  const id = await onClock('own_method')
+  const { url } = await succeed(id, 'checkout', { plan: 'pro' })
+  expect((await payOn(String(url))).status).toBe(303)
+  await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'pro', status: 'active' })
+  const { subscription_id: subscription, stripe_customer_id: customer } = await subscriptionOf(id)
+  const attached = (method: string) => billing.stripe.paymentMethods.attach(method, { customer: String(customer) })
+  const [failing, good] = [await attached('pm_card_chargeCustomerFail'), await attached('pm_card_visa')]
+  await billing.stripe.subscriptions.update(String(subscription), { default_payment_method: failing.id })
+  await billing.stripe.customers.update(String(customer), { invoice_settings: { default_payment_method: good.id } })
+  await advance(id, '33d')
+  const [owed] = await invoicesOf(id, '?status=open')
+  expect(await post(id, `invoices/${owed!.id}/pay`)).toMatchObject({ status: 402, body: { code: 'payment_failed' } })
+  expect(await succeed(id, `invoices/${owed!.id}/pay`, { payment_method_id: 'pm_card_visa' })).toMatchObject({ status: 'paid' })
+})
+
+type Method = { readonly id: string; readonly is_default: boolean }
+
 test('a page of invoices after one that is not there, or is another organization’s, is refused: it would look like the end', async () => {
   const pageOf = async (id: string, after = '') => {
     const { status, body } = await billing.call(id, 'GET', `/api/v1/billing/invoices${after && `?starting_after=${after}`}`)

@@ -55,10 +55,13 @@ describe('a credit whose server is killed', () => {
 })
 
 describe('a credit that Stripe refused', () => {
+  const refusing = () => {
+    const refusal = new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused')
+    return failing(billing.context, 'before', 'credit_customer', refusal)
+  }
   async function refused(): Promise<{ id: string; credit: string }> {
     const id = await mistaken()
-    const refusal = new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused')
-    await giveDueCredits(failing(billing.context, 'before', 'credit_customer', refusal))
+    await giveDueCredits(refusing())
     const { rows } = await db.query<{ id: string; state: string }>(
       'select id, state from use_credits where organization_id = $1',
       [id],
@@ -68,6 +71,18 @@ describe('a credit that Stripe refused', () => {
   }
   const retry = (context: BillingContext, credit: string) =>
     retryCredit(context, credit, { actor: 'operator:test', requestId: null })
+
+  test('is left to people also where the server is killed once the refusal is stored, and before it is the credit’s', async () => {
+    const id = await mistaken()
+    await giveDueCredits(dying('before')).catch(() => undefined)
+    await refuseWrites(db, 'use_credits')
+    await giveDueCredits(refusing()).catch(() => undefined)
+    await makeRoom(db)
+    expect(await toldOf(id)).toMatchObject([{ state: 'waiting' }])
+    await giveDueCredits(billing.context)
+    expect(await toldOf(id)).toEqual([{ state: 'failed', minor: 0, told: 0 }])
+    expect(await givenTo(id)).toEqual([])
+  })
 
   test('and that two operators give again at once is given once', async () => {
     const { id, credit } = await refused()

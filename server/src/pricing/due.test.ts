@@ -102,6 +102,33 @@ test('what was taken back after it was reported lowers the next report', async (
   }
 })
 
+test('what was taken back of overage comes off the line that bills it, not off one that bills all use of the allowance', async () => {
+  const id = await billing.customer('starter')
+  await billing.advance(id, '1h')
+  await billing.use(id, 'calls', 150, { key: 'too much' })
+  await collectUse(billing.context, id)
+  const { db } = billing.database
+  // As where the price of a balance was once of overage, and once of use.
+  await db.query(
+    `insert into reported_grants (organization_id, grant_id, reports, span_id, counted)
+     select organization_id, grant_id, 'use', (select id from billing_spans span where span.organization_id = $1 and span.balance = 'tokens'), 100
+     from reported_grants where organization_id = $1`,
+    [id],
+  )
+  await db.query(
+    `update billing_spans set starts_at = starts_at + interval '1 second' where organization_id = $1 and balance = 'tokens'`,
+    [id],
+  )
+  await billing.correct(id, 'too much', -20)
+  await billing.advance(id, '1h')
+  await collectUse(billing.context, id)
+  const { usage } = await readStatement(billing.context, { organizationId: id, at: null })
+  expect(Object.fromEntries(usage.map(({ balanceKey, quantity }) => [balanceKey, quantity]))).toMatchObject({
+    calls: parseQuantity(30),
+    tokens: 0n,
+  })
+})
+
 test('a process that is killed after it passed some over, and before it collected the others, leaves nothing unreported and nothing twice', async () => {
   const [idle, using] = [await billing.customer('starter'), await billing.customer('starter')]
   for (const id of [idle, using]) await billing.advance(id, '1h')

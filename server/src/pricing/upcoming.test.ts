@@ -145,6 +145,46 @@ describe('KF-9 the next invoice is told as it will come', () => {
     expect(await readUpcomingMinor(away, other)).toBe(8700)
     expect(await readUpcomingMinor(billing.with({ gateway: null }), other)).toBe(8700)
   })
+
+  test('while Stripe is away: with the discount that stands, and of one that is cancelled only the use', async () => {
+    await discount('FIFTH', { percent_off: 20 })
+    const away = billing.with({ gateway: null })
+    const id = await subscribed({ discount_code: 'FIFTH' })
+    expect(await readUpcomingMinor(away, id)).toBe(2320)
+    await succeed(id, 'cancel', { immediate: false })
+    expect(await readUpcomingMinor(away, id)).toBe(0)
+    await billing.use(id, 'calls', 150)
+    expect(await readUpcomingMinor(away, id)).toBe(280)
+  })
+
+  test('with what is used on, where a discount is larger than what Stripe has been told of', async () => {
+    await discount('MOST', { amount_off: 3000 })
+    const id = await subscribed({ discount_code: 'MOST' })
+    await billing.use(id, 'calls', 107)
+    expect(await foretold(id)).toBe(0)
+    expect(await told(id)).toBe(0)
+    await billing.use(id, 'calls', 23)
+    expect(await told(id)).toBe(110)
+    expect(await foretold(id)).toBe(110)
+  })
+
+  test('of one that is cancelled: the use that is left, less the credit or with the debt; where none is left, a debt stays where it is', async () => {
+    const id = await subscribed({})
+    await succeed(id, 'cancel', { immediate: false })
+    const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+    const owe = async (amount: number) => {
+      await billing.stripe.customers.createBalanceTransaction(String(body['stripe_customer_id']), { amount, currency: 'usd' })
+      await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    }
+    await owe(500)
+    expect(await told(id)).toBe(0)
+    await billing.use(id, 'calls', 120)
+    expect(await told(id)).toBe(640)
+    await owe(-560)
+    expect(await told(id)).toBe(80)
+    await billing.advance(id, '32d')
+    expect((await invoicesOf(id))[0]).toMatchObject({ amount_due_minor: 80 })
+  })
 })
 
 test('a Stripe that hangs is asked by one reader, and waited for briefly by any', async () => {

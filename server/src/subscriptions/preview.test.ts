@@ -53,9 +53,9 @@ async function used(id: string): Promise<void> {
   await billing.use(id, 'calls', 150)
   await billing.advance(id, '1h')
 }
-async function withCredit(id: string): Promise<void> {
+async function withCredit(id: string, creditMinor = 700): Promise<void> {
   const { stripe_customer_id: customer } = await subscriptionOf(id)
-  await billing.stripe.customers.createBalanceTransaction(String(customer), { amount: -700, currency: 'usd' })
+  await billing.stripe.customers.createBalanceTransaction(String(customer), { amount: -creditMinor, currency: 'usd' })
 }
 async function all(id: string): Promise<void> {
   await withPacks(id)
@@ -188,6 +188,16 @@ describe('the preview of a purchase tells the invoice of the moment and the next
     await succeed(id, 'cancel', { immediate: true })
     const body = { tier: 'pro', interval, trial_period_days: days, ...(code === undefined ? {} : { discount_code: code }) }
     await expectKept(id, 'subscribe', body)
+  })
+})
+
+test('what a purchase leaves of the customer’s credit comes off the next invoice, as its preview says', async () => {
+  const id = await begin({}, 'starter')
+  await withCredit(id, 5000)
+  await succeed(id, 'cancel', { immediate: true })
+  await expectKept(id, 'subscribe', { tier: 'pro', trial_period_days: 0 })
+  expect((await billing.call(id, 'GET', `/api/v1/billing/status/tenant/${id}`)).body).toMatchObject({
+    next_invoice_amount_cents: 800,
   })
 })
 

@@ -3,6 +3,7 @@ import { failing, KILLED } from '../../test/failing.ts'
 import { changeByOperator, switchTo } from '../../test/purchases.ts'
 import { PLANS, testSubscriptions } from '../../test/subscriptions.ts'
 import { MINUTE_MS } from '../lib/period.ts'
+import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { finishStrandedIntents } from '../stripe/intents/finish-intents.ts'
 
 // A change at the period's end, of which not every step comes about.
@@ -119,4 +120,14 @@ test('who cancels beside what is scheduled is taxed until the end', async () => 
   await advance(id, '32d')
   const [renewal] = await billing.invoicesOf(id)
   expect(renewal).toMatchObject({ billing_reason: 'subscription_cycle', amount_due_minor: 3480 })
+})
+
+test('what Stripe refuses to schedule leaves no schedule behind, which would be in the way of a pause', async () => {
+  const id = await billing.subscribed('refused', { tier: 'pro' })
+  const refusal = new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused')
+  const refusing = failing(billing.context, 'before', 'schedule_switch', refusal)
+  await expect(changeByOperator(refusing, id, switchTo('starter', 'period_end'))).rejects.toThrow('refused')
+  const { subscription_id: subscription } = await subscriptionOf(id)
+  expect((await billing.stripe.subscriptions.retrieve(String(subscription))).schedule).toBeNull()
+  expect(await subscriptionOf(id)).toMatchObject({ plan: 'pro', scheduled_change: null })
 })

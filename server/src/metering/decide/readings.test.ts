@@ -259,6 +259,9 @@ describe('a filter', () => {
     const decision = own.group(large(), large({ model: 'small' }), large({ other: 'large' }), large({ model: 'large' }))
     expect(counted(decision)).toEqual([0, 0, 0, 2])
     expect(decision.hourlyChanges).toMatchObject([{ events: 1, quantity: 2n * MICRO }])
+    // Nor is there anything of it to be corrected.
+    own.group(tell('large', 2, { key: 'left out' }))
+    expect(errorOf(own.group(takeBack('left out')))).toMatchObject({ code: 'not_found', details: { field: 'corrects' } })
     expect(answers(own.group(large({ model: 5 }, 'track'), large({ model: true }, 'track'))).map(({ drawn }) => drawn)).toEqual([
       2n * MICRO,
       2n * MICRO,

@@ -28,7 +28,7 @@ describe('a correction that is sent again', () => {
     ['the whole', whole],
     ['a part without a reason', { ...less, properties: null }],
   ])('of %s is answered as it was, and takes nothing more', (_name, correction) => {
-    const { decision } = again(correction, correction)
+    const { decision } = again(correction, structuredClone(correction))
     const [first, second] = answers(decision).slice(2)
     expect(second).toEqual({ ...first, replayed: true })
     expect(decision.events).toHaveLength(3)
@@ -41,6 +41,7 @@ describe('a correction that is sent again', () => {
     ['retract', whole, { quantity: -10n * MICRO }],
     ['reason', less, { properties: { reason: 'another' } }],
     ['reason', less, { properties: null }],
+    ['reason', { ...less, properties: { reason: 'twice', by: 'me' } }, { properties: { reason: 'twice', by: 'you' } }],
   ])('with another %s is refused and names it', (field, first, over) => {
     expect(again(first, { ...first, ...over }).field()).toBe(field)
   })
