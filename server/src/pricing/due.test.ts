@@ -189,7 +189,7 @@ test('a report that never left before its subscription ended is on the invoice o
   expect(await readStatement(billing.context, { organizationId: id, at: began })).toMatchObject({ totalMinor: 1000 })
 })
 
-test('what is used in the second in which a price comes and goes is billed once, by the price that follows', async () => {
+test('what is used in the second in which a price comes and goes is billed once, by the price that takes its place', async () => {
   const id = await billing.customer('starter')
   await billing.use(id, 'calls', 150)
   // The test clock stands: the first price has no second in which its use could be reported.

@@ -146,15 +146,29 @@ describe('KF-9 the next invoice is told as it will come', () => {
     expect(await readUpcomingMinor(billing.with({ gateway: null }), other)).toBe(8700)
   })
 
-  test('while Stripe is away: with the discount that stands, and of one that is cancelled only the use', async () => {
+  test('while Stripe is away: with the discount and the credit that stand, and of one that is cancelled only the use', async () => {
     await discount('FIFTH', { percent_off: 20 })
     const away = billing.with({ gateway: null })
     const id = await subscribed({ discount_code: 'FIFTH' })
     expect(await readUpcomingMinor(away, id)).toBe(2320)
+    const { body } = await billing.call(id, 'GET', '/api/v1/billing/subscription')
+    await billing.stripe.customers.createBalanceTransaction(String(body['stripe_customer_id']), { amount: -200, currency: 'usd' })
+    await billing.call('operator', 'POST', `/api/v1/organizations/${id}/reconcile`)
+    expect(await readUpcomingMinor(away, id)).toBe(2120)
     await succeed(id, 'cancel', { immediate: false })
     expect(await readUpcomingMinor(away, id)).toBe(0)
+    await billing.use(id, 'calls', 200)
+    expect(await readUpcomingMinor(away, id)).toBe(560 - 200)
+  })
+
+  test('of one that is paused not at all: what it used is invoiced when it goes on, or ends', async () => {
+    const id = await subscribed({})
     await billing.use(id, 'calls', 150)
-    expect(await readUpcomingMinor(away, id)).toBe(280)
+    await billing.advance(id, '1h')
+    await succeed(id, 'pause')
+    expect(await told(id)).toBe(0)
+    await succeed(id, 'resume')
+    expect(await told(id)).toBe(3250)
   })
 
   test('with what is used on, where a discount is larger than what Stripe has been told of', async () => {
