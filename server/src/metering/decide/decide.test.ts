@@ -185,7 +185,7 @@ describe('track', () => {
       { ...correction, quantity: -2n * MICRO },
     ])
     expect(decision.events.map(({ late }) => late)).toEqual([time, 'credited'])
-    expect(decision.grantChanges).toMatchObject([{ id: past.id, used: 3n * MICRO }])
+    expect(decision.grantChanges).toMatchObject([{ id: past.id, used: 3n * MICRO, freeUsed: 0n, freeOverage: 0n }])
   })
 
   test('a period that nobody knows any more counts now', () => {
