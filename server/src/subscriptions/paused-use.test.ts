@@ -126,3 +126,22 @@ test('a code for two months is off the first month of use beside a year’s fee'
   const { next_invoice: next } = await succeed(id, 'subscribe/preview', { ...body, plan: undefined })
   expect(next).toMatchObject({ amount_minor: 250 })
 })
+
+test.each([1, 2])('a code that is limited to its product comes off use that %i resumption(s) were to bill', async (times) => {
+  const id = await pausedAfterUse()
+  const only = (await billing.stripe.products.list()).data.find(({ name }) => name === 'calls')!.id
+  const coupon = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to: { products: [only] } })
+  const subscription = String((await subscriptionOf(id))['subscription_id'])
+  await billing.stripe.subscriptions.update(subscription, { discounts: [{ coupon: coupon.id }] })
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_authenticationRequired' })
+  await billing.advance(id, '32d')
+  for (let time = 0; time < times; time += 1) {
+    expect(await succeed(id, 'resume')).toMatchObject({ requires_action: true })
+    expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: 175 + 500 })
+    // Nobody answers the bank, and its page ends.
+    await billing.advance(id, '1d')
+  }
+  await succeed(id, 'payment-methods', { payment_method_id: 'pm_card_visa' })
+  await succeed(id, 'resume')
+  expect(await newestDue(id)).toBe(2900 + 175 + 500)
+})

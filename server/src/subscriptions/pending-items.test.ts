@@ -251,38 +251,6 @@ describe('what is made again', () => {
   })
 })
 
-describe('what is made again, and a code that is limited to its product', () => {
-  async function halved(): Promise<string> {
-    const { id } = await askedToResume()
-    const { data: products } = await billing.stripe.products.list()
-    const only = products.find(({ name }) => name === 'calls')!.id
-    const coupon = await billing.stripe.coupons.create({ percent_off: 50, duration: 'forever', applies_to: { products: [only] } })
-    const { subscription_id: subscription } = await subscriptionOf(id)
-    await billing.stripe.subscriptions.update(String(subscription), { discounts: [{ coupon: coupon.id }] })
-    return id
-  }
-
-  test.each([1, 2])('comes to less by that: made %i time(s)', async (times) => {
-    const id = await halved()
-    await billing.advance(id, '1d')
-    for (let time = 1; time < times; time += 1) {
-      expect(await succeed(id, 'resume')).toMatchObject({ requires_action: true })
-      await billing.advance(id, '1d')
-    }
-    await succeed(id, 'payment-methods', GOOD)
-    await succeed(id, 'resume')
-    expect(await dueOf(id, 'paid')).toEqual([2900, 2900 + USED / 2])
-  })
-
-  test('comes to less by that in a cancellation in its place, as its preview says', async () => {
-    const id = await halved()
-    await succeed(id, 'payment-methods', GOOD)
-    expect(await succeed(id, 'cancel/preview', { immediate: true })).toMatchObject({ amount_due_now_minor: USED / 2 })
-    await succeed(id, 'cancel', { immediate: true })
-    expect(await dueOf(id, 'paid')).toEqual([USED / 2, 2900])
-  })
-})
-
 describe('the credit of a smaller plan', () => {
   test.each(WAYS)('lowers the next invoices where an upgrade’s page %s', async (how) => {
     const { id, invoiceId, credit } = await askedToUpgrade()
