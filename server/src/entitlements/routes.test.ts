@@ -87,9 +87,9 @@ describe('entitlements', () => {
     const { entitlements } = await readEntitlements(billing.database.db, { ...billing.context, graceDays: 3, catalogs }, id)
     expect(entitlements.map(({ feature, value }) => [feature.key, value])).toEqual([
       ['sso', null],
+      ['exports', null],
       ['projects', 20_000_000n],
       ['support', 'email'],
-      ['exports', null],
     ])
   })
 

@@ -75,6 +75,15 @@ describe('what an organization has of features', () => {
     expect(summaryOf(deriveEntitlements(before, catalog, [word('sso', true)], now))['sso']).toBe(true)
   })
 
+  it('is told in the order of the present catalog, whatever order stored terms have, and last what that has no more', () => {
+    const { features } = catalog
+    const stored = { ...terms('pro'), catalog: { ...catalog, features: new Map([...features].toReversed()) } }
+    expect(deriveEntitlements(stored, catalog, [], now).map(({ feature }) => feature.key)).toEqual([...features.keys()])
+    const present = { features: new Map([...features].filter(([key]) => key !== 'sso')) }
+    const keys = deriveEntitlements(stored, present, [], now).map(({ feature }) => feature.key)
+    expect(keys).toEqual(['projects', 'support', 'sso'])
+  })
+
   test('never shrinks by an add-on, whatever the order and the quantities', () => {
     const quantities = fc.record({ sso: fc.nat(3), more: fc.nat(3), chat: fc.nat(3), all: fc.nat(1) })
     fc.assert(

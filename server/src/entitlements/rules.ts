@@ -15,7 +15,7 @@ export type FeatureOverride = {
 export type Entitlement = {
   readonly feature: Feature
   readonly value: FeatureValue | null
-  /** What the value is from; null where there is none. */
+  /** What decides the value; null where plan and add-ons give none and no operator has said anything. */
   readonly source: 'plan' | 'add_on' | 'override' | null
   /** When an operator's word ends. */
   readonly overrideEndsAt: Instant | null
@@ -23,13 +23,21 @@ export type Entitlement = {
 
 type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns'>
 
-/** The features that there are for an organization: those of its terms, then those that were declared since. */
+/**
+ * The features that there are for an organization: those of the present catalog, then those that only its terms still have; each as its
+ * terms declare it. A stored catalog has lost the order of its file.
+ */
 export function featuresFor(own: Pick<Catalog, 'features'>, current: Pick<Catalog, 'features'>): ReadonlyMap<string, Feature> {
-  return new Map([...own.features, ...[...current.features].filter(([key]) => !own.features.has(key))])
+  return new Map([...current.features, ...own.features])
+}
+
+/** Those that have not ended. */
+export function overridesAt<Override extends FeatureOverride>(overrides: readonly Override[], now: Instant): readonly Override[] {
+  return overrides.filter(({ endsAt }) => endsAt === null || now < endsAt)
 }
 
 /**
- * What an organization has of each feature, in the order of the catalog. Pure.
+ * What an organization has of each feature, in the order of the present catalog. Pure.
  * @param now the organization's own time
  */
 export function deriveEntitlements(
@@ -38,9 +46,7 @@ export function deriveEntitlements(
   overrides: readonly FeatureOverride[],
   now: Instant,
 ): readonly Entitlement[] {
-  const standing = new Map(
-    overrides.filter(({ endsAt }) => endsAt === null || now < endsAt).map((override) => [override.featureKey, override]),
-  )
+  const standing = new Map(overridesAt(overrides, now).map((override) => [override.featureKey, override]))
   return [...featuresFor(terms.catalog, current).values()].map((feature) => {
     const sold = soldValue(feature, terms)
     const override = standing.get(feature.key)

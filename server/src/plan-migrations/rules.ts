@@ -79,7 +79,7 @@ export type FeatureChange = {
 /** How a plan's features differ between two catalogs. Pure. */
 export function featureChanges(planKey: string, before: Catalog, after: Catalog): FeatureChange[] {
   const [old, present] = [before, after].map((catalog) => catalog.plans.get(planKey)?.features)
-  return [...featuresFor(after, before).keys()].flatMap((featureKey) => {
+  return [...featuresFor(before, after).keys()].flatMap((featureKey) => {
     const change = { featureKey, from: old?.get(featureKey) ?? null, to: present?.get(featureKey) ?? null }
     return change.from === change.to ? [] : [change]
   })
