@@ -147,6 +147,48 @@ describe('an operator’s word', () => {
     ])
   })
 
+  test('is told of who was last looked at before there were features', async () => {
+    await billing.createOrganization('veteran')
+    await billing.database.db.query(`update standing_watches set entitlements = null where organization_id = 'veteran'`)
+    await set('veteran', 'sso', { value: true, reason: 'a pilot' })
+    expect(await told('veteran')).toMatchObject([{ entitlements: { sso: true }, changed: expect.arrayContaining(['sso']) }])
+  })
+
+  test('ends by the clock of the organization, also while it is suspended, and is told once, whoever sets it again', async () => {
+    const id = await subscribed('clocked', { tier: 'pro' })
+    const end = '2026-04-20T00:00:00.000Z'
+    for (const reason of ['a launch', 'the same again']) {
+      expect((await set(id, 'support', { value: 'phone', expires_at: end, reason })).status).toBe(200)
+    }
+    await post(id, 'payment-methods', { payment_method_id: 'pm_card_chargeCustomerFail' })
+    await advance(id, '40d')
+    expect(await one(id, 'support')).toMatchObject({ code: 'suspended', value: 'phone' })
+    await advance(id, '2d')
+    expect(await one(id, 'support')).toMatchObject({ code: 'suspended', value: 'email', override_expires_at: null })
+    expect((await told(id)).map((data) => data['entitlements'])).toEqual([
+      { projects: 20, support: 'email' },
+      { projects: 20, support: 'phone' },
+      { projects: 20, support: 'email' },
+    ])
+  })
+
+  test('of several operators at once is each told and audited', async () => {
+    await billing.createOrganization('contested')
+    const values = [2, 3, 4, 5, 6]
+    await Promise.all(values.map((value) => set('contested', 'projects', { value, reason: 'a race' })))
+    const last = (await one('contested', 'projects'))['value']
+    const changes = await told('contested')
+    const projects = changes.map((data) => (data['entitlements'] as { projects: number }).projects)
+    expect(projects.toSorted((a, b) => a - b)).toEqual(values)
+    expect(projects.at(-1)).toBe(last)
+    const { rows } = await billing.database.db.query<{ before: number; after: number }>(
+      `select (before ->> 'value')::int as before, (after ->> 'value')::int as after from audit_log
+       where organization_id = 'contested' and action = 'feature.overridden' order by id`,
+    )
+    // Each saw what the one before it had left.
+    expect(rows.map(({ before }) => before)).toEqual([1, ...rows.slice(0, -1).map(({ after }) => after)])
+  })
+
   test.each([
     ['sso', { value: 3 }, 400],
     ['projects', { value: true }, 400],
@@ -156,7 +198,16 @@ describe('an operator’s word', () => {
     ['sso', { value: true, expires_at: '2020-01-01T00:00:00Z' }, 400],
     ['sso', { value: null, expires_at: '2099-01-01T00:00:00Z' }, 400],
     ['sso', { value: true, reason: ' ' }, 400],
+    ['projects', { value: '' }, 400],
+    ['projects', { value: '1e3' }, 400],
+    ['projects', { value: '9'.repeat(63) }, 400],
+    ['support', { value: 'unlimited' }, 400],
     ['teleport', { value: true }, 422],
+    ['__proto__', { value: true }, 422],
+    ['constructor', { value: true }, 422],
+    ['a%2Fb', { value: true }, 422],
+    ['x'.repeat(64), { value: true }, 400],
+    ['sso%00', { value: true }, 400],
   ])('about %s that says %j is refused, and changes nothing', async (feature, wrong, status) => {
     expect((await set('visitor', feature, { reason: 'a test', ...wrong })).status).toBe(status)
     expect((await told('visitor')).length).toBe(0)

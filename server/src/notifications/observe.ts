@@ -68,8 +68,7 @@ export async function observeAccount(tx: Transaction, context: ObservingContext,
     found.flatMap(({ events }) => events),
   )
   const entitlements = summaryOf(seen.entitlements)
-  const changed =
-    before === null || isOther(before, standing) || !isDeepStrictEqual(before.entitlements ?? entitlements, entitlements)
+  const changed = before === null || isOther(before, standing) || !isDeepStrictEqual(before.entitlements, entitlements)
   const watch: Watch = {
     state: standing.state,
     mayUse: standing.mayUse,
@@ -147,9 +146,9 @@ function entitlementChange({ organizationId, terms, entitlements, now, context }
   const times = entitlements.flatMap(({ overrideEndsAt }) => overrideEndsAt ?? [])
   const after = summaryOf(entitlements)
   const known = before === null ? defaultEntitlements(terms, context, now) : before.entitlements
-  const keys = new Set([...entitlements.map(({ feature }) => feature.key), ...Object.keys(known ?? {})])
-  const changed = [...keys].filter((key) => known?.[key] !== after[key])
-  if (known === null || changed.length === 0) return { events: [], times }
+  const keys = new Set([...entitlements.map(({ feature }) => feature.key), ...Object.keys(known)])
+  const changed = [...keys].filter((key) => known[key] !== after[key])
+  if (changed.length === 0) return { events: [], times }
   const data: EventData<'customer.entitlements_changed'> = { entitlements: after, changed, plan: terms.standing.planKey }
   const key = `customer.entitlements_changed:${(before?.changes ?? 0) + 1}`
   return { events: [{ organizationId, type: 'customer.entitlements_changed', key, data, occurredAt: now }], times }

@@ -7,8 +7,8 @@ export type Watch = {
   readonly state: StandingState
   readonly mayUse: boolean
   readonly planKey: string
-  /** What there was of features; null where nobody has looked yet. */
-  readonly entitlements: Readonly<Record<string, unknown>> | null
+  /** What there was of features. */
+  readonly entitlements: Readonly<Record<string, unknown>>
   readonly changes: number
   readonly dunningSince: Instant | null
   readonly lookAt: Instant | null
@@ -22,10 +22,11 @@ export async function lockWatch(tx: Queryable, organizationId: string): Promise<
   return watch
 }
 
+// What was seen last before there were features, had none.
 const lockWatches = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<Watch & { readonly organizationId: string }>(
-    `select organization_id as "organizationId", state, may_use as "mayUse", plan_key as "planKey", entitlements, changes,
-       dunning_since as "dunningSince", look_at as "lookAt"
+    `select organization_id as "organizationId", state, may_use as "mayUse", plan_key as "planKey",
+       coalesce(entitlements, '{}') as entitlements, changes, dunning_since as "dunningSince", look_at as "lookAt"
      from standing_watches where organization_id = any($1) order by organization_id for update`,
     [organizationIds],
   )
