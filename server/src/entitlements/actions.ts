@@ -8,11 +8,15 @@ import { findAccounts, insertMissingAccounts, lockAccount, type AccountRow } fro
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import type { OverrideContext } from '../standing/overrides.ts'
-import { deriveEntitlements, featuresFor, valueToJson, type Entitlement } from './rules.ts'
+import { deriveEntitlements, featuresFor, overridesAt, valueToJson, type Entitlement } from './rules.ts'
 import { deleteFeatureOverride, listFeatureOverrides, upsertFeatureOverride, type StoredOverride } from './store.ts'
 
-/** What an organization has of each feature now, with the terms that say so. */
-export type EntitlementReading = { readonly terms: PlanTerms; readonly entitlements: readonly Entitlement[] }
+/** What an organization has of each feature now, with the terms and what operators set that say so. */
+export type EntitlementReading = {
+  readonly terms: PlanTerms
+  readonly entitlements: readonly Entitlement[]
+  readonly overrides: readonly StoredOverride[]
+}
 
 /** @throws DomainError `not_found` */
 export async function readEntitlements(
@@ -28,13 +32,9 @@ export async function readEntitlements(
   return entitlementsOf(terms, catalog, await listFeatureOverrides(db, organizationId), timeOf(account, now))
 }
 
-function entitlementsOf(
-  terms: PlanTerms,
-  current: Catalog,
-  overrides: readonly StoredOverride[],
-  now: Instant,
-): EntitlementReading {
-  return { terms, entitlements: deriveEntitlements(terms, current, overrides, now) }
+function entitlementsOf(terms: PlanTerms, current: Catalog, stored: readonly StoredOverride[], now: Instant): EntitlementReading {
+  const overrides = overridesAt(stored, now)
+  return { terms, overrides, entitlements: deriveEntitlements(terms, current, overrides, now) }
 }
 
 /**

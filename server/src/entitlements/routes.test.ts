@@ -51,6 +51,8 @@ describe('entitlements', () => {
     expect(await one(id, 'support')).toMatchObject({ allowed: true, value: 'email', plan: 'pro' })
     await succeed(id, 'add-ons', { add_on: 'more_projects', quantity: 2 })
     expect(await one(id, 'projects')).toMatchObject({ allowed: true, value: 40, source: 'add_on' })
+    const offered = await billing.call(id, 'GET', '/api/v1/billing/add-ons')
+    expect(offered.body['add_ons']).toMatchObject([{ add_on: 'more_projects', quantity: 2, features: { projects: 10 } }])
     await succeed(id, 'cancel', { immediate: true })
     expect(await one(id, 'projects')).toMatchObject({ value: 1, plan: 'free' })
     expect(await told(id)).toEqual([
@@ -113,9 +115,19 @@ describe('an operator’s word', () => {
       override_expires_at: null,
     })
     expect(await set('guest', 'projects', { value: false, reason: 'abuse' })).toMatchObject({ status: 200 })
-    expect(await one('guest', 'projects')).toMatchObject({ allowed: false, value: false, source: 'override' })
+    expect(await one('guest', 'projects')).toMatchObject({
+      allowed: false,
+      code: 'not_included',
+      reason: 'projects has been switched off for this organization.',
+      value: false,
+      source: 'override',
+    })
     const state = await billing.call('operator', 'GET', '/api/v1/admin/organizations/guest')
     expect(state.body['entitlements']).toMatchObject([{ feature: 'sso', value: true }, { value: false }, { value: false }])
+    expect(state.body['feature_overrides']).toMatchObject([
+      { feature: 'projects', value: false, expires_at: null, reason: 'abuse', set_by: 'operator:test' },
+      { feature: 'sso', value: true, expires_at: null, reason: 'a pilot', set_by: 'operator:test', set_at: expect.any(String) },
+    ])
     await set('guest', 'projects', { value: null, reason: 'settled' })
     expect(await one('guest', 'projects')).toMatchObject({ allowed: true, value: 1, source: 'plan' })
     expect((await told('guest')).map((data) => data['entitlements'])).toEqual([
@@ -170,6 +182,8 @@ describe('an operator’s word', () => {
       { projects: 20, support: 'phone' },
       { projects: 20, support: 'email' },
     ])
+    const state = await billing.call('operator', 'GET', `/api/v1/admin/organizations/${id}`)
+    expect(state.body['feature_overrides']).toEqual([])
   })
 
   test('of several operators at once is each told and audited', async () => {

@@ -3,32 +3,9 @@ import { actorOf, organizationFor, requireOperator, requireScope } from '../auth
 import type { App } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { moment } from '../lib/moments.ts'
-import { STOPPED_IN_WORDS } from '../standing/rules.ts'
 import type { OverrideContext } from '../standing/overrides.ts'
-import { overrideFeature, readEntitlements, requireEntitlement, type EntitlementReading } from './actions.ts'
-import { refusalOf, valueToJson, type Entitlement } from './rules.ts'
-
-const value = z.union([z.boolean(), z.number(), z.string().max(63)])
-
-/** As every answer shows an entitlement. */
-export const entitlementSchema = z
-  .object({
-    feature: z.string(),
-    name: z.string(),
-    type: z.enum(['boolean', 'number', 'choice']),
-    unit: z.string().nullable().meta({ description: 'Of a number.' }),
-    allowed: z.boolean().meta({ description: 'Whether it may be used right now.' }),
-    code: z.enum(['not_included', 'suspended', 'paused']).nullable().meta({ description: 'Why not.' }),
-    reason: z.string().nullable().meta({ description: 'The same in a sentence.' }),
-    value: value.meta({
-      description:
-        'What there is of it, also of who is suspended: true or false, a number or `unlimited`, one of the values of a choice. Nothing is false.',
-    }),
-    source: z.enum(['plan', 'add_on', 'override']).nullable().meta({ description: 'What gives it.' }),
-    plan: z.string(),
-    override_expires_at: z.iso.datetime().nullable().meta({ description: 'When an operator’s word ends.' }),
-  })
-  .openapi('Entitlement')
+import { overrideFeature, readEntitlements, requireEntitlement } from './actions.ts'
+import { entitlementSchema, featureValueSchema, showEntitlement, showEntitlements } from './views.ts'
 
 const ofOrganization = z.object({ organization_id: z.string().optional().meta({ description: 'Only for operators.' }) })
 const tags = ['Entitlements']
@@ -38,7 +15,7 @@ const listRoute = createRoute({
   path: '/api/v1/entitlements',
   tags,
   summary: 'What an organization has of each feature',
-  description: 'The scope `read`. By its plan, its add-ons and what an operator set, in the order of the catalog.',
+  description: 'The scope `read`. By its plan, its add-ons and what an operator set, in the order of the present catalog.',
   request: { query: ofOrganization },
   responses: {
     200: json('The entitlements.', z.object({ plan: z.string(), entitlements: z.array(entitlementSchema) })),
@@ -65,7 +42,9 @@ const overrideRoute = createRoute({
     params: z.object({ organization_id: z.string(), feature: z.string().max(63) }),
     body: body(
       z.strictObject({
-        value: value.nullable().meta({ description: 'false: none of it; null: what plan and add-ons say counts again.' }),
+        value: featureValueSchema
+          .nullable()
+          .meta({ description: 'false: none of it; null: what plan and add-ons say counts again.' }),
         expires_at: moment.nullish().meta({ description: 'Until when it counts; for good without it.' }),
         reason: z.string().trim().min(1, 'say why').max(1000).meta({ description: 'Why; it is kept in the audit log.' }),
       }),
@@ -94,32 +73,4 @@ export function registerEntitlementRoutes(app: App, context: OverrideContext): v
     const reading = await overrideFeature(context, request, asker)
     return http.json(showEntitlement(reading, requireEntitlement(reading, featureKey)), 200)
   })
-}
-
-export function showEntitlements(reading: EntitlementReading): z.infer<typeof entitlementSchema>[] {
-  return reading.entitlements.map((entitlement) => showEntitlement(reading, entitlement))
-}
-
-function showEntitlement({ terms }: EntitlementReading, entitlement: Entitlement): z.infer<typeof entitlementSchema> {
-  const { feature, source, overrideEndsAt } = entitlement
-  const code = refusalOf(entitlement, terms)
-  const { planKey } = terms.standing
-  return {
-    feature: feature.key,
-    name: feature.name,
-    type: feature.type,
-    unit: feature.unit,
-    allowed: code === null,
-    code,
-    reason: reasonOf(code, feature.name, planKey),
-    value: valueToJson(entitlement.value),
-    source,
-    plan: planKey,
-    override_expires_at: overrideEndsAt?.toISOString() ?? null,
-  }
-}
-
-function reasonOf(code: ReturnType<typeof refusalOf>, name: string, planKey: string): string | null {
-  if (code === null) return null
-  return code === 'not_included' ? `The plan ${planKey} does not include ${name}.` : STOPPED_IN_WORDS[code]
 }

@@ -3,7 +3,7 @@ import { listMrrAccounts } from '../analytics/ledger-store.ts'
 import { requireOperator } from '../auth/principal.ts'
 import { listApiKeys } from '../auth/store.ts'
 import { readEntitlements } from '../entitlements/actions.ts'
-import { entitlementSchema, showEntitlements } from '../entitlements/routes.ts'
+import { entitlementSchema, featureOverrideSchema, showEntitlements, showFeatureOverrides } from '../entitlements/views.ts'
 import { listEvents } from '../events/store.ts'
 import { overrideOf } from '../grants/actions.ts'
 import { readGrants } from '../grants/giving.ts'
@@ -79,6 +79,9 @@ const stateSchema = z
     ),
     grants: z.array(grantSchema),
     entitlements: z.array(entitlementSchema),
+    feature_overrides: z
+      .array(featureOverrideSchema)
+      .meta({ description: 'What operators set of features, also of those that there are no more.' }),
     invoices: z.object({
       totals: z.array(
         z.object({
@@ -209,6 +212,7 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
   const organization = await requireOrganization(context, id)
   const grants = { ...context, graceDays: context.policy.graceDays }
   const reading = await readBalances(db, grants, id)
+  const entitlements = await readEntitlements(db, grants, id)
   return {
     organization: {
       id,
@@ -238,7 +242,8 @@ async function readState(context: BillingContext, id: OrganizationId): Promise<z
       period_end: iso(balance.periodEnd),
     })),
     grants: (await readGrants(grants, id)).slice(0, LATEST).map(showGrant),
-    entitlements: showEntitlements(await readEntitlements(db, grants, id)),
+    entitlements: showEntitlements(entitlements),
+    feature_overrides: showFeatureOverrides(entitlements),
     ...(await readMoney(context, id)),
     api_keys: (await listApiKeys(db, id)).map(showKey),
     members: (await listMembers(db, id)).map(({ userId, name, email, role }) => ({ user_id: userId, name, email, role })),

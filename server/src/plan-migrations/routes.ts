@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, requireOperator } from '../auth/principal.ts'
 import { priceSchema, showPrice } from '../catalog/price-views.ts'
 import { valueToJson } from '../entitlements/rules.ts'
+import { featureValueSchema } from '../entitlements/views.ts'
 import type { App } from '../http/app.ts'
 import { pageOf } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
@@ -34,8 +35,6 @@ const startSchema = z.strictObject({
 
 const amount = z.union([z.number(), z.string()]).nullish().meta({ description: 'null is unlimited; absent is not included.' })
 
-const featureValue = z.union([z.boolean(), z.number(), z.string()])
-
 const moveFields = {
   organization_id: z.string(),
   plan: z.string(),
@@ -62,7 +61,7 @@ const previewSchema = z
           .array(z.object({ balance: z.string(), from: priceSchema, to: priceSchema }))
           .meta({ description: 'Balances whose use beyond the allowance costs something else.' }),
         features: z
-          .array(z.object({ feature: z.string(), from: featureValue, to: featureValue }))
+          .array(z.object({ feature: z.string(), from: featureValueSchema, to: featureValueSchema }))
           .meta({ description: 'Features that begin, end or become something else; false is not included.' }),
       }),
     ),

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
+import { featureValuesSchema, showFeatureValues } from '../entitlements/views.ts'
 import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
@@ -27,6 +28,7 @@ const addOnsSchema = z.object({
       max_quantity: z.int(),
       prices: z.record(z.string(), z.int()).meta({ description: 'By interval, in minor units, for one.' }),
       allowances: z.record(z.string(), z.union([z.number(), z.string()])).meta({ description: 'What one adds per period.' }),
+      features: featureValuesSchema.meta({ description: 'What one adds to features.' }),
     }),
   ),
 })
@@ -57,7 +59,7 @@ const listRoute = createRoute({
   tags,
   summary: 'What can be had beside the plan, and what is',
   description:
-    'The scope `read`. Every add-on of the catalog with its prices and what it adds to allowances; `quantity` is what the subscription has, 0 for none.',
+    'The scope `read`. Every add-on of the catalog with its prices and what it adds to allowances and features; `quantity` is what the subscription has, 0 for none.',
   request: { query: z.object(organizationField) },
   responses: { 200: json('The add-ons.', addOnsSchema) },
 })
@@ -67,7 +69,7 @@ const changeRoute = createRoute({
   tags,
   summary: 'Add, change or end an add-on',
   description:
-    'More is paid now, for the rest of the period; less is credited on the next invoice. What it adds to allowances counts at once.',
+    'More is paid now, for the rest of the period; less is credited on the next invoice. What it adds to allowances and features counts at once.',
   request: { headers: keyHeader, body },
   responses: { 200: json('The add-ons as they now are.', changedSchema) },
 })
@@ -90,6 +92,7 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
       max_quantity: addOn.maxQuantity,
       prices: Object.fromEntries([...addOn.prices].map(([interval, { amountMinor }]) => [interval, amountMinor])),
       allowances: Object.fromEntries([...addOn.allowances].map(([key, amount]) => [key, quantityToJson(amount)])),
+      features: showFeatureValues(addOn.features),
     }))
     return { add_ons }
   }

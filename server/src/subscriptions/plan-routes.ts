@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Allowance, Catalog, Plan } from '../catalog/catalog.ts'
 import { priceSchema, showPrice } from '../catalog/price-views.ts'
-import { valueToJson } from '../entitlements/rules.ts'
+import { featureValuesSchema, showFeatureValues } from '../entitlements/views.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
@@ -35,9 +35,7 @@ const planSchema = z
       }),
     ),
     rate_limits: z.array(z.object({ meter: z.string(), limit: quantity, seconds: z.int() })),
-    features: z
-      .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
-      .meta({ description: 'One that is left out is not included.' }),
+    features: featureValuesSchema.meta({ description: 'One that is left out is not included.' }),
   })
   .openapi('Plan')
 
@@ -108,7 +106,7 @@ function showPlan(plan: Plan, catalog: Catalog): Omit<z.infer<typeof planSchema>
     prices: Object.fromEntries([...plan.prices].map(([interval, { amountMinor }]) => [interval, amountMinor])),
     allowances: [...plan.allowances.values()].map((allowance) => showAllowance(allowance, catalog)),
     rate_limits: [...plan.rateLimits].map(([meter, { limit, seconds }]) => ({ meter, limit: quantityToJson(limit), seconds })),
-    features: Object.fromEntries([...plan.features].map(([key, value]) => [key, valueToJson(value)])),
+    features: showFeatureValues(plan.features),
   }
 }
 
