@@ -75,11 +75,29 @@ describe('what an organization has of features', () => {
     expect(summaryOf(deriveEntitlements(before, catalog, [word('sso', true)], now))['sso']).toBe(true)
   })
 
+  it('has what an add-on gives that was declared after its terms, where they know the feature alike', () => {
+    const addOns = new Map([...catalog.addOns].filter(([key]) => key === 'more'))
+    const values = ['community', 'email']
+    const support = { ...catalog.features.get('support')!, values }
+    const own = { ...catalog, addOns, features: new Map([...catalog.features, ['support', support] as const].slice(1)) }
+    const bought = { ...terms('pro', { sso: 1, more: 2, all: 1 }), catalog: own }
+    // Of what the present catalog has, support by phone is nothing that these terms know.
+    expect(summaryOf(deriveEntitlements(bought, catalog, [], now))).toEqual({
+      sso: true,
+      projects: 'unlimited',
+      support: 'email',
+    })
+    expect(deriveEntitlements(bought, catalog, [], now).map(({ source }) => source)).toEqual(['add_on', 'add_on', 'plan'])
+    // What its terms say of an add-on counts, whatever the present catalog says.
+    const dearer = { ...catalog, addOns: new Map([['more', { ...catalog.addOns.get('more')!, features: new Map() }]]) }
+    expect(summaryOf(deriveEntitlements(terms('pro', { more: 2 }), dearer, [], now))['projects']).toBe(25)
+  })
+
   it('is told in the order of the present catalog, whatever order stored terms have, and last what that has no more', () => {
     const { features } = catalog
     const stored = { ...terms('pro'), catalog: { ...catalog, features: new Map([...features].toReversed()) } }
     expect(deriveEntitlements(stored, catalog, [], now).map(({ feature }) => feature.key)).toEqual([...features.keys()])
-    const present = { features: new Map([...features].filter(([key]) => key !== 'sso')) }
+    const present = { ...catalog, features: new Map([...features].filter(([key]) => key !== 'sso')) }
     const keys = deriveEntitlements(stored, present, [], now).map(({ feature }) => feature.key)
     expect(keys).toEqual(['projects', 'support', 'sso'])
   })

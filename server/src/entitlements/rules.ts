@@ -22,6 +22,8 @@ export type Entitlement = {
 }
 
 type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns'>
+/** Of the present catalog what its customers on earlier terms may have too. */
+type Present = Pick<Catalog, 'features' | 'addOns'>
 
 /**
  * The features that there are for an organization: those of the present catalog, then those that only its terms still have; each as its
@@ -42,13 +44,13 @@ export function overridesAt<Override extends FeatureOverride>(overrides: readonl
  */
 export function deriveEntitlements(
   terms: Terms,
-  current: Pick<Catalog, 'features'>,
+  current: Present,
   overrides: readonly FeatureOverride[],
   now: Instant,
 ): readonly Entitlement[] {
   const standing = new Map(overridesAt(overrides, now).map((override) => [override.featureKey, override]))
   return [...featuresFor(terms.catalog, current).values()].map((feature) => {
-    const sold = soldValue(feature, terms)
+    const sold = soldValue(feature, terms, current)
     const override = standing.get(feature.key)
     const said = override && readFeatureValue(feature, override.value, feature.key)
     // A word about values that there are no more says nothing.
@@ -57,15 +59,25 @@ export function deriveEntitlements(
   })
 }
 
-function soldValue(feature: Feature, { catalog, standing, addOns = {} }: Terms): Pick<Entitlement, 'value' | 'source'> {
+function soldValue(
+  feature: Feature,
+  { catalog, standing, addOns = {} }: Terms,
+  current: Present,
+): Pick<Entitlement, 'value' | 'source'> {
   const ofPlan = catalog.plans.get(standing.planKey)?.features.get(feature.key) ?? null
   let value = ofPlan
   for (const [addOnKey, quantity] of Object.entries(addOns)) {
-    const added = catalog.addOns.get(addOnKey)?.features.get(feature.key)
-    if (added !== undefined && quantity > 0) value = together(feature, value, times(added, quantity))
+    // One that was declared after these terms can be bought beside them.
+    const added = (catalog.addOns.get(addOnKey) ?? current.addOns.get(addOnKey))?.features.get(feature.key)
+    if (added !== undefined && quantity > 0 && isOf(feature, added)) value = together(feature, value, times(added, quantity))
   }
   if (value === null) return { value, source: null }
   return { value, source: value === ofPlan ? 'plan' : 'add_on' }
+}
+
+/** Whether a value of another catalog is one of the feature as these terms declare it. */
+function isOf(feature: Feature, value: FeatureValue): boolean {
+  return 'value' in readFeatureValue(feature, valueToJson(value), feature.key)
 }
 
 function times(value: FeatureValue, quantity: number): FeatureValue {
