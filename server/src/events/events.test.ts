@@ -83,6 +83,11 @@ it('every type of event has an example that fits its schema', () => {
   for (const type of EVENT_TYPES) expect(eventTypes[type].data.safeParse(eventTypes[type].example).error, type).toBeUndefined()
 })
 
+it('the reference says what is in a list, and in an object whose names are anybody’s', () => {
+  expect(describeEvents()).toContain('| `entitlements` | object of boolean or number or string by name |')
+  expect(describeEvents()).toContain('| `changed` | array of string |')
+})
+
 it('docs/events.md says what the types say', () => {
   const committed = readFileSync(new URL('../../../docs/events.md', import.meta.url), 'utf8')
   expect(committed, 'run: node scripts/generate-event-docs.ts').toBe(describeEvents())

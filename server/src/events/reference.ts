@@ -49,11 +49,14 @@ function typeOf(schema: JsonSchema): string {
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ')
   if (schema.anyOf) return [...new Set(schema.anyOf.map(typeOf))].join(' or ')
   if (schema.format === 'date-time') return 'time'
+  if (typeof schema.additionalProperties === 'object') return `object of ${typeOf(schema.additionalProperties)} by name`
+  if (schema.type === 'array' && typeof schema.items === 'object' && !Array.isArray(schema.items))
+    return `array of ${typeOf(schema.items)}`
   if (schema.type === 'object')
     return `object of ${Object.keys(schema.properties ?? {})
       .map((name) => `\`${name}\``)
       .join(', ')}`
-  return String(schema.type ?? 'any')
+  return [schema.type ?? 'any'].flat().join(' or ')
 }
 
 function descriptionOf(schema: JsonSchema): string {
