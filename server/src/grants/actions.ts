@@ -74,6 +74,7 @@ export function planTermsOf(
     standing: deriveStanding(facts, { defaultPlanKey: catalog.defaultPlanKey, graceDays }, timeOf(account, now)),
     catalog,
     newerMeters: current.meters,
+    newerAddOns: current.addOns,
     catalogVersion: account.catalogVersion,
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Allowance, Catalog, Meter, RateLimit } from '../catalog/catalog.ts'
+import type { AddOn, Allowance, Catalog, Meter, RateLimit } from '../catalog/catalog.ts'
 import type { AllowancePeriod } from '../catalog/define.ts'
 import { isoTextOf, type Instant } from '../lib/clock.ts'
 import { assert } from '../lib/errors.ts'
@@ -130,6 +130,8 @@ export type PlanTerms = {
   readonly catalog: Catalog
   /** The current catalog's meters: one that was declared after this organization's terms is known, if not included. */
   readonly newerMeters: Catalog['meters']
+  /** The current catalog's add-ons: one that was declared after these terms can be bought beside them. */
+  readonly newerAddOns?: Catalog['addOns']
   readonly catalogVersion: number
   /** When the organization came; billing cycles without a subscription are counted from it. */
   readonly anchor: Instant
@@ -183,16 +185,22 @@ export function planGrantOf(terms: PlanTerms, balanceKey: string, now: Instant):
 }
 
 /** The balances that a plan and its add-ons give something of. */
-export function includedBalances({ catalog, standing, addOns = {} }: PlanTerms): string[] {
-  const added = Object.keys(addOns).flatMap((key) => [...(catalog.addOns.get(key)?.allowances.keys() ?? [])])
+export function includedBalances(terms: PlanTerms): string[] {
+  const { catalog, standing, addOns = {} } = terms
+  const added = Object.keys(addOns).flatMap((key) => [...(addOnOf(terms, key)?.allowances.keys() ?? [])])
   return [...new Set([...(catalog.plans.get(standing.planKey)?.allowances.keys() ?? []), ...added])]
 }
 
 /** What the add-ons of a subscription add to the allowance of each period. */
-function addedByAddOns({ catalog, addOns = {} }: PlanTerms, balanceKey: string): Quantity {
+function addedByAddOns(terms: PlanTerms, balanceKey: string): Quantity {
+  const { addOns = {} } = terms
   let sum = 0n
-  for (const key in addOns) sum += (catalog.addOns.get(key)?.allowances.get(balanceKey) ?? 0n) * BigInt(addOns[key]!)
+  for (const key in addOns) sum += (addOnOf(terms, key)?.allowances.get(balanceKey) ?? 0n) * BigInt(addOns[key]!)
   return sum
+}
+
+function addOnOf({ catalog, newerAddOns }: PlanTerms, key: string): AddOn | undefined {
+  return catalog.addOns.get(key) ?? newerAddOns?.get(key)
 }
 
 /**

@@ -2,7 +2,9 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
+import { normalizeCatalog } from '../catalog/normalize.ts'
 import { parseQuantity } from '../lib/quantity.ts'
+import { readBalances } from '../metering/reads.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
 
 const catalog = defineBilling({
@@ -160,4 +162,18 @@ describe('an add-on', () => {
     const yearly = await subscribed('yearly', { interval: 'yearly' })
     expect(await codeOf(yearly, { add_on: 'support', quantity: 1 })).toBe('plan_not_offered')
   })
+})
+
+test('an add-on that was declared after somebody’s terms adds to what these include, and to what they do not', async () => {
+  const id = await subscribed('earlier_terms')
+  const { db } = billing.database
+  const later = { name: 'Later', prices: { monthly: { amountMinor: 100 } }, allowances: { calls: 300, searches: 7 } }
+  const newer = normalizeCatalog({ ...catalog, meters: { calls: {}, searches: {} }, addOns: { later } })
+  const catalogs = { ...billing.context.catalogs, current: { version: 1_000_000, catalog: newer } }
+  await db.query(`update accounts set add_ons = '{"later": 2, "more_calls": 1}' where organization_id = $1`, [id])
+  const { balances } = await readBalances(db, { ...billing.context, graceDays: 3, catalogs }, id)
+  expect(balances.map(({ balanceKey, amount }) => [balanceKey, amount])).toEqual([
+    ['calls', parseQuantity(1000 + 250 + 2 * 300)],
+    ['searches', parseQuantity(14)],
+  ])
 })
