@@ -144,7 +144,7 @@ test('our statements, KF-8, KF-9, OC-4 and Stripe’s invoices are equal to the 
         expect(given).toBe(credited)
       },
     ),
-    { numRuns: Number(process.env['STATEMENT_RUNS'] ?? 30), endOnFailure: true },
+    { numRuns: Number(process.env['STATEMENT_RUNS'] ?? 40), endOnFailure: true },
   )
 }, 600_000)
 
