@@ -1,6 +1,6 @@
 import type { Catalog, Feature, FeatureValue } from '../catalog/catalog.ts'
 import { readFeatureValue, type FeatureValueInput } from '../catalog/rules.ts'
-import type { PlanTerms } from '../grants/rules.ts'
+import { addOnOf, type PlanTerms } from '../grants/rules.ts'
 import type { Instant } from '../lib/clock.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 
@@ -21,9 +21,7 @@ export type Entitlement = {
   readonly overrideEndsAt: Instant | null
 }
 
-type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns'>
-/** Of the present catalog what its customers on earlier terms may have too. */
-type Present = Pick<Catalog, 'features' | 'addOns'>
+type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns' | 'newerAddOns'>
 
 /**
  * The features that there are for an organization: those of the present catalog, then those that only its terms still have; each as its
@@ -44,13 +42,13 @@ export function overridesAt<Override extends FeatureOverride>(overrides: readonl
  */
 export function deriveEntitlements(
   terms: Terms,
-  current: Present,
+  current: Pick<Catalog, 'features'>,
   overrides: readonly FeatureOverride[],
   now: Instant,
 ): readonly Entitlement[] {
   const standing = new Map(overridesAt(overrides, now).map((override) => [override.featureKey, override]))
   return [...featuresFor(terms.catalog, current).values()].map((feature) => {
-    const sold = soldValue(feature, terms, current)
+    const sold = soldValue(feature, terms)
     const override = standing.get(feature.key)
     const said = override && readFeatureValue(feature, override.value, feature.key)
     // A word about values that there are no more says nothing.
@@ -59,16 +57,12 @@ export function deriveEntitlements(
   })
 }
 
-function soldValue(
-  feature: Feature,
-  { catalog, standing, addOns = {} }: Terms,
-  current: Present,
-): Pick<Entitlement, 'value' | 'source'> {
+function soldValue(feature: Feature, terms: Terms): Pick<Entitlement, 'value' | 'source'> {
+  const { catalog, standing, addOns = {} } = terms
   const ofPlan = catalog.plans.get(standing.planKey)?.features.get(feature.key) ?? null
   let value = ofPlan
   for (const [addOnKey, quantity] of Object.entries(addOns)) {
-    // One that was declared after these terms can be bought beside them.
-    const added = (catalog.addOns.get(addOnKey) ?? current.addOns.get(addOnKey))?.features.get(feature.key)
+    const added = addOnOf(terms, addOnKey)?.features.get(feature.key)
     if (added !== undefined && quantity > 0 && isOf(feature, added)) value = together(feature, value, times(added, quantity))
   }
   if (value === null) return { value, source: null }

@@ -199,7 +199,8 @@ function addedByAddOns(terms: PlanTerms, balanceKey: string): Quantity {
   return sum
 }
 
-function addOnOf({ catalog, newerAddOns }: PlanTerms, key: string): AddOn | undefined {
+/** An add-on as an organization's terms have it; one that was declared after them, as the current catalog has it. */
+export function addOnOf({ catalog, newerAddOns }: Pick<PlanTerms, 'catalog' | 'newerAddOns'>, key: string): AddOn | undefined {
   return catalog.addOns.get(key) ?? newerAddOns?.get(key)
 }
 
