@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { ClientBase, Pool } from 'pg'
 import type { Instant } from '../lib/clock.ts'
-import type { Catalog } from './catalog.ts'
+import type { AddOn, Catalog } from './catalog.ts'
 import type { CatalogVariables } from './define.ts'
 import { normalizeCatalog, normalizeNewCatalog } from './normalize.ts'
 import { importWithOwnPackage } from './own-package.ts'
@@ -21,6 +21,8 @@ export type CatalogRegistry = {
   readonly current: CatalogVersion
   /** The catalog of a stored version; read once, then kept, since versions never change. */
   get(version: number): Promise<Catalog>
+  /** An add-on as the present catalog declares it, else as the newest version that has it; undefined when none ever did. */
+  addOn(key: string): Promise<AddOn | undefined>
 }
 
 /**
@@ -78,18 +80,36 @@ export async function storeCatalogVersion(db: Queryable, definition: CatalogDefi
 /** A registry whose `current` is the given version; other versions are read from the database when first asked for. */
 export function createCatalogRegistry(db: Queryable, current: CatalogVersion): CatalogRegistry {
   const catalogs = new Map<number, Promise<Catalog>>([[current.version, Promise.resolve(current.catalog)]])
+  const addOns = new Map<string, AddOn>(current.catalog.addOns)
+  const get = (version: number): Promise<Catalog> => {
+    const known = catalogs.get(version)
+    if (known) return known
+    const reading = readCatalogVersion(db, version)
+    catalogs.set(version, reading)
+    // A failed read is not kept: the next caller asks the database again.
+    reading.catch(() => catalogs.delete(version))
+    return reading
+  }
   return {
     current,
-    get(version) {
-      const known = catalogs.get(version)
-      if (known) return known
-      const reading = readCatalogVersion(db, version)
-      catalogs.set(version, reading)
-      // A failed read is not kept: the next caller asks the database again.
-      reading.catch(() => catalogs.delete(version))
-      return reading
+    get,
+    async addOn(key) {
+      const known = addOns.get(key)
+      if (known !== undefined) return known
+      const version = await newestVersionWith(db, key)
+      const found = version === null ? undefined : (await get(version)).addOns.get(key)
+      if (found !== undefined) addOns.set(key, found)
+      return found
     },
   }
+}
+
+async function newestVersionWith(db: Queryable, addOnKey: string): Promise<number | null> {
+  const found = await db.query<{ version: number | null }>(
+    "select max(version) as version from catalog_versions where content -> 'addOns' ? $1",
+    [addOnKey],
+  )
+  return found.rows[0]!.version
 }
 
 async function readCatalogVersion(db: Queryable, version: number): Promise<Catalog> {

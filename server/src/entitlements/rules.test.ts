@@ -80,7 +80,7 @@ describe('what an organization has of features', () => {
     const values = ['community', 'email']
     const support = { ...catalog.features.get('support')!, values }
     const own = { ...catalog, addOns, features: new Map([...catalog.features, ['support', support] as const].slice(1)) }
-    const bought = { ...terms('pro', { sso: 1, more: 2, all: 1 }), catalog: own, newerAddOns: catalog.addOns }
+    const bought = { ...terms('pro', { sso: 1, more: 2, all: 1 }), catalog: own, otherAddOns: catalog.addOns }
     // Of what the present catalog has, support by phone is nothing that these terms know.
     expect(summaryOf(deriveEntitlements(bought, catalog, [], now))).toEqual({
       sso: true,
@@ -89,8 +89,8 @@ describe('what an organization has of features', () => {
     })
     expect(deriveEntitlements(bought, catalog, [], now).map(({ source }) => source)).toEqual(['add_on', 'add_on', 'plan'])
     // What its terms say of an add-on counts, whatever the present catalog says.
-    const newerAddOns = new Map([['more', { ...catalog.addOns.get('more')!, features: new Map() }]])
-    expect(summaryOf(deriveEntitlements({ ...terms('pro', { more: 2 }), newerAddOns }, catalog, [], now))['projects']).toBe(25)
+    const otherAddOns = new Map([['more', { ...catalog.addOns.get('more')!, features: new Map() }]])
+    expect(summaryOf(deriveEntitlements({ ...terms('pro', { more: 2 }), otherAddOns }, catalog, [], now))['projects']).toBe(25)
   })
 
   it('is told in the order of the present catalog, whatever order stored terms have, and last what that has no more', () => {

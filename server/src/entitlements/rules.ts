@@ -21,7 +21,7 @@ export type Entitlement = {
   readonly overrideEndsAt: Instant | null
 }
 
-type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns' | 'newerAddOns'>
+type Terms = Pick<PlanTerms, 'catalog' | 'standing' | 'addOns' | 'otherAddOns'>
 
 /**
  * The features that there are for an organization: those of the present catalog, then those that only its terms still have; each as its

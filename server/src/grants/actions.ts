@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts'
+import type { AddOn, Catalog } from '../catalog/catalog.ts'
 import type { CatalogRegistry } from '../catalog/registry.ts'
 import type { Queryable, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
@@ -56,11 +56,16 @@ export function overrideOf(account: AccountRow, now: Instant): StandingOverride 
   return overrideAt(override, timeOf(account, now))
 }
 
+type TermsSource = {
+  readonly catalog: Catalog
+  readonly current: Catalog
+  readonly otherAddOns: Catalog['addOns']
+  readonly graceDays: number
+  readonly now: Instant
+}
+
 /** What decides an organization's plan allowances, from its account and the catalog whose terms it has. Pure. */
-export function planTermsOf(
-  account: AccountRow,
-  { catalog, current, graceDays, now }: { catalog: Catalog; current: Catalog; graceDays: number; now: Instant },
-): PlanTerms {
+function planTermsOf(account: AccountRow, { catalog, current, otherAddOns, graceDays, now }: TermsSource): PlanTerms {
   const facts = {
     planKey: account.planKey,
     subscriptionStatus: account.subscriptionStatus,
@@ -74,7 +79,7 @@ export function planTermsOf(
     standing: deriveStanding(facts, { defaultPlanKey: catalog.defaultPlanKey, graceDays }, timeOf(account, now)),
     catalog,
     newerMeters: current.meters,
-    newerAddOns: current.addOns,
+    otherAddOns,
     catalogVersion: account.catalogVersion,
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,
@@ -96,13 +101,31 @@ export async function termsOfAccounts(
   for (const { catalogVersion } of accounts) {
     if (!versions.has(catalogVersion)) versions.set(catalogVersion, await context.catalogs.get(catalogVersion))
   }
-  const current = context.catalogs.current.catalog
+  const bought = accounts.map(({ catalogVersion, addOns }) => ({ catalog: versions.get(catalogVersion)!, addOns }))
+  const otherAddOns = await readOtherAddOns(context.catalogs, bought)
+  const source = { current: context.catalogs.current.catalog, otherAddOns, graceDays: context.graceDays, now }
   return new Map(
     accounts.map((account) => {
       const catalog = versions.get(account.catalogVersion)!
-      return [account.organizationId, planTermsOf(account, { catalog, current, graceDays: context.graceDays, now })]
+      return [account.organizationId, planTermsOf(account, { ...source, catalog })]
     }),
   )
+}
+
+/** The add-ons that were bought under catalogs that do not declare them, as the newest that has them does. */
+export async function readOtherAddOns(
+  catalogs: CatalogRegistry,
+  bought: readonly { readonly catalog: Catalog; readonly addOns: PastTerms['addOns'] | null }[],
+): Promise<Catalog['addOns']> {
+  const found = new Map<string, AddOn>()
+  for (const { catalog, addOns } of bought) {
+    for (const key in addOns) {
+      if (catalog.addOns.has(key) || found.has(key)) continue
+      const addOn = await catalogs.addOn(key)
+      if (addOn !== undefined) found.set(key, addOn)
+    }
+  }
+  return found
 }
 
 /**

@@ -1,4 +1,3 @@
-import type { Catalog } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import type { SubscriptionCycle } from './periods.ts'
 import { billingCycleOf, planGrantOf, type PlanGrant, type PlanTerms } from './rules.ts'
@@ -13,8 +12,8 @@ export type PastTerms = {
   readonly addOns: Readonly<Record<string, number>>
 }
 
-/** Past terms with the catalog that they name; the oldest first, and the last of them those of now. */
-export type History = readonly (PastTerms & { readonly catalog: Catalog })[]
+/** Past terms with the catalog that they name, and the add-ons that it does not declare; the oldest first, and the last of them those of now. */
+export type History = readonly (PastTerms & Pick<PlanTerms, 'catalog' | 'otherAddOns'>)[]
 
 /**
  * The plan's allowance of a balance that stood at a moment of the past: by the plan, the cycle and the add-ons of that time. The one
@@ -44,7 +43,8 @@ function indexAt(history: History, at: Instant): number {
   )
 }
 
-function termsThen(terms: PlanTerms, { planKey, catalogVersion, catalog, cycle, addOns }: History[number]): PlanTerms {
+function termsThen(terms: PlanTerms, past: History[number]): PlanTerms {
+  const { planKey, catalogVersion, catalog, cycle, addOns, otherAddOns } = past
   return {
     ...terms,
     // Whether it could be used then does not matter any more; whether there was a subscription says which cycle counts.
@@ -55,6 +55,7 @@ function termsThen(terms: PlanTerms, { planKey, catalogVersion, catalog, cycle, 
     currentPeriodEnd: cycle?.end ?? null,
     cycleAnchor: cycle?.anchor ?? null,
     addOns,
+    otherAddOns,
   }
 }
 

@@ -130,8 +130,8 @@ export type PlanTerms = {
   readonly catalog: Catalog
   /** The current catalog's meters: one that was declared after this organization's terms is known, if not included. */
   readonly newerMeters: Catalog['meters']
-  /** The current catalog's add-ons: one that was declared after these terms can be bought beside them. */
-  readonly newerAddOns?: Catalog['addOns']
+  /** The add-ons of the subscription that these terms do not declare: sold after them, or no more. */
+  readonly otherAddOns?: Catalog['addOns'] | undefined
   readonly catalogVersion: number
   /** When the organization came; billing cycles without a subscription are counted from it. */
   readonly anchor: Instant
@@ -199,9 +199,9 @@ function addedByAddOns(terms: PlanTerms, balanceKey: string): Quantity {
   return sum
 }
 
-/** An add-on as an organization's terms have it; one that was declared after them, as the current catalog has it. */
-export function addOnOf({ catalog, newerAddOns }: Pick<PlanTerms, 'catalog' | 'newerAddOns'>, key: string): AddOn | undefined {
-  return catalog.addOns.get(key) ?? newerAddOns?.get(key)
+/** An add-on as an organization's terms have it; one that they do not declare, as the newest catalog that has it. */
+export function addOnOf({ catalog, otherAddOns }: Pick<PlanTerms, 'catalog' | 'otherAddOns'>, key: string): AddOn | undefined {
+  return catalog.addOns.get(key) ?? otherAddOns?.get(key)
 }
 
 /**

@@ -2,12 +2,14 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import type { Answered } from '../../test/routes.ts'
 import { testUsageRoutes } from '../../test/usage-routes.ts'
+import { storeCatalogVersion } from '../catalog/registry.ts'
+import type { CatalogDefinition } from '../catalog/schema.ts'
 import { giveGrant } from '../grants/giving.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
 import { billingTimeOf, isBilledAt, takenBackFrom } from './decide/late.ts'
 
-const fixture = testMetering({
+const definition = {
   meters: { calls: {} },
   plans: {
     free: { name: 'Free', allowances: { calls: { amount: 100, period: 'calendar_month' } } },
@@ -17,7 +19,8 @@ const fixture = testMetering({
     },
   },
   defaultPlan: 'free',
-})
+} satisfies CatalogDefinition
+const fixture = testMetering(definition)
 const { clock } = fixture
 const call = testUsageRoutes(fixture)
 const MARCH = '2026-03-01T00:00:00.000Z'
@@ -52,6 +55,20 @@ describe('use that is told after its period', () => {
     await track(10)
     clock.set(new Date('2026-03-31T23:59:59Z'))
     expect((await track(1, '2026-03-20T12:00:00Z')).body).not.toHaveProperty('late')
+  })
+
+  test('draws from what an add-on of that time added, though neither the terms nor the present catalog have it', async () => {
+    const { db } = fixture.database
+    const more = { name: 'More', prices: { monthly: { amountMinor: 100 } }, allowances: { calls: 50 } }
+    await storeCatalogVersion(db, { ...definition, addOns: { more } }, clock.now())
+    await db.query(
+      `insert into account_terms (organization_id, since, plan_key, catalog_version, add_ons)
+       values ($1, '1970-01-01', 'free', 1, '{"more": 1}'), ($1, $2, 'free', 1, '{}')`,
+      [organization, APRIL],
+    )
+    clock.set(new Date('2026-04-02T00:00:00Z'))
+    expect((await track(5, '2026-03-15T00:00:00Z')).body).toMatchObject({ balance: { used: 5, remaining: 145 } })
+    expect((await track(1)).body).toMatchObject({ balance: { used: 1, remaining: 99 } })
   })
 
   test('is refused after 35 days, with what the time is', async () => {

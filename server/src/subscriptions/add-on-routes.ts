@@ -5,7 +5,7 @@ import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
-import { changeAddOn, previewAddOn } from './add-ons.ts'
+import { changeAddOn, listAddOns, previewAddOn } from './add-ons.ts'
 import { answerOnce } from './answer-once.ts'
 import { callerOf, sentOf } from './routes.ts'
 import { keyHeader, organizationField } from './schemas.ts'
@@ -26,6 +26,7 @@ const addOnsSchema = z.object({
       name: z.string(),
       quantity: z.int(),
       max_quantity: z.int(),
+      purchasable: z.boolean().meta({ description: 'Whether more of it is sold; of one that is no longer, fewer can be had.' }),
       prices: z.record(z.string(), z.int()).meta({ description: 'By interval, in minor units, for one.' }),
       allowances: z.record(z.string(), z.union([z.number(), z.string()])).meta({ description: 'What one adds per period.' }),
       features: featureValuesSchema.meta({ description: 'What one adds to features.' }),
@@ -59,7 +60,7 @@ const listRoute = createRoute({
   tags,
   summary: 'What can be had beside the plan, and what is',
   description:
-    'The scope `read`. Every add-on of the catalog with its prices and what it adds to allowances and features; `quantity` is what the subscription has, 0 for none.',
+    'The scope `read`. Every add-on of the catalog with its prices and what it adds to allowances and features, then those that the subscription has of earlier catalogs; `quantity` is what it has, 0 for none.',
   request: { query: z.object(organizationField) },
   responses: { 200: json('The add-ons.', addOnsSchema) },
 })
@@ -84,12 +85,13 @@ const previewRoute = createRoute({
 })
 
 export function registerAddOnRoutes(app: App, context: BillingContext): void {
-  const show = (found: AccountSubscription | null): z.infer<typeof addOnsSchema> => {
-    const add_ons = [...context.catalogs.current.catalog.addOns.values()].map((addOn) => ({
+  const show = async (found: AccountSubscription | null): Promise<z.infer<typeof addOnsSchema>> => {
+    const add_ons = (await listAddOns(context, found)).map(({ addOn, quantity, purchasable }) => ({
       add_on: addOn.key,
       name: addOn.name,
-      quantity: found?.addOnItems.find(({ addOnKey }) => addOnKey === addOn.key)?.quantity ?? 0,
+      quantity,
       max_quantity: addOn.maxQuantity,
+      purchasable,
       prices: Object.fromEntries([...addOn.prices].map(([interval, { amountMinor }]) => [interval, amountMinor])),
       allowances: Object.fromEntries([...addOn.allowances].map(([key, amount]) => [key, quantityToJson(amount)])),
       features: showFeatureValues(addOn.features),
@@ -99,7 +101,7 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
 
   app.openapi(listRoute, async (http) => {
     const { organizationId } = callerOf(http, 'read', http.req.valid('query').organization_id)
-    return http.json(show(await findAccountSubscription(context.db, organizationId)), 200)
+    return http.json(await show(await findAccountSubscription(context.db, organizationId)), 200)
   })
 
   app.openapi(changeRoute, async (http) => {
@@ -112,7 +114,7 @@ export function registerAddOnRoutes(app: App, context: BillingContext): void {
       await changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt }, asker)
       const found = await findAccountSubscription(context.db, organizationId)
       const paymentUrl = found?.waitingInvoiceUrl ?? null
-      return { ...show(found), requires_action: paymentUrl !== null, payment_url: paymentUrl }
+      return { ...(await show(found)), requires_action: paymentUrl !== null, payment_url: paymentUrl }
     })
     return http.json(answer, 200)
   })

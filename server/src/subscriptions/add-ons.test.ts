@@ -2,11 +2,21 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
 import { testClocks } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
-import { normalizeCatalog } from '../catalog/normalize.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
+import type { CatalogDefinition } from '../catalog/schema.ts'
 import { parseQuantity } from '../lib/quantity.ts'
 import { readBalances } from '../metering/reads.ts'
+import type { BillingContext } from '../stripe/context.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
+import { changeAddOn, listAddOns } from './add-ons.ts'
+import { findAccountSubscription } from './store.ts'
 
+const moreCalls = {
+  name: 'More calls',
+  prices: { monthly: { amountMinor: 500 }, yearly: { amountMinor: 5000 } },
+  allowances: { calls: 250 },
+  maxQuantity: 5,
+}
 const catalog = defineBilling({
   meters: { calls: {} },
   plans: {
@@ -19,12 +29,7 @@ const catalog = defineBilling({
     max: { name: 'Max', prices: { monthly: { amountMinor: 9000 } }, allowances: { calls: { amount: 9000 } } },
   },
   addOns: {
-    more_calls: {
-      name: 'More calls',
-      prices: { monthly: { amountMinor: 500 }, yearly: { amountMinor: 5000 } },
-      allowances: { calls: 250 },
-      maxQuantity: 5,
-    },
+    more_calls: moreCalls,
     support: { name: 'Support', prices: { monthly: { amountMinor: 3000 } } },
   },
   defaultPlan: 'free',
@@ -164,16 +169,60 @@ describe('an add-on', () => {
   })
 })
 
-test('an add-on that was declared after somebody’s terms adds to what these include, and to what they do not', async () => {
-  const id = await subscribed('earlier_terms')
-  const { db } = billing.database
-  const later = { name: 'Later', prices: { monthly: { amountMinor: 100 } }, allowances: { calls: 300, searches: 7 } }
-  const newer = normalizeCatalog({ ...catalog, meters: { calls: {}, searches: {} }, addOns: { later } })
-  const catalogs = { ...billing.context.catalogs, current: { version: 1_000_000, catalog: newer } }
-  await db.query(`update accounts set add_ons = '{"later": 2, "more_calls": 1}' where organization_id = $1`, [id])
-  const { balances } = await readBalances(db, { ...billing.context, graceDays: 3, catalogs }, id)
-  expect(balances.map(({ balanceKey, amount }) => [balanceKey, amount])).toEqual([
-    ['calls', parseQuantity(1000 + 250 + 2 * 300)],
-    ['searches', parseQuantity(14)],
-  ])
+describe('of another catalog than a customer’s', () => {
+  const asker = { actor: 'test', requestId: 'req' }
+  const later = {
+    name: 'Later',
+    prices: { monthly: { amountMinor: 100 } },
+    allowances: { calls: 300, searches: 7 },
+    maxQuantity: 3,
+  }
+  const meters = { calls: {}, searches: {} }
+
+  /** Servers that start with another catalog, which is pushed. */
+  async function servedBy(definition: CatalogDefinition): Promise<BillingContext> {
+    const { db, clock } = billing.context
+    const catalogs = createCatalogRegistry(db, await storeCatalogVersion(db, definition, clock.now()))
+    const context = billing.with({ catalogs })
+    await pushCatalog(context, { variables: {} })
+    return context
+  }
+
+  async function included(context: BillingContext, id: string) {
+    const { balances } = await readBalances(context.db, { ...context, graceDays: 3 }, id)
+    return Object.fromEntries(balances.map(({ balanceKey, amount }) => [balanceKey, amount]))
+  }
+
+  const set = (context: BillingContext, organizationId: string, addOnKey: string, quantity: number) =>
+    changeAddOn(context, { organizationId, request: { addOnKey, quantity }, prorationAt: null }, asker)
+
+  test('an add-on gives what the newest catalog that has it says, and fewer of it can be had when none is sold any more', async () => {
+    const id = await subscribed('earlier_terms')
+    const second = await servedBy({ ...catalog, meters, addOns: { ...catalog.addOns, later } })
+    await set(second, id, 'later', 3)
+    await set(second, id, 'more_calls', 1)
+    const all = { calls: parseQuantity(1000 + 250 + 3 * 300), searches: parseQuantity(21) }
+    expect(await included(second, id)).toEqual(all)
+
+    const third = await servedBy({ ...catalog, meters, addOns: {} })
+    expect(await included(third, id)).toEqual(all)
+    const found = await findAccountSubscription(billing.database.db, id)
+    expect((await listAddOns(third, found)).map(({ addOn, ...own }) => [addOn.key, addOn.name, own])).toEqual([
+      ['later', 'Later', { quantity: 3, purchasable: false }],
+      ['more_calls', 'More calls', { quantity: 1, purchasable: false }],
+    ])
+    await expect(set(third, id, 'later', 4)).rejects.toMatchObject({ code: 'plan_not_offered' })
+    await expect(set(third, id, 'support', 1)).rejects.toMatchObject({ code: 'not_found' })
+    await set(third, id, 'later', 1)
+    await set(third, id, 'more_calls', 0)
+    expect(await included(third, id)).toEqual({ calls: parseQuantity(1000 + 300), searches: parseQuantity(7) })
+  })
+
+  test('fewer can be had of what there are more than are sold now', async () => {
+    const id = await subscribed('above')
+    await set(await servedBy(catalog), id, 'more_calls', 5)
+    const fewer = await servedBy({ ...catalog, addOns: { more_calls: { ...moreCalls, maxQuantity: 2 } } })
+    await set(fewer, id, 'more_calls', 4)
+    await expect(set(fewer, id, 'more_calls', 5)).rejects.toMatchObject({ code: 'invalid_request' })
+  })
 })

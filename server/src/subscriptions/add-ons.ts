@@ -1,4 +1,4 @@
-import type { AddOn } from '../catalog/catalog.ts'
+import type { AddOn, Catalog } from '../catalog/catalog.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
@@ -20,10 +20,32 @@ export type AddOnRequest = {
   readonly quantity: number
 }
 
+export type ListedAddOn = {
+  readonly addOn: AddOn
+  /** How many the subscription has. */
+  readonly quantity: number
+  /** Whether the present catalog has it; of one that it has no more, fewer can be had. */
+  readonly purchasable: boolean
+}
+
+/** What the present catalog has, then by their keys what else the subscription has, as it was last declared. */
+export async function listAddOns(
+  { catalogs }: Pick<BillingContext, 'catalogs'>,
+  subscription: Pick<CurrentSubscription, 'addOnItems'> | null,
+): Promise<readonly ListedAddOn[]> {
+  const quantities = new Map(subscription?.addOnItems.map(({ addOnKey, quantity }) => [addOnKey, quantity]))
+  const { addOns } = catalogs.current.catalog
+  const listed = [...addOns.values()].map((addOn) => ({ addOn, quantity: quantities.get(addOn.key) ?? 0, purchasable: true }))
+  for (const key of [...quantities.keys()].toSorted()) {
+    const addOn = addOns.has(key) ? undefined : await catalogs.addOn(key)
+    if (addOn !== undefined) listed.push({ addOn, quantity: quantities.get(key)!, purchasable: false })
+  }
+  return listed
+}
+
 /** A change of an add-on, worked out but not carried out. */
 export type AddOnChange = {
   readonly subscription: CurrentSubscription
-  readonly addOn: AddOn
   readonly from: number
   readonly to: number
   readonly items: NonNullable<StripeMutations['update_subscription']['items']>
@@ -32,26 +54,34 @@ export type AddOnChange = {
 }
 
 /**
- * Works out what a request means. Pure.
+ * Works out what a request means: fewer of it at any time, more while the catalog has it. Pure.
  * @throws DomainError `not_found`, `subscription_missing`, `invalid_request`, `plan_not_offered`, `conflict`, `nothing_to_change`
  */
-export function computeAddOn(state: BillingState, addOn: AddOn | undefined, { addOnKey, quantity }: AddOnRequest): AddOnChange {
-  if (addOn === undefined) throw new DomainError('not_found', `There is no add-on "${addOnKey}".`, { add_on: addOnKey })
-  const subscription = requireSubscription(state)
-  if (quantity > addOn.maxQuantity) {
-    throw new DomainError('invalid_request', `At most ${addOn.maxQuantity} of it can be had.`, { field: 'quantity' })
+function computeAddOn(state: BillingState, { addOns }: Catalog, { addOnKey, quantity }: AddOnRequest): AddOnChange {
+  const addOn = addOns.get(addOnKey)
+  const present = state.subscription?.addOnItems.find((item) => item.addOnKey === addOnKey) ?? null
+  if (addOn === undefined && present === null) {
+    throw new DomainError('not_found', `There is no add-on "${addOnKey}".`, { add_on: addOnKey })
   }
+  const subscription = requireSubscription(state)
+  const from = present?.quantity ?? 0
+  if (quantity > from) checkMoreOf(addOn, { addOnKey, quantity })
   if (!['active', 'trialing', 'past_due'].includes(subscription.status)) {
     throw new DomainError('conflict', `A subscription that is ${subscription.status} takes no add-ons.`)
   }
   if (subscription.scheduledAt !== null) {
     throw new DomainError('conflict', 'A change of the plan is scheduled; take it back first.')
   }
-  const present = subscription.addOnItems.find((item) => item.addOnKey === addOnKey) ?? null
-  const from = present?.quantity ?? 0
   if (from === quantity) throw new DomainError('nothing_to_change', `There are ${quantity} of it already.`)
   const items = [itemOf(state, subscription, { present, addOnKey, quantity })]
-  return { subscription, addOn, from, to: quantity, items, invoiceNow: quantity > from && subscription.status !== 'trialing' }
+  return { subscription, from, to: quantity, items, invoiceNow: quantity > from && subscription.status !== 'trialing' }
+}
+
+function checkMoreOf(addOn: AddOn | undefined, { addOnKey, quantity }: AddOnRequest): void {
+  if (addOn === undefined) throw new DomainError('plan_not_offered', `The add-on "${addOnKey}" is no longer sold.`)
+  if (quantity > addOn.maxQuantity) {
+    throw new DomainError('invalid_request', `At most ${addOn.maxQuantity} of it can be had.`, { field: 'quantity' })
+  }
 }
 
 type Wanted = { readonly present: AddOnItem | null; readonly addOnKey: string; readonly quantity: number }
@@ -79,7 +109,7 @@ export async function changeAddOn(
     if ((await wasHeard(session, organizationId, asker)) || isDoneAlready(state, request, finished)) {
       return followChange(context, session, organizationId)
     }
-    const change = computeAddOn(state, context.catalogs.current.catalog.addOns.get(request.addOnKey), request)
+    const change = computeAddOn(state, context.catalogs.current.catalog, request)
     const at = prorationTime(prorationAt, now)
     const params = paramsOf(change, at)
     const audit = {
@@ -134,7 +164,7 @@ export async function previewAddOn(
   const organization = await readOrganization(context.db, organizationId)
   const state = await readBillingState(context, context.db, organizationId)
   const { catalog } = context.catalogs.current
-  const change = computeAddOn(state, catalog.addOns.get(request.addOnKey), request)
+  const change = computeAddOn(state, catalog, request)
   const now = timeOf(organization, context.clock)
   const prorationAt = new Date(Math.floor(now.getTime() / 1000) * 1000)
   if (change.subscription.status === 'trialing' || organization.customerId === null) {

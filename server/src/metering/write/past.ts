@@ -1,5 +1,5 @@
 import type { PacketClient } from '../../db/packet.ts'
-import type { GrantsContext } from '../../grants/actions.ts'
+import { readOtherAddOns, type GrantsContext } from '../../grants/actions.ts'
 import { findPastTerms } from '../../grants/history-store.ts'
 import { planGrantAt, type History, type PastTerms } from '../../grants/history.ts'
 import { rolloverIdOf } from '../../grants/rollover.ts'
@@ -44,7 +44,9 @@ export async function keepPast(
 }
 
 async function withCatalogs({ catalogs }: GrantsContext, past: readonly PastTerms[]): Promise<History> {
-  return Promise.all(past.map(async (terms) => ({ ...terms, catalog: await catalogs.get(terms.catalogVersion) })))
+  const own = await Promise.all(past.map(async (terms) => ({ ...terms, catalog: await catalogs.get(terms.catalogVersion) })))
+  const otherAddOns = await readOtherAddOns(catalogs, own)
+  return own.map((terms) => ({ ...terms, otherAddOns }))
 }
 
 /** Reads the allowances of past moments, with what moved on from them, and opens those that are not there. */
