@@ -73,6 +73,7 @@ const DOMAINS = [
   'plan-migrations',
   'simulation',
   'invoices',
+  'billing-details',
   'webhooks',
   'notifications',
   'analytics',

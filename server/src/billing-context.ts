@@ -48,6 +48,7 @@ export function createBillingContext(
       graceDays: grants.graceDays,
       disputeCounts: policy.disputeCounts ?? 'lost',
       trialEndBehavior: 'cancel',
+      automaticTax: policy.automaticTax ?? false,
       downgradeAt: policy.downgradeAt ?? 'now',
       successUrl: policy.successUrl ?? `${publicUrl}/billing/success`,
       cancelUrl: policy.cancelUrl ?? `${publicUrl}/billing/cancelled`,

@@ -1,3 +1,4 @@
+import { registerBillingDetailsRoutes } from './billing-details/routes.ts'
 import { registerEntitlementRoutes } from './entitlements/routes.ts'
 import type { App } from './http/app.ts'
 import { registerInvoiceRoutes } from './invoices/routes.ts'
@@ -47,6 +48,7 @@ export function registerBillingRoutes(app: App, context: BillingContext, parts: 
   registerAddOnRoutes(app, context)
   registerDiscountRoutes(app, context)
   registerInvoiceRoutes(app, context)
+  registerBillingDetailsRoutes(app, context)
   registerGateRoutes(app, { ...context, graceDays: context.policy.graceDays })
   registerTopUpRoutes(app, context)
   registerEntitlementRoutes(app, { ...context, graceDays: context.policy.graceDays })

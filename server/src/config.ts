@@ -124,6 +124,10 @@ export const variablesSchema = z.object({
     .string()
     .optional()
     .meta({ description: 'A metered price of one’s own, sold with every plan while metered billing is enabled.' }),
+  STRIPE_AUTOMATIC_TAX: z.enum(['true', 'false'], 'true or false is expected').default('false').meta({
+    description:
+      'true: Stripe Tax works out the tax of what is bought, by the customer’s address (PUT /api/v1/billing/details, or asked for on the page).',
+  }),
   STRIPE_CALLS_PER_SECOND: wholeNumber('calls', 1, 1_000).optional().meta({
     description:
       'Calls that this server makes to Stripe in a second, on average; default 20 with a test key, 80 with a live one. Several servers share what Stripe allows one account: give each its part.',

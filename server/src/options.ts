@@ -76,6 +76,8 @@ export type PolicyOptions = {
   readonly dunningDays?: readonly number[]
   /** When a change to a cheaper plan happens that does not say when itself; default `now`. */
   readonly downgradeAt?: 'now' | 'period_end'
+  /** Whether Stripe Tax works out the tax of what is bought; default false. */
+  readonly automaticTax?: boolean
   /** From when on a disputed payment of a subscription counts like one that failed; default `lost`. */
   readonly disputeCounts?: 'never' | 'lost' | 'opened'
   /** Days for which a handled event of Stripe is kept, at least 30; default 35. */
@@ -126,6 +128,7 @@ export function optionsOfConfig(
       graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
       dunningDays: config.TOLLGATE_DUNNING_DAYS,
       downgradeAt: config.TOLLGATE_DOWNGRADE_AT,
+      automaticTax: config.STRIPE_AUTOMATIC_TAX === 'true',
       disputeCounts: config.TOLLGATE_DISPUTE_COUNTS,
       stripeEventDays: config.TOLLGATE_STRIPE_EVENT_DAYS,
       successUrl: config.STRIPE_SUCCESS_URL,

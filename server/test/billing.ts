@@ -72,6 +72,7 @@ export const TEST_POLICY: BillingPolicy = {
   trialDays: 14,
   trialEndBehavior: 'cancel',
   downgradeAt: 'now',
+  automaticTax: false,
   successUrl: 'http://localhost:3000/paid',
   cancelUrl: 'http://localhost:3000/back',
   portalReturnUrl: 'http://localhost:3000/account',

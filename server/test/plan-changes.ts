@@ -45,6 +45,7 @@ export const subscription: CurrentSubscription = {
   collectionPaused: false,
   discountIds: [],
   taxRateIds: [],
+  automaticTax: false,
   itemTerms: {},
   usageItems: [],
   addOnItems: [],

@@ -8,15 +8,15 @@ export const CUSTOMER_TOKEN_PREFIX = 'tgc_'
 
 /** What a page that shows a customer's bills reads. */
 const READS = [
-  /^\/api\/v1\/billing\/(config|subscription|quota|usage|invoices|payment-methods|top-ups|add-ons)$/,
+  /^\/api\/v1\/billing\/(config|plans|subscription|quota|usage|invoices|payment-methods|top-ups|add-ons|details)$/,
   /^\/api\/v1\/usage(\/(report|events|stream))?$/,
-  /^\/api\/v1\/(balances|grants)$/,
+  /^\/api\/v1\/(balances|grants|entitlements(\/[^/]+)?)$/,
 ]
 
 /** What a customer does on such a page. Everything else, and every route to come, stays closed. */
 const ACTIONS = [
   /^\/api\/v1\/billing\/(checkout|portal|(subscribe|upgrade|change|cancel|pause|resume|downgrade|add-ons|seats|top-ups)(\/undo)?(\/preview)?)$/,
-  /^\/api\/v1\/billing\/(invoices\/[^/]+\/pay|payment-methods(\/[^/]+)?)$/,
+  /^\/api\/v1\/billing\/(invoices\/[^/]+\/pay|payment-methods(\/[^/]+)?|details)$/,
 ]
 
 /** Whether a token for an embedded billing page opens a route; `path` is the one under `/api/v1`. Pure. */

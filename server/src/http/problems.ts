@@ -29,6 +29,7 @@ export const PROBLEMS: Readonly<Record<DomainErrorCode, ProblemKind>> = {
   email_not_verified: { status: 403, title: 'The e-mail address is not verified' },
   too_many_attempts: { status: 429, title: 'Too many attempts', retryAfterSeconds: 10 },
   payment_failed: { status: 402, title: 'The payment failed' },
+  tax_location_missing: { status: 422, title: 'Where the customer is taxed is not known' },
   payment_method_missing: { status: 402, title: 'There is no payment method' },
   method_not_allowed: { status: 405, title: 'The path does not take this method' },
   payload_too_large: { status: 413, title: 'The request is too large' },

@@ -28,6 +28,7 @@ export type DomainErrorCode =
   | 'too_many_attempts'
   | 'payment_failed'
   | 'payment_method_missing'
+  | 'tax_location_missing'
   | 'method_not_allowed'
   | 'payload_too_large'
   | 'unsupported_media_type'

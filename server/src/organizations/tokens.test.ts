@@ -143,10 +143,16 @@ describe('a customer token', () => {
         return opensToCustomers(method.toUpperCase(), path.replace(/\{\w+\}/g, 'one')) ? [name] : []
       }),
     )
-    const expected = ['GET /api/v1/billing/invoices', 'POST /api/v1/billing/checkout', 'POST /api/v1/billing/cancel/preview']
+    const expected = [
+      'GET /api/v1/billing/invoices',
+      'GET /api/v1/entitlements/{feature}',
+      'POST /api/v1/billing/checkout',
+      'POST /api/v1/billing/cancel/preview',
+      'PUT /api/v1/billing/details',
+    ]
     expect(opened).toEqual(expect.arrayContaining(expected))
     const known =
-      /^(GET \/api\/v1\/(billing\/[a-z-]+|usage|usage\/(report|events|stream)|balances|grants)|(POST|DELETE) \/api\/v1\/billing\/.+)$/
+      /^(GET \/api\/v1\/(billing\/[a-z-]+|usage|usage\/(report|events|stream)|balances|grants|entitlements.*)|(POST|PUT|DELETE) \/api\/v1\/billing\/.+)$/
     const strays = opened.filter(
       (name) => !known.test(name) || /admin|discounts|customers|subscriptions|status|webhook/.test(name),
     )

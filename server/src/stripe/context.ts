@@ -47,6 +47,8 @@ export type BillingPolicy = {
   /** Days of a trial (EM, STRIPE_TRIAL_PERIOD_DAYS). */
   readonly trialDays: number
   readonly trialEndBehavior: TrialEndBehavior
+  /** Whether Stripe Tax works out the tax of what is bought (STRIPE_AUTOMATIC_TAX). */
+  readonly automaticTax: boolean
   /** When a smaller plan is taken, unless the request says it. */
   readonly downgradeAt: 'now' | 'period_end'
   /** Defaults of MR-1 and MR-2. */

@@ -57,6 +57,7 @@ export async function openCheckout(context: BillingContext, request: CheckoutReq
         cancelUrl,
         trialDays,
         allowPromotionCodes: true,
+        automaticTax: policy.automaticTax,
         reference: organizationId,
         metadata: { [ORGANIZATION_METADATA]: organizationId },
       },

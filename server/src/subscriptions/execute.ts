@@ -188,6 +188,7 @@ async function start(execution: Execution, change: Start): Promise<MutationResul
     // A declined card leaves nothing behind.
     paymentBehavior: 'error_if_incomplete',
     discounts: change.discount === null ? [] : [{ couponId: change.discount.couponId }],
+    automaticTax: context.policy.automaticTax,
     metadata: { [ORGANIZATION_METADATA]: organizationId },
   }
   // Only afterwards: a card that declines leaves what there was.

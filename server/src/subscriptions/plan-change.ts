@@ -61,6 +61,8 @@ export type CurrentSubscription = {
   /** What is taken off it, and what is put on as tax, by Stripe's ids. */
   readonly discountIds: readonly string[]
   readonly taxRateIds: readonly string[]
+  /** Whether Stripe Tax works it out. */
+  readonly automaticTax: boolean
   /** By the items' ids. */
   readonly itemTerms: Readonly<Record<string, ItemTerms>>
 }

@@ -156,19 +156,21 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
     currency: offer.currency,
   }
   const items = newItems(offer, quantity)
+  const { automaticTax } = context.policy
   const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
   if (trialDays !== null) {
     const trialEndsAt = trialEndOf(now, trialDays)
     if (customerId === null) {
       return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: discounted(amountMinor, discount) } }
     }
-    const query: Query = { customerId, items, discounts, trialEndUnix: toUnix(trialEndsAt), mode: 'recurring' }
+    const query: Query = { customerId, items, discounts, automaticTax, trialEndUnix: toUnix(trialEndsAt), mode: 'recurring' }
     return { ...started, trialEndsAt, nextInvoice: await foretellNext(previewing, trialEndsAt, query) }
   }
   // Nobody is a customer at Stripe before the first purchase: the price is all there is to know.
   if (customerId === null) return { ...started, dueNowMinor: discounted(amountMinor, discount) }
-  const invoice = await ask(context, { customerId, items, discounts })
-  const later = { customerId, items, discounts: (await isLeftAtRenewal(previewing, discount, offer)) ? discounts : [] }
+  const invoice = await ask(context, { customerId, items, discounts, automaticTax })
+  const isLeft = await isLeftAtRenewal(previewing, discount, offer)
+  const later = { customerId, items, discounts: isLeft ? discounts : [], automaticTax }
   return {
     ...started,
     ...amountsOf(invoice),

@@ -41,6 +41,7 @@ export function scheduleNext(execution: Acting, subscription: CurrentSubscriptio
     current: runningPhase(subscription),
     discountIds: subscription.discountIds,
     taxRateIds: subscription.taxRateIds,
+    automaticTax: subscription.automaticTax,
     metadata: { [ORGANIZATION_METADATA]: execution.organizationId },
   })
 }
@@ -60,10 +61,10 @@ export function hasMoreAhead({ scheduledAt }: CurrentSubscription): boolean {
  */
 export async function endBesideSchedule(execution: Execution, subscription: CurrentSubscription): Promise<void> {
   const { context, session, organizationId } = execution
-  const { scheduleId, status, currentPeriodEnd, discountIds, taxRateIds } = subscription
+  const { scheduleId, status, currentPeriodEnd, discountIds, taxRateIds, automaticTax } = subscription
   if (scheduleId === null) throw new Error(`Subscription ${subscription.id} has no schedule`)
   const current = { ...runningPhase(subscription), ...(status === 'trialing' ? { isTrial: true } : {}) }
-  const params = { scheduleId, current, endAtUnix: toUnix(currentPeriodEnd), discountIds, taxRateIds }
+  const params = { scheduleId, current, endAtUnix: toUnix(currentPeriodEnd), discountIds, taxRateIds, automaticTax }
   try {
     await perform(execution, 'schedule_end', params, [{ kind: 'release_schedule', params: { scheduleId } }])
   } catch (error) {

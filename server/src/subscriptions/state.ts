@@ -64,6 +64,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     addOnItems: found.addOnItems,
     discountIds: found.discountIds,
     taxRateIds: found.taxRateIds,
+    automaticTax: found.automaticTax,
     itemTerms: found.itemTerms,
   }
 }

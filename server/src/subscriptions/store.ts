@@ -92,6 +92,7 @@ export type AccountSubscription = {
   readonly addOnItems: readonly AddOnItem[]
   readonly discountIds: readonly string[]
   readonly taxRateIds: readonly string[]
+  readonly automaticTax: boolean
   readonly itemTerms: Readonly<Record<string, ItemTerms>>
 }
 
@@ -133,6 +134,7 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
         where added.organization_id = account.organization_id and added.subscription_id = subscription.id) as "addOnItems",
        jsonb_path_query_array(subscription.data, '$.discounts[*].id') as "discountIds",
        jsonb_path_query_array(subscription.data, '$.default_tax_rates[*].id') as "taxRateIds",
+       coalesce((subscription.data #>> '{automatic_tax,enabled}')::boolean, false) as "automaticTax",
        (select coalesce(jsonb_object_agg(wire ->> 'id', jsonb_build_object(
           'taxRateIds', jsonb_path_query_array(wire, '$.tax_rates[*].id'), 'discountIds', jsonb_path_query_array(wire, '$.discounts[*]'))), '{}')
         from jsonb_array_elements(subscription.data -> 'items' -> 'data') wire) as "itemTerms"

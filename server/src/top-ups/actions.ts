@@ -151,7 +151,9 @@ export async function payPurchase(
 ): Promise<Purchase> {
   const { organizationId, id } = purchase
   const customerId = await ensureCustomer(context, session, organizationId)
-  const paymentMethodId = await findSavedMethod(session, organizationId)
+  // Tax is worked out on a page: a payment of a saved method takes what it is told.
+  const isTaxed = context.policy.automaticTax && pages !== null
+  const paymentMethodId = isTaxed ? null : await findSavedMethod(session, organizationId)
   if (paymentMethodId === null) {
     if (pages !== null) return openPage(context, session, purchase, pages)
     await setFailed(session, purchase, 'payment_method_missing')
@@ -197,6 +199,7 @@ async function openPage(context: BillingContext, session: Session, purchase: Pur
       customerId,
       price: priceId !== '' ? priceId : { name, currency, unitAmountMinor: priceMinor / quantity },
       quantity,
+      automaticTax: context.policy.automaticTax,
       ...pages,
       reference: organizationId,
       metadata: { [ORGANIZATION_METADATA]: organizationId, [TOP_UP_METADATA]: id },

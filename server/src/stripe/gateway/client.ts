@@ -101,7 +101,7 @@ function accountPagers({ subscriptions, invoices, charges, refunds, disputes, cu
     charges: (params) => charges.list(params),
     refunds: (params) => refunds.list({ ...params, expand: ['data.charge'] }),
     disputes: (params) => disputes.list({ ...params, expand: ['data.charge'] }),
-    customers: (params) => customers.list(params),
+    customers: (params) => customers.list({ ...params, expand: ['data.tax_ids'] }),
   }
 }
 
@@ -137,7 +137,9 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
   })
   return {
     retrieveCustomer: (id) =>
-      orNull(call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id)))),
+      orNull(
+        call('retrieve_customer', async () => toCustomerSnapshot(await stripe.customers.retrieve(id, { expand: ['tax_ids'] }))),
+      ),
     findCustomers: ({ email, testClockId }) =>
       readPages(
         (after) =>
@@ -287,6 +289,10 @@ function mutationTable(stripe: Stripe): MutationTable {
       ),
     update_customer: async (params, options) =>
       result(await stripe.customers.update(params.customerId, request.toCustomerUpdate(params), options)),
+    create_tax_id: async ({ customerId, type, value }, options) =>
+      result(await stripe.customers.createTaxId(customerId, { type, value }, options)),
+    delete_tax_id: async ({ customerId, taxId }, options) =>
+      result(await stripe.customers.deleteTaxId(customerId, taxId, {}, options)),
     credit_customer: async (params, options) =>
       result(await stripe.customers.createBalanceTransaction(params.customerId, request.toCredit(params), options)),
     attach_payment_method: async ({ customerId, paymentMethodId }, options) =>

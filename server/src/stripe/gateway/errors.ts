@@ -148,6 +148,13 @@ function toRefused(error: WireError): StripeCallError {
   if (code === 'resource_missing' && param === '' && error.statusCode === 400) {
     return new StripeCallError('payment_method_missing', 'There is no payment method to charge; add one first.', 'refused')
   }
+  if (code === 'customer_tax_location_invalid') {
+    const sentence = 'Where the customer is taxed cannot be told: set their address first (PUT /api/v1/billing/details).'
+    return new StripeCallError('tax_location_missing', sentence, 'refused')
+  }
+  if (code === 'tax_id_invalid' || (error.call === 'create_tax_id' && /^(type|value)$/.test(param))) {
+    return new StripeCallError('invalid_request', 'This is no tax id of that type.', 'refused', { field: 'tax_id' })
+  }
   if (code === 'invoice_upcoming_none') {
     return new StripeCallError('stripe_failed', 'Stripe foretells no invoice.', 'refused', { none_upcoming: true })
   }

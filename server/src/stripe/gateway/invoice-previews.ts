@@ -17,6 +17,7 @@ export const NEXT_INVOICE: Omit<InvoicePreviewQuery, 'customerId'> = {
   resumesNow: false,
   ending: null,
   discounts: [],
+  automaticTax: false,
   invoiceItems: [],
 }
 
@@ -34,6 +35,8 @@ export type InvoicePreviewQuery = {
   readonly resumesNow: boolean
   readonly ending: Pick<StripeMutations['update_subscription'], 'cancelAtPeriodEnd' | 'clearCancelAt'> | null
   readonly discounts: readonly DiscountParams[]
+  /** Of one that is not bought yet; a subscription says itself how it is taxed. */
+  readonly automaticTax: boolean
   /** What would be pending as well; of a later period's costs it is no part. */
   readonly invoiceItems: readonly InvoiceItemTerms[]
 }

@@ -18,6 +18,22 @@ export type DiscountParams = { readonly couponId: string } | { readonly promotio
 /** What happens when a trial ends and no payment method is there. */
 export type TrialEndBehavior = 'cancel' | 'create_invoice' | 'pause'
 
+/** `line1` may stand for all of it but the country, which is two capitals (ISO 3166-1); what is not there is empty. */
+export type Address = {
+  readonly line1: string
+  readonly line2: string
+  readonly city: string
+  readonly postal_code: string
+  readonly state: string
+  readonly country: string
+}
+
+/** Of an intent that was kept by an earlier version, none. */
+type Taxed = {
+  /** Stripe Tax works out the tax (STRIPE_AUTOMATIC_TAX); a page asks for address and tax id. */
+  readonly automaticTax?: boolean
+}
+
 /** Every change that Tollgate makes at Stripe, with its parameters as JSON holds them, so that an intent can be stored and repeated. */
 export type StripeMutations = {
   readonly create_customer: {
@@ -30,8 +46,11 @@ export type StripeMutations = {
     readonly customerId: string
     readonly email?: string
     readonly name?: string
+    readonly address?: Address
     readonly defaultPaymentMethodId?: string
   }
+  readonly create_tax_id: { readonly customerId: string } & TaxId
+  readonly delete_tax_id: { readonly customerId: string; readonly taxId: string }
   /** Lowers what the customer's next invoices ask for. */
   readonly credit_customer: {
     readonly customerId: string
@@ -55,7 +74,7 @@ export type StripeMutations = {
     readonly allowPromotionCodes: boolean
     readonly reference: string
     readonly metadata: Readonly<Record<string, string>>
-  }
+  } & Taxed
   /** Takes a payment with a saved method, now, without anybody there to be asked. */
   readonly create_payment: {
     readonly customerId: string
@@ -75,7 +94,7 @@ export type StripeMutations = {
     readonly cancelUrl: string
     readonly reference: string
     readonly metadata: Readonly<Record<string, string>>
-  }
+  } & Taxed
   readonly expire_checkout_session: { readonly sessionId: string }
   readonly create_portal_session: { readonly customerId: string; readonly returnUrl: string }
   readonly create_setup_intent: { readonly customerId: string; readonly metadata: Readonly<Record<string, string>> }
@@ -88,7 +107,7 @@ export type StripeMutations = {
     readonly paymentBehavior: 'error_if_incomplete' | 'default_incomplete' | 'allow_incomplete'
     readonly discounts: readonly DiscountParams[]
     readonly metadata: Readonly<Record<string, string>>
-  }
+  } & Taxed
   readonly update_subscription: {
     readonly subscriptionId: string
     readonly items?: readonly SubscriptionItemParams[]
@@ -121,7 +140,8 @@ export type StripeMutations = {
     /** Of an intent that was kept by an earlier version, none; so in `schedule_end`. */
     readonly taxRateIds?: readonly string[]
     readonly metadata: Readonly<Record<string, string>>
-  } & AfterRelease
+  } & Taxed &
+    AfterRelease
   /** Keeps what runs until `endAtUnix`, and then ends the subscription. */
   readonly schedule_end: {
     readonly scheduleId: string
@@ -129,7 +149,7 @@ export type StripeMutations = {
     readonly endAtUnix: number
     readonly discountIds: readonly string[]
     readonly taxRateIds?: readonly string[]
-  }
+  } & Taxed
   readonly update_schedule_method: { readonly scheduleId: string; readonly defaultPaymentMethodId: string }
   /** The subscription stays as it is, also where it is to end. */
   readonly release_schedule: {
@@ -225,6 +245,9 @@ type AfterRelease = { readonly releasedScheduleId?: string }
 export type MutationKind = keyof StripeMutations
 
 export type MutationCall = { readonly idempotencyKey: string; readonly priority?: CallPriority }
+
+/** By Stripe's names, `eu_vat` and `DE123456789` say: https://docs.stripe.com/billing/customer/tax-ids */
+export type TaxId = { readonly type: string; readonly value: string }
 
 /** What is kept of an answer; everything else is refetched into the mirror. */
 export type MutationResult = {

@@ -33,10 +33,21 @@ function toPhaseItems(items: readonly PhaseItem[]) {
   }))
 }
 
-export function toCustomerUpdate({ email, name, defaultPaymentMethodId }: StripeMutations['update_customer']) {
+const AUTOMATIC_TAX = { automatic_tax: { enabled: true } } as const
+
+/** A customer may be taxed wherever they say on the page, which then is kept of them. */
+const TAXED_PAGE = {
+  ...AUTOMATIC_TAX,
+  billing_address_collection: 'required',
+  tax_id_collection: { enabled: true },
+  customer_update: { address: 'auto', name: 'auto' },
+} as const
+
+export function toCustomerUpdate({ email, name, address, defaultPaymentMethodId }: StripeMutations['update_customer']) {
   return {
     ...(email === undefined ? {} : { email }),
     ...(name === undefined ? {} : { name }),
+    ...(address === undefined ? {} : { address: { ...address } }),
     ...(defaultPaymentMethodId === undefined ? {} : { invoice_settings: { default_payment_method: defaultPaymentMethodId } }),
   }
 }
@@ -50,6 +61,7 @@ export function toCheckoutSession(params: StripeMutations['create_checkout_sessi
     success_url: params.successUrl,
     cancel_url: params.cancelUrl,
     ...(params.allowPromotionCodes ? { allow_promotion_codes: true } : {}),
+    ...(params.automaticTax === true ? TAXED_PAGE : {}),
     metadata: { ...params.metadata },
     subscription_data: {
       metadata: { ...params.metadata },
@@ -89,6 +101,7 @@ export function toPaymentPage(params: StripeMutations['create_payment_page']) {
     line_items: [{ ...sold, quantity }],
     success_url: params.successUrl,
     cancel_url: params.cancelUrl,
+    ...(params.automaticTax === true ? TAXED_PAGE : {}),
     metadata: { ...metadata },
     payment_intent_data: { metadata: { ...metadata }, setup_future_usage: 'off_session' as const },
   }
@@ -103,6 +116,7 @@ export function toSubscription(params: StripeMutations['create_subscription']) {
     payment_settings: { save_default_payment_method: 'on_subscription' as const },
     trial_settings: { end_behavior: { missing_payment_method: params.trialEndBehavior } },
     metadata: { ...params.metadata },
+    ...(params.automaticTax === true ? AUTOMATIC_TAX : {}),
     ...(params.paymentMethodId === null ? {} : { default_payment_method: params.paymentMethodId }),
     ...(params.trialDays === null ? {} : { trial_period_days: params.trialDays }),
     ...(params.discounts.length === 0 ? {} : { discounts: toDiscounts(params.discounts) }),
@@ -133,10 +147,16 @@ function toPhaseDiscounts(discountIds: readonly string[]) {
   return discountIds.length === 0 ? {} : { discounts: discountIds.map((discount) => ({ discount })) }
 }
 
-/** Nor has it other tax rates. */
-function toPhaseTerms({ discountIds, taxRateIds = [] }: Pick<StripeMutations['schedule_switch'], 'discountIds' | 'taxRateIds'>) {
-  return { ...toPhaseDiscounts(discountIds), ...(taxRateIds.length === 0 ? {} : { default_tax_rates: [...taxRateIds] }) }
+/** Nor has it other tax rates, or Stripe's own unless it says so. */
+function toPhaseTerms({ discountIds, taxRateIds = [], automaticTax }: PhaseTerms) {
+  return {
+    ...toPhaseDiscounts(discountIds),
+    ...(taxRateIds.length === 0 ? {} : { default_tax_rates: [...taxRateIds] }),
+    ...(automaticTax === true ? AUTOMATIC_TAX : {}),
+  }
 }
+
+type PhaseTerms = Pick<StripeMutations['schedule_switch'], 'discountIds' | 'taxRateIds' | 'automaticTax'>
 
 function toRunningPhase({ items, startUnix, isTrial }: RunningPhase, endUnix: number) {
   return {
@@ -243,6 +263,7 @@ export function toInvoicePreview(query: InvoicePreviewQuery) {
   return {
     customer: query.customerId,
     preview_mode: query.mode,
+    ...(query.automaticTax ? AUTOMATIC_TAX : {}),
     ...(query.subscriptionId === null ? {} : { subscription: query.subscriptionId }),
     ...(query.discounts.length === 0 ? {} : { discounts: toDiscounts(query.discounts) }),
     ...(query.invoiceItems.length === 0 || query.mode === 'recurring'
