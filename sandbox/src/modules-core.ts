@@ -12,6 +12,8 @@ import { taxIdsModule } from './resources/customers/tax-ids.ts'
 import { eventDestinationsModule } from './resources/event-destinations.ts'
 import { eventsModule } from './resources/events.ts'
 import { feedbackOptionsModule } from './resources/feedback-options.ts'
+import { taxRegistrationsModule } from './resources/tax/registrations.ts'
+import { taxSettingsModule } from './resources/tax/settings.ts'
 import { alertsModule } from './resources/usage/alerts.ts'
 import { creditGrantsModule } from './resources/usage/credit-grants.ts'
 import { meterEventsModule } from './resources/usage/meter-event-operations.ts'
@@ -27,6 +29,8 @@ export const coreModules: readonly Module[] = [
   plansModule,
   taxRatesModule,
   taxIdsModule,
+  taxRegistrationsModule,
+  taxSettingsModule,
   creditGrantsModule,
   entitlementsModule,
   alertsModule,

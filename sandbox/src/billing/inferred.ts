@@ -2,6 +2,7 @@
  * Rules that no page of Stripe's documentation states, each one function (or one constant) with its doubt.
  * Whoever learns better changes one place. A rule that is documented does not belong here.
  */
+import type { TaxReason } from './automatic-tax.ts'
 import { type Decimal, DECIMAL_SCALE, roundHalfAwayFromZero, roundHalfDown, toSafeInteger } from './decimal.ts'
 import { addMonths, DAY_SECONDS, HOUR_SECONDS } from './periods.ts'
 
@@ -36,6 +37,22 @@ export function percentOfLine(amount: bigint, percent: Decimal): bigint {
  */
 export function taxOfLine(taxable: bigint, percent: Decimal, includedPercent: Decimal): bigint {
   return roundHalfAwayFromZero(taxable * percent, 100n * DECIMAL_SCALE + includedPercent)
+}
+
+/**
+ * Of a line that automatic tax found not to be taxed, nothing is taxable.
+ * Doubt: seen for `not_collecting`; taken for the other reasons as well.
+ */
+export function taxableAmountOf(amount: number, reason: TaxReason | undefined): number {
+  return reason === undefined || reason === 'standard_rated' ? amount : 0
+}
+
+/**
+ * Rates that automatic tax made can be retrieved; lists have the account's own rates only.
+ * Doubt: Stripe does not say whether it lists them.
+ */
+export function listsAutomaticTaxRates(): boolean {
+  return false
 }
 
 /**

@@ -4,14 +4,17 @@
  * docs.stripe.com/billing/subscriptions/usage-based/billing-credits.
  */
 import { type AppliedDiscount, applyDiscounts, type DiscountableLine, type DiscountShare } from './discounts.ts'
+import type { TaxReason } from './automatic-tax.ts'
 import { type Decimal, decimal, toSafeInteger } from './decimal.ts'
-import { belowMinimumMovesToBalance, taxOfLine } from './inferred.ts'
+import { belowMinimumMovesToBalance, taxableAmountOf, taxOfLine } from './inferred.ts'
 
 /** A tax rate as it applies to a line. `percent` is decimal text. */
 export interface AppliedTaxRate {
   readonly id: string
   readonly percent: string
   readonly inclusive: boolean
+  /** Why automatic tax decided on this rate; absent for a rate that was set by hand. */
+  readonly reason?: TaxReason
 }
 
 export interface PipelineLine extends DiscountableLine {
@@ -40,6 +43,7 @@ export interface TaxShare {
   readonly amount: number
   readonly taxable: number
   readonly inclusive: boolean
+  readonly reason?: TaxReason
 }
 
 export interface LineTotals {
@@ -129,13 +133,17 @@ function applyCredits(
 
 function applyTaxes(amount: number, rates: readonly AppliedTaxRate[]): TaxShare[] {
   const included = rates.filter((rate) => rate.inclusive).reduce((sum, rate) => sum + decimal(rate.percent), 0n) as Decimal
-  const shares = rates.map(({ id, percent, inclusive }) => ({
+  const shares = rates.map(({ id, percent, inclusive, reason }) => ({
     rate: id,
     amount: toSafeInteger(taxOfLine(BigInt(amount), decimal(percent), inclusive ? included : decimal('0'))),
     inclusive,
+    ...(reason === undefined ? {} : { reason }),
   }))
   const includedTax = sumAmounts(shares.filter((share) => share.inclusive))
-  return shares.map((share) => ({ ...share, taxable: share.inclusive ? amount - includedTax : amount }))
+  return shares.map((share) => ({
+    ...share,
+    taxable: taxableAmountOf(share.inclusive ? amount - includedTax : amount, share.reason),
+  }))
 }
 
 function sumAmounts(parts: ReadonlyArray<{ readonly amount: number }>): number {
@@ -154,9 +162,10 @@ function groupAmounts<T extends { readonly amount: number }>(parts: readonly T[]
 function groupTaxes(taxes: readonly TaxShare[]): TaxShare[] {
   const groups = new Map<string, TaxShare>()
   for (const tax of taxes) {
-    const before = groups.get(tax.rate)
+    const key = `${tax.rate} ${tax.reason ?? ''}`
+    const before = groups.get(key)
     const merged = before && { ...before, amount: before.amount + tax.amount, taxable: before.taxable + tax.taxable }
-    groups.set(tax.rate, merged ?? tax)
+    groups.set(key, merged ?? tax)
   }
   return [...groups.values()]
 }

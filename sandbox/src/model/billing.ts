@@ -25,6 +25,9 @@ export type StoredLine = LineItem & {
     /** True for a period's first billing: what a later change credits. */
     readonly debit: boolean
     readonly taxAmounts: LineItem['taxes']
+    /** For automatic tax, of a line without a price. */
+    readonly taxBehavior?: string | null
+    readonly taxCode?: string | null
   }
 }
 

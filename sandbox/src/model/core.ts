@@ -13,6 +13,9 @@ export interface CoreShapes {
     tax_ids: never
     sources: never
   }
+  /** `automatic`: what a rate that automatic tax made is for; absent for the account's own. */
+  tax_rate: { _?: { automatic: string } }
+  'tax.registration': { status: never }
   event: { _: { customer: string | null } }
   'billing.meter_event': {
     id: string

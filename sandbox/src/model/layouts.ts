@@ -31,7 +31,8 @@ export const layouts: readonly Layout[] = [
   layout('customer_balance_transaction', 'cbtxn', { customer: (transaction) => transaction.customer }),
   layout('product', 'prod'),
   layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
-  layout('tax_rate', 'txr'),
+  layout('tax_rate', 'txr', { automatic: (rate) => rate._?.automatic }),
+  layout('tax.registration', 'taxreg'),
   layout('tax_id', 'txi', { customer: (taxId) => taxId.customer }),
   layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
   layout('billing.meter_event', 'mev', {

@@ -1,3 +1,4 @@
+import { listsAutomaticTaxRates } from '../../billing/inferred.ts'
 import { orNull, updated } from '../../engine/answer.ts'
 import type { Ctx } from '../../engine/context.ts'
 import { invalidRequest } from '../../engine/errors.ts'
@@ -86,6 +87,7 @@ const operations = [
       list(ctx, 'tax_rate', params, {
         url: '/v1/tax_rates',
         where: (rate) =>
+          (listsAutomaticTaxRates() || rate._ === undefined) &&
           (params.active === undefined || rate.active === params.active) &&
           (params.inclusive === undefined || rate.inclusive === params.inclusive),
       }),

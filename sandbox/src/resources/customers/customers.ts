@@ -203,6 +203,11 @@ function requireOwnMethod(ctx: Ctx, customer: Customer, id: string, param: strin
 function shippingOf(old: Customer, param: UpdateParams['shipping']): Customer['shipping'] {
   if (param === undefined) return old.shipping
   if (param === '') return null
+  return shippingDetails(param)
+}
+
+/** Where goods for a customer go, as it is stored. */
+export function shippingDetails(param: Exclude<NonNullable<UpdateParams['shipping']>, ''>): NonNullable<Customer['shipping']> {
   return { address: addressOf(param.address), name: param.name, phone: param.phone ?? null }
 }
 

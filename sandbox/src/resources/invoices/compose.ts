@@ -1,6 +1,10 @@
-/** An invoice from its lines: made as a draft, its sums computed again whenever a line changes. Reads only; storing is the caller's. */
+/**
+ * An invoice from its lines: made as a draft, its sums computed again whenever a line changes. Stores
+ * nothing but rates of automatic tax; the rest is the caller's.
+ */
 import { minimumChargeAmount } from '../../billing/currencies.ts'
 import {
+  type AppliedTaxRate,
   type AvailableCredit,
   computeTotals,
   type InvoiceTotals,
@@ -12,6 +16,7 @@ import type { Ctx } from '../../engine/context.ts'
 import type { StoredLine } from '../../model/billing.ts'
 import type { Stored } from '../../model/stored.ts'
 import { appliedDiscounts } from '../catalog/discount-rules.ts'
+import { automaticRates, noAutomaticTax, type TaxedSale, taxPlaceOfSale } from '../tax/automatic-tax.ts'
 
 export type StoredInvoice = Stored<'invoice'>
 
@@ -42,18 +47,14 @@ export function composeInvoice(ctx: Ctx, draft: InvoiceDraft): StoredInvoice {
   const invoice: StoredInvoice = {
     ...emptyInvoice(id),
     auto_advance: draft.autoAdvance,
+    automatic_tax: invoiceTaxOf(subscription?.automatic_tax ?? noAutomaticTax()),
     automatically_finalizes_at: draft.automaticallyFinalizesAt,
     billing_reason: draft.billingReason,
     collection_method: draft.collectionMethod,
     created: draft.now,
     currency: draft.currency,
     customer: customer.id,
-    customer_address: customer.address ?? null,
-    customer_email: customer.email,
-    customer_name: customer.name ?? null,
-    customer_phone: customer.phone ?? null,
-    customer_shipping: customer.shipping,
-    customer_tax_exempt: customer.tax_exempt ?? 'none',
+    ...customerFields(ctx, customer),
     custom_fields: subscription?.invoice_settings.custom_fields ?? customer.invoice_settings.custom_fields,
     description: subscription?.invoice_settings.description ?? null,
     footer: subscription?.invoice_settings.footer ?? customer.invoice_settings.footer,
@@ -82,6 +83,24 @@ export function composeInvoice(ctx: Ctx, draft: InvoiceDraft): StoredInvoice {
   return { ...invoice, ...totalsPatch(ctx, invoice, []) }
 }
 
+/** What an invoice says of its customer, who may change until it is finalized. */
+export function customerFields(ctx: Ctx, customer: Stored<'customer'>): Partial<StoredInvoice> {
+  return {
+    customer_address: customer.address ?? null,
+    customer_email: customer.email,
+    customer_name: customer.name ?? null,
+    customer_phone: customer.phone ?? null,
+    customer_shipping: customer.shipping,
+    customer_tax_exempt: customer.tax_exempt ?? 'none',
+    customer_tax_ids: ctx.store.by('tax_id', 'customer', customer.id).map(({ type, value }) => ({ type, value })),
+  }
+}
+
+/** Automatic tax as an invoice shows it; its status follows with the sums. */
+function invoiceTaxOf({ enabled, liability }: Stored<'subscription'>['automatic_tax']): StoredInvoice['automatic_tax'] {
+  return { disabled_reason: null, enabled, liability, provider: null, status: null }
+}
+
 function parentOf(subscription: Stored<'subscription'> | null): StoredInvoice['parent'] {
   if (subscription === null) return null
   return {
@@ -104,6 +123,7 @@ export function totalsPatch(ctx: Ctx, invoice: StoredInvoice, credits: readonly 
     minimum: minimumChargeAmount(invoice.currency),
   })
   return {
+    automatic_tax: taxStatus(invoice),
     subtotal: totals.subtotal,
     subtotal_excluding_tax: totals.subtotalExcludingTax,
     total: totals.total,
@@ -123,18 +143,48 @@ export function totalsPatch(ctx: Ctx, invoice: StoredInvoice, credits: readonly 
   }
 }
 
+/** Whether it is known where the customer is. */
+export function taxStatus(invoice: StoredInvoice): StoredInvoice['automatic_tax'] {
+  const { automatic_tax: tax } = invoice
+  if (!tax.enabled) return { ...tax, provider: null, status: tax.disabled_reason === null ? null : 'requires_location_inputs' }
+  const status = taxPlaceOfSale(saleOf(invoice)) === null ? 'requires_location_inputs' : 'complete'
+  return { ...tax, provider: 'stripe', status }
+}
+
+function saleOf(invoice: StoredInvoice): TaxedSale {
+  return {
+    address: invoice.customer_address,
+    at: invoice.effective_at ?? invoice.created,
+    currency: invoice.currency,
+    exempt: invoice.customer_tax_exempt ?? 'none',
+    shipping: invoice.customer_shipping?.address ?? null,
+    taxIds: invoice.customer_tax_ids ?? [],
+  }
+}
+
+/** The rates of each line: those set by hand on it, else the automatic ones, else the invoice's. */
+function ratesOf(ctx: Ctx, invoice: StoredInvoice): (line: StoredLine) => AppliedTaxRate[] {
+  const automatic = invoice.automatic_tax.enabled ? automaticRates(ctx, saleOf(invoice)) : null
+  return (line) => {
+    const { product, taxBehavior, taxCode, taxRates } = line._
+    if (taxRates.length > 0) return taxRates.map((rate) => taxRateOf(ctx, rate))
+    if (automatic === null) return invoice.default_tax_rates.map((rate) => taxRateOf(ctx, rate))
+    return automatic({ price: line.pricing?.price_details?.price ?? null, product, taxBehavior, taxCode })
+  }
+}
+
 function totalsOf(ctx: Ctx, invoice: StoredInvoice, credits: readonly AvailableCredit[]): InvoiceTotals {
   const input = { currency: invoice.currency, now: invoice.created }
+  const rates = ratesOf(ctx, invoice)
   return computeTotals({
     lines: invoice._.lines.map((line): PipelineLine => {
-      const rates = line._.taxRates.length > 0 ? line._.taxRates : invoice.default_tax_rates
       return {
         amount: line.amount,
         discountable: line.discountable,
         product: line._.product,
         itemDiscounts: appliedDiscounts(ctx, line.discounts, input),
         itemKey: line._.itemKey,
-        taxRates: rates.map((rate) => taxRateOf(ctx, rate)),
+        taxRates: rates(line),
         price: line.pricing?.price_details?.price ?? null,
         metered: line._.metered,
       }
@@ -144,7 +194,7 @@ function totalsOf(ctx: Ctx, invoice: StoredInvoice, credits: readonly AvailableC
   })
 }
 
-function taxRateOf(ctx: Ctx, id: string): { id: string; percent: string; inclusive: boolean } {
+function taxRateOf(ctx: Ctx, id: string): AppliedTaxRate {
   const rate = ctx.require('tax_rate', id, 'tax_rates')
   return { id, percent: `${rate.percentage}`, inclusive: rate.inclusive }
 }
@@ -175,7 +225,7 @@ function taxAmount(tax: InvoiceTotals['taxes'][number]): NonNullable<StoredLine[
     amount: tax.amount,
     tax_behavior: tax.inclusive ? 'inclusive' : 'exclusive',
     tax_rate_details: { tax_rate: tax.rate },
-    taxability_reason: 'not_available',
+    taxability_reason: tax.reason ?? 'not_available',
     taxable_amount: tax.taxable,
     type: 'tax_rate_details',
   }

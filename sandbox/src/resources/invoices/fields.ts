@@ -7,10 +7,12 @@ import { mergeMetadata } from '../../engine/metadata.ts'
 import { invoicePayments } from '../../payments/contract.ts'
 import type { Params } from '../../wire.gen.ts'
 import { checkedTaxRates } from '../subscriptions/items-params.ts'
+import { automaticTaxOf } from '../tax/automatic-tax.ts'
 import type { StoredInvoice } from './compose.ts'
 
 export const FIELD_TAKES = [
   'auto_advance',
+  'automatic_tax',
   'automatically_finalizes_at',
   'collection_method',
   'custom_fields',
@@ -44,6 +46,7 @@ export function invoiceFieldsPatch(ctx: Ctx, old: StoredInvoice, params: Invoice
   return {
     ...advancePatch(old, params, now),
     ...duePatch(old, params, now),
+    automatic_tax: automaticTaxOf(old.automatic_tax, params.automatic_tax),
     custom_fields: params.custom_fields === undefined ? old.custom_fields : orNull(params.custom_fields),
     default_payment_method: method === undefined ? old.default_payment_method : orNull(method),
     default_tax_rates:

@@ -9,8 +9,9 @@ import type { Stored } from '../../model/stored.ts'
 import { type Announce, announceNow } from '../announce.ts'
 import { isOnce, markDiscountEnded } from '../catalog/discount-rules.ts'
 import { changeBalance } from '../customers/customer-balance.ts'
-import { type StoredInvoice, totalsPatch } from './compose.ts'
+import { customerFields, type StoredInvoice, totalsPatch } from './compose.ts'
 import { availableCredits, drawCredits } from './credits.ts'
+import { withKnownTax } from './tax-location.ts'
 import { withPresentUsage } from './usage.ts'
 
 export interface FinalizeOptions {
@@ -28,9 +29,9 @@ export function finalizeInvoice(ctx: Ctx, id: string, options: FinalizeOptions =
       code: 'invoice_not_editable',
     })
   }
-  const draft = withPresentUsage(ctx, found)
-  if (draft.customer === null) throw new Error(`Invoice ${id} has no customer`)
-  const customer = ctx.require('customer', draft.customer)
+  if (found.customer === null) throw new Error(`Invoice ${id} has no customer`)
+  const customer = ctx.require('customer', found.customer)
+  const draft = withKnownTax(ctx, { ...withPresentUsage(ctx, found), ...customerFields(ctx, customer) })
   const now = ctx.now(customer.id)
   const starting = { ...draft, starting_balance: customer.balance }
   const totalled = { ...starting, ...totalsPatch(ctx, starting, availableCredits(ctx, starting, now)) }
@@ -53,6 +54,7 @@ export function finalizeInvoice(ctx: Ctx, id: string, options: FinalizeOptions =
     effective_at: draft.effective_at ?? now,
     hosted_invoice_url: `${ctx.baseUrl}/i/${id}`,
     invoice_pdf: `${ctx.baseUrl}/i/${id}/pdf`,
+    last_finalization_error: null,
     status: 'open',
     status_transitions: { ...draft.status_transitions, finalized_at: now },
     webhooks_delivered_at: now,

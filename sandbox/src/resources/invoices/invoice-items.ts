@@ -8,6 +8,7 @@ import { redeemDiscounts } from '../catalog/discount-rules.ts'
 import { requireCurrency } from '../customers/customer-balance.ts'
 import { requireCustomer } from '../customers/customer-find.ts'
 import { checkedTaxRates } from '../subscriptions/items-params.ts'
+import { refuseManualRates } from '../tax/automatic-tax.ts'
 import type { StoredInvoice } from './compose.ts'
 import { addOneOffInvoiceItem, firstCurrencyOf, type InvoiceItemParam, pricedItem } from './item-params.ts'
 import type { StoredInvoiceItem } from './item-store.ts'
@@ -68,6 +69,7 @@ function requireDraftOf(ctx: Ctx, id: string): StoredInvoice {
 
 /** The line of an item on its draft, added or made anew. */
 function putLine(ctx: Ctx, invoice: StoredInvoice, item: StoredInvoiceItem): void {
+  refuseManualRates(invoice.automatic_tax, [item.tax_rates])
   const fresh = { ...lineOfInvoiceItem(ctx, item), invoice: invoice.id }
   const isOfItem = (line: StoredInvoice['_']['lines'][number]): boolean =>
     line.parent?.invoice_item_details?.invoice_item === item.id ||

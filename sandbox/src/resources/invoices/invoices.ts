@@ -4,6 +4,7 @@ import { inRange, list, pageOf, type PageParams } from '../../engine/lists.ts'
 import { type Module, operation } from '../../engine/module.ts'
 import { field, search } from '../../engine/search.ts'
 import type { Params } from '../../wire.gen.ts'
+import { AUTOMATIC_TAX_REFUSES } from '../tax/automatic-tax.ts'
 import type { StoredInvoice } from './compose.ts'
 import { markUncollectible, voidInvoice } from './end.ts'
 import { FIELD_TAKES } from './fields.ts'
@@ -45,6 +46,7 @@ function listInvoices(ctx: Ctx, params: ListParams): object {
 
 /** Parts of previews that are not understood. */
 const PREVIEW_REFUSES = [
+  ...AUTOMATIC_TAX_REFUSES,
   'subscription_details.billing_schedules',
   'subscription_details.items.billing_thresholds',
   'subscription_details.items.current_trial',
@@ -113,8 +115,13 @@ const reading = [
 ]
 
 const writing = [
-  operation({ on: 'POST /v1/invoices', takes: INVOICE_CREATE_TAKES, run: createInvoice }),
-  operation({ on: 'POST /v1/invoices/{id}', takes: FIELD_TAKES, run: (ctx, params, { id }) => updateInvoice(ctx, id, params) }),
+  operation({ on: 'POST /v1/invoices', takes: INVOICE_CREATE_TAKES, refuses: AUTOMATIC_TAX_REFUSES, run: createInvoice }),
+  operation({
+    on: 'POST /v1/invoices/{id}',
+    takes: FIELD_TAKES,
+    refuses: AUTOMATIC_TAX_REFUSES,
+    run: (ctx, params, { id }) => updateInvoice(ctx, id, params),
+  }),
   operation({ on: 'DELETE /v1/invoices/{id}', takes: [], run: (ctx, _params, { id }) => deleteDraft(ctx, id) }),
   operation({
     on: 'POST /v1/invoices/{id}/finalize',

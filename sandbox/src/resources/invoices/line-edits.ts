@@ -10,6 +10,7 @@ import { createPrice } from '../catalog/price-create.ts'
 import { amountOf, unitAmountOf, type StoredPrice } from '../catalog/price-terms.ts'
 import { createProduct } from '../catalog/product-create.ts'
 import { checkedTaxRates, resolvePrice } from '../subscriptions/items-params.ts'
+import { refuseManualRates } from '../tax/automatic-tax.ts'
 import type { StoredInvoice } from './compose.ts'
 import { attachItems } from './item-store.ts'
 import { lineOfInvoiceItem, newLine } from './lines.ts'
@@ -44,6 +45,7 @@ function addedLine(ctx: Ctx, invoice: StoredInvoice, param: AddLine, at: string)
     if (item.invoice !== null || item.customer !== invoice.customer) {
       throw invalidRequest('The invoice item must be pending and belong to the same customer.', { param: `${at}[invoice_item]` })
     }
+    refuseManualRates(invoice.automatic_tax, [item.tax_rates])
     attachItems(ctx, [item], invoice.id)
     return lineOfInvoiceItem(ctx, item)
   }
@@ -70,6 +72,8 @@ export function editedLine(ctx: Ctx, invoice: StoredInvoice, line: StoredLine, p
   if (param.tax_amounts !== undefined && param.tax_amounts !== '' && param.tax_amounts.length > 0) {
     throw invalidRequest('`tax_amounts` is not supported by this sandbox.', { param: `${at}[tax_amounts]` })
   }
+  const rates = param.tax_rates === undefined ? line._.taxRates : checkedTaxRates(ctx, param.tax_rates)
+  refuseManualRates(invoice.automatic_tax, [rates])
   const price = linePrice(ctx, param, at)
   const quantity =
     param.quantity_decimal === undefined ? decimalOf(param.quantity ?? line.quantity ?? 1) : decimal(param.quantity_decimal)
@@ -95,8 +99,10 @@ export function editedLine(ctx: Ctx, invoice: StoredInvoice, line: StoredLine, p
     subscription: line.subscription,
     metered: line._.metered,
     itemKey: line._.itemKey,
-    taxRates: param.tax_rates === undefined ? line._.taxRates : checkedTaxRates(ctx, param.tax_rates),
+    taxRates: rates,
     debit: line._.debit,
+    taxBehavior: line._.taxBehavior ?? null,
+    taxCode: line._.taxCode ?? null,
   })
   return { ...fresh, id: line.id, invoice: line.invoice }
 }

@@ -41,6 +41,8 @@ interface LineFields {
   readonly itemKey: string
   readonly taxRates: readonly string[]
   readonly debit?: boolean
+  readonly taxBehavior?: string | null
+  readonly taxCode?: string | null
 }
 
 export function pricingOf(price: LinePrice | null): StoredLine['pricing'] {
@@ -81,6 +83,8 @@ export function newLine(ctx: Ctx, fields: LineFields): StoredLine {
       taxRates: fields.taxRates,
       debit: fields.debit ?? false,
       taxAmounts: null,
+      ...(fields.taxBehavior == null ? {} : { taxBehavior: fields.taxBehavior }),
+      ...(fields.taxCode == null ? {} : { taxCode: fields.taxCode }),
     },
   }
 }
@@ -230,6 +234,8 @@ export function lineOfInvoiceItem(ctx: Ctx, item: Stored<'invoiceitem'>): Stored
     itemKey: item.id,
     taxRates: item.tax_rates,
     debit: item.proration && item.amount > 0,
+    taxBehavior: item._.taxBehavior,
+    taxCode: item._.taxCode,
   })
 }
 

@@ -9,8 +9,9 @@ import { markDiscountEnded, redeemDiscounts } from '../catalog/discount-rules.ts
 import { requireCurrency } from '../customers/customer-balance.ts'
 import { requireCustomer } from '../customers/customer-find.ts'
 import { inheritedDiscounts } from '../subscriptions/create.ts'
+import { refuseManualRates } from '../tax/automatic-tax.ts'
 import { collectInvoice, paymentMethodOf, settleIfNothingDue, settlePaid } from './collect.ts'
-import { composeInvoice, type StoredInvoice, totalsPatch } from './compose.ts'
+import { composeInvoice, customerFields, type StoredInvoice, totalsPatch } from './compose.ts'
 import { FIELD_TAKES, type InvoiceFields, invoiceFieldsPatch } from './fields.ts'
 import { finalizeInvoice } from './finalize.ts'
 import { attachItems, linesOfItems, pendingItems } from './item-store.ts'
@@ -63,9 +64,15 @@ export function createInvoice(ctx: Ctx, params: CreateParams): StoredInvoice {
         : inheritedDiscounts(ctx, subscription)
       : invoiceDiscounts(ctx, draft, params.discounts)
   const invoice = { ...draft, discounts, ...invoiceFieldsPatch(ctx, draft, params, now) }
+  refuseManualRates(invoice.automatic_tax, handSetRates(invoice))
   ctx.create('invoice', { ...invoice, ...totalsPatch(ctx, invoice, []) }, 'invoice.created')
   attachItems(ctx, items, invoice.id)
   return ctx.require('invoice', invoice.id)
+}
+
+/** The rates that were set by hand: on the invoice, and on each of its lines. */
+export function handSetRates(invoice: StoredInvoice): Array<readonly string[]> {
+  return [invoice.default_tax_rates, ...invoice._.lines.map((line) => line._.taxRates)]
 }
 
 function invoiceDiscounts(ctx: Ctx, invoice: StoredInvoice, params: NonNullable<InvoiceFields['discounts']>): string[] {
@@ -100,6 +107,9 @@ export function updateInvoice(ctx: Ctx, id: string, params: InvoiceFields): Stor
     return ctx.change('invoice', id, invoiceFieldsPatch(ctx, invoice, params, ctx.nowOf(invoice)), 'invoice.updated')
   }
   const patched = { ...invoice, ...invoiceFieldsPatch(ctx, invoice, params, ctx.nowOf(invoice)) }
+  if (params.automatic_tax !== undefined || params.default_tax_rates !== undefined) {
+    refuseManualRates(patched.automatic_tax, handSetRates(patched))
+  }
   const discounts = params.discounts === undefined ? invoice.discounts : invoiceDiscounts(ctx, invoice, params.discounts)
   for (const old of invoice.discounts) {
     if (!discounts.includes(old) && ctx.get('discount', old)?.invoice === id) markDiscountEnded(ctx, old)
@@ -109,7 +119,9 @@ export function updateInvoice(ctx: Ctx, id: string, params: InvoiceFields): Stor
 
 /** Stores a changed draft with its sums computed again, and tells of it. */
 export function storeDraft(ctx: Ctx, draft: StoredInvoice): StoredInvoice {
-  return ctx.change('invoice', draft.id, { ...draft, ...totalsPatch(ctx, draft, []) }, 'invoice.updated')
+  const customer = draft.customer === null ? undefined : ctx.get('customer', draft.customer)
+  const present = customer === undefined ? draft : { ...draft, ...customerFields(ctx, customer) }
+  return ctx.change('invoice', draft.id, { ...present, ...totalsPatch(ctx, present, []) }, 'invoice.updated')
 }
 
 /** `POST /v1/invoices/{id}/finalize`. With `auto_advance` it is charged an hour later. */

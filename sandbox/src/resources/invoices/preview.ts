@@ -5,7 +5,8 @@ import type { Store } from '../../engine/store.ts'
 import type { Params } from '../../wire.gen.ts'
 import type { Announce } from '../announce.ts'
 import { redeemDiscounts } from '../catalog/discount-rules.ts'
-import { blankCustomer } from '../customers/customers.ts'
+import { addressOf } from '../customers/address.ts'
+import { blankCustomer, shippingDetails } from '../customers/customers.ts'
 import { creditUnusedTime, lastInvoice } from '../subscriptions/cancel.ts'
 import { changeSubscription, type UpdateParams } from '../subscriptions/change.ts'
 import { firstInvoice, storeNew } from '../subscriptions/create.ts'
@@ -15,12 +16,15 @@ import type { StoredSchedule } from '../subscriptions/schedule-phases.ts'
 import { creationParams } from '../subscriptions/schedule-run.ts'
 import { draftSchedule, updateSchedule } from '../subscriptions/schedule-write.ts'
 import { isEnded, type StoredSubscription } from '../subscriptions/stored.ts'
+import { automaticTaxOf, keepRates, refuseManualRates } from '../tax/automatic-tax.ts'
 import { composeInvoice, type StoredInvoice, totalsPatch } from './compose.ts'
 import { addOneOffInvoiceItem, firstCurrencyOf } from './item-params.ts'
 import { linesOfItems, pendingItems } from './item-store.ts'
+import { handSetRates } from './manual.ts'
 import { previewRenewal, upcoming } from './upcoming.ts'
 
 export const PREVIEW_TAKES = [
+  'automatic_tax',
   'currency',
   'customer',
   'customer_details',
@@ -40,11 +44,14 @@ const silently: Announce = () => {}
 
 /** The invoice that would be, presented; nothing stays. Throws `invoice_upcoming_none` when there would be none. */
 export function previewInvoice(ctx: Ctx, params: PreviewParams): Record<string, unknown> {
-  return ctx.rehearse(() => {
-    const invoice = withDiscounts(ctx, rehearsedInvoice(ctx, params), params)
+  const { presented, rates } = ctx.rehearse(() => {
+    const invoice = withOverrides(ctx, rehearsedInvoice(ctx, params), params)
     keepLines(ctx.store, invoice)
-    return ctx.present(invoice)
+    const named = (invoice.total_taxes ?? []).flatMap(({ tax_rate_details: details }) => details?.tax_rate ?? [])
+    return { presented: ctx.present(invoice), rates: named.map((rate) => ctx.require('tax_rate', rate)) }
   })
+  keepRates(ctx, rates)
+  return presented
 }
 
 const PREVIEWS_KEPT = 100
@@ -262,12 +269,33 @@ function addItems(ctx: Ctx, params: PreviewParams, customer: string, subscriptio
   }
 }
 
-function withDiscounts(ctx: Ctx, invoice: StoredInvoice, params: PreviewParams): StoredInvoice {
-  if (params.discounts === undefined || invoice.customer === null) return invoice
-  const asked = params.discounts === '' ? [] : params.discounts
-  const discounts = redeemDiscounts(ctx, asked, { customer: invoice.customer, currency: invoice.currency, invoice: invoice.id })
-  const changed = { ...invoice, discounts }
+/** The invoice with what the preview alone supposes: discounts, tax, and who the customer is. */
+function withOverrides(ctx: Ctx, invoice: StoredInvoice, params: PreviewParams): StoredInvoice {
+  const { automatic_tax: tax, customer_details: details, discounts } = params
+  if (tax === undefined && details === undefined && discounts === undefined) return invoice
+  const changed = {
+    ...invoice,
+    ...supposedCustomer(details),
+    automatic_tax: automaticTaxOf(invoice.automatic_tax, tax),
+    discounts: discounts === undefined ? invoice.discounts : supposedDiscounts(ctx, invoice, discounts),
+  }
+  if (tax !== undefined) refuseManualRates(changed.automatic_tax, handSetRates(changed))
   return { ...changed, ...totalsPatch(ctx, changed, []) }
+}
+
+function supposedDiscounts(ctx: Ctx, invoice: StoredInvoice, asked: NonNullable<PreviewParams['discounts']>): string[] {
+  if (asked === '' || invoice.customer === null) return []
+  return redeemDiscounts(ctx, asked, { customer: invoice.customer, currency: invoice.currency, invoice: invoice.id })
+}
+
+function supposedCustomer(details: PreviewParams['customer_details']): Partial<StoredInvoice> {
+  const { address, shipping, tax_exempt: exempt, tax_ids: taxIds } = details ?? {}
+  return {
+    ...(address === undefined ? {} : { customer_address: address === '' ? null : addressOf(address) }),
+    ...(shipping === undefined ? {} : { customer_shipping: shipping === '' ? null : shippingDetails(shipping) }),
+    ...(exempt === undefined ? {} : { customer_tax_exempt: exempt || 'none' }),
+    ...(taxIds === undefined ? {} : { customer_tax_ids: taxIds }),
+  }
 }
 
 /** A customer for previews that name none. */

@@ -2,6 +2,7 @@
 import { nextRetryAt } from '../../billing/retries.ts'
 import type { Ctx } from '../../engine/context.ts'
 import { timeRule } from '../../engine/module.ts'
+import { StripeError } from '../../engine/errors.ts'
 import { billingSettings } from '../billing-settings.ts'
 import { followFailedInvoice } from '../subscriptions/status.ts'
 import { collectInvoice, paymentMethodOf, settleIfNothingDue } from './collect.ts'
@@ -11,7 +12,13 @@ import { finalizeInvoice } from './finalize.ts'
 
 function finalizeDraft(ctx: Ctx, invoice: StoredInvoice): void {
   const subscription = invoice._.subscription === null ? undefined : ctx.get('subscription', invoice._.subscription)
-  finalizeInvoice(ctx, invoice.id, { daysUntilDue: subscription?.days_until_due ?? null })
+  try {
+    finalizeInvoice(ctx, invoice.id, { daysUntilDue: subscription?.days_until_due ?? null })
+  } catch (error) {
+    // What keeps its effects was told of, and waits for somebody to mend it.
+    if (error instanceof StripeError && error.keepsEffects) return
+    throw error
+  }
   if (settleIfNothingDue(ctx, invoice.id)) return
   const paused = invoice.billing_reason === 'subscription_cycle' ? (subscription?.pause_collection?.behavior ?? null) : null
   if (paused === 'void') voidInvoice(ctx, invoice.id)

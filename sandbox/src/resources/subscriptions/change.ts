@@ -22,9 +22,10 @@ import { isMetered } from '../catalog/price-terms.ts'
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
 import { addOneOffItems, createInvoiceItem, linesOfItems, pendingItems } from '../invoices/item-store.ts'
 import { licensedLines, trialLine } from '../invoices/lines.ts'
+import { refuseManualRates } from '../tax/automatic-tax.ts'
 import { inheritedDiscounts } from './create.ts'
 import { storeInvoice } from './debits.ts'
-import { cancellationPatch, fieldsPatch, SHARED_TAKES } from './fields.ts'
+import { cancellationPatch, fieldsPatch, handSetRates, SHARED_TAKES } from './fields.ts'
 import { changeItems, type ItemChanges } from './item-changes.ts'
 import { anchorOf, checkItems, itemPeriod, sharedPeriodOf, withPeriod } from './items-params.ts'
 import { creditItem, describedProduct, discountedAmount, prorationFields } from './prorations.ts'
@@ -139,7 +140,9 @@ function storeChange(
     metadata: mergeMetadata(before.metadata, params.metadata),
   }
   const anchorDay = moves.resets ? null : before._.anchorDay
-  return ctx.update('subscription', before.id, { ...patch, _: { ...before._, items: rolled, anchorDay } })
+  const changed = ctx.update('subscription', before.id, { ...patch, _: { ...before._, items: rolled, anchorDay } })
+  refuseManualRates(changed.automatic_tax, handSetRates(changed, params.add_invoice_items))
+  return changed
 }
 
 function resetPeriod(ctx: Ctx, item: StoredSubscriptionItem, moves: Moves): { start: number; end: number } {

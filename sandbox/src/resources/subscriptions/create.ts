@@ -10,6 +10,7 @@ import { collectInvoice, paymentMethodOf, settleIfNothingDue } from '../invoices
 import { composeInvoice, type StoredInvoice } from '../invoices/compose.ts'
 import { finalizeInvoice } from '../invoices/finalize.ts'
 import { addOneOffItems, linesOfItems, pendingItems, type StoredInvoiceItem } from '../invoices/item-store.ts'
+import { requireTaxPlace } from '../tax/automatic-tax.ts'
 import { storeInvoice } from './debits.ts'
 import { sharedPeriodOf } from './items-params.ts'
 import { type CreateParams, layOutSubscription } from './lay-out.ts'
@@ -39,6 +40,8 @@ export function createSubscription(ctx: Ctx, params: CreateParams, options: Crea
   }
   const events = new LaterEvents(ctx)
   const { subscription, lines } = storeNew(ctx, params, params.customer, options)
+  // A schedule's first phase begins in any case: it is then not taxed.
+  if (params.automatic_tax?.enabled === true && options.schedule === undefined) requireTaxPlace(ctx, params.customer)
   const taken = takeItems(ctx, params, subscription, events)
   const invoice = firstInvoice(ctx, subscription, lines, taken, params.off_session === true)
   if (invoice !== null) {

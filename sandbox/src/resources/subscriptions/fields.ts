@@ -6,6 +6,7 @@ import type { Ctx } from '../../engine/context.ts'
 import { invalidRequest, missing } from '../../engine/errors.ts'
 import { invoicePayments } from '../../payments/contract.ts'
 import type { Params } from '../../wire.gen.ts'
+import { AUTOMATIC_TAX_REFUSES, automaticTaxOf } from '../tax/automatic-tax.ts'
 import { checkedTaxRates, lastPeriodEndOf, nextRenewalOf } from './items-params.ts'
 import type { StoredSubscription } from './stored.ts'
 
@@ -38,7 +39,7 @@ export const SHARED_TAKES = [
 
 /** Parts of shared parameters that are not understood. */
 export const SHARED_REFUSES = [
-  'automatic_tax.liability',
+  ...AUTOMATIC_TAX_REFUSES,
   'items.billing_thresholds',
   'items.current_trial',
   'invoice_settings.account_tax_ids',
@@ -61,9 +62,6 @@ type SharedFields = Pick<
 
 /** Turns stored-only parameters into a patch; what is absent stays. */
 export function fieldsPatch(ctx: Ctx, old: StoredSubscription, params: SharedFields): Partial<StoredSubscription> {
-  if (params.automatic_tax?.enabled === true) {
-    throw invalidRequest('Automatic tax is not supported by this sandbox.', { param: 'automatic_tax[enabled]' })
-  }
   const method = params.default_payment_method
   if (method !== undefined && method !== '') {
     invoicePayments().requirePaymentMethodOf(ctx, {
@@ -74,6 +72,7 @@ export function fieldsPatch(ctx: Ctx, old: StoredSubscription, params: SharedFie
   }
   return {
     ...collectionPatch(old, params),
+    automatic_tax: automaticTaxOf(old.automatic_tax, params.automatic_tax),
     default_payment_method: method === undefined ? old.default_payment_method : orNull(method),
     default_tax_rates:
       params.default_tax_rates === undefined ? old.default_tax_rates : checkedTaxRates(ctx, params.default_tax_rates),
@@ -83,6 +82,14 @@ export function fieldsPatch(ctx: Ctx, old: StoredSubscription, params: SharedFie
     ...pendingItemsPatch(params.pending_invoice_item_interval, ctx.now(old.customer)),
     trial_settings: trialSettings(old, params.trial_settings),
   }
+}
+
+/** The rates that were set by hand: on the subscription, its items, and what is added to its next invoice. */
+export function handSetRates(
+  { default_tax_rates: defaults, _: { items } }: StoredSubscription,
+  added: UpdateParams['add_invoice_items'],
+): Array<readonly string[]> {
+  return [defaults, ...items.map((item) => item.tax_rates), ...(added ?? []).map((item) => item.tax_rates || [])]
 }
 
 function collectionPatch(old: StoredSubscription, params: SharedFields): Partial<StoredSubscription> {

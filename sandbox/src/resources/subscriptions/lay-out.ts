@@ -13,8 +13,9 @@ import { redeemDiscounts } from '../catalog/discount-rules.ts'
 import { isMetered, recurrenceOf } from '../catalog/price-terms.ts'
 import { requireCustomer } from '../customers/customer-find.ts'
 import { type BilledSubscription, fullAmountOf, licensedLines, meteredLines, trialLine } from '../invoices/lines.ts'
+import { noAutomaticTax, refuseManualRates } from '../tax/automatic-tax.ts'
 import { requireRoomForSubscription } from '../test-clock-limits.ts'
-import { cancellationPatch, fieldsPatch, SHARED_TAKES } from './fields.ts'
+import { cancellationPatch, fieldsPatch, handSetRates, SHARED_TAKES } from './fields.ts'
 import {
   anchorOf,
   checkItems,
@@ -84,6 +85,7 @@ export function layOutSubscription(ctx: Ctx, params: CreateParams, customerId: s
       orderAmount: items.reduce((sum, item) => sum + fullAmountOf(ctx, item, currency), 0),
     }),
   }
+  refuseManualRates(subscription.automatic_tax, handSetRates(subscription, params.add_invoice_items))
   return { subscription, lines: firstLines(ctx, subscription, dates, params.proration_behavior ?? 'create_prorations') }
 }
 
@@ -174,7 +176,7 @@ function bareSubscription(
     object: 'subscription',
     application: null,
     application_fee_percent: null,
-    automatic_tax: { disabled_reason: null, enabled: false, liability: null },
+    automatic_tax: noAutomaticTax(),
     billing_cycle_anchor: dates.anchor,
     billing_cycle_anchor_config:
       config === undefined

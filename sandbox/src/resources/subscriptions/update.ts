@@ -6,6 +6,7 @@ import { announceDifference, announceNow, LaterEvents } from '../announce.ts'
 import { collectInvoice, settleIfNothingDue } from '../invoices/collect.ts'
 import type { StoredInvoice } from '../invoices/compose.ts'
 import { finalizeInvoice } from '../invoices/finalize.ts'
+import { requireTaxPlace } from '../tax/automatic-tax.ts'
 import { type Change, changeSubscription, type UpdateParams } from './change.ts'
 import { refuseUnpaid, requireSomePaymentMethod } from './create.ts'
 import { detailsPatch } from './fields.ts'
@@ -21,6 +22,7 @@ export function updateSubscription(ctx: Ctx, id: string, params: UpdateParams): 
   checkPending(params)
   const shown = ctx.present(subscription)
   const events = new LaterEvents(ctx)
+  if (params.automatic_tax?.enabled === true) requireTaxPlace(ctx, subscription.customer)
   const change = changeSubscription(ctx, id, params, events.announce)
   if (params.payment_behavior === 'pending_if_incomplete' && change.invoice !== null) {
     return collectPendingChange(ctx, params, change, change.invoice, shown, events)
