@@ -1,5 +1,6 @@
 import type { Params } from '../wire.gen.ts'
 
+type TaxIdParam = NonNullable<Params['POST /v1/customers']['tax_id_data']>[number]
 type SessionParams = Params['POST /v1/checkout/sessions']
 
 /** A checkout line as it was asked for, its price already made. */
@@ -63,6 +64,12 @@ export interface PaymentShapes {
       customerUpdate: { address?: 'auto' | 'never'; name?: 'auto' | 'never'; shipping?: 'auto' | 'never' }
       /** The code that the visitor entered, which they may remove again; null when none. */
       promotionCode: string | null
+      /** What the visitor said of where they are and of their business, kept because the sums follow from it. */
+      collected?: {
+        readonly address: Record<'city' | 'country' | 'line1' | 'line2' | 'postal_code' | 'state', string | null>
+        readonly businessName: string | null
+        readonly taxId: Readonly<TaxIdParam> | null
+      } | null
       /** What the visitor sent with the form, kept while a 3D Secure challenge is open. Holds no card number. */
       challenge: {
         readonly paymentMethod: string

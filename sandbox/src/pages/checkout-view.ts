@@ -32,7 +32,11 @@ export interface BillingInput {
   readonly line1: string
   readonly city: string
   readonly postalCode: string
+  readonly state: string
   readonly country: string
+  /** Of a company that buys, with its tax id; empty where nothing was said. */
+  readonly businessName: string
+  readonly taxId: string
 }
 
 /** Everything the hosted checkout page shows; made from a session by `checkout.ts`. */
@@ -67,8 +71,17 @@ export interface CheckoutView {
   /** Shown below the button. */
   readonly afterSubmit: string | null
   readonly customFields: readonly CustomField[]
-  /** Name and address, where the session requires them. */
+  /** Name and address, where the session asks for them. */
   readonly billing: BillingInput | null
+  /** All of it is required, rather than as much as tax follows from. */
+  readonly billingRequired: boolean
+  readonly asksForTaxId: boolean
+  /** Tax is still unknown: the page asks for the address first. */
+  readonly awaitsAddress: boolean
+  /** Tax follows from the address. */
+  readonly isTaxed: boolean
+  /** What of the prices is tax. */
+  readonly includedTax: number
   readonly submitNote: string | null
   readonly submitType: string | null
   readonly cancelUrl: string | null
@@ -97,6 +110,21 @@ function renderTrial(view: CheckoutView): Html | null {
   const { days, endsAt, thenEach } = view.trial
   return html`<p class="quiet">${days} ${days === 1 ? 'day' : 'days'} free. Then ${thenEach}, from ${formatDate(endsAt)} on.</p>`
 }
+
+function renderTax(view: CheckoutView): Html | null {
+  const { awaitsAddress, includedTax, isTaxed, tax } = view
+  if (awaitsAddress) return renderSum('Tax', 'Follows from your address')
+  const included = includedTax === 0 ? null : renderSum('Tax included', formatMoney(includedTax, view.currency))
+  // With prices that include their tax, a row of nothing on top would say that there is none.
+  const onTop = tax === 0 && (!isTaxed || included !== null) ? null : renderSum('Tax', formatMoney(tax, view.currency))
+  return html`${onTop}${included}`
+}
+
+const renderSum = (label: string, value: string): Html =>
+  html`<div>
+    <dt>${label}</dt>
+    <dd>${value}</dd>
+  </div>`
 
 function renderSummary(view: CheckoutView): Html {
   const money = (amount: number): string => formatMoney(amount, view.currency)
@@ -128,16 +156,9 @@ function renderSummary(view: CheckoutView): Html {
             <dd>${money(-discount.amount)}</dd>
           </div>`,
       )}
-      ${
-        view.tax === 0
-          ? null
-          : html`<div>
-              <dt>Tax</dt>
-              <dd>${money(view.tax)}</dd>
-            </div>`
-      }
+      ${renderTax(view)}
       <div class="sum">
-        <dt>Due today</dt>
+        <dt>${view.awaitsAddress ? 'Due today, before tax' : 'Due today'}</dt>
         <dd>${money(view.total)}</dd>
       </div>
     </dl>
@@ -193,36 +214,56 @@ function renderCustomField(field: CustomField, errors: FormErrors): Html {
 
 function renderBilling(view: CheckoutView): Html | null {
   if (view.billing === null) return null
-  const { city, country, line1, name, postalCode } = view.billing
-  const field = (key: string, label: string, value: string, autocomplete: string): Html =>
-    renderField({ autocomplete, label, name: key, value }, view.errors)
+  const { businessName, city, country, line1, name, postalCode, state, taxId } = view.billing
+  const field = (key: string, label: string, value: string, autocomplete: string, required = view.billingRequired): Html =>
+    renderField({ autocomplete, label, name: key, required, value }, view.errors)
   return html`<fieldset>
-    <legend>Billing address</legend>
-    ${field('name', 'Name', name, 'name')} ${field('line1', 'Street and number', line1, 'address-line1')}
-    ${field('postal_code', 'Postal code', postalCode, 'postal-code')} ${field('city', 'City', city, 'address-level2')}
-    ${field('country', 'Country (two letters)', country, 'country')}
-  </fieldset>`
+      <legend>Billing address</legend>
+      ${field('name', 'Name', name, 'name')} ${field('line1', 'Street and number', line1, 'address-line1')}
+      ${field('postal_code', 'Postal code', postalCode, 'postal-code')} ${field('city', 'City', city, 'address-level2')}
+      ${field('state', 'State or province', state, 'address-level1', false)}
+      ${field('country', 'Country (two letters)', country, 'country', true)}
+    </fieldset>
+    ${
+      view.asksForTaxId
+        ? html`<fieldset>
+            <legend>Company</legend>
+            ${field('business_name', 'Company', businessName, 'organization', false)}
+            ${field('tax_id', 'Tax id', taxId, 'off', false)}
+          </fieldset>`
+        : null
+    }
+    ${
+      view.isTaxed && !view.awaitsAddress
+        ? html`<p><button class="plain inline" name="action" value="set_address" formnovalidate>Update tax</button></p>`
+        : null
+    }`
+}
+
+/** Everything that is asked for once it is known what there is to pay. */
+function renderPayment(view: CheckoutView): Html {
+  return html`${view.customFields.map((field) => renderCustomField(field, view.errors))}
+  ${view.asksForCard ? renderCardFields(view.errors, view.exp) : html`<p>No card is needed now.</p>`} ${renderPromotion(view)}
+  ${view.submitNote && html`<p class="quiet small">${view.submitNote}</p>`}`
 }
 
 /** The hosted checkout page: order on one side, contact and card on the other. */
 export function renderCheckout(view: CheckoutView): Html {
   const cancel = view.cancelUrl === null ? null : linkTarget(view.cancelUrl)
+  const [action, label] = view.awaitsAddress ? ['set_address', 'Continue'] : ['pay', buttonLabel(view)]
   const form = html`<form class="card" method="post" action="${view.action}" novalidate aria-label="${heading(view)}">
     ${
       // The first submit button is the one that Enter presses, so paying comes before "apply code" in the form.
-      html`<button class="skip" tabindex="-1" aria-hidden="true" name="action" value="pay">${buttonLabel(view)}</button>`
+      html`<button class="skip" tabindex="-1" aria-hidden="true" name="action" value="${action}">${label}</button>`
     }
-    ${renderQuantities(view)} ${renderContact(view)} ${renderBilling(view)}
-    ${view.customFields.map((field) => renderCustomField(field, view.errors))}
-    ${view.asksForCard ? renderCardFields(view.errors, view.exp) : html`<p>No card is needed now.</p>`} ${renderPromotion(view)}
-    ${view.submitNote && html`<p class="quiet small">${view.submitNote}</p>`}
+    ${renderQuantities(view)} ${renderContact(view)} ${renderBilling(view)} ${view.awaitsAddress ? null : renderPayment(view)}
     <div class="actions">
-      <button name="action" value="pay">${buttonLabel(view)}</button>
+      <button name="action" value="${action}">${label}</button>
       ${cancel && html`<a class="button plain" href="${cancel}">Cancel and go back</a>`}
     </div>
     ${view.afterSubmit && html`<p class="quiet small">${view.afterSubmit}</p>`}
   </form>`
-  const aside = view.asksForCard ? renderTestCards() : null
+  const aside = view.asksForCard && !view.awaitsAddress ? renderTestCards() : null
   const problem = Object.keys(view.errors).length > 0
   const top = html`<h1>${heading(view)}</h1>
     ${renderErrorSummary(view.errors)} ${view.notice && html`<div class="notice" role="status"><p>${view.notice}</p></div>`}`

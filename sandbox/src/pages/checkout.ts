@@ -10,12 +10,14 @@ import {
   type Completion,
   type Submission,
 } from '../payments/checkout-complete.ts'
+import { sameJson } from '../engine/difference.ts'
 import { contentOf, problemWithAnswer } from '../payments/checkout-fields.ts'
 import { applyPromotionCode, removePromotionCode } from '../payments/checkout-promotion.ts'
 import { amountsPatch, totalsOf, trialOf, type Session, type SessionTotals } from '../payments/checkout-totals.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
 import { isMetered, unitAmountOf } from '../resources/catalog/price-terms.ts'
 import { renderChallenge, renderChallengeDone } from './challenge-view.ts'
+import { addressOfBilling, asksForBilling, billingErrors, billingOf, collectedOf, knownBilling } from './checkout-billing.ts'
 import { renderCheckout, renderClosedCheckout, type BillingInput, type CheckoutLine, type CheckoutView } from './checkout-view.ts'
 import type { FormErrors } from './forms.ts'
 import { formatInterval, formatMoney, formatUnitPrice } from './money.ts'
@@ -78,7 +80,8 @@ interface Typed {
   readonly billing?: BillingInput
 }
 
-const noBilling: BillingInput = { city: '', country: '', line1: '', name: '', postalCode: '' }
+/** Nobody can pay before it is known how much the tax is. */
+const awaitsAddress = (totals: SessionTotals | null): boolean => totals?.automaticTax.status === 'requires_location_inputs'
 
 function viewOf(ctx: Ctx, session: Session, typed: Typed, errors: FormErrors): CheckoutView {
   const totals = session.mode === 'setup' ? null : totalsOf(ctx, session)
@@ -91,7 +94,10 @@ function viewOf(ctx: Ctx, session: Session, typed: Typed, errors: FormErrors): C
     appliedPromotionCode: code === null ? null : ctx.require('promotion_code', code).code,
     asksForCard: asksForCard(session, totals),
     asksForPromotionCode: session.allow_promotion_codes === true,
-    billing: session.billing_address_collection === 'required' ? (typed.billing ?? noBilling) : null,
+    asksForTaxId: session.tax_id_collection?.enabled === true,
+    awaitsAddress: awaitsAddress(totals),
+    billing: asksForBilling(session) ? (typed.billing ?? knownBilling(ctx, session)) : null,
+    billingRequired: session.billing_address_collection === 'required',
     cancelUrl: session.cancel_url,
     currency: session.currency ?? 'usd',
     customFields: session.custom_fields.map((field) => ({
@@ -116,6 +122,8 @@ function viewOf(ctx: Ctx, session: Session, typed: Typed, errors: FormErrors): C
     submitNote: session.custom_text.submit?.message ?? null,
     submitType: session.submit_type,
     subtotal: totals?.subtotal ?? 0,
+    includedTax: totals?.includedTax ?? 0,
+    isTaxed: session.automatic_tax.enabled,
     tax: totals?.tax ?? 0,
     total: totals?.total ?? 0,
     trial: trial === null ? null : { ...trial, thenEach: afterTrial(ctx, session) },
@@ -140,26 +148,6 @@ function answersOf(session: Session, form: FormObject): Record<string, string> {
   return Object.fromEntries(session.custom_fields.map((field) => [field.key, textOf(form, `custom_${field.key}`)]))
 }
 
-function billingOf(form: FormObject): BillingInput {
-  return {
-    city: textOf(form, 'city'),
-    country: textOf(form, 'country').toUpperCase(),
-    line1: textOf(form, 'line1'),
-    name: textOf(form, 'name'),
-    postalCode: textOf(form, 'postal_code'),
-  }
-}
-
-function billingErrors(billing: BillingInput): FormErrors {
-  const errors: Record<string, string> = {}
-  if (billing.name === '') errors['name'] = 'Enter a name.'
-  if (billing.line1 === '') errors['line1'] = 'Enter street and number.'
-  if (billing.postalCode === '') errors['postal_code'] = 'Enter a postal code.'
-  if (billing.city === '') errors['city'] = 'Enter a city.'
-  if (!/^[A-Z]{2}$/.test(billing.country)) errors['country'] = 'Enter the country as two letters, such as DE.'
-  return errors
-}
-
 /** What is wrong with the form before any bank is asked. */
 function formErrors(view: CheckoutView, session: Session, form: FormObject): FormErrors {
   const errors: Record<string, string> = {}
@@ -173,24 +161,14 @@ function formErrors(view: CheckoutView, session: Session, form: FormObject): For
   }
   const card = view.asksForCard ? readCard(form) : null
   const cardErrors = card !== null && 'errors' in card ? card.errors : {}
-  return { ...errors, ...(view.billing === null ? {} : billingErrors(view.billing)), ...cardErrors }
+  return { ...errors, ...(view.billing === null ? {} : billingErrors(session, view.billing)), ...cardErrors }
 }
 
 function submissionOf(ctx: Ctx, session: Session, view: CheckoutView, form: FormObject): Submission {
   const { billing, email } = view
   const card = view.asksForCard ? readCard(form) : null
-  const name = billing?.name ?? null
-  const address =
-    billing === null
-      ? null
-      : {
-          city: billing.city,
-          country: billing.country,
-          line1: billing.line1,
-          line2: null,
-          postal_code: billing.postalCode,
-          state: null,
-        }
+  const name = billing?.name || null
+  const address = billing === null ? null : addressOfBilling(billing)
   const details = {
     address: address === null ? {} : withoutNulls(address),
     email: email.value,
@@ -260,8 +238,20 @@ function withAmounts(ctx: Ctx, session: Session): Session {
   return ctx.update('checkout.session', session.id, amountsPatch(totalsOf(ctx, session)))
 }
 
+/** Takes what the visitor says of where they are, where it is as it should be. */
+function changeBilling(ctx: Ctx, session: Session, form: FormObject): Session {
+  const action = textOf(form, 'action')
+  const isSaid = action === 'set_address' || !onlyChanges.has(action)
+  if (!isSaid || session.mode === 'setup' || !asksForBilling(session)) return session
+  const billing = billingOf(form)
+  if (Object.keys(billingErrors(session, billing)).length > 0) return session
+  const collected = collectedOf(session, billing)
+  if (sameJson(collected, session._.collected)) return session
+  return withAmounts(ctx, ctx.update('checkout.session', session.id, { _: { ...session._, collected } }))
+}
+
 /** Buttons that change the order and do not pay it. */
-const onlyChanges = new Set(['apply_promotion_code', 'remove_promotion_code', 'update_quantities'])
+const onlyChanges = new Set(['apply_promotion_code', 'remove_promotion_code', 'set_address', 'update_quantities'])
 
 function submit(request: PageRequest): PageResponse {
   const id = segment(request, 'session')
@@ -275,12 +265,16 @@ function submit(request: PageRequest): PageResponse {
       const before = ctx.get('checkout.session', id)
       if (before === undefined) return respondNotFound('checkout')
       if (before.status !== 'open') return closed(before)
+      const misplaced = textOf(request.form, 'action') === 'set_address' ? billingErrors(before, billingOf(request.form)) : {}
+      if (Object.keys(misplaced).length > 0) return { errors: misplaced }
       const counted = changeQuantities(ctx, before, request.form)
-      const session = changePromotion(ctx, counted, request.form)
+      const located = changeBilling(ctx, counted, request.form)
+      const session = changePromotion(ctx, located, request.form)
       const view = viewOf(ctx, session, typedOf(session, request.form), {})
       if (onlyChanges.has(textOf(request.form, 'action'))) return respond(renderCheckout(view))
       // Nobody pays a total that they have not seen.
-      if (counted !== before) return respond(renderCheckout({ ...view, notice: 'The total has changed. Check it, and pay.' }))
+      if (counted !== before || located.amount_total !== counted.amount_total)
+        return respond(renderCheckout({ ...view, notice: 'The total has changed. Check it, and pay.' }))
       const errors = formErrors(view, session, request.form)
       if (Object.keys(errors).length > 0) return { errors }
       return submitSession(ctx, id, submissionOf(ctx, session, view, request.form))

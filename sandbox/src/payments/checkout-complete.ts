@@ -2,6 +2,7 @@ import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { createCustomer, updateCustomer } from '../resources/customers/customers.ts'
+import { createTaxId } from '../resources/customers/tax-ids.ts'
 import { shippingOf } from '../resources/payments/intent-params.ts'
 import { authorize } from './authorization.ts'
 import { answeredFields } from './checkout-fields.ts'
@@ -48,10 +49,25 @@ function knownCustomer(ctx: Ctx, session: Session, submission: Submission): stri
   const patch = defined({
     address: address === 'auto' && submission.address !== null ? stated(submission.address) : undefined,
     email: customer.email === null ? submission.email : undefined,
-    name: name === 'auto' && submission.name !== null ? submission.name : undefined,
+    ...(name === 'auto' ? namesOf(session, submission) : {}),
   })
   if (Object.keys(patch).length > 0) updateCustomer(ctx, customer.id, patch)
+  keepTaxId(ctx, session, customer.id)
   return customer.id
+}
+
+/** A business is known by its own name. */
+function namesOf(session: Session, submission: Submission): { business_name?: string; name?: string } {
+  const business = session._.collected?.businessName ?? null
+  return defined({ business_name: business ?? undefined, name: business ?? submission.name ?? undefined })
+}
+
+/** The visitor's tax id becomes their customer's, unless it is that already. */
+function keepTaxId(ctx: Ctx, session: Session, customer: string): void {
+  const taxId = session._.collected?.taxId ?? null
+  const known = ctx.store.by('tax_id', 'customer', customer)
+  if (taxId === null || known.some(({ type, value }) => type === taxId.type && value === taxId.value)) return
+  createTaxId(ctx, customer, taxId)
 }
 
 const stated = (address: Address): { [F in keyof Address]?: string } =>
@@ -62,21 +78,29 @@ function customerFor(ctx: Ctx, session: Session, submission: Submission): string
   const known = knownCustomer(ctx, session, submission)
   if (known !== null || session.customer_creation !== 'always') return known
   const address = submission.address === null ? undefined : stated(submission.address)
-  return createCustomer(ctx, defined({ address, email: submission.email, name: submission.name ?? undefined })).id
+  const { id } = createCustomer(ctx, defined({ address, email: submission.email, ...namesOf(session, submission) }))
+  keepTaxId(ctx, session, id)
+  return id
 }
 
 function finish(ctx: Ctx, id: string, submission: Submission, patch: Partial<Session>): Session {
   const session = ctx.require('checkout.session', id)
   const details = session.customer_details ?? noDetails
+  const { businessName = null, taxId = null } = session._.collected ?? {}
   const totals = session.mode === 'setup' ? {} : amountsPatch(totalsOf(ctx, session))
   const done: Partial<Session> = {
     ...totals,
+    ...(businessName === null
+      ? {}
+      : { collected_information: { business_name: businessName, individual_name: null, shipping_details: null } }),
     custom_fields: answeredFields(session.custom_fields, submission.answers),
     customer_details: {
       ...details,
       address: submission.address ?? details.address,
+      business_name: businessName,
       email: submission.email || details.email,
-      name: submission.name ?? details.name,
+      name: businessName ?? submission.name ?? details.name,
+      tax_ids: taxId === null ? details.tax_ids : [taxId],
     },
     status: 'complete',
     url: null,

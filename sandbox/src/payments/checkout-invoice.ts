@@ -42,13 +42,17 @@ function pricingOf(ctx: Ctx, session: Session, id: string): { pricing: { price: 
   const price = ctx.require('price', id)
   if (price.active) return { pricing: { price: id } }
   const currency = session.currency ?? price.currency
-  return { price_data: { currency, product: price.product, unit_amount_decimal: unitAmountOf(price, currency) ?? '0' } }
+  const behavior = price.tax_behavior == null ? {} : { tax_behavior: price.tax_behavior }
+  return {
+    price_data: { currency, product: price.product, unit_amount_decimal: unitAmountOf(price, currency) ?? '0', ...behavior },
+  }
 }
 
 interface InlinePrice {
   readonly currency: string
   readonly product: string
   readonly unit_amount_decimal: string
+  readonly tax_behavior?: 'exclusive' | 'inclusive' | 'unspecified'
 }
 
 /** The paid invoice of a payment, where the session asks for one. Source: https://docs.stripe.com/payments/checkout/receipts */
@@ -57,6 +61,7 @@ function makeInvoice(ctx: Ctx, session: Session, customer: string, paymentIntent
   const draft = createInvoice(
     ctx,
     defined({
+      automatic_tax: session.automatic_tax.enabled ? { enabled: true } : undefined,
       currency: session.currency ?? undefined,
       custom_fields: data?.custom_fields ?? undefined,
       customer,

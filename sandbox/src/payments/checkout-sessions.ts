@@ -3,9 +3,11 @@ import { invalidRequest, missing, notSupported } from '../engine/errors.ts'
 import { mergeMetadata } from '../engine/metadata.ts'
 import { requireCustomer } from '../resources/customers/customer-find.ts'
 import { refusedCheckoutOptions, requireUrl } from '../resources/payments/intent-params.ts'
+import { AUTOMATIC_TAX_REFUSES, automaticTaxOf, noAutomaticTax } from '../resources/tax/automatic-tax.ts'
 import type { Params } from '../wire.gen.ts'
 import { customFieldsOf } from './checkout-fields.ts'
 import { makeItems } from './checkout-items.ts'
+import { requireTaxable, sessionTax } from './checkout-tax.ts'
 import { amountsPatch, totalsOf, type Session } from './checkout-totals.ts'
 import { cancelIntent } from './payment-intents.ts'
 import { cancelSetupIntent, createSetupIntent } from './setup-intents.ts'
@@ -46,6 +48,7 @@ export const sessionTakes = [
 ] as const
 
 export const sessionRefuses = [
+  ...AUTOMATIC_TAX_REFUSES,
   'invoice_creation.invoice_data.account_tax_ids',
   'invoice_creation.invoice_data.issuer',
   'invoice_creation.invoice_data.rendering_options',
@@ -72,14 +75,12 @@ function requireExclusive(params: SessionParams, one: keyof SessionParams, other
   throw invalidRequest(words, { code: 'parameters_exclusive', param: one })
 }
 
-/** What would need Stripe.js, tax or shipping rules, or data that the page does not ask for. */
+/** What would need Stripe.js, shipping rules, or data that the page does not ask for. */
 function requireSupported(params: SessionParams): void {
   if (params.ui_mode !== undefined && params.ui_mode !== 'hosted_page')
     throw notSupported(`The ui_mode '${params.ui_mode}'`, 'ui_mode')
-  if (params.automatic_tax?.enabled === true) throw notSupported('Automatic tax', 'automatic_tax[enabled]')
   if (params.phone_number_collection?.enabled === true)
     throw notSupported('Asking for a phone number', 'phone_number_collection[enabled]')
-  if (params.tax_id_collection?.enabled === true) throw notSupported('Asking for a tax id', 'tax_id_collection[enabled]')
   const types = params.allowed_payment_method_types
   if (types !== undefined && !types.includes('card'))
     throw notSupported('A checkout without cards', 'allowed_payment_method_types')
@@ -193,6 +194,7 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
   requireExclusive(params, 'allow_promotion_codes', 'discounts')
   requireFitsMode(params, mode)
   if (params.customer !== undefined) requireCustomer(ctx, params.customer, 'customer')
+  requireTaxable(ctx, params, mode)
   const now = ctx.now(params.customer)
   requireTrial(params, now)
   const { currency, items } = makeItems(ctx, { currency: params.currency, lineItems: params.line_items, mode })
@@ -201,6 +203,7 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
   const customer = params.customer ?? null
   const hidden: Session['_'] = {
     challenge: null,
+    collected: null,
     customerUpdate: params.customer_update ?? {},
     items,
     invoiceData: params.invoice_creation?.invoice_data ?? {},
@@ -209,8 +212,9 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
     setupIntentData: params.setup_intent_data ?? {},
     subscriptionData: params.subscription_data ?? {},
   }
-  const priced = { currency, customer, discounts, mode, _: hidden }
-  const noAmounts = { amount_subtotal: null, amount_total: null, total_details: null }
+  const automaticTax = automaticTaxOf({ ...noAutomaticTax(), provider: null, status: null }, params.automatic_tax)
+  const priced = { automatic_tax: automaticTax, currency, customer, discounts, mode, _: hidden }
+  const noAmounts = { amount_subtotal: null, amount_total: null, automatic_tax: sessionTax(ctx, priced), total_details: null }
   const amounts = mode === 'setup' ? noAmounts : amountsPatch(totalsOf(ctx, priced))
   const card = params.payment_method_options?.card
   return ctx.create('checkout.session', {
@@ -221,7 +225,6 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
     allow_promotion_codes: params.allow_promotion_codes ?? null,
     allowed_payment_method_types: params.allowed_payment_method_types ?? null,
     ...amounts,
-    automatic_tax: { enabled: false, liability: null, provider: null, status: null },
     billing_address_collection: params.billing_address_collection ?? null,
     cancel_url: params.cancel_url ?? null,
     client_reference_id: params.client_reference_id ?? null,
@@ -274,11 +277,16 @@ export function createSession(ctx: Ctx, params: SessionParams): Session {
     submit_type: params.submit_type ?? null,
     subscription: null,
     success_url: params.success_url,
+    ...taxIdCollection(params),
     ui_mode: 'hosted_page',
     url: `${ctx.baseUrl}/c/pay/${id}`,
     wallet_options: null,
     _: hidden,
   })
+}
+
+function taxIdCollection({ tax_id_collection: asked }: SessionParams): Pick<Session, 'tax_id_collection'> {
+  return asked === undefined ? {} : { tax_id_collection: { enabled: asked.enabled, required: asked.required ?? 'never' } }
 }
 
 function invoiceCreationOf(given: SessionParams['invoice_creation']): Session['invoice_creation'] {

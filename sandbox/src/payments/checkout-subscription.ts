@@ -25,6 +25,7 @@ export function createCheckoutSubscription(
     defined({
       ...session._.subscriptionData,
       add_invoice_items: once.length === 0 ? undefined : once.map(({ item }) => ({ price: item.price, quantity: item.quantity })),
+      automatic_tax: session.automatic_tax.enabled ? { enabled: true } : undefined,
       currency: session.currency ?? undefined,
       customer,
       default_payment_method: paymentMethod ?? undefined,

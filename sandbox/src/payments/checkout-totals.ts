@@ -8,6 +8,8 @@ import type { CheckoutItem } from '../model/payments.ts'
 import type { Stored } from '../model/stored.ts'
 import { isDiscountRunning } from '../resources/catalog/discount-rules.ts'
 import { amountOf, isMetered, recurrenceOf } from '../resources/catalog/price-terms.ts'
+import { automaticRates } from '../resources/tax/automatic-tax.ts'
+import { saleOfSession, sessionTax } from './checkout-tax.ts'
 
 export type Session = Stored<'checkout.session'>
 type Coupon = Stored<'coupon'>
@@ -15,7 +17,11 @@ type Coupon = Stored<'coupon'>
 export interface SessionTotals {
   readonly subtotal: number
   readonly discount: number
+  /** What tax adds to the prices. */
   readonly tax: number
+  /** What of the prices is tax. */
+  readonly includedTax: number
+  readonly automaticTax: Session['automatic_tax']
   /** What is paid on the page. */
   readonly total: number
   readonly lines: readonly LineTotals[]
@@ -50,7 +56,7 @@ function reductionOf(coupon: Coupon, currency: string): AppliedDiscount['reducti
 
 type Data = Session['_']['subscriptionData']
 /** What the amounts of a session follow from. */
-type Priced = Pick<Session, 'currency' | 'customer' | 'discounts' | 'mode' | '_'>
+type Priced = Pick<Session, 'automatic_tax' | 'currency' | 'customer' | 'discounts' | 'mode' | '_'>
 
 /** The instant from which the subscription's periods are counted, where the session asks for one. */
 function anchorOf(data: Data, now: number): Anchor | null {
@@ -76,7 +82,16 @@ function firstPeriodAmount(
   return data.proration_behavior === 'none' ? 0 : prorate(amount, whole, input.now)
 }
 
-function taxRatesOf(ctx: Ctx, session: Priced, item: CheckoutItem): PipelineLine['taxRates'] {
+type RatesOf = (item: CheckoutItem, price: Stored<'price'>) => PipelineLine['taxRates']
+
+/** The rates of each line: automatic ones where the session asks for them, else those set by hand. */
+function ratesOf(ctx: Ctx, session: Priced): RatesOf {
+  if (!session.automatic_tax.enabled) return (item) => manualRates(ctx, session, item)
+  const automatic = automaticRates(ctx, saleOfSession(ctx, session))
+  return (_item, price) => automatic({ price: price.id, product: price.product })
+}
+
+function manualRates(ctx: Ctx, session: Priced, item: CheckoutItem): PipelineLine['taxRates'] {
   const defaults = session._.subscriptionData.default_tax_rates ?? []
   const rates = item.taxRates.length > 0 ? item.taxRates : defaults
   return rates.map((id) => {
@@ -85,7 +100,12 @@ function taxRatesOf(ctx: Ctx, session: Priced, item: CheckoutItem): PipelineLine
   })
 }
 
-function pipelineLine(ctx: Ctx, session: Priced, item: CheckoutItem, input: { now: number; onTrial: boolean }): PipelineLine {
+function pipelineLine(
+  ctx: Ctx,
+  session: Priced,
+  item: CheckoutItem,
+  input: { now: number; onTrial: boolean; rates: RatesOf },
+): PipelineLine {
   const price = ctx.require('price', item.price)
   const metered = isMetered(price)
   const whole = metered ? 0 : amountOf(price, session.currency ?? price.currency, item.quantity)
@@ -97,7 +117,7 @@ function pipelineLine(ctx: Ctx, session: Priced, item: CheckoutItem, input: { no
     metered,
     price: price.id,
     product: price.product,
-    taxRates: taxRatesOf(ctx, session, item),
+    taxRates: input.rates(item, price),
   }
 }
 
@@ -115,7 +135,7 @@ function appliedCoupons(ctx: Ctx, session: Priced): Coupon[] {
 /** What the lines of a session come to today; metered lines cost nothing until they are used. */
 export function totalsOf(ctx: Ctx, session: Priced): SessionTotals {
   const coupons = appliedCoupons(ctx, session)
-  const input = { now: ctx.now(session.customer), onTrial: trialOf(ctx, session) !== null }
+  const input = { now: ctx.now(session.customer), onTrial: trialOf(ctx, session) !== null, rates: ratesOf(ctx, session) }
   const totals = computeTotals({
     credits: [],
     discounts: coupons.map((coupon) => ({
@@ -126,21 +146,28 @@ export function totalsOf(ctx: Ctx, session: Priced): SessionTotals {
     lines: session._.items.map((item) => pipelineLine(ctx, session, item, input)),
   })
   const amountOfCoupon = (id: string): number => totals.discounts.find((share) => share.discount === id)?.amount ?? 0
+  const taxOf = (inclusive: boolean): number =>
+    totals.taxes.reduce((sum, tax) => sum + (tax.inclusive === inclusive ? tax.amount : 0), 0)
   return {
+    automaticTax: sessionTax(ctx, session),
     discount: totals.discounts.reduce((sum, share) => sum + share.amount, 0),
     discounts: coupons.map((coupon) => ({ amount: amountOfCoupon(coupon.id), coupon })),
+    includedTax: taxOf(true),
     lines: totals.lines,
     subtotal: totals.subtotal,
-    tax: totals.taxes.reduce((sum, tax) => sum + (tax.inclusive ? 0 : tax.amount), 0),
+    tax: taxOf(false),
     total: totals.total,
   }
 }
 
-/** The session's amounts after its discounts changed. */
-export function amountsPatch(totals: SessionTotals): Pick<Session, 'amount_subtotal' | 'amount_total' | 'total_details'> {
+/** The session's amounts after what they follow from has changed. */
+export function amountsPatch(
+  totals: SessionTotals,
+): Pick<Session, 'amount_subtotal' | 'amount_total' | 'automatic_tax' | 'total_details'> {
   return {
     amount_subtotal: totals.subtotal,
     amount_total: totals.total,
-    total_details: { amount_discount: totals.discount, amount_shipping: 0, amount_tax: totals.tax },
+    automatic_tax: totals.automaticTax,
+    total_details: { amount_discount: totals.discount, amount_shipping: 0, amount_tax: totals.tax + totals.includedTax },
   }
 }
