@@ -27,7 +27,7 @@ export function previewRenewal(ctx: Ctx, subscription: StoredSubscription): Stor
   return upcoming(
     composeInvoice(ctx, {
       customer: subscription.customer,
-      subscription,
+      subscription: { ...subscription, automatic_tax: planned.automatic_tax },
       lines,
       currency: subscription.currency,
       billingReason: 'upcoming',
@@ -62,6 +62,7 @@ function plannedSubscription(ctx: Ctx, subscription: StoredSubscription, at: num
   const anchor = moves ? at : subscription.billing_cycle_anchor
   return {
     ...subscription,
+    automatic_tax: phase.automatic_tax ?? schedule?.default_settings.automatic_tax ?? subscription.automatic_tax,
     billing_cycle_anchor: anchor,
     discounts: phase.discounts.flatMap(({ discount }) => discount ?? []),
     _: { ...subscription._, items, anchorDay: moves ? null : subscription._.anchorDay },

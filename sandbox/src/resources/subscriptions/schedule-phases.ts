@@ -8,6 +8,13 @@ import type { StoredSubscriptionItem } from '../../model/billing.ts'
 import type { Stored } from '../../model/stored.ts'
 import type { Params } from '../../wire.gen.ts'
 import { isMetered, recurrenceOf } from '../catalog/price-terms.ts'
+import {
+  type AutomaticTaxParam,
+  automaticTaxOf,
+  noAutomaticTax,
+  refuseManualRates,
+  requireTaxPlace,
+} from '../tax/automatic-tax.ts'
 import { resolvePrice, resolveRecurringPrice } from './items-params.ts'
 import type { StoredSubscription } from './stored.ts'
 
@@ -20,13 +27,13 @@ type ItemParam = PhaseParam['items'][number]
 /** Parts of phases that are not understood. */
 export const PHASE_REFUSES = [
   'phases.application_fee_percent',
-  'phases.automatic_tax',
+  'phases.automatic_tax.liability.account',
   'phases.billing_thresholds',
   'phases.items.billing_thresholds',
   'phases.on_behalf_of',
   'phases.transfer_data',
   'default_settings.application_fee_percent',
-  'default_settings.automatic_tax',
+  'default_settings.automatic_tax.liability.account',
   'default_settings.billing_thresholds',
   'default_settings.on_behalf_of',
   'default_settings.transfer_data',
@@ -72,6 +79,7 @@ function phaseOf(
       addedItem(ctx, item, `${at}[add_invoice_items][${index}]`),
     ),
     application_fee_percent: null,
+    ...phaseTax(param.automatic_tax),
     billing_cycle_anchor: param.billing_cycle_anchor ?? null,
     billing_thresholds: null,
     collection_method: param.collection_method ?? null,
@@ -99,6 +107,33 @@ function phaseOf(
     start_date: options.start,
     transfer_data: null,
     trial_end: param.trial === true ? end : typeof param.trial_end === 'number' ? param.trial_end : null,
+  }
+}
+
+/** Automatic tax, where a phase or the settings of a schedule say anything of it. */
+export function phaseTax(param: AutomaticTaxParam | undefined): Pick<Phase, 'automatic_tax'> {
+  return param === undefined ? {} : { automatic_tax: automaticTaxOf(noAutomaticTax(), param) }
+}
+
+/** What a running subscription has of automatic tax, as its schedule holds it. */
+export function taxOfSubscription({ automatic_tax: tax }: StoredSubscription): Pick<Phase, 'automatic_tax'> {
+  return tax.enabled ? { automatic_tax: tax } : {}
+}
+
+/** Whether tax is automatic in a phase; undefined where nobody says so, and it stays as it was. */
+export function taxIn({ default_settings: settings }: StoredSchedule, phase: Phase): { enabled: boolean } | undefined {
+  return phase.automatic_tax ?? settings.automatic_tax
+}
+
+/** Phases with automatic tax need a customer of whom it is known where they are, and no rates that were set by hand. */
+export function requireTaxable(ctx: Ctx, schedule: StoredSchedule): void {
+  const subscription = schedule.subscription === null ? undefined : ctx.get('subscription', schedule.subscription)
+  for (const phase of schedule.phases.slice(Math.max(schedule._.phase, 0))) {
+    const tax = taxIn(schedule, phase)
+    if (tax?.enabled === true) requireTaxPlace(ctx, schedule.customer)
+    const rates = [phase.default_tax_rates, ...phase.items.map((item) => item.tax_rates)]
+    const given = rates.map((list) => (list ?? []).map((rate) => rate.id))
+    refuseManualRates(tax ?? subscription?.automatic_tax ?? noAutomaticTax(), given)
   }
 }
 
@@ -175,6 +210,7 @@ export function phaseOfSubscription(ctx: Ctx, subscription: StoredSubscription, 
   return {
     add_invoice_items: [],
     application_fee_percent: null,
+    ...taxOfSubscription(subscription),
     billing_cycle_anchor: null,
     billing_thresholds: null,
     collection_method: null,

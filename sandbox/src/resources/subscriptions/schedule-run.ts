@@ -15,7 +15,7 @@ import { cancellationPatch } from './fields.ts'
 import type { ItemParam } from './item-changes.ts'
 import { nextRenewalOf } from './items-params.ts'
 import type { CreateParams } from './lay-out.ts'
-import { discountParams, type Phase, type StoredSchedule } from './schedule-phases.ts'
+import { discountParams, type Phase, type StoredSchedule, taxIn } from './schedule-phases.ts'
 import { isEnded, type StoredSubscription } from './stored.ts'
 import { collectChange } from './update.ts'
 
@@ -51,11 +51,13 @@ export function creationParams(ctx: Ctx, schedule: StoredSchedule, phase: Phase)
   const canPay = collection === 'send_invoice' || method !== null || defaultPaymentMethod(ctx, schedule.customer, null) !== null
   const days = phase.invoice_settings?.days_until_due ?? settings.invoice_settings.days_until_due ?? 30
   const description = phase.description ?? settings.description
+  const tax = taxIn(schedule, phase)
   return {
     customer: schedule.customer,
     currency: phase.currency,
     items: phase.items.map(itemParam),
     add_invoice_items: addedItems(phase),
+    ...(tax === undefined ? {} : { automatic_tax: { enabled: tax.enabled } }),
     billing_mode: { type: schedule.billing_mode.type },
     collection_method: collection,
     ...(collection === 'send_invoice' ? { days_until_due: days } : {}),
@@ -195,7 +197,9 @@ function settingsOf(schedule: StoredSchedule, phase: Phase): Partial<UpdateParam
   const method = phase.default_payment_method ?? settings.default_payment_method ?? null
   const collection = phase.collection_method ?? settings.collection_method ?? null
   const days = phase.invoice_settings?.days_until_due ?? settings.invoice_settings.days_until_due ?? 30
+  const tax = taxIn(schedule, phase)
   return {
+    ...(tax === undefined ? {} : { automatic_tax: { enabled: tax.enabled } }),
     ...(method === null ? {} : { default_payment_method: method }),
     ...(collection === null ? {} : { collection_method: collection }),
     ...(collection === 'send_invoice' ? { days_until_due: days } : {}),

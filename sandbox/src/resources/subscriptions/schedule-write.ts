@@ -14,9 +14,13 @@ import {
   layOutPhases,
   type Phase,
   phaseOfSubscription,
+  phaseTax,
   type PhaseParam,
+  requireTaxable,
   scheduleOf,
   type StoredSchedule,
+  taxIn,
+  taxOfSubscription,
 } from './schedule-phases.ts'
 import { cancelSchedule, enterPhase, planEnd, startSchedule } from './schedule-run.ts'
 import { isEnded, type StoredSubscription } from './stored.ts'
@@ -41,6 +45,7 @@ type Settings = StoredSchedule['default_settings']
 export function createSchedule(ctx: Ctx, params: CreateParams): StoredSchedule {
   if (params.from_subscription !== undefined) return createFrom(ctx, params, params.from_subscription)
   const schedule = draftSchedule(ctx, params)
+  requireTaxable(ctx, schedule)
   ctx.emit('subscription_schedule.created', schedule)
   const start = schedule.phases[0]?.start_date ?? 0
   return start <= ctx.nowOf(schedule) ? startSchedule(ctx, schedule.id) : schedule
@@ -127,6 +132,7 @@ function settingsOf(old: Settings, param: UpdateParams['default_settings']): Set
   const invoice = param.invoice_settings
   return {
     ...old,
+    ...phaseTax(param.automatic_tax),
     billing_cycle_anchor: param.billing_cycle_anchor ?? old.billing_cycle_anchor,
     collection_method: param.collection_method === undefined ? old.collection_method : orNull(param.collection_method),
     default_payment_method: param.default_payment_method ?? old.default_payment_method,
@@ -164,6 +170,7 @@ function createFrom(ctx: Ctx, params: CreateParams, id: string): StoredSchedule 
       ...blank(ctx, subscription.customer, subscription.billing_mode.type),
       default_settings: {
         ...defaultSettings(),
+        ...taxOfSubscription(subscription),
         collection_method: subscription.collection_method,
         default_payment_method: subscription.default_payment_method,
       },
@@ -217,9 +224,10 @@ export function updateSchedule(ctx: Ctx, id: string, params: UpdateParams): Stor
     },
     'subscription_schedule.updated',
   )
+  requireTaxable(ctx, updated)
   if (current !== undefined && schedule.subscription !== null && params.phases !== undefined) {
     const subscription = ctx.require('subscription', schedule.subscription)
-    if (differs(subscription, current)) {
+    if (differs(subscription, current, taxIn(updated, current))) {
       enterPhase(
         ctx,
         updated,
@@ -266,8 +274,9 @@ function startOf(asked: number | 'now' | undefined, kept: number, now: number): 
   return asked === 'now' ? now : asked
 }
 
-/** Whether a phase asks for other items than the subscription has, or for none of its discounts. */
-function differs(subscription: StoredSubscription, phase: Phase): boolean {
+/** Whether a phase asks for other items than the subscription has, for none of its discounts, or for tax where there was none. */
+function differs(subscription: StoredSubscription, phase: Phase, tax: { enabled: boolean } | undefined): boolean {
+  if (tax !== undefined && tax.enabled !== subscription.automatic_tax.enabled) return true
   const has = subscription._.items.map((item) => `${item.price} ${item.quantity ?? ''}`).sort()
   const wants = phase.items.map((item) => `${item.price} ${item.quantity ?? ''}`).sort()
   return has.join() !== wants.join() || (phase.discounts.length === 0 && subscription.discounts.length > 0)
