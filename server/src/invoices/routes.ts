@@ -7,7 +7,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { answerOnce } from '../subscriptions/answer-once.ts'
 import { callerOf } from '../subscriptions/routes.ts'
-import { hostedPageSchema, keyHeader, organizationField } from '../subscriptions/schemas.ts'
+import { hostedPageSchema, keyHeader, organizationField, paymentMethodId } from '../subscriptions/schemas.ts'
 import { payInvoice, removePaymentMethod, replacePaymentMethod } from './actions.ts'
 import { openDisputePayment } from './disputes.ts'
 import { findInvoice, findSyncTime, listInvoices, listPaymentMethods, type Invoice, type PaymentMethod } from './store.ts'
@@ -104,7 +104,9 @@ const payInvoiceRoute = createRoute({
     params: z.object({ id: z.string() }),
     body: {
       required: false,
-      content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: z.string().optional() }) } },
+      content: {
+        'application/json': { schema: z.object({ ...organizationField, payment_method_id: paymentMethodId.optional() }) },
+      },
     },
   },
   responses: { 200: json('It is paid.', invoiceSchema) },
@@ -144,7 +146,7 @@ const replacePaymentMethodRoute = createRoute({
     headers: keyHeader,
     body: {
       required: true,
-      content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: z.string().min(1) }) } },
+      content: { 'application/json': { schema: z.object({ ...organizationField, payment_method_id: paymentMethodId }) } },
     },
   },
   responses: { 200: json('It is charged from now on.', paymentMethodSchema) },

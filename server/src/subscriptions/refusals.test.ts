@@ -39,6 +39,22 @@ describe('a request', () => {
     expect(await refusal('pm_nobody')).toEqual(foreign)
   })
 
+  test('with an id that is longer than any of Stripe’s is refused with its field, and nothing stays in doubt', async () => {
+    await billing.createOrganization('long')
+    const payment_method_id = 'pm_'.padEnd(20_000, 'x')
+    const { rows } = await billing.database.db.query<{ id: string }>(`select id from stripe_invoices limit 1`)
+    for (const [path, body] of [
+      ['payment-methods', { payment_method_id }],
+      ['subscribe', { plan: 'pro', payment_method_id }],
+      ['subscribe/preview', { plan: 'pro', payment_method_id }],
+      [`invoices/${rows[0]!.id}/pay`, { payment_method_id }],
+    ] as const) {
+      const { status, body: answer } = await post('long', path, body)
+      expect([path, status, answer['detail']]).toEqual([path, 400, 'payment_method_id: at most 255 characters'])
+    }
+    await succeed('long', 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })
+  })
+
   test('whose fields name different plans is refused, and changes nothing', async () => {
     await billing.createOrganization('unsure')
     for (const [path, body] of [

@@ -13,6 +13,9 @@ export const organizationField = {
   organization_id: z.string().optional().meta({ description: 'For operators: which organization. A key acts on its own.' }),
 }
 
+/** Its id stands in the address of a call to Stripe. Stripe's ids have 255 characters at most: https://docs.stripe.com/upgrades */
+export const paymentMethodId = z.string().min(1).max(255)
+
 /** Of routes that change something. */
 export const keyHeader = requestKeyHeader('Makes a repeat safe: it gets the first answer. A refusal is not kept.')
 
@@ -47,7 +50,9 @@ export const hostedPageSchema = z.object({ id: z.string(), url: z.string() }).op
 export const subscribeSchema = z.object({
   ...organizationField,
   ...planFields,
-  payment_method_id: z.string().optional().meta({ description: 'Made by Stripe’s form; without one, a trial begins (EM-9).' }),
+  payment_method_id: paymentMethodId
+    .optional()
+    .meta({ description: 'Made by Stripe’s form; without one, a trial begins (EM-9).' }),
   trial_period_days: z.number().int().min(0).max(730).optional(),
   discount_code: z.string().min(1).max(50).optional(),
   ...unprorated,
