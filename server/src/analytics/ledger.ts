@@ -60,7 +60,8 @@ async function recordCurrency(tx: Transaction, { derived, before, after, subscri
     await upsertMrrAccount(tx, organizationId, { ...after, movements, movedAt: before?.movedAt ?? null })
     return
   }
-  const occurredAt = movementTime(kind, subscriptions, { movedAt: before?.movedAt ?? null, now })
+  const dating = { movedAt: before?.movedAt ?? null, statusBefore: before?.status ?? null, now }
+  const occurredAt = movementTime(kind, subscriptions, dating)
   const { currency, planKey, mrr: mrrAfter } = after
   const movement = {
     organizationId,

@@ -99,6 +99,8 @@ describe('monthly recurring revenue', () => {
 })
 
 describe('a movement', () => {
+  const unseen = { movedAt: null, statusBefore: null, now: NOW }
+
   it('is named by what was before and what is after', () => {
     expect([movementOf(0n, 1n, false), movementOf(0n, 1n, true), movementOf(1n, 2n, true)]).toEqual([
       'new',
@@ -110,24 +112,34 @@ describe('a movement', () => {
 
   it('is dated when it took place as Stripe knows, never after the organization’s time nor before the movement before it', () => {
     const began = subscription([item(1n)], { trialEnd: new Date('2026-02-01T00:00:00Z') })
-    expect(movementTime('new', [began], { movedAt: null, now: NOW })).toEqual(new Date('2026-02-01T00:00:00Z'))
+    expect(movementTime('new', [began], unseen)).toEqual(new Date('2026-02-01T00:00:00Z'))
     const ended = { ...began, status: 'canceled', endedAt: new Date('2026-03-01T00:00:00Z') } as const
-    expect(movementTime('churn', [ended], { movedAt: null, now: NOW })).toEqual(ended.endedAt)
-    expect(movementTime('churn', [ended], { movedAt: NOW, now: NOW })).toEqual(NOW)
-    expect(movementTime('churn', [ended], { movedAt: began.createdAt, now: NOW })).toEqual(ended.endedAt)
-    expect(movementTime('churn', [began], { movedAt: null, now: NOW })).toEqual(NOW)
-    expect(movementTime('churn', [ended], { movedAt: null, now: new Date('2026-02-20T00:00:00Z') })).toEqual(
+    expect(movementTime('churn', [ended], unseen)).toEqual(ended.endedAt)
+    expect(movementTime('churn', [ended], { ...unseen, movedAt: NOW })).toEqual(NOW)
+    expect(movementTime('churn', [ended], { ...unseen, movedAt: began.createdAt })).toEqual(ended.endedAt)
+    expect(movementTime('churn', [began], unseen)).toEqual(NOW)
+    expect(movementTime('churn', [ended], { ...unseen, now: new Date('2026-02-20T00:00:00Z') })).toEqual(
       new Date('2026-02-20T00:00:00Z'),
     )
+  })
+
+  it('that is the first is dated now where a subscription ran or stood still before and brought nothing, else when its paid part began', () => {
+    const trialEnd = new Date('2026-02-01T00:00:00Z')
+    const began = subscription([item(1n)], { trialEnd })
+    const datedAfter = (statusBefore: RevenueSubscription['status']) => movementTime('new', [began], { ...unseen, statusBefore })
+    for (const status of ['active', 'past_due', 'unpaid', 'paused'] as const) expect(datedAfter(status)).toEqual(NOW)
+    for (const status of ['trialing', 'incomplete', 'incomplete_expired', 'canceled'] as const) {
+      expect(datedAfter(status)).toEqual(trialEnd)
+    }
   })
 
   it('that is the first of several subscriptions is dated when the earliest of those began that are paid for', () => {
     const began = (day: string, given: Partial<RevenueSubscription> = {}) =>
       subscription([item(1n)], { createdAt: new Date(`2026-02-${day}T00:00:00Z`), ...given })
     const all = [began('09'), began('05'), began('01', { status: 'incomplete_expired' }), began('02', { status: 'trialing' })]
-    expect(movementTime('new', all, { movedAt: null, now: NOW })).toEqual(new Date('2026-02-05T00:00:00Z'))
+    expect(movementTime('new', all, unseen)).toEqual(new Date('2026-02-05T00:00:00Z'))
     const left = ['2026-03-03', '2026-03-01'].map((day) => began('01', { status: 'canceled', endedAt: new Date(day) }))
-    expect(movementTime('churn', left, { movedAt: null, now: NOW })).toEqual(new Date('2026-03-03T00:00:00Z'))
+    expect(movementTime('churn', left, unseen)).toEqual(new Date('2026-03-03T00:00:00Z'))
   })
 })
 

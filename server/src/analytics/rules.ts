@@ -171,18 +171,31 @@ export function movementOf(before: Quantity, after: Quantity, paidBefore: boolea
   return after > before ? 'expansion' : 'contraction'
 }
 
+/** Where a subscription begins to be paid for in the moment that Stripe names: when it is made, or when its trial ends. */
+const UNBEGUN: ReadonlySet<SubscriptionStatus> = new Set(['trialing', 'incomplete', 'incomplete_expired', 'canceled'])
+
+export type Dating = {
+  /** The movement before it. */
+  readonly movedAt: Instant | null
+  /** How the subscriptions stood when they were last compared; null where they never were. */
+  readonly statusBefore: SubscriptionStatus | null
+  readonly now: Instant
+}
+
 /**
  * When a movement took place: the organization's `now`, or where Stripe knows better, then. So the history of an installation that
- * takes over customers from Stripe begins when they did, and a lost webhook does not move a cancellation. Never before the movement
- * before it. Pure.
+ * takes over customers from Stripe begins when they did, and a lost webhook does not move a cancellation. What was seen to bring nothing
+ * while it ran (at a price of nothing, under a discount of all of it) or stood still begins now: what reports have told of the time before
+ * stays so. Never before the movement before it. Pure.
  */
 export function movementTime(
   kind: MovementKind,
   subscriptions: readonly RevenueSubscription[],
-  { movedAt, now }: { readonly movedAt: Instant | null; readonly now: Instant },
+  { movedAt, statusBefore, now }: Dating,
 ): Instant {
-  const known = kind === 'new' ? beginningOf(subscriptions) : kind === 'churn' ? endOf(subscriptions) : null
-  const at = known === null || known > now ? now : known
+  const begins = kind === 'new' && (statusBefore === null || UNBEGUN.has(statusBefore))
+  const told = begins ? beginningOf(subscriptions) : kind === 'churn' ? endOf(subscriptions) : null
+  const at = told === null || told > now ? now : told
   return movedAt !== null && movedAt > at ? movedAt : at
 }
 
