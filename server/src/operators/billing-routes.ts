@@ -41,7 +41,10 @@ const adminRoute = <Query extends z.ZodRawShape, Answer extends z.ZodType>(
     responses: { 200: json('From the mirror of Stripe.', answer) },
   })
 
-const tier = z.object({ count: z.number().int(), revenue: z.number() })
+const tier = z.object({
+  count: z.number().int().meta({ description: 'Organizations that have the plan and a running subscription.' }),
+  revenue: z.number(),
+})
 
 const statsRoute = adminRoute(
   'stats',
@@ -53,7 +56,7 @@ const statsRoute = adminRoute(
   z
     .object({
       total_customers: z.number().int(),
-      active_subscriptions: z.number().int(),
+      active_subscriptions: z.number().int().meta({ description: 'Those whose payment is being retried included.' }),
       trial_subscriptions: z.number().int(),
       monthly_revenue: z.number().meta({ description: 'Major units of the catalog’s currency; trials bring nothing yet.' }),
       currency: z.string(),
@@ -175,9 +178,13 @@ export function registerAdminBillingRoutes(app: App, context: BillingContext): v
   const catalog = () => context.catalogs.current.catalog
   app.openapi(statsRoute, async (http) => {
     requireOperator(http.get('principal'))
-    const [tallies, customers] = await Promise.all([listTallies(db, 'mrr_accounts'), countRows(db, 'organizations')])
-    const named = tallies.map((tally) => ({ ...tally, planKey: tierOf(catalog(), tally.planKey) }))
-    return http.json(toStats(named, customers, catalog().currency), 200)
+    const [tallies, subscriptions, customers] = await Promise.all([
+      listTallies(db, 'mrr_accounts'),
+      listTallies(db, 'stripe_subscriptions'),
+      countRows(db, 'organizations'),
+    ])
+    const plans = tallies.map((tally) => ({ ...tally, planKey: tierOf(catalog(), tally.planKey) }))
+    return http.json(toStats({ plans, subscriptions, customers }, catalog().currency), 200)
   })
   app.openapi(customersRoute, async (http) => {
     requireOperator(http.get('principal'))

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { priced, testSubscriptions } from '../../test/subscriptions.ts'
+import { reconcileOrganization } from '../stripe/reconcile/reconcile.ts'
 import { toStats } from './stats.ts'
 
 const billing = testSubscriptions({
@@ -97,6 +98,35 @@ describe('what operators see of all organizations', () => {
     expect((await billing.call('one', 'GET', '/api/v1/billing/admin/invoices')).status).toBe(403)
   })
 
+  test('OC-5 counts subscriptions as OC-7 lists them, also two of one customer', async () => {
+    const { data } = await billing.stripe.subscriptions.list({ limit: 100 })
+    const product = await billing.stripe.products.create({ name: 'Support' })
+    const recurring = { interval: 'month' } as const
+    const { id: price } = await billing.stripe.prices.create({
+      currency: 'usd',
+      unit_amount: 500,
+      recurring,
+      product: product.id,
+    })
+    // Support for a customer of the plan Company, and for one in trial of it.
+    for (const status of ['active', 'trialing']) {
+      const { customer } = data.find((subscription) => subscription.status === status)!
+      const method = await billing.stripe.paymentMethods.attach('pm_card_visa', { customer: String(customer) })
+      const items = [{ price }]
+      await billing.stripe.subscriptions.create({ customer: String(customer), items, default_payment_method: method.id })
+    }
+    for (const id of ['one', 'two', 'three', 'four']) await reconcileOrganization(billing.context, id)
+    const { total: active } = await read('subscriptions?status=active')
+    expect(active).toBe(5)
+    expect(await read('stats')).toMatchObject({
+      active_subscriptions: 5,
+      trial_subscriptions: 1,
+      monthly_revenue: 93,
+      // Organizations by the plan that they have.
+      tier_breakdown: { company: { count: 2 }, team: { count: 2 } },
+    })
+  })
+
   test('OC-11 and nobody else does', async () => {
     for (const path of ['stats', 'customers', 'subscriptions', 'recent-charges']) {
       expect((await billing.call('one', 'GET', `${ADMIN}/${path}`)).status).toBe(403)
@@ -107,14 +137,11 @@ describe('what operators see of all organizations', () => {
 
 test('currencies are never added to each other', () => {
   const row = { planKey: 'pro', status: 'active', count: 1 }
-  const stats = toStats(
-    [
-      { ...row, currency: 'usd', amount: 1_000_000_000n },
-      { ...row, currency: 'jpy', amount: 1_000_000_000n },
-    ],
-    2,
-    'usd',
-  )
+  const plans = [
+    { ...row, currency: 'usd', amount: 1_000_000_000n },
+    { ...row, currency: 'jpy', amount: 1_000_000_000n },
+  ]
+  const stats = toStats({ plans, subscriptions: [], customers: 2 }, 'usd')
   expect(stats).toMatchObject({
     monthly_revenue: 10,
     other_currencies: { jpy: 1000 },
@@ -124,14 +151,11 @@ test('currencies are never added to each other', () => {
 
 test('what plans bring adds up to the total, to the cent', () => {
   const third = { status: 'active', currency: 'usd', count: 1, amount: 3_333_333n }
-  const { monthly_revenue: total, tier_breakdown: tiers } = toStats(
-    [
-      { ...third, planKey: 'a' },
-      { ...third, planKey: 'b' },
-      { ...third, planKey: 'c', amount: 3_333_334n },
-    ],
-    3,
-    'usd',
-  )
+  const plans = [
+    { ...third, planKey: 'a' },
+    { ...third, planKey: 'b' },
+    { ...third, planKey: 'c', amount: 3_333_334n },
+  ]
+  const { monthly_revenue: total, tier_breakdown: tiers } = toStats({ plans, subscriptions: [], customers: 3 }, 'usd')
   expect([total, ...Object.values(tiers).map(({ revenue }) => revenue)]).toEqual([0.1, 0.03, 0.03, 0.04])
 })

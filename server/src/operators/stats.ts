@@ -3,14 +3,23 @@ import { roundHalfUp, roundToSum } from '../lib/apportion.ts'
 import { toMajorNumber } from '../lib/money.ts'
 import { MICRO } from '../lib/quantity.ts'
 
-/** Live subscriptions by plan, status and currency, with what they bring in a month. */
+/** Organizations by plan, currency and the best status of their subscriptions in it, with what they bring in a month. */
 export type PlanTally = Pick<Tally, 'planKey' | 'status' | 'currency' | 'count' | 'amount'>
 
-const LIVE = new Set(['trialing', 'active', 'past_due'])
+export type Counted = {
+  readonly plans: readonly PlanTally[]
+  /** Each for itself: an organization may have several. */
+  readonly subscriptions: readonly Pick<Tally, 'status' | 'count'>[]
+  readonly customers: number
+}
+
+const ACTIVE = ['active', 'past_due']
+const TRIAL = ['trialing']
+const LIVE = new Set([...TRIAL, ...ACTIVE])
 
 /** OC-5: adds up what plans bring. Pure. Currencies are never added to each other. */
-export function toStats(tallies: readonly PlanTally[], totalCustomers: number, currency: string) {
-  const live = tallies.filter(({ status }) => LIVE.has(status))
+export function toStats({ plans, subscriptions, customers }: Counted, currency: string) {
+  const live = plans.filter(({ status }) => LIVE.has(status))
   const own = live.filter((row) => row.currency === currency)
   const tiers = [...new Set(live.map((row) => row.planKey))].sort()
   const others = [...new Set(live.map((row) => row.currency))].filter((other) => other !== currency)
@@ -22,9 +31,9 @@ export function toStats(tallies: readonly PlanTally[], totalCustomers: number, c
     revenue,
   )
   return {
-    total_customers: totalCustomers,
-    active_subscriptions: countOf(live.filter(({ status }) => status !== 'trialing')),
-    trial_subscriptions: countOf(live.filter(({ status }) => status === 'trialing')),
+    total_customers: customers,
+    active_subscriptions: countOf(subscriptions.filter(({ status }) => ACTIVE.includes(status))),
+    trial_subscriptions: countOf(subscriptions.filter(({ status }) => TRIAL.includes(status))),
     monthly_revenue: toMajorNumber({ amountMinor: Number(revenue), currency }),
     currency,
     tier_breakdown: Object.fromEntries(
@@ -48,7 +57,7 @@ export function toStats(tallies: readonly PlanTally[], totalCustomers: number, c
   }
 }
 
-function countOf(rows: readonly PlanTally[]): number {
+function countOf(rows: readonly Pick<Tally, 'count'>[]): number {
   return rows.reduce((sum, row) => sum + row.count, 0)
 }
 

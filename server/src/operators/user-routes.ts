@@ -6,7 +6,7 @@ import { quantityToJson } from '../lib/quantity.ts'
 import { shownPlan } from '../standing/rules.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { listFields, moreFields, moreOf, pageOf, toRange } from './list-queries.ts'
-import { listOrganizationsOfUsers, listUsers, sumUseSince } from './users-store.ts'
+import { listOrganizationsOfUsers, listUsers, sumUse } from './users-store.ts'
 
 const usage = z
   .record(z.string(), z.union([z.number(), z.string()]))
@@ -38,7 +38,7 @@ const usersRoute = createRoute({
   tags: ['Operators'],
   summary: 'List people with their organizations and what those used this calendar month (UTC)',
   description:
-    'For operators. Use is that of the organization, by meter, whoever of its members it was. Page on with `next_cursor` as `cursor`.',
+    'For operators. Use is that of the organization, by meter, whoever of its members it was; on a test clock, of the month in which that stands. Page on with `next_cursor` as `cursor`.',
   request: { query: z.object(listFields(100, ['created', 'name'])) },
   responses: {
     200: {
@@ -58,11 +58,11 @@ export function registerUserListRoute(app: App, { db, clock }: BillingContext): 
       db,
       listed.rows.map(({ id }) => id),
     )
-    const organizationIds = [...new Set(organizations.map(({ organizationId }) => organizationId))]
-    const use = Map.groupBy(
-      await sumUseSince(db, organizationIds, calendarMonthOf(clock.now()).start),
-      ({ organizationId }) => organizationId,
+    const months = new Map(
+      organizations.map(({ organizationId, testClockNow }) => [organizationId, calendarMonthOf(testClockNow ?? clock.now())]),
     )
+    const spans = [...months].map(([organizationId, month]) => ({ organizationId, ...month }))
+    const use = Map.groupBy(await sumUse(db, spans), ({ organizationId }) => organizationId)
     const usageOf = (id: string) =>
       Object.fromEntries((use.get(id) ?? []).map(({ meter, quantity }) => [meter, quantityToJson(quantity)]))
     const users = listed.rows.map((user) => ({

@@ -63,12 +63,17 @@ export async function listOrganizationsOfUsers(db: Queryable, userIds: readonly 
 
 export type MeterUse = { readonly organizationId: string; readonly meter: string; readonly quantity: Quantity }
 
-/** What organizations used since a moment, by meter. */
-export async function sumUseSince(db: Queryable, organizationIds: readonly string[], since: Instant): Promise<MeterUse[]> {
+/** Of which organization, and from when to when. */
+export type UseSpan = { readonly organizationId: string; readonly start: Instant; readonly end: Instant }
+
+/** What organizations used, each in a span of its own, by meter. */
+export async function sumUse(db: Queryable, spans: readonly UseSpan[]): Promise<MeterUse[]> {
   const { rows } = await db.query<MeterUse>(
-    `select organization_id as "organizationId", meter, sum(quantity)::bigint as quantity from usage_hourly
-     where organization_id = any($1) and hour >= $2 group by organization_id, meter order by organization_id, meter`,
-    [organizationIds, since],
+    `select used.organization_id as "organizationId", meter, sum(quantity)::bigint as quantity
+     from unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as span (organization_id, starts_at, ends_at)
+     join usage_hourly used on used.organization_id = span.organization_id and hour >= starts_at and hour < ends_at
+     group by used.organization_id, meter order by used.organization_id, meter`,
+    [spans.map(({ organizationId }) => organizationId), spans.map(({ start }) => start), spans.map(({ end }) => end)],
   )
   return rows
 }

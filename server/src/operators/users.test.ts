@@ -41,6 +41,20 @@ test('CB-7 every user is listed with usage, newest first, page by page', async (
   expect(await read('?search=nobody')).toMatchObject({ users: [], total: 0 })
 })
 
+test('CB-7 what an organization on a test clock used is that of its own month', async () => {
+  const { db } = identity.database
+  const { organizationId } = await identity.signUp('ahead@example.com')
+  await db.query(`update organizations set test_clock_now = '2030-05-20T00:00:00Z' where id = $1`, [organizationId])
+  // The last hour of April, the first of May, and one that is later than its clock stands.
+  await db.query(
+    `insert into usage_hourly (organization_id, meter, hour, events, quantity, drawn, overage)
+     select $1, 'search', hour::timestamptz, 1, quantity * 1000000, 0, 0
+     from (values ('2030-04-30T23:00:00Z', 1), ('2030-05-01T00:00:00Z', 2), ('2030-06-01T00:00:00Z', 4)) used (hour, quantity)`,
+    [organizationId],
+  )
+  expect((await read('?search=ahead')).users).toMatchObject([{ organizations: [{ usage: { search: 2 } }] }])
+})
+
 test('CB-7 for operators only', async () => {
   const { browser } = await identity.signUp('curious@example.com')
   expect((await browser.call('GET', PATH)).status).toBe(403)
