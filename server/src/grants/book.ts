@@ -77,11 +77,17 @@ export class GrantLine {
   makeRoom(quantity: Quantity): Quantity {
     const over = this.most === null ? 0n : this.#committed - this.most
     const fromOver = over > 0n ? least(quantity, over) : 0n
-    const present = presentOverageOf({ ...this.grant, overage: this.overage - this.countedLate, freeOverage: this.freeOverage })
-    const fromOverage = present > 0n ? least(quantity - fromOver, present) : 0n
-    this.overage -= fromOverage
+    const fromOverage = this.includeOverage(quantity - fromOver)
     this.used -= quantity - fromOverage
     return fromOverage
+  }
+
+  /** Takes off the overage of now, as far as there is so much of it. Answers how much that was. */
+  includeOverage(quantity: Quantity): Quantity {
+    const present = presentOverageOf({ ...this.grant, overage: this.overage - this.countedLate, freeOverage: this.freeOverage })
+    const included = present > 0n ? least(quantity, present) : 0n
+    this.overage -= included
+    return included
   }
 
   get changed(): boolean {
@@ -144,7 +150,7 @@ export class BalanceBook {
 
   /** How many grants count for a meter, the plan's included. */
   countFor(meter: string): number {
-    return this.#linesFor(meter).length
+    return this.linesFor(meter).length
   }
 
   /** What is counted of the balance and held on it, all in all: it can be as much as is stored, and no more. */
@@ -157,7 +163,7 @@ export class BalanceBook {
   /** What a meter may still use; null is unlimited. */
   availableFor(meter: string): Quantity | null {
     let sum = 0n
-    for (const line of this.#linesFor(meter)) {
+    for (const line of this.linesFor(meter)) {
       const available = line.available
       if (available === null) return null
       sum += available
@@ -186,12 +192,12 @@ export class BalanceBook {
   roomFor(meter: string): { readonly plan: Quantity; readonly others: Quantity } {
     const roomOf = (lines: readonly GrantLine[]): Quantity =>
       lines.reduce((sum, { available }) => sum + (available ?? MAX_QUANTITY), 0n)
-    return { plan: roomOf([this.plan]), others: roomOf(this.#linesFor(meter).filter((line) => line !== this.plan)) }
+    return { plan: roomOf([this.plan]), others: roomOf(this.linesFor(meter).filter((line) => line !== this.plan)) }
   }
 
   /** What a meter may still use of the grants that are drawn before the plan's allowance, and after it. */
   othersFor(meter: string): { readonly before: Quantity; readonly after: Quantity } {
-    const lines = this.#linesFor(meter)
+    const lines = this.linesFor(meter)
     const own = lines.indexOf(this.plan)
     const sides = { before: 0n, after: 0n }
     for (const [index, { available }] of lines.entries()) {
@@ -204,7 +210,7 @@ export class BalanceBook {
   drawOthers(meter: string, cost: Quantity): Draw[] {
     const draws: Draw[] = []
     let left = cost
-    for (const line of this.#linesFor(meter)) {
+    for (const line of this.linesFor(meter)) {
       const { available } = line
       const amount = available === null || left < available ? left : available
       if (line === this.plan || amount <= 0n) continue
@@ -244,7 +250,7 @@ export class BalanceBook {
     const used = plan.used + plan.usedElsewhere
     let remaining: Quantity | null = 0n
     let reserved = 0n
-    for (const line of this.#linesFor(meter)) {
+    for (const line of this.linesFor(meter)) {
       reserved += line.reserved
       const { available } = line
       remaining = available === null || remaining === null ? null : remaining + available
@@ -254,7 +260,7 @@ export class BalanceBook {
 
   #take(meter: string, cost: Quantity, record: (line: GrantLine, amount: Quantity) => void): Quantity {
     let left = cost
-    for (const line of this.#linesFor(meter)) {
+    for (const line of this.linesFor(meter)) {
       if (left === 0n) break
       const available = line.available
       const amount = available === null || left < available ? left : available
@@ -265,7 +271,8 @@ export class BalanceBook {
     return left
   }
 
-  #linesFor(meter: string | null): readonly GrantLine[] {
+  /** Those of them that count for a meter; null is all. */
+  linesFor(meter: string | null): readonly GrantLine[] {
     if (!this.#scoped || meter === null) return this.#lines
     return this.#lines.filter(({ grant }) => grant.meters === null || grant.meters.includes(meter))
   }

@@ -1,9 +1,9 @@
-import type { BalanceBook } from '../../grants/book.ts'
+import type { BalanceBook, GrantLine } from '../../grants/book.ts'
 import type { Draw } from '../../grants/rules.ts'
 import type { Instant } from '../../lib/clock.ts'
 import type { Quantity } from '../../lib/quantity.ts'
 import { mergeDraws } from './draws.ts'
-import { displacedBy, drawnIn, sharesOf, type ChangedLine, type Sides, type ToldShares } from './told-late.ts'
+import { displacedBy, drawnIn, least, sharesOf, type ChangedLine, type Sides, type ToldShares } from './told-late.ts'
 
 /** What is kept of a line that a change ended, for one of the allowances that it billed. */
 export type KnownLateUse = ChangedLine & { readonly lineId: string; readonly grantId: string; readonly startsAt: Instant }
@@ -113,42 +113,53 @@ export function drawTold(
 /** Gives back late use of a line that has ended, as though it had never been told. Answers draws below zero. */
 export function giveBackTold(
   late: LateBook,
-  {
-    book,
-    lineId,
-    quantity,
-    drawn,
-    lineOf,
-  }: {
-    readonly book: BalanceBook
-    readonly lineId: string
-    readonly quantity: Quantity
-    readonly drawn: readonly Draw[]
-    readonly lineOf: (grantId: string) => BalanceBook['plan']
-  },
+  { book, lineId, ...giving }: GivingToOthers & { readonly book: BalanceBook; readonly lineId: string },
 ): Draw[] {
   const { plan } = book
   const grantId = plan.grant.id
-  const change = late.tell({ grantId, lineId }, -quantity)
+  const change = late.tell({ grantId, lineId }, -giving.quantity)
   const [counted, passed] = [-change.counted, { plan: -change.passed.plan, others: -change.passed.others }]
   const overage = plan.giveBack(counted, false)
   plan.countedLate -= counted
   const given: Draw[] = [{ grantId, amount: overage - counted, overage: -overage }]
   const displaced = plan.makeRoom(passed.plan)
   given.push({ grantId, amount: displaced - passed.plan, overage: -displaced })
-  let left = passed.others
-  for (const draw of drawn.toReversed()) {
-    if (draw.grantId === grantId) continue
-    const back = draw.amount < left ? draw.amount : left
-    if (back <= 0n) continue
-    const line = lineOf(draw.grantId)
+  given.push(...giveBackOthers(book, { ...giving, quantity: passed.others }))
+  return mergeDraws(given).filter(({ amount, overage: over }) => amount !== 0n || over !== 0n)
+}
+
+type GivingToOthers = {
+  readonly meter: string
+  readonly quantity: Quantity
+  readonly drawn: readonly Draw[]
+  readonly lineOf: (grantId: string) => GrantLine
+}
+
+/**
+ * Gives back what late use took of the grants other than the plan's allowance. Where they have nothing left it may have displaced use of now, which
+ * went beyond what is included: that is drawn from them again. Else it goes to those that it drew from, then to those that other late use did.
+ */
+function giveBackOthers(book: BalanceBook, { meter, quantity, drawn, lineOf }: GivingToOthers): Draw[] {
+  const { plan } = book
+  const lines = book.linesFor(meter)
+  const own = drawn.toReversed().map(({ grantId, amount }) => ({ line: lineOf(grantId), most: amount }))
+  const [ended, standing] = [own.filter(({ line }) => !lines.includes(line)), own.filter(({ line }) => lines.includes(line))]
+  const hasRoom = book.roomFor(meter).others > 0n
+  const given: Draw[] = []
+  let left = quantity
+  const giveTo = ({ line, most }: { readonly line: GrantLine; readonly most: Quantity }): void => {
+    const back = least(left, least(most, line.used))
+    if (line === plan || back <= 0n) return
     line.used -= back
     book.countElsewhere(line, -back)
     left -= back
-    given.push({ grantId: draw.grantId, amount: -back, overage: 0n })
+    given.push({ grantId: line.grant.id, amount: -back, overage: 0n })
   }
-  // What others have drawn of the same grants since goes on.
+  // What has ended since displaced nothing of now.
+  for (const each of ended) giveTo(each)
+  const included = hasRoom ? 0n : plan.includeOverage(left)
+  left -= included
+  for (const each of [...standing, ...lines.toReversed().map((line) => ({ line, most: line.used }))]) giveTo(each)
   const rest = plan.makeRoom(left)
-  given.push({ grantId, amount: rest - left, overage: -rest })
-  return mergeDraws(given).filter(({ amount, overage: over }) => amount !== 0n || over !== 0n)
+  return [...given, { grantId: plan.grant.id, amount: rest - left, overage: -rest - included }]
 }

@@ -311,12 +311,15 @@ export function drawOrGiveBack(ledger: OrganizationLedger, drawing: Drawing): Dr
 }
 
 /** Of use of a line that has ended, what was told late of it is given back first: it was billed last. */
-function giveBackLate(ledger: OrganizationLedger, { book, cost, drawn, isFree, lineId }: Drawing & { lineId: string }): Draw[] {
+function giveBackLate(
+  ledger: OrganizationLedger,
+  { book, meter, cost, drawn, isFree, lineId }: Drawing & { lineId: string },
+): Draw[] {
   const told = ledger.late.toldOf(book.plan.grant.id, lineId)
   const quantity = told < -cost ? told : -cost
   if (quantity === 0n) return giveBack(ledger, { book, drawn, cost: -cost, isFree })
   const lineOf = (grantId: string) => ledger.lineOf(grantId)
-  const given = giveBackTold(ledger.late, { book, lineId, quantity, drawn, lineOf })
+  const given = giveBackTold(ledger.late, { book, meter: meter.key, lineId, quantity, drawn, lineOf })
   const rest = giveBack(ledger, { book, drawn: mergeDraws([...drawn, ...given]), cost: -cost - quantity, isFree })
   return mergeDraws([...given, ...rest])
 }

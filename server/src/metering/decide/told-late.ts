@@ -87,6 +87,6 @@ function atLeastNothing(quantity: Quantity): Quantity {
   return quantity > 0n ? quantity : 0n
 }
 
-function least(a: Quantity, b: Quantity): Quantity {
+export function least(a: Quantity, b: Quantity): Quantity {
   return a < b ? a : b
 }
