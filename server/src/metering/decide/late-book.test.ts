@@ -5,22 +5,21 @@ import { normalizeCatalog } from '../../catalog/normalize.ts'
 import { BalanceBook, GrantLine } from '../../grants/book.ts'
 import { DEFAULT_PRIORITY, openedGrant, planGrantOf, regrant, type Draw, type Grant, type PlanTerms } from '../../grants/rules.ts'
 import { assert } from '../../lib/errors.ts'
-import { MICRO, type Quantity } from '../../lib/quantity.ts'
+import { formatQuantity, type Quantity } from '../../lib/quantity.ts'
 import { drawTold, giveBackTold, LateBook, type KnownLateUse } from './late-book.ts'
 import { sharesOf } from './told-late.ts'
 
-const AMOUNTS = { none: 0, small: 30, middle: 60, large: 150 }
+/** In millionths. */
+const AMOUNTS = { none: 0n, small: 30n, middle: 60n, large: 150n }
 type PlanKey = keyof typeof AMOUNTS
 const PLAN_KEYS = Object.keys(AMOUNTS) as PlanKey[]
+const overage = { model: 'per_unit', unitAmountMinor: 1 } as const
 const catalog = normalizeCatalog({
   meters: { calls: {} },
   plans: Object.fromEntries(
     PLAN_KEYS.map((key) => [
       key,
-      {
-        name: key,
-        allowances: { calls: { amount: AMOUNTS[key], limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: 1 } } },
-      },
+      { name: key, allowances: { calls: { amount: formatQuantity(AMOUNTS[key]), limit: 'soft', overage } } },
     ]),
   ),
   defaultPlan: 'none',
@@ -32,31 +31,39 @@ const planOf = (planKey: PlanKey) => planGrantOf(termsFor(planKey), 'calls', now
 class Allowance {
   plan: Grant
   others: Grant[] = []
+  /** Those that count no more. */
+  ended: Grant[] = []
   planKey: PlanKey
   readonly lines: KnownLateUse[] = []
   /** What each line that has ended bills. */
   readonly billed: Quantity[] = []
+  #decision: ReturnType<Allowance['begin']> | null = null
 
-  constructor(planKey: PlanKey) {
+  constructor(planKey: PlanKey, over: Partial<Grant> = {}) {
     this.planKey = planKey
-    this.plan = openedGrant('org', planOf(planKey), now)
+    this.plan = { ...openedGrant('org', planOf(planKey), now), ...over }
   }
 
-  give(amount: number, kind: Given): void {
+  give(amount: Quantity, kind: Given): void {
     const id = `${kind} ${this.others.length}`
-    this.others.push(grantOf(id, String(amount), { kind, priority: DEFAULT_PRIORITY[kind], balanceKey: 'calls' }))
+    this.others.push(grantOf(id, formatQuantity(amount), { kind, priority: DEFAULT_PRIORITY[kind], balanceKey: 'calls' }))
+  }
+
+  endOthers(): void {
+    this.ended.push(...this.others.splice(0))
   }
 
   use(quantity: Quantity): void {
-    this.#decide((book) => book.draw('calls', quantity))
+    this.#decide(({ book }) => book.draw('calls', quantity))
+    this.store()
   }
 
   tell(line: number, cost: Quantity): Draw[] {
-    return this.#decide((book, late) => drawTold(late, { book, meter: 'calls', lineId: String(line), cost }))
+    return this.#decide(({ book, late }) => drawTold(late, { book, meter: 'calls', lineId: String(line), cost }))
   }
 
   takeBack(line: number, quantity: Quantity, drawn: readonly Draw[]): Draw[] {
-    return this.#decide((book, late, lineOf) =>
+    return this.#decide(({ book, late, lineOf }) =>
       giveBackTold(late, { book, meter: 'calls', lineId: String(line), quantity, drawn, lineOf }),
     )
   }
@@ -64,7 +71,7 @@ class Allowance {
   /** As `followBilling` and `reconcilePlanGrants` do it. */
   change(planKey: PlanKey): void {
     const { passed } = sharesOf(this.lines)
-    const { book } = this.#open()
+    const { book } = this.begin()
     const { before: roomBefore, after: roomAfter } = book.othersFor('calls')
     const { used, usedElsewhere, available: room } = book.plan
     const ended = { room, roomBefore, roomAfter, drawn: used, drawnElsewhere: usedElsewhere, told: 0n }
@@ -77,32 +84,26 @@ class Allowance {
 
   /** What the line of the present plan bills. */
   get present(): Quantity {
-    return this.plan.overage - this.plan.pricedOverage
+    return this.plan.overage - this.plan.freeOverage - this.plan.pricedOverage
   }
 
   get told() {
-    const { book } = this.#open()
-    return { billed: [...this.billed, this.present], sums: book.totalsFor(null) }
+    return { billed: [...this.billed, this.present], sums: this.begin().book.totalsFor(null) }
   }
 
-  #open() {
+  begin() {
     const plan = new GrantLine(this.plan, planOf(this.planKey).amount)
-    const lines = [plan, ...this.others.map((grant) => new GrantLine(grant))]
+    const others = this.others.map((grant) => new GrantLine(grant))
+    const lines = [plan, ...others, ...this.ended.map((grant) => new GrantLine(grant))]
     const lineOf = (id: string): GrantLine => lines.find(({ grant }) => grant.id === id)!
-    return { book: new BalanceBook(lines, plan), late: new LateBook(this.lines), lineOf, lines }
+    return { book: new BalanceBook([plan, ...others], plan), late: new LateBook(this.lines), lineOf, lines }
   }
 
-  #decide(decide: (book: BalanceBook, late: LateBook, lineOf: (id: string) => GrantLine) => Draw[]): Draw[] {
-    const { book, late, lineOf, lines } = this.#open()
-    const draws = decide(book, late, lineOf)
-    const before = new Map(lines.map(({ grant }) => [grant.id, grant.used]))
-    const [plan, ...others] = lines.map(({ grant, used, overage, usedElsewhere, amount }) => ({
-      ...grant,
-      used,
-      overage,
-      usedElsewhere,
-      amount,
-    }))
+  /** Ends a decision, of one use or several, and keeps what it came to. */
+  store(): void {
+    if (this.#decision === null) return
+    const { late, lines, lineOf } = this.#decision
+    this.#decision = null
     let counted = 0n
     for (const change of late.changesAt(now)) {
       const index = Number(change.lineId)
@@ -110,50 +111,78 @@ class Allowance {
       this.billed[index]! += change.counted
       counted += change.counted
     }
-    for (const [id, used] of before) assert(lineOf(id).used - used === sumOf(draws, id, 'amount'), 'draws tell what is used')
-    assert(plan!.overage - this.plan.overage === sumOf(draws, plan!.id, 'overage'), 'draws tell what goes beyond')
-    this.plan = { ...plan!, pricedOverage: this.plan.pricedOverage + counted }
-    this.others = others
+    const storedOf = (grant: Grant): Grant => {
+      const { used, overage: over, freeOverage, usedElsewhere, amount } = lineOf(grant.id)
+      return { ...grant, used, overage: over, freeOverage, usedElsewhere, amount }
+    }
+    assert(
+      lines.every(({ used }) => used >= 0n),
+      'nothing is used less than not at all',
+    )
+    this.plan = { ...storedOf(this.plan), pricedOverage: this.plan.pricedOverage + counted }
+    this.others = this.others.map(storedOf)
+    this.ended = this.ended.map(storedOf)
+  }
+
+  #decide(decide: (decision: ReturnType<Allowance['begin']>) => Draw[]): Draw[] {
+    this.#decision ??= this.begin()
+    const { lines } = this.#decision
+    const before = lines.map(({ used, overage: over }) => ({ used, overage: over }))
+    const draws = decide(this.#decision)
+    assert(
+      draws.every(({ amount, overage: over }) => amount !== 0n || over !== 0n),
+      'no draw is empty',
+    )
+    for (const [index, line] of lines.entries()) {
+      const { amount, overage: over } = draws.find(({ grantId }) => grantId === line.grant.id) ?? { amount: 0n, overage: 0n }
+      const isTold = line.used - before[index]!.used === amount && line.overage - before[index]!.overage === over
+      assert(isTold, 'draws tell what is used of each grant, and what goes beyond')
+    }
     return draws
   }
 }
 
-const sumOf = (draws: readonly Draw[], id: string, part: 'amount' | 'overage'): Quantity =>
-  draws.reduce((sum, draw) => (draw.grantId === id ? sum + draw[part] : sum), 0n)
-const quantityOf = (count: number): Quantity => BigInt(count) * MICRO
-
 const use = fc.record({
-  count: fc.integer({ min: 1, max: 80 }),
+  count: fc.bigInt({ min: 1n, max: 80n }),
   /** How many plans later it is told. */
   later: fc.integer({ min: 0, max: 3 }),
   /** Told too much of it. */
-  mistaken: fc.constantFrom(0, 0, 25),
+  mistaken: fc.constantFrom(0n, 0n, 25n),
 })
 const stay = fc.record({
   plan: fc.constantFrom(...PLAN_KEYS),
-  given: fc.constantFrom(0, 0, 20),
+  given: fc.constantFrom(0n, 0n, 20n),
   uses: fc.array(use, { maxLength: 4 }),
 })
 type Stay = typeof stay extends fc.Arbitrary<infer S> ? S : never
 type Given = 'promotion' | 'top_up'
 
-function live(stays: readonly Stay[], kind: Given, isInTime: boolean) {
+/** `isTogether`: what is told late, and taken back, in a time is one decision. */
+type Way = { readonly isInTime: boolean; readonly isTogether: boolean }
+
+function live(stays: readonly Stay[], kind: Given, { isInTime, isTogether }: Way) {
   const allowance = new Allowance(stays[0]!.plan)
-  const waiting: { line: number; count: number; mistaken: number; when: number }[] = []
+  const waiting: { line: number; count: bigint; mistaken: bigint; when: number }[] = []
   for (const [index, { plan, given, uses }] of stays.entries()) {
     if (index > 0) allowance.change(plan)
-    if (given > 0) allowance.give(given, kind)
+    if (given > 0n) allowance.give(given, kind)
     for (const { count, later, mistaken } of uses) {
       const when = Math.min(index + later, stays.length - 1)
-      if (isInTime || when === index) allowance.use(quantityOf(count))
+      if (isInTime || when === index) allowance.use(count)
       // What was displaced from a promotion into the plan's allowance stays there (decision 0130).
-      else waiting.push({ line: index, count, mistaken: kind === 'promotion' ? 0 : mistaken, when })
+      else waiting.push({ line: index, count, mistaken: kind === 'promotion' ? 0n : mistaken, when })
     }
     const told = waiting.filter(({ when }) => when === index)
-    const drawn = told.map(({ line, count, mistaken }) => allowance.tell(line, quantityOf(count + mistaken)))
+    const drawn = told.map(({ line, count, mistaken }) => {
+      const draws = allowance.tell(line, count + mistaken)
+      if (!isTogether) allowance.store()
+      return draws
+    })
     for (const [nth, { line, mistaken }] of told.entries()) {
-      if (mistaken > 0) allowance.takeBack(line, quantityOf(mistaken), drawn[nth]!)
+      if (mistaken > 0n) allowance.takeBack(line, mistaken, drawn[nth]!)
+      if (!isTogether) allowance.store()
     }
+    allowance.store()
   }
   return allowance.told
 }
@@ -175,34 +204,117 @@ describe('use of lines that changes have ended', () => {
 
   test('taken back, is included again what it had displaced from a top-up', () => {
     const allowance = new Allowance('middle')
-    allowance.give(20, 'top_up')
-    allowance.use(quantityOf(35))
+    allowance.give(20n, 'top_up')
+    allowance.use(35n)
     allowance.change('none')
-    allowance.use(quantityOf(20))
-    const drawn = allowance.tell(0, quantityOf(26))
-    expect(allowance.told.billed).toEqual([0n, quantityOf(1)])
-    allowance.takeBack(0, quantityOf(25), drawn)
+    allowance.use(20n)
+    const drawn = allowance.tell(0, 26n)
+    allowance.store()
+    expect(allowance.told.billed).toEqual([0n, 1n])
+    allowance.takeBack(0, 25n, drawn)
+    allowance.store()
     expect(allowance.told.billed).toEqual([0n, 0n])
   })
 
   test('taken back, leaves of a top-up what the rest of it does not need, whichever of it had drawn from that', () => {
     const allowance = new Allowance('middle')
-    allowance.give(20, 'top_up')
+    allowance.give(20n, 'top_up')
     allowance.change('none')
-    const first = allowance.tell(0, quantityOf(26))
-    allowance.tell(0, quantityOf(35))
-    expect(allowance.told.sums.remaining).toBe(quantityOf(19))
-    allowance.takeBack(0, quantityOf(25), first)
-    expect(allowance.told.sums.remaining).toBe(quantityOf(20))
+    const first = allowance.tell(0, 26n)
+    allowance.tell(0, 35n)
+    allowance.store()
+    expect(allowance.told.sums.remaining).toBe(19n)
+    allowance.takeBack(0, 25n, first)
+    allowance.store()
+    expect(allowance.told.sums.remaining).toBe(20n)
+  })
+
+  test('taken back, is not used of a top-up that has ended since, and what was used beyond the plan of now stays billed', () => {
+    const allowance = new Allowance('none')
+    allowance.give(20n, 'top_up')
+    allowance.change('small')
+    const drawn = allowance.tell(0, 5n)
+    allowance.store()
+    allowance.endOthers()
+    allowance.use(33n)
+    allowance.takeBack(0, 5n, drawn)
+    allowance.store()
+    expect(allowance.ended[0]!.used).toBe(0n)
+    expect(allowance.told).toMatchObject({ billed: [0n, 3n], sums: { used: 30n } })
+  })
+
+  test('taken back, comes off what its line bills, and not off what was free before anything billed it', () => {
+    const allowance = new Allowance('none', { overage: 7n, freeOverage: 7n })
+    allowance.change('small')
+    const drawn = allowance.tell(0, 9n)
+    allowance.takeBack(0, 4n, drawn)
+    allowance.store()
+    expect(allowance.plan).toMatchObject({ overage: 12n, freeOverage: 7n })
+    expect(allowance.told.billed).toEqual([5n, 0n])
+  })
+
+  test('taken back, comes back to what it drew of top-ups, the last first, and leaves billed what had gone beyond before one of them came', () => {
+    const allowance = new Allowance('none')
+    allowance.give(20n, 'top_up')
+    allowance.change('small')
+    allowance.use(55n)
+    allowance.give(4n, 'top_up')
+    allowance.give(3n, 'top_up')
+    const drawn = allowance.tell(0, 6n)
+    expect(drawn.map(({ amount }) => amount)).toEqual([4n, 2n])
+    allowance.store()
+    allowance.takeBack(0, 3n, drawn)
+    allowance.store()
+    expect(allowance.others.map(({ used }) => used)).toEqual([20n, 3n, 0n])
+    expect(allowance.told.billed).toEqual([0n, 5n])
+  })
+
+  test('taken back, comes back to what it drew of itself, as far as that was not given back before', () => {
+    const allowance = new Allowance('small')
+    for (const amount of [20n, 5n, 20n]) allowance.give(amount, 'top_up')
+    allowance.change('none')
+    const [first, second, third] = [30n, 22n, 3n].map((count) => allowance.tell(0, count))
+    expect([second, third].map((draws) => draws!.map(({ amount }) => amount))).toEqual([[20n, 2n], [3n]])
+    allowance.store()
+    const used = (): Quantity[] => allowance.others.map((grant) => grant.used)
+    allowance.takeBack(0, 4n, second!)
+    allowance.store()
+    expect(used()).toEqual([18n, 3n, 0n])
+    allowance.takeBack(0, 2n, first!)
+    allowance.store()
+    expect(used()).toEqual([18n, 1n, 0n])
+    allowance.takeBack(0, 3n, third!)
+    allowance.store()
+    expect(used()).toEqual([16n, 0n, 0n])
+  })
+
+  test('taken back, makes room in the plan of now for what other late use had drawn of a top-up that has ended since', () => {
+    const allowance = new Allowance('small')
+    allowance.give(20n, 'top_up')
+    allowance.change('middle')
+    const [first] = [30n, 5n].map((count) => allowance.tell(0, count))
+    allowance.store()
+    allowance.endOthers()
+    allowance.use(33n)
+    allowance.give(20n, 'top_up')
+    allowance.give(9n, 'top_up')
+    // Of another meter's use nothing is given back.
+    allowance.others[1] = { ...allowance.others[1]!, meters: ['other'], used: 9n }
+    expect(allowance.told.billed).toEqual([0n, 3n])
+    allowance.takeBack(0, 5n, first!)
+    allowance.store()
+    expect(allowance.told.billed).toEqual([0n, 0n])
+    expect([allowance.plan.used, allowance.others[1].used]).toEqual([58n, 9n])
   })
 
   test.each<Given>(['promotion', 'top_up'])(
     'told late, and what of it is taken back, leaves lines and balance as they would be had it been told in time, with a %s',
     (kind) => {
       fc.assert(
-        fc.property(fc.array(stay, { minLength: 2, maxLength: 4 }), (all) => {
+        fc.property(fc.array(stay, { minLength: 2, maxLength: 4 }), fc.boolean(), (all, isTogether) => {
           const stays = all.filter(({ plan }, index) => plan !== all[index - 1]?.plan)
-          expect(live(stays, kind, false)).toEqual(live(stays, kind, true))
+          const inTime = live(stays, kind, { isInTime: true, isTogether })
+          expect(live(stays, kind, { isInTime: false, isTogether })).toEqual(inTime)
         }),
         { numRuns: 1_000 },
       )

@@ -143,7 +143,6 @@ function giveBackOthers(book: BalanceBook, { meter, quantity, drawn, lineOf }: G
   const { plan } = book
   const lines = book.linesFor(meter)
   const own = drawn.toReversed().map(({ grantId, amount }) => ({ line: lineOf(grantId), most: amount }))
-  const [ended, standing] = [own.filter(({ line }) => !lines.includes(line)), own.filter(({ line }) => lines.includes(line))]
   const hasRoom = book.roomFor(meter).others > 0n
   const given: Draw[] = []
   let left = quantity
@@ -156,10 +155,10 @@ function giveBackOthers(book: BalanceBook, { meter, quantity, drawn, lineOf }: G
     given.push({ grantId: line.grant.id, amount: -back, overage: 0n })
   }
   // What has ended since displaced nothing of now.
-  for (const each of ended) giveTo(each)
+  for (const each of own.filter(({ line }) => !lines.includes(line))) giveTo(each)
   const included = hasRoom ? 0n : plan.includeOverage(left)
   left -= included
-  for (const each of [...standing, ...lines.toReversed().map((line) => ({ line, most: line.used }))]) giveTo(each)
+  for (const each of [...own, ...lines.toReversed().map((line) => ({ line, most: line.used }))]) giveTo(each)
   const rest = plan.makeRoom(left)
   return [...given, { grantId: plan.grant.id, amount: rest - left, overage: -rest - included }]
 }
