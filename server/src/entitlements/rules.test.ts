@@ -15,6 +15,7 @@ const definition = defineBilling({
   },
   plans: {
     free: { name: 'Free', allowances: {}, features: { projects: 1, sso: false } },
+    bare: { name: 'Bare', allowances: {} },
     pro: { name: 'Pro', allowances: {}, features: { projects: 20, support: 'email' } },
     max: { name: 'Max', allowances: {}, features: { sso: true, projects: 'unlimited', support: 'phone' } },
   },
@@ -51,6 +52,7 @@ describe('what an organization has of features', () => {
     expect(summaryOf(grown)).toEqual({ sso: true, projects: 27.5, support: 'email' })
     expect(grown.map(({ source }) => source)).toEqual(['add_on', 'add_on', 'plan'])
     expect(summaryOf(derive('pro', { all: 1, more: 2 }))).toEqual({ projects: 'unlimited', support: 'phone' })
+    expect(summaryOf(derive('bare', { sso: 1, more: 2, chat: 1 }))).toEqual({ sso: true, projects: 5, support: 'community' })
     expect(summaryOf(derive('pro', { all: 0 }))).toEqual({ projects: 20, support: 'email' })
   })
 
