@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { testMetering } from '../../test/metering.ts'
 import { testRoutes } from '../../test/routes.ts'
+import { giveGrant, restoreGrantIn } from './giving.ts'
 import { registerGrantRoutes } from './routes.ts'
 
 const fixture = testMetering()
@@ -86,6 +87,16 @@ describe('giving', () => {
     expect(body.grants).toHaveLength(2)
   })
 
+  test('under an id that names a grant of another kind is refused', async () => {
+    const organizationId = await fixture.newOrganization()
+    const gift = { organizationId, id: 'gift', balanceKey: 'credits', amount: 5_000_000n }
+    const context = { ...fixture.context(), db: fixture.database.db }
+    const giver = { actor: 'operator:test', requestId: null }
+    await giveGrant(context, { ...gift, kind: 'manual' }, giver)
+    const again = giveGrant(context, { ...gift, kind: 'top_up', priority: 50 }, giver)
+    await expect(again).rejects.toMatchObject({ code: 'idempotency_conflict', details: { field: 'kind' } })
+  })
+
   test.each([
     ['expires_at', { expires_at: '2026-04-02T00:00:00Z' }],
     ['expires_at', { expires_at: null }],
@@ -115,6 +126,8 @@ describe('giving', () => {
     const unlimited = { organization_id, balance: 'credits', amount: null, idempotency_key: 'unlimited' }
     const bounded = { ...unlimited, expires_at, idempotency_key: 'bounded' }
     for (const gift of [ending, unlimited, bounded]) await call('/api/v1/grants', gift)
+    const later = await call('/api/v1/grants', { ...bounded, expires_at: new Date(before.getTime() + 61_000).toISOString() })
+    expect(later.body).toMatchObject({ code: 'idempotency_conflict', field: 'expires_at' })
     clock.advance(30_000)
     for (const id of ['unlimited', 'bounded']) await call(`/api/v1/grants/manual:${id}/revoke`, { organization_id })
     clock.advance(30_000)
@@ -191,11 +204,23 @@ describe('revoking', () => {
     expect((await revoke(100)).body).toMatchObject({ used: 4, revoked: 6, remaining: 0 })
     expect((await revoke()).body).toMatchObject({ revoked: 6 })
     expect((await consume(organization_id, 101)).allowed).toBe(false)
-    const { rows } = await fixture.database.db.query(
-      `select action, actor from audit_log where organization_id = $1 order by id`,
+    const { rows: audited } = await fixture.database.db.query(
+      `select action, before ->> 'revoked' as before, after ->> 'revoked' as after from audit_log where organization_id = $1 order by id`,
       [organization_id],
     )
-    expect(rows.map((row) => row.action)).toEqual(['grant.given', 'grant.revoked', 'grant.revoked', 'grant.revoked'])
+    const action = 'grant.revoked'
+    expect(audited).toEqual([
+      { action: 'grant.given', before: null, after: '0' },
+      { action, before: '0', after: '1' },
+      { action, before: '1', after: '6' },
+      { action, before: '6', after: '6' },
+    ])
+    // Each part that was taken is told; where nothing was left nothing is.
+    const { rows: told } = await fixture.database.db.query(
+      `select data ->> 'revoked' as revoked from events where organization_id = $1 and type = 'grant.revoked' order by 1`,
+      [organization_id],
+    )
+    expect(told.map(({ revoked }) => revoked)).toEqual(['1', '6'])
   })
 
   test('may be of as little as a millionth, as a gift may; of a grant that is not there, or is another’s, nothing is taken', async () => {
@@ -238,6 +263,30 @@ describe('revoking', () => {
     for (const body of [{}, { amount: null }]) expect(await revoke(body)).toMatchObject({ status: 200, body: { revoked: 10 } })
   })
 
+  test('what is given back again is what is asked for, at most what was revoked, and is audited', async () => {
+    const organizationId = await fixture.newOrganization()
+    const { body: gift } = await call('/api/v1/grants', { organization_id: organizationId, balance: 'credits', amount: 10 })
+    const id = String(gift['id'])
+    await call(`/api/v1/grants/${id}/revoke`, { organization_id: organizationId, amount: 6 })
+    const revoked: unknown[] = []
+    for (const most of [2_000_000n, 100_000_000n]) {
+      const giver = { actor: 'system:test', requestId: null }
+      await fixture.database.db.transaction((tx) => restoreGrantIn(tx, fixture.context(), { organizationId, id, most }, giver))
+      const { body } = await call(`/api/v1/grants?organization_id=${organizationId}`)
+      revoked.push(body.grants.find((grant) => grant['id'] === id)!['revoked'])
+    }
+    expect(revoked).toEqual([4, 0])
+    const { rows } = await fixture.database.db.query(
+      `select before ->> 'revoked' as before, after ->> 'revoked' as after from audit_log
+       where organization_id = $1 and action = 'grant.restored' order by id`,
+      [organizationId],
+    )
+    expect(rows).toEqual([
+      { before: '6', after: '4' },
+      { before: '4', after: '0' },
+    ])
+  })
+
   test('an unlimited grant ends', async () => {
     const organization_id = await fixture.newOrganization()
     const { body: gift } = await call('/api/v1/grants', { organization_id, balance: 'credits', kind: 'promotion', amount: null })
@@ -256,4 +305,14 @@ describe('revoking', () => {
     const answer = await call(`/api/v1/grants/${String(body.grants[0]!['id'])}/revoke`, { organization_id })
     expect(answer).toMatchObject({ status: 409, body: { code: 'conflict' } })
   })
+})
+
+test('what a plan includes leaves with it at once, also where the next plan names nothing of the kind', async () => {
+  const organization_id = await fixture.newOrganization()
+  const period = { start: new Date('2026-03-05T00:00:00Z'), end: new Date('2026-04-05T00:00:00Z') }
+  const shown = async () => (await call(`/api/v1/grants?organization_id=${organization_id}&balance=tokens`)).body.grants
+  await fixture.subscribe(organization_id, 'pro', period)
+  expect(await shown()).toMatchObject([{ amount: 10, remaining: 10 }])
+  await fixture.subscribe(organization_id, 'starter', period)
+  expect(await shown()).toMatchObject([{ amount: 0, remaining: 0 }])
 })
