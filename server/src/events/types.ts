@@ -247,7 +247,8 @@ export const eventTypes = {
     example: { balance: 'credits', balance_name: 'credits', remaining: 90, threshold: 100 },
   }),
   'auto_top_up.stopped': define({
-    summary: 'A payment failed of what is bought by itself: nothing more is bought until another method is there.',
+    summary:
+      'A payment failed of what is bought by itself, or the package is sold no more for this balance (`invalid_request`): nothing more is bought until another method is there, or it is set anew.',
     data: z.object({ balance: z.string(), balance_name: balanceName, top_up: z.string(), code: z.string() }),
     example: { balance: 'credits', balance_name: 'credits', top_up: 'credits_500', code: 'payment_failed' },
   }),

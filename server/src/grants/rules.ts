@@ -360,6 +360,12 @@ export function meterOf(terms: Pick<PlanTerms, 'catalog' | 'newerMeters'>, meter
   return terms.catalog.meters.get(meterKey) ?? terms.newerMeters.get(meterKey)
 }
 
+/** The balances from which something that an organization may use is drawn: what is in any other can never be used. */
+export function drawnBalances({ catalog, newerMeters }: Pick<PlanTerms, 'catalog' | 'newerMeters'>): ReadonlySet<string> {
+  const meters = new Map([...newerMeters, ...catalog.meters])
+  return new Set([...meters.values()].map(({ balanceKey }) => balanceKey))
+}
+
 /** How fast a plan lets a meter be used; null is as fast as may be. */
 export function rateLimitOf({ catalog, standing }: Pick<PlanTerms, 'catalog' | 'standing'>, meterKey: string): RateLimit | null {
   return catalog.plans.get(standing.planKey)?.rateLimits.get(meterKey) ?? null

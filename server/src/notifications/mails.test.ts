@@ -77,6 +77,15 @@ describe('an event that people are mailed about', () => {
     }
   })
 
+  it('says why nothing is bought by itself any more: a payment, or a package that is sold no more', () => {
+    const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
+    const { example } = eventTypes['auto_top_up.stopped']
+    const said = (code: string): string => JSON.stringify(messageOf('auto_top_up.stopped', { ...example, code }, sample))
+    expect(said('payment_failed')).toMatch(/A payment failed/)
+    expect(said('invalid_request')).toMatch(/is no longer sold/)
+    expect(said('invalid_request')).not.toMatch(/payment/i)
+  })
+
   it('calls a plan by its name, and by its key where the event is from before it had the name', () => {
     const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
     const data = { ...eventTypes['subscription.trial_will_end'].example, plan: 'pro_2' }

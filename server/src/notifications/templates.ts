@@ -208,14 +208,26 @@ function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: 
 }
 
 function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billingUrl }: MessageContext): Message {
+  const balance = nameOf(data.balance, data.balance_name)
+  const subject = `Your ${balance} are no longer topped up`
+  const facts: Message['facts'] = [['Top-up', data.top_up]]
+  if (data.code === 'invalid_request') {
+    return {
+      subject,
+      preview: 'The package is no longer sold.',
+      paragraphs: [`The package with which ${name} tops up ${balance} is no longer sold. Nothing more is bought by itself.`],
+      facts,
+      action: { label: 'See what there is', url: billingUrl },
+    }
+  }
   return {
-    subject: `Your ${nameOf(data.balance, data.balance_name)} are no longer topped up`,
+    subject,
     preview: 'A payment failed.',
     paragraphs: [
       `A payment failed when ${name} was to be topped up. Nothing more is bought by itself.`,
       'Change the payment method and switch it on again, or buy by hand.',
     ],
-    facts: [['Top-up', data.top_up]],
+    facts,
     action: { label: 'Change the payment method', url: billingUrl },
   }
 }

@@ -1,8 +1,10 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { TopUp } from '../catalog/catalog.ts'
-import type { Session } from '../db/database.ts'
+import type { Queryable, Session } from '../db/database.ts'
+import { drawnBalances } from '../grants/rules.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
+import { readStanding } from '../standing/actions.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { ensureCustomer } from '../stripe/intents/customers.ts'
@@ -89,8 +91,7 @@ export async function storePurchase(
   asker: Omit<Asker, 'requestId'> & { readonly requestId: string | null },
 ): Promise<Purchase> {
   const { organizationId, quantity, idempotencyKey, payWith, automatic } = request
-  const { catalog } = context.catalogs.current
-  const topUp = findTopUp(catalog.topUps, request.topUpKey)
+  const topUp = await findUsableTopUp(context, session, request)
   const organization = await readOrganization(session, organizationId)
   const purchase: Purchase = {
     organizationId,
@@ -102,7 +103,7 @@ export async function storePurchase(
     quantity,
     amount: topUp.amount * BigInt(quantity),
     priceMinor: topUp.priceMinor * quantity,
-    currency: catalog.currency,
+    currency: context.catalogs.current.catalog.currency,
     expiresAfterDays: topUp.expiresAfterDays,
     automatic,
     payWith,
@@ -131,11 +132,34 @@ export async function storePurchase(
   return purchase
 }
 
-/** @throws DomainError `invalid_request` */
-export function findTopUp(topUps: ReadonlyMap<string, TopUp>, key: string): TopUp {
-  const topUp = topUps.get(key)
-  if (topUp) return topUp
-  throw new DomainError('invalid_request', `The catalog sells no package "${key}".`, { field: 'top_up' })
+/** The packages of the present catalog of which an organization can use what it buys: its terms may draw from other balances. */
+export async function listUsableTopUps(
+  { catalogs, clock, policy }: BillingContext,
+  db: Queryable,
+  organizationId: string,
+): Promise<readonly TopUp[]> {
+  const { catalog: present } = catalogs.current
+  const found = await readStanding(db, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
+  if (found === null) throw new DomainError('not_found', `There is no organization ${organizationId}.`)
+  const catalog = await catalogs.get(found.account.catalogVersion)
+  const drawn = drawnBalances({ catalog, newerMeters: present.meters })
+  return [...present.topUps.values()].filter(({ balanceKey }) => drawn.has(balanceKey))
+}
+
+/** @throws DomainError `invalid_request` for a package that there is not, or that would be paid for nothing; `not_found` */
+export async function findUsableTopUp(
+  context: BillingContext,
+  db: Queryable,
+  { organizationId, topUpKey }: Pick<TopUpRequest, 'organizationId' | 'topUpKey'>,
+): Promise<TopUp> {
+  const topUp = context.catalogs.current.catalog.topUps.get(topUpKey)
+  if (topUp === undefined) {
+    throw new DomainError('invalid_request', `The catalog sells no package "${topUpKey}".`, { field: 'top_up' })
+  }
+  const usable = await listUsableTopUps(context, db, organizationId)
+  if (usable.includes(topUp)) return topUp
+  const sentence = `The package "${topUpKey}" adds to "${topUp.balanceKey}", from which nothing is drawn under the terms of this organization.`
+  throw new DomainError('invalid_request', sentence, { field: 'top_up' })
 }
 
 /**

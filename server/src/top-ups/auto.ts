@@ -12,7 +12,7 @@ import type { BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { runExclusively, type Asker } from '../subscriptions/actions.ts'
-import { findTopUp, payPurchase, resumePurchase, storePurchase } from './actions.ts'
+import { findUsableTopUp, payPurchase, resumePurchase, storePurchase } from './actions.ts'
 import {
   deleteAutoTopUp,
   deleteRequest,
@@ -46,7 +46,7 @@ export type AutoTopUpInput = {
 export async function setAutoTopUp(context: BillingContext, input: AutoTopUpInput, asker: Asker): Promise<AutoTopUp> {
   const { organizationId, topUpKey, quantity, below, mostPerMonth } = input
   const { catalog, version } = context.catalogs.current
-  const { balanceKey } = findTopUp(catalog.topUps, topUpKey)
+  const { balanceKey } = await findUsableTopUp(context, context.db, input)
   if (below <= 0n) throw new DomainError('invalid_quantity', 'below is more than nothing.', { field: 'below' })
   const organization = await readOrganization(context.db, organizationId)
   const now = context.clock.now()
@@ -165,9 +165,18 @@ async function topUp(context: BillingContext, session: Session, request: AutoTop
       payWith: 'saved' as const,
       automatic: true,
     }
+    await refuseOtherBalance(context, session, auto)
     const purchase = await storePurchase(context, session, asked, { actor: 'system:top-ups', requestId: null })
     return payPurchase(context, session, purchase, null)
   })
+}
+
+/** A package that has come to fill another balance would be bought again and again: this one stays under its mark. */
+async function refuseOtherBalance(context: BillingContext, session: Session, auto: AutoTopUp): Promise<void> {
+  const { balanceKey, name } = await findUsableTopUp(context, session, auto)
+  if (balanceKey === auto.balanceKey) return
+  const sentence = `The package ${name} adds to "${balanceKey}" now, and no more to "${auto.balanceKey}".`
+  throw new DomainError('invalid_request', sentence, { field: 'top_up' })
 }
 
 /** A payment that failed stops buying until another method is there, or somebody sets it anew. */

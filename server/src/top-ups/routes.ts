@@ -9,7 +9,7 @@ import { newIdempotencyKey } from '../lib/ids.ts'
 import { parseQuantity, quantityToJson } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { keyHeader } from '../subscriptions/schemas.ts'
-import { buyTopUp } from './actions.ts'
+import { buyTopUp, listUsableTopUps } from './actions.ts'
 import { listAutoTopUps, type AutoTopUp } from './auto-store.ts'
 import { removeAutoTopUp, setAutoTopUp } from './auto.ts'
 import { unpaidShare } from './rules.ts'
@@ -167,14 +167,14 @@ export function registerTopUpRoutes(app: App, context: BillingContext): void {
   app.openapi(listRoute, async (c) => {
     const { organization_id: named, limit } = c.req.valid('query')
     const id = organizationFor(requireScope(c.get('principal'), 'read'), named)
-    const { catalog } = context.catalogs.current
-    const sold = [...catalog.topUps.values()].map((topUp) => ({
+    const { currency } = context.catalogs.current.catalog
+    const sold = (await listUsableTopUps(context, context.db, id)).map((topUp) => ({
       top_up: topUp.key,
       name: topUp.name,
       balance: topUp.balanceKey,
       amount: quantityToJson(topUp.amount),
       price_minor: topUp.priceMinor,
-      currency: catalog.currency,
+      currency,
       expires_after_days: topUp.expiresAfterDays,
     }))
     const purchases = (await listPurchases(context.db, id, limit)).map(showPurchase)
