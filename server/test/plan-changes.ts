@@ -30,6 +30,7 @@ export const subscription: CurrentSubscription = {
   interval: 'monthly',
   priceId: 'price_pro_monthly',
   amountMinor: 2900,
+  currency: 'usd',
   quantity: 1,
   currentPeriodStart: at(1),
   currentPeriodEnd: at(31),

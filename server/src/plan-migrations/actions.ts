@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { insertAuditEntry } from '../audit/store.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { isPlanKnown } from '../catalog/plans-store.ts'
@@ -11,9 +12,11 @@ import { DAY_MS, MINUTE_MS } from '../lib/period.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { RECENT_SCOPE } from '../stripe/mirror/fetch.ts'
 import { syncOrganization } from '../stripe/mirror/sync.ts'
+import { listAllUsagePrices } from '../stripe/push/push-usage-prices.ts'
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { changePlanIn, runExclusively, type Asker } from '../subscriptions/actions.ts'
-import { listOffers } from '../subscriptions/store.ts'
+import { meteredPricesOf } from '../subscriptions/metered-items.ts'
+import { findAccountSubscription, findScheduledOffer, listOffers } from '../subscriptions/store.ts'
 import {
   allowanceChanges,
   featureChanges,
@@ -264,18 +267,21 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
     await syncOrganization(context, session, move.organizationId, { scope: RECENT_SCOPE, priority: 'background' })
   }
   const account = await findMovedAccount(session, move.organizationId)
-  // Who pays the new price has its terms already (`stripe/mirror/derive-account.ts`), and only the move does not know it yet.
-  const hasMoved = account?.catalogVersion === move.toVersion && account.priceId === move.toPriceId
+  const pays = account?.priceId === move.toPriceId
+  // Who pays the new price has newer terms already (`stripe/mirror/derive-account.ts`), and only the move does not know it yet.
+  const hasMoved = pays && (account.catalogVersion === move.toVersion || move.toPriceId !== move.fromPriceId)
   if (account?.planKey === move.planKey && hasMoved) return { state: 'done' }
   if (account === null || account.planKey !== move.planKey || account.catalogVersion !== move.fromVersion) {
     return { state: 'skipped', detail: 'The plan has changed since the migration began.' }
   }
-  const repriced = move.toPriceId === move.fromPriceId || account.priceId === move.toPriceId
-  if (move.state === 'pending') return firstStep(moving, { account, repriced, now })
+  const use = await readUsePrices(moving)
+  const repriced = (move.toPriceId === move.fromPriceId || pays) && !use.differ
+  const step = { account, repriced, use, now }
+  if (move.state === 'pending') return { ...(await firstStep(moving, step)), repricesUse: use.differ }
   if (repriced) return { state: 'done' }
   // Its time has come, and Stripe is about to move on to it: until then a schedule may show nothing more that is to come.
   const isNearlyThere = account.scheduleId !== null && account.scheduledPriceId === null && account.priceId === move.fromPriceId
-  if (isNearlyThere || account.scheduledPriceId === move.toPriceId) {
+  if (isNearlyThere || isScheduled(step, move)) {
     return { state: 'scheduled', effectiveAt: new Date(now.getTime() + 5 * MINUTE_MS) }
   }
   if (account.scheduledPriceId !== null || account.priceId !== move.fromPriceId) {
@@ -283,24 +289,61 @@ async function nextStep(moving: Moving): Promise<MoveResult> {
   }
   // A pause, a cancellation, other seats or a change that waits for the bank stood in the way, and nothing of that is another plan. It is due again once
   // it goes on.
-  return account.mayBeRepriced
-    ? firstStep(moving, { account, repriced, now })
-    : { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS) }
+  return account.mayBeRepriced ? firstStep(moving, step) : { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS) }
 }
 
-type Step = { readonly account: MovedAccount; readonly repriced: boolean; readonly now: Instant }
+/** The metered prices that a subscription is to have, and whether it has others, or will with the next phase of its schedule. */
+type UsePrices = { readonly priceIds: readonly string[]; readonly differ: boolean; readonly areScheduled: boolean }
 
-async function firstStep({ context, session, move }: Moving, { account, repriced, now }: Step): Promise<MoveResult> {
-  const { currentPeriodEnd: end, scheduledPriceId, scheduledAt } = account
+/** @throws DomainError `conflict` where the terms price use, and the price is not at Stripe */
+async function readUsePrices({ context, session, move }: Moving): Promise<UsePrices> {
+  const subscription = move.toPriceId === null ? null : await findAccountSubscription(session, move.organizationId)
+  if (subscription === null) return { priceIds: [], differ: false, areScheduled: false }
+  const plan = (await context.catalogs.get(move.toVersion)).plans.get(move.planKey)
+  const known = await listAllUsagePrices(session)
+  const own = subscription.usageItems.map(({ priceId }) => priceId)
+  // Of several that cost the same the one that they have stays.
+  const ordered = [...known.filter(({ priceId }) => own.includes(priceId)), ...known]
+  const prices = meteredPricesOf(plan, ordered, move.currency)
+  const priced = [...(plan?.allowances.values() ?? [])].filter(({ overage }) => overage !== null)
+  const missing = priced.find(({ balanceKey }) => !prices.some((price) => price.balanceKey === balanceKey))
+  if (missing !== undefined) {
+    throw new DomainError('conflict', `What use of "${missing.balanceKey}" costs is not at Stripe yet: run "tollgate push".`)
+  }
+  const priceIds = [...new Set(prices.map(({ priceId }) => priceId))]
+  const scheduled = await findScheduledOffer(session, move.organizationId)
+  const isSame = (ids: readonly string[]): boolean => isDeepStrictEqual(new Set(ids), new Set(priceIds))
+  return {
+    priceIds,
+    differ: !isSame(own),
+    areScheduled: scheduled !== null && isSame(scheduled.usagePriceIds),
+  }
+}
+
+type Step = { readonly account: MovedAccount; readonly repriced: boolean; readonly use: UsePrices; readonly now: Instant }
+
+/** A plan at its own price is scheduled by the customer too, with other seats; what is scheduled for the move has its prices of use. */
+function isScheduled({ account, use }: Step, { fromPriceId, toPriceId }: StoredMove): boolean {
+  return account.scheduledPriceId === toPriceId && (toPriceId !== fromPriceId || use.areScheduled)
+}
+
+async function firstStep({ context, session, move }: Moving, step: Step): Promise<MoveResult> {
+  const { account, repriced, use, now } = step
+  const { currentPeriodEnd: end, scheduledAt } = account
   if (repriced) {
     const later = move.at === 'period_end' && account.subscribed && end !== null && end > now
     return later ? { state: 'scheduled', effectiveAt: end } : { state: 'done' }
   }
   // A run that crashed may have scheduled it already.
-  if (scheduledPriceId === move.toPriceId) return { state: 'scheduled', effectiveAt: scheduledAt }
+  if (isScheduled(step, move)) return { state: 'scheduled', effectiveAt: scheduledAt }
   // Moved now, it could not be paid any more. It is due again as soon as that is decided.
   if (account.hasChangeWaiting) return { state: 'scheduled', effectiveAt: new Date(now.getTime() + DAY_MS), detail: WAITS }
-  const options = { organizationId: move.organizationId, request: { kind: 'reprice', at: move.at }, prorationAt: null } as const
+  const prices = { priceId: move.toPriceId ?? '', amountMinor: move.toAmountMinor, usagePriceIds: use.priceIds }
+  const options = {
+    organizationId: move.organizationId,
+    request: { kind: 'reprice', at: move.at, ...prices },
+    prorationAt: null,
+  } as const
   const change = await changePlanIn(context, session, options, { actor: move.actor, requestId: move.migrationId })
   return change.kind === 'switch_at_period_end' ? { state: 'scheduled', effectiveAt: change.at } : { state: 'done' }
 }

@@ -279,7 +279,11 @@ describe('customers stay on their terms until they are moved', () => {
   ] as const)('a run that was killed after it told Stripe (%s) is finished by the next', async (at, state) => {
     const started = await call('POST', PATH, { organization_ids: [`killed_${at}`], reason: 'New prices', at })
     // What the killed run had done: everything but writing down that it was done.
-    await changeByOperator(present, `killed_${at}`, { kind: 'reprice', at })
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select stripe_price_id as id from usage_prices where plan_key = 'pro'`,
+    )
+    const prices = { priceId: await billing.priceOf('pro'), amountMinor: 2500, usagePriceIds: rows.map(({ id }) => id) }
+    await changeByOperator(present, `killed_${at}`, { kind: 'reprice', at, ...prices })
     await runAll()
     expect(await statesOf(String(started.body['id']))).toMatchObject([{ state }])
   })

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { showPrice } from '../catalog/price-views.ts'
 import type { CatalogDefinition } from '../catalog/schema.ts'
-import { featureChanges, newlyBilled, repricings } from './rules.ts'
+import { featureChanges, moveOf, newlyBilled, repricings, type Candidate } from './rules.ts'
 
 type Overage = NonNullable<NonNullable<CatalogDefinition['plans'][string]['allowances'][string]>['overage']>
 
@@ -93,4 +93,29 @@ test('features are told that begin, end or become something else, and no others'
     { featureKey: 'support', from: 'email', to: null },
   ])
   expect(featureChanges('gone', before, after)).toEqual([])
+})
+
+test('who pays in another currency than the plan is sold in cannot be moved, and is not summed up with those who can', () => {
+  const present = catalogOf({ calls: null })
+  const candidate: Candidate = {
+    organizationId: 'acme',
+    name: 'Acme',
+    planKey: 'pro',
+    catalogVersion: 1,
+    interval: 'monthly',
+    quantity: 1,
+    priceId: 'price_before',
+    amountMinor: 1900,
+    currency: 'eur',
+    currentPeriodEnd: null,
+  }
+  const offer = { planKey: 'pro', interval: 'monthly', priceId: 'price_now', amountMinor: 2000, currency: 'usd' }
+  const refused = { organizationId: 'acme', planKey: 'pro', why: 'It is paid in eur, and the plan is sold in usd.' }
+  expect(moveOf(candidate, present, [offer])).toEqual(refused)
+  expect(moveOf(candidate, present, [])).toEqual(refused)
+  expect(moveOf({ ...candidate, currency: 'usd' }, present, [offer])).toMatchObject({
+    toPriceId: 'price_now',
+    toAmountMinor: 2000,
+  })
+  expect(moveOf({ ...candidate, priceId: null, interval: null }, present, [offer])).toMatchObject({ toPriceId: null })
 })

@@ -25,6 +25,7 @@ export type OfferedPrice = {
   readonly interval: string
   readonly priceId: string
   readonly amountMinor: number
+  readonly currency: string
 }
 
 /** What moving one organization means. */
@@ -32,7 +33,7 @@ export type Move = Candidate & { readonly toPriceId: string | null; readonly toA
 
 export type Unmovable = Pick<Candidate, 'organizationId' | 'planKey'> & { readonly why: string }
 
-/** A price that the plan no longer has is kept: its terms still move. A plan that is gone cannot be moved to. Pure. */
+/** A price that the plan no longer has is kept: its terms still move. A plan that is gone, or sold in another currency, cannot be moved to. Pure. */
 export function moveOf(candidate: Candidate, present: Catalog, offers: readonly OfferedPrice[]): Move | Unmovable {
   const { organizationId, planKey: kept } = candidate
   if (!present.plans.has(kept)) return { organizationId, planKey: kept, why: `The catalog no longer has the plan "${kept}".` }
@@ -40,6 +41,10 @@ export function moveOf(candidate: Candidate, present: Catalog, offers: readonly 
     candidate.priceId === null
       ? undefined
       : offers.find(({ planKey, interval }) => planKey === candidate.planKey && interval === candidate.interval)
+  const currency = offer?.currency ?? present.currency
+  if (candidate.priceId !== null && candidate.currency !== currency) {
+    return { organizationId, planKey: kept, why: `It is paid in ${candidate.currency}, and the plan is sold in ${currency}.` }
+  }
   return {
     ...candidate,
     toPriceId: offer?.priceId ?? candidate.priceId,

@@ -166,7 +166,7 @@ export async function listDueMoves(db: Queryable, now: Instant, limit: number): 
        select from accounts account join stripe_subscriptions subscription
          on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id
        where account.organization_id = move.organization_id and ${MAY_BE_REPRICED} and subscription.schedule_id is null
-         and account.stripe_price_id = move.from_price_id and move.to_price_id <> move.from_price_id)))
+         and account.stripe_price_id = move.from_price_id and (move.to_price_id <> move.from_price_id or move.reprices_use))))
      order by move.updated_at, move.organization_id limit $2`,
     [now, limit],
   )
@@ -204,18 +204,24 @@ export async function countMoves(db: Queryable, migrationId: string): Promise<Re
   return counts
 }
 
-export type MoveResult = { readonly state: MoveState; readonly effectiveAt?: Instant | null; readonly detail?: string | null }
+export type MoveResult = {
+  readonly state: MoveState
+  readonly effectiveAt?: Instant | null
+  readonly detail?: string | null
+  /** Whether the move changes what use costs; left out where that was said before. */
+  readonly repricesUse?: boolean
+}
 
 export async function updateMove(
   db: Queryable,
   { organizationId, migrationId }: Pick<StoredMove, 'organizationId' | 'migrationId'>,
-  { state, effectiveAt = null, detail = null }: MoveResult,
+  { state, effectiveAt = null, detail = null, repricesUse }: MoveResult,
   now: Instant,
 ): Promise<void> {
   await db.query(
     `update plan_migration_moves set state = $3, effective_at = coalesce($4, effective_at), detail = $5, attempts = attempts + 1,
-       updated_at = $6 where organization_id = $1 and migration_id = $2`,
-    [organizationId, migrationId, state, effectiveAt, detail, now],
+       updated_at = $6, reprices_use = coalesce($7, reprices_use) where organization_id = $1 and migration_id = $2`,
+    [organizationId, migrationId, state, effectiveAt, detail, now, repricesUse ?? null],
   )
 }
 

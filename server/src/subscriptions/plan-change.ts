@@ -36,6 +36,7 @@ export type CurrentSubscription = {
   readonly interval: PriceInterval
   readonly priceId: string
   readonly amountMinor: number
+  readonly currency: string
   readonly quantity: number
   readonly currentPeriodStart: Instant
   readonly currentPeriodEnd: Instant
@@ -122,8 +123,8 @@ export type PlanChangeRequest =
       readonly quantity: number | null
       readonly at: 'now' | 'period_end' | null
     }
-  /** The plan as it is sold today: the same plan, interval and quantity at the present price. */
-  | { readonly kind: 'reprice'; readonly at: 'now' | 'period_end' }
+  /** The same plan, interval and quantity at other prices, also where nobody else can buy it. */
+  | ({ readonly kind: 'reprice'; readonly at: 'now' | 'period_end' } & Pick<Offer, 'priceId' | 'amountMinor' | 'usagePriceIds'>)
   | { readonly kind: 'cancel'; readonly immediate: boolean }
   | { readonly kind: 'undo_cancel' }
   | { readonly kind: 'undo_switch' }

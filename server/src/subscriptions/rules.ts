@@ -32,7 +32,7 @@ export function computePlanChange(
     case 'switch':
       return computeSwitch(state, request, policy, now)
     case 'reprice':
-      return computeReprice(state, request.at, now)
+      return computeReprice(state, request, now)
     case 'cancel':
       return computeCancel(state, request.immediate, now)
     case 'undo_cancel':
@@ -138,11 +138,12 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
     // Nothing is invoiced while it is paused: a larger plan would come with what was paid for the smaller.
     throw new DomainError('conflict', 'The subscription is paused; resume it first.')
   }
-  if (request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
+  const isOwn = request.planKey === subscription.planKey && (request.interval ?? subscription.interval) === subscription.interval
+  if (!isOwn && request.planKey === state.defaultPlanKey && !state.offers.some(({ planKey }) => planKey === request.planKey)) {
     // Down to what costs nothing is a cancellation.
     return computeCancel(state, request.at === 'now', now)
   }
-  const offer = keptPrice(subscription, findOffer(state, request.planKey, request.interval, subscription.interval))
+  const offer = isOwn ? ownOffer(subscription) : otherOffer(state, request, subscription)
   const from: Terms = { planKey: subscription.planKey, interval: subscription.interval, quantity: subscription.quantity }
   const to: Terms = { planKey: offer.planKey, interval: offer.interval, quantity: request.quantity ?? subscription.quantity }
   if (from.planKey === to.planKey && from.interval === to.interval && from.quantity === to.quantity) {
@@ -172,10 +173,17 @@ function computeSwitch(state: BillingState, request: SwitchRequest, policy: Plan
   }
 }
 
-/** More or fewer of what somebody has costs what they pay for it, whatever it is sold for today. */
-function keptPrice({ planKey, interval, priceId, amountMinor, usageItems }: CurrentSubscription, offer: Offer): Offer {
-  if (offer.planKey !== planKey || offer.interval !== interval) return offer
-  return { ...offer, priceId, amountMinor, soldSince: null, usagePriceIds: usageItems.map((item) => item.priceId) }
+/** More or fewer of what somebody has costs what they pay for it, whatever it is sold for today, and whether it is sold at all. */
+function ownOffer({ planKey, interval, priceId, amountMinor, currency, usageItems }: CurrentSubscription): Offer {
+  const usagePriceIds = usageItems.map((item) => item.priceId)
+  return { planKey, interval, priceId, amountMinor, currency, soldSince: null, usagePriceIds, addOnPriceIds: {} }
+}
+
+function otherOffer(state: BillingState, { planKey, interval }: SwitchRequest, subscription: CurrentSubscription): Offer {
+  const offer = findOffer(state, planKey, interval, subscription.interval)
+  if (offer.currency === subscription.currency) return offer
+  const sentence = `The plan "${planKey}" is sold in ${offer.currency}, and the subscription is paid in ${subscription.currency}, which Stripe cannot change: cancel it, and subscribe anew.`
+  throw new DomainError('plan_not_offered', sentence, { plan: planKey })
 }
 
 /** The plan at another price is what an operator has scheduled: other seats come at that price, and put it off for nobody. */
@@ -194,11 +202,15 @@ function hasPeriodToRunOut({ status, currentPeriodEnd }: CurrentSubscription, no
 }
 
 /** Nobody asked the customer: nothing is charged in the moment, a wish to leave stands, and a scheduled change goes first. */
-function computeReprice(state: BillingState, when: 'now' | 'period_end', now: Instant): PlanChange {
+function computeReprice(
+  state: BillingState,
+  { at: when, priceId, amountMinor, usagePriceIds }: Extract<PlanChangeRequest, { kind: 'reprice' }>,
+  now: Instant,
+): PlanChange {
   const subscription = requireSubscription(state)
   const { planKey, interval, quantity, scheduleId } = subscription
-  const offer = findOffer(state, planKey, interval)
-  if (offer.priceId === subscription.priceId) return { kind: 'none', reason: 'The price is the present one already.' }
+  const offer = { ...ownOffer(subscription), priceId, amountMinor, usagePriceIds }
+  if (hasPricesOf(subscription, offer)) return { kind: 'none', reason: 'The prices are these already.' }
   // A schedule whose last phase has begun stays for one more period, and changes nothing any more.
   if (subscription.scheduledAt !== null) throw new DomainError('conflict', 'Another change of the plan is scheduled.')
   if (subscription.cancelAt !== null) throw new DomainError('conflict', 'The subscription is cancelled and ends.')
@@ -211,6 +223,15 @@ function computeReprice(state: BillingState, when: 'now' | 'period_end', now: In
   return when === 'period_end' && hasPeriodToRunOut(subscription, now)
     ? { kind: 'switch_at_period_end', ...change, at: subscription.currentPeriodEnd, scheduleId }
     : { kind: 'switch_now', ...change, invoiceNow: false, releasesScheduleId: scheduleId }
+}
+
+/** Whether a subscription is paid at a price, and its use at those that go with it. */
+export function hasPricesOf(
+  { priceId, usageItems }: Pick<CurrentSubscription, 'priceId' | 'usageItems'>,
+  wanted: Pick<Offer, 'priceId' | 'usagePriceIds'>,
+): boolean {
+  const own = new Set(usageItems.map((item) => item.priceId))
+  return priceId === wanted.priceId && own.size === wanted.usagePriceIds.length && wanted.usagePriceIds.every((id) => own.has(id))
 }
 
 /**

@@ -47,6 +47,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     interval: found.interval ?? 'monthly',
     priceId: found.priceId,
     amountMinor: found.amountMinor,
+    currency: found.currency,
     quantity: found.quantity,
     currentPeriodStart: found.currentPeriodStart,
     currentPeriodEnd: found.currentPeriodEnd,

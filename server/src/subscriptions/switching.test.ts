@@ -128,11 +128,42 @@ describe('a switch (EM-10)', () => {
   })
 })
 
-describe('an operator’s move to the present price', () => {
+describe('a plan that is sold no more', () => {
+  const gone = { ...subscribed, offers: [offer('starter', 'monthly', 900)], planKeys: new Set(['free', 'starter']) }
+  const own = { priceId: 'price_pro_monthly', amountMinor: 2900, currency: 'usd' }
+
+  test('is had in other seats by who has it, at their price', () => {
+    const seats = { ...change, planKey: 'pro', quantity: 3 }
+    expect(compute(gone, seats)).toMatchObject({ kind: 'switch_now', offer: own, to: { planKey: 'pro', quantity: 3 } })
+    expect(compute(gone, { ...seats, at: 'period_end' })).toMatchObject({ kind: 'switch_at_period_end', offer: own })
+    expect(() => compute(gone, { ...seats, interval: 'yearly' })).toThrow(coded('unknown_plan'))
+    expect(() => compute({ ...gone, subscription: { ...subscription, planKey: 'starter' } }, seats)).toThrow(
+      coded('unknown_plan'),
+    )
+  })
+
+  test('keeps its interval where only the other one is sold now, and does not end where it has become what everybody has', () => {
+    const yearly = { ...subscription, interval: 'yearly' as const, priceId: 'price_pro_yearly', amountMinor: 29_000 }
+    const monthlyOnly = { ...subscribed, subscription: yearly, offers: [offer('pro', 'monthly', 2900)] }
+    expect(compute(monthlyOnly, { ...change, planKey: 'pro', quantity: 2 })).toMatchObject({
+      offer: { priceId: 'price_pro_yearly' },
+    })
+    const free = { ...gone, defaultPlanKey: 'pro', planKeys: new Set(['pro']) }
+    expect(compute(free, { ...change, planKey: 'pro', quantity: 2 })).toMatchObject({ kind: 'switch_now', offer: own })
+  })
+
+  test('a plan in another currency cannot be switched to', () => {
+    const euro = { ...subscribed, offers: [{ ...offer('starter', 'monthly', 900), currency: 'eur' }] }
+    expect(() => compute(euro, { ...change, planKey: 'starter' })).toThrow(/sold in eur, and the subscription is paid in usd/)
+  })
+})
+
+describe('an operator’s move to other prices', () => {
+  const used = [{ itemId: 'si_use', priceId: 'price_use' }]
   const reprice = (over: Partial<CurrentSubscription>, when: 'now' | 'period_end' = 'now') =>
     compute(
-      { ...subscribed, subscription: { ...subscription, priceId: 'price_old', amountMinor: 1900, ...over } },
-      { kind: 'reprice', at: when },
+      { ...subscribed, subscription: { ...subscription, priceId: 'price_old', amountMinor: 1900, usageItems: used, ...over } },
+      { kind: 'reprice', at: when, priceId: 'price_pro_monthly', amountMinor: 2900, usagePriceIds: ['price_use'] },
     )
 
   test('charges nothing in the moment, and leaves who is leaving or changing as they are', () => {
@@ -140,6 +171,9 @@ describe('an operator’s move to the present price', () => {
     expect(reprice({}, 'period_end')).toMatchObject({ kind: 'switch_at_period_end', at: at(31) })
     expect(reprice({ status: 'trialing' }, 'period_end').kind).toBe('switch_now')
     expect(reprice({ priceId: 'price_pro_monthly' }).kind).toBe('none')
+    const before = [{ itemId: 'si_use', priceId: 'price_use_before' }]
+    expect(reprice({ priceId: 'price_pro_monthly', usageItems: before })).toMatchObject({ kind: 'switch_now', invoiceNow: false })
+    expect(reprice({ priceId: 'price_pro_monthly', usageItems: [] })).toMatchObject({ offer: { usagePriceIds: ['price_use'] } })
     expect(() => reprice({ scheduledAt: at(31) })).toThrow('Another change of the plan is scheduled.')
     expect(() => reprice({ cancelAt: at(31) })).toThrow('cancelled and ends')
     expect(() => reprice({ status: 'unpaid' })).toThrow('A subscription that is unpaid cannot be moved to another price.')

@@ -1,6 +1,13 @@
 import type { Queryable } from '../../db/database.ts'
 import type { Instant } from '../../lib/clock.ts'
-import type { DerivedAccount, MirroredInvoice, MirroredItem, MirroredSubscription, SoldPlan } from './derive-account.ts'
+import type {
+  DerivedAccount,
+  MirroredInvoice,
+  MirroredItem,
+  MirroredSubscription,
+  SoldPlan,
+  SoldUntil,
+} from './derive-account.ts'
 import type { CountedDispute } from './dispute-rules.ts'
 import { listCountedDisputes, PAYS } from './dispute-store.ts'
 
@@ -134,6 +141,18 @@ export async function readPlansByPrice(tx: Queryable, priceIds: readonly string[
     [priceIds],
   )
   return new Map(rows.map(({ priceId, ...sold }) => [priceId, sold]))
+}
+
+/** Of prices of plans and of their use: those that are sold no more, where it is known in which version they were sold last. */
+export async function readSoldUntil(tx: Queryable, priceIds: readonly string[]): Promise<ReadonlyMap<string, SoldUntil>> {
+  const { rows } = await tx.query<SoldUntil & { priceId: string }>(
+    `select stripe_price_id as "priceId", superseded_at as at, last_catalog_version as "catalogVersion" from (
+       select stripe_price_id, superseded_at, last_catalog_version from plan_prices
+       union all select stripe_price_id, superseded_at, last_catalog_version from usage_prices where plan_key is not null
+     ) price where stripe_price_id = any($1) and superseded_at is not null and last_catalog_version is not null`,
+    [priceIds],
+  )
+  return new Map(rows.map(({ priceId, ...until }) => [priceId, until]))
 }
 
 /**

@@ -39,11 +39,13 @@ const inputs: AccountInputs = {
     ['price_starter', { planKey: 'starter', priceKey: 'monthly', catalogVersion: 1 }],
     ['price_gone', { planKey: 'gone', priceKey: 'monthly', catalogVersion: 1 }],
   ]),
-  previous: { planKey: 'free', catalogVersion: 1, subscriptionId: null },
+  soldUntil: new Map(),
+  previous: { planKey: 'free', catalogVersion: 1, subscriptionId: null, priceKey: null, isDefaultPlan: true },
   disputes: [],
   disputeCounts: 'lost',
   current: { catalogVersion: 2, defaultPlanKey: 'free', planKeys: new Set(['free', 'starter', 'pro']) },
 }
+const had = { catalogVersion: 1, priceKey: 'monthly', isDefaultPlan: false }
 const derive = (changes: Partial<AccountInputs>) => deriveAccount({ ...inputs, ...changes })
 
 describe('the plan', () => {
@@ -52,7 +54,7 @@ describe('the plan', () => {
   })
 
   test('keeps the terms under which the subscription began', () => {
-    const previous = { planKey: 'pro', catalogVersion: 1, subscriptionId: 'sub_1' }
+    const previous = { ...had, planKey: 'pro', subscriptionId: 'sub_1' }
     expect(derive({ previous }).account.catalogVersion).toBe(1)
   })
 
@@ -61,8 +63,46 @@ describe('the plan', () => {
     expect(derive({ subscriptions: [sold] }).account).toMatchObject({ planKey: 'gone', catalogVersion: 1 })
   })
 
+  test('has the terms of today in another interval, or those in which its prices were sold last', () => {
+    const plansByPrice = new Map([
+      ...inputs.plansByPrice,
+      ['price_year', { planKey: 'pro', priceKey: 'yearly', catalogVersion: 1 }],
+    ])
+    const previous = { ...had, planKey: 'pro', subscriptionId: 'sub_1' }
+    const items = [
+      { ...item, priceId: 'price_year' },
+      { ...item, id: 'si_use', priceId: 'price_use' },
+    ]
+    const versionOf = (soldUntil: AccountInputs['soldUntil']) =>
+      derive({ plansByPrice, previous, soldUntil, subscriptions: [{ ...subscription, items }] }).account.catalogVersion
+    const current = { ...inputs.current, catalogVersion: 4 }
+    expect(versionOf(new Map())).toBe(2)
+    expect(
+      derive({ plansByPrice, previous: { ...previous, priceKey: 'yearly' }, current, soldUntil: new Map() }).account
+        .catalogVersion,
+    ).toBe(4)
+    const fee = { at: at(20), catalogVersion: 3 }
+    expect(versionOf(new Map([['price_year', fee]]))).toBe(3)
+    // What ceased first says in which version all of it was sold.
+    expect(
+      versionOf(
+        new Map([
+          ['price_year', fee],
+          ['price_use', { at: at(10), catalogVersion: 1 }],
+        ]),
+      ),
+    ).toBe(1)
+  })
+
+  test('stays the default plan that it is, whatever the default plan is today', () => {
+    const previous = { ...had, planKey: 'hobby', subscriptionId: null, priceKey: null }
+    const terms = { planKey: 'hobby', catalogVersion: 1 }
+    expect(derive({ subscriptions: [], previous: { ...previous, isDefaultPlan: true } }).account).toMatchObject(terms)
+    expect(derive({ subscriptions: [], previous }).account).toMatchObject({ planKey: 'free', catalogVersion: 2 })
+  })
+
   test('stays what it was when the price sells none, and that raises an alert: never free', () => {
-    const previous = { planKey: 'pro', catalogVersion: 1, subscriptionId: 'sub_1' }
+    const previous = { ...had, planKey: 'pro', subscriptionId: 'sub_1' }
     const odd = { ...subscription, items: [{ ...item, priceId: 'price_unknown' }] }
     const { account, alerts } = derive({ subscriptions: [odd], previous })
     expect(account).toMatchObject({ planKey: 'pro', catalogVersion: 1, subscriptionStatus: 'active', currentPeriodEnd: at(31) })
@@ -101,7 +141,7 @@ describe('of several subscriptions', () => {
   test.each(['incomplete', 'canceled', 'incomplete_expired'] as const)(
     'one that sells no known plan counts before one that is %s',
     (status) => {
-      const previous = { planKey: 'starter', catalogVersion: 1, subscriptionId: 'sub_2' }
+      const previous = { ...had, planKey: 'starter', subscriptionId: 'sub_2' }
       const { account } = derive({ subscriptions: [{ ...subscription, status }, foreign], previous })
       expect(account).toMatchObject({ subscriptionId: 'sub_2', planKey: 'starter', subscriptionStatus: 'active' })
     },
@@ -226,7 +266,7 @@ test('no live subscription ever leads to the default plan unless the organizatio
         .filter(({ status }) => status !== 'canceled')
         .map(({ price, ...row }) => ({ ...subscription, ...row, items: [{ ...item, priceId: price }] }))
       fc.pre(live.length > 0)
-      const previous = { planKey: 'pro', catalogVersion: 1, subscriptionId: 'sub_x' }
+      const previous = { ...had, planKey: 'pro', subscriptionId: 'sub_x' }
       expect(derive({ subscriptions: live, previous }).account.planKey).not.toBe('free')
     }),
   )

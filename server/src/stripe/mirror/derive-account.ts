@@ -48,6 +48,9 @@ export type MirroredInvoice = {
 /** What a Stripe price sells, from `plan_prices`. */
 export type SoldPlan = { readonly planKey: string; readonly priceKey: string; readonly catalogVersion: number }
 
+/** When a price ceased to be sold, and in which catalog version it was sold last. */
+export type SoldUntil = { readonly at: Instant; readonly catalogVersion: number }
+
 export type AccountInputs = {
   readonly subscriptions: readonly MirroredSubscription[]
   /** Those that are open. */
@@ -57,7 +60,14 @@ export type AccountInputs = {
   readonly disputes: readonly CountedDispute[]
   readonly disputeCounts: DisputeCounts
   readonly plansByPrice: ReadonlyMap<string, SoldPlan>
-  readonly previous: { readonly planKey: string; readonly catalogVersion: number; readonly subscriptionId: string | null } | null
+  /** Of plans and of their use; those that sell now are not among them. */
+  readonly soldUntil: ReadonlyMap<string, SoldUntil>
+  readonly previous:
+    | (Pick<DerivedAccount, 'planKey' | 'catalogVersion' | 'subscriptionId' | 'priceKey'> & {
+        /** Whether it is the default plan of the catalog version under which it stands. */
+        readonly isDefaultPlan: boolean
+      })
+    | null
   /** The catalog of new customers, and its default plan. */
   readonly current: { readonly catalogVersion: number; readonly defaultPlanKey: string; readonly planKeys: ReadonlySet<string> }
 }
@@ -99,7 +109,9 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - Of several subscriptions that are live those that sell a plan count first, then the best standing one, then the newer: the same
  *   whatever the order of the rows.
  * - A price that sells no known plan keeps the plan there was and raises an alert; it never means the free plan.
- * - An account keeps the catalog version under which its subscription began.
+ * - An account keeps the catalog version under which its subscription began; another plan or interval has that of today, or where its prices are
+ *   sold no more (it was scheduled, or its page was opened, before) the last in which they were.
+ * - Without a subscription it keeps the default plan that it has, whatever the default plan is today.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
  *   Stripe tries to charge it in that moment; one that is paid by a debit, when that has failed. A dispute that took the money back counts likewise (`dispute-rules.ts`).
  * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now: it ends no use, but a new one is not sold.
@@ -190,24 +202,37 @@ function withoutSubscription(inputs: AccountInputs): DerivedAccount {
 type Terms = Pick<DerivedAccount, 'planKey' | 'catalogVersion'>
 
 function defaultTerms({ previous, current }: AccountInputs): Terms {
-  if (previous !== null && previous.planKey === current.defaultPlanKey) {
+  if (previous !== null && (previous.planKey === current.defaultPlanKey || previous.isDefaultPlan)) {
     return { planKey: previous.planKey, catalogVersion: previous.catalogVersion }
   }
   return { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
 }
 
-function subscribedTerms({ previous, current }: AccountInputs, subscription: MirroredSubscription, sold: SoldPlan | null): Terms {
-  if (sold === null) return previous ?? { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
+function subscribedTerms(inputs: AccountInputs, subscription: MirroredSubscription, sold: SoldPlan | null): Terms {
+  const { previous, current } = inputs
+  if (sold === null) {
+    const { planKey, catalogVersion } = previous ?? { planKey: current.defaultPlanKey, catalogVersion: current.catalogVersion }
+    return { planKey, catalogVersion }
+  }
   const isSamePlan = previous !== null && previous.subscriptionId === subscription.id && previous.planKey === sold.planKey
-  // Whoever pays a price that was made later has its terms as well, as after changing to another interval.
-  if (isSamePlan && sold.catalogVersion <= previous.catalogVersion) {
+  const isSameInterval = isSamePlan && (previous.priceKey === null || previous.priceKey === sold.priceKey)
+  // Whoever pays a price that was made later has its terms as well.
+  if (isSameInterval && sold.catalogVersion <= previous.catalogVersion) {
     return { planKey: previous.planKey, catalogVersion: previous.catalogVersion }
   }
+  const soldUntil = findSoldUntil(inputs, subscription)
+  if (soldUntil !== null) return { planKey: sold.planKey, catalogVersion: soldUntil.catalogVersion }
   // A plan that the current catalog no longer has keeps the terms under which its price was made.
   return {
     planKey: sold.planKey,
     catalogVersion: current.planKeys.has(sold.planKey) ? current.catalogVersion : sold.catalogVersion,
   }
+}
+
+/** What of a subscription ceased to be sold first; null where all of it sells now. */
+function findSoldUntil({ soldUntil }: AccountInputs, { items }: MirroredSubscription): SoldUntil | null {
+  const ended = items.flatMap(({ priceId }) => soldUntil.get(priceId) ?? [])
+  return ended.sort((a, b) => a.at.getTime() - b.at.getTime() || a.catalogVersion - b.catalogVersion)[0] ?? null
 }
 
 /** The item that sells a plan; with several, the one whose id comes first, so that the answer does not depend on their order. */

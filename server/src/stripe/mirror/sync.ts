@@ -7,7 +7,15 @@ import { newId } from '../../lib/ids.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
 import type { CallPriority } from '../gateway/limiter.ts'
 import { findOrganizations, timeOf, unlinkCustomer, type BilledOrganization } from '../organizations.ts'
-import { lockAccounts, readMirror, readPlansByPrice, refreshAddOns, upsertAccounts, type MirrorState } from './account-store.ts'
+import {
+  lockAccounts,
+  readMirror,
+  readPlansByPrice,
+  readSoldUntil,
+  refreshAddOns,
+  upsertAccounts,
+  type MirrorState,
+} from './account-store.ts'
 import type { BillingEvent } from './billing-events.ts'
 import { describeChanges } from './changes.ts'
 import { deriveAccount, type AccountAlert, type AccountDerivation, type DerivedAccount } from './derive-account.ts'
@@ -163,7 +171,10 @@ async function deriveAndStore(
 ): Promise<readonly Derivation[]> {
   const ids = fetched.map(({ organization }) => organization.id)
   const mirror = await readMirror(tx, ids)
-  const plansByPrice = await readPlansByPrice(tx, [...mirror.values()].flatMap(priceIdsOf))
+  const priceIds = [...mirror.values()].flatMap(priceIdsOf)
+  const plansByPrice = await readPlansByPrice(tx, priceIds)
+  const soldUntil = await readSoldUntil(tx, priceIds)
+  const defaultPlans = await readDefaultPlans(context.catalogs, before)
   const { current } = context.catalogs
   const terms = {
     catalogVersion: current.version,
@@ -175,7 +186,9 @@ async function deriveAndStore(
     const derivation = deriveAccount({
       ...mirror.get(organization.id)!,
       plansByPrice,
-      previous,
+      soldUntil,
+      previous:
+        previous === null ? null : { ...previous, isDefaultPlan: defaultPlans.get(previous.catalogVersion) === previous.planKey },
       current: terms,
       disputeCounts: context.policy.disputeCounts ?? 'lost',
     })
@@ -219,6 +232,17 @@ async function deriveAndStore(
     ids.flatMap((id) => publishedEvents(id, recorded.get(id) ?? [])),
   )
   return derived.map(({ organization, derivation }) => ({ ...derivation, recorded: recorded.get(organization.id) ?? [] }))
+}
+
+/** The default plan of each catalog version that accounts name. */
+async function readDefaultPlans(
+  catalogs: BillingContext['catalogs'],
+  accounts: ReadonlyMap<string, DerivedAccount>,
+): Promise<ReadonlyMap<number, string>> {
+  const versions = [...new Set([...accounts.values()].map(({ catalogVersion }) => catalogVersion))]
+  return new Map(
+    await Promise.all(versions.map(async (version) => [version, (await catalogs.get(version)).defaultPlanKey] as const)),
+  )
 }
 
 function priceIdsOf({ subscriptions }: MirrorState): readonly string[] {

@@ -84,9 +84,9 @@ export async function recordUsagePrices(
   for (const price of billed) {
     await tx.query(
       `insert into usage_prices (stripe_price_id, plan_key, balance, reports, event_name, formula, currency, terms, catalog_version,
-         created_at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-       on conflict (stripe_price_id) do update set superseded_at = null`,
+         last_catalog_version, created_at)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
+       on conflict (stripe_price_id) do update set superseded_at = null, last_catalog_version = excluded.last_catalog_version`,
       [
         price.priceId,
         price.planKey,

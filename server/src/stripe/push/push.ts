@@ -184,12 +184,12 @@ async function recordAddOnPrices(tx: Queryable, sold: readonly SoldPrice[], cata
 
 async function recordPrice(tx: Queryable, price: SoldPrice, catalogVersion: number, now: Instant): Promise<void> {
   await tx.query(
-    `insert into plan_prices (stripe_price_id, stripe_product_id, plan_key, price_key, catalog_version, amount_minor, currency,
-       created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8)
+    `insert into plan_prices (stripe_price_id, stripe_product_id, plan_key, price_key, catalog_version, last_catalog_version,
+       amount_minor, currency, created_at)
+     values ($1, $2, $3, $4, $5, $5, $6, $7, $8)
      on conflict (stripe_price_id) do update set
-       (plan_key, price_key, amount_minor, currency, superseded_at) =
-       (excluded.plan_key, excluded.price_key, excluded.amount_minor, excluded.currency, null)`,
+       (plan_key, price_key, amount_minor, currency, superseded_at, last_catalog_version) =
+       (excluded.plan_key, excluded.price_key, excluded.amount_minor, excluded.currency, null, excluded.last_catalog_version)`,
     [price.priceId, price.productId, price.planKey, price.interval, catalogVersion, price.amountMinor, price.currency, now],
   )
 }
