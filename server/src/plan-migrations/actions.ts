@@ -24,6 +24,7 @@ import {
   moveOf,
   newlyBilled,
   repricings,
+  withDefaultOf,
   yearlyTotals,
   type AllowanceChange,
   type FeatureChange,
@@ -42,7 +43,7 @@ import {
   noteMoveAttempt,
   readCandidates,
   listUnknownOrganizations,
-  setCatalogVersion,
+  setTerms,
   updateMove,
   type Migration,
   type MovedAccount,
@@ -127,7 +128,15 @@ async function* readMoves(
   const offers = await listOffers(tx, [...catalog.plans.keys()])
   const asked = { ...filter, toVersion, currency: catalog.currency }
   for await (const page of readCandidates(tx, asked, CUSTOMERS_AT_ONCE)) {
-    yield page.map((candidate) => moveOf(candidate, catalog, offers))
+    const versions = [...new Set(page.map(({ catalogVersion }) => catalogVersion))]
+    const known = new Map(await Promise.all(versions.map(async (version) => [version, await catalogs.get(version)] as const)))
+    yield page.map((candidate) =>
+      moveOf(
+        candidate,
+        candidate.priceId === null ? withDefaultOf(known.get(candidate.catalogVersion)!, catalog) : catalog,
+        offers,
+      ),
+    )
   }
 }
 
@@ -150,9 +159,10 @@ async function checkFilter({ db, catalogs }: BillingContext, filter: MigrationFi
 async function changesOf(
   { catalogs }: BillingContext,
   { planKey, fromVersion }: Pick<MigrationGroup, 'planKey' | 'fromVersion'>,
-  present: Catalog,
+  after: Catalog,
 ): Promise<Pick<MigrationGroup, 'allowances' | 'newlyBilled' | 'repriced' | 'features'>> {
   const before = await catalogs.get(fromVersion)
+  const present = withDefaultOf(before, after)
   return {
     allowances: allowanceChanges(planKey, before, present),
     newlyBilled: newlyBilled(planKey, before, present),
@@ -355,8 +365,10 @@ async function takeTerms({ context, session, move }: Moving): Promise<void> {
   const { organizationId, migrationId, fromVersion, toVersion } = move
   const organization = await readOrganization(session, organizationId)
   const at = context.clock.now()
+  const { plans, defaultPlanKey } = await context.catalogs.get(toVersion)
+  const planKey = plans.has(move.planKey) ? move.planKey : defaultPlanKey
   await session.transaction(async (tx) => {
-    await setCatalogVersion(tx, organizationId, toVersion, at)
+    await setTerms(tx, organizationId, { planKey, catalogVersion: toVersion }, at)
     await context.onAccountDerived(tx, { organizationId, now: timeOf(organization, context.clock) })
     await updateMove(tx, move, { state: 'done' }, at)
     await insertAuditEntry(tx, {
@@ -364,7 +376,7 @@ async function takeTerms({ context, session, move }: Moving): Promise<void> {
       actor: move.actor,
       requestId: migrationId,
       action: 'plan.migrated',
-      target: move.planKey,
+      target: planKey,
       before: { catalog_version: fromVersion, price_id: move.fromPriceId },
       after: { catalog_version: toVersion, price_id: move.toPriceId },
       at,

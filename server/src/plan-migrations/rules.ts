@@ -52,6 +52,14 @@ export function moveOf(candidate: Candidate, present: Catalog, offers: readonly 
   }
 }
 
+/** The present catalog as whoever pays nothing finds it: a default plan that is gone is today's default plan, under its old name. Pure. */
+export function withDefaultOf(before: Catalog, present: Catalog): Catalog {
+  const { defaultPlanKey } = before
+  const today = present.plans.get(present.defaultPlanKey)
+  if (today === undefined || present.plans.has(defaultPlanKey)) return present
+  return { ...present, plans: new Map([...present.plans, [defaultPlanKey, today]]) }
+}
+
 export function isMove(each: Move | Unmovable): each is Move {
   return 'toPriceId' in each
 }

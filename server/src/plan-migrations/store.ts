@@ -269,10 +269,16 @@ export async function findMovedAccount(db: Queryable, organizationId: string): P
   return rows[0] ?? null
 }
 
-export async function setCatalogVersion(tx: Queryable, organizationId: string, version: number, now: Instant): Promise<void> {
-  await tx.query('update accounts set catalog_version = $2, updated_at = $3 where organization_id = $1', [
+export async function setTerms(
+  tx: Queryable,
+  organizationId: string,
+  { planKey, catalogVersion }: { readonly planKey: string; readonly catalogVersion: number },
+  now: Instant,
+): Promise<void> {
+  await tx.query('update accounts set plan_key = $2, catalog_version = $3, updated_at = $4 where organization_id = $1', [
     organizationId,
-    version,
+    planKey,
+    catalogVersion,
     now,
   ])
 }

@@ -158,3 +158,19 @@ test('terms whose price of use is not at Stripe yet bring nothing, and the row s
     detail: 'What use of "calls" costs is not at Stripe yet: run "tollgate push".',
   })
 })
+
+test('who has a default plan that is gone is moved to the one of today, with what it includes', async () => {
+  const id = await billing.createOrganization('unpaid')
+  const { free: _gone, ...plans } = catalogOf(9, 2000, { amountMinor: 1700, purchasable: false }).plans
+  const hobby = { name: 'Hobby', allowances: { calls: { amount: 3 } } }
+  const renamed = await contextOf({ meters: { calls: {} }, plans: { hobby, ...plans }, defaultPlan: 'hobby' })
+  const { id: migration, preview } = await start(renamed, id, 'now')
+  const allowances = [{ balanceKey: 'calls', to: 3_000_000n }]
+  expect(preview).toMatchObject({ unmovable: [], groups: [{ planKey: 'free', organizations: 1, allowances }] })
+  await run(renamed)
+  expect(await stateOf(migration)).toMatchObject({ state: 'done' })
+  const { rows } = await billing.database.db.query('select plan_key, catalog_version from accounts where organization_id = $1', [
+    id,
+  ])
+  expect(rows).toEqual([{ plan_key: 'hobby', catalog_version: renamed.catalogs.current.version }])
+})
