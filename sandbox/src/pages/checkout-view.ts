@@ -228,7 +228,7 @@ function renderBilling(view: CheckoutView): Html | null {
       view.asksForTaxId
         ? html`<fieldset>
             <legend>Company</legend>
-            ${field('business_name', 'Company', businessName, 'organization', false)}
+            ${field('business_name', 'Name of the company', businessName, 'organization', false)}
             ${field('tax_id', 'Tax id', taxId, 'off', false)}
           </fieldset>`
         : null
