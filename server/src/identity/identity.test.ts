@@ -263,6 +263,20 @@ it('API keys know who they are, and cannot act as a person', async () => {
   expect((await browser.call('POST', '/api/v1/auth/active-organization', choice, key)).status).toBe(403)
 })
 
+it('says what a path or a method under /auth is not, and answers every request with its id', async () => {
+  const asked = { 'x-request-id': 'of-this-call' }
+  const ask = async (method: string, path: string) => {
+    const { status, headers, body } = await identity.as(null, method, path, undefined, asked)
+    expect([path, headers.get('x-request-id')]).toEqual([path, 'of-this-call'])
+    return { status, allow: headers.get('allow'), code: (body as { code?: string } | null)?.code }
+  }
+  const missing = { status: 404, allow: null, code: 'not_found' }
+  expect(await ask('GET', '/api/v1/auth/nothing')).toEqual(missing)
+  expect(await ask('PUT', '/api/auth/nothing')).toEqual(missing)
+  expect(await ask('GET', '/api/v1/auth/sign-in')).toEqual({ status: 405, allow: 'POST', code: 'method_not_allowed' })
+  expect(await ask('GET', '/api/v1/auth/ok')).toMatchObject({ status: 200 })
+})
+
 it('writes no token, password or secret into the log', async () => {
   const { token } = await identity.signUp('logged@example.com')
   await identity.as(`${token}x`, 'GET', `/api/v1/auth/me?token=${token}`)

@@ -167,7 +167,14 @@ export function registerIdentityRoutes(app: App, context: IdentityContext): void
 
   app.openapi(providersRoute, (c) => c.json({ providers: context.providers.map(({ id }) => id) }, 200))
 
-  app.all(`${AUTH_PATH}/*`, (c) => forwardAsIs(context, c))
+  app.all(`${AUTH_PATH}/*`, async (c) => {
+    const answer = await forwardAsIs(context, c)
+    // What better-auth has no route for, it answers without a word.
+    if (answer.status === 404 && answer.body === null) return c.notFound()
+    const headers = new Headers(answer.headers)
+    headers.set('X-Request-Id', c.get('requestId'))
+    return new Response(answer.body, { status: answer.status, headers })
+  })
 }
 
 function registerSigningRoutes(app: App, context: IdentityContext): void {
