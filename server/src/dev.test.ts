@@ -81,8 +81,12 @@ describe('tollgate dev', () => {
       body: JSON.stringify({ id: 'basic', name: 'Basic', email: 'basic@example.com' }),
     })
     expect((await call('billing/subscription?organization_id=basic')).status).toBe(200)
-    const checkout = { method: 'POST', body: JSON.stringify({ organization_id: 'basic', tier: 'PRO' }) }
-    expect((await call('billing/checkout', checkout)).status).toBe(503)
+    const post = async (path: string, body: object) => (await call(path, { method: 'POST', body: JSON.stringify(body) })).status
+    expect(await post('billing/checkout', { organization_id: 'basic', tier: 'PRO' })).toBe(503)
+    // No price is known here, and that is not what is wrong.
+    expect(await post('billing/subscriptions', { tenant_id: 'basic', price_id: 'price_x' })).toBe(503)
+    const shown = await vi.waitFor(() => /-d '(\{.*\})'/.exec(out())![1]!, PATIENCE)
+    expect([shown, await post('organizations', JSON.parse(shown) as object)]).toEqual([shown, 201])
   })
 
   it('finds its data again: organizations, operator key, prices at the sandbox', async () => {

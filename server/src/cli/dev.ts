@@ -15,6 +15,8 @@ export async function runDevelopment(options: DevelopmentOptions, output: Output
 
 function describe(development: Development, config: Config, seconds: number): string {
   const { url, publicUrl, operatorKey, sandboxUrl, dataDirectory, embedded } = development
+  // Clocks are Stripe's, of its test mode.
+  const clock = sandboxUrl !== null || config.STRIPE_SECRET_KEY?.includes('_test_') === true ? ', "test_clock": true' : ''
   const lines = [
     '',
     `Tollgate is ready (${seconds.toFixed(1)} s).`,
@@ -27,7 +29,7 @@ function describe(development: Development, config: Config, seconds: number): st
     'Try:',
     '',
     `  curl ${url}/api/v1/organizations -H 'Authorization: Bearer ${operatorKey}' \\`,
-    `    -H 'Content-Type: application/json' -d '{"name": "Acme", "email": "billing@example.com", "test_clock": true}'`,
+    `    -H 'Content-Type: application/json' -d '{"name": "Acme", "email": "billing@example.com"${clock}}'`,
     '',
     'Ctrl-C stops everything; the data is kept.',
     '',

@@ -130,6 +130,7 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
   app.openapi(subscriptionRoute, async (http) => {
     const given = http.req.valid('json')
     const caller = callerOf(http, 'admin', given.tenant_id)
+    requireGateway(context)
     const { organizationId, principal } = caller
     const data = await answerOnce(context, caller, { operation: 'subscriptions', body: given }, async (asker) => {
       const organization = await readOrganization(context.db, organizationId)
