@@ -5,6 +5,7 @@ import { CatalogError } from '../catalog/problems.ts'
 import type { App } from '../http/app.ts'
 import { DomainError } from '../lib/errors.ts'
 import { quantityToJson } from '../lib/quantity.ts'
+import { readOrganization } from '../organizations/actions.ts'
 import { runSimulation, totalOf, type SimulationContext } from './actions.ts'
 import { monthsBetween, type Revenue } from './rules.ts'
 
@@ -98,13 +99,12 @@ export function registerSimulationRoutes(app: App, context: SimulationContext): 
       throw invalid(`The catalogs have different currencies: ${currency}, ${other.currency}.`, 'catalog')
     if (from > to) throw invalid('from lies after to.', 'from')
     if (monthsBetween(from, to).length > MONTHS_AT_MOST) throw invalid(`At most ${MONTHS_AT_MOST} months are replayed.`, 'to')
-    const simulation = await runSimulation(context, {
-      catalog: other,
-      from,
-      to,
-      organizationId: organizationOrAll(principal, named),
-      planNames,
-    })
+    for (const name of Object.values(planNames)) {
+      if (!other.plans.has(name)) throw invalid(`That catalog has no plan "${name}".`, 'plans')
+    }
+    const organizationId = organizationOrAll(principal, named)
+    if (organizationId !== null) await readOrganization(context.db, organizationId)
+    const simulation = await runSimulation(context, { catalog: other, from, to, organizationId, planNames })
     const { plans, customers, months } = simulation
     const presentMinor = plans.reduce((sum, plan) => sum + plan.presentMinor, 0)
     const otherMinor = plans.reduce((sum, plan) => sum + plan.otherMinor, 0)
