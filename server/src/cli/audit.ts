@@ -23,8 +23,13 @@ type Filter = {
   readonly to?: string
 }
 
+export type AuditKit = Kit & {
+  /** A command that writes a file to standard output, in a form of its own; it may name its server. */
+  readonly streamed: Kit['remote']
+}
+
 /** EM-14: the audit log. */
-export function addAudit(program: Command, { remote, server, answer }: Kit, output: Output): void {
+export function addAudit(program: Command, { remote, streamed, server, answer }: AuditKit, output: Output): void {
   const audit = program.command('audit').description('who did what')
   const filtering = (command: Command): Command =>
     command
@@ -51,7 +56,7 @@ export function addAudit(program: Command, { remote, server, answer }: Kit, outp
       answer(command, options.json === true ? entries : brief)
     },
   )
-  filtering(remote(audit, 'export', 'all entries as a file, on standard output'))
+  filtering(streamed(audit, 'export', 'all entries as a file, on standard output'))
     .addOption(
       new Option('--format <format>', 'ndjson holds what the hashes are over').choices(['ndjson', 'csv']).default('ndjson'),
     )

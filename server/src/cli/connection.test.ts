@@ -105,9 +105,37 @@ describe('a command whose answer is lost', () => {
   test('that makes nothing says no more than that it broke off', async () => {
     expect((await run('mails', 'resend', 'x')).err).toMatch(/^\S+ does not answer: [^\n]*\n$/)
   })
+
+  test('because nobody listens there says so', async () => {
+    const gone = createServer()
+    await new Promise<void>((resolve) => void gone.listen(0, '127.0.0.1', resolve))
+    const { port } = gone.address() as AddressInfo
+    await new Promise<unknown>((resolve) => void gone.close(resolve))
+    const nowhere = `http://127.0.0.1:${port}`
+    writeRuntime(JSON.stringify({ url: nowhere, operatorKey: OWN_KEY, sandboxUrl: null, pid: process.pid }))
+    const { code, err } = await run('orgs', 'list')
+    const refused = `connect ECONNREFUSED 127.0.0.1:${port}`
+    expect([code, err]).toEqual([1, `${nowhere} does not answer: fetch failed (${refused}).\n`])
+  })
 })
 
 describe('a command', () => {
+  test('takes an address for --url, and nothing else', async () => {
+    expect(await run('orgs', 'list', '--url', `${url}/`)).toMatchObject({ code: 0, err: '' })
+    for (const wrong of ['nonsense', '127.0.0.1:3000', 'ftp://127.0.0.1']) {
+      const { code, err } = await run('orgs', 'list', '--url', wrong)
+      expect({ code, err }).toMatchObject({
+        code: 2,
+        err: expect.stringContaining('http://127.0.0.1:3000 is expected') as string,
+      })
+    }
+  })
+
+  test('that writes a file to standard output takes no --json', async () => {
+    const { code, err } = await run('audit', 'export', '--json')
+    expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("unknown option '--json'") as string })
+  })
+
   test.each(['migrate', 'push', 'pull', 'doctor', 'init'])('%s, which asks no server, takes no --url', async (name) => {
     const { code, err } = await run(name, ...(name === 'init' ? [join(dataDir, 'new')] : []), '--url', url)
     expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("unknown option '--url'") as string })

@@ -119,7 +119,13 @@ async function request(call: Call): Promise<Response> {
 }
 
 function unanswered(call: Call, error: unknown): CliError {
-  return new CliError(`${call.url} does not answer: ${error instanceof Error ? error.message : String(error)}.${again(call)}`)
+  return new CliError(`${call.url} does not answer: ${reasonOf(error)}.${again(call)}`)
+}
+
+/** fetch says that it failed; what failed is beneath. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause instanceof Error && error.cause.message !== '' ? `${error.message} (${error.cause.message})` : error.message
 }
 
 function refusal(call: Call, status: number, text: string): CliError {

@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import type { CatalogVariables } from '../catalog/define.ts'
 import { newIdempotencyKey } from '../lib/ids.ts'
 import { VERSION } from '../lib/version.ts'
@@ -55,8 +55,9 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
   const local: Kit['remote'] = (parent, usage, description) =>
     parent.command(usage).description(description).addOption(new Option('--json', 'print the answer as JSON'))
   /** The same over HTTP: it may name its server. */
-  const remote: Kit['remote'] = (parent, usage, description) =>
-    local(parent, usage, description).addOption(new Option('--url <url>', 'the server to ask; default: the one that runs here'))
+  const remote: Kit['remote'] = (parent, usage, description) => local(parent, usage, description).addOption(urlOption())
+  const streamed: Kit['remote'] = (parent, usage, description) =>
+    parent.command(usage).description(description).addOption(urlOption())
 
   program
     .command('dev')
@@ -86,7 +87,7 @@ export function createProgram({ launchers, output, dataDir, operatorKey, variabl
   addOrganizations(program, { remote, server, answer })
   addKeys(program, { remote, server, answer })
   addEvents(program, { remote, server, answer })
-  addAudit(program, { remote, server, answer }, output)
+  addAudit(program, { remote, streamed, server, answer }, output)
   addMails(program, { remote, server, answer })
   addUsers(program, { remote, server, answer })
   return program
@@ -202,5 +203,14 @@ function addMails(program: Command, { remote, server, answer }: Kit): void {
   })
   remote(mails, 'resend <mail>', 'send one that failed or was kept').action(async (mail: string, _options, command: Command) => {
     answer(command, await server(command).call('POST', `/api/v1/mails/${path(mail)}/resend`))
+  })
+}
+
+function urlOption(): Option {
+  return new Option('--url <url>', 'the server to ask; default: the one that runs here').argParser((text) => {
+    if (!/^https?:/.test(text) || !URL.canParse(text)) {
+      throw new InvalidArgumentError('An address such as http://127.0.0.1:3000 is expected.')
+    }
+    return text.replace(/\/+$/, '')
   })
 }

@@ -46,7 +46,9 @@ export function writeStarter(directory: string): readonly string[] {
     ['.env', ENVIRONMENT],
   ] as const
   const taken = files.map(([name]) => join(directory, name)).filter((file) => existsSync(file))
-  if (taken.length > 0) throw new CliError(`${taken.join(', ')} is there already; nothing was written.`)
+  if (taken.length > 0) {
+    throw new CliError(`${taken.join(' and ')} ${taken.length === 1 ? 'is' : 'are'} there already; nothing was written.`)
+  }
   mkdirSync(directory, { recursive: true })
   return files.map(([name, content]) => {
     writeFileSync(join(directory, name), content, { flag: 'wx' })
