@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { stripeOfConfig } from './options.ts'
-import { ConfigError, describeVariables, readConfig, readEnvironment } from './config.ts'
+import { ConfigError, describeVariables, readConfig, readEnvironment, variablesSchema } from './config.ts'
 
 function problemsOf(environment: Record<string, string>): readonly string[] {
   try {
@@ -75,8 +75,18 @@ describe('readConfig', () => {
     expect(problemsOf({ STRIPE_ENABLED: 'no' })).toEqual(['STRIPE_ENABLED is wrong: true or false is expected.'])
   })
 
-  it('takes an empty variable as not set', () => {
+  it('takes an empty variable, or one of blanks, as not set', () => {
     expect(readConfig({ PORT: '', STRIPE_SECRET_KEY: '' }).PORT).toBe(3000)
+    expect(readConfig({ STRIPE_PAYMENT_GRACE_PERIOD_DAYS: ' ' }).STRIPE_PAYMENT_GRACE_PERIOD_DAYS).toBe(3)
+  })
+
+  it('says in words of its own what each variable may be', () => {
+    for (const name of Object.keys(variablesSchema.shape)) {
+      for (const value of ['abc', '-1', '1e9', '1.5']) {
+        const told = problemsOf({ [name]: value }).join(' ')
+        expect(told).not.toMatch(/Invalid|Too (big|small)|NaN/)
+      }
+    }
   })
 })
 

@@ -133,7 +133,7 @@ export const variablesSchema = z.object({
       'Calls that this server makes to Stripe in a second, on average; default 20 with a test key, 80 with a live one. Several servers share what Stripe allows one account: give each its part.',
   }),
   TOLLGATE_STRIPE_EVENT_DAYS: z.coerce
-    .number()
+    .number('a number of days is expected')
     .int('a whole number of days is expected')
     .min(30, 'at least 30 is expected: for so long Stripe lists its events')
     .max(3650, 'at most 3650 is expected')
@@ -193,7 +193,10 @@ export const variablesSchema = z.object({
   TOLLGATE_SINK_KEY: z.string().min(1).optional().meta({ description: 'Sent there as Authorization: Bearer.' }),
   TOLLGATE_SINK_FILE: z.string().min(1).optional().meta({ description: 'A file to which use is appended as JSON lines.' }),
   LOG_LEVEL: z
-    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+      'fatal, error, warn, info, debug, trace or silent is expected',
+    )
     .default('info')
     .meta({ description: 'How much is logged, as JSON lines.' }),
 })
@@ -207,12 +210,12 @@ export type Config = z.infer<typeof variablesSchema> & {
 }
 
 /**
- * Reads the configuration out of environment variables; an empty one counts as not set. Pure.
+ * Reads the configuration out of environment variables; an empty one, or one of blanks alone, counts as not set. Pure.
  * @throws ConfigError with a sentence for each variable that is wrong
  */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
   const variables: Record<string, string | undefined> = {}
-  for (const [name, value] of Object.entries(environment)) if (value !== undefined && value !== '') variables[name] = value
+  for (const [name, value] of Object.entries(environment)) if (value !== undefined && value.trim() !== '') variables[name] = value
   const problems = applyAliases(variables)
   const parsed = variablesSchema.safeParse(variables)
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')} is wrong: ${issue.message}.`))
