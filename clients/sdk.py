@@ -11,6 +11,7 @@ Ingestion is not repeated after an answer was lost, since the server cannot tell
 
 from __future__ import annotations
 
+import http.client
 import json
 import mimetypes
 import os
@@ -42,7 +43,11 @@ class Unreachable(Exception):
 
 class Client:
     def __init__(self, url: str, api_key: str, *, timeout: float = 10.0, retries: int = 3):
-        """`timeout` in seconds per attempt; `retries` after the first attempt."""
+        """`timeout` in seconds per attempt; `retries` after the first attempt. A key that no header could carry is a ValueError."""
+        api_key = api_key.strip()
+        # http.client would refuse it in words that have the key in them.
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("api_key must be a key of Tollgate: it has a line break or a character that no header has")
         self._url = url.rstrip("/")
         self._api_key = api_key
         self._timeout = timeout
@@ -120,15 +125,15 @@ class Client:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
                     return _read(answer.read())
             except urllib.error.HTTPError as error:
-                body = _read(error.read())
-                refused = ApiError(error.code, body if isinstance(body, dict) else {"detail": str(body)})
+                body = _read_refusal(error)
+                refused = ApiError(error.code, body if isinstance(body, dict) else {"detail": str(body or error.reason)})
                 after = error.headers.get("Retry-After")
                 # With Retry-After, 429 and 503 say that nothing was done; what else failed may have been.
                 untouched = after is not None and error.code in (429, 503)
                 if last or not (untouched or (repeatable and error.code in REPEATED)):
                     raise refused from None
                 _wait(attempt, after)
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
                 if last or not repeatable:
                     raise Unreachable(f"{method} {path} had no answer: {error}") from error
                 _wait(attempt, None)
@@ -139,6 +144,14 @@ def _wait(attempt: int, retry_after: Optional[str]) -> None:
     # Doubling, with chance, so that clients that failed together do not come back together.
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.2 * 2**attempt
     time.sleep(min(seconds, 30.0) * (0.5 + random.random() / 2 if not retry_after else 1.0))
+
+
+def _read_refusal(error: urllib.error.HTTPError) -> Any:
+    try:
+        return _read(error.read())
+    except (OSError, http.client.HTTPException):
+        # Its status arrived, its words did not.
+        return None
 
 
 def _read(data: bytes) -> Any:

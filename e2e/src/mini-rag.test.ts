@@ -191,4 +191,35 @@ print(json.dumps(lost))
       'unreachable',
     )
   })
+
+  it('takes an answer that breaks off for none, and repeats what is safe to repeat', async () => {
+    let asked = 0
+    const server: Server = createServer((_request, response) => {
+      asked += 1
+      if (asked === 3) return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"tier": "team"}')
+      response.writeHead(asked === 1 ? 200 : 503, { 'content-length': 100 })
+      response.write('{', () => response.destroy())
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    expect(await script('print(json.dumps(client.subscription()["tier"]))', url)).toBe('team')
+    server.close()
+  })
+
+  it('tells no key in an error', async () => {
+    const told = await script(
+      `
+errors = []
+for key in ["tg_one\\ntg_two", "tg_\\u043a"]:
+    try:
+        Client("http://127.0.0.1:1", key, retries=0).subscription()
+    except ValueError as error:
+        errors.append("tg_" in str(error))
+print(json.dumps(errors))
+`,
+      'http://127.0.0.1:1',
+    )
+    expect(told).toEqual([false, false])
+  })
 })

@@ -248,6 +248,17 @@ it.each([
   expect(() => createTollgateClient(options as { url: string; apiKey: string })).toThrow(sentence)
 })
 
+it.each(['tg_key\ntg_other', 'tg_ключ'])('a key that no header has is refused in words without it: %j', (apiKey) => {
+  const told: string[] = []
+  try {
+    createTollgateClient({ url: 'http://tollgate', apiKey })
+  } catch (error) {
+    told.push(String(error))
+  }
+  expect(told).toEqual([expect.stringContaining('apiKey must be a key')])
+  expect(told[0]).not.toContain('tg_')
+})
+
 it('a client whose `fetch` says who calls needs no key', async () => {
   const said: (string | null)[] = []
   const ask = async (request: Request): Promise<Response> => {

@@ -182,5 +182,8 @@ function baseOf({ url, apiKey, fetch }: TransportOptions): string {
   }
   if (typeof apiKey !== 'string' || (apiKey === '' && fetch === undefined))
     throw new TypeError('apiKey must be a key of Tollgate: it is not set.')
+  // The error of fetch would have the key in its words. Blanks around it, as of a file's last line, fetch takes off.
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(apiKey.trim()))
+    throw new TypeError('apiKey must be a key of Tollgate: it has a line break or a character that no header has.')
   return url.replace(/\/+$/, '')
 }
