@@ -131,6 +131,17 @@ test('a hold that is overdue when a zone begins the next month has ended before 
     .metering()
     .ask({ verb: 'check', organizationId, meter: 'kept', quantity: 0n, properties: null })
   expect(balance).toMatchObject({ amount: 200n * MICRO, reserved: 0n })
+  // What has moved on is not left in March as well.
+  const { rows: kept } = await fixture.database.db.query(
+    `select kind, (amount / 1000000)::int as amount, (revoked / 1000000)::int as revoked from grants
+     where organization_id = $1 and balance = 'kept' order by starts_at, kind`,
+    [organizationId],
+  )
+  expect(kept).toEqual([
+    { kind: 'plan', amount: 100, revoked: 100 },
+    { kind: 'plan', amount: 100, revoked: 0 },
+    { kind: 'rollover', amount: 100, revoked: 0 },
+  ])
   const { rows } = await fixture.database.db.query(
     `select id from grants where organization_id = $1 and (reserved <> 0 or held_overage <> 0)`,
     [organizationId],

@@ -45,7 +45,7 @@ const dying = (at: 'before' | 'after') => failing(billing.context, at, 'create_i
 describe('late use whose server is killed while it is charged', () => {
   test.each(['before', 'after'] as const)('%s Stripe’s call is charged once, and told once', async (at) => {
     const id = await toldLate()
-    await chargeDueLateUse(dying(at)).catch(() => undefined)
+    await expect(chargeDueLateUse(dying(at))).rejects.toThrow('killed')
     expect(await toldOf(id)).toEqual([{ state: 'closing', minor: 56, told: 0 }])
     await Promise.all([chargeDueLateUse(billing.context), chargeDueLateUse(billing.context)])
     await chargeDueLateUse(billing.context)
@@ -94,4 +94,13 @@ test('late use that Stripe does not take is left to operators once, and not aske
     [id],
   )
   expect(rows).toEqual([{ minor: '56' }])
+})
+
+test('late use of which Stripe cannot be asked waits, and is no fault', async () => {
+  const id = await toldLate()
+  const away = new StripeCallError('stripe_unavailable', 'Stripe is away.', 'unanswered')
+  await chargeDueLateUse(failing(billing.context, 'before', 'create_invoice_item', away))
+  expect(await itemsOf(id)).toEqual([])
+  await chargeDueLateUse(billing.context)
+  expect(await itemsOf(id)).toEqual([56])
 })
