@@ -8,14 +8,14 @@ test('a property that a use lacks is none, also by a name that every object has 
   expect(propertyOf(null, 'user')).toBeUndefined()
 })
 
-test.each([
+test.each<[string, readonly (string | number | boolean)[]]>([
   ['ann', ['ann']],
   ['5', ['5', 5]],
   ['1e+21', ['1e+21', 1e21]],
   ['true', ['true', true]],
   ['false', ['false', false]],
   // No value but a text is written so.
-  ...['05', '5.0', '1e21', ' 5', '', 'Infinity', 'NaN', 'null', 'True'].map((text) => [text, [text]] as const),
+  ...['05', '5.0', '1e21', ' 5', '', 'Infinity', 'NaN', 'null', 'True'].map((text): [string, string[]] => [text, [text]]),
 ])('the text %j is that of %j', (text, values) => {
   expect(valuesOfText(text)).toEqual(values)
   for (const value of values) expect(textOfValue(value)).toBe(text)
