@@ -1,4 +1,5 @@
 import { DomainError } from '../../lib/errors.ts'
+import { isStorable } from '../../lib/storable.ts'
 import type { WebhookEnvelope } from './gateway.ts'
 import { fromUnix } from './wire.ts'
 
@@ -87,7 +88,7 @@ function parse(body: string): unknown {
 function isWireEvent(value: unknown): value is WireEvent {
   if (typeof value !== 'object' || value === null) return false
   const { id, type, livemode, created, data } = value as Readonly<Record<string, unknown>>
-  if (text(id) === null || text(type) === null || typeof livemode !== 'boolean' || !Number.isSafeInteger(created)) return false
+  if (text(id) === null || text(type) === null || typeof livemode !== 'boolean' || !isUnix(created)) return false
   return isObject(data) && isObject((data as { object?: unknown }).object)
 }
 
@@ -111,6 +112,14 @@ function reference(value: unknown): string | null {
   return text(value)
 }
 
+/** The last second of the year 9999. */
+const LAST_SECOND = 253_402_300_799
+
+function isUnix(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= LAST_SECOND
+}
+
+/** An id or a type, as an index can hold it: Stripe's have 255 characters at most. */
 function text(value: unknown): string | null {
-  return typeof value === 'string' && value !== '' ? value : null
+  return typeof value === 'string' && value !== '' && value.length <= 255 && isStorable(value) ? value : null
 }

@@ -128,6 +128,16 @@ describe('a webhook', () => {
     expect(refusals()).toMatchObject([{ fields: { refused: 1 } }, { fields: { refused: 3 } }])
   })
 
+  test('whose ids or time could not be stored is no event, though it is signed', async () => {
+    const object = { id: 'cus_x', object: 'customer' }
+    const event = { id: 'evt_odd', object: 'event', type: 'customer.updated', created: 1, livemode: false, data: { object } }
+    const long = Array.from({ length: 4_000 }, (_, index) => index.toString(36)).join('')
+    for (const odd of [{ id: 'evt_\0' }, { id: long }, { type: 'a\0' }, { created: Number.MAX_SAFE_INTEGER }, { created: -1 }]) {
+      const payload = JSON.stringify({ ...event, ...odd })
+      await expect(receiveWebhook(billing.context, payload, billing.sign(payload))).rejects.toThrow('not an event of Stripe')
+    }
+  })
+
   test('MR-14 without a Stripe key is answered billing_not_configured', async () => {
     await expect(receiveWebhook(billing.with({ gateway: null }), '{}', 't=1,v1=x')).rejects.toMatchObject({
       code: 'billing_not_configured',
