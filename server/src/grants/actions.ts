@@ -1,5 +1,5 @@
 import type { AddOn, Catalog } from '../catalog/catalog.ts'
-import type { CatalogRegistry } from '../catalog/registry.ts'
+import type { CatalogRegistry, CatalogVersion } from '../catalog/registry.ts'
 import type { Queryable, Transaction } from '../db/database.ts'
 import { publishEvents } from '../events/actions.ts'
 import type { NewEvent } from '../events/types.ts'
@@ -57,15 +57,16 @@ export function overrideOf(account: AccountRow, now: Instant): StandingOverride 
 }
 
 type TermsSource = {
+  /** Under which they bought. */
   readonly catalog: Catalog
-  readonly current: Catalog
+  readonly current: CatalogVersion
   readonly otherAddOns: Catalog['addOns']
   readonly graceDays: number
   readonly now: Instant
 }
 
 /** What decides an organization's plan allowances, from its account and the catalog whose terms it has. Pure. */
-function planTermsOf(account: AccountRow, { catalog, current, otherAddOns, graceDays, now }: TermsSource): PlanTerms {
+function planTermsOf(account: AccountRow, { catalog: own, current, otherAddOns, graceDays, now }: TermsSource): PlanTerms {
   const facts = {
     planKey: account.planKey,
     subscriptionStatus: account.subscriptionStatus,
@@ -75,12 +76,16 @@ function planTermsOf(account: AccountRow, { catalog, current, otherAddOns, grace
     endedAt: account.endedAt,
     override: overrideOf(account, now),
   }
+  const standing = deriveStanding(facts, { defaultPlanKey: own.defaultPlanKey, graceDays }, timeOf(account, now))
+  // An operator may give a plan that was declared after these terms: then it is what the present catalog says.
+  const isNewer = !own.plans.has(standing.planKey) && current.catalog.plans.has(standing.planKey)
+  const catalog = isNewer ? current.catalog : own
   return {
-    standing: deriveStanding(facts, { defaultPlanKey: catalog.defaultPlanKey, graceDays }, timeOf(account, now)),
+    standing,
     catalog,
-    newerMeters: current.meters,
+    newerMeters: current.catalog.meters,
     otherAddOns,
-    catalogVersion: account.catalogVersion,
+    catalogVersion: isNewer ? current.version : account.catalogVersion,
     anchor: account.organizationCreatedAt,
     currentPeriodStart: account.currentPeriodStart,
     currentPeriodEnd: account.currentPeriodEnd,
@@ -101,9 +106,14 @@ export async function termsOfAccounts(
   for (const { catalogVersion } of accounts) {
     if (!versions.has(catalogVersion)) versions.set(catalogVersion, await context.catalogs.get(catalogVersion))
   }
-  const bought = accounts.map(({ catalogVersion, addOns }) => ({ catalog: versions.get(catalogVersion)!, addOns }))
+  const { current } = context.catalogs
+  // Whichever of the two an account's terms are.
+  const bought = accounts.flatMap(({ catalogVersion, addOns }) => [
+    { catalog: versions.get(catalogVersion)!, addOns },
+    { catalog: current.catalog, addOns },
+  ])
   const otherAddOns = await readOtherAddOns(context.catalogs, bought)
-  const source = { current: context.catalogs.current.catalog, otherAddOns, graceDays: context.graceDays, now }
+  const source = { current, otherAddOns, graceDays: context.graceDays, now }
   return new Map(
     accounts.map((account) => {
       const catalog = versions.get(account.catalogVersion)!

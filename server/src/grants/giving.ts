@@ -76,7 +76,7 @@ export async function giveGrantIn(
   input: GrantInput,
   giver: Giver,
 ): Promise<{ grant: GrantReading; given: boolean }> {
-  checkNames(context, input)
+  await checkNames(tx, context, input)
   return storeOnce(tx, context, {
     input,
     giver,
@@ -235,13 +235,20 @@ function unknownOrganization(organizationId: string): DomainError {
   return new DomainError('not_found', `There is no organization ${organizationId}.`, { organization_id: organizationId })
 }
 
-function checkNames({ catalogs }: GrantsContext, { balanceKey, meters }: GrantInput): void {
-  const { catalog } = catalogs.current
-  if (!catalog.balances.has(balanceKey)) {
+/** Names of an organization's own terms, which may be earlier ones, and of the present catalog. */
+async function checkNames(
+  tx: Transaction,
+  { catalogs }: GrantsContext,
+  { organizationId, balanceKey, meters }: GrantInput,
+): Promise<void> {
+  const { version, catalog: present } = catalogs.current
+  const [account] = await findAccounts(tx, [organizationId], { planKey: present.defaultPlanKey, catalogVersion: version })
+  const catalog = await catalogs.get(account?.catalogVersion ?? version)
+  if (!catalog.balances.has(balanceKey) && !present.balances.has(balanceKey)) {
     throw new DomainError('invalid_request', `The catalog has no balance "${balanceKey}".`, { field: 'balance' })
   }
   for (const meterKey of meters ?? []) {
-    if (meterOf({ catalog, newerMeters: catalog.meters }, meterKey)?.balanceKey === balanceKey) continue
+    if (meterOf({ catalog, newerMeters: present.meters }, meterKey)?.balanceKey === balanceKey) continue
     throw new DomainError('invalid_request', `The meter "${meterKey}" does not draw from "${balanceKey}".`, { field: 'meters' })
   }
 }

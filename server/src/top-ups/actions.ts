@@ -1,10 +1,11 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import type { TopUp } from '../catalog/catalog.ts'
 import type { Queryable, Session } from '../db/database.ts'
+import { termsOfAccounts } from '../grants/actions.ts'
 import { drawnBalances } from '../grants/rules.ts'
+import { findAccounts } from '../grants/store.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { readStanding } from '../standing/actions.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
 import { ensureCustomer } from '../stripe/intents/customers.ts'
@@ -138,12 +139,13 @@ export async function listUsableTopUps(
   db: Queryable,
   organizationId: string,
 ): Promise<readonly TopUp[]> {
-  const { catalog: present } = catalogs.current
-  const found = await readStanding(db, { catalogs, clock, graceDays: policy.graceDays }, organizationId)
-  if (found === null) throw new DomainError('not_found', `There is no organization ${organizationId}.`)
-  const catalog = await catalogs.get(found.account.catalogVersion)
-  const drawn = drawnBalances({ catalog, newerMeters: present.meters })
-  return [...present.topUps.values()].filter(({ balanceKey }) => drawn.has(balanceKey))
+  const { version, catalog } = catalogs.current
+  const accounts = await findAccounts(db, [organizationId], { planKey: catalog.defaultPlanKey, catalogVersion: version })
+  const terms = await termsOfAccounts({ catalogs, clock, graceDays: policy.graceDays }, accounts, clock.now())
+  const own = terms.get(organizationId)
+  if (own === undefined) throw new DomainError('not_found', `There is no organization ${organizationId}.`)
+  const drawn = drawnBalances(own)
+  return [...catalog.topUps.values()].filter(({ balanceKey }) => drawn.has(balanceKey))
 }
 
 /** @throws DomainError `invalid_request` for a package that there is not, or that would be paid for nothing; `not_found` */
