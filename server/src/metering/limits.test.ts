@@ -7,7 +7,8 @@ import { listImbalances } from './balance-store.ts'
 import { createMetering } from './metering.ts'
 
 const fixture = testMetering({
-  meters: { calls: { aggregation: 'count' }, tokens: { name: 'Tokens of text' }, pages: {}, words: {} },
+  meters: { calls: { aggregation: 'count' }, tokens: { name: 'Tokens of text' }, pages: {}, words: {}, lookups: {} },
+  credits: { units: { costs: { lookups: 2 } } },
   plans: {
     free: {
       name: 'Free',
@@ -24,8 +25,9 @@ const fixture = testMetering({
         },
         pages: { amount: 20, period: 'calendar_month' },
         words: { amount: 20, period: 'calendar_month' },
+        units: { amount: 100, period: 'calendar_month' },
       },
-      rateLimits: { calls: { limit: 5, per: 'minute' }, pages: { limit: 10, per: 'hour' } },
+      rateLimits: { calls: { limit: 5, per: 'minute' }, pages: { limit: 10, per: 'hour' }, lookups: { limit: 1, per: 'minute' } },
     },
     team: {
       name: 'Team',
@@ -55,6 +57,12 @@ async function repeat(times: number, verb: string, meter: string): Promise<unkno
 }
 
 describe('a limit of pace', () => {
+  test('is told by the name of its meter, whatever that draws from', async () => {
+    await use('consume', 'lookups')
+    const reason = 'The plan free allows no faster use of lookups. Try again shortly.'
+    expect((await use('consume', 'lookups')).body).toMatchObject({ code: 'rate_limited', reason, balance: { balance: 'units' } })
+  })
+
   test('refuses what comes too fast, says when to come again, and counts nothing of it', async () => {
     expect(await repeat(5, 'consume', 'calls')).toEqual(Array(5).fill(true))
     const refused = await use('consume', 'calls', 1, { idempotency_key: `again ${organization}` })
@@ -148,7 +156,13 @@ describe('a limit of spending', () => {
     expect((await use('check', 'tokens', 1)).body['code']).toBe('spend_limit_reached')
     expect((await use('track', 'tokens', 5)).body).toMatchObject({ allowed: true, balance: { overage: 45 } })
     // 45 cost 112.5 cents: what is tracked is never refused.
-    expect(await spending()).toEqual({ tokens: [100, 113], calls: [null, null], pages: [null, null], words: [null, null] })
+    expect(await spending()).toEqual({
+      tokens: [100, 113],
+      calls: [null, null],
+      pages: [null, null],
+      words: [null, null],
+      units: [null, null],
+    })
     clock.set(new Date('2026-04-01T00:00:00Z'))
     expect((await use('consume', 'tokens', 140)).body['allowed']).toBe(true)
   })

@@ -80,7 +80,7 @@ export async function explainUse(
     corrections.reduce((total, one) => total + read(one), read(event))
   return {
     event,
-    reason: event.refusal && reasonOf(event.refusal, event.after, event.spending),
+    reason: event.refusal && reasonOf(event.refusal, event.after, event),
     corrections,
     counts: sum(({ counted }) => counted),
     takes: event.verb === 'reserve' ? 0n : sum((one) => one.drawn),

@@ -11,7 +11,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
     verb: event.verb === 'retract' ? 'correct' : event.verb,
     allowed: event.refusal === null,
     code: event.refusal,
-    reason: event.refusal && reasonOf(event.refusal, event.after, event.spending),
+    reason: event.refusal && reasonOf(event.refusal, event.after, event),
     eventId: event.id,
     organizationId: event.organizationId,
     meter: event.meter,
@@ -29,7 +29,7 @@ export function answerOf(event: UsageEvent, replayed: boolean): UsageAnswer {
 /** The answer of a key whose use was taken back since: what it permitted it permits no more, and it takes nothing. */
 export function takenBackAnswer(event: UsageEvent): UsageAnswer {
   const code = 'taken_back'
-  return { ...answerOf(event, true), allowed: false, code, reason: reasonOf(code, event.after), drawn: 0n }
+  return { ...answerOf(event, true), allowed: false, code, reason: reasonOf(code, event.after, event), drawn: 0n }
 }
 
 /** What is decided of a request that is not stored. */
@@ -47,11 +47,12 @@ export function unstoredAnswer(
 ): UsageAnswer {
   const { verb, organizationId, meter, quantity } = request
   const { code, balance, spending = null, retryAfterMs = null, tooLargeFor } = decided
+  const refused = { meter, spending }
   return {
     verb,
     allowed: code === null,
     code,
-    reason: code && (tooLargeFor ? neverFits(request, tooLargeFor, balance) : reasonOf(code, balance, spending)),
+    reason: code && (tooLargeFor ? neverFits(request, tooLargeFor, balance) : reasonOf(code, balance, refused)),
     eventId: null,
     organizationId,
     meter,
@@ -76,7 +77,11 @@ function neverFits(
 }
 
 /** A refusal in a sentence fit to be shown. The quota's form is EM-4's. */
-export function reasonOf(code: RefusalCode, balance: BalanceSnapshot, spending: Spending | null = null): string {
+export function reasonOf(
+  code: RefusalCode,
+  balance: BalanceSnapshot,
+  { meter, spending }: { readonly meter: string; readonly spending: Spending | null },
+): string {
   const what = balance.balanceKey.replaceAll('_', ' ')
   switch (code) {
     case 'quota_exceeded': {
@@ -93,7 +98,8 @@ export function reasonOf(code: RefusalCode, balance: BalanceSnapshot, spending: 
       return `${sentence}, ${limit} ${currency.toUpperCase()}. Of it ${spent} ${currency.toUpperCase()} is spent or held.`
     }
     case 'rate_limited':
-      return `${what} are used faster than the plan ${balance.planKey} allows. Try again shortly.`
+      // A pace is a meter's own, whatever it draws from.
+      return `The plan ${balance.planKey} allows no faster use of ${meter.replaceAll('_', ' ')}. Try again shortly.`
     case 'not_included':
       return `The plan ${balance.planKey} does not include ${what}.`
     case 'suspended':
