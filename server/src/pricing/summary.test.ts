@@ -87,6 +87,41 @@ test('KF-8 of a time that cuts a cycle has each use on one line, also in the hou
   expect(await costs(days(1), days(12))).toBe(0)
 })
 
+test('KF-8 of a time that cuts the lines on both sides of a change has of each what was used in it', async () => {
+  const id = await billing.customer('basic')
+  await billing.use(id, 'calls', 150)
+  await billing.advance(id, '3d')
+  const from = await billing.nowOf(id)
+  await billing.use(id, 'calls', 10)
+  await billing.advance(id, '70m')
+  await billing.call(id, 'POST', '/api/v1/billing/upgrade', { new_tier: 'team' })
+  await billing.advance(id, '2h')
+  await billing.use(id, 'calls', 120)
+  await billing.advance(id, '3d')
+  const until = await billing.nowOf(id)
+  await billing.advance(id, '2h')
+  await billing.use(id, 'calls', 70)
+  const costs = async (start: Date, end: Date) => (await summaryOf(id, start, end)).usage['calls']!.cost_cents
+  // 60 beyond basic's 100 at 2 cents, 10 of them in the time; 90 beyond the 100 that team adds at 1, 20 of them in it.
+  expect(await costs(from, until)).toBe(10 * 2 + 20)
+})
+
+test('KF-8 of a time that begins before anything billed and ends within a cycle costs what was billed of it', async () => {
+  const id = await billing.createOrganization('freely')
+  await startClock(billing.context, id)
+  await billing.use(id, 'calls', 50)
+  const from = await billing.nowOf(id)
+  await billing.advance(id, '2h')
+  await billing.succeed(id, 'subscribe', { tier: 'basic', payment_method_id: 'pm_card_visa' })
+  await billing.use(id, 'calls', 130)
+  await billing.advance(id, '3d')
+  const until = await billing.nowOf(id)
+  await billing.advance(id, '2h')
+  await billing.use(id, 'calls', 40)
+  const before = new Date(from.getTime() - 3_600_000)
+  expect((await summaryOf(id, before, until)).usage['calls']).toMatchObject({ quantity: 180, cost_cents: 60 })
+})
+
 test('KF-8 of a trial costs nothing, whatever its plan charges in any case', async () => {
   const id = await billing.createOrganization('trying')
   await startClock(billing.context, id)
