@@ -278,7 +278,7 @@ describe('what a change leaves of an allowance for late use', () => {
   test('is what neither is used, held nor revoked of the one that stands, and of other grants before and after it', async () => {
     await grant('over', { expires_at: now })
     await grant('before it', { starts_at: after(-2 * DAY_MS), expires_at: after(DAY_MS) })
-    await grant('plan', { expires_at: after(1), used: 30, reserved: 20, revoked: 10, used_elsewhere: 7 })
+    await grant('plan', { starts_at: now, expires_at: after(1), used: 30, reserved: 20, revoked: 10, used_elsewhere: 7 })
     await grant('to come', { starts_at: after(1) })
     await grant('of others', { balance: 'tokens' })
     await keep('grants', { organization_id: 'other', id: 'theirs', ...GRANT, starts_at: now })
@@ -295,6 +295,12 @@ describe('what a change leaves of an allowance for late use', () => {
     for (const [index, over] of none.entries()) await top(`none ${index}`, over)
     const known = { balanceKey: 'calls', grantId: 'plan', drawn: 30n, drawnElsewhere: 7n }
     expect(await standing()).toEqual([{ ...known, room: 40n, roomBefore: 8n, roomAfter: 17n }])
+  })
+
+  test('is nothing where all of it is used', async () => {
+    await grant('plan', { used: 90, reserved: 10 })
+    await top('used', { used: 100 })
+    expect(await standing()).toMatchObject([{ room: 0n, roomBefore: 0n, roomAfter: 0n }])
   })
 
   test('is without end where the allowance is, or another grant, and nothing where there is no other', async () => {
