@@ -175,6 +175,20 @@ test('a customer who leaves, comes back and leaves again has left once, and one 
   })
 })
 
+test('what a subscription brought is lost where the mirror has it no more', async () => {
+  const { db } = database
+  await subscribe(18, 1_200, day(2), 'pln')
+  const ledger = () =>
+    db.query(`select currency, status, mrr from mrr_accounts where organization_id = 'org_18' and currency = 'pln'`)
+  expect((await ledger()).rows).toEqual([{ currency: 'pln', status: 'active', mrr: 100_000_000n }])
+  await db.transaction(async (tx) => {
+    await tx.query(`delete from stripe_subscription_items where organization_id = 'org_18'`)
+    await tx.query(`delete from stripe_subscriptions where organization_id = 'org_18'`)
+    await recordRevenue(tx, { organizationId: 'org_18', now: day(5), recordedAt: clock.now() })
+  })
+  expect((await ledger()).rows).toEqual([{ currency: 'pln', status: 'canceled', mrr: 0n }])
+})
+
 /** A paid invoice of a subscription. */
 async function insertPaid(id: string, subscriptionId: string, at: Date, lines: readonly object[] = []): Promise<void> {
   await database.db.query(

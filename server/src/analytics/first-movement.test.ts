@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { START } from '../../test/test-clocks.ts'
+import { HOUR_MS } from '../lib/period.ts'
 
 // When an organization is new: what reports have told of a day stays so.
 
@@ -38,7 +39,11 @@ test('is new on leaving a plan that costs nothing, not when that was subscribed 
 test('is new when a discount of all of it ends', async () => {
   const terms = { code: 'NOTHING', percent_off: 100, duration: 'repeating', duration_in_months: 2 }
   expect((await billing.call('operator', 'POST', '/api/v1/billing/discounts', terms)).status).toBe(200)
-  await billing.subscribed('discounted', { tier: 'team', discount_code: 'NOTHING' })
+  await billing.subscribed('discounted', { tier: 'open', discount_code: 'NOTHING' })
+  await succeed('discounted', 'upgrade', { new_tier: 'team' })
+  // Nothing moved; the plan it is counted with has changed.
+  const { body: stats } = await billing.call('operator', 'GET', '/api/v1/admin/billing/stats')
+  expect(stats).toMatchObject({ tier_breakdown: { team: { revenue: 10, count: 2 } } })
   await advance('discounted', '40d')
   expect(await newAfter('discounted')).toBeNull()
   await advance('discounted', '25d')
@@ -56,6 +61,10 @@ test('is new on resuming what has stopped with its trial, and where it went on w
   await succeed('went_on', 'payment-methods', { payment_method_id: 'pm_card_visa' })
   await Promise.all(['stopped', 'went_on'].map((id) => advance(id, '20d')))
   expect(await newAfter('went_on')).toBe(7)
+  // The trial's own invoice was of nothing, and no payment; the next was a draft for an hour.
+  const { body: state } = await billing.call('operator', 'GET', '/api/v1/admin/organizations/went_on')
+  const [{ first_paid_at: firstPaidAt }] = state['revenue'] as [{ first_paid_at: string }]
+  expect(Math.floor((Date.parse(firstPaidAt) - START.getTime()) / HOUR_MS)).toBe(7 * 24 + 1)
   expect(await newAfter('stopped')).toBeNull()
   await succeed('stopped', 'payment-methods', { payment_method_id: 'pm_card_visa' })
   await succeed('stopped', 'resume')

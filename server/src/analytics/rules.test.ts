@@ -61,6 +61,8 @@ describe('monthly recurring revenue', () => {
     expect(discounted({ ...base, percentOff: 50_000_000n }, { ...base, amountOffMinor: 100 })).toBe(400_000_000n)
     const yearly = subscription([item(12_000n, { interval: 'year' })], { discounts: [{ ...base, amountOffMinor: 1_200 }] })
     expect(mrrOf(yearly)).toBe(900_000_000n)
+    // Twelfths: 83.3333333… and 83.9166666…
+    expect([1_000n, 1_007n].map((a) => mrrOf(subscription([item(a, { interval: 'year' })])))).toEqual([83_333_333n, 83_916_667n])
   })
 
   it('takes an amount off its products’ lines in proportion, and the tax that they include off what is left', () => {
@@ -95,6 +97,9 @@ describe('monthly recurring revenue', () => {
         ['eur', { mrr: 700_000_000n, status: 'past_due' }],
       ]),
     )
+    const tried = subscription([item(5n)], { status: 'trialing' })
+    expect(revenueOf([tried, subscription([item(1n)])], NOW).get('usd')?.status).toBe('active')
+    expect(revenueOf([eur, { ...tried, currency: 'eur' }], NOW).get('eur')?.status).toBe('trialing')
   })
 })
 
@@ -140,6 +145,8 @@ describe('a movement', () => {
     expect(movementTime('new', all, unseen)).toEqual(new Date('2026-02-05T00:00:00Z'))
     const left = ['2026-03-03', '2026-03-01'].map((day) => began('01', { status: 'canceled', endedAt: new Date(day) }))
     expect(movementTime('churn', left, unseen)).toEqual(new Date('2026-03-03T00:00:00Z'))
+    // What is lost with one that has not ended is lost now, whenever another did.
+    expect(movementTime('churn', [...left, began('01', { status: 'paused' })], unseen)).toEqual(NOW)
   })
 })
 
@@ -239,6 +246,20 @@ it('ARPU, lifetime value and churn are as docs/analytics.md works them out', () 
     // 112.5 / (20 % a year, so 1.667 % a month: 365 days are 11.992 months)
     lifetimeValueMinor: 6_746,
   })
+})
+
+it('where all leave, there is no ARPU and no lifetime value; who comes back lowers what was lost net', () => {
+  const churn = { bucket: 0, currency: 'usd', kind: 'churn', amount: -1_000_000_000n, count: 2, leavers: 2 } as const
+  const back = { bucket: 0, currency: 'usd', kind: 'reactivation', amount: 250_000_000n, count: 1, leavers: 0 } as const
+  const of = (...sums: (typeof churn | typeof back)[]) =>
+    summaryOf(seriesOf([{ currency: 'usd', mrr: 1_000_000_000n, customers: 2 }], sums, [FROM, TO])[0]!)
+  expect(of(churn)).toMatchObject({ customers: 0, customerChurn: 1, arpuMinor: null, lifetimeValueMinor: null })
+  expect(of(churn, back)).toMatchObject({ customers: 1, grossRevenueChurn: 1, netRevenueChurn: 0.75 })
+})
+
+it('ARR is twelve times what MRR is exactly, and not what an answer rounds it to', () => {
+  const [series] = seriesOf([{ currency: 'usd', mrr: 833_333_333n, customers: 1 }], [], [FROM, TO])
+  expect(summaryOf(series!)).toMatchObject({ mrrMinor: 833, arrMinor: 10_000 })
 })
 
 it('where nobody leaves, nobody is counted as lost, whatever else moves', () => {

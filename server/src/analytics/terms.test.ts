@@ -1,4 +1,4 @@
-import type { Stripe } from 'stripe'
+import { Stripe } from 'stripe'
 import { describe, expect, test, vi } from 'vitest'
 import { PATIENCE } from '../../test/patience.ts'
 import { movementsOf } from '../../test/movements.ts'
@@ -119,6 +119,29 @@ describe('a discount', () => {
       ['expansion', 500],
     ])
   })
+})
+
+test('a price of fractions of a cent counts to the fraction, and one of tiers nothing', async () => {
+  const { subscription, product } = await subscribed('fractions')
+  const recurring = { interval: 'month' } as const
+  const fraction = await billing.stripe.prices.create({
+    currency: 'usd',
+    unit_amount_decimal: Stripe.Decimal.from('12.125'),
+    recurring,
+    product,
+  })
+  const tiers = [{ up_to: 'inf', unit_amount: 700 }] as const
+  const tiered = await billing.stripe.prices.create({
+    currency: 'usd',
+    billing_scheme: 'tiered',
+    tiers_mode: 'graduated',
+    tiers: [...tiers],
+    recurring,
+    product,
+  })
+  const items = [{ price: fraction.id, quantity: 5 }, { price: tiered.id }]
+  await billing.stripe.subscriptions.update(subscription, { items, proration_behavior: 'none' })
+  await expect.poll(() => mrrOf('fractions'), PATIENCE).toBe(1500 + 60.625)
 })
 
 describe('a tax', () => {
