@@ -71,7 +71,7 @@ describe('a refund', () => {
 })
 
 describe('a dispute', () => {
-  test('shows with its deadline while it is open, and changes no standing', async () => {
+  test('shows with its deadline while it is open, and changes no standing and no revenue', async () => {
     const { charge } = await paying('open', 'pm_card_createDispute')
     const dispute = await disputeOf(charge)
     await expect
@@ -88,6 +88,9 @@ describe('a dispute', () => {
       })
     expect(await told('open')).toEqual(['dispute.opened'])
     expect(await failedAt('open')).toBeNull()
+    const { body } = await billing.call('operator', 'GET', '/api/v1/admin/analytics/revenue?interval=month')
+    const [{ points }] = body['currencies'] as [{ points: Record<string, number>[] }]
+    expect(points.at(-1)).toMatchObject({ paid_minor: 2 * 2900, disputed_minor: 0, net_minor: 2900 })
   })
 
   test('that is lost counts like a failed payment from then on, and lowers revenue', async () => {
