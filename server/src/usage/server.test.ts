@@ -147,7 +147,7 @@ describe('GET /api/v1/usage/stream', () => {
     leave()
 
     const back = await listen(there, key, { 'last-event-id': last })
-    await vi.waitFor(() => expect(back.heard.text).toContain('\n: \n'), patience)
+    await vi.waitFor(() => expect(back.heard.text).toContain('\n: current\n'), patience)
     expect(back.heard.text).not.toContain('data:')
     await use(here, key, 'two')
     await vi.waitFor(() => expect(back.heard.text).toMatch(/event: change\n.*\n.*"used":2/), patience)

@@ -204,7 +204,11 @@ function send(stream: Stream): void {
   // Before it is written: a waiting reader asks for more from within the writing.
   stream.sent = latest
   stream.sentName = name
-  if (name === sentName) return
+  if (name === sentName) {
+    // Who comes back with the present state learns that it is: a comment, which is no event.
+    if (sent === null) write(stream, ': current\n\n')
+    return
+  }
   const whole = sent === null || lostBetween(sent, latest)
   write(
     stream,
