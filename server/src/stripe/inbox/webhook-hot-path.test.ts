@@ -113,16 +113,17 @@ test('MR-3, KF-11, EM-6 each path takes it, wakes the worker for what is new, an
 
 test('those that come together are stored together, and one that cannot be stored fails alone', async () => {
   const ids = Array.from({ length: 20 }, (_, index) => `evt_together_${index % 15}`)
-  const bodies = [...ids.map((id) => eventOf(id)), eventOf('evt_\u0000')]
+  const bodies = [...ids.map((id) => eventOf(id)), eventOf('evt_refused')]
+  const { db } = billing.database
+  await db.query(`alter table stripe_events add constraint refused check (event_id <> 'evt_refused')`)
   const answers = await Promise.all(
     bodies.map((body) => post(bare, '/api/v1/billing/webhook', body, { 'stripe-signature': billing.sign(body) })),
   )
+  await db.query('alter table stripe_events drop constraint refused')
   expect(answers.map(({ status }) => status)).toEqual([...ids.map(() => 200), 500])
-  const { rows } = await billing.database.db.query<{ id: string }>(
-    `select event_id as id from stripe_events where event_id like 'evt_together_%'`,
-  )
+  const { rows } = await db.query<{ id: string }>(`select event_id as id from stripe_events where event_id like 'evt_together_%'`)
   expect(rows).toHaveLength(15)
-  for (const { id } of rows) expect(String(await readPayload(billing.database.db, id))).toBe(eventOf(id))
+  for (const { id } of rows) expect(String(await readPayload(db, id))).toBe(eventOf(id))
 })
 
 test('when more events wait than are held, is told so in its own words', async () => {
