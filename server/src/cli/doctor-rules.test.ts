@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { readConfig } from '../config.ts'
-import { judgeAddresses, judgeClocks, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
+import { judgeAddresses, judgeClocks, judgeTaxes, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
 
 const facts: WebhookFacts = {
   answered: { accepted: 12, refused: 0 },
@@ -51,6 +51,12 @@ it('the doctor warns where customers of a live key are sent to this machine, or 
   expect(() => judgeAddresses(live, 'http://billing.example.com')).toThrow('not https')
   expect(judgeAddresses(live, 'https://billing.example.com')).toContain('mails are kept and not sent')
   expect(judgeAddresses(readConfig({}), 'http://localhost:3000')).toContain('http://localhost:3000')
+})
+
+it('the doctor warns where Stripe Tax is asked for and not set up, and tells where tax is collected', () => {
+  expect(() => judgeTaxes({ missing: ['head_office'], countries: [] })).toThrow('Stripe Tax is not set up (head_office)')
+  expect(judgeTaxes({ missing: [], countries: [] })).toContain('no country is registered')
+  expect(judgeTaxes({ missing: [], countries: ['AT', 'DE'] })).toBe('Stripe Tax works it out; registered: AT, DE')
 })
 
 it('the doctor warns of a clock that is wrong', () => {

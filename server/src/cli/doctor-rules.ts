@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts'
+import type { TaxSetup } from '../stripe/gateway/gateway.ts'
 
 /** What is known of the webhooks of Stripe. */
 export type WebhookFacts = {
@@ -57,6 +58,21 @@ export function judgeAddresses(config: Config, publicUrl: string): string {
   if (isLive && protocol !== 'https:') throw new Error(`${publicUrl} is not https, and customers of a live key go there.`)
   const mails = config.SMTP_URL === undefined ? 'mails are kept and not sent, without SMTP_URL' : 'mails are sent'
   return `browsers reach it at ${publicUrl}; ${mails}`
+}
+
+/**
+ * Whether Stripe Tax can work out what it is asked for. Pure.
+ * @throws Error where it is not set up, so that Stripe refuses each purchase
+ */
+export function judgeTaxes({ missing, countries }: TaxSetup): string {
+  if (missing.length > 0) {
+    throw new Error(
+      `Stripe Tax is not set up (${missing.join(', ')}), and purchases ask for it: complete its settings at Stripe.`,
+    )
+  }
+  return countries.length === 0
+    ? 'Stripe Tax works it out, and collects none: no country is registered'
+    : `Stripe Tax works it out; registered: ${countries.join(', ')}`
 }
 
 /** Stripe takes a signature for five minutes; what counts by the hour should not differ by more than moments. */

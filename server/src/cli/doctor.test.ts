@@ -28,7 +28,7 @@ afterAll(async () => {
 const NOWHERE = 'http://127.0.0.1:9'
 const OF_THE_DATABASE = ['database', 'row-level security', 'clock', 'webhooks']
 const EVERYTHING = ['node', 'configuration', 'catalog', 'database', 'row-level security', 'clock', 'stripe', 'products']
-EVERYTHING.push('webhooks', 'addresses', 'server')
+EVERYTHING.push('taxes', 'webhooks', 'addresses', 'server')
 
 const variables = { TOLLGATE_DATA_DIR: directory, TOLLGATE_CATALOG: 'examples/episodic-memory/billing.config.ts' }
 const ofDatabase = (findings: readonly Finding[]) => findings.filter(({ check }) => OF_THE_DATABASE.includes(check))
@@ -90,6 +90,7 @@ it('says of each thing that it would look at in a database that it cannot be rea
     'configuration',
     'catalog',
     'stripe',
+    'taxes',
     'addresses',
     'server',
   ])

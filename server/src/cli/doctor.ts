@@ -19,7 +19,7 @@ import type { StripeGateway } from '../stripe/gateway/gateway.ts'
 import { WEBHOOK_PATHS } from '../http/webhook-paths.ts'
 import { planPush } from '../stripe/push/push-plan.ts'
 import { countChanges, readStripeCatalog } from '../stripe/push/push.ts'
-import { judgeAddresses, judgeClocks, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
+import { judgeAddresses, judgeClocks, judgeTaxes, judgeWebhooks, readWebhookAnswers, type WebhookFacts } from './doctor-rules.ts'
 import { withDatabase } from './maintenance.ts'
 import { sentenceOf } from './terminal.ts'
 
@@ -51,6 +51,7 @@ async function examineAll(config: Config, look: Look): Promise<readonly Finding[
     await find('clock', () => look(examineClock)),
     await find('stripe', () => examineStripe(config)),
     await find('products', () => examineProducts(config)),
+    await find('taxes', () => examineTaxes(config)),
     await find('webhooks', () => examineWebhooks(config, look)),
     await find('addresses', async () => judgeAddresses(config, publicUrlOf(config))),
     await find('server', () => examineServer(config)),
@@ -156,6 +157,12 @@ async function examineProducts(config: Config): Promise<string> {
   const changes = countChanges(steps)
   if (changes > 0) throw new Error(`${changes} changes of the catalog are not at Stripe yet: tollgate push.`)
   return 'the catalog is at Stripe as it is here'
+}
+
+async function examineTaxes(config: Config): Promise<string> {
+  if (config.STRIPE_AUTOMATIC_TAX === 'false') return 'not worked out here: STRIPE_AUTOMATIC_TAX is not set'
+  const stripe = openStripe(config)
+  return stripe === null ? noStripe(config) : judgeTaxes(await stripe.gateway.reads.readTaxSetup())
 }
 
 const EVENTS_OF_A_DAY = `select

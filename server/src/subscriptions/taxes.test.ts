@@ -7,8 +7,12 @@ const billing = testSubscriptions({ catalog: OFFERED, policy: { automaticTax: tr
 const { advance, call, onClock, post, succeed } = billing
 const ADDRESS = { line1: 'Torstraße 1', city: 'Berlin', postal_code: '10119', country: 'DE' }
 
+const readSetup = () => billing.context.gateway!.reads.readTaxSetup()
+let setupBefore: Awaited<ReturnType<typeof readSetup>>
+
 beforeAll(async () => {
   const { tax } = billing.stripe
+  setupBefore = await readSetup()
   await tax.settings.update({ head_office: { address: { country: 'DE', postal_code: '10115' } } })
   const standard = { place_of_supply_scheme: 'standard' } as const
   await tax.registrations.create({
@@ -32,6 +36,11 @@ const paidOf = async (id: string): Promise<readonly number[]> => {
 const newest = <Found extends StripeObject>(found: readonly Found[]): Found => found.at(-1)!
 
 describe('with automatic tax', () => {
+  test('what Stripe lacks for it is told until it is there, then where tax is collected', async () => {
+    expect(setupBefore).toEqual({ missing: ['head_office'], countries: [] })
+    expect(await readSetup()).toEqual({ missing: [], countries: ['DE'] })
+  })
+
   test('nobody subscribes without a page whose address is not known: nothing is bought, and it says what is missing', async () => {
     await onClock('nowhere')
     const refused = await post('nowhere', 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })

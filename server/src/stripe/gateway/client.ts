@@ -217,6 +217,16 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         (after) => call('list_meters', () => stripe.billing.meters.list({ status: 'active', limit: PAGE, ...after })),
         ({ id, event_name }) => ({ id, eventName: event_name }),
       ),
+    async readTaxSetup() {
+      const settings = await call('read_tax_settings', () => stripe.tax.settings.retrieve())
+      const registered = await readPages(
+        (after) =>
+          call('list_tax_registrations', () => stripe.tax.registrations.list({ status: 'active', limit: PAGE, ...after })),
+        ({ country }) => country,
+      )
+      const missing = settings.status === 'active' ? [] : (settings.status_details.pending?.missing_fields ?? [settings.status])
+      return { missing, countries: [...new Set(registered)].sort() }
+    },
     readMeter: async ({ meterId, customerId: customer, start, end }) => {
       const span = { customer, start_time: toUnix(start), end_time: toUnix(end) }
       const { data } = await call('read_meter', () => stripe.billing.meters.listEventSummaries(meterId, span))

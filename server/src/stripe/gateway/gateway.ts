@@ -64,6 +64,7 @@ export type StripeReads = {
   retrieveCoupon(couponId: string): Promise<CouponSnapshot | null>
   /** Meters that are active. */
   listMeters(): Promise<readonly MeterSnapshot[]>
+  readTaxSetup(): Promise<TaxSetup>
   /** What a meter has counted of a customer from `start` inclusive to `end` exclusive (whole minutes), as a decimal text. */
   readMeter(query: { meterId: string; customerId: string; start: Instant; end: Instant }): Promise<string>
   /** What Stripe found wrong with reports after it had taken them; the newest hundred, newest first. */
@@ -164,4 +165,12 @@ export type TestClockSnapshot = {
   readonly id: string
   readonly status: 'advancing' | 'ready' | 'internal_failure'
   readonly now: Instant
+}
+
+/** How far Stripe Tax is set up. */
+export type TaxSetup = {
+  /** Settings without which it refuses to work, by Stripe's names. */
+  readonly missing: readonly string[]
+  /** Where tax is collected now, by ISO 3166-1. */
+  readonly countries: readonly string[]
 }
