@@ -12,8 +12,10 @@ import { taxIdsModule } from './resources/customers/tax-ids.ts'
 import { eventDestinationsModule } from './resources/event-destinations.ts'
 import { eventsModule } from './resources/events.ts'
 import { feedbackOptionsModule } from './resources/feedback-options.ts'
+import { taxCalculationsModule } from './resources/tax/calculations.ts'
 import { taxRegistrationsModule } from './resources/tax/registrations.ts'
 import { taxSettingsModule } from './resources/tax/settings.ts'
+import { taxTransactionsModule } from './resources/tax/transactions.ts'
 import { alertsModule } from './resources/usage/alerts.ts'
 import { creditGrantsModule } from './resources/usage/credit-grants.ts'
 import { meterEventsModule } from './resources/usage/meter-event-operations.ts'
@@ -31,6 +33,8 @@ export const coreModules: readonly Module[] = [
   taxIdsModule,
   taxRegistrationsModule,
   taxSettingsModule,
+  taxCalculationsModule,
+  taxTransactionsModule,
   creditGrantsModule,
   entitlementsModule,
   alertsModule,

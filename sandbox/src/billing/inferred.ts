@@ -285,3 +285,33 @@ export function isEventDatedByTestClock(): boolean {
 export function scheduleTakesEndOver(): boolean {
   return true
 }
+
+/**
+ * How long a payment may name a calculation of tax.
+ * Doubt: 90 days is what answers have been seen to say; no page states it.
+ */
+export const taxCalculationLastsSeconds = 90 * DAY_SECONDS
+
+/**
+ * A refund takes back its share of each line, tax and all; what rounding leaves goes to the lines after.
+ * Doubt: Stripe says that it reverses a flat amount, not how that is spread over lines.
+ */
+export function refundedTax(
+  lines: ReadonlyArray<{
+    readonly amount: number
+    readonly amount_tax: number
+    readonly tax_behavior: 'exclusive' | 'inclusive'
+  }>,
+  refunded: number,
+): ReadonlyArray<{ readonly amount: number; readonly tax: number }> {
+  const paid = lines.map((line) => line.amount + (line.tax_behavior === 'inclusive' ? 0 : line.amount_tax))
+  const total = paid.reduce((sum, amount) => sum + amount, 0)
+  const upTo = (end: number): number => paid.slice(0, end).reduce((sum, amount) => sum + amount, 0)
+  const shareOf = (amount: number, part: number, whole: number): number =>
+    whole === 0 ? 0 : toSafeInteger((BigInt(amount) * BigInt(part)) / BigInt(whole))
+  return lines.map((line, index) => {
+    const whole = shareOf(refunded, upTo(index + 1), total) - shareOf(refunded, upTo(index), total)
+    const tax = shareOf(line.amount_tax, whole, paid[index] ?? 0)
+    return { amount: line.tax_behavior === 'inclusive' ? whole : whole - tax, tax }
+  })
+}

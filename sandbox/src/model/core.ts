@@ -1,3 +1,5 @@
+import type { TaxCalculationLineItem, TaxTransactionLineItem } from '../wire.gen.ts'
+
 /** A secret before the last roll, and the unix second (real time) until which it still signs. */
 export interface RolledSecret {
   readonly secret: string
@@ -16,6 +18,8 @@ export interface CoreShapes {
   /** `automatic`: what a rate that automatic tax made is for; absent for the account's own. */
   tax_rate: { _?: { automatic: string } }
   'tax.registration': { status: never }
+  'tax.calculation': { line_items: never; _: { items: readonly TaxCalculationLineItem[] } }
+  'tax.transaction': { line_items: never; _: { items: readonly TaxTransactionLineItem[] } }
   event: { _: { customer: string | null } }
   'billing.meter_event': {
     id: string

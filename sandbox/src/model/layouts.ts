@@ -33,6 +33,12 @@ export const layouts: readonly Layout[] = [
   layout('price', 'price', { product: (price) => price.product, lookup_key: (price) => price.lookup_key }),
   layout('tax_rate', 'txr', { automatic: (rate) => rate._?.automatic }),
   layout('tax.registration', 'taxreg'),
+  layout('tax.calculation', 'taxcalc'),
+  layout('tax.association', 'taxa', {
+    calculation: (association) => association.calculation,
+    payment_intent: (association) => association.payment_intent,
+  }),
+  layout('tax.transaction', 'tax'),
   layout('tax_id', 'txi', { customer: (taxId) => taxId.customer }),
   layout('billing.meter', 'mtr', { event_name: (meter) => meter.event_name }),
   layout('billing.meter_event', 'mev', {

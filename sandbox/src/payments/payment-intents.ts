@@ -15,6 +15,7 @@ export interface IntentDraft {
   readonly customer: string | null
   readonly paymentMethod: string | null
   readonly description?: string | null
+  readonly hooks?: NonNullable<PaymentIntent['hooks']>
   readonly metadata?: Record<string, string>
   readonly captureMethod?: PaymentIntent['capture_method']
   readonly confirmationMethod?: PaymentIntent['confirmation_method']
@@ -56,6 +57,7 @@ export function createIntent(ctx: Ctx, draft: IntentDraft): PaymentIntent {
     customer_account: null,
     description: draft.description ?? null,
     excluded_payment_method_types: null,
+    ...(draft.hooks === undefined ? {} : { hooks: draft.hooks }),
     last_payment_error: null,
     latest_charge: null,
     livemode: false,
@@ -121,6 +123,7 @@ export type IntentPatch = Partial<
     PaymentIntent,
     | 'amount'
     | 'currency'
+    | 'hooks'
     | 'customer'
     | 'payment_method'
     | 'payment_method_options'

@@ -1,6 +1,6 @@
 import { defined, updated } from '../../engine/answer.ts'
 import type { Ctx } from '../../engine/context.ts'
-import { invalidRequest } from '../../engine/errors.ts'
+import { invalidRequest, noSuch } from '../../engine/errors.ts'
 import { list } from '../../engine/lists.ts'
 import { mergeMetadata } from '../../engine/metadata.ts'
 import { operation, timeRule, type Module } from '../../engine/module.ts'
@@ -30,6 +30,7 @@ const createTakes = [
   'customer',
   'description',
   'error_on_requires_action',
+  'hooks',
   'metadata',
   'off_session',
   'payment_method',
@@ -51,6 +52,7 @@ const updateTakes = [
   'currency',
   'customer',
   'description',
+  'hooks',
   'metadata',
   'payment_method',
   'payment_method_options',
@@ -66,6 +68,7 @@ const confirmTakes = [
   'allowed_payment_method_types',
   'capture_method',
   'error_on_requires_action',
+  'hooks',
   'off_session',
   'payment_method',
   'payment_method_options',
@@ -106,6 +109,17 @@ function finish(
   return ctx.require('payment_intent', id)
 }
 
+type Hooks = NonNullable<PaymentIntent['hooks']>
+
+/** What is to follow from the payment: the tax of a calculation is recorded. What is not named stays. */
+function hooksOf(ctx: Ctx, param: CreateParams['hooks']): Hooks | undefined {
+  const named = param?.inputs?.tax?.calculation
+  if (named === undefined) return undefined
+  if (named === '') return {}
+  if (ctx.get('tax.calculation', named) === undefined) throw noSuch('tax_calculation', named, 'hooks[inputs][tax][calculation]')
+  return { inputs: { tax: { calculation: named } } }
+}
+
 function requireConsistent(params: Pick<CreateParams, (typeof createTakes)[number]>): void {
   requireUrl(params.return_url, 'return_url')
   if (params.confirm === true) return
@@ -143,6 +157,7 @@ function create(ctx: Ctx, params: Pick<CreateParams, (typeof createTakes)[number
       currency,
       customer,
       description: params.description ?? null,
+      hooks: hooksOf(ctx, params.hooks),
       metadata: mergeMetadata({}, params.metadata),
       paymentMethod: method?.id ?? null,
       receiptEmail: params.receipt_email ?? null,
@@ -188,6 +203,7 @@ function update(ctx: Ctx, id: string, params: Pick<UpdateParams, (typeof updateT
       currency: params.currency === undefined ? undefined : requireCurrency(params.currency),
       customer: params.customer,
       description: updated(intent.description, params.description),
+      hooks: hooksOf(ctx, params.hooks),
       metadata: mergeMetadata(intent.metadata, params.metadata),
       ...optionsPatch(intent, params.payment_method_options),
       payment_method: params.payment_method,
@@ -207,6 +223,7 @@ function confirm(ctx: Ctx, id: string, params: Pick<ConfirmParams, (typeof confi
   const patch = defined({
     ...allowedPatch(params.allowed_payment_method_types),
     capture_method: params.capture_method,
+    hooks: hooksOf(ctx, params.hooks),
     ...optionsPatch(intent, params.payment_method_options),
     receipt_email: params.receipt_email === undefined ? undefined : params.receipt_email || null,
     setup_future_usage: params.setup_future_usage === undefined ? undefined : params.setup_future_usage || null,
