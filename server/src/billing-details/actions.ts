@@ -5,6 +5,8 @@ import { finishPendingIntents } from '../stripe/intents/finish-intents.ts'
 import { performIntent } from '../stripe/intents/intents.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { followChange, runExclusively, wasHeard, type Asker } from '../subscriptions/actions.ts'
+import { resumeAutoTopUps } from '../top-ups/auto-store.ts'
+import { TAX_LOCATION_MISSING } from '../top-ups/stopping.ts'
 import { stepsTo, type BillingDetails, type DetailsRequest } from './details.ts'
 import { findBillingDetails } from './store.ts'
 
@@ -40,6 +42,7 @@ export async function changeBillingDetails(
       await performIntent(context, session, { organizationId, ...first, afterwards: rest, audit })
       await finishPendingIntents(context, session, organizationId)
       await followChange(context, session, organizationId)
+      if (wanted.address !== undefined) await resumeAutoTopUps(session, organizationId, TAX_LOCATION_MISSING)
     }
     return readBillingDetails(session, organizationId)
   })

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts'
-import type { TaxSetup } from '../stripe/gateway/gateway.ts'
+import type { TaxSetup } from '../stripe/gateway/tax-reads.ts'
 
 /** What is known of the webhooks of Stripe. */
 export type WebhookFacts = {

@@ -248,7 +248,7 @@ export const eventTypes = {
   }),
   'auto_top_up.stopped': define({
     summary:
-      'A payment failed of what is bought by itself, or the package is sold no more for this balance (`invalid_request`): nothing more is bought until another method is there, or it is set anew.',
+      'A payment failed of what is bought by itself, the package is sold no more for this balance (`invalid_request`), or it is not known where the customer is taxed (`tax_location_missing`): nothing more is bought until another method or the address is there, or it is set anew.',
     data: z.object({ balance: z.string(), balance_name: balanceName, top_up: z.string(), code: z.string() }),
     example: { balance: 'credits', balance_name: 'credits', top_up: 'credits_500', code: 'payment_failed' },
   }),

@@ -77,13 +77,15 @@ describe('an event that people are mailed about', () => {
     }
   })
 
-  it('says why nothing is bought by itself any more: a payment, or a package that is sold no more', () => {
+  it('says why nothing is bought by itself any more: a payment, a package that is sold no more, an address that is missing', () => {
     const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
     const { example } = eventTypes['auto_top_up.stopped']
     const said = (code: string): string => JSON.stringify(messageOf('auto_top_up.stopped', { ...example, code }, sample))
     expect(said('payment_failed')).toMatch(/A payment failed/)
     expect(said('invalid_request')).toMatch(/is no longer sold/)
     expect(said('invalid_request')).not.toMatch(/payment/i)
+    expect(said('tax_location_missing')).toMatch(/until it is there/)
+    expect(said('tax_location_missing')).not.toMatch(/payment/i)
   })
 
   it('calls a plan by its name, and by its key where the event is from before it had the name', () => {

@@ -220,6 +220,17 @@ function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billin
       action: { label: 'See what there is', url: billingUrl },
     }
   }
+  if (data.code === 'tax_location_missing') {
+    return {
+      subject,
+      preview: 'Your billing address is missing.',
+      paragraphs: [
+        `Without an address the tax on what tops up ${balance} of ${name} cannot be worked out. Nothing more is bought by itself until it is there.`,
+      ],
+      facts,
+      action: { label: 'Add your address', url: billingUrl },
+    }
+  }
   return {
     subject,
     preview: 'A payment failed.',

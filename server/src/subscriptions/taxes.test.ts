@@ -100,16 +100,4 @@ describe('with automatic tax', () => {
       tax_id_collection: { enabled: true },
     })
   })
-
-  test('a package is bought on a page though a method is saved, and taxed there', async () => {
-    const id = await german('packages')
-    await succeed(id, 'subscribe', { plan: 'pro', payment_method_id: 'pm_card_visa' })
-    const { status, body } = await call(id, 'POST', '/api/v1/billing/top-ups', { top_up: 'pack' })
-    expect([status, body['status']]).toEqual([202, 'pending'])
-    expect(newest(billing.sandbox.all('checkout.session'))).toMatchObject({
-      url: body['url'],
-      mode: 'payment',
-      automatic_tax: { enabled: true },
-    })
-  })
 })

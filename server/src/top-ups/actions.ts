@@ -15,6 +15,7 @@ import { syncOrganization } from '../stripe/mirror/sync.ts'
 import { ORGANIZATION_METADATA, readOrganization, timeOf } from '../stripe/organizations.ts'
 import { runExclusively, type Asker } from '../subscriptions/actions.ts'
 import { checkPages, type Pages } from '../subscriptions/redirects.ts'
+import { TAX_LOCATION_MISSING } from './stopping.ts'
 import {
   findLastIntent,
   findPurchase,
@@ -58,7 +59,8 @@ export async function buyTopUp(context: BillingContext, request: TopUpRequest, a
 /** What failed is answered as it was the first time. */
 function unlessFailed(purchase: Purchase): Purchase {
   if (purchase.status !== 'failed') return purchase
-  const code = purchase.failureCode === 'payment_method_missing' ? 'payment_method_missing' : 'payment_failed'
+  const { failureCode } = purchase
+  const code = failureCode === 'payment_method_missing' || failureCode === TAX_LOCATION_MISSING ? failureCode : 'payment_failed'
   throw new DomainError(code, 'The payment of this purchase failed; buy it again under another key.', { top_up_id: purchase.id })
 }
 
@@ -177,9 +179,7 @@ export async function payPurchase(
 ): Promise<Purchase> {
   const { organizationId, id } = purchase
   const customerId = await ensureCustomer(context, session, organizationId)
-  // Tax is worked out on a page: a payment of a saved method takes what it is told.
-  const isTaxed = context.policy.automaticTax && pages !== null
-  const paymentMethodId = isTaxed ? null : await findSavedMethod(session, organizationId)
+  const paymentMethodId = await findSavedMethod(session, organizationId)
   if (paymentMethodId === null) {
     if (pages !== null) return openPage(context, session, purchase, pages)
     await setFailed(session, purchase, 'payment_method_missing')
@@ -192,7 +192,7 @@ export async function payPurchase(
       params: {
         customerId,
         paymentMethodId,
-        amountMinor: purchase.priceMinor,
+        ...(await amountOf(context, purchase, customerId)),
         currency: purchase.currency,
         description: describe(purchase),
         metadata: { [ORGANIZATION_METADATA]: organizationId, [TOP_UP_METADATA]: id },
@@ -200,11 +200,34 @@ export async function payPurchase(
     })
   } catch (error) {
     if (!(error instanceof StripeCallError) || error.outcome !== 'refused') throw error
-    if (error.details['requires_action'] === true && pages !== null) return openPage(context, session, purchase, pages)
+    // A page asks what is missing: the bank, or where the customer is taxed.
+    const isAsked = error.details['requires_action'] === true || error.code === TAX_LOCATION_MISSING
+    if (isAsked && pages !== null) return openPage(context, session, purchase, pages)
     await setFailed(session, purchase, error.code)
     throw error
   }
   return follow(context, session, purchase)
+}
+
+/** What is charged where no page works it out: the price, and the tax on it. */
+async function amountOf(
+  context: BillingContext,
+  purchase: Purchase,
+  customerId: string,
+): Promise<{ readonly amountMinor: number; readonly taxCalculationId?: string }> {
+  const { id, currency, priceMinor: amountMinor } = purchase
+  if (!context.policy.automaticTax) return { amountMinor }
+  const { reads } = requireGateway(context)
+  const priceId = priceAtStripe(context, purchase)
+  const tax = priceId === null ? null : await reads.retrieveItemTax(priceId)
+  const { calculationId, totalMinor } = await reads.calculateTax({ customerId, currency, amountMinor, reference: id, tax })
+  return { amountMinor: totalMinor, taxCalculationId: calculationId }
+}
+
+/** The price at Stripe that a variable names for a package; null where the catalog alone says what it costs. */
+function priceAtStripe({ catalogs, variables }: BillingContext, { topUpKey }: Purchase): string | null {
+  const variable = catalogs.current.catalog.topUps.get(topUpKey)?.priceVariable
+  return (variable == null ? '' : (variables?.[variable] ?? '')) || null
 }
 
 /** The mirror follows, and with it the grant; answers the purchase as it then is. */
@@ -214,16 +237,14 @@ async function follow(context: BillingContext, session: Session, purchase: Purch
 }
 
 async function openPage(context: BillingContext, session: Session, purchase: Purchase, pages: Pages): Promise<Purchase> {
-  const { organizationId, id, topUpKey, quantity, currency, priceMinor, name } = purchase
+  const { organizationId, id, quantity, currency, priceMinor, name } = purchase
   const customerId = await ensureCustomer(context, session, organizationId)
-  const variable = context.catalogs.current.catalog.topUps.get(topUpKey)?.priceVariable
-  const priceId = variable == null ? '' : (context.variables?.[variable] ?? '')
   const { url } = await performIntent(context, session, {
     organizationId,
     kind: 'create_payment_page',
     params: {
       customerId,
-      price: priceId !== '' ? priceId : { name, currency, unitAmountMinor: priceMinor / quantity },
+      price: priceAtStripe(context, purchase) ?? { name, currency, unitAmountMinor: priceMinor / quantity },
       quantity,
       automaticTax: context.policy.automaticTax,
       ...pages,

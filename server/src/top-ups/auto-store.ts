@@ -68,6 +68,18 @@ export async function stopAutoTopUp(
   )
 }
 
+/** Goes on at once with what had stopped for a reason that is no more. */
+export async function resumeAutoTopUps(db: Queryable, organizationId: string, stoppedCode: string): Promise<void> {
+  await db.query(
+    `with resumed as (
+       update auto_top_ups set stopped_at = null, stopped_code = null, stopped_method = null
+       where organization_id = $1 and stopped_code = $2 returning balance)
+     update auto_top_up_requests set looked_at = null, wait_until = null
+     where organization_id = $1 and balance in (select balance from resumed)`,
+    [organizationId, stoppedCode],
+  )
+}
+
 /** Word of a balance under its mark, as it was taken. It was asked for by the last use under the mark, or by the setting. */
 export type AutoTopUpRequest = BalanceName & { readonly lookedAt: Instant; readonly requestedAt: Instant }
 

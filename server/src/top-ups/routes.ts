@@ -75,7 +75,7 @@ const buyRoute = createRoute({
   tags: TAGS,
   summary: 'Buy a package of the catalog',
   description:
-    'With a saved payment method it is paid and granted at once (201). Without one, or where the bank asks the customer, the answer has the page where it is paid (202), and the payment’s webhook grants it.',
+    'With a saved payment method it is paid and granted at once (201). Without one, where the bank asks the customer, or where it is not known where they are taxed, the answer has the page where it is paid (202), and the payment’s webhook grants it.',
   request: {
     headers: keyHeader,
     body: body(

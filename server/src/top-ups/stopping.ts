@@ -18,6 +18,9 @@ export async function stopBuying(
   await publishEvent(db, { organizationId, type: 'auto_top_up.stopped', key, data, occurredAt: at })
 }
 
+/** Why nothing is bought of which the tax cannot be worked out. */
+export const TAX_LOCATION_MISSING = 'tax_location_missing'
+
 /** As the catalog that packages are bought of calls it. */
 export function balanceNameOf(catalogs: CatalogRegistry, balanceKey: string): string {
   return catalogs.current.catalog.balances.get(balanceKey)?.name ?? balanceKey

@@ -5,7 +5,7 @@ import type { Quantity } from '../lib/quantity.ts'
 import { takesMoney } from '../stripe/mirror/dispute-rules.ts'
 import type { Payment, PurchaseStatus } from './rules.ts'
 
-/** `saved` charges the saved method, and opens a page where there is none, the bank asks, or tax is worked out; `page` always opens one. */
+/** `saved` charges the saved method, and opens a page where there is none, the bank asks, or it is not known where the customer is taxed; `page` always opens one. */
 export type PayWith = 'saved' | 'page'
 
 export type Purchase = {

@@ -9,7 +9,7 @@ import { createCreditNoteReader, withCreditNotes } from './credit-notes.ts'
 import { createDiscountReader } from './discount-snapshots.ts'
 import { readEnvelope, readSignedEnvelope } from './envelope.ts'
 import type { MeterEvent, StripeGateway, StripeReads, TestClockSnapshot } from './gateway.ts'
-import { toInvoiceItem, toInvoiceItemSnapshot, toItemTax, type InvoiceItemSnapshot } from './invoice-items.ts'
+import { toInvoiceItem, toInvoiceItemSnapshot, type InvoiceItemSnapshot } from './invoice-items.ts'
 import { toPreview } from './invoice-previews.ts'
 import { createStripeLimiter } from './limiter.ts'
 import type { MutationKind, MutationResult, StripeMutations } from './mutations.ts'
@@ -28,6 +28,7 @@ import {
   withLines,
   type InvoiceSnapshot,
 } from './snapshots.ts'
+import { createTaxReads } from './tax-reads.ts'
 import { fromUnix, idOf, toPlainObject, toUnix } from './wire.ts'
 
 export type StripeClientOptions = {
@@ -179,8 +180,6 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       ),
     listPendingItems: (customer) => itemsOf({ customer, pending: true }),
     listItemsOfInvoice: (invoice) => itemsOf({ invoice }),
-    retrieveItemTax: (price) =>
-      orNull(call('retrieve_price', async () => toItemTax(await stripe.prices.retrieve(price, { expand: ['product'] })))),
     listInvoiceItems: (customer) => itemsOf({ customer }),
     listPaymentMethods: (customer) =>
       readPages(
@@ -217,16 +216,13 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
         (after) => call('list_meters', () => stripe.billing.meters.list({ status: 'active', limit: PAGE, ...after })),
         ({ id, event_name }) => ({ id, eventName: event_name }),
       ),
-    async readTaxSetup() {
-      const settings = await call('read_tax_settings', () => stripe.tax.settings.retrieve())
-      const registered = await readPages(
-        (after) =>
-          call('list_tax_registrations', () => stripe.tax.registrations.list({ status: 'active', limit: PAGE, ...after })),
-        ({ country }) => country,
-      )
-      const missing = settings.status === 'active' ? [] : (settings.status_details.pending?.missing_fields ?? [settings.status])
-      return { missing, countries: [...new Set(registered)].sort() }
-    },
+    ...createTaxReads({
+      retrievePrice: (id) => call('retrieve_price', () => stripe.prices.retrieve(id, { expand: ['product'] })),
+      readSettings: () => call('read_tax_settings', () => stripe.tax.settings.retrieve()),
+      listRegistrations: (after) =>
+        call('list_tax_registrations', () => stripe.tax.registrations.list({ status: 'active', limit: PAGE, ...after })),
+      calculate: (params) => call('calculate_tax', () => stripe.tax.calculations.create(params)),
+    }),
     readMeter: async ({ meterId, customerId: customer, start, end }) => {
       const span = { customer, start_time: toUnix(start), end_time: toUnix(end) }
       const { data } = await call('read_meter', () => stripe.billing.meters.listEventSummaries(meterId, span))

@@ -1,11 +1,12 @@
 import type { Instant } from '../../lib/clock.ts'
 import type { AccountList, AccountPage, AccountQuery } from './account-lists.ts'
-import type { InvoiceItemSnapshot, ItemTax } from './invoice-items.ts'
+import type { InvoiceItemSnapshot } from './invoice-items.ts'
 import type { InvoicePreview, InvoicePreviewQuery } from './invoice-previews.ts'
 import type { MutationCall, MutationKind, MutationResult, StripeMutations } from './mutations.ts'
 import type { ChargeSnapshot, DisputeSnapshot, PaymentMethodSnapshot } from './payment-snapshots.ts'
 import type { ScheduleSnapshot } from './schedule-snapshots.ts'
 import type { CustomerSnapshot, InvoiceSnapshot, ListedSubscription } from './snapshots.ts'
+import type { TaxReads } from './tax-reads.ts'
 
 /**
  * Stripe as Tollgate uses it. One implementation (`client.ts`) speaks to Stripe or to the sandbox; both are driven by the same contract
@@ -34,7 +35,7 @@ export type StripeGateway = {
   verifyWebhook(rawBody: string | Buffer, signature: string, secrets: readonly string[]): WebhookEnvelope
 }
 
-export type StripeReads = {
+export type StripeReads = TaxReads & {
   /** A deleted customer is answered as such; one that never was is null. */
   retrieveCustomer(customerId: string): Promise<CustomerSnapshot | null>
   /** Customers with this e-mail address, newest first; those of a test clock only when it is named. */
@@ -49,8 +50,6 @@ export type StripeReads = {
   /** What waits for the customer's next invoice. */
   listPendingItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
   listItemsOfInvoice(invoiceId: string): Promise<readonly InvoiceItemSnapshot[]>
-  /** By what Stripe Tax works out the tax of what a price sells; null for a price that there is not. */
-  retrieveItemTax(priceId: string): Promise<ItemTax | null>
   /** The customer's invoice items, billed or not; newest first. */
   listInvoiceItems(customerId: string): Promise<readonly InvoiceItemSnapshot[]>
   listPaymentMethods(customerId: string): Promise<PaymentMethodSnapshot[]>
@@ -64,7 +63,6 @@ export type StripeReads = {
   retrieveCoupon(couponId: string): Promise<CouponSnapshot | null>
   /** Meters that are active. */
   listMeters(): Promise<readonly MeterSnapshot[]>
-  readTaxSetup(): Promise<TaxSetup>
   /** What a meter has counted of a customer from `start` inclusive to `end` exclusive (whole minutes), as a decimal text. */
   readMeter(query: { meterId: string; customerId: string; start: Instant; end: Instant }): Promise<string>
   /** What Stripe found wrong with reports after it had taken them; the newest hundred, newest first. */
@@ -165,12 +163,4 @@ export type TestClockSnapshot = {
   readonly id: string
   readonly status: 'advancing' | 'ready' | 'internal_failure'
   readonly now: Instant
-}
-
-/** How far Stripe Tax is set up. */
-export type TaxSetup = {
-  /** Settings without which it refuses to work, by Stripe's names. */
-  readonly missing: readonly string[]
-  /** Where tax is collected now, by ISO 3166-1. */
-  readonly countries: readonly string[]
 }

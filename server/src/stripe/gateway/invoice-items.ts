@@ -82,7 +82,7 @@ export function usageLineOf(metadata: Metadata | null): string | null {
   return metadata?.[VOIDED_INVOICE_METADATA] === undefined ? (metadata?.[LINE_METADATA] ?? null) : null
 }
 
-type WireTaxedPrice = {
+export type WireTaxedPrice = {
   readonly tax_behavior: string | null
   readonly product: string | { readonly deleted?: boolean | void; readonly tax_code?: Reference | null }
 }
@@ -138,8 +138,14 @@ export function toInvoiceItem(terms: InvoiceItemTerms) {
 }
 
 function toAmount({ amountMinor, currency, tax, productId: product }: InvoiceItemTerms) {
-  const behavior = tax?.behavior == null ? {} : { tax_behavior: tax.behavior }
+  if (product === undefined) return { amount: amountMinor, ...toTaxParams(tax ?? null) }
   // Its tax code is the product's.
-  if (product !== undefined) return { price_data: { currency, product, unit_amount: amountMinor, ...behavior } }
-  return { amount: amountMinor, ...behavior, ...(tax?.code == null ? {} : { tax_code: tax.code }) }
+  const behavior = toTaxParams(tax === undefined ? null : { ...tax, code: null })
+  return { price_data: { currency, product, unit_amount: amountMinor, ...behavior } }
+}
+
+/** By what Stripe Tax works out the tax of an amount; what is not said is as its settings say. */
+export function toTaxParams(tax: ItemTax | null): { readonly tax_behavior?: string; readonly tax_code?: string } {
+  const behavior = tax?.behavior == null ? {} : { tax_behavior: tax.behavior }
+  return { ...behavior, ...(tax?.code == null ? {} : { tax_code: tax.code }) }
 }

@@ -79,10 +79,13 @@ export type StripeMutations = {
   readonly create_payment: {
     readonly customerId: string
     readonly paymentMethodId: string
+    /** With its tax, where that was calculated. */
     readonly amountMinor: number
     readonly currency: string
     readonly description: string
     readonly metadata: Readonly<Record<string, string>>
+    /** What the amount comes from: Stripe records its tax once it is paid, and takes it back as it is refunded. */
+    readonly taxCalculationId?: string
   }
   /** A hosted page for one payment; the method is kept for later ones. */
   readonly create_payment_page: {

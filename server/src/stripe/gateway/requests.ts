@@ -85,6 +85,7 @@ export function toPayment(params: StripeMutations['create_payment']) {
     metadata: { ...params.metadata },
     confirm: true,
     off_session: true,
+    ...(params.taxCalculationId === undefined ? {} : { hooks: { inputs: { tax: { calculation: params.taxCalculationId } } } }),
   }
 }
 
