@@ -1,11 +1,14 @@
 import { defined } from '../engine/answer.ts'
 import type { Ctx } from '../engine/context.ts'
 import { page, redirect, type PageRequest, type PageResponse } from '../http/pages.ts'
+import type { Stored } from '../model/stored.ts'
 import { challengeUrl } from '../payments/confirm.ts'
 import { portalCardReplacesSubscriptionDefaults } from '../payments/inferred.ts'
 import { createPaymentMethod } from '../payments/payment-methods.ts'
 import { confirmSetupIntent, createSetupIntent } from '../payments/setup-intents.ts'
+import { isTaxIdOf, taxIdTypeOf } from '../payments/checkout-tax.ts'
 import { updateCustomer } from '../resources/customers/customers.ts'
+import { createTaxId, deleteTaxId } from '../resources/customers/tax-ids.ts'
 import { isEnded } from '../resources/subscriptions/stored.ts'
 import type { FormErrors } from './forms.ts'
 import { renderCardUpdate, renderCustomerUpdate } from './portal-flow-view.ts'
@@ -83,7 +86,12 @@ interface Field {
   readonly autocomplete: string
 }
 
-function fieldsOf(portal: Portal): Field[] {
+/** Of several tax ids the newest one. */
+function shownTaxId(ctx: Ctx, { customer }: Portal): Stored<'tax_id'> | undefined {
+  return ctx.store.lastBy('tax_id', 'customer', customer.id)
+}
+
+function fieldsOf(ctx: Ctx, portal: Portal): Field[] {
   const { address, email, name, phone } = portal.customer
   const allowed = new Set<string>(portal.configuration.features.customer_update.allowed_updates)
   const field = (key: string, label: string, value: string | null | undefined, autocomplete: string): Field => ({
@@ -101,22 +109,24 @@ function fieldsOf(portal: Portal): Field[] {
           field('line1', 'Street and number', address?.line1, 'address-line1'),
           field('postal_code', 'Postal code', address?.postal_code, 'postal-code'),
           field('city', 'City', address?.city, 'address-level2'),
+          field('state', 'State', address?.state, 'address-level1'),
           field('country', 'Country (two letters)', address?.country, 'country'),
         ]
       : []),
+    ...(allowed.has('tax_id') ? [field('tax_id', 'Tax id', shownTaxId(ctx, portal)?.value, 'off')] : []),
   ]
 }
 
-function customerPage(portal: Portal, errors: FormErrors, request: PageRequest | null, status = 200): PageResponse {
-  const fields = fieldsOf(portal).map((field) =>
+function customerPage(ctx: Ctx, portal: Portal, errors: FormErrors, request: PageRequest | null, status = 200): PageResponse {
+  const fields = fieldsOf(ctx, portal).map((field) =>
     request === null ? field : { ...field, value: textOf(request.form, field.name) },
   )
   return respond(renderCustomerUpdate({ back: backOf(portal), errors, fields }), status)
 }
 
 const showCustomer = (request: PageRequest): PageResponse =>
-  withPortal(request, (_ctx, portal) =>
-    portal.configuration.features.customer_update.enabled ? customerPage(portal, {}, null) : respondNotFound('page'),
+  withPortal(request, (ctx, portal) =>
+    portal.configuration.features.customer_update.enabled ? customerPage(ctx, portal, {}, null) : respondNotFound('page'),
   )
 
 function customerErrors(given: ReadonlyMap<string, string>): FormErrors {
@@ -138,7 +148,7 @@ function saveCustomer(ctx: Ctx, portal: Portal, given: ReadonlyMap<string, strin
     line1: given.get('line1') ?? '',
   }
   const address = given.has('line1')
-    ? { ...place, line2: old?.line2 ?? '', postal_code: given.get('postal_code') ?? '', state: old?.state ?? '' }
+    ? { ...place, line2: old?.line2 ?? '', postal_code: given.get('postal_code') ?? '', state: given.get('state') ?? '' }
     : undefined
   updateCustomer(
     ctx,
@@ -147,18 +157,47 @@ function saveCustomer(ctx: Ctx, portal: Portal, given: ReadonlyMap<string, strin
   )
 }
 
+/** The kind of tax id follows from where the customer says that they are, or from where they are known to be. */
+function countryOf({ customer }: Portal, given: ReadonlyMap<string, string>): string {
+  return (given.get('country') ?? customer.address?.country ?? '').toUpperCase()
+}
+
+/** What is entered where another tax id, or none, was shown; null where nothing was changed. */
+function newTaxId(ctx: Ctx, portal: Portal, given: ReadonlyMap<string, string>): string | null {
+  const value = given.get('tax_id')?.toUpperCase().replaceAll(' ', '')
+  return value === undefined || value === (shownTaxId(ctx, portal)?.value ?? '') ? null : value
+}
+
+function taxIdErrors(ctx: Ctx, portal: Portal, given: ReadonlyMap<string, string>): FormErrors {
+  const value = newTaxId(ctx, portal, given) ?? ''
+  const country = countryOf(portal, given)
+  if (value === '') return {}
+  if (taxIdTypeOf(country) === null) return { tax_id: 'This page takes no tax ids of this country.' }
+  return isTaxIdOf(country, value) ? {} : { tax_id: 'Enter the tax id as it is written for the country, such as DE123456789.' }
+}
+
+function saveTaxId(ctx: Ctx, portal: Portal, given: ReadonlyMap<string, string>): void {
+  const value = newTaxId(ctx, portal, given)
+  if (value === null) return
+  const shown = shownTaxId(ctx, portal)
+  const type = taxIdTypeOf(countryOf(portal, given))
+  if (shown !== undefined) deleteTaxId(ctx, shown.id)
+  if (type !== null && value !== '') createTaxId(ctx, portal.customer.id, { type, value })
+}
+
 const submitCustomer = (request: PageRequest): PageResponse =>
   tryWithPortal(
     request,
     (ctx, portal) => {
       if (!portal.configuration.features.customer_update.enabled) return respondNotFound('page')
-      const given = new Map(fieldsOf(portal).map((field) => [field.name, textOf(request.form, field.name)]))
-      const errors = customerErrors(given)
-      if (Object.keys(errors).length > 0) return customerPage(portal, errors, request, 400)
+      const given = new Map(fieldsOf(ctx, portal).map((field) => [field.name, textOf(request.form, field.name)]))
+      const errors = { ...customerErrors(given), ...taxIdErrors(ctx, portal, given) }
+      if (Object.keys(errors).length > 0) return customerPage(ctx, portal, errors, request, 400)
       saveCustomer(ctx, portal, given)
+      saveTaxId(ctx, portal, given)
       return goOn(ctx, portal, 'information')
     },
-    (_ctx, portal, errors, status) => customerPage(portal, errors, request, status),
+    (ctx, portal, errors, status) => customerPage(ctx, portal, errors, request, status),
   )
 
 /** The card on file and the billing information. */

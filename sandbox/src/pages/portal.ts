@@ -71,8 +71,9 @@ function invoicesOf(ctx: Ctx, customer: string): PortalInvoice[] {
   }))
 }
 
-function customerFacts(portal: Portal): PortalHomeView['customer'] {
-  const { address, email, name, phone } = portal.customer
+function customerFacts(ctx: Ctx, portal: Portal): PortalHomeView['customer'] {
+  const { address, email, id, name, phone } = portal.customer
+  const taxIds = ctx.store.by('tax_id', 'customer', id)
   const lines = [address?.line1, address?.line2, address?.postal_code, address?.city, address?.state, address?.country]
   const place = lines.filter((line) => line != null && line !== '').join(', ')
   const facts: ReadonlyArray<readonly [string, string | null | undefined]> = [
@@ -80,6 +81,7 @@ function customerFacts(portal: Portal): PortalHomeView['customer'] {
     ['E-mail', email],
     ['Phone', phone],
     ['Address', place],
+    ['Tax id', taxIds.map(({ value }) => value).join(', ')],
   ]
   return facts.flatMap(([label, value]) => (value == null || value === '' ? [] : [[label, value] as const]))
 }
@@ -92,7 +94,7 @@ function homeView(ctx: Ctx, portal: Portal, notice: string | null): PortalHomeVi
     base: portal.base,
     canUpdateCustomer: configuration.features.customer_update.enabled,
     canUpdatePaymentMethod: configuration.features.payment_method_update.enabled,
-    customer: customerFacts(portal),
+    customer: customerFacts(ctx, portal),
     headline: configuration.business_profile.headline,
     invoices: configuration.features.invoice_history.enabled ? invoicesOf(ctx, customer.id) : null,
     notice,

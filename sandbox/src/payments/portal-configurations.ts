@@ -63,7 +63,7 @@ const noFeatures: Features = {
 /** What a customer finds where no configuration was made: everything, and every recurring price to change to. */
 const allFeatures: Features = {
   ...noFeatures,
-  customer_update: { allowed_updates: ['email', 'name', 'address', 'phone'], enabled: true },
+  customer_update: { allowed_updates: ['email', 'name', 'address', 'phone', 'tax_id'], enabled: true },
   invoice_history: { enabled: true },
   payment_method_update: { enabled: true, payment_method_configuration: null },
   subscription_cancel: { ...noFeatures.subscription_cancel, enabled: true },

@@ -46,7 +46,8 @@ export function createTaxId(ctx: Ctx, customer: string | null, params: { type: C
   )
 }
 
-function remove(ctx: Ctx, id: string): object {
+/** Takes a tax id away. */
+export function deleteTaxId(ctx: Ctx, id: string): object {
   const taxId = ctx.require('tax_id', id)
   ctx.delete('tax_id', id)
   ctx.emit('customer.tax_id.deleted', taxId)
@@ -90,7 +91,7 @@ const ofCustomers = [
   operation({
     on: 'DELETE /v1/customers/{customerId}/tax_ids/{id}',
     takes: [],
-    run: (ctx, _params, { customerId, id }) => remove(ctx, requireOwn(ctx, customerId, id).id),
+    run: (ctx, _params, { customerId, id }) => deleteTaxId(ctx, requireOwn(ctx, customerId, id).id),
   }),
 ]
 
@@ -111,7 +112,7 @@ const ofAnyone = [
     },
   }),
   operation({ on: 'GET /v1/tax_ids/{id}', takes: [], run: (ctx, _params, { id }) => ctx.require('tax_id', id) }),
-  operation({ on: 'DELETE /v1/tax_ids/{id}', takes: [], run: (ctx, _params, { id }) => remove(ctx, id) }),
+  operation({ on: 'DELETE /v1/tax_ids/{id}', takes: [], run: (ctx, _params, { id }) => deleteTaxId(ctx, id) }),
 ]
 
 export const taxIdsModule: Module = { operations: [...ofCustomers, ...ofAnyone] }
