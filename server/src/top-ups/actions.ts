@@ -114,6 +114,7 @@ export async function storePurchase(
     failureCode: null,
     pageUrl: null,
     chargeId: null,
+    paidMinor: null,
     refundedMinor: 0,
     disputed: false,
     takenBack: 0n,

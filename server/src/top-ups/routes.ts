@@ -27,6 +27,7 @@ const purchaseSchema = z
     quantity: z.int(),
     amount: quantityOut.meta({ description: 'What all of it grants.' }),
     price_minor: z.int(),
+    paid_minor: z.int().nullable().meta({ description: 'What was charged, with tax; null until it is paid.' }),
     currency: z.string(),
     automatic: z.boolean(),
     status: z.enum(['pending', 'paid', 'failed']),
@@ -208,8 +209,8 @@ function askerOf(c: Context<AppEnv>, principal: Principal) {
 }
 
 function showPurchase(purchase: Purchase): z.infer<typeof purchaseSchema> {
-  const { refundedMinor, disputed, priceMinor, amount, takenBack, status } = purchase
-  const payment = { chargeId: '', amountMinor: priceMinor, refundedMinor, disputed }
+  const { refundedMinor, disputed, paidMinor, amount, takenBack, status } = purchase
+  const payment = { chargeId: '', amountMinor: paidMinor ?? 0, refundedMinor, disputed }
   const owed = refundedMinor > 0 || disputed ? unpaidShare(amount, payment) : 0n
   return {
     id: purchase.id,
@@ -218,7 +219,8 @@ function showPurchase(purchase: Purchase): z.infer<typeof purchaseSchema> {
     balance: purchase.balanceKey,
     quantity: purchase.quantity,
     amount: quantityToJson(amount),
-    price_minor: priceMinor,
+    price_minor: purchase.priceMinor,
+    paid_minor: paidMinor,
     currency: purchase.currency,
     automatic: purchase.automatic,
     status,

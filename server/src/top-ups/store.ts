@@ -28,6 +28,8 @@ export type Purchase = {
   readonly failureCode: string | null
   readonly pageUrl: string | null
   readonly chargeId: string | null
+  /** With its tax; null while nothing is paid. */
+  readonly paidMinor: number | null
   readonly refundedMinor: number
   readonly disputed: boolean
   readonly takenBack: Quantity
@@ -40,7 +42,9 @@ const COLUMNS = `p.organization_id as "organizationId", p.id, p.idempotency_key 
   p.expires_after_days as "expiresAfterDays", p.automatic, p.pay_with as "payWith",
   p.status, p.failure_code as "failureCode", p.page_url as "pageUrl",
   p.charge_id as "chargeId", p.refunded_minor::float8 as "refundedMinor", p.disputed, p.taken_back as "takenBack",
-  p.created_at as "createdAt", p.paid_at as "paidAt"`
+  p.created_at as "createdAt", p.paid_at as "paidAt",
+  (select paid.amount_minor::float8 from stripe_charges paid
+   where paid.organization_id = p.organization_id and paid.id = p.charge_id) as "paidMinor"`
 
 export async function insertPurchase(db: Queryable, purchase: Purchase): Promise<void> {
   await db.query(
@@ -175,17 +179,17 @@ export async function listUnsettledPurchases(
   organizationId: string,
 ): Promise<readonly { readonly purchase: Purchase; readonly payment: Payment; readonly refused: Refusal | null }[]> {
   const rows = await listUnsettled(db, organizationId)
-  return rows.map(({ paidMinor, nowRefundedMinor, disputes, by, chargeStatus, methodId, ...purchase }) => ({
+  return rows.map(({ chargeMinor, nowRefundedMinor, disputes, by, chargeStatus, methodId, ...purchase }) => ({
     purchase,
     refused: chargeStatus === 'failed' ? { methodId } : null,
-    payment: { chargeId: by, amountMinor: paidMinor, refundedMinor: nowRefundedMinor, disputed: disputes.some(takesMoney) },
+    payment: { chargeId: by, amountMinor: chargeMinor, refundedMinor: nowRefundedMinor, disputed: disputes.some(takesMoney) },
   }))
 }
 
 /** A charge that pays for a purchase or has failed to, with the status of each of its disputes. */
 type Found = {
   readonly by: string
-  readonly paidMinor: number
+  readonly chargeMinor: number
   readonly nowRefundedMinor: number
   readonly disputes: readonly string[]
   readonly chargeStatus: string
@@ -194,7 +198,7 @@ type Found = {
 
 const listUnsettled = rowsTogether(async (db, organizationIds) => {
   const { rows } = await db.query<Purchase & Found>(
-    `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "paidMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
+    `select ${COLUMNS}, c.id as by, c.amount_minor::float8 as "chargeMinor", c.amount_refunded_minor::float8 as "nowRefundedMinor",
        c.status as "chargeStatus", c.data ->> 'payment_method' as "methodId",
        case when found.disputes = '{}' and c.disputed then '{needs_response}' else found.disputes end as disputes
      from top_up_purchases p

@@ -1,5 +1,6 @@
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { testBilling } from '../../test/billing.ts'
+import { PATIENCE } from '../../test/patience.ts'
 import { buyTopUp } from './actions.ts'
 import { runAutoTopUps } from './auto.ts'
 
@@ -47,11 +48,16 @@ describe('with automatic tax, a package that a saved method pays', () => {
   test('is taxed where the customer is; its tax is recorded, and taken back with its payment', async () => {
     await live()
     const { status, body } = await buy({ top_up: 'small', quantity: 2 })
-    expect([status, body['status'], body['price_minor']]).toEqual([201, 'paid', 2_000])
+    expect([status, body]).toMatchObject([201, { status: 'paid', price_minor: 2_000, paid_minor: 2_380 }])
     const { id, amount, payment_intent: paymentIntent } = lastCharge()
     expect(amount).toBe(2_380)
     await billing.stripe.refunds.create({ charge: id, amount: 1_190 })
     expect(await recorded(String(paymentIntent))).toEqual([[[2_000, 380, body['id']]], [[-1_000, -190, body['id']]]])
+    // Of what was paid a half is given back, and so is half of what was bought.
+    await vi.waitFor(async () => {
+      const { body: now } = await billing.call(organization, 'GET', PATH)
+      expect(now['purchases']).toMatchObject([{ refunded_minor: 1_190, taken_back: 500, not_taken_back: 0 }])
+    }, PATIENCE)
   })
 
   test('is taxed as its price at Stripe says: tax that is in it is not put on top', async () => {
