@@ -13,14 +13,14 @@ export function pageOf<Row>(found: readonly Row[], limit: number): { readonly pa
 }
 
 /**
- * The row after which a page begins; null for the first page.
+ * The row after which a page begins; null for the first page, as which an empty name counts.
  * @throws DomainError `invalid_request` when it is not there: from the beginning again, a reader would never end
  */
 export async function findStart<Row>(
   startingAfter: string | undefined,
   find: (id: string) => Promise<Row | null>,
 ): Promise<Row | null> {
-  if (startingAfter === undefined) return null
+  if (startingAfter === undefined || startingAfter === '') return null
   const row = await find(startingAfter)
   if (row !== null) return row
   throw new DomainError('invalid_request', 'There is no such row, or it was forgotten; begin again without starting_after.', {

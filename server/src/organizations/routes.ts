@@ -5,7 +5,7 @@ import type { ApiKey } from '../auth/store.ts'
 import type { App } from '../http/app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { moment } from '../lib/moments.ts'
-import { findStart, pageOf } from '../http/page-query.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import type { ApiKeyId, OrganizationId } from '../lib/ids.ts'
 import { nameText } from '../lib/name-text.ts'
@@ -97,8 +97,7 @@ const listOrganizationsRoute = createRoute({
   description: 'For operators. `has_more` says whether another page follows; ask for it with the last id as `starting_after`.',
   request: {
     query: z.object({
-      limit: z.coerce.number().int().min(1).max(100).default(50),
-      starting_after: z.string().optional().meta({ description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 100, usual: 50 }),
     }),
   },
   responses: {
@@ -205,7 +204,7 @@ export function registerOrganizationRoutes(app: App, context: OrganizationsConte
     requireOperator(c.get('principal'))
     const { limit, starting_after: startingAfter } = c.req.valid('query')
     const find = (id: string): Promise<Organization | null> => findOrganization(context.db, id as OrganizationId)
-    const last = await findStart(startingAfter === '' ? undefined : startingAfter, find)
+    const last = await findStart(startingAfter, find)
     const found = await listOrganizations(context.db, { limit: limit + 1, startingAfter: last?.id ?? null })
     const { page, hasMore } = pageOf(found, limit)
     return c.json({ organizations: page.map(showOrganization), has_more: hasMore }, 200)

@@ -63,20 +63,36 @@ export type ListedWorkspace = Omit<Workspace, 'id'> & { readonly id: WorkspaceId
  */
 export async function listWorkspacesOfAll(
   db: Queryable,
-  page: { readonly only: OrganizationId | null; readonly after: string; readonly limit: number },
+  page: { readonly only: OrganizationId | null; readonly after: string | null; readonly limit: number },
 ): Promise<readonly ListedWorkspace[]> {
   // Each half by its own index, no further than the page.
   const { rows } = await db.query<ListedWorkspace>(
     `select ${COLUMNS} from (
        (select id, organization_id, name, created_at, archived_at from workspaces
-        where ($1::text is null or organization_id = $1) and id > $2 order by id limit $3)
+        where ($1::text is null or organization_id = $1) and id > coalesce($2, '') order by id limit $3)
        union all
        (select id, id, name, created_at, null from organizations organization
-        where ($1::text is null or id = $1) and id > $2
+        where ($1::text is null or id = $1) and id > coalesce($2, '')
           and not exists (select from workspaces made where made.organization_id = organization.id)
         order by id limit $3)
      ) listed order by id limit $3`,
     [page.only, page.after, page.limit],
   )
   return rows
+}
+
+/**
+ * The id itself where that list has it, or had it: an organization is not its own workspace any more once it has made one.
+ * Null for what is none of `only`'s.
+ */
+export async function findListedId(
+  db: Queryable,
+  { only, id }: { readonly only: OrganizationId | null; readonly id: string },
+): Promise<string | null> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from organizations where id = $2 and ($1::text is null or id = $1)
+     union all select id from workspaces where id = $2 and ($1::text is null or organization_id = $1) limit 1`,
+    [only, id],
+  )
+  return rows[0]?.id ?? null
 }

@@ -4,14 +4,15 @@ import { priceSchema, showPrice } from '../catalog/price-views.ts'
 import { valueToJson } from '../entitlements/rules.ts'
 import { featureValueSchema } from '../entitlements/views.ts'
 import type { App } from '../http/app.ts'
-import { pageOf } from '../http/page-query.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { json } from '../http/route-schemas.ts'
 import { quantityToJson, type Quantity } from '../lib/quantity.ts'
 import type { BillingContext } from '../stripe/context.ts'
+import { findOrganization } from '../stripe/organizations.ts'
 import { listMeteredGaps } from '../subscriptions/metered-items.ts'
 import { previewMigration, readMigration, startMigration, type MigrationFilter } from './actions.ts'
 import type { Move } from './rules.ts'
-import { listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
+import { findMove, listMoves, type Migration, type MoveState, type StoredMove } from './store.ts'
 
 const tags = ['Operators']
 const filterFields = {
@@ -142,8 +143,7 @@ const movesRoute = createRoute({
   request: {
     params,
     query: z.object({
-      limit: z.coerce.number().int().min(1).max(1000).default(100),
-      starting_after: z.string().default('').meta({ description: 'The last organization_id of the page before.' }),
+      ...pageQuery({ most: 1000, usual: 100 }),
     }),
   },
   responses: { 200: json('By organization.', movesSchema) },
@@ -155,11 +155,10 @@ const gapsRoute = createRoute({
   tags,
   summary: 'Subscriptions that do not bill use which their plan prices',
   description:
-    'Begun before the plan had a price of use, or made elsewhere. The server adds the missing prices within five minutes; what was used before stays free.',
+    'Begun before the plan had a price of use, or made elsewhere. The server adds the missing prices within five minutes; what was used before stays free. Page on with the last organization_id as `starting_after`.',
   request: {
     query: z.object({
-      limit: z.coerce.number().int().min(1).max(1000).default(100),
-      starting_after: z.string().default('').meta({ description: 'The last organization_id of the page before.' }),
+      ...pageQuery({ most: 1000, usual: 100 }),
     }),
   },
   responses: {
@@ -182,8 +181,10 @@ const gapsRoute = createRoute({
 export function registerPlanMigrationRoutes(app: App, context: BillingContext): void {
   app.openapi(gapsRoute, async (http) => {
     requireOperator(http.get('principal'))
-    const { limit, starting_after: after } = http.req.valid('query')
-    const { page, hasMore } = pageOf(await listMeteredGaps(context, limit + 1, after), limit)
+    const { limit, starting_after: startingAfter } = http.req.valid('query')
+    // The organization, not its gap: that may have been closed since.
+    const last = await findStart(startingAfter, (id) => findOrganization(context.db, id))
+    const { page, hasMore } = pageOf(await listMeteredGaps(context, limit + 1, last?.id), limit)
     const subscriptions = page.map(({ organizationId, planKey, prices }) => ({
       organization_id: organizationId,
       plan: planKey,
@@ -249,10 +250,12 @@ export function registerPlanMigrationRoutes(app: App, context: BillingContext): 
   app.openapi(movesRoute, async (http) => {
     requireOperator(http.get('principal'))
     const { id } = http.req.valid('param')
-    const { limit, starting_after: after } = http.req.valid('query')
+    const { limit, starting_after: startingAfter } = http.req.valid('query')
     await readMigration(context, id)
-    const moves = await listMoves(context.db, { migrationId: id, after, limit: limit + 1 })
-    return http.json({ moves: moves.slice(0, limit).map(showMove), has_more: moves.length > limit }, 200)
+    const last = await findStart(startingAfter, (organizationId) => findMove(context.db, { migrationId: id, organizationId }))
+    const found = await listMoves(context.db, { migrationId: id, after: last?.organizationId ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    return http.json({ moves: page.map(showMove), has_more: hasMore }, 200)
   })
 }
 

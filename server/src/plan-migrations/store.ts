@@ -184,14 +184,26 @@ export async function findMigration(db: Queryable, id: string): Promise<Migratio
 /** Moves of a migration, by organization. */
 export async function listMoves(
   db: Queryable,
-  { migrationId, after, limit }: { migrationId: string; after: string; limit: number },
+  { migrationId, after, limit }: { migrationId: string; after: string | null; limit: number },
 ): Promise<StoredMove[]> {
   const { rows } = await db.query<MoveRow>(
     `select ${MOVE} from plan_migration_moves move join plan_migrations migration on migration.id = move.migration_id
-     where move.migration_id = $1 and move.organization_id > $2 order by move.organization_id limit $3`,
+     where move.migration_id = $1 and move.organization_id > coalesce($2, '') order by move.organization_id limit $3`,
     [migrationId, after, limit],
   )
   return rows.map(toMove)
+}
+
+export async function findMove(
+  db: Queryable,
+  { migrationId, organizationId }: { readonly migrationId: string; readonly organizationId: string },
+): Promise<StoredMove | null> {
+  const { rows } = await db.query<MoveRow>(
+    `select ${MOVE} from plan_migration_moves move join plan_migrations migration on migration.id = move.migration_id
+     where move.migration_id = $1 and move.organization_id = $2`,
+    [migrationId, organizationId],
+  )
+  return rows[0] === undefined ? null : toMove(rows[0])
 }
 
 export async function countMoves(db: Queryable, migrationId: string): Promise<Readonly<Record<MoveState, number>>> {

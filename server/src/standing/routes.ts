@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { actorOf, organizationOrAll, requireOperator, requireScope } from '../auth/principal.ts'
 import type { Queryable } from '../db/database.ts'
 import type { App } from '../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
 import { moment } from '../lib/moments.ts'
 import { json } from '../http/route-schemas.ts'
 import type { Instant } from '../lib/clock.ts'
@@ -9,7 +10,14 @@ import { readStandings, type AccountStanding } from './actions.ts'
 import { noticeSchema, readNotices, type Notice } from './notices.ts'
 import { overrideStanding, type OverrideContext } from './overrides.ts'
 import { STANDING_REASONS, type StandingOverride } from './rules.ts'
-import { findOverrideNotes, findSubscriptionIds, listBilledNames, type BilledName, type OverrideNote } from './store.ts'
+import {
+  findBilledName,
+  findOverrideNotes,
+  findSubscriptionIds,
+  listBilledNames,
+  type BilledName,
+  type OverrideNote,
+} from './store.ts'
 
 const time = z.iso.datetime().nullable()
 const status = z.enum(['incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'canceled', 'paused'])
@@ -62,8 +70,7 @@ const listRoute = createRoute({
   request: {
     query: z.object({
       organization_id: z.string().optional(),
-      limit: z.coerce.number().int().min(1).max(100).default(50),
-      starting_after: z.string().default('').meta({ description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 100, usual: 50 }),
     }),
   },
   responses: { 200: json('A page of them.', z.object({ organizations: z.array(snapshotSchema), has_more: z.boolean() })) },
@@ -101,11 +108,12 @@ const overrideRoute = createRoute({
 export function registerStandingRoutes(app: App, context: OverrideContext): void {
   app.openapi(listRoute, async (http) => {
     const caller = requireScope(http.get('principal'), 'admin')
-    const { organization_id: named, limit, starting_after: after } = http.req.valid('query')
+    const { organization_id: named, limit, starting_after: startingAfter } = http.req.valid('query')
     const only = organizationOrAll(caller, named)
-    const names = await listBilledNames(context.db, { only, after, limit: limit + 1 })
-    const organizations = await readSnapshots(context, context.db, names.slice(0, limit))
-    return http.json({ organizations, has_more: names.length > limit }, 200)
+    const last = await findStart(startingAfter, (id) => findBilledName(context.db, { only, id }))
+    const found = await listBilledNames(context.db, { only, after: last?.id ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    return http.json({ organizations: await readSnapshots(context, context.db, page), has_more: hasMore }, 200)
   })
   app.openapi(overrideRoute, async (http) => {
     const principal = requireOperator(http.get('principal'))
@@ -120,8 +128,8 @@ export function registerStandingRoutes(app: App, context: OverrideContext): void
     }
     const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
     await overrideStanding(context, { organizationId, change, reason: body.reason }, asker)
-    const names = await listBilledNames(context.db, { only: organizationId, after: '', limit: 1 })
-    const [snapshot] = await readSnapshots(context, context.db, names)
+    const name = await findBilledName(context.db, { only: organizationId, id: organizationId })
+    const [snapshot] = await readSnapshots(context, context.db, [name!])
     return http.json(snapshot!, 200)
   })
 }

@@ -54,14 +54,24 @@ export type BilledName = {
 /** Organizations by id, a page at a time; those of one id when it is named. */
 export async function listBilledNames(
   db: Queryable,
-  query: { only: string | null; after: string; limit: number },
+  query: { only: string | null; after: string | null; limit: number },
 ): Promise<BilledName[]> {
   const { rows } = await db.query<BilledName>(
     `select id, name, email, stripe_customer_id as "customerId" from organizations
-     where ($1::text is null or id = $1) and id > $2 order by id limit $3`,
+     where ($1::text is null or id = $1) and id > coalesce($2, '') order by id limit $3`,
     [query.only, query.after, query.limit],
   )
   return rows
+}
+
+/** One of those that the list of `only`, or of all, has. */
+export async function findBilledName(
+  db: Queryable,
+  { only, id }: { readonly only: string | null; readonly id: string },
+): Promise<BilledName | null> {
+  if (only !== null && only !== id) return null
+  const [name] = await listBilledNames(db, { only: id, after: null, limit: 1 })
+  return name ?? null
 }
 
 /** The subscriptions on which accounts stand, by organization. */

@@ -3,7 +3,8 @@ import { organizationOrAll, requireScope } from '../auth/principal.ts'
 import type { Db } from '../db/database.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import type { App } from '../http/app.ts'
-import { listWorkspacesOfAll } from '../organizations/workspaces-store.ts'
+import { findStart, pageOf, pageQuery } from '../http/page-query.ts'
+import { findListedId, listWorkspacesOfAll } from '../organizations/workspaces-store.ts'
 import { readStandings } from './actions.ts'
 
 const time = z.iso.datetime().nullable()
@@ -33,8 +34,7 @@ const listRoute = createRoute({
   request: {
     query: z.object({
       organization_id: z.string().optional(),
-      limit: z.coerce.number().int().min(1).max(100).default(50),
-      starting_after: z.string().default('').meta({ description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 100, usual: 50 }),
     }),
   },
   responses: {
@@ -51,10 +51,10 @@ const listRoute = createRoute({
 export function registerWorkspaceAdminRoute(app: App, context: GrantsContext & { readonly db: Db }): void {
   app.openapi(listRoute, async (c) => {
     const principal = requireScope(c.get('principal'), 'admin')
-    const { organization_id: named, limit, starting_after: after } = c.req.valid('query')
+    const { organization_id: named, limit, starting_after: startingAfter } = c.req.valid('query')
     const only = organizationOrAll(principal, named)
-    const found = await listWorkspacesOfAll(context.db, { only, after, limit: limit + 1 })
-    const page = found.slice(0, limit)
+    const after = await findStart(startingAfter, (id) => findListedId(context.db, { only, id }))
+    const { page, hasMore } = pageOf(await listWorkspacesOfAll(context.db, { only, after, limit: limit + 1 }), limit)
     const standings = await readStandings(context.db, context, [...new Set(page.map(({ organizationId }) => organizationId))])
     const workspaces = page.flatMap((workspace) => {
       const read = standings.get(workspace.organizationId)
@@ -73,6 +73,6 @@ export function registerWorkspaceAdminRoute(app: App, context: GrantsContext & {
         may_use: standing.mayUse,
       }
     })
-    return c.json({ workspaces, has_more: found.length > limit }, 200)
+    return c.json({ workspaces, has_more: hasMore }, 200)
   })
 }

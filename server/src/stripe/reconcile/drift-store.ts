@@ -19,15 +19,25 @@ export async function insertDrifts(tx: Queryable, organizationId: string, drifts
 
 export type StoredDrift = Drift & { readonly id: bigint; readonly organizationId: string; readonly foundAt: Instant }
 
+const COLUMNS = `id, organization_id as "organizationId", object_type as "objectType", object_id as "objectId", field, mirrored, actual,
+  found_at as "foundAt"`
+
+/** By its id as it is shown. */
+export async function findDrift(db: Queryable, shownId: string): Promise<StoredDrift | null> {
+  const { rows } = await db.query<StoredDrift>(
+    `select ${COLUMNS} from stripe_drifts where id = (case when $1 ~ '^[0-9]{1,18}$' then $1::bigint end)`,
+    [shownId],
+  )
+  return rows[0] ?? null
+}
+
 /** Newest first. */
 export async function listDrifts(
   db: Queryable,
   { organizationId, after, limit }: { organizationId: string | null; after: bigint | null; limit: number },
 ): Promise<StoredDrift[]> {
   const { rows } = await db.query<StoredDrift>(
-    `select id, organization_id as "organizationId", object_type as "objectType", object_id as "objectId", field, mirrored, actual,
-       found_at as "foundAt"
-     from stripe_drifts where ($1::text is null or organization_id = $1) and ($2::bigint is null or id < $2)
+    `select ${COLUMNS} from stripe_drifts where ($1::text is null or organization_id = $1) and ($2::bigint is null or id < $2)
      order by id desc limit $3`,
     [organizationId, after, limit],
   )

@@ -1,12 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { organizationOrAll, requireOperator } from '../../auth/principal.ts'
 import type { App } from '../../http/app.ts'
+import { findStart, pageOf, pageQuery } from '../../http/page-query.ts'
 import { json } from '../../http/route-schemas.ts'
 import { DomainError } from '../../lib/errors.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
 import { requestLook } from '../inbox/missed-events.ts'
 import { readOrganization } from '../organizations.ts'
-import { listDrifts, readReconciliation } from './drift-store.ts'
+import { findDrift, listDrifts, readReconciliation } from './drift-store.ts'
 import { beginReconciliation } from './reconcile-account.ts'
 import { reconcileOrganization } from './reconcile.ts'
 
@@ -79,13 +80,7 @@ const driftsRoute = createRoute({
   request: {
     query: z.object({
       organization_id: z.string().max(100).optional(),
-      limit: z.coerce.number().int().min(1).max(1000).default(100),
-      starting_after: z.coerce
-        .bigint()
-        .positive()
-        .max(2n ** 63n - 1n)
-        .optional()
-        .meta({ type: 'string', description: 'The last id of the page before.' }),
+      ...pageQuery({ most: 1000, usual: 100 }),
     }),
   },
   responses: {
@@ -133,13 +128,12 @@ export function registerReconcileRoutes(app: App, context: BillingContext, recon
 
   app.openapi(driftsRoute, async (http) => {
     const principal = requireOperator(http.get('principal'))
-    const { organization_id: named, limit, starting_after: after } = http.req.valid('query')
-    const drifts = await listDrifts(context.db, {
-      organizationId: organizationOrAll(principal, named),
-      after: after ?? null,
-      limit: limit + 1,
-    })
-    const shown = drifts.slice(0, limit).map((drift) => ({
+    const { organization_id: named, limit, starting_after: startingAfter } = http.req.valid('query')
+    const organizationId = organizationOrAll(principal, named)
+    const last = await findStart(startingAfter, (id) => findDrift(context.db, id))
+    const found = await listDrifts(context.db, { organizationId, after: last?.id ?? null, limit: limit + 1 })
+    const { page, hasMore } = pageOf(found, limit)
+    const shown = page.map((drift) => ({
       id: String(drift.id),
       organization_id: drift.organizationId,
       object_type: drift.objectType,
@@ -149,7 +143,7 @@ export function registerReconcileRoutes(app: App, context: BillingContext, recon
       actual: drift.actual,
       found_at: drift.foundAt.toISOString(),
     }))
-    return http.json({ drifts: shown, has_more: drifts.length > limit }, 200)
+    return http.json({ drifts: shown, has_more: hasMore }, 200)
   })
 }
 
