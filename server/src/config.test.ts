@@ -75,6 +75,31 @@ describe('readConfig', () => {
     expect(problemsOf({ STRIPE_ENABLED: 'no' })).toEqual(['STRIPE_ENABLED is wrong: true or false is expected.'])
   })
 
+  it('refuses one variable without the other that it needs, whichever is missing', () => {
+    const pairs = [
+      ['LAGO_API_URL', 'LAGO_API_KEY', 'https://lago.example.com', 'key'],
+      ['SMTP_URL', 'MAIL_FROM', 'smtp://mail.example.com', 'billing@example.com'],
+      ['TOLLGATE_REPORTING_CURRENCY', 'TOLLGATE_EXCHANGE_RATES', 'usd', 'eur=1.08'],
+      ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET', 'id', 'secret'],
+    ] as const
+    for (const [one, other, ofOne, ofOther] of pairs) {
+      expect(problemsOf({ [one]: ofOne, [other]: ofOther })).toEqual([])
+      expect(problemsOf({ [one]: ofOne })).toEqual([`${other} is missing: ${one}, ${other} belong together.`])
+      expect(problemsOf({ [other]: ofOther })).toEqual([`${one} is missing: ${one}, ${other} belong together.`])
+    }
+    for (const [wrong, expected] of [
+      ['eur=0.00,gbp=1.27', 'rates above 0 are expected'],
+      ['eur=1.08,gbp=1.27,eur=1.1', 'each currency is expected once'],
+    ] as const) {
+      const problems = problemsOf({ TOLLGATE_REPORTING_CURRENCY: 'usd', TOLLGATE_EXCHANGE_RATES: wrong })
+      expect(problems).toEqual([`TOLLGATE_EXCHANGE_RATES is wrong: ${expected}.`])
+    }
+    expect(problemsOf({ TOLLGATE_SINK_URL: 'https://sink.example.com' })).toEqual([])
+    expect(problemsOf({ TOLLGATE_SINK_KEY: 'key' })).toEqual([
+      'TOLLGATE_SINK_URL is missing: TOLLGATE_SINK_KEY is sent nowhere else.',
+    ])
+  })
+
   it('takes an empty variable, or one of blanks, as not set', () => {
     expect(readConfig({ PORT: '', STRIPE_SECRET_KEY: '' }).PORT).toBe(3000)
     expect(readConfig({ STRIPE_PAYMENT_GRACE_PERIOD_DAYS: ' ' }).STRIPE_PAYMENT_GRACE_PERIOD_DAYS).toBe(3)

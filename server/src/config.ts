@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { z } from 'zod'
-import { findIdentityContradictions, identityVariables } from './identity-config.ts'
+import { IDENTITY_TOGETHER, identityVariables, listOf } from './identity-config.ts'
 
 /** What start-up refuses: one sentence per variable that is wrong. */
 export class ConfigError extends Error {
@@ -176,11 +176,13 @@ export const variablesSchema = z.object({
   TOLLGATE_EXCHANGE_RATES: z
     .string()
     .regex(/^([a-z]{3}=\d{1,9}(\.\d{1,6})?)(,[a-z]{3}=\d{1,9}(\.\d{1,6})?)*$/, 'a list such as eur=1.08,gbp=1.27 is expected')
+    .refine((text) => !/=0+(\.0+)?(,|$)/.test(text), 'rates above 0 are expected')
+    .refine((text) => !/\b([a-z]{3})=.*,\1=/.test(text), 'each currency is expected once')
     .optional()
-    .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27.' }),
+    .meta({ description: 'What a major unit of each currency is worth in that one, e.g. eur=1.08,gbp=1.27; needed with it.' }),
   TOLLGATE_PDF_FONTS: z
     .string()
-    .transform((text) => text.split(',').map((path) => path.trim()))
+    .transform((text) => listOf(text))
     .optional()
     .meta({
       description:
@@ -188,9 +190,13 @@ export const variablesSchema = z.object({
     }),
   ...identityVariables,
   LAGO_API_URL: httpUrl.optional().meta({ description: 'Where use is forwarded to Lago (OC-9), e.g. https://api.getlago.com.' }),
-  LAGO_API_KEY: z.string().min(1).optional().meta({ description: 'The key for it.' }),
+  LAGO_API_KEY: z.string().min(1).optional().meta({ description: 'The key for it; needed with LAGO_API_URL.' }),
   TOLLGATE_SINK_URL: httpUrl.optional().meta({ description: 'Where use is forwarded as JSON lines (application/x-ndjson).' }),
-  TOLLGATE_SINK_KEY: z.string().min(1).optional().meta({ description: 'Sent there as Authorization: Bearer.' }),
+  TOLLGATE_SINK_KEY: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'Sent there as Authorization: Bearer; only with TOLLGATE_SINK_URL.' }),
   TOLLGATE_SINK_FILE: z.string().min(1).optional().meta({ description: 'A file to which use is appended as JSON lines.' }),
   LOG_LEVEL: z
     .enum(
@@ -240,18 +246,30 @@ function stripeKeyOf(config: z.infer<typeof variablesSchema>): string | undefine
   return config.STRIPE_ENABLED === 'true' ? config.STRIPE_SECRET_KEY : undefined
 }
 
+/** Variables of which all are set, or none: alone, each would do nothing. */
+const TOGETHER = [
+  ['SMTP_URL', 'MAIL_FROM'],
+  ['TOLLGATE_REPORTING_CURRENCY', 'TOLLGATE_EXCHANGE_RATES'],
+  ['LAGO_API_URL', 'LAGO_API_KEY'],
+  ...IDENTITY_TOGETHER,
+] as const
+
+function findHalves(config: z.infer<typeof variablesSchema>): string[] {
+  return TOGETHER.flatMap((names: readonly (typeof TOGETHER)[number][number][]) => {
+    const missing = names.filter((name) => config[name] === undefined)
+    if (missing.length === 0 || missing.length === names.length) return []
+    return [`${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing: ${names.join(', ')} belong together.`]
+  })
+}
+
 function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
-  const problems: string[] = []
-  if ((config.LAGO_API_URL === undefined) !== (config.LAGO_API_KEY === undefined)) {
-    problems.push('LAGO_API_URL and LAGO_API_KEY go together: set both, or neither.')
-  }
+  const problems = findHalves(config)
   if (config.STRIPE_ENABLE_METERED_BILLING === 'true' && config.STRIPE_METERED_PRICE_ID === undefined) {
     problems.push('STRIPE_METERED_PRICE_ID is missing: STRIPE_ENABLE_METERED_BILLING needs the price to bill at.')
   }
-  if (config.SMTP_URL !== undefined && config.MAIL_FROM === undefined) {
-    problems.push('MAIL_FROM is missing: with SMTP_URL, mails need a sender.')
+  if (config.TOLLGATE_SINK_KEY !== undefined && config.TOLLGATE_SINK_URL === undefined) {
+    problems.push('TOLLGATE_SINK_URL is missing: TOLLGATE_SINK_KEY is sent nowhere else.')
   }
-  problems.push(...findIdentityContradictions(config))
   const key = stripeKeyOf(config)
   if (key === undefined) return problems
   const mode = key.includes('_live_') ? 'live' : 'test'

@@ -77,21 +77,14 @@ export const identityVariables = {
 
 type Variables = z.infer<z.ZodObject<typeof identityVariables>>
 
-/** Sentences about variables that need each other. */
-export function findIdentityContradictions(config: Variables): string[] {
-  const together = [
-    ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET'],
-    ['GITHUB_CLIENT_ID', 'GITHUB_CLIENT_SECRET'],
-    ['MICROSOFT_CLIENT_ID', 'MICROSOFT_CLIENT_SECRET'],
-    ['OIDC_DISCOVERY_URL', 'OIDC_CLIENT_ID', 'OIDC_CLIENT_SECRET'],
-    ['HOST_JWKS_URL', 'HOST_JWT_ISSUER', 'HOST_JWT_AUDIENCE'],
-  ] as const
-  return together.flatMap((names) => {
-    const missing = names.filter((name) => config[name] === undefined)
-    if (missing.length === 0 || missing.length === names.length) return []
-    return [`${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing: ${names.join(', ')} belong together.`]
-  })
-}
+/** Variables of which all are set, or none. */
+export const IDENTITY_TOGETHER = [
+  ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET'],
+  ['GITHUB_CLIENT_ID', 'GITHUB_CLIENT_SECRET'],
+  ['MICROSOFT_CLIENT_ID', 'MICROSOFT_CLIENT_SECRET'],
+  ['OIDC_DISCOVERY_URL', 'OIDC_CLIENT_ID', 'OIDC_CLIENT_SECRET'],
+  ['HOST_JWKS_URL', 'HOST_JWT_ISSUER', 'HOST_JWT_AUDIENCE'],
+] as const satisfies readonly (readonly (keyof Variables)[])[]
 
 /** The options that the variables decide. */
 export function identityOfConfig(config: Variables): IdentityOptions {
@@ -105,7 +98,8 @@ export function identityOfConfig(config: Variables): IdentityOptions {
   }
 }
 
-function listOf(value: string): string[] {
+/** What stands between commas. */
+export function listOf(value: string): string[] {
   return value
     .split(',')
     .map((item) => item.trim())

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startSandbox, type Sandbox } from '../../../sandbox/src/index.ts'
 import { testDatabase } from '../../test/database.ts'
@@ -28,7 +29,7 @@ afterAll(async () => {
 const NOWHERE = 'http://127.0.0.1:9'
 const OF_THE_DATABASE = ['database', 'row-level security', 'clock', 'webhooks']
 const EVERYTHING = ['node', 'configuration', 'catalog', 'database', 'row-level security', 'clock', 'stripe', 'products']
-EVERYTHING.push('taxes', 'webhooks', 'addresses', 'server')
+EVERYTHING.push('taxes', 'webhooks', 'addresses', 'fonts', 'server')
 
 const variables = { TOLLGATE_DATA_DIR: directory, TOLLGATE_CATALOG: 'examples/episodic-memory/billing.config.ts' }
 const ofDatabase = (findings: readonly Finding[]) => findings.filter(({ check }) => OF_THE_DATABASE.includes(check))
@@ -92,8 +93,25 @@ it('says of each thing that it would look at in a database that it cannot be rea
     'stripe',
     'taxes',
     'addresses',
+    'fonts',
     'server',
   ])
+})
+
+it('finds fault with a font without which the server does not start', async () => {
+  const fonts = async (named: string) =>
+    (await examine({ ...variables, TOLLGATE_PDF_FONTS: named })).find(({ check }) => check === 'fonts')
+  const font = fileURLToPath(import.meta.resolve('dejavu-fonts-ttf/ttf/DejaVuSerif.ttf'))
+  writeFileSync(join(directory, 'none.ttf'), 'no font')
+  expect(await fonts(`${font}, `)).toEqual({
+    check: 'fonts',
+    ok: true,
+    detail: '1 of TOLLGATE_PDF_FONTS beside those of every PDF',
+  })
+  for (const wrong of [directory, join(directory, 'none.ttf'), join(directory, 'missing.ttf')]) {
+    const detail = expect.stringContaining(`${wrong} cannot be read as a font of PDFs`) as unknown
+    expect(await fonts(`${font},${wrong}`)).toEqual({ check: 'fonts', ok: false, detail })
+  }
 })
 
 it('says the same of one that cannot be started', async () => {

@@ -9,6 +9,7 @@ import { openDatabase, type Db } from '../db/database.ts'
 import { readMigrations, readSchemaState } from '../db/migrate.ts'
 import { findRowSecurityGap, mayMakeRoles, SYSTEM_ROLE, TENANT_ROLE } from '../db/row-security.ts'
 import { asSystem } from '../db/scope.ts'
+import { loadTypeface } from '../exports/pdf-fonts.ts'
 import { createLog } from '../http/log.ts'
 import { systemClock } from '../lib/clock.ts'
 import { publicUrlOf, stripeOfConfig } from '../options.ts'
@@ -54,6 +55,7 @@ async function examineAll(config: Config, look: Look): Promise<readonly Finding[
     await find('taxes', () => examineTaxes(config)),
     await find('webhooks', () => examineWebhooks(config, look)),
     await find('addresses', async () => judgeAddresses(config, publicUrlOf(config))),
+    await find('fonts', async () => examineFonts(config)),
     await find('server', () => examineServer(config)),
   ]
 }
@@ -188,6 +190,14 @@ async function askForWebhooks(config: Config): Promise<WebhookFacts['answered']>
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const response = await fetch(`${serverOf(config)}/metrics`, { headers }).catch(() => null)
   return response?.ok === true ? readWebhookAnswers(await response.text()) : null
+}
+
+/** @throws StartError that names the file with which the server would not start */
+function examineFonts({ TOLLGATE_PDF_FONTS: files = [] }: Config): string {
+  loadTypeface(files)
+  return files.length === 0
+    ? 'those of every PDF: TOLLGATE_PDF_FONTS names no others'
+    : `${files.length} of TOLLGATE_PDF_FONTS beside those of every PDF`
 }
 
 const serverOf = (config: Config): string => readRuntime(config.TOLLGATE_DATA_DIR)?.url ?? `http://127.0.0.1:${config.PORT}`
