@@ -210,6 +210,17 @@ describe('what a caller can mend', () => {
     expect((await app.request('/api/v1/mine', { method: 'PATCH' })).status).toBe(401)
   })
 
+  it('a path that there is not is called as it was asked for, also where it is served under another', async () => {
+    const detail = async (method: string, path: string) => {
+      const response = await app.request(path, { method, headers: { authorization: 'reader' } })
+      return ((await response.json()) as { detail: string }).detail
+    }
+    expect(await detail('GET', '/api/nowhere?x=1')).toBe('There is nothing at /api/nowhere.')
+    expect(await detail('GET', '/api/v1/nowhere')).toBe('There is nothing at /api/v1/nowhere.')
+    expect(await detail('GET', '/nowhere')).toBe('There is nothing at /nowhere.')
+    expect(await detail('PATCH', '/api/mine')).toBe('/api/mine does not take PATCH, but GET, HEAD.')
+  })
+
   it('a wrong key is told apart from none', async () => {
     const detail = async (headers: Record<string, string>) =>
       ((await (await app.request('/api/v1/mine', { headers })).json()) as { detail: string }).detail

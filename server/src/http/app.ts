@@ -14,7 +14,7 @@ import { refuseCards } from './card-data.ts'
 import { keepToDeclared, readDeclared, type DeclaredRoutes } from './declared.ts'
 import { inflateBody } from './inflate.ts'
 import { describeIssues } from './issues.ts'
-import { routedPath } from './legacy-path.ts'
+import { askedPathOf, routedPath } from './legacy-path.ts'
 import { internalProblem, problemOf } from './problems.ts'
 
 export type App = OpenAPIHono<AppEnv>
@@ -91,13 +91,14 @@ export function createApp(options: AppOptions): App {
   })
   app.notFound((context) => {
     const { method, path } = context.req
+    const asked = askedPathOf(context.req.url)
     const methods = methodsOf(app, path)
     // A route of this method may itself have found nothing.
     const allow = methods.includes(method) ? '' : methods.join(', ')
     const error =
       allow === ''
-        ? new DomainError('not_found', `There is nothing at ${path}.`)
-        : new DomainError('method_not_allowed', `${path} does not take ${method}, but ${allow}.`)
+        ? new DomainError('not_found', `There is nothing at ${asked}.`)
+        : new DomainError('method_not_allowed', `${asked} does not take ${method}, but ${allow}.`)
     const { status, body, headers } = problemOf(error, context.get('requestId'))
     return context.json(body, status as ContentfulStatusCode, { ...headers, ...(allow === '' ? {} : { allow }) })
   })

@@ -9,11 +9,16 @@ export function routedPath(request: Request): string {
   return routedPathOf(request.url)
 }
 
-/** The same for an address. */
-export function routedPathOf(url: string): string {
+/** The path of an address as it was asked for. */
+export function askedPathOf(url: string): string {
   const start = url.indexOf('/', url.indexOf(':') + 4)
   if (start === -1) return '/'
   const end = url.slice(start).search(/[?#]/)
-  const path = end === -1 ? url.slice(start) : url.slice(start, start + end)
+  return end === -1 ? url.slice(start) : url.slice(start, start + end)
+}
+
+/** The path under which it is routed. */
+export function routedPathOf(url: string): string {
+  const path = askedPathOf(url)
   return path.startsWith(LEGACY) && !path.startsWith(CURRENT) ? CURRENT + path.slice(LEGACY.length) : path
 }

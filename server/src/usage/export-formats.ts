@@ -1,7 +1,9 @@
-import type { Period } from '../lib/period.ts'
+import type { Instant } from '../lib/clock.ts'
 import { csvLine } from '../lib/csv.ts'
+import { calendarPeriodOf, type Period } from '../lib/period.ts'
 import type { EventBody } from './events.ts'
 import type { ReportRowBody } from './schemas.ts'
+import type { Calendar } from './spans.ts'
 
 export const FORMATS = { csv: 'text/csv; charset=utf-8; header=present', ndjson: 'application/x-ndjson' } as const
 export type Format = keyof typeof FORMATS
@@ -78,7 +80,10 @@ export function reportWriter(format: Format, groupBy: readonly string[]): Writer
   return format === 'csv' ? csvWriter(reportColumns(groupBy)) : ndjsonWriter()
 }
 
-/** What the file is called: its dates are those of the span in UTC. */
-export function fileNameOf(what: string, { start, end }: Period, format: Format): string {
-  return `usage-${what}-${start.toISOString().slice(0, 10)}-${end.toISOString().slice(0, 10)}.${format}`
+type NamedSpan = Period & { readonly calendar: Pick<Calendar, 'timeZone'> }
+
+/** What the file is called: its dates are those of the span in the organization's time zone, as the days of a report are. */
+export function fileNameOf(what: string, { start, end, calendar }: NamedSpan, format: Format): string {
+  const dateOf = (at: Instant): string => calendarPeriodOf('day', calendar.timeZone, at).date.toISOString().slice(0, 10)
+  return `usage-${what}-${dateOf(start)}-${dateOf(end)}.${format}`
 }

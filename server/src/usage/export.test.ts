@@ -83,6 +83,19 @@ async function askAndStop(path: string, organizationId: string) {
 }
 
 describe('an export', () => {
+  it('is called by the days of the organization’s time zone', async () => {
+    const id = await fixture.newOrganization()
+    const { db } = fixture.database
+    const nameOf = async (path: string) => (await get(path, id)).headers.get('content-disposition')
+    for (const zone of ['Asia/Tokyo', 'America/Los_Angeles']) {
+      await db.query('update organizations set time_zone = $2 where id = $1', [id, zone])
+      expect(await nameOf('events/export')).toBe('attachment; filename="usage-events-2026-03-01-2026-04-01.csv"')
+      expect(await nameOf('report/export?period=day&at=2026-03-09T12:00:00Z&format=ndjson')).toBe(
+        'attachment; filename="usage-report-2026-03-09-2026-03-10.ndjson"',
+      )
+    }
+  })
+
   it('of events has every one of them, as CSV that is safe in a spreadsheet and as a JSON object a line', async () => {
     const id = await fixture.newOrganization()
     await fixture.metering().submit([
