@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { importCatalogDefinition } from '../catalog/registry.ts'
 import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway/gateway.ts'
-import { PLAN_METADATA } from '../stripe/push/push-plan.ts'
+import { PLAN_METADATA } from '../stripe/push/former-prices.ts'
 import { catalogOfStripe } from './pull.ts'
 
 const product = (id: string, name: string, key?: string): ProductSnapshot => ({
@@ -54,4 +54,26 @@ test('what was pushed with an add-on and a price of use is pulled as a file that
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+})
+
+test('what was not pushed by Tollgate is a plan, and the file says that an add-on among them has to be moved', () => {
+  const { text } = catalogOfStripe(
+    [product('prod_1', 'Pro'), product('prod_2', 'Extra seats')],
+    [price('p_1', 'prod_1'), price('p_2', 'prod_2')],
+  )
+  expect(text).toMatch(/ {2}plans: \{[^]*pro: \{[^]*extra_seats: \{/)
+  expect(text).toContain(
+    '// Stripe does not say which of these are add-ons (pro, extra_seats): move such ones from plans to addOns.',
+  )
+  const pushed = catalogOfStripe([product('prod_1', 'Pro', 'pro')], [price('p_1', 'prod_1')])
+  expect(pushed.text).not.toContain('does not say')
+})
+
+test('a price that is archived is as none', () => {
+  const archived = { active: false, currency: 'eur' }
+  const prices = [price('p_1', 'prod_1', archived), price('p_2', 'prod_1', archived), price('p_3', 'prod_1')]
+  const { text, skipped } = catalogOfStripe([product('prod_1', 'Pro')], prices)
+  expect(skipped).toEqual([])
+  expect(text).toContain("currency: 'usd'")
+  expect(text).toContain('STRIPE_PRICE_PRO_MONTHLY=p_3')
 })

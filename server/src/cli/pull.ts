@@ -1,5 +1,5 @@
 import type { PriceSnapshot, ProductSnapshot } from '../stripe/gateway/gateway.ts'
-import { PLAN_METADATA } from '../stripe/push/push-plan.ts'
+import { PLAN_METADATA } from '../stripe/push/former-prices.ts'
 
 /** What `tollgate pull` found: the text of a billing.config.ts, and what it could not take over. */
 export type Pulled = { readonly text: string; readonly plans: number; readonly skipped: readonly string[] }
@@ -14,9 +14,11 @@ const DEFAULT = 'free'
 
 /**
  * Writes the products and recurring prices of a Stripe account as a catalog. Existing prices go on being used: each is named by
- * a variable. Meters and allowances are not at Stripe, so there are none, and neither are prices of what meters count. Pure.
+ * a variable. Meters and allowances are not at Stripe, so there are none, and neither are prices of what meters count. What sells beside a plan
+ * is a product as a plan is: only those that `tollgate push` made are known for add-ons. Pure.
  */
-export function catalogOfStripe(products: readonly ProductSnapshot[], prices: readonly PriceSnapshot[]): Pulled {
+export function catalogOfStripe(products: readonly ProductSnapshot[], all: readonly PriceSnapshot[]): Pulled {
+  const prices = all.filter(({ active }) => active)
   const skipped: string[] = []
   const currencies = new Map<string, number>()
   for (const { currency } of prices) currencies.set(currency, (currencies.get(currency) ?? 0) + 1)
@@ -56,7 +58,7 @@ function pricesOf(
       )
       continue
     }
-    const fits = price.active && price.currency === currency && price.unitAmountMinor !== null
+    const fits = price.currency === currency && price.unitAmountMinor !== null
     if (interval === undefined || !fits || found.some((each) => each.interval === interval)) {
       skipped.push(`${price.id}: not the first monthly or yearly price of "${key}" in ${currency} with a fixed amount.`)
       continue
@@ -97,10 +99,12 @@ ${writePrices(prices)}      allowances: {},
 ${writePrices(prices)}    },
 `,
   )
+  const unmarked = plans.filter(({ product }) => product.metadata[PLAN_METADATA] === undefined).map(({ key }) => key)
+  const hint = `// Stripe does not say which of these are add-ons (${unmarked.join(', ')}): move such ones from plans to addOns.\n`
   return `import { defineBilling } from '@tollgate/server/catalog'
 
 // Made from the products and prices at Stripe. So that these prices go on being used, set:
-${variables.join('')}export default defineBilling({
+${variables.join('')}${unmarked.length === 0 ? '' : hint}export default defineBilling({
   currency: ${quote(currency)},
   meters: {},
   plans: {

@@ -243,7 +243,7 @@ function createReads(stripe: Stripe, call: Caller): StripeReads {
       ),
     listPrices: () =>
       readPages(
-        (after) => call('list_prices', () => stripe.prices.list({ active: true, type: 'recurring', limit: PAGE, ...after })),
+        (after) => call('list_prices', () => stripe.prices.list({ type: 'recurring', limit: PAGE, ...after })),
         toPriceSnapshot,
       ),
     retrievePrice: (id) => orNull(call('retrieve_price', async () => toPriceSnapshot(await stripe.prices.retrieve(id)))),
@@ -378,6 +378,8 @@ function mutationTable(stripe: Stripe): MutationTable {
           options,
         ),
       ),
+    sell_price: async ({ priceId, lookupKey }, options) =>
+      result(await stripe.prices.update(priceId, { active: true, lookup_key: lookupKey, transfer_lookup_key: true }, options)),
     create_meter: async (params, options) => result(await stripe.billing.meters.create(request.toMeter(params), options)),
     create_coupon: async (params, options) => result(await stripe.coupons.create(request.toCoupon(params), options)),
     create_promotion_code: async ({ couponId, code }, options) =>

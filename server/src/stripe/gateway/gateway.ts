@@ -68,7 +68,7 @@ export type StripeReads = TaxReads & {
   /** What Stripe found wrong with reports after it had taken them; the newest hundred, newest first. */
   listMeterFaults(): Promise<readonly MeterFault[]>
   listProducts(): Promise<ProductSnapshot[]>
-  /** Recurring prices that are active. */
+  /** Recurring prices, archived ones too; newest first. */
   listPrices(): Promise<PriceSnapshot[]>
   retrievePrice(priceId: string): Promise<PriceSnapshot | null>
   /** Events of the last 30 days at most, newest first, one page at a time. */

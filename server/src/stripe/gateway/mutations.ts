@@ -197,6 +197,8 @@ export type StripeMutations = {
     readonly lookupKey: string
     readonly metadata: Readonly<Record<string, string>>
   }
+  /** Sells a price of before again, under the name by which it is found. */
+  readonly sell_price: { readonly priceId: string; readonly lookupKey: string }
   readonly create_meter: { readonly name: string; readonly eventName: string; readonly formula: 'sum' | 'last' }
   readonly create_coupon: {
     readonly couponId: string

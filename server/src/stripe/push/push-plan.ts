@@ -2,15 +2,13 @@ import { soldThings } from '../../catalog/add-ons.ts'
 import type { Catalog, Plan, PlanPrice } from '../../catalog/catalog.ts'
 import type { PriceInterval } from '../../catalog/define.ts'
 import type { MeterSnapshot, PriceSnapshot, ProductSnapshot } from '../gateway/gateway.ts'
+import { findByName, findFormer, PLAN_METADATA } from './former-prices.ts'
 import { adoptMeteredPrice, METERED_PRICE_VARIABLE, meterSteps, usagePriceSteps, type UsageStep } from './push-usage.ts'
-
-/** The metadata by which a product at Stripe names its plan. */
-export const PLAN_METADATA = 'tollgate_plan'
 
 /** What is at Stripe of what a catalog needs. */
 export type StripeCatalog = {
   readonly products: readonly ProductSnapshot[]
-  /** Active recurring ones, and those that variables name. */
+  /** Recurring ones, archived ones too, newest first; and those that variables name. */
   readonly prices: readonly PriceSnapshot[]
   /** Those that are active. */
   readonly meters: readonly MeterSnapshot[]
@@ -41,6 +39,13 @@ export type PushStep =
       readonly replaces: PriceSnapshot | null
     } & PushPrice)
   | ({
+      /** A price of before that sells again. */
+      readonly kind: 'reuse_price'
+      readonly priceId: string
+      readonly productId: string
+      readonly replaces: PriceSnapshot | null
+    } & PushPrice)
+  | ({
       readonly kind: 'use_price'
       readonly priceId: string
       readonly productId: string
@@ -56,7 +61,7 @@ export type PushPlan = {
 
 /**
  * Compares a catalog with what is at Stripe and says what to do. Pure; with nothing to do, only `use_price` steps are left.
- * A price whose amount or currency changed is made anew under the same lookup key.
+ * A price whose amount or currency changed is another one under the same lookup key: one of before that is of these terms, else a new one.
  */
 export function planPush(
   catalog: Catalog,
@@ -93,12 +98,29 @@ function planSteps(planning: Planning, plan: Plan): PushStep[] {
   const product = stripe.products.find(({ active, metadata }) => active && metadata[PLAN_METADATA] === plan.key) ?? null
   const priceSteps = own.map(({ price }): PushStep => {
     const wanted = { planKey: plan.key, interval: price.interval, amountMinor: price.amountMinor, currency: catalog.currency }
-    const current = stripe.prices.find(({ active, lookupKey }) => active && lookupKey === lookupKeyOf(wanted)) ?? null
-    return current !== null && product !== null && current.productId === product.id && sells(current, wanted)
-      ? { kind: 'use_price', priceId: current.id, productId: product.id, variable: null, ...wanted }
-      : { kind: 'create_price', productId: product?.id ?? null, replaces: current, ...wanted }
+    return priceStep(stripe.prices, product, wanted)
   })
   return [...productSteps(plan, product), ...priceSteps, ...adopted, ...usageSteps(planning, plan)]
+}
+
+function priceStep(prices: readonly PriceSnapshot[], product: ProductSnapshot | null, wanted: PushPrice): PushStep {
+  const replaces = findByName(prices, lookupKeyOf(wanted))
+  if (product === null) return { kind: 'create_price', productId: null, replaces, ...wanted }
+  const productId = product.id
+  if (replaces?.productId === productId && sells(replaces, wanted)) {
+    return { kind: 'use_price', priceId: replaces.id, productId, variable: null, ...wanted }
+  }
+  const former = findFormer(
+    prices,
+    (price) =>
+      price.productId === productId &&
+      price.metadata[PLAN_METADATA] === wanted.planKey &&
+      price.meterId === null &&
+      sells(price, wanted),
+  )
+  return former === null
+    ? { kind: 'create_price', productId, replaces, ...wanted }
+    : { kind: 'reuse_price', priceId: former.id, productId, replaces, ...wanted }
 }
 
 /** What a plan's overage costs; a plan that nobody can subscribe to bills none. */
@@ -150,7 +172,7 @@ function adoptPrice({ stripe, problems }: Planning, plan: Plan, given: Given & {
 function findSharedPrices(steps: readonly PushStep[]): string[] {
   const used = new Map<string, string>()
   return steps.flatMap((step) => {
-    if (step.kind !== 'use_price') return []
+    if (step.kind !== 'use_price' && step.kind !== 'reuse_price') return []
     const place = `${step.planKey}, ${step.interval}`
     const other = used.get(step.priceId)
     used.set(step.priceId, place)

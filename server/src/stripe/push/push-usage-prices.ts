@@ -5,7 +5,8 @@ import { formatQuantity, parseQuantity } from '../../lib/quantity.ts'
 import { formatUnitAmount, parseUnitAmount } from '../../lib/unit-amount.ts'
 import type { BillingContext } from '../context.ts'
 import { performIntent } from '../intents/intents.ts'
-import { PLAN_METADATA, type PushStep } from './push-plan.ts'
+import { PLAN_METADATA } from './former-prices.ts'
+import type { PushStep } from './push-plan.ts'
 import { TERMS_METADATA, USAGE_METADATA, usageLookupKeyOf, type UsageOffer, type UsageStep } from './push-usage.ts'
 
 /** A metered price that is at Stripe. */
@@ -16,6 +17,7 @@ const USAGE_STEPS: ReadonlySet<PushStep['kind']> = new Set<UsageStep['kind']>([
   'create_usage_product',
   'update_usage_product',
   'create_usage_price',
+  'reuse_usage_price',
   'use_usage_price',
 ])
 
@@ -59,6 +61,11 @@ export async function executeUsageStep(
       }
       const { id } = await performIntent(context, session, { ...call, kind: 'create_usage_price', params })
       return { ...step, priceId: id }
+    }
+    case 'reuse_usage_price': {
+      const params = { priceId: step.priceId, lookupKey: usageLookupKeyOf(step) }
+      await performIntent(context, session, { ...call, kind: 'sell_price', params })
+      return step
     }
     case 'use_usage_price':
       return step

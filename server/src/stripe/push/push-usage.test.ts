@@ -91,6 +91,28 @@ describe('the prices of use', () => {
     ])
   })
 
+  test('of terms that were sold before sell again, archived or not, and none is made', async () => {
+    const { rows } = await billing.database.db.query<{ id: string }>(
+      `select stripe_price_id as id from usage_prices where balance = 'api_call'`,
+    )
+    await billing.stripe.prices.update(rows[0]!.id, { active: false })
+    const before = billing.sandbox.all('price').length
+    const { lines } = await pushCatalog(billing.context, { variables: {} })
+    expect(lines.filter((line) => !line.startsWith('='))).toEqual([
+      expect.stringMatching(
+        /^~ price price_\w+ of overage of agent in plan pro: 5000 minor units per unit, usd sells again; who has price_\w+ keeps it$/,
+      ),
+      `~ price ${rows[0]!.id} of overage of api_call in plan pro: 10 minor units per begun 1000, usd sells again`,
+    ])
+    expect(await pushCatalog(billing.context, { variables: {} })).toMatchObject({ changed: 0 })
+    expect(await listUsageOffers(billing.database.db)).toMatchObject([
+      { balanceKey: 'agent', price: { unitAmount: 5000n * 10n ** 12n } },
+      { balanceKey: 'api_call', priceId: rows[0]!.id },
+      { balanceKey: 'tokens' },
+    ])
+    expect(billing.sandbox.all('price')).toHaveLength(before)
+  })
+
   test('cannot have packages or tiers that are no whole numbers, since Stripe takes none', () => {
     const odd = normalizeCatalog({
       meters: { calls: {} },

@@ -4,6 +4,7 @@ import { formatQuantity, MICRO, type Quantity } from '../../lib/quantity.ts'
 import { formatUnitAmount } from '../../lib/unit-amount.ts'
 import type { MeterSnapshot, PriceSnapshot, ProductSnapshot } from '../gateway/gateway.ts'
 import type { UsageTerms } from '../gateway/mutations.ts'
+import { findByName, findFormer, keptOf, PLAN_METADATA } from './former-prices.ts'
 
 /** The variable that names a metered price of one's own: all use of the first credit pool is reported to its meter (EM-3). */
 export const METERED_PRICE_VARIABLE = 'STRIPE_METERED_PRICE_ID'
@@ -34,6 +35,12 @@ export type UsageStep =
       readonly meterId: string | null
       readonly terms: UsageTerms
       readonly fingerprint: string
+      readonly replaces: PriceSnapshot | null
+    } & UsageOffer)
+  | ({
+      readonly kind: 'reuse_usage_price'
+      readonly priceId: string
+      readonly terms: UsageTerms
       readonly replaces: PriceSnapshot | null
     } & UsageOffer)
   | ({ readonly kind: 'use_usage_price'; readonly priceId: string; readonly variable: string | null } & UsageOffer)
@@ -121,17 +128,16 @@ function usagePriceStep(
   const { currency } = catalog
   const offer = { planKey: plan.key, balanceKey, reports: 'overage' as const, eventName, formula, currency, price }
   const fingerprint = fingerprintOf({ terms, currency, eventName })
-  const current = prices.find(({ lookupKey }) => lookupKey === usageLookupKeyOf(offer)) ?? null
+  const replaces = findByName(prices, usageLookupKeyOf(offer))
   const meterId = meters.find((meter) => meter.eventName === eventName)?.id ?? null
   const productId = findUsageProduct(products, balanceKey)?.id ?? null
-  const isSame =
-    current !== null &&
-    current.metadata[TERMS_METADATA] === fingerprint &&
-    current.meterId === meterId &&
-    current.productId === productId
-  return isSame
-    ? [{ kind: 'use_usage_price', priceId: current.id, variable: null, ...offer }]
-    : [{ kind: 'create_usage_price', productId, meterId, terms, fingerprint, replaces: current, ...offer }]
+  const isSame = (price: PriceSnapshot): boolean =>
+    price.metadata[TERMS_METADATA] === fingerprint && price.meterId === meterId && price.productId === productId
+  if (replaces !== null && isSame(replaces)) return [{ kind: 'use_usage_price', priceId: replaces.id, variable: null, ...offer }]
+  const former = findFormer(prices, (price) => price.metadata[PLAN_METADATA] === plan.key && isSame(price))
+  return former === null
+    ? [{ kind: 'create_usage_price', productId, meterId, terms, fingerprint, replaces, ...offer }]
+    : [{ kind: 'reuse_usage_price', priceId: former.id, terms, replaces, ...offer }]
 }
 
 /** A metered price that somebody made at Stripe, for all use of the first credit pool (EM-3). */
@@ -217,14 +223,18 @@ export function describeUsageStep(step: UsageStep): string {
     case 'update_usage_product':
       return `~ product ${step.productId} of use of ${step.balanceKey}: name`
     case 'create_usage_price':
-      return step.replaces === null
-        ? `+ price of overage of ${step.balanceKey} in plan ${step.planKey}: ${wordsOf(step.terms)} ${step.currency}`
-        : `+ price of overage of ${step.balanceKey} in plan ${step.planKey}: ${wordsOf(step.terms)} ${step.currency}; who has ${step.replaces.id} keeps it`
+      return `+ price of ${overageOf(step)}${keptOf(step)}`
+    case 'reuse_usage_price':
+      return `~ price ${step.priceId} of ${overageOf(step)} sells again${keptOf(step)}`
     case 'use_usage_price':
       return step.variable === null
         ? `= price ${step.priceId} of overage of ${step.balanceKey} in plan ${step.planKey}`
         : `= price ${step.priceId} of all use of ${step.balanceKey} (from ${step.variable})`
   }
+}
+
+function overageOf({ balanceKey, planKey, terms, currency }: UsageOffer & { readonly terms: UsageTerms }): string {
+  return `overage of ${balanceKey} in plan ${planKey}: ${wordsOf(terms)} ${currency}`
 }
 
 function wordsOf(terms: UsageTerms): string {

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
 import { normalizeCatalog } from '../../catalog/normalize.ts'
 import type { PriceSnapshot } from '../gateway/gateway.ts'
-import { PLAN_METADATA, planPush, type StripeCatalog } from './push-plan.ts'
+import { PLAN_METADATA } from './former-prices.ts'
+import { planPush, type StripeCatalog } from './push-plan.ts'
 import { pushCatalog } from './push.ts'
 
 const billing = testBilling()
@@ -61,6 +62,28 @@ describe('the difference between a catalog and Stripe', () => {
     })
   })
 
+  test('is a price of before that sells again, archived or not, where all that cannot be changed about it is as it is wanted', () => {
+    const former = { ...monthly, id: 'price_former', lookupKey: null, metadata: { [PLAN_METADATA]: 'pro' } }
+    const current = { ...monthly, unitAmountMinor: 1900 }
+    const stepOf = (...prices: PriceSnapshot[]) => planPush(catalog, { ...pushed, prices: [...prices, yearly] }, {}).steps[0]
+    const reused = { kind: 'reuse_price', priceId: 'price_former', amountMinor: 2900 }
+    expect(stepOf(current, former)).toMatchObject({ ...reused, replaces: { id: 'price_m' } })
+    expect(stepOf(current, { ...former, active: false })).toMatchObject(reused)
+    expect(stepOf({ ...former, active: false, lookupKey: monthly.lookupKey })).toMatchObject({ ...reused, replaces: null })
+    expect(stepOf(current, { ...former, id: 'price_archived', active: false }, former)).toMatchObject(reused)
+    for (const other of [
+      { unitAmountMinor: 2901 },
+      { currency: 'eur' },
+      { interval: 'year' },
+      { intervalCount: 2 },
+      { productId: 'prod_other' },
+      { meterId: 'mtr_1' },
+      { metadata: {} },
+    ]) {
+      expect(stepOf(current, { ...former, ...other })).toMatchObject({ kind: 'create_price', replaces: { id: 'price_m' } })
+    }
+  })
+
   test('is an update when a plan was renamed', () => {
     expect(kindsOf({ ...pushed, products: [{ ...product, name: 'Old' }] })).toEqual(['update_product', 'use_price', 'use_price'])
   })
@@ -94,6 +117,18 @@ describe('the difference between a catalog and Stripe', () => {
 })
 
 describe('a push', () => {
+  const raisedTo = (amountMinor: number) => {
+    const raised = normalizeCatalog({
+      meters: {},
+      plans: {
+        free: { name: 'Free', allowances: {} },
+        pro: { name: 'Pro', prices: { monthly: { amountMinor } }, allowances: {} },
+      },
+      defaultPlan: 'free',
+    })
+    const { catalogs } = billing.context
+    return billing.with({ catalogs: { ...catalogs, current: { ...catalogs.current, catalog: raised } } })
+  }
   const offered = async () => {
     const { rows } = await billing.database.db.query(
       `select plan_key, price_key, amount_minor from plan_prices where superseded_at is null order by plan_key, price_key`,
@@ -116,16 +151,7 @@ describe('a push', () => {
   })
 
   test('only prints when it is a dry run', async () => {
-    const raised = normalizeCatalog({
-      meters: {},
-      plans: {
-        free: { name: 'Free', allowances: {} },
-        pro: { name: 'Pro', prices: { monthly: { amountMinor: 3900 } }, allowances: {} },
-      },
-      defaultPlan: 'free',
-    })
-    const { catalogs } = billing.context
-    const context = billing.with({ catalogs: { ...catalogs, current: { ...catalogs.current, catalog: raised } } })
+    const context = raisedTo(3900)
     const lines: string[] = []
     await pushCatalog(context, { variables: {}, dryRun: true, print: (line) => lines.push(line) })
     expect(lines).toEqual([
@@ -139,12 +165,36 @@ describe('a push', () => {
     expect(rows).toEqual([{ n: 2 }])
   })
 
+  test('of a catalog that was sold before sells its prices again, and makes none', async () => {
+    const before = billing.sandbox.all('price').length
+    const lines: string[] = []
+    await pushCatalog(billing.context, { variables: {}, print: (line) => lines.push(line) })
+    expect(lines.filter((line) => !line.startsWith('='))).toEqual([
+      expect.stringMatching(
+        /^~ price price_\w+ of plan pro, monthly: 29\.00 usd sells again instead of 39\.00 usd; who has price_\w+ keeps it$/,
+      ),
+    ])
+    expect(billing.sandbox.all('price')).toHaveLength(before)
+    expect(await offered()).toMatchObject([
+      { plan_key: 'enterprise' },
+      { plan_key: 'pro', amount_minor: 2900n },
+      { plan_key: 'starter' },
+    ])
+    expect(await pushCatalog(billing.context, { variables: {} })).toMatchObject({ changed: 0 })
+  })
+
+  test('sells a price again that was archived at Stripe', async () => {
+    const id = await billing.priceOf('pro')
+    await billing.stripe.prices.update(id, { active: false })
+    expect(await pushCatalog(billing.context, { variables: {} })).toMatchObject({ changed: 1 })
+    expect(await billing.stripe.prices.retrieve(id)).toMatchObject({ active: true, lookup_key: 'tollgate:pro:monthly' })
+    expect(await billing.priceOf('pro')).toBe(id)
+  })
+
   test('run twice at the same time makes nothing twice', async () => {
     const before = billing.sandbox.all('price').length
-    const reports = await Promise.all([
-      pushCatalog(billing.context, { variables: {} }),
-      pushCatalog(billing.context, { variables: {} }),
-    ])
+    const context = raisedTo(4900)
+    const reports = await Promise.all([pushCatalog(context, { variables: {} }), pushCatalog(context, { variables: {} })])
     expect(reports.map(({ changed }) => changed).sort((a, b) => a - b)).toEqual([0, 1])
     expect(billing.sandbox.all('price')).toHaveLength(before + 1)
   })

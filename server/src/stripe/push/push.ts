@@ -6,19 +6,12 @@ import type { Instant } from '../../lib/clock.ts'
 import { DomainError } from '../../lib/errors.ts'
 import { formatMajor } from '../../lib/money.ts'
 import { requireGateway, type BillingContext } from '../context.ts'
-import type { StripeGateway } from '../gateway/gateway.ts'
+import type { PriceSnapshot, StripeGateway } from '../gateway/gateway.ts'
 import { CATALOG_LOCK, finishOwnIntents } from '../intents/finish-intents.ts'
 import { performIntent } from '../intents/intents.ts'
 import { withOrganizationLock } from '../intents/lock.ts'
-import {
-  lookupKeyOf,
-  PLAN_METADATA,
-  planPush,
-  stripeIntervalOf,
-  type PushPrice,
-  type PushStep,
-  type StripeCatalog,
-} from './push-plan.ts'
+import { keptOf, PLAN_METADATA } from './former-prices.ts'
+import { lookupKeyOf, planPush, stripeIntervalOf, type PushPrice, type PushStep, type StripeCatalog } from './push-plan.ts'
 import { executeUsageStep, isUsageStep, recordUsagePrices, type BilledPrice } from './push-usage-prices.ts'
 import { describeUsageStep, METERED_PRICE_VARIABLE, type UsageStep } from './push-usage.ts'
 
@@ -152,6 +145,11 @@ async function executeStep(
       const { id } = await performIntent(context, session, { ...call, kind: 'create_price', params })
       return { ...step, productId, priceId: id }
     }
+    case 'reuse_price': {
+      const params = { priceId: step.priceId, lookupKey: lookupKeyOf(step) }
+      await performIntent(context, session, { ...call, kind: 'sell_price', params })
+      return step
+    }
     case 'use_price':
       return step
   }
@@ -203,22 +201,27 @@ export function describeStep(step: PushStep): string {
     case 'update_product':
       return `~ product ${step.productId} of ${nameOf(step)}: name or description`
     case 'create_price':
-      return step.replaces === null
-        ? `+ price of ${nameOf(step)}, ${step.interval}: ${amountOf(step)}`
-        : `+ price of ${nameOf(step)}, ${step.interval}: ${amountOf(step)} instead of ${amountOf({
-            amountMinor: step.replaces.unitAmountMinor ?? 0,
-            currency: step.replaces.currency,
-          })}; who has ${step.replaces.id} keeps it`
+      return `+ price of ${soldOf(step)}${insteadOf(step)}`
+    case 'reuse_price':
+      return `~ price ${step.priceId} of ${soldOf(step)} sells again${insteadOf(step)}`
     case 'use_price':
-      return `= price ${step.priceId} of ${nameOf(step)}, ${step.interval}: ${amountOf(step)}${
-        step.variable === null ? '' : ` (from ${step.variable})`
-      }`
+      return `= price ${step.priceId} of ${soldOf(step)}${step.variable === null ? '' : ` (from ${step.variable})`}`
   }
 }
 
 function nameOf({ planKey }: { planKey: string }): string {
   const addOnKey = addOnKeyOf(planKey)
   return addOnKey === null ? `plan ${planKey}` : `add-on ${addOnKey}`
+}
+
+function soldOf(step: PushPrice): string {
+  return `${nameOf(step)}, ${step.interval}: ${amountOf(step)}`
+}
+
+function insteadOf({ replaces }: { readonly replaces: PriceSnapshot | null }): string {
+  if (replaces === null) return ''
+  const { unitAmountMinor, currency } = replaces
+  return ` instead of ${amountOf({ amountMinor: unitAmountMinor ?? 0, currency })}${keptOf({ replaces })}`
 }
 
 function amountOf({ amountMinor, currency }: { amountMinor: number; currency: string }): string {
