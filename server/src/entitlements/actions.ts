@@ -1,5 +1,5 @@
 import { insertAuditEntry } from '../audit/store.ts'
-import type { Catalog } from '../catalog/catalog.ts'
+import type { Catalog, Feature } from '../catalog/catalog.ts'
 import { readFeatureValue, type FeatureValueInput } from '../catalog/rules.ts'
 import type { Queryable } from '../db/database.ts'
 import { termsOfAccounts, timeOf, type GrantsContext } from '../grants/actions.ts'
@@ -58,6 +58,13 @@ export function requireEntitlement({ entitlements }: EntitlementReading, feature
   return found
 }
 
+/** The same, and nothing of a feature that there is no more, of which an operator's word was taken back. */
+export function leftOf(reading: EntitlementReading, featureKey: string): Entitlement {
+  const feature: Feature = { key: featureKey, name: featureKey, type: 'boolean', unit: null, values: [] }
+  const nothing = { feature, value: null, source: null, overrideEndsAt: null }
+  return reading.entitlements.find(({ feature: { key } }) => key === featureKey) ?? nothing
+}
+
 /** What an operator sets: `value` null takes their word back, `false` is that there is none of it. */
 export type FeatureOverrideRequest = {
   readonly organizationId: string
@@ -69,6 +76,7 @@ export type FeatureOverrideRequest = {
 
 /**
  * Sets by hand what an organization has of a feature, for good or until a time. It counts at once; the audit log keeps who, what, before, after and why.
+ * A word about a feature that no catalog has any more can be taken back.
  * @throws DomainError `not_found`, `unknown_feature`, `invalid_request` for a value that the feature does not have, or an end that has passed
  */
 export async function overrideFeature(
@@ -85,8 +93,9 @@ export async function overrideFeature(
     const account = (await lockAccount(tx, organizationId))!
     const now = timeOf(account, machineNow)
     const terms = (await termsOfAccounts(context, [account], machineNow)).get(organizationId)!
-    checkOverride({ terms, current: catalog, now }, { featureKey, value, endsAt })
-    const before = entitlementsOf(terms, catalog, await listFeatureOverrides(tx, organizationId), now)
+    const stored = await listFeatureOverrides(tx, organizationId)
+    checkOverride({ terms, current: catalog, stored, now }, { featureKey, value, endsAt })
+    const before = entitlementsOf(terms, catalog, stored, now)
     if (value === null) await deleteFeatureOverride(tx, organizationId, featureKey)
     else {
       const note = { reason, setBy: asker.actor, setAt: machineNow }
@@ -107,25 +116,35 @@ export async function overrideFeature(
   })
 }
 
-type Place = { readonly terms: PlanTerms; readonly current: Catalog; readonly now: Instant }
+type Place = {
+  readonly terms: PlanTerms
+  readonly current: Catalog
+  readonly stored: readonly StoredOverride[]
+  readonly now: Instant
+}
 
 function checkOverride(
-  { terms, current, now }: Place,
+  { terms, current, stored, now }: Place,
   { featureKey, value, endsAt }: Pick<FeatureOverrideRequest, 'featureKey' | 'value' | 'endsAt'>,
 ): void {
   const feature = featuresFor(terms.catalog, current).get(featureKey)
-  if (feature === undefined) throw unknownFeature(featureKey)
+  const isTakenBack = value === null && stored.some((override) => override.featureKey === featureKey)
+  if (feature === undefined && !isTakenBack) throw unknownFeature(featureKey)
   if (endsAt !== null && (value === null || endsAt <= now)) {
     const sentence = value === null ? 'What is taken back has no end.' : 'An override ends in the future.'
     throw new DomainError('invalid_request', sentence, { field: 'expires_at' })
   }
-  const read = value === null ? null : readFeatureValue(feature, value, 'value')
-  if (read !== null && 'problem' in read) throw new DomainError('invalid_request', read.problem, { field: 'value' })
+  if (feature === undefined || value === null) return
+  const read = readFeatureValue(feature, value, 'value')
+  if ('problem' in read) throw new DomainError('invalid_request', read.problem, { field: 'value' })
 }
 
 function toldOf(reading: EntitlementReading, featureKey: string): Record<string, unknown> {
-  const { value, source, overrideEndsAt } = requireEntitlement(reading, featureKey)
-  return { value: valueToJson(value), source, override_ends_at: overrideEndsAt }
+  const { value, source, overrideEndsAt } = leftOf(reading, featureKey)
+  const override = reading.overrides.find((each) => each.featureKey === featureKey)
+  // What was said to no effect would be in no other field.
+  const unheard = override === undefined || source === 'override' ? {} : { override: override.value }
+  return { value: valueToJson(value), source, override_ends_at: overrideEndsAt, ...unheard }
 }
 
 function noOrganization(): DomainError {

@@ -203,6 +203,49 @@ describe('an operator’s word', () => {
     expect(rows.map(({ before }) => before)).toEqual([1, ...rows.slice(0, -1).map(({ after }) => after)])
   })
 
+  test('about a feature or a value that no catalog has any more has no effect, is shown so, and can be taken back', async () => {
+    await billing.createOrganization('outlived')
+    await set('outlived', 'sso', { value: true, reason: 'stands' })
+    await billing.database.db.query(
+      `insert into feature_overrides (organization_id, feature_key, value, reason, set_by, set_at)
+       select 'outlived', key, value, 'outlived', 'operator:test', now()
+       from jsonb_each('{"teleport": true, "support": "pigeon"}'::jsonb)`,
+    )
+    const overrides = async () => {
+      const state = await billing.call('operator', 'GET', '/api/v1/admin/organizations/outlived')
+      return (state.body['feature_overrides'] as { feature: string; has_effect: boolean }[]).map((each) => [
+        each.feature,
+        each.has_effect,
+      ])
+    }
+    const before = [
+      ['sso', true],
+      ['support', false],
+      ['teleport', false],
+    ]
+    expect(await overrides()).toEqual(before)
+    expect((await set('outlived', 'teleport', { value: true, reason: 'again' })).status).toBe(422)
+    expect((await set('outlived', 'teleport', { value: null, reason: ' ' })).status).toBe(400)
+    const end = '2099-01-01T00:00:00Z'
+    expect((await set('outlived', 'teleport', { value: null, expires_at: end, reason: 'gone' })).status).toBe(400)
+    expect(await overrides()).toEqual(before)
+
+    const taken = await set('outlived', 'teleport', { value: null, reason: 'gone' })
+    expect(taken).toMatchObject({
+      status: 200,
+      body: { feature: 'teleport', allowed: false, code: 'not_included', value: false },
+    })
+    expect((await set('outlived', 'support', { value: null, reason: 'gone' })).status).toBe(200)
+    expect(await overrides()).toEqual([['sso', true]])
+    expect((await set('outlived', 'teleport', { value: null, reason: 'gone' })).status).toBe(422)
+    expect(await told('outlived')).toHaveLength(1)
+    const { rows } = await billing.database.db.query(
+      `select before ->> 'override' as before, after ->> 'override' as after, after ->> 'reason' as reason from audit_log
+       where organization_id = 'outlived' and target = 'teleport'`,
+    )
+    expect(rows).toEqual([{ before: 'true', after: null, reason: 'gone' }])
+  })
+
   test.each([
     ['sso', { value: 3 }, 400],
     ['projects', { value: true }, 400],

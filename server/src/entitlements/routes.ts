@@ -4,7 +4,7 @@ import type { App } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { moment } from '../lib/moments.ts'
 import type { OverrideContext } from '../standing/overrides.ts'
-import { overrideFeature, readEntitlements, requireEntitlement } from './actions.ts'
+import { leftOf, overrideFeature, readEntitlements, requireEntitlement } from './actions.ts'
 import { entitlementSchema, featureValueSchema, showEntitlement, showEntitlements } from './views.ts'
 
 const ofOrganization = z.object({ organization_id: z.string().optional().meta({ description: 'Only for operators.' }) })
@@ -37,7 +37,8 @@ const overrideRoute = createRoute({
   path: '/api/v1/admin/organizations/{organization_id}/features/{feature}',
   tags: ['Operators'],
   summary: 'Give or take a feature by hand',
-  description: 'For operators; audited with its reason. It goes before plan and add-ons until it ends or is taken back.',
+  description:
+    'For operators; audited with its reason. It goes before plan and add-ons until it ends or is taken back, which it can be also where no catalog has the feature any more.',
   request: {
     params: z.object({ organization_id: z.string(), feature: z.string().max(63) }),
     body: body(
@@ -71,6 +72,6 @@ export function registerEntitlementRoutes(app: App, context: OverrideContext): v
     const request = { organizationId, featureKey, value: wanted, endsAt: end ? new Date(end) : null, reason }
     const asker = { actor: actorOf(principal), requestId: http.get('requestId') }
     const reading = await overrideFeature(context, request, asker)
-    return http.json(showEntitlement(reading, requireEntitlement(reading, featureKey)), 200)
+    return http.json(showEntitlement(reading, leftOf(reading, featureKey)), 200)
   })
 }

@@ -34,6 +34,7 @@ export const entitlementSchema = z
 export const featureOverrideSchema = z.object({
   feature: z.string(),
   value: featureValueSchema,
+  has_effect: z.boolean().meta({ description: 'false: there is no such feature, or value of it, any more.' }),
   expires_at: z.iso.datetime().nullable(),
   set_by: z.string(),
   set_at: z.iso.datetime(),
@@ -72,10 +73,12 @@ function reasonOf(code: EntitlementRefusal | null, { feature, source }: Entitlem
 }
 
 /** What operators set that has not ended, also of features or values that there are no more. */
-export function showFeatureOverrides({ overrides }: EntitlementReading): z.infer<typeof featureOverrideSchema>[] {
+export function showFeatureOverrides({ overrides, entitlements }: EntitlementReading): z.infer<typeof featureOverrideSchema>[] {
+  const heard = new Set(entitlements.flatMap(({ feature, source }) => (source === 'override' ? [feature.key] : [])))
   return overrides.map(({ featureKey, value, endsAt, setBy, setAt, reason }) => ({
     feature: featureKey,
     value,
+    has_effect: heard.has(featureKey),
     expires_at: endsAt?.toISOString() ?? null,
     set_by: setBy,
     set_at: setAt.toISOString(),
