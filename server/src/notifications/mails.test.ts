@@ -63,7 +63,7 @@ const addressesOf = (rows: readonly MailRow[]): string[] => rows.map(({ recipien
 describe('an event that people are mailed about', () => {
   it('is the highest of the thresholds that were reached at once, and each that was reached by itself', async () => {
     for (const percent of [50, 80, 100]) await tellThreshold(percent)
-    expect((await mails()).map(({ subject }) => subject)).toEqual(['Your credits are used up'])
+    expect((await mails()).map(({ subject }) => subject)).toEqual(['Your allowance of credits is used up'])
     await tellThreshold(120)
     expect(await mails()).toHaveLength(2)
   })
@@ -72,9 +72,38 @@ describe('an event that people are mailed about', () => {
     const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
     for (const type of ['usage.threshold_reached', 'usage.balance_low', 'auto_top_up.stopped'] as const) {
       const data = { ...eventTypes[type].example, balance: 'api' }
-      expect(messageOf(type, { ...data, balance_name: 'API calls' }, sample)!.subject).toMatch(/our API calls are /)
-      expect(messageOf(type, { ...data, balance_name: undefined }, sample)!.subject).toMatch(/our api are /)
+      expect(messageOf(type, { ...data, balance_name: 'API calls' }, sample)!.subject).toMatch(/ of API calls is /)
+      expect(messageOf(type, { ...data, balance_name: undefined }, sample)!.subject).toMatch(/ of api is /)
     }
+  })
+
+  it('speaks of a balance in words that are right for one thing, many and what cannot be counted', () => {
+    const sample = { name: 'Acme', billingUrl: 'https://billing.example.com' }
+    const said = (type: 'usage.threshold_reached' | 'usage.balance_low' | 'auto_top_up.stopped', given: object) => {
+      const { subject, preview, paragraphs } = messageOf(
+        type,
+        { ...eventTypes[type].example, balance_name: 'storage', ...given },
+        sample,
+      )!
+      return [subject, preview, paragraphs[0]]
+    }
+    const reached = { used: 80, amount: 100, period_end: '2026-04-01T00:00:00Z' }
+    expect(said('usage.threshold_reached', { ...reached, percent: 80 })).toEqual([
+      '80 % of your allowance of storage is used',
+      '80 of 100 used.',
+      'Acme has used 80 % of its allowance of storage in this period.',
+    ])
+    expect(said('usage.threshold_reached', { ...reached, percent: 100, period_end: null })).toEqual([
+      'Your allowance of storage is used up',
+      '80 of 100 used.',
+      'Acme has used 100 % of its allowance of storage.',
+    ])
+    expect(said('usage.balance_low', { remaining: 1 })).toEqual([
+      'Your balance of storage is low',
+      '1 left.',
+      'The balance of storage is low: Acme has 1 left.',
+    ])
+    expect(said('auto_top_up.stopped', { code: 'invalid_request' })[0]).toBe('Your balance of storage is no longer topped up')
   })
 
   it('says why nothing is bought by itself any more: a payment, a package that is sold no more, an address that is missing', () => {

@@ -184,32 +184,32 @@ function subscriptionEnded(_data: EventData<'subscription.canceled'>, { name, bi
 }
 
 function thresholdReached(data: EventData<'usage.threshold_reached'>, { name, billingUrl }: MessageContext): Message {
-  const balance = nameOf(data.balance, data.balance_name)
+  const allowance = `allowance of ${nameOf(data.balance, data.balance_name)}`
   const all = data.percent >= 100
   const facts: [string, string][] = [['Used', `${data.used} of ${data.amount}`]]
   if (data.period_end !== null) facts.push(['Starts again', timeOf(data.period_end)])
   return {
-    subject: all ? `Your ${balance} are used up` : `${data.percent} % of your ${balance} are used`,
+    subject: all ? `Your ${allowance} is used up` : `${data.percent} % of your ${allowance} is used`,
     preview: `${data.used} of ${data.amount} used.`,
-    paragraphs: [`${name} has used ${data.percent} % of its ${balance} in this period.`],
+    paragraphs: [`${name} has used ${data.percent} % of its ${allowance}${data.period_end === null ? '' : ' in this period'}.`],
     facts,
     action: { label: 'See your use', url: billingUrl },
   }
 }
 
 function balanceLow(data: EventData<'usage.balance_low'>, { name, billingUrl }: MessageContext): Message {
-  const balance = nameOf(data.balance, data.balance_name)
+  const balance = `balance of ${nameOf(data.balance, data.balance_name)}`
   return {
-    subject: `Your ${balance} are running low`,
-    preview: `${data.remaining} are left.`,
-    paragraphs: [`${name} has ${data.remaining} ${balance} left.`],
+    subject: `Your ${balance} is low`,
+    preview: `${data.remaining} left.`,
+    paragraphs: [`The ${balance} is low: ${name} has ${data.remaining} left.`],
     action: { label: 'See your balance', url: billingUrl },
   }
 }
 
 function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billingUrl }: MessageContext): Message {
   const balance = nameOf(data.balance, data.balance_name)
-  const subject = `Your ${balance} are no longer topped up`
+  const subject = `Your balance of ${balance} is no longer topped up`
   const facts: Message['facts'] = [['Top-up', data.top_up]]
   if (data.code === 'invalid_request') {
     return {
@@ -225,7 +225,7 @@ function autoTopUpStopped(data: EventData<'auto_top_up.stopped'>, { name, billin
       subject,
       preview: 'Your billing address is missing.',
       paragraphs: [
-        `Without an address the tax on what tops up ${balance} of ${name} cannot be worked out. Nothing more is bought by itself until it is there.`,
+        `Without an address of ${name}, the tax on what tops up ${balance} cannot be worked out. Nothing more is bought by itself until it is there.`,
       ],
       facts,
       action: { label: 'Add your address', url: billingUrl },
@@ -260,7 +260,10 @@ function endpointDisabled(data: EventData<'endpoint.disabled'>, { name, billingU
   }
 }
 
-/** What the catalog calls something; its key where the event is from before it had the name. */
+/**
+ * What the catalog calls something; its key where the event is from before it had the name. It may be one thing (`agent`), many
+ * (`credits`) or what is not counted (`storage`): no verb is to agree with it.
+ */
 function nameOf(key: string, name: string | undefined): string {
   return name ?? key
 }
