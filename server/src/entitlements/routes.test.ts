@@ -3,7 +3,7 @@ import { testSubscriptions } from '../../test/subscriptions.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { listEvents } from '../events/store.ts'
-import { observeDueAccounts } from '../notifications/observe.ts'
+import { observeAccount, observeDueAccounts } from '../notifications/observe.ts'
 import { ManualClock } from '../lib/clock.ts'
 import { HOUR_MS } from '../lib/period.ts'
 import { readEntitlements } from './actions.ts'
@@ -93,6 +93,22 @@ describe('entitlements', () => {
       ['projects', 20_000_000n],
       ['support', 'email'],
     ])
+  })
+
+  test('of the default plan stay those of the catalog of when the organization was made, and there is nothing to tell', async () => {
+    await billing.createOrganization('made_before')
+    const newer = normalizeCatalog({
+      meters: {},
+      features: { projects: { type: 'number' } },
+      plans: { free: { name: 'Free', allowances: {}, features: { projects: 5 } } },
+      defaultPlan: 'free',
+    })
+    const catalogs = { ...billing.context.catalogs, current: { version: 1_000_000, catalog: newer } }
+    const context = { ...billing.context, graceDays: 3, dunningDays: [1], catalogs }
+    const { entitlements } = await readEntitlements(billing.database.db, context, 'made_before')
+    expect(entitlements.find(({ feature }) => feature.key === 'projects')).toMatchObject({ value: 1_000_000n })
+    await billing.database.db.transaction((tx) => observeAccount(tx, context, 'made_before'))
+    expect(await told('made_before')).toEqual([])
   })
 
   test('of nobody, of another organization and of a feature that there is not are none', async () => {
