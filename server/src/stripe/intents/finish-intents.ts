@@ -1,12 +1,14 @@
 import type { Session } from '../../db/database.ts'
 import { eachApart } from '../../jobs/apart.ts'
+import type { Instant } from '../../lib/clock.ts'
 import { MINUTE_MS, SECOND_MS } from '../../lib/period.ts'
 import type { BillingContext } from '../context.ts'
 import { isKeyUsed, StripeCallError } from '../gateway/errors.ts'
 import type { CallPriority } from '../gateway/limiter.ts'
-import { RECENT_SCOPE } from '../mirror/fetch.ts'
+import { COMPLETE_SCOPE, RECENT_SCOPE } from '../mirror/fetch.ts'
 import { syncOrganization } from '../mirror/sync.ts'
 import { findOutcome, isAskedAfter, type Found } from './asked-after.ts'
+import { isHopeless, tellGivenUp } from './given-up.ts'
 import type { Intent } from './intent.ts'
 import {
   carryOut,
@@ -17,7 +19,6 @@ import {
   settleIntent,
   settleNotMade,
   type FinishedIntent,
-  type IntentDb,
 } from './intents.ts'
 import { tryOrganizationLock } from './lock.ts'
 
@@ -93,17 +94,15 @@ export async function finishOwnIntents(context: BillingContext, session: Session
 /** null when it was refused, or was not made and is left to whoever asks for it again. */
 async function finishIntent(
   context: BillingContext,
-  db: IntentDb,
+  session: Session,
   intent: Intent,
   priority: CallPriority,
 ): Promise<FinishedIntent | null> {
-  if (isAskedAfter(intent)) return askAfter(context, db, intent, priority)
-  const ageMs = context.clock.now().getTime() - intent.createdAt.getTime()
   let wasMade = false
-  if (ageMs < KEY_LIFE_MS && intent.attempts < MOST_REPEATS) {
+  if (!isAskedAfter(intent) && hasKey(intent, context.clock.now()) && intent.attempts < MOST_REPEATS) {
     try {
-      const result = await carryOut(context, db, intent, priority)
-      await finish(context, db, { intent, result })
+      const result = await carryOut(context, session, intent, priority)
+      await finish(context, session, { intent, result })
       return { intent, result }
     } catch (error) {
       if (error instanceof StripeCallError && error.outcome === 'refused') return null
@@ -112,10 +111,14 @@ async function finishIntent(
     }
   }
   // The key may be forgotten, or stands for other words: asking again could do it twice. Look for what it made; if there is nothing, leave it at that.
-  const finished = await settleFound(context, db, intent, await findOutcome(context, db, intent, priority))
+  const finished = await askAfter(context, session, intent, priority)
   if (finished !== null || !wasMade) return finished
   // Nothing is said of how it ended: whoever asks again is answered by what the mirror then has.
   return { intent: { ...intent, audit: null }, result: { id: intent.id, status: null, url: null, clientSecret: null } }
+}
+
+function hasKey({ createdAt }: Intent, now: Instant): boolean {
+  return now.getTime() - createdAt.getTime() < KEY_LIFE_MS
 }
 
 /**
@@ -125,13 +128,14 @@ async function finishIntent(
  */
 async function askAfter(
   context: BillingContext,
-  db: IntentDb,
+  session: Session,
   intent: Intent,
   priority: CallPriority,
 ): Promise<FinishedIntent | null> {
   const waitMs = intent.inDoubtUntil.getTime() - context.clock.now().getTime()
-  const found = await findOutcome(context, db, intent, priority)
-  if (found.kind !== 'not_made' || waitMs <= 0) return settleFound(context, db, intent, found)
+  const found = await lookFor(context, session, intent, priority)
+  if (found === 'unknown') return null
+  if (found.kind !== 'not_made' || waitMs <= 0) return settleFound(context, session, intent, found)
   throw new StripeCallError(
     'stripe_unavailable',
     'Stripe did not answer an earlier change of this organization, which may still come true. Nothing was done of this one; ask again in a moment.',
@@ -140,8 +144,36 @@ async function askAfter(
   )
 }
 
+/**
+ * What became of an intent. Where Stripe has no answer to that for as long as it keeps keys, though all that the mirror holds can be read, it is `unknown`
+ * for good and left to operators: it has failed, which nobody asks for again by themselves, rather than not been made.
+ */
+async function lookFor(
+  context: BillingContext,
+  session: Session,
+  intent: Intent,
+  priority: CallPriority,
+): Promise<Found | 'unknown'> {
+  try {
+    return await findOutcome(context, session, intent, priority)
+  } catch (error) {
+    const { organizationId } = intent
+    if (organizationId === null || hasKey(intent, context.clock.now())) throw error
+    // Whatever it made of what customers pay for is in the mirror then.
+    await syncOrganization(context, session, organizationId, { scope: COMPLETE_SCOPE, priority })
+    await tellGivenUp(context, session, intent, error)
+    await settleIntent(session, intent.id, { state: 'failed', errorCode: 'outcome_unknown' }, context.clock.now())
+    return 'unknown'
+  }
+}
+
 /** Writes down what Stripe has of an intent; that it has nothing is its end. */
-async function settleFound(context: BillingContext, db: IntentDb, intent: Intent, found: Found): Promise<FinishedIntent | null> {
+async function settleFound(
+  context: BillingContext,
+  session: Session,
+  intent: Intent,
+  found: Found,
+): Promise<FinishedIntent | null> {
   context.log.warn(
     { event: 'stripe.intent_looked_up', intent_id: intent.id, kind: intent.kind, found: found.kind },
     'the end of a call to Stripe was looked up',
@@ -149,20 +181,23 @@ async function settleFound(context: BillingContext, db: IntentDb, intent: Intent
   const now = context.clock.now()
   switch (found.kind) {
     case 'made':
-      await finish(context, db, { intent, result: found.result })
+      await finish(context, session, { intent, result: found.result })
       return { intent, result: found.result }
     case 'refused':
-      await settleIntent(db, intent.id, { state: 'failed', errorCode: 'payment_failed' }, now)
+      await settleIntent(session, intent.id, { state: 'failed', errorCode: 'payment_failed' }, now)
       return null
-    case 'not_made':
-      await db.transaction(async (tx) => {
-        await settleNotMade(tx, intent, now)
+    case 'not_made': {
+      const isGivenUp = await isHopeless(session, intent, now)
+      if (isGivenUp) await tellGivenUp(context, session, intent)
+      await session.transaction(async (tx) => {
+        await settleNotMade(tx, intent, { now, isGivenUp })
         await context.onNotMade?.(tx, intent)
       })
       return null
+    }
   }
 }
 
-async function finish(context: BillingContext, db: IntentDb, finished: FinishedIntent): Promise<void> {
-  await db.transaction((tx) => settleDone(tx, finished, context.clock.now()))
+async function finish(context: BillingContext, session: Session, finished: FinishedIntent): Promise<void> {
+  await session.transaction((tx) => settleDone(tx, finished, context.clock.now()))
 }

@@ -85,10 +85,14 @@ export async function settleDone(tx: Queryable, { intent, result }: FinishedInte
   for (const each of intent.afterwards) await insertIntent(tx, newIntent({ ...each, organizationId }, now, true))
 }
 
-/** Leaves it at an intent that was not made; what has to be done is asked for under another key. */
-export async function settleNotMade(tx: Queryable, intent: Intent, now: Instant): Promise<void> {
+/** Leaves it at an intent that was not made; what has to be done is asked for under another key, unless it is given up. */
+export async function settleNotMade(
+  tx: Queryable,
+  intent: Intent,
+  { now, isGivenUp }: { readonly now: Instant; readonly isGivenUp: boolean },
+): Promise<void> {
   await settleIntent(tx, intent.id, { state: 'abandoned' }, now)
-  if (intent.isDuty) await insertIntent(tx, newIntent(intent, now, true))
+  if (intent.isDuty && !isGivenUp) await insertIntent(tx, newIntent(intent, now, true))
 }
 
 /** Makes (or repeats) the call of an intent. Writes down that it failed; that it succeeded is written by the caller. */

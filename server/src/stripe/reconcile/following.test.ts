@@ -4,7 +4,12 @@ import { EVENTS_LISTED_UNTIL } from '../inbox/inbox-store.ts'
 import { readFollowing } from './following-store.ts'
 
 const database = testDatabase()
-const NOTHING_LEFT = { 'paid_change.overtaken': 0, 'scheduled_change.lost': 0, 'invoice_item.left_out': 0 }
+const NOTHING_LEFT = {
+  'paid_change.overtaken': 0,
+  'scheduled_change.lost': 0,
+  'invoice_item.left_out': 0,
+  'stripe_call.given_up': 0,
+}
 const NOW = new Date('2026-03-10T12:00:00Z')
 
 test('says how many events wait too long or were given up, and when Stripe was last asked for others', async () => {
