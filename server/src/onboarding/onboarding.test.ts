@@ -351,7 +351,9 @@ describe('tenants', () => {
       trial_ends_at: null,
       current_period_end: null,
       is_delinquent: false,
+      currency: 'usd',
       outstanding_balance_cents: 0,
+      outstanding_balances: {},
       next_invoice_amount_cents: 0,
       payment_method_configured: false,
     })

@@ -13,7 +13,7 @@ import { answerOnce } from '../subscriptions/answer-once.ts'
 import { readDiscount } from '../subscriptions/discounts.ts'
 import { callerOf } from '../subscriptions/routes.ts'
 import { keyHeader } from '../subscriptions/schemas.ts'
-import { findDebt, sumOpenInvoices } from '../subscriptions/store.ts'
+import { isDelinquent, sumOpenInvoices } from '../subscriptions/store.ts'
 import { readChanged, readSubscription } from '../subscriptions/views.ts'
 import { findOfferByPrice, makeCustomer } from './tenants.ts'
 
@@ -87,10 +87,14 @@ const statusRoute = createRoute({
           subscription_status: z.string().nullable(),
           trial_ends_at: time,
           current_period_end: time,
-          is_delinquent: z
-            .boolean()
-            .meta({ description: 'Whether a payment failed and is still due, also of a subscription that has ended.' }),
-          outstanding_balance_cents: z.number().int(),
+          is_delinquent: z.boolean().meta({
+            description: 'Whether a payment failed and is still due, also of a second subscription or one that has ended.',
+          }),
+          currency: z.string().meta({ description: 'Of the amounts: that of the subscription, else of the catalog.' }),
+          outstanding_balance_cents: z.number().int().meta({ description: 'What open invoices in `currency` leave to be paid.' }),
+          outstanding_balances: z
+            .record(z.string(), z.number().int())
+            .meta({ description: 'What open invoices leave to be paid, in each currency that they are in.' }),
           next_invoice_amount_cents: z.number().int().meta({
             description:
               'What the next invoice comes to by now: plan, seats, add-ons, overage, discounts, credits. 0 when none is coming.',
@@ -165,8 +169,10 @@ export function registerTenantRoutes(app: App, context: BillingContext, organiza
         subscription_status: subscription.status === 'none' ? null : subscription.status,
         trial_ends_at: subscription.trial_end,
         current_period_end: subscription.current_period_end,
-        is_delinquent: subscription.payment_failed || (await findDebt(context.db, organizationId)) !== null,
-        outstanding_balance_cents: outstanding,
+        is_delinquent: await isDelinquent(context.db, organizationId),
+        currency: subscription.currency,
+        outstanding_balance_cents: outstanding[subscription.currency] ?? 0,
+        outstanding_balances: outstanding,
         next_invoice_amount_cents: await readUpcomingMinor(context, organizationId),
         payment_method_configured: subscription.payment_method_id !== null,
       },

@@ -237,11 +237,21 @@ export async function findBillingFacts(db: Queryable, organizationId: string): P
   return rows[0] ?? { paymentMethodId: null, nextInvoiceAt: null, syncedAt: null }
 }
 
-/** What is owed on open invoices, in minor units. */
-export async function sumOpenInvoices(db: Queryable, organizationId: string): Promise<number> {
-  const { rows } = await db.query<{ sum: string }>(
-    `select coalesce(sum(amount_remaining_minor), 0)::text as sum from stripe_invoices where organization_id = $1 and status = 'open'`,
+/** What is owed on open invoices, in minor units by currency. */
+export async function sumOpenInvoices(db: Queryable, organizationId: string): Promise<Readonly<Record<string, number>>> {
+  const { rows } = await db.query<{ currency: string; sum: number }>(
+    `select currency, sum(amount_remaining_minor)::float8 as sum from stripe_invoices
+     where organization_id = $1 and status = 'open' group by currency having sum(amount_remaining_minor) > 0 order by currency`,
     [organizationId],
   )
-  return Number(rows[0]!.sum)
+  return Object.fromEntries(rows.map(({ currency, sum }) => [currency, sum]))
+}
+
+/** Whether a payment failed and is still due, of whichever subscription, ended or not. */
+export async function isDelinquent(db: Queryable, organizationId: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    'select from accounts where organization_id = $1 and coalesce(payment_failed_at, left_owing_since) is not null',
+    [organizationId],
+  )
+  return rowCount === 1
 }

@@ -201,6 +201,24 @@ describe('what an ended subscription left unpaid', () => {
   })
 })
 
+describe('what a second subscription has not paid', () => {
+  const second = { ...subscription, id: 'sub_2', status: 'past_due' as const }
+  const owed = { ...openInvoice, subscriptionId: 'sub_2' }
+
+  test('is owed beside the one that counts, and is no failed payment of that', () => {
+    const { account } = derive({ subscriptions: [second, subscription], invoices: [owed] })
+    expect(account).toMatchObject({ subscriptionId: 'sub_1', leftOwingSince: at(5), paymentFailedAt: null })
+  })
+
+  test.each([
+    ['waits for the bank', { ...second, pendingInvoiceId: owed.id }, owed],
+    ['is sent to be paid by transfer', second, { ...owed, collectionMethod: 'send_invoice' }],
+    ['was never paid for at first', { ...second, status: 'incomplete_expired' as const }, owed],
+  ])('is not what %s', (_, other, invoice) => {
+    expect(derive({ subscriptions: [other, subscription], invoices: [invoice] }).account.leftOwingSince).toBeNull()
+  })
+})
+
 test('an upgrade that waits for the bank is not a payment that is owed', () => {
   const waiting = { ...subscription, pendingInvoiceId: 'in_1' }
   expect(derive({ subscriptions: [waiting], invoices: [openInvoice] }).account.paymentFailedAt).toBeNull()

@@ -86,7 +86,7 @@ export type DerivedAccount = {
   readonly paymentFailedAt: Instant | null
   /** When the subscription ended; null while it has not. */
   readonly endedAt: Instant | null
-  /** Since when an invoice of a subscription that ended is due; null when none is. */
+  /** Since when an invoice of a subscription that ended, or of another that has not, is due; null when none is. */
   readonly leftOwingSince: Instant | null
   readonly stripePriceId: string | null
   readonly priceKey: string | null
@@ -114,7 +114,8 @@ export type AccountDerivation = { readonly account: DerivedAccount; readonly ale
  * - Without a subscription it keeps the default plan that it has, whatever the default plan is today.
  * - `paymentFailedAt` is when the oldest open, attempted, automatically charged invoice of that subscription was finalized (EM-7):
  *   Stripe tries to charge it in that moment; one that is paid by a debit, when that has failed. A dispute that took the money back counts likewise (`dispute-rules.ts`).
- * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now: it ends no use, but a new one is not sold.
+ * - `leftOwingSince` says the same of subscriptions that ended, whichever counts now, for which a new one is not sold, and of others that live. It ends
+ *   no use.
  */
 export function deriveAccount(inputs: AccountInputs): AccountDerivation {
   const ranked = [...inputs.subscriptions].sort((a, b) => compareSubscriptions(a, b, inputs.plansByPrice))
@@ -136,7 +137,10 @@ export function deriveAccount(inputs: AccountInputs): AccountDerivation {
     cancelAt: ended ? null : cancelTime(subscription, timed),
     paymentFailedAt: ended ? null : findPaymentFailure(inputs, subscription),
     endedAt: ended ? subscription.endedAt : null,
-    leftOwingSince: findLeftDebt(inputs),
+    leftOwingSince: earliestOf([
+      findLeftDebt(inputs),
+      ...ranked.slice(1).map((other) => (ENDED.has(other.status) ? null : findPaymentFailure(inputs, other))),
+    ]),
     stripePriceId: item?.priceId ?? null,
     priceKey: sold?.priceKey ?? null,
     quantity: item?.quantity ?? null,
@@ -283,6 +287,10 @@ function findLeftDebt({ invoices, subscriptions }: AccountInputs): Instant | nul
 
 function dueTime({ failedAt, finalizedAt, createdAt }: MirroredInvoice): number {
   return (failedAt ?? finalizedAt ?? createdAt).getTime()
+}
+
+function earliestOf(times: readonly (Instant | null)[]): Instant | null {
+  return earliest(times.flatMap((time) => time?.getTime() ?? []))
 }
 
 function earliest(times: readonly number[]): Instant | null {
