@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { payOn } from '../../test/purchases.ts'
 import { priced, testSubscriptions } from '../../test/subscriptions.ts'
 import { START } from '../../test/test-clocks.ts'
 import { HOUR_MS } from '../lib/period.ts'
@@ -69,4 +70,20 @@ test('is new on resuming what has stopped with its trial, and where it went on w
   await succeed('stopped', 'payment-methods', { payment_method_id: 'pm_card_visa' })
   await succeed('stopped', 'resume')
   expect(await newAfter('stopped')).toBe(20)
+})
+
+test('is new when the first payment was made that the bank asked the customer about, not when it was asked for', async () => {
+  await billing.onClock('asked')
+  const asking = { tier: 'team', payment_method_id: 'pm_card_authenticationRequired' }
+  const { payment_url: page } = await succeed<{ payment_url: string }>('asked', 'subscribe', asking)
+  await advance('asked', '20h')
+  expect(await newAfter('asked')).toBeNull()
+  expect((await payOn(page)).status).toBe(303)
+  await expect.poll(() => newAfter('asked')).toBe(0)
+  const { rows } = await billing.database.db.query(
+    `select extract(epoch from movement.occurred_at - $1)::int / 3600 as hours, occurred_at = first_paid_at as "isPayment"
+     from mrr_movements movement join mrr_accounts using (organization_id) where organization_id = 'asked'`,
+    [START],
+  )
+  expect(rows).toEqual([{ hours: 20, isPayment: true }])
 })

@@ -6,6 +6,7 @@ import { parseUnitAmount } from '../lib/unit-amount.ts'
 import type { SubscriptionStatus } from '../standing/rules.ts'
 import type { DiscountSnapshot } from '../stripe/gateway/discount-snapshots.ts'
 import { PRICE_OF_LINE } from '../stripe/gateway/invoice-items.ts'
+import { PAYS } from '../stripe/mirror/dispute-store.ts'
 import { WHOLE, type MovementKind, type RevenueDiscount, type RevenueItem, type RevenueSubscription } from './rules.ts'
 
 /** What the ledger holds of an organization in one currency. */
@@ -76,10 +77,18 @@ const INVOICED_TAX = `(
     and invoice.status in ('open', 'paid', 'uncollectible') and charged.minor > 0
   order by (${PRICE_OF_LINE} = item.price_id) is true desc, invoice.created_at desc, charged.minor desc limit 1)`
 
+/** A debit is made when the subscription begins, and paid days later. */
+const FIRST_PAYMENT = `(
+  select coalesce(min(charge.created_at), min(invoice.paid_at)) from stripe_invoices invoice
+  left join stripe_charges charge on charge.organization_id = invoice.organization_id and charge.status = 'succeeded' and ${PAYS}
+  where invoice.organization_id = subscription.organization_id and invoice.subscription_id = subscription.id
+    and invoice.billing_reason = 'subscription_create' and invoice.collection_method = 'charge_automatically'
+    and invoice.status = 'paid' and invoice.amount_paid_minor > 0)`
+
 const listSubscriptionRows = rowsTogether(async (tx, organizationIds) => {
   const { rows } = await tx.query<SubscriptionRow>(
-    `select organization_id as "organizationId", status, currency, pause_behavior is not null as paused, created_at as "createdAt", trial_end as "trialEnd",
-       ended_at as "endedAt", discounts,
+    `select organization_id as "organizationId", status, currency, pause_behavior is not null as paused, created_at as "createdAt",
+       ${FIRST_PAYMENT} as "firstPaidAt", trial_end as "trialEnd", ended_at as "endedAt", discounts,
        (select jsonb_agg(jsonb_build_object(
           'id', item.id, 'productId', item.product_id,
           'unitAmount', coalesce(item.unit_amount_minor::text, wire -> 'price' ->> 'unit_amount_decimal'),

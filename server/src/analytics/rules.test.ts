@@ -27,6 +27,7 @@ const subscription = (items: readonly RevenueItem[], given: Partial<RevenueSubsc
   currency: 'usd',
   paused: false,
   createdAt: new Date('2026-01-05T00:00:00Z'),
+  firstPaidAt: null,
   trialEnd: null,
   endedAt: null,
   items,
@@ -145,6 +146,8 @@ describe('a movement', () => {
     expect(movementTime('new', all, unseen)).toEqual(new Date('2026-02-05T00:00:00Z'))
     const left = ['2026-03-03', '2026-03-01'].map((day) => began('01', { status: 'canceled', endedAt: new Date(day) }))
     expect(movementTime('churn', left, unseen)).toEqual(new Date('2026-03-03T00:00:00Z'))
+    const waited = [began('05', { firstPaidAt: new Date('2026-02-06T00:00:00Z') }), began('09')]
+    expect(movementTime('new', waited, unseen)).toEqual(new Date('2026-02-06T00:00:00Z'))
     // What is lost with one that has not ended is lost now, whenever another did.
     expect(movementTime('churn', [...left, began('01', { status: 'paused' })], unseen)).toEqual(NOW)
   })

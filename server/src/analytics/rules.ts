@@ -11,6 +11,8 @@ export type RevenueSubscription = {
   /** Whether collection is paused. */
   readonly paused: boolean
   readonly createdAt: Instant
+  /** When the payment of its first invoice was made, where that is charged by itself: one that waited for the bank began then. */
+  readonly firstPaidAt: Instant | null
   readonly trialEnd: Instant | null
   readonly endedAt: Instant | null
   readonly items: readonly RevenueItem[]
@@ -171,7 +173,7 @@ export function movementOf(before: Quantity, after: Quantity, paidBefore: boolea
   return after > before ? 'expansion' : 'contraction'
 }
 
-/** Where a subscription begins to be paid for in the moment that Stripe names: when it is made, or when its trial ends. */
+/** Where a subscription begins to be paid for in the moment that Stripe names: when it is made, its first payment, or when its trial ends. */
 const UNBEGUN: ReadonlySet<SubscriptionStatus> = new Set(['trialing', 'incomplete', 'incomplete_expired', 'canceled'])
 
 export type Dating = {
@@ -202,7 +204,9 @@ export function movementTime(
 function beginningOf(subscriptions: readonly RevenueSubscription[]): Instant | null {
   const began = subscriptions
     .filter(({ status }) => COUNTED.has(status))
-    .map(({ createdAt, trialEnd }) => Math.max(createdAt.getTime(), trialEnd?.getTime() ?? 0))
+    .map(({ createdAt, trialEnd, firstPaidAt }) =>
+      Math.max(createdAt.getTime(), trialEnd?.getTime() ?? 0, firstPaidAt?.getTime() ?? 0),
+    )
   return began.length === 0 ? null : new Date(Math.min(...began))
 }
 
