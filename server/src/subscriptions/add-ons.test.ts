@@ -8,7 +8,7 @@ import { parseQuantity } from '../lib/quantity.ts'
 import { readBalances } from '../metering/reads.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { pushCatalog } from '../stripe/push/push.ts'
-import { changeAddOn, listAddOns } from './add-ons.ts'
+import { changeAddOn, listAddOns, previewAddOn } from './add-ons.ts'
 import { findAccountSubscription } from './store.ts'
 
 const moreCalls = {
@@ -216,6 +216,24 @@ describe('of another catalog than a customer’s', () => {
     await set(third, id, 'later', 1)
     await set(third, id, 'more_calls', 0)
     expect(await included(third, id)).toEqual({ calls: parseQuantity(1000 + 300), searches: parseQuantity(7) })
+  })
+
+  test('one that is sold in another currency is refused before Stripe is asked, also in its preview, and who has it has more of it', async () => {
+    const id = await subscribed('currency')
+    const other = await servedBy({ ...catalog, currency: 'eur' })
+    const refusal = {
+      code: 'plan_not_offered',
+      details: { add_on: 'support' },
+      message: expect.stringContaining('in eur') as string,
+    }
+    await expect(set(other, id, 'support', 1)).rejects.toMatchObject(refusal)
+    await expect(previewAddOn(other, id, { addOnKey: 'support', quantity: 1 })).rejects.toMatchObject(refusal)
+    const back = await servedBy(catalog)
+    await set(back, id, 'support', 1)
+    await servedBy({ ...catalog, currency: 'eur' })
+    await set(other, id, 'support', 2)
+    expect(await quantities(id)).toMatchObject({ support: 2 })
+    await servedBy(catalog)
   })
 
   test('fewer can be had of what there are more than are sold now', async () => {

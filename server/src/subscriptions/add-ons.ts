@@ -86,15 +86,19 @@ function checkMoreOf(addOn: AddOn | undefined, { addOnKey, quantity }: AddOnRequ
 
 type Wanted = { readonly present: AddOnItem | null; readonly addOnKey: string; readonly quantity: number }
 
-function itemOf(state: BillingState, { interval }: CurrentSubscription, { present, addOnKey, quantity }: Wanted) {
+function itemOf(state: BillingState, subscription: CurrentSubscription, { present, addOnKey, quantity }: Wanted) {
   // Who has it keeps the price at which they bought it.
   if (present !== null) {
     const { itemId, priceId } = present
     return quantity === 0 ? { itemId, priceId, quantity: null, removed: true as const } : { itemId, priceId, quantity }
   }
-  const priceId = state.offers.find((offer) => offer.interval === interval)?.addOnPriceIds[addOnKey]
-  if (priceId === undefined) throw new DomainError('plan_not_offered', `The add-on "${addOnKey}" cannot be bought ${interval}.`)
-  return { itemId: null, priceId, quantity }
+  const { interval, currency } = subscription
+  const offers = state.offers.filter((offer) => offer.interval === interval && addOnKey in offer.addOnPriceIds)
+  if (offers.length === 0) throw new DomainError('plan_not_offered', `The add-on "${addOnKey}" cannot be bought ${interval}.`)
+  const offer = offers.find((each) => each.currency === currency)
+  if (offer !== undefined) return { itemId: null, priceId: offer.addOnPriceIds[addOnKey]!, quantity }
+  const sentence = `The add-on "${addOnKey}" is sold in ${offers[0]!.currency}, and the subscription is paid in ${currency}, which Stripe cannot change.`
+  throw new DomainError('plan_not_offered', sentence, { add_on: addOnKey })
 }
 
 /** Adds, changes or ends an add-on, and answers when account and grants have followed. @throws those of `computeAddOn` and of Stripe */

@@ -15,7 +15,7 @@ export type Offer = {
   readonly soldSince: Instant | null
   /** Metered prices that bill the plan's overage, sold with it. */
   readonly usagePriceIds: readonly string[]
-  /** The prices of add-ons at the same interval, by their keys. */
+  /** The prices of add-ons at the same interval and in the same currency, by their keys. */
   readonly addOnPriceIds: Readonly<Record<string, string>>
 }
 

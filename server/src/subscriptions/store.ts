@@ -21,7 +21,7 @@ export async function listOffers(db: Queryable, planKeys: readonly string[]): Pr
          order by usage.balance, usage.plan_key nulls last
        ) as "usagePriceIds",
        (select coalesce(jsonb_object_agg(sold.add_on_key, sold.stripe_price_id), '{}') from add_on_prices sold
-        where sold.superseded_at is null and sold.price_key = price.price_key) as "addOnPriceIds"
+        where sold.superseded_at is null and sold.price_key = price.price_key and sold.currency = price.currency) as "addOnPriceIds"
      from plan_prices price where price.superseded_at is null and price.plan_key = any($1) order by plan_key, price_key`,
     [planKeys],
   )
