@@ -23,6 +23,8 @@ export type CatalogRegistry = {
   get(version: number): Promise<Catalog>
   /** An add-on as the present catalog declares it, else as the newest version that has it; undefined when none ever did. */
   addOn(key: string): Promise<AddOn | undefined>
+  /** The present catalog where it has a plan, else the newest that has it; undefined when none ever did. */
+  withPlan(key: string): Promise<Catalog | undefined>
 }
 
 /**
@@ -96,18 +98,26 @@ export function createCatalogRegistry(db: Queryable, current: CatalogVersion): C
     async addOn(key) {
       const known = addOns.get(key)
       if (known !== undefined) return known
-      const version = await newestVersionWith(db, key)
+      const version = await newestVersionWith(db, { addOn: key })
       const found = version === null ? undefined : (await get(version)).addOns.get(key)
       if (found !== undefined) addOns.set(key, found)
       return found
     },
+    async withPlan(key) {
+      if (current.catalog.plans.has(key)) return current.catalog
+      const version = await newestVersionWith(db, { plan: key })
+      return version === null ? undefined : get(version)
+    },
   }
 }
 
-async function newestVersionWith(db: Queryable, addOnKey: string): Promise<number | null> {
+async function newestVersionWith(
+  db: Queryable,
+  { plan, addOn }: { readonly plan?: string; readonly addOn?: string },
+): Promise<number | null> {
   const found = await db.query<{ version: number | null }>(
-    "select max(version) as version from catalog_versions where content -> 'addOns' ? $1",
-    [addOnKey],
+    "select max(version) as version from catalog_versions where content -> 'plans' ? $1 or content -> 'addOns' ? $2",
+    [plan ?? null, addOn ?? null],
   )
   return found.rows[0]!.version
 }

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import type { Catalog } from '../catalog/catalog.ts'
 import { tierOf } from '../catalog/tiers.ts'
 import type { Queryable } from '../db/database.ts'
 import { overrideOf, type GrantsContext } from '../grants/actions.ts'
@@ -35,7 +36,7 @@ export async function readSummary(
   const known = balanceKey !== undefined && context.catalogs.current.catalog.balances.has(balanceKey)
   const reading = await readBalances(db, context, organizationId, known ? [balanceKey] : [])
   const balance = chooseBalance(reading, balanceKey)
-  return { summary: summaryOf(reading, balance), balance }
+  return { summary: summaryOf(reading, balance, context.catalogs.current.catalog), balance }
 }
 
 /** The named balance, else the first credit pool of the plan, else the first balance there is. */
@@ -59,13 +60,13 @@ const STATUS = {
   paused: 'PAUSED',
 } as const satisfies Readonly<Record<StandingState, UsageSummary['status']>>
 
-function summaryOf({ account, terms, now }: OrganizationReading, balance: BalanceReading): UsageSummary {
+function summaryOf({ account, terms, now }: OrganizationReading, balance: BalanceReading, present: Catalog): UsageSummary {
   const { standing } = terms
   const trialEndsAt = overrideOf(account, now)?.trialEndsAt ?? account.trialEndsAt
   const inTrial = standing.state === 'trialing'
   return {
     customer_id: account.organizationId,
-    subscription_tier: tierOf(terms.catalog, standing.planKey),
+    subscription_tier: tierOf(present, standing.planKey),
     credits_used: quantityToJson(totalUsed(balance)),
     monthly_limit: balance.amount === null ? null : quantityToJson(balance.amount),
     quota_remaining: balance.remaining === null ? null : quantityToJson(balance.remaining),

@@ -1,5 +1,6 @@
 import type { UsagePrice } from '../catalog/catalog.ts'
 import { tierOf } from '../catalog/tiers.ts'
+import type { GrantsContext } from '../grants/actions.ts'
 import { minorDigits, toMajorNumber } from '../lib/money.ts'
 import { calendarPeriodOf, type Period } from '../lib/period.ts'
 import { formatQuantity, quantityToJson, type Quantity } from '../lib/quantity.ts'
@@ -54,7 +55,10 @@ export type UseOverview = {
 }
 
 /** Reads OC-4's figures: today and this month by meter, and the first credit pool of the plan (else its first balance). */
-export async function readUseOverview({ billing, usage }: PricingContext, organizationId: string): Promise<UseOverview> {
+export async function readUseOverview(
+  { billing, usage }: Pick<PricingContext, 'billing'> & { readonly usage: GrantsContext },
+  organizationId: string,
+): Promise<UseOverview> {
   const reading = await readBalances(billing.db, usage, organizationId)
   const { terms, balances, now } = reading
   const zone = reading.account.timeZone ?? terms.catalog.timeZone
@@ -69,7 +73,7 @@ export async function readUseOverview({ billing, usage }: PricingContext, organi
     figuresOf(calendarPeriodOf('day', zone, now)),
     figuresOf(calendarPeriodOf('month', zone, now)),
   ])
-  const tier = tierOf(terms.catalog, terms.standing.planKey)
+  const tier = tierOf(billing.catalogs.current.catalog, terms.standing.planKey)
   const pool = balances.find(({ balanceKey }) => !terms.catalog.meters.has(balanceKey)) ?? balances[0]
   const billed = await readBilled(billing, reading)
   const charges = new Map(balances.map((balance) => [balance, chargeOf(reading, balance, billed)]))

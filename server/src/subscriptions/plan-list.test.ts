@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest'
+import { changeByOperator } from '../../test/purchases.ts'
 import { testSubscriptions } from '../../test/subscriptions.ts'
 import { defineBilling } from '../catalog/define.ts'
+import { createCatalogRegistry, storeCatalogVersion } from '../catalog/registry.ts'
+import { readSummary } from '../metering/summary.ts'
+import { readUseOverview } from '../pricing/overview.ts'
+import { pushCatalog } from '../stripe/push/push.ts'
 
 const price = (amountMinor: number) => ({ monthly: { amountMinor } })
 const catalog = defineBilling({
@@ -100,4 +105,45 @@ test('a plan that nobody can buy is shown to who has it, and to nobody else', as
   ])
   expect((await billing.call('nobody', 'GET', '/api/v1/billing/plans')).status).toBe(401)
   expect((await billing.call('shopper:read', 'GET', '/api/v1/billing/plans?organization_id=buyer')).status).toBe(404)
+})
+
+test('a plan that the catalog has no more is shown to who has it, cannot be bought, and is called by its key everywhere', async () => {
+  const { db } = billing.database
+  const legacy = { name: 'Legacy', tier: 'LEGACY', prices: price(1900), allowances: { calls: { amount: 50 } } }
+  const former = { ...catalog, currency: 'usd', plans: { ...catalog.plans, legacy } }
+  const stored = await storeCatalogVersion(db, former, billing.context.clock.now())
+  const earlier = billing.with({ catalogs: createCatalogRegistry(db, stored) })
+  await pushCatalog(earlier, { variables: {} })
+  await billing.createOrganization('holder')
+  const buying = { kind: 'subscribe', planKey: 'legacy', interval: null, quantity: 1, byOperator: false, discount: null } as const
+  await changeByOperator(earlier, 'holder', { ...buying, paymentMethodId: 'pm_card_visa', trialDays: null })
+  await pushCatalog(billing.context, { variables: {} })
+
+  expect(await marks('holder')).toEqual([
+    ['free', false],
+    ['pro', false],
+    ['by_use', false],
+    ['legacy', true],
+  ])
+  const { plans, currency } = await listed('holder')
+  expect([currency, plans[0]]).toMatchObject(['eur', { currency: 'eur' }])
+  expect(plans.at(-1)).toMatchObject({
+    tier: 'legacy',
+    name: 'Legacy',
+    purchasable: false,
+    currency: 'usd',
+    prices: { monthly: 1900 },
+    allowances: [{ balance: 'calls', name: 'API calls', amount: 50 }],
+  })
+  const usage = { ...billing.context, graceDays: 3 }
+  const { summary } = await readSummary(db, usage, { organizationId: 'holder', balanceKey: undefined })
+  const overview = await readUseOverview({ billing: billing.context, usage }, 'holder')
+  const tiers = [
+    (await billing.subscriptionOf('holder'))['tier'],
+    summary.subscription_tier,
+    overview.tier,
+    overview.credits.tier,
+  ]
+  expect(tiers).toEqual(['legacy', 'legacy', 'legacy', 'legacy'])
+  expect((await marks('shopper')).map(([plan]) => plan)).not.toContain('legacy')
 })

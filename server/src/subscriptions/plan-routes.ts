@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Allowance, Catalog, Plan } from '../catalog/catalog.ts'
 import { priceSchema, showPrice } from '../catalog/price-views.ts'
+import { tierOf } from '../catalog/tiers.ts'
 import { featureValuesSchema, showFeatureValues } from '../entitlements/views.ts'
 import type { App } from '../http/app.ts'
 import { json } from '../http/route-schemas.ts'
@@ -21,6 +22,7 @@ const planSchema = z
     description: z.string(),
     current: z.boolean().meta({ description: 'Whether the organization has it now, perhaps under earlier terms.' }),
     purchasable: z.boolean().meta({ description: 'Whether checkout, subscribe and upgrade offer it.' }),
+    currency: z.string().meta({ description: 'Of its prices: that of the catalog, unless the plan is of an earlier one.' }),
     prices: z.record(z.string(), z.int()).meta({ description: 'By interval, in minor units; none is free.' }),
     allowances: z.array(
       z.object({
@@ -45,7 +47,7 @@ const route = createRoute({
   tags: ['Billing'],
   summary: 'The plans on offer, as a page of prices shows them',
   description:
-    'The scope `read`. Those of the present catalog that can be bought, the one that everybody has for nothing, and the one that the organization has, in the order of the catalog.',
+    'The scope `read`. Those of the present catalog that can be bought, the one that everybody has for nothing, and the one that the organization has, in the order of the catalog; one that the catalog has no more comes last, as it was last declared.',
   request: { query: z.object(organizationField) },
   responses: {
     200: json(
@@ -76,9 +78,15 @@ export function registerPlanListRoute(app: App, context: BillingContext): void {
     if (found === null) throw new DomainError('not_found', 'There is no such organization.')
     const { catalog } = context.catalogs.current
     const { planKey } = found.standing
-    const shown = [...catalog.plans.values()].filter(
+    const listed = [...catalog.plans.values()].filter(
       ({ key, purchasable }) => purchasable || key === catalog.defaultPlanKey || key === planKey,
     )
+    const shown = listed.map((plan) => showPlan(plan, catalog))
+    const former = catalog.plans.has(planKey) ? undefined : await context.catalogs.withPlan(planKey)
+    const held = former?.plans.get(planKey)
+    if (former !== undefined && held !== undefined) {
+      shown.push({ ...showPlan(held, former), tier: tierOf(catalog, planKey), purchasable: false })
+    }
     return http.json(
       {
         currency: catalog.currency,
@@ -89,7 +97,7 @@ export function registerPlanListRoute(app: App, context: BillingContext): void {
           unit,
           values: [...values],
         })),
-        plans: shown.map((plan) => ({ ...showPlan(plan, catalog), current: plan.key === planKey })),
+        plans: shown.map((plan) => ({ ...plan, current: plan.plan === planKey })),
       },
       200,
     )
@@ -103,6 +111,7 @@ function showPlan(plan: Plan, catalog: Catalog): Omit<z.infer<typeof planSchema>
     name: plan.name,
     description: plan.description,
     purchasable: plan.purchasable,
+    currency: catalog.currency,
     prices: Object.fromEntries([...plan.prices].map(([interval, { amountMinor }]) => [interval, amountMinor])),
     allowances: [...plan.allowances.values()].map((allowance) => showAllowance(allowance, catalog)),
     rate_limits: [...plan.rateLimits].map(([meter, { limit, seconds }]) => ({ meter, limit: quantityToJson(limit), seconds })),
