@@ -63,6 +63,7 @@ export async function storeForetold(
 export type Renewing = {
   readonly subscriptionId: string
   readonly customerId: string
+  readonly currency: string
   readonly renews: boolean
   /** Its items, those of use too. */
   readonly items: readonly RenewingItem[]
@@ -81,7 +82,7 @@ export type RenewingItem = DiscountedLine & {
 /** Null when no invoice can come: nothing is subscribed to, it has ended, or it is paused and does not end either. */
 export async function findRenewing(db: Queryable, organizationId: string): Promise<Renewing | null> {
   const { rows } = await db.query<Omit<Renewing, 'balanceMinor'> & { readonly balanceMinor: bigint }>(
-    `select subscription.id as "subscriptionId", subscription.customer_id as "customerId",
+    `select subscription.id as "subscriptionId", subscription.customer_id as "customerId", subscription.currency,
        account.next_invoice_at is not null as renews,
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', item.id, 'priceId', item.price_id, 'productId', item.product_id,
           'amountMinor', coalesce(unit_amount_minor, 0) * coalesce(quantity, 1), 'isMetered', usage_type = 'metered',

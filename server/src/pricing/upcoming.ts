@@ -1,4 +1,5 @@
 import { roundHalfUp } from '../lib/apportion.ts'
+import { settleInvoice } from '../lib/money.ts'
 import type { BillingContext } from '../stripe/context.ts'
 import { isNoneUpcoming } from '../stripe/gateway/errors.ts'
 import type { StripeReads } from '../stripe/gateway/gateway.ts'
@@ -28,8 +29,12 @@ export async function readUpcomingMinor(context: BillingContext, organizationId:
   if (renewing === null) return 0
   const foretold = (await foretell(context, organizationId, renewing)) ?? fromMirror(renewing)
   const totalMinor = foretold.totalMinor + (await countedSince(context, organizationId, foretold, renewing))
-  return dueOf({ totalMinor, balanceMinor: foretold.balanceMinor }, { comes: renewing.renews || totalMinor !== 0 })
+  const { currency, renews } = renewing
+  return dueOf({ totalMinor, balanceMinor: foretold.balanceMinor, currency }, { comes: renews || totalMinor !== 0 })
 }
+
+/** What an invoice comes to, in minor units, and the customer's balance before it. */
+export type InvoiceSum = Pick<Foretold, 'totalMinor' | 'balanceMinor'> & { readonly currency: string }
 
 /**
  * What an invoice that Stripe foretells, or where it foretells none the use alone, comes to with all that is counted here by now:
@@ -39,20 +44,20 @@ export async function withUseByNow(
   context: BillingContext,
   organizationId: string,
   invoice: InvoicePreview | null,
-): Promise<Pick<Foretold, 'totalMinor' | 'balanceMinor'>> {
+): Promise<InvoiceSum> {
   const renewing = await findRenewing(context.db, organizationId)
-  if (renewing === null) return { totalMinor: invoice?.totalMinor ?? 0, balanceMinor: invoice?.startingBalanceMinor ?? 0 }
+  const currency = renewing?.currency ?? invoice?.currency ?? context.catalogs.current.catalog.currency
+  if (renewing === null) {
+    return { totalMinor: invoice?.totalMinor ?? 0, balanceMinor: invoice?.startingBalanceMinor ?? 0, currency }
+  }
   const foretold = invoice === null ? noneForetold(renewing) : await toForetold(context, invoice, renewing)
   const since = await countedSince(context, organizationId, foretold, renewing)
-  return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor }
+  return { totalMinor: foretold.totalMinor + since, balanceMinor: foretold.balanceMinor, currency }
 }
 
 /** What an invoice charges. Without one that comes a customer's balance, a debt of theirs too, stays where it is. */
-export function dueOf(
-  { totalMinor, balanceMinor }: Pick<Foretold, 'totalMinor' | 'balanceMinor'>,
-  { comes }: { readonly comes: boolean },
-): number {
-  return comes ? Math.max(0, totalMinor + balanceMinor) : 0
+export function dueOf({ totalMinor, balanceMinor, currency }: InvoiceSum, { comes }: { readonly comes: boolean }): number {
+  return comes ? settleInvoice({ amountMinor: totalMinor + balanceMinor, currency }).dueMinor : 0
 }
 
 async function countedSince(

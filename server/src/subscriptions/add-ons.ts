@@ -9,6 +9,7 @@ import { performIntent, type FinishedIntent } from '../stripe/intents/intents.ts
 import { readOrganization, timeOf } from '../stripe/organizations.ts'
 import { followChange, prorationTime, runExclusively, wasHeard, type Asker } from './actions.ts'
 import { callOff, payAndSwitch } from './execute.ts'
+import { chargedOf } from './next-invoice.ts'
 import { readTakenAlong } from './pending-items.ts'
 import type { AddOnItem, BillingState, CurrentSubscription } from './plan-change.ts'
 import { requireSubscription } from './rules.ts'
@@ -187,7 +188,7 @@ export async function previewAddOn(
   return {
     change,
     currency: invoice.currency,
-    dueNowMinor: change.invoiceNow ? invoice.amountDueMinor : 0,
+    dueNowMinor: change.invoiceNow ? chargedOf(invoice) : 0,
     creditMinor: change.invoiceNow ? 0 : Math.max(0, -prorations),
     prorationAt,
   }

@@ -1,4 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
+import { settleInvoice } from '../lib/money.ts'
 import { dueOf, withUseByNow } from '../pricing/upcoming.ts'
 import { requireGateway, type BillingContext } from '../stripe/context.ts'
 import { isNoneUpcoming } from '../stripe/gateway/errors.ts'
@@ -71,9 +72,14 @@ export async function foretellNext(previewing: Previewing, endsAt: Instant, quer
   return invoice === null && amountMinor === 0 ? null : { at: invoice?.periodEnd ?? endsAt, amountMinor }
 }
 
+/** What Stripe asks for of an invoice that it foretells. */
+export function chargedOf({ amountDueMinor, currency }: InvoicePreview): number {
+  return settleInvoice({ amountMinor: amountDueMinor, currency }).dueMinor
+}
+
 /**
- * The invoice that follows one that is paid in this moment (`paid`): what a period costs, less what `paid` leaves of the customer's
- * credit.
+ * The invoice that follows one that is paid in this moment (`paid`): what a period costs, with what `paid` leaves of the customer's
+ * balance.
  */
 export async function foretellAfter(
   previewing: Previewing,
@@ -85,6 +91,7 @@ export async function foretellAfter(
   if (invoice === null) return null
   const { context, organizationId } = previewing
   const { totalMinor } = options.withUse ? await withUseByNow(context, organizationId, invoice) : invoice
-  const creditMinor = Math.min(0, paid.startingBalanceMinor + paid.totalMinor)
-  return { at: invoice.periodEnd, amountMinor: Math.max(0, totalMinor + creditMinor) }
+  const { currency } = invoice
+  const { balanceMinor } = settleInvoice({ amountMinor: paid.startingBalanceMinor + paid.totalMinor, currency })
+  return { at: invoice.periodEnd, amountMinor: dueOf({ totalMinor, balanceMinor, currency }, { comes: true }) }
 }

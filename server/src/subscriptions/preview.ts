@@ -1,4 +1,5 @@
 import type { Instant } from '../lib/clock.ts'
+import { settleInvoice } from '../lib/money.ts'
 import { anchoredMonthOf } from '../lib/period.ts'
 import { requireGateway } from '../stripe/context.ts'
 import type { InvoicePreview } from '../stripe/gateway/invoice-previews.ts'
@@ -8,6 +9,7 @@ import {
   ask,
   askForAny,
   billedByNow,
+  chargedOf,
   dueByNow,
   totalsByNow,
   foretellAfter,
@@ -147,7 +149,8 @@ type Start = Extract<PlanChange, { kind: 'start' }>
 
 async function previewStart(previewing: Previewing, { offer, quantity, trialDays, discount }: Start): Promise<PlanChangePreview> {
   const { context, customerId, now } = previewing
-  const amountMinor = offer.amountMinor * quantity
+  const listed = discounted(offer.amountMinor * quantity, discount)
+  const { dueMinor: priceMinor } = settleInvoice({ amountMinor: listed, currency: offer.currency })
   const started: PlanChangePreview = {
     ...nothing(previewing),
     kind: 'start',
@@ -160,14 +163,15 @@ async function previewStart(previewing: Previewing, { offer, quantity, trialDays
   const discounts = discount === null ? [] : [{ couponId: discount.couponId }]
   if (trialDays !== null) {
     const trialEndsAt = trialEndOf(now, trialDays)
-    if (customerId === null) {
-      return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: discounted(amountMinor, discount) } }
-    }
-    const query: Query = { customerId, items, discounts, automaticTax, trialEndUnix: toUnix(trialEndsAt), mode: 'recurring' }
-    return { ...started, trialEndsAt, nextInvoice: await foretellNext(previewing, trialEndsAt, query) }
+    if (customerId === null) return { ...started, trialEndsAt, nextInvoice: { at: trialEndsAt, amountMinor: priceMinor } }
+    const query: Query = { customerId, items, discounts, automaticTax, trialEndUnix: toUnix(trialEndsAt) }
+    // A trial begins with an invoice of nothing, which asks for what the customer owes on their balance.
+    const first = await ask(context, query)
+    const nextInvoice = await foretellAfter(previewing, query, first, { withUse: false })
+    return { ...started, trialEndsAt, dueNowMinor: chargedOf(first), nextInvoice }
   }
   // Nobody is a customer at Stripe before the first purchase: the price is all there is to know.
-  if (customerId === null) return { ...started, dueNowMinor: discounted(amountMinor, discount) }
+  if (customerId === null) return { ...started, dueNowMinor: priceMinor }
   const invoice = await ask(context, { customerId, items, discounts, automaticTax })
   const isLeft = await isLeftAtRenewal(previewing, discount, offer)
   const later = { customerId, items, discounts: isLeft ? discounts : [], automaticTax }
@@ -312,7 +316,7 @@ async function previewResume(previewing: Previewing, change: Resume): Promise<Pl
 function amountsOf(invoice: InvoicePreview): Pick<PlanChangePreview, 'currency' | 'dueNowMinor' | 'creditMinor' | 'lines'> {
   return {
     currency: invoice.currency,
-    dueNowMinor: invoice.amountDueMinor,
+    dueNowMinor: chargedOf(invoice),
     creditMinor: Math.max(0, -invoice.totalMinor),
     lines: invoice.lines.map(({ description, amountMinor, proration, periodStart, periodEnd }) => ({
       description: description ?? '',
