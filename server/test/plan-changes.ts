@@ -49,6 +49,7 @@ export const subscription: CurrentSubscription = {
   automaticTax: false,
   itemTerms: {},
   usageItems: [],
+  billedBalances: {},
   addOnItems: [],
 }
 export const nobody: BillingState = {

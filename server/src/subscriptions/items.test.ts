@@ -9,6 +9,8 @@ const subscription = {
     { itemId: 'si_tokens', priceId: 'price_tokens' },
     { itemId: 'si_old', priceId: 'price_old' },
   ],
+  billedBalances: { price_tokens: 'tokens', price_old: 'calls', price_calls: 'calls' },
+  itemTerms: { si_tokens: { taxRateIds: ['txr_1'], discountIds: [] } },
 } as unknown as CurrentSubscription
 
 test('a new subscription has the plan’s price and its metered prices, which take no quantity', () => {

@@ -20,9 +20,19 @@ export function switchedItems(subscription: CurrentSubscription, offer: Offer, q
   return [
     { itemId: subscription.itemId, priceId: offer.priceId, quantity },
     ...gone.map(({ itemId, priceId }) => ({ itemId, priceId, quantity: null, removed: true as const })),
-    ...come.map((priceId) => ({ itemId: null, priceId, quantity: null })),
+    ...come.map((priceId) => ({ itemId: null, priceId, quantity: null, ...taxOfUse(subscription, priceId) })),
     ...(offer.interval === subscription.interval ? [] : movedAddOns(subscription, offer)),
   ]
+}
+
+/** A metered price that comes for another of the same balance is taxed as that is: what was set on the item is of the use, not of what it costs. */
+function taxOfUse(
+  { usageItems, billedBalances, itemTerms }: CurrentSubscription,
+  priceId: string,
+): Partial<Pick<SubscriptionItemParams, 'taxRateIds'>> {
+  const replaced = usageItems.find((item) => billedBalances[item.priceId] === billedBalances[priceId])
+  const taxRateIds = replaced === undefined ? [] : (itemTerms[replaced.itemId]?.taxRateIds ?? [])
+  return taxRateIds.length === 0 ? {} : { taxRateIds }
 }
 
 /** All items of a subscription have one interval: add-ons go along, those that are not sold at the other one end. */
@@ -42,26 +52,29 @@ export function runningItems(subscription: CurrentSubscription): PhaseItem[] {
 }
 
 /**
- * The phase that an offer begins. What stays or takes the place of another keeps its tax rates and discounts; add-ons go along at the offer's interval,
+ * The phase that an offer begins. What stays, and the plan's price, keeps its tax rates and discounts, and use its tax rates; add-ons go along at the offer's interval,
  * or end where they are not sold at it.
  */
 export function laterItems(subscription: CurrentSubscription, offer: Offer, quantity: number): PhaseItem[] {
   const { itemId, interval, usageItems, addOnItems } = subscription
   const metered = offer.usagePriceIds.map((priceId) => {
     const stays = usageItems.find((item) => item.priceId === priceId)
-    return { itemId: stays?.itemId ?? null, priceId, quantity: null }
+    return stays === undefined
+      ? { priceId, quantity: null, ...taxOfUse(subscription, priceId) }
+      : inPhase(subscription, { ...stays, quantity: null })
   })
   const addOns = addOnItems.flatMap((item) => {
     const priceId = offer.interval === interval ? item.priceId : offer.addOnPriceIds[item.addOnKey]
     return priceId === undefined ? [] : [{ ...item, priceId }]
   })
-  return [{ itemId, priceId: offer.priceId, quantity }, ...metered, ...addOns].map((item) => inPhase(subscription, item))
+  const plan = inPhase(subscription, { itemId, priceId: offer.priceId, quantity })
+  return [plan, ...metered, ...addOns.map((item) => inPhase(subscription, item))]
 }
 
-type HeldItem = Pick<PhaseItem, 'priceId' | 'quantity'> & { readonly itemId: string | null }
+type HeldItem = Pick<PhaseItem, 'priceId' | 'quantity'> & { readonly itemId: string }
 
 function inPhase({ itemTerms }: CurrentSubscription, { itemId, priceId, quantity }: HeldItem): PhaseItem {
-  return { priceId, quantity, ...(itemId === null ? {} : itemTerms[itemId]) }
+  return { priceId, quantity, ...itemTerms[itemId] }
 }
 
 /** What makes a subscription what a phase of a schedule would have made of it. The plan's price is the phase's first, and stays on its item. */
@@ -75,10 +88,10 @@ export function itemsOfPhase(
   return [
     { itemId: subscription.itemId, priceId: plan.priceId, quantity: plan.quantity },
     ...gone.map(({ itemId, priceId, quantity }) => ({ itemId, priceId, quantity, removed: true as const })),
-    ...others.map(({ priceId, quantity }) => ({
-      itemId: beside.find((item) => item.priceId === priceId)?.itemId ?? null,
-      priceId,
-      quantity,
-    })),
+    ...others.map(({ priceId, quantity, taxRateIds = [] }) => {
+      const held = beside.find((item) => item.priceId === priceId)
+      const taxed = held === undefined && taxRateIds.length > 0 ? { taxRateIds } : {}
+      return { itemId: held?.itemId ?? null, priceId, quantity, ...taxed }
+    }),
   ]
 }

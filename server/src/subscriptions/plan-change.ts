@@ -58,6 +58,8 @@ export type CurrentSubscription = {
   readonly collectionPaused: boolean
   /** Its metered items. */
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
+  /** Of which balance metered prices bill the use, by the ids of all of them. */
+  readonly billedBalances: Readonly<Record<string, string>>
   readonly addOnItems: readonly AddOnItem[]
   /** What is taken off it, and what is put on as tax, by Stripe's ids. */
   readonly discountIds: readonly string[]

@@ -62,6 +62,7 @@ function toCurrent(found: AccountSubscription): CurrentSubscription {
     resumedUnpaid: found.resumedUnpaid,
     collectionPaused: found.pauseBehavior !== null,
     usageItems: found.usageItems,
+    billedBalances: found.billedBalances,
     addOnItems: found.addOnItems,
     discountIds: found.discountIds,
     taxRateIds: found.taxRateIds,

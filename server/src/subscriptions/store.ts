@@ -89,6 +89,7 @@ export type AccountSubscription = {
   readonly currentPeriodStart: Instant
   readonly currentPeriodEnd: Instant
   readonly usageItems: readonly { readonly itemId: string; readonly priceId: string }[]
+  readonly billedBalances: Readonly<Record<string, string>>
   readonly addOnItems: readonly AddOnItem[]
   readonly discountIds: readonly string[]
   readonly taxRateIds: readonly string[]
@@ -128,6 +129,7 @@ export async function findAccountSubscription(db: Queryable, organizationId: str
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', metered.id, 'priceId', metered.price_id) order by metered.id), '[]')
         from stripe_subscription_items metered join usage_prices on usage_prices.stripe_price_id = metered.price_id
         where metered.organization_id = account.organization_id and metered.subscription_id = subscription.id) as "usageItems",
+       (select coalesce(jsonb_object_agg(stripe_price_id, balance), '{}') from usage_prices) as "billedBalances",
        (select coalesce(jsonb_agg(jsonb_build_object('itemId', added.id, 'priceId', added.price_id, 'addOnKey', sold.add_on_key,
           'quantity', coalesce(added.quantity, 1)) order by added.id), '[]')
         from stripe_subscription_items added join add_on_prices sold on sold.stripe_price_id = added.price_id

@@ -11,6 +11,8 @@ export type SubscriptionItemParams = {
   readonly quantity: number | null
   /** Takes the item out; what was used of a metered one is billed. */
   readonly removed?: true
+  /** Of one that is added: those of the item whose place it takes. */
+  readonly taxRateIds?: readonly string[]
 }
 
 export type DiscountParams = { readonly couponId: string } | { readonly promotionCodeId: string }

@@ -8,10 +8,15 @@ import type { DiscountParams, PhaseItem, RunningPhase, StripeMutations, Subscrip
  */
 
 export function toItems(items: readonly SubscriptionItemParams[]) {
-  return items.map(({ itemId, priceId, quantity, removed }) => {
+  return items.map(({ itemId, priceId, quantity, removed, taxRateIds = [] }) => {
     const id = itemId === null ? {} : { id: itemId }
-    return removed ? { ...id, deleted: true } : { ...id, price: priceId, ...(quantity === null ? {} : { quantity }) }
+    if (removed) return { ...id, deleted: true }
+    return { ...id, price: priceId, ...(quantity === null ? {} : { quantity }), ...toTaxRates(taxRateIds) }
   })
+}
+
+function toTaxRates(taxRateIds: readonly string[]) {
+  return taxRateIds.length === 0 ? {} : { tax_rates: [...taxRateIds] }
 }
 
 function toNewItems(items: readonly SubscriptionItemParams[]) {
@@ -28,7 +33,7 @@ function toPhaseItems(items: readonly PhaseItem[]) {
   return items.map(({ priceId, quantity, taxRateIds = [], discountIds = [] }) => ({
     price: priceId,
     ...(quantity === null ? {} : { quantity }),
-    ...(taxRateIds.length === 0 ? {} : { tax_rates: [...taxRateIds] }),
+    ...toTaxRates(taxRateIds),
     ...toPhaseDiscounts(discountIds),
   }))
 }
