@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { insertStatement, keepRow } from '../../test/rows.ts'
 import { openDatabase, type Db } from './database.ts'
 import { ensurePartitions } from '../metering/partitions.ts'
 import { migrate } from './migrate.ts'
@@ -41,15 +42,8 @@ async function insertRows(table: string, organizationIds: readonly string[]): Pr
   for (const { name } of checks) await database.db.query(`alter table ${table} drop constraint "${name}"`)
   for (const [index, organizationId] of organizationIds.entries()) {
     const { names, values } = await sampleRow(table, organizationId, index)
-    await database.db.transaction(async (tx) => {
-      await tx.query('set local session_replication_role = replica')
-      await tx.query(insertStatement(table, names), values)
-    })
+    await keepRow(database.db, table, Object.fromEntries(names.map((name, at) => [name, values[at]])))
   }
-}
-
-function insertStatement(table: string, names: readonly string[]): string {
-  return `insert into ${table} (${names.join(', ')}) values (${names.map((_, at) => `$${at + 1}`).join(', ')})`
 }
 
 type SampleRow = { readonly names: readonly string[]; readonly values: unknown[] }

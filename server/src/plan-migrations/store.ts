@@ -271,7 +271,7 @@ export async function findMovedAccount(db: Queryable, organizationId: string): P
        account.current_period_end as "currentPeriodEnd", subscription.schedule_id as "scheduleId",
        subscription.scheduled_price_id as "scheduledPriceId",
        subscription.scheduled_at as "scheduledAt", coalesce(${MAY_BE_REPRICED}, false) as "mayBeRepriced",
-       coalesce(${HAS_CHANGE_WAITING}, false) as "hasChangeWaiting"
+       ${HAS_CHANGE_WAITING} as "hasChangeWaiting"
      from accounts account
      left join stripe_subscriptions subscription
        on subscription.organization_id = account.organization_id and subscription.id = account.subscription_id

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { testDatabase } from '../../test/database.ts'
+import { keepRow, type Row } from '../../test/rows.ts'
 import { writeAside } from '../../test/under-lock.ts'
 import { DAY_MS, HOUR_MS } from '../lib/period.ts'
 import {
@@ -21,14 +22,7 @@ const { db } = database
 const now = new Date('2026-03-10T12:00:00Z')
 const after = (ms: number): Date => new Date(now.getTime() + ms)
 
-type Row = Readonly<Record<string, unknown>>
-
-/** Writes a row as it is needed here, whatever else it would need. */
-function keep(table: string, row: Row): Promise<unknown> {
-  const names = Object.keys(row)
-  const text = `insert into ${table} (${names.join(', ')}) values (${names.map((_, index) => `$${index + 1}`).join(', ')})`
-  return writeAside(db, (tx) => tx.query(text, Object.values(row)))
-}
+const keep = (table: string, row: Row) => keepRow(db, table, row)
 
 const LINE = {
   kind: 'late',

@@ -8,7 +8,17 @@ import { ManualClock } from '../lib/clock.ts'
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { createSeal } from '../lib/seal.ts'
 import { pruneNotifications } from '../notifications/jobs.ts'
-import { changeEndpoint, createEndpoint, enqueueDeliveries, readEndpoint, rotateSecret, type WebhooksContext } from './actions.ts'
+import {
+  changeEndpoint,
+  createEndpoint,
+  enqueueDeliveries,
+  readEndpoint,
+  removeEndpoint,
+  replay,
+  rotateSecret,
+  sendTest,
+  type WebhooksContext,
+} from './actions.ts'
 import { createDeliverer, type DeliveringContext } from './deliver.ts'
 import { registerDeliveryRoutes } from './delivery-routes.ts'
 import { listDeliveries } from './delivery-store.ts'
@@ -63,9 +73,50 @@ async function signersOf(secrets: readonly string[], seal = context.seal): Promi
   return secrets.map((secret) => signatures.includes(signedHeaders(message, [secret])['webhook-signature']!))
 }
 
-test('an organization has twenty endpoints at most', async () => {
-  for (let made = 0; made < 20; made += 1) await createEndpoint(context, organization, input, asker)
-  await expect(createEndpoint(context, organization, input, asker)).rejects.toMatchObject({ code: 'conflict' })
+/** What an endpoint was told, and what came of it; the newest first. */
+const statesOf = (endpointId: string) => listDeliveries(database.db, { endpointId, state: null, after: null, limit: 10 })
+
+test('an organization has twenty endpoints at most, also when several are made at once', async () => {
+  const create = () => createEndpoint(context, organization, input, asker)
+  for (let made = 0; made < 18; made += 1) await create()
+  const outcomes = await Promise.allSettled([create(), create(), create(), create(), create()])
+  expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(2)
+  await expect(create()).rejects.toMatchObject({ code: 'conflict' })
+})
+
+test('an endpoint is made for nobody who is not there', async () => {
+  await expect(createEndpoint(context, 'nobody', input, asker)).rejects.toMatchObject({ code: 'not_found' })
+})
+
+test('an endpoint is nobody else’s: not to be read, changed, rotated, tried, replayed or deleted', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  const theirs = { organizationId: `not_${organization}`, id: endpoint.id }
+  const attempts = [
+    () => readEndpoint(database.db, theirs),
+    () => changeEndpoint(context, theirs, { url: 'https://elsewhere.example.com/' }, asker),
+    () => rotateSecret(context, theirs, { overlapHours: 0 }, asker),
+    () => sendTest(context, theirs),
+    () => replay(context, theirs, { since: clock.now() }),
+    () => removeEndpoint(context, theirs, asker),
+  ]
+  for (const attempt of attempts) await expect(attempt()).rejects.toMatchObject({ code: 'not_found' })
+  expect(await readEndpoint(database.db, endpoint)).toEqual(endpoint)
+})
+
+test('an endpoint is disabled once, and says since when and why; what was delivered before stays so', async () => {
+  const { endpoint } = await createEndpoint(context, organization, input, asker)
+  await publish('invoice.paid:in_1')
+  await deliver(() => Promise.resolve({ status: 200, error: null, response: null, durationMs: 1 }))
+  const [delivered] = await statesOf(endpoint.id)
+  clock.advance(SECOND_MS)
+  await publish('invoice.paid:in_2')
+  await deliver(() => Promise.resolve({ status: 410, error: null, response: null, durationMs: 1 }))
+  const gone = { disabledAt: clock.now(), disabledReason: 'gone' }
+  expect(await readEndpoint(database.db, endpoint)).toMatchObject(gone)
+  expect(delivered).toMatchObject({ state: 'delivered' })
+  expect(await statesOf(endpoint.id)).toEqual([expect.objectContaining({ state: 'failed' }), delivered])
+  clock.advance(SECOND_MS)
+  expect(await changeEndpoint(context, endpoint, { enabled: false }, asker)).toMatchObject(gone)
 })
 
 test('an endpoint that is enabled again has three days from its next failure on', async () => {
@@ -149,11 +200,10 @@ test('what waits for an endpoint that stays disabled is given up after three day
   const { endpoint } = await createEndpoint(context, organization, input, asker)
   await publish('invoice.paid:in_1')
   await changeEndpoint(context, endpoint, { enabled: false }, asker)
-  const waiting = { endpointId: endpoint.id, state: null, after: null, limit: 10 }
   clock.advance(PATIENCE_MS - 1)
   await pruneNotifications(context)
-  expect(await listDeliveries(database.db, waiting)).toMatchObject([{ state: 'pending' }])
+  expect(await statesOf(endpoint.id)).toMatchObject([{ state: 'pending' }])
   clock.advance(1)
   await pruneNotifications(context)
-  expect(await listDeliveries(database.db, waiting)).toMatchObject([{ state: 'failed', attempts: 0 }])
+  expect(await statesOf(endpoint.id)).toMatchObject([{ state: 'failed', attempts: 0 }])
 })

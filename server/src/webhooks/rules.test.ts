@@ -100,6 +100,7 @@ describe('the address of an endpoint', () => {
       expect(parseEndpointUrl(url, development).href).toBe(url.replace(':80/', '/').replace(':8080', ':8080'))
     }
     expect(() => parseEndpointUrl('http://10.0.0.1/', development)).toThrow(/https/)
+    expect(() => parseEndpointUrl('ftp://localhost/', development)).toThrow(/https/)
   })
 })
 
