@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { testSubscriptions } from '../../test/subscriptions.ts'
+import { START } from '../../test/test-clocks.ts'
 import { defineBilling } from '../catalog/define.ts'
 import { normalizeCatalog } from '../catalog/normalize.ts'
 import { listEvents } from '../events/store.ts'
@@ -144,8 +145,13 @@ describe('an operator’s word', () => {
       { feature: 'projects', value: false, expires_at: null, reason: 'abuse', set_by: 'operator:test' },
       { feature: 'sso', value: true, expires_at: null, reason: 'a pilot', set_by: 'operator:test', set_at: expect.any(String) },
     ])
+    await billing.createOrganization('another_guest')
+    await set('another_guest', 'projects', { value: 3, reason: 'a pilot' })
     await set('guest', 'projects', { value: null, reason: 'settled' })
     expect(await one('guest', 'projects')).toMatchObject({ allowed: true, value: 1, source: 'plan' })
+    expect(await one('another_guest', 'projects')).toMatchObject({ value: 3, source: 'override' })
+    const later = await billing.call('operator', 'GET', '/api/v1/admin/organizations/guest')
+    expect(later.body['feature_overrides']).toMatchObject([{ feature: 'sso' }])
     expect((await told('guest')).map((data) => data['entitlements'])).toEqual([
       { sso: true, projects: 1 },
       { sso: true },
@@ -173,6 +179,23 @@ describe('an operator’s word', () => {
       { projects: 1, support: 'phone' },
       { projects: 1 },
     ])
+  })
+
+  test('is about an organization that nobody has opened an account for, too', async () => {
+    await billing.createOrganization('unopened')
+    await billing.database.db.query(`delete from accounts where organization_id = 'unopened'`)
+    expect(await set('unopened', 'sso', { value: true, reason: 'a pilot' })).toMatchObject({
+      status: 200,
+      body: { plan: 'free' },
+    })
+    expect(await one('unopened', 'sso')).toMatchObject({ allowed: true, source: 'override' })
+  })
+
+  test('ends in the future, by the clock of the organization', async () => {
+    const id = await billing.onClock('ending')
+    const until = (end: Date) => set(id, 'sso', { value: true, expires_at: end.toISOString(), reason: 'a launch' })
+    expect((await until(START)).body).toMatchObject({ status: 400, field: 'expires_at' })
+    expect((await until(new Date(START.getTime() + 1))).status).toBe(200)
   })
 
   test('is told of who was last looked at before there were features', async () => {

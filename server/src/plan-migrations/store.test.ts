@@ -239,6 +239,7 @@ describe('the list of moves', () => {
       (await listMoves(db, { migrationId: 'mig', after: from, limit: 2 })).map(({ organizationId }) => organizationId)
     expect([await page(''), await page('b'), await page('c')]).toEqual([['a', 'b'], ['c'], []])
     expect(await countMoves(db, 'mig')).toEqual({ pending: 2, scheduled: 0, done: 1, skipped: 0, failed: 0 })
+    expect(await countMoves(db, 'mig 2')).toEqual({ pending: 0, scheduled: 0, done: 0, skipped: 0, failed: 1 })
   })
 
   test('keeps what a step does not say anew, and the moves of other migrations', async () => {

@@ -41,6 +41,39 @@ const told = (organizationId: string, about: string) =>
     recorded_at: now,
   })
 
+const subscription = (organizationId: string, over: Row = {}) =>
+  keepRow(db, 'stripe_subscriptions', {
+    organization_id: organizationId,
+    id: `sub ${organizationId}`,
+    customer_id: 'cus',
+    status: 'active',
+    currency: 'usd',
+    collection_method: '',
+    cancel_at_period_end: false,
+    created_at: now,
+    data: {},
+    refreshed_at: now,
+    ...over,
+  })
+
+/** Two seats of the larger plan, since before the switch. */
+const item = (organizationId: string, over: Row = {}) =>
+  keepRow(db, 'stripe_subscription_items', {
+    organization_id: organizationId,
+    subscription_id: `sub ${organizationId}`,
+    id: `si ${organizationId}`,
+    price_id: 'larger',
+    product_id: '',
+    quantity: 2,
+    currency: 'usd',
+    billing_interval: 'month',
+    interval_count: 1,
+    usage_type: 'licensed',
+    current_period_start: after(-20 * DAY_MS),
+    current_period_end: after(DAY_MS),
+    ...over,
+  })
+
 type Case = {
   readonly switchAt?: Date
   readonly release?: Row
@@ -62,34 +95,8 @@ async function customer(id: string, { switchAt = after(DAY_MS), ...over }: Case 
     updated_at: now,
     ...over.account,
   })
-  await keepRow(db, 'stripe_subscriptions', {
-    organization_id: id,
-    id: subscriptionId,
-    customer_id: 'cus',
-    status: 'active',
-    currency: 'usd',
-    collection_method: '',
-    cancel_at_period_end: false,
-    created_at: now,
-    data: {},
-    refreshed_at: now,
-    ...over.subscription,
-  })
-  await keepRow(db, 'stripe_subscription_items', {
-    organization_id: id,
-    subscription_id: subscriptionId,
-    id: `si ${id}`,
-    price_id: 'larger',
-    product_id: '',
-    quantity: 2,
-    currency: 'usd',
-    billing_interval: 'month',
-    interval_count: 1,
-    usage_type: 'licensed',
-    current_period_start: after(-20 * DAY_MS),
-    current_period_end: switchAt,
-    ...over.item,
-  })
+  await subscription(id, over.subscription)
+  await item(id, { current_period_end: switchAt, ...over.item })
   const restores = { subscriptionId, running: { priceId: 'larger', quantity: 2 }, switchAtUnix: toUnix(switchAt), next: [] }
   await intent(id, 'release_schedule', { params: { scheduleId: `sched ${id}`, restores }, ...over.release })
 }
@@ -104,6 +111,7 @@ test('what is ahead is brought back, and what was missed or lost, of who goes on
   await customer('lost', began(now))
   await customer('not begun', began(after(-2 * DAY_MS)))
   await customer('missed, another plan', began(past, { price_id: 'another' }))
+  await item('missed, another plan', { id: 'of before', subscription_id: 'sub before', current_period_start: past })
   await customer('missed, other seats', began(past, { quantity: 1 }))
   await customer('lost, another plan', began(now, { price_id: 'another' }))
   await customer('missed, one seat is all', {
@@ -136,6 +144,7 @@ test('nothing is brought back of a subscription that counts no more, has somethi
   await customer('another counts', { account: { subscription_id: 'sub of a page' } })
   await customer('of no subscription', { item: { subscription_id: 'sub before' } })
   for (const status of ['paused', 'canceled', 'unpaid']) await customer(status, { subscription: { status } })
+  await subscription('paused', { id: 'beside it' })
   await customer('scheduled', { subscription: { scheduled_at: after(DAY_MS) } })
   await customer('ends at a time', { subscription: { cancel_at: after(DAY_MS) } })
   await customer('ends with the period', { subscription: { cancel_at_period_end: true } })

@@ -84,6 +84,18 @@ test('an organization has twenty endpoints at most, also when several are made a
   await expect(create()).rejects.toMatchObject({ code: 'conflict' })
 })
 
+test('a replay since a time brings what the endpoint asks for, and no test again; one of a single event brings that', async () => {
+  const wanting = { ...input, eventTypes: ['invoice.*', 'endpoint.*', 'invoice.*'] }
+  const { endpoint } = await createEndpoint(context, organization, wanting, asker)
+  expect(endpoint.eventTypes).toEqual(['invoice.*', 'endpoint.*'])
+  const tested = await sendTest(context, endpoint)
+  await publish('invoice.paid:in_1')
+  await database.db.query(`update events set handed_out_at = $1 where organization_id = $2`, [clock.now(), organization])
+  expect(await replay(context, endpoint, { since: clock.now() })).toBe(1)
+  expect(await replay(context, endpoint, { eventId: tested })).toBe(1)
+  expect(await replay(context, endpoint, { since: new Date(clock.now().getTime() + 1) })).toBe(0)
+})
+
 test('an endpoint is made for nobody who is not there', async () => {
   await expect(createEndpoint(context, 'nobody', input, asker)).rejects.toMatchObject({ code: 'not_found' })
 })
@@ -186,6 +198,27 @@ test('a secret that cannot be read any more has no overlap: what it is rotated t
   const third = await rotated()
   expect(third.endpoint.previousSecretUntil).toEqual(new Date(clock.now().getTime() + DAY_MS))
   expect(await signersOf([second.secret, third.secret], changed.seal)).toEqual([true, true])
+})
+
+test('an endpoint that is deleted is gone with the log of its deliveries, and no other with it; all that was done with it is audited', async () => {
+  const [{ endpoint }, { endpoint: other }] = [
+    await createEndpoint(context, organization, input, asker),
+    await createEndpoint(context, organization, input, asker),
+  ]
+  await publish('invoice.paid:in_1')
+  await changeEndpoint(context, endpoint, { description: 'Ours' }, asker)
+  await rotateSecret(context, endpoint, { overlapHours: 0 }, asker)
+  await removeEndpoint(context, endpoint, asker)
+  await expect(readEndpoint(database.db, endpoint)).rejects.toMatchObject({ code: 'not_found' })
+  expect(await statesOf(endpoint.id)).toEqual([])
+  expect(await readEndpoint(database.db, other)).toEqual(other)
+  expect(await statesOf(other.id)).toHaveLength(1)
+  const { rows } = await database.db.query<{ action: string }>(
+    `select action from audit_log where organization_id = $1 and target = $2 order by id`,
+    [organization, endpoint.id],
+  )
+  const done = ['created', 'changed', 'secret_rotated', 'deleted']
+  expect(rows.map(({ action }) => action)).toEqual(done.map((word) => `webhook_endpoint.${word}`))
 })
 
 test('the log of deliveries does not end after a delivery that there is not', async () => {

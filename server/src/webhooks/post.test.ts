@@ -44,6 +44,14 @@ describe('what is sent out', () => {
     })
   })
 
+  it('reads no more of an answer than it keeps: one without an end is not waited for', async () => {
+    receiver.answer = (_request, response) => void response.writeHead(200).write('x'.repeat(2_000))
+    const timeoutMs = 20_000
+    const outcome = await createPost({ ...development, timeoutMs })(message(receiver.url))
+    expect(outcome).toMatchObject({ status: 200, response: 'x'.repeat(1_024) })
+    expect(outcome.durationMs).toBeLessThan(timeoutMs)
+  })
+
   it('says why nothing was answered', async () => {
     receiver.answer = (_request, response) => void response.socket?.destroy()
     expect((await createPost(development)(message(receiver.url))).error).toMatch(/socket hang up|ECONNRESET/)

@@ -211,6 +211,22 @@ describe('reading', () => {
     }
   })
 
+  test('EM-8 says when a trial ends, by an operator’s word first, and how much is used in whole hundredths of a percent', async () => {
+    const own = await fixture.newOrganization()
+    await call('/api/v1/usage/track', consume({ quantity: 33.339 }), `${own} write`)
+    const read = async () => (await call('/api/v1/usage', undefined, `${own} read`)).body
+    expect(await read()).toMatchObject({ usage_percentage: 33.33, in_trial: false, trial_end_date: null })
+    const [end, later] = ['2026-03-20T00:00:00.000Z', '2026-03-25T00:00:00.000Z']
+    const set = (text: string, value: string) =>
+      fixture.database.db.query(`update accounts set ${text} where organization_id = $1`, [own, value])
+    await set(`plan_key = 'starter', subscription_status = 'trialing', trial_ends_at = $2`, end)
+    expect(await read()).toMatchObject({ in_trial: true, trial_end_date: end })
+    await set(`override_status = 'trialing', override_trial_ends_at = $2`, later)
+    expect(await read()).toMatchObject({ in_trial: true, trial_end_date: later })
+    await set(`override_ends_at = $2`, fixture.clock.now().toISOString())
+    expect(await read()).toMatchObject({ in_trial: true, trial_end_date: end })
+  })
+
   test('GET /api/v1/balances answers the balances of the plan, before anything was used', async () => {
     const own = await fixture.newOrganization()
     const answer = await call(`/api/v1/balances?organization_id=${own}`, undefined, 'operator')
