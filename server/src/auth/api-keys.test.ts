@@ -17,6 +17,7 @@ const listeners: RevocationListener[] = []
 /** One process: its own listener, its own cache, and a count of how often bcrypt was asked. */
 async function startProcess(
   clock = new ManualClock(start),
+  compareHash: (key: string, hash: string) => Promise<boolean> = compare,
 ): Promise<{ verifier: KeyVerifier; listener: RevocationListener; asked: () => number; clock: ManualClock }> {
   let asked = 0
   const listener = await startRevocationListener({ connectionString: database.url, onError: () => undefined })
@@ -29,7 +30,7 @@ async function startProcess(
     operatorKey: 'the-operator-key-of-this-test',
     compareHash: (key, hash) => {
       asked += 1
-      return compare(key, hash)
+      return compareHash(key, hash)
     },
   })
   return { verifier, listener, asked: () => asked, clock }
@@ -132,6 +133,18 @@ describe('API keys', () => {
       },
     })
     expect(await verifier.verify(key)).toBeNull()
+  })
+
+  it('that are made or used for the first time in plenty ask bcrypt for two at once, and leave threads to the rest', async () => {
+    let [running, most] = [0, 0]
+    const { verifier } = await startProcess(new ManualClock(start), async (key, hash) => {
+      running += 1
+      most = Math.max(most, running)
+      return compare(key, hash).finally(() => (running -= 1))
+    })
+    const keys = await Promise.all(Array.from({ length: 6 }, () => makeKey()))
+    expect(await Promise.all(keys.map(({ key }) => verifier.verify(key)))).not.toContain(null)
+    expect(most).toBe(2)
   })
 
   it('end when they expire, also out of the cache', async () => {

@@ -4,6 +4,7 @@ import type { Queryable } from '../db/database.ts'
 import type { Clock, Instant } from '../lib/clock.ts'
 import { newId, randomBase62, type ApiKeyId, type OrganizationId } from '../lib/ids.ts'
 import { MINUTE_MS } from '../lib/period.ts'
+import { hashing } from './hashing.ts'
 import type { Principal, Scope } from './principal.ts'
 import type { RevocationFeed } from './revocations.ts'
 import { findApiKeyByDigest, noteFirstUse, type ApiKey, type ApiKeyRow, type NewApiKey } from './store.ts'
@@ -24,6 +25,7 @@ export type ApiKeyInput = {
 /**
  * Makes a key (256 bits of chance) and the row that stands for it: its digest and its hash, from which it cannot be had
  * back. Takes as long as bcrypt does, about 250 ms: call it outside of a transaction.
+ * @throws DomainError `overloaded` when the organization waits for too many
  */
 export async function makeApiKey(
   secret: string,
@@ -40,7 +42,7 @@ export async function makeApiKey(
     createdAt: now,
     expiresAt: input.expiresAt ?? null,
     digest: digestOf(secret, key),
-    bcryptHash: await hash(key, { cost: BCRYPT_COST }),
+    bcryptHash: await hashing.take(input.organizationId, () => hash(key, { cost: BCRYPT_COST })),
   }
   return { key, row }
 }
@@ -96,7 +98,7 @@ export function createKeyVerifier(options: KeyVerifierOptions): KeyVerifier {
     const found = await findApiKeyByDigest(db, digest)
     if (!found || !isLive(found, clock.now())) return null
     if (known === undefined) {
-      if (!(await compareHash(key, found.bcryptHash))) return null
+      if (!(await hashing.take(found.organizationId, () => compareHash(key, found.bcryptHash)))) return null
       if (found.firstUsedAt === null && !(await noteFirstUse(db, digest, clock.now()))) return null
       // A revocation that arrived while bcrypt worked must not be outlived by what is kept now.
       if (revocations.generation() === generation) keep(name, found)
