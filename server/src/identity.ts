@@ -71,6 +71,7 @@ export function openIdentity(options: IdentityOptions, parts: IdentityParts): Id
     context: {
       betterAuth,
       publicUrl,
+      trustedOrigins,
       sessions,
       providers,
       clientAddressOf: (c) => clientAddress(connectionOf(c.env), c.req.header('x-forwarded-for') ?? null, trustedProxies),

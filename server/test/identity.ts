@@ -31,6 +31,8 @@ export type TestIdentity = {
   as(key: string | null, method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** The text of the newest mail of a kind to an address. */
   mailTo(address: string, kind: string): Promise<string>
+  /** Where the button leads of the page to which the newest mail that confirms an address leads. */
+  confirmationOf(address: string): Promise<URL>
   /** A new user who is signed in, in an organization of their own. */
   signUp(
     email: string,
@@ -107,6 +109,15 @@ export function testIdentity(given: Partial<TollgateOptions> | (() => Partial<To
     }
   }
 
+  async function mailTo(address: string, kind: string): Promise<string> {
+    const { rows } = await database.db.query<{ body: string }>(
+      'select text_body as body from mails where recipient = $1 and kind = $2 order by created_at desc, id limit 1',
+      [address, kind],
+    )
+    if (rows[0] === undefined) throw new Error(`There is no mail of kind ${kind} to ${address}.`)
+    return rows[0].body
+  }
+
   return {
     database,
     logged,
@@ -116,13 +127,10 @@ export function testIdentity(given: Partial<TollgateOptions> | (() => Partial<To
     open,
     as: (key, method, path, body, headers = {}) =>
       send(method, path, body, { ...(key === null ? {} : { authorization: `Bearer ${key}` }), ...headers }, newAddress()),
-    async mailTo(address, kind) {
-      const { rows } = await database.db.query<{ body: string }>(
-        'select text_body as body from mails where recipient = $1 and kind = $2 order by created_at desc, id limit 1',
-        [address, kind],
-      )
-      if (rows[0] === undefined) throw new Error(`There is no mail of kind ${kind} to ${address}.`)
-      return rows[0].body
+    mailTo,
+    async confirmationOf(address) {
+      const { origin, hash } = new URL(/http\S+/.exec(await mailTo(address, 'email_verification'))![0])
+      return new URL(`/api/v1/auth/verify-email?${hash.slice(1)}`, origin)
     },
     async signUp(email, more = {}) {
       const browser = open()

@@ -14,6 +14,11 @@ const password: Field = { name: 'password', label: 'Password', type: 'password',
 
 /** Where the links of mails end while an application has no pages of its own. */
 const PAGES: Readonly<Record<string, Page>> = {
+  '/account/confirmation': {
+    title: 'Confirm your address',
+    sentence: 'Confirm it only if it was you who signed up with it: whoever that was acts under your address from then on.',
+    form: { fields: [], buttons: [['confirm', 'Confirm the address']] },
+  },
   '/account/confirmed': { title: 'Your address is confirmed', sentence: 'You can close this page.' },
   '/account/password': {
     title: 'Set a new password',
@@ -37,7 +42,8 @@ const PAGES: Readonly<Record<string, Page>> = {
 }
 
 /** The token stands after #, which no server sees; it is taken out of the address at once. */
-const SCRIPT = `const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? ''
+const SCRIPT = `const link = new URLSearchParams(location.hash.slice(1))
+const token = link.get('token') ?? ''
 history.replaceState(null, '', location.pathname)
 const form = document.querySelector('form')
 const says = document.querySelector('[role=status]')
@@ -54,6 +60,8 @@ async function send(path, body) {
 }
 
 const actions = {
+  // The answer leads on, so the page never gets to say that it is done.
+  confirm: () => new Promise(() => location.assign('/api/v1/auth/verify-email?' + link)),
   reset: ({ password }) => send('password-reset/confirm', { token, password }),
   async 'sign-in'({ email, password }) {
     const { two_factor_required: more } = await send('sign-in', { email, password })

@@ -1,11 +1,14 @@
 import { betterAuth, type BetterAuthOptions } from 'better-auth'
 import { isAPIError } from 'better-auth/api'
+import { hashPassword, verifyPassword } from 'better-auth/crypto'
 import { bearer, genericOAuth, twoFactor } from 'better-auth/plugins'
 import type { Pool } from 'pg'
+import { hashing } from '../auth/hashing.ts'
 import type { SignInProvider } from '../identity-config.ts'
 import { newId } from '../lib/ids.ts'
 import { noteFailure, noteIfDatabase } from './failures.ts'
 import type { MailTexts } from './mails.ts'
+import { profileRules } from './profiles.ts'
 
 /** The cookie that the five systems name. */
 export const SESSION_COOKIE = 'session_token'
@@ -97,6 +100,10 @@ export function betterAuthOptions(parts: BetterAuthParts) {
       enabled: true,
       requireEmailVerification: parts.requireVerifiedEmail,
       revokeSessionsOnPasswordReset: true,
+      password: {
+        hash: (password) => inTurn(() => hashPassword(password)),
+        verify: (given) => inTurn(() => verifyPassword(given)),
+      },
       sendResetPassword: ({ user, token }) => storing(mails.resetPassword(user, token)),
     },
     emailVerification: {
@@ -108,8 +115,15 @@ export function betterAuthOptions(parts: BetterAuthParts) {
     account: { ...NAMES.account, encryptOAuthTokens: true },
     // Hashed: who reads the table cannot reset a password with it.
     verification: { ...NAMES.verification, storeIdentifier: 'hashed' },
-    // In the database: a limit that holds for all servers together.
-    rateLimit: { enabled: true, storage: 'database', ...NAMES.rateLimit },
+    rateLimit: {
+      enabled: true,
+      // In the database: a limit that holds for all servers together.
+      storage: 'database',
+      // As those of the routes that ask for a password too; by itself it has no such limit.
+      customRules: { '/verify-password': { window: 10, max: 3 } },
+      ...NAMES.rateLimit,
+    },
+    ...profileRules,
     socialProviders: social,
     plugins: [bearer({ requireSignature: true }), twoFactor({ issuer: 'Tollgate', schema: TWO_FACTOR_NAMES }), ...oidcOf(parts)],
     advanced: {
@@ -146,6 +160,14 @@ export function betterAuthOptions(parts: BetterAuthParts) {
       },
     },
   } satisfies BetterAuthOptions
+}
+
+/** Passwords are one asker among the organizations whose keys are hashed; see `hashing`. */
+function inTurn<Result>(hash: () => Promise<Result>): Promise<Result> {
+  return hashing.take('passwords', hash).catch((error: unknown) => {
+    noteFailure(error)
+    throw error
+  })
 }
 
 /** A mail that is being stored; better-auth would say that it goes out all the same. */

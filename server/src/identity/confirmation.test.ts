@@ -1,8 +1,9 @@
 import { runInNewContext } from 'node:vm'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { OPERATOR_KEY, PASSWORD, testIdentity } from '../../test/identity.ts'
 
 const identity = testIdentity({ identity: { requireVerifiedEmail: true } })
+const unconfirmed = testIdentity()
 const person = { email: 'careful@example.com', password: PASSWORD, name: 'Careful' }
 
 it('where addresses have to be confirmed, nobody signs in before, and sign-up does not tell who is known', async () => {
@@ -16,14 +17,14 @@ it('where addresses have to be confirmed, nobody signs in before, and sign-up do
   const browser = identity.open()
   const signIn = () => browser.call('POST', '/api/v1/auth/sign-in', { email: person.email, password: PASSWORD })
   expect(await signIn()).toMatchObject({ status: 403, body: { code: 'email_not_verified' } })
-  const link = new URL(/http\S+/.exec(await identity.mailTo(person.email, 'email_verification'))![0])
+  const link = await identity.confirmationOf(person.email)
   expect((await browser.call('GET', `${link.pathname}${link.search}`)).headers.get('location')).toBe('/account/confirmed')
   expect(await signIn()).toMatchObject({ status: 200, body: { caller: { organizations: [{ role: 'owner' }] } } })
 })
 
 it('a link that confirms an address is worth nothing when it was changed', async () => {
   await identity.open().call('POST', '/api/v1/auth/sign-up', { ...person, email: 'forged@example.com' })
-  const link = new URL(/http\S+/.exec(await identity.mailTo('forged@example.com', 'email_verification'))![0])
+  const link = await identity.confirmationOf('forged@example.com')
   const token = link.searchParams.get('token')!
   const [head, , signature] = token.split('.')
   const payload = Buffer.from(JSON.stringify({ email: 'victim@example.com', exp: 4_000_000_000 })).toString('base64url')
@@ -73,28 +74,50 @@ describe('an invitation, where addresses have to be confirmed,', () => {
   })
 
   it('is not said to be accepted by its page before the address is confirmed', async () => {
-    const browser = identity.open()
-    const script = String((await browser.call('GET', '/account/assets/account.js')).body['text'])
-    const says = { textContent: '' }
-    let submit: ((event: object) => Promise<void>) | null = null
-    const form = {
-      addEventListener: (_: string, listener: typeof submit) => (submit = listener),
-      querySelectorAll: () => [],
-      remove: () => undefined,
-    }
-    const document = { querySelector: (selector: string) => (selector === 'form' ? form : says) }
-    const answer = { ok: true, json: async () => ({ access_token: null, confirmation_required: true, caller: null }) }
-    runInNewContext(script, {
-      document,
-      location: { hash: '#token=tgi_x', pathname: '/account/invitation' },
-      history: { replaceState: () => undefined },
-      fetch: async () => answer,
-      URLSearchParams,
-      FormData: class {
-        readonly [Symbol.iterator] = () => new Map().entries()
-      },
-    })
-    await submit!({ preventDefault: () => undefined, submitter: { name: 'sign-up' } })
-    expect(says.textContent).toMatch(/^Open the link/)
+    const answer = { access_token: null, confirmation_required: true, caller: null }
+    const { says } = await pressed({ name: 'sign-up', path: '/account/invitation', hash: '#token=tgi_x', answer })
+    expect(says()).toMatch(/^Open the link/)
   })
 })
+
+it('the link of the mail that confirms an address confirms nothing by being looked up: its page asks first', async () => {
+  const { token } = await unconfirmed.signUp('looked-up@example.com')
+  const link = new URL(/http\S+/.exec(await unconfirmed.mailTo('looked-up@example.com', 'email_verification'))![0])
+  const isConfirmed = async () =>
+    ((await unconfirmed.as(token, 'GET', '/api/v1/auth/me')).body as { user: { email_verified: boolean } }).user.email_verified
+  const page = await unconfirmed.as(null, 'GET', `${link.pathname}${link.search}`)
+  expect([page.status, String(page.body['text']).includes('only if it was you')]).toEqual([200, true])
+  expect(await isConfirmed()).toBe(false)
+  const { way } = await pressed({ name: 'confirm', path: link.pathname, hash: link.hash, answer: {} })
+  const confirmed = await unconfirmed.as(null, 'GET', way())
+  expect([confirmed.status, confirmed.headers.get('location')]).toEqual([302, '/account/confirmed'])
+  expect(await isConfirmed()).toBe(true)
+})
+
+type Pressed = { readonly name: string; readonly path: string; readonly hash: string; readonly answer: object }
+
+/** Presses a button of an account page; tells what the page says then, and where it leads. */
+async function pressed({ name, path, hash, answer }: Pressed): Promise<{ says: () => string; way: () => string }> {
+  const script = String((await identity.open().call('GET', '/account/assets/account.js')).body['text'])
+  const says = { textContent: '' }
+  let way = ''
+  let submit: ((event: object) => Promise<void>) | null = null
+  const form = {
+    addEventListener: (_: string, listener: typeof submit) => (submit = listener),
+    querySelectorAll: () => [],
+    remove: () => undefined,
+  }
+  runInNewContext(script, {
+    document: { querySelector: (selector: string) => (selector === 'form' ? form : says) },
+    location: { hash, pathname: path, assign: (to: string) => (way = to) },
+    history: { replaceState: () => undefined },
+    fetch: async () => ({ ok: true, json: async () => answer }),
+    URLSearchParams,
+    FormData: class {
+      readonly [Symbol.iterator] = () => new Map().entries()
+    },
+  })
+  void submit!({ preventDefault: () => undefined, submitter: { name } })
+  await vi.waitFor(() => expect(says.textContent + way).not.toBe(''))
+  return { says: () => says.textContent, way: () => way }
+}

@@ -74,6 +74,14 @@ describe('sign-in at an OpenID Connect provider', () => {
     expect(own.body).toMatchObject({ caller: { user: { id: userId } } })
   })
 
+  it('brings what the provider calls somebody into the form of a name', async () => {
+    const { browser } = await signIn({ ...lin, sub: 'lin-2', email: 'lin2@example.com', name: `Lin\n\u202e${'x'.repeat(300)}` })
+    const { user } = (await browser.call('GET', '/api/v1/auth/me')).body as { user: { name: string } }
+    expect(user.name).toMatch(/^Lin {2}x{10,195}$/)
+    const nameless = await signIn({ ...lin, sub: 'lin-3', email: 'lin3@example.com', name: '\n' })
+    expect((await nameless.browser.call('GET', '/api/v1/auth/me')).body).toMatchObject({ user: { name: 'lin3@example.com' } })
+  })
+
   it('keeps what the provider gave encrypted', async () => {
     await signIn(lin)
     const { rows } = await identity.database.db.query(`select * from user_credentials where provider_id = 'oidc'`)

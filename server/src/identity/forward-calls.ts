@@ -7,6 +7,8 @@ import { hearFailures, type Asked } from './failures.ts'
 export type ForwardContext = {
   readonly betterAuth: BetterAuth
   readonly publicUrl: string
+  /** Origins to which a browser may be sent back, the server's own among them. */
+  readonly trustedOrigins: readonly string[]
   /** The address of who calls; null when it cannot be known. */
   readonly clientAddressOf: (c: Context<AppEnv>) => string | null
 }
@@ -43,14 +45,27 @@ function unlessFailed({ answer, failure }: Asked<Response>): Response {
   return answer
 }
 
-/** A request to one of better-auth's own routes, as it came. @throws as `forward` */
+/** A request to one of better-auth's own routes, as it came. @throws as `forward`; `forbidden` */
 export async function forwardAsIs(context: ForwardContext, c: Context<AppEnv>): Promise<Response> {
   const { raw } = c.req
   const query = raw.url.indexOf('?')
   const body = raw.method === 'GET' || raw.method === 'HEAD' ? null : await raw.arrayBuffer()
   const url = `${context.publicUrl}${c.req.path}${query === -1 ? '' : raw.url.slice(query)}`
   const request = new Request(url, { method: raw.method, headers: forwardedHeaders(context, c), body })
-  return unlessFailed(await hearFailures(() => context.betterAuth.handler(request)))
+  const answer = unlessFailed(await hearFailures(() => context.betterAuth.handler(request)))
+  refuseForeignWay(context, answer)
+  return answer
+}
+
+/**
+ * better-auth looks at `callbackURL` as it was written, and writes it anew where it adds an error: `/..//evil.example` becomes
+ * `//evil.example`, which is another site. So it is where the browser is sent that counts.
+ */
+function refuseForeignWay({ publicUrl, trustedOrigins }: ForwardContext, { status, headers }: Response): void {
+  const way = headers.get('location')
+  if (status < 300 || status >= 400 || way === null) return
+  if (URL.canParse(way, publicUrl) && trustedOrigins.includes(new URL(way, publicUrl).origin)) return
+  throw new DomainError('forbidden', 'callbackURL leads to a place to which this server sends nobody.', { field: 'callbackURL' })
 }
 
 function forwardedHeaders({ clientAddressOf }: ForwardContext, c: Context<AppEnv>): Headers {

@@ -22,7 +22,7 @@ describe.each([
       expect(await signUp()).toMatchObject(refused)
       await makeRoom(db)
       expect((await signUp()).status).toBe(201)
-      const link = new URL(/http\S+/.exec(await identity.mailTo(email, 'email_verification'))![0])
+      const link = await identity.confirmationOf(email)
       const browser = identity.open()
       await browser.call('GET', `${link.pathname}${link.search}`)
       const signedIn = await browser.call('POST', '/api/v1/auth/sign-in', { email, password: PASSWORD })

@@ -176,7 +176,7 @@ describe('an address', () => {
   it('is confirmed by the link of a mail, and makes an operator of who is named as one', async () => {
     const { browser } = await identity.signUp('chief@example.com')
     expect((await browser.call('GET', '/api/v1/organizations')).status).toBe(403)
-    const link = new URL(/http\S+/.exec(await identity.mailTo('chief@example.com', 'email_verification'))![0])
+    const link = await identity.confirmationOf('chief@example.com')
     const confirmed = await browser.call('GET', `${link.pathname}${link.search}`)
     expect([confirmed.status, confirmed.headers.get('location')]).toEqual([302, '/account/confirmed'])
     expect((await browser.call('GET', '/api/v1/auth/me')).body).toMatchObject({

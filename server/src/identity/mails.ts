@@ -9,6 +9,7 @@ type Addressee = { readonly email: string; readonly name: string }
 /** The mails that go to a person as such; each carries a token, which is blanked where it is kept once it is sent. */
 export type MailTexts = {
   resetPassword(user: Addressee, token: string): Promise<void>
+  /** `url` confirms the address as soon as it is looked up. */
   verifyEmail(user: Addressee, link: { readonly url: string; readonly token: string }): Promise<void>
 }
 
@@ -46,7 +47,8 @@ export function createMailTexts({ db, clock, publicUrl }: MailTextsOptions): Mai
         token,
         subject: 'Confirm your address',
         sentence: 'The link confirms that the address is yours, within an hour.',
-        link: url,
+        // To a page that asks first: mail programs look links up, also those of people who never signed up.
+        link: `${publicUrl}/account/confirmation#${new URL(url).searchParams.toString()}`,
       }),
   }
 }

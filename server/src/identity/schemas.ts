@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { type Principal, SCOPES, SCOPES_OF_ROLE } from '../auth/principal.ts'
 import type { OrganizationId } from '../lib/ids.ts'
-import { nameText } from '../lib/name-text.ts'
+import { personName } from './profiles.ts'
 import type { Session } from './sessions.ts'
 
 /** Where the link of the mail that confirms an address ends. */
@@ -15,7 +15,7 @@ const code = z.string().min(1).max(64)
 export const signUp = z.object({
   email,
   password,
-  name: nameText(200),
+  name: personName,
   remember_me: rememberMe,
   invitation_token: z.string().optional(),
 })
