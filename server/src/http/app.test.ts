@@ -130,6 +130,20 @@ describe('the app', () => {
     expect(await response.json()).toMatchObject({ code: 'invalid_request', field })
   })
 
+  const within = (depth: number) => `${'['.repeat(depth)}1${']'.repeat(depth)}`
+  it.each([
+    ['holds what may be of a card', (depth: number) => `{"cvc":${within(depth)}}`],
+    ['writes a character as an escape', (depth: number) => `{"own":"\\u0000","list":${within(depth)}}`],
+    ['is a batch', (depth: number) => `[${within(depth)},"cvc"]`],
+  ])('refuses a body that %s and is nested without end; its walk ends before the stack does', async (_what, bodyOf) => {
+    const headers = { 'content-type': 'application/json', authorization: 'reader' }
+    const post = (depth: number) => app.request('/api/v1/things', { method: 'POST', headers, body: bodyOf(depth) })
+    const response = await post(100_000)
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ detail: 'A body has at most 200 values within each other.' })
+    expect(await (await post(100)).text()).not.toContain('within each other')
+  })
+
   it.each(['%', '%zz', '%FF', '%ED%A0%80', '%E0%A4'])('refuses a path with %s, which is no text', async (escape) => {
     for (const path of [`/api/v1/things/${escape}`, `/api/things/${escape}`]) {
       const response = await app.request(path, { headers: { authorization: 'reader' } })

@@ -124,7 +124,9 @@ describe('the reference', () => {
       expect(asset.status).toBe(200)
       expect((await asset.text()).length).toBeGreaterThan(100)
     }
-    expect((await app.request('/docs/assets/..%2Fpackage.json')).status).toBe(404)
+    for (const name of ['..%2Fpackage.json', 'constructor', '__proto__']) {
+      expect((await app.request(`/docs/assets/${name}`)).status, name).toBe(404)
+    }
   })
 })
 

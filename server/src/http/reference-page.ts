@@ -16,11 +16,11 @@ window.onload = () => {
 `
 
 /** The files that the page loads, out of the package: it works without a network (decision 0005). */
-const ASSETS: Readonly<Record<string, { readonly type: string; read(): Promise<string> }>> = {
-  'swagger-ui.css': { type: 'text/css; charset=utf-8', read: () => readPackaged('swagger-ui.css') },
-  'swagger-ui-bundle.js': { type: 'text/javascript; charset=utf-8', read: () => readPackaged('swagger-ui-bundle.js') },
-  'start.js': { type: 'text/javascript; charset=utf-8', read: async () => START },
-}
+const ASSETS: ReadonlyMap<string, { readonly type: string; read(): Promise<string> }> = new Map([
+  ['swagger-ui.css', { type: 'text/css; charset=utf-8', read: () => readPackaged('swagger-ui.css') }],
+  ['swagger-ui-bundle.js', { type: 'text/javascript; charset=utf-8', read: () => readPackaged('swagger-ui-bundle.js') }],
+  ['start.js', { type: 'text/javascript; charset=utf-8', read: async () => START }],
+])
 
 async function readPackaged(name: string): Promise<string> {
   return readFile(require.resolve(`swagger-ui-dist/${name}`), 'utf8')
@@ -54,7 +54,7 @@ export function registerReferencePage(app: App): void {
     ),
   )
   app.get('/docs/assets/:name', async (c) => {
-    const asset = ASSETS[c.req.param('name')]
+    const asset = ASSETS.get(c.req.param('name'))
     if (!asset) return c.notFound()
     return c.body(await asset.read(), 200, { 'content-type': asset.type, 'cache-control': 'public, max-age=3600' })
   })

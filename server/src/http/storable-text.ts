@@ -1,4 +1,5 @@
 import { DomainError } from '../lib/errors.ts'
+import { refuseTooDeep } from '../lib/json.ts'
 import { isStorable } from '../lib/storable.ts'
 
 /** How JSON writes a NUL, or half of a character: the only ways in which either comes in a body that is UTF-8. */
@@ -23,6 +24,7 @@ export function refuseUnstorableBody(body: unknown, text: string): void {
 function findUnstorable(value: unknown, path: readonly string[]): readonly string[] | null {
   if (typeof value === 'string') return isStorable(value) ? null : path
   if (value === null || typeof value !== 'object') return null
+  refuseTooDeep(path.length)
   for (const [name, inner] of Object.entries(value)) {
     const found = isStorable(name) ? findUnstorable(inner, [...path, name]) : path
     if (found !== null) return found

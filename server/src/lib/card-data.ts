@@ -1,4 +1,5 @@
 import { DomainError, orDomainError } from './errors.ts'
+import { refuseTooDeep } from './json.ts'
 
 // As a card's number is written: in one, or in the groups that are printed on cards. What stands within a longer word, a
 // decimal or a number with + in front is something else: an id, a quantity, a telephone number.
@@ -52,12 +53,13 @@ function findIn(text: string): string | null {
 
 type Found = { readonly field: string; readonly what: string }
 
-function findWithin(value: unknown, field: string): Found | null {
+function findWithin(value: unknown, field: string, depth: number): Found | null {
   if (typeof value === 'string' || typeof value === 'number') {
     const what = findIn(String(value))
     return what === null ? null : { field, what }
   }
   if (value === null || typeof value !== 'object') return null
+  refuseTooDeep(depth)
   for (const [name, inner] of Object.entries(value)) {
     // The name is not repeated in the answer when it is itself what must not be kept.
     const named = findIn(name)
@@ -66,7 +68,7 @@ function findWithin(value: unknown, field: string): Found | null {
     if (VERIFICATION_CODE.test(name) && (typeof inner === 'string' || typeof inner === 'number')) {
       return { field: path, what: 'a detail of a card' }
     }
-    const found = findWithin(inner, path)
+    const found = findWithin(inner, path, depth + 1)
     if (found !== null) return found
   }
   return null
@@ -85,7 +87,7 @@ function isSuspect(text: string): boolean {
  */
 export function refuseCardData(value: unknown, text?: string): void {
   if (text !== undefined && !isSuspect(text)) return
-  const found = findWithin(value, '')
+  const found = findWithin(value, '', 0)
   if (found === null) return
   const where = found.field === '' ? 'The request' : found.field
   throw new DomainError('invalid_request', `${where} holds what looks like ${found.what}, which is never taken in here.`, {

@@ -3,6 +3,7 @@ import { requireOperator } from '../auth/principal.ts'
 import type { App } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
 import { DomainError } from '../lib/errors.ts'
+import { nameText } from '../lib/name-text.ts'
 import { createOrganization, type OrganizationsContext } from '../organizations/actions.ts'
 import { idSchema } from '../organizations/routes.ts'
 import { findOrganization, readOrganization } from '../stripe/organizations.ts'
@@ -29,7 +30,7 @@ const customerRoute = createRoute({
   description:
     'Makes the tenant too where there is none of that id. Repeating it answers the same customer. Another e-mail or name than the tenant has changes nothing: 409 names the field.',
   request: {
-    body: body(z.object({ tenant_id: idSchema, email: z.email(), name: z.string().min(1).max(200) })),
+    body: body(z.object({ tenant_id: idSchema, email: z.email().max(320), name: nameText(200) })),
   },
   responses: {
     200: json('The customer.', customerSchema.extend({ success: z.literal(true), data: customerSchema })),

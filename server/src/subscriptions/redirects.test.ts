@@ -30,6 +30,8 @@ describe('where a payment page may send people', () => {
     '//evil.example',
     'paid',
     'http://localhost:3001/',
+    'https://app.example.com\\@evil.example/',
+    'https://app.example.com/\nhttps://evil.example/',
   ])('never to %s', (given) => {
     expect(() => check(given)).toThrow(/success_url/)
   })

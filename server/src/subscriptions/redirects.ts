@@ -32,9 +32,12 @@ export function checkRedirect(
   )
 }
 
+// What readers of addresses take for different things: a browser goes to `a` for `https://a\\@b`, others to `b`.
+const AMBIGUOUS = /[\\\s\p{Cc}]/u
+
 // Stripe fills {CHECKOUT_SESSION_ID} in; URL keeps it, percent-encoded, so the address itself is passed on as it was given.
 function parse(text: string): URL | null {
-  return URL.canParse(text) ? new URL(text) : null
+  return URL.canParse(text) && !AMBIGUOUS.test(text) ? new URL(text) : null
 }
 
 /** Where a page of Stripe's leads, paid and not. */
