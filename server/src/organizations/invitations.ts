@@ -1,15 +1,17 @@
 import { insertAuditEntry } from '../audit/store.ts'
 import { digestOf } from '../auth/api-keys.ts'
 import type { Membership, Role } from '../auth/principal.ts'
+import type { Transaction } from '../db/database.ts'
 import type { Instant } from '../lib/clock.ts'
 import { DomainError } from '../lib/errors.ts'
 import { newId, randomBase62, type InvitationId, type OrganizationId, type UserId } from '../lib/ids.ts'
-import { DAY_MS } from '../lib/period.ts'
+import { DAY_MS, HOUR_MS, SECOND_MS } from '../lib/period.ts'
 import { queueMails, type NewMail } from '../mail/actions.ts'
 import { renderMail } from '../mail/layout.ts'
 import { readOrganization, type Asker, type OrganizationsContext } from './actions.ts'
 import {
   acceptOpenInvitation,
+  countInvitations,
   findInvitation,
   insertMember,
   listInvitations,
@@ -23,6 +25,8 @@ import {
 
 const INVITATION_DAYS = 7
 const TOKEN_PREFIX = 'tgi_'
+/** Anybody may sign up and invite, and each invitation is a mail to an address that never asked for it. */
+const MOST_A_DAY = 100
 
 export type InvitationInput = {
   readonly organizationId: OrganizationId
@@ -32,7 +36,7 @@ export type InvitationInput = {
 
 /**
  * Invites an address by mail; the token is in that mail alone. Inviting an address again replaces the open invitation.
- * @throws DomainError `not_found`; `conflict` when the address belongs to a member
+ * @throws DomainError `not_found`; `conflict` when the address belongs to a member; `too_many_attempts` when as many went out as may in a day
  */
 export async function invite(context: OrganizationsContext, input: InvitationInput, asker: Asker): Promise<Invitation> {
   const organization = await readOrganization(context.db, input.organizationId)
@@ -57,6 +61,7 @@ export async function invite(context: OrganizationsContext, input: InvitationInp
     if (members.some((member) => member.email === email)) {
       throw new DomainError('conflict', 'This address belongs to a member already.', { field: 'email' })
     }
+    await requireRoom(tx, invitation)
     await replaceInvitation(tx, { ...invitation, digest: digestOf(context.keySecret, token) })
     await insertAuditEntry(tx, {
       organizationId: input.organizationId,
@@ -70,6 +75,16 @@ export async function invite(context: OrganizationsContext, input: InvitationInp
     await queueMails(tx, [mail], now)
   })
   return invitation
+}
+
+/** Operators invite as many as they like. */
+async function requireRoom(tx: Transaction, { organizationId, invitedBy, createdAt }: Invitation): Promise<void> {
+  if (invitedBy.startsWith('operator:')) return
+  const since = new Date(createdAt.getTime() - DAY_MS)
+  if ((await countInvitations(tx, { organizationId, since })) < MOST_A_DAY) return
+  throw new DomainError('too_many_attempts', `An organization sends ${MOST_A_DAY} invitations a day at most; try again later.`, {
+    retry_after_seconds: HOUR_MS / SECOND_MS,
+  })
 }
 
 async function mailOf(

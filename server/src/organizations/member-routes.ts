@@ -71,7 +71,8 @@ const inviteRoute = createRoute({
   path: '/api/v1/organizations/{id}/invitations',
   tags: ['Members'],
   summary: 'Invite an address by mail',
-  description: 'The token is in the mail alone. Inviting an address again replaces its open invitation.',
+  description:
+    'The token is in the mail alone. Inviting an address again replaces its open invitation. An organization sends 100 a day at most, then it is 429; those of operators do not count.',
   request: { params, body: body(z.object({ email: z.email().max(320), role: role.default('member') })) },
   responses: { 201: json('The invitation.', invitationSchema) },
 })

@@ -122,6 +122,19 @@ export async function replaceInvitation(
   )
 }
 
+/** How many were made since a time, but by operators; whatever became of them. */
+export async function countInvitations(
+  tx: Queryable,
+  { organizationId, since }: { readonly organizationId: OrganizationId; readonly since: Instant },
+): Promise<number> {
+  const { rows } = await tx.query<{ count: number }>(
+    `select count(*)::int as count from organization_invitations
+     where organization_id = $1 and created_at > $2 and invited_by not like 'operator:%'`,
+    [organizationId, since],
+  )
+  return rows[0]!.count
+}
+
 /** Newest first. */
 export async function listInvitations(db: Queryable, organizationId: OrganizationId): Promise<readonly Invitation[]> {
   const { rows } = await db.query<Invitation>(
