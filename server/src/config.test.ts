@@ -116,6 +116,10 @@ describe('readConfig', () => {
 })
 
 describe('readEnvironment', () => {
+  it('leaves out what is empty or of blanks, so that a command takes it as not set too', () => {
+    expect(readEnvironment(tmpdir(), { TOLLGATE_DATA_DIR: '  ', TOLLGATE_OPERATOR_KEY: '', PORT: '3' })).toEqual({ PORT: '3' })
+  })
+
   it('puts the shell over .env.local over .env', () => {
     const directory = mkdtempSync(join(tmpdir(), 'tollgate-config-'))
     try {

@@ -44,7 +44,7 @@ export const variablesSchema = z.object({
   TOLLGATE_DATA_DIR: z
     .string()
     .default('.tollgate')
-    .meta({ description: 'Where the embedded PostgreSQL, the sandbox and the operator key are kept.' }),
+    .meta({ description: 'Where "tollgate dev" keeps the embedded PostgreSQL, the sandbox and the operator key.' }),
   TOLLGATE_CATALOG: z
     .string()
     .default('examples/episodic-memory/billing.config.ts')
@@ -53,7 +53,10 @@ export const variablesSchema = z.object({
     .string()
     .min(8, 'at least 8 characters are expected')
     .optional()
-    .meta({ description: 'The bootstrap operator key. Without it, one is made and kept in the data directory (0600).' }),
+    .meta({
+      description:
+        'The bootstrap operator key. Without it, "tollgate dev" makes one and keeps it in the data directory (0600); "tollgate start" has none then.',
+    }),
   TOLLGATE_SECRET: z
     .string()
     .min(32, 'at least 32 characters are expected')
@@ -61,7 +64,7 @@ export const variablesSchema = z.object({
     .meta({ description: 'The secret behind the digests of API keys. Without it, one is made and kept in the database.' }),
   TOLLGATE_SANDBOX_PORT: port
     .default(12_111)
-    .meta({ description: 'Where the Stripe sandbox listens while no Stripe key is set.' }),
+    .meta({ description: 'Where the Stripe sandbox of "tollgate dev" listens while no Stripe key is set.' }),
   TOLLGATE_TENANT_PREFIX: z
     .string()
     .regex(/^[A-Za-z0-9_-]{0,30}$/, 'letters, digits, _ and - are expected')
@@ -220,14 +223,17 @@ export type Config = z.infer<typeof variablesSchema> & {
  * @throws ConfigError with a sentence for each variable that is wrong
  */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
-  const variables: Record<string, string | undefined> = {}
-  for (const [name, value] of Object.entries(environment)) if (value !== undefined && value.trim() !== '') variables[name] = value
+  const variables = leaveOutBlanks(environment)
   const problems = applyAliases(variables)
   const parsed = variablesSchema.safeParse(variables)
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')} is wrong: ${issue.message}.`))
   if (parsed.success) problems.push(...findContradictions(parsed.data))
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems)
   return { ...parsed.data, STRIPE_SECRET_KEY: stripeKeyOf(parsed.data), variables }
+}
+
+function leaveOutBlanks(environment: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value.trim() !== ''))
 }
 
 function applyAliases(variables: Record<string, string | undefined>): string[] {
@@ -285,7 +291,10 @@ function findContradictions(config: z.infer<typeof variablesSchema>): string[] {
   return problems
 }
 
-/** The variables of `.env` and `.env.local` in a directory, the latter over the former; what the shell sets is over both. */
+/**
+ * The variables of `.env` and `.env.local` in a directory, the latter over the former; what the shell sets is over both, also where it
+ * is empty: then the variable is not set.
+ */
 export function readEnvironment(
   directory: string,
   shell: Readonly<Record<string, string | undefined>>,
@@ -295,7 +304,7 @@ export function readEnvironment(
     const path = join(directory, name)
     if (existsSync(path)) Object.assign(variables, parseEnv(readFileSync(path, 'utf8')))
   }
-  return { ...variables, ...shell }
+  return leaveOutBlanks({ ...variables, ...shell })
 }
 
 /** The text of `.env.example`: every variable with what it means, commented out, with its default where it has one. */

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander'
 import { CliError } from './connection.ts'
-import { path, type Kit } from './kit.ts'
+import { queryOf, type Kit } from './kit.ts'
 import type { Output } from './print.ts'
 
 type Verification = {
@@ -43,7 +43,7 @@ export function addAudit(program: Command, { remote, streamed, server, answer }:
     async (options: Filter & { json?: boolean }, command: Command) => {
       const { entries } = await server(command).call<{ entries: Record<string, unknown>[] }>(
         'GET',
-        `/api/v1/audit-log?${queryOf(options)}`,
+        `/api/v1/audit-log?${filterOf(options)}`,
       )
       const brief = entries.map(({ id, at, organization_id, actor, action, target }) => ({
         id,
@@ -61,14 +61,14 @@ export function addAudit(program: Command, { remote, streamed, server, answer }:
       new Option('--format <format>', 'ndjson holds what the hashes are over').choices(['ndjson', 'csv']).default('ndjson'),
     )
     .action(async ({ format, ...options }: Filter & { format: string }, command: Command) => {
-      await server(command).download(`/api/v1/audit-log/export?format=${format}&${queryOf(options)}`, output.out)
+      await server(command).download(`/api/v1/audit-log/export?format=${format}&${filterOf(options)}`, output.out)
     })
   remote(audit, 'verify', 'whether every entry still says what it said, and none is gone')
     .option('--organization <id>', 'only of this organization')
     .action(async ({ organization }: { organization?: string }, command: Command) => {
       const found = await server(command).call<Verification>(
         'GET',
-        `/api/v1/audit-log/verification?${queryOf({ ...(organization && { organization }) })}`,
+        `/api/v1/audit-log/verification?${queryOf({ organization_id: organization })}`,
       )
       const { intact, entries, chains, broken } = found
       answer(command, broken === null ? { intact, entries, chains } : { intact, ...broken })
@@ -77,8 +77,6 @@ export function addAudit(program: Command, { remote, streamed, server, answer }:
     })
 }
 
-function queryOf({ organization, actor, action, from, to }: Filter): string {
-  return Object.entries({ organization_id: organization, actor, action, from, to })
-    .flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${path(value)}`]))
-    .join('&')
+function filterOf({ organization, actor, action, from, to }: Filter): string {
+  return queryOf({ organization_id: organization, actor, action, from, to })
 }

@@ -59,6 +59,8 @@ test('an operator is made, and unmade, by the address', async () => {
   expect(await json('users', 'operator', 'ada@example.com')).toMatchObject({ email: 'ada@example.com', operator: true })
   expect(await json('users', 'list', '--email', 'ada@example.com')).toMatchObject([{ operator: true }])
   expect(await json('users', 'operator', 'ada@example.com', '--remove')).toMatchObject({ operator: false })
+  const [first] = await json<{ id: string }[]>('users', 'list')
+  expect(await json('users', 'list', '--after', first!.id)).toEqual([])
   const unknown = await runCli(['users', 'operator', 'nobody@example.com'], env)
   expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('There is no user with the address') })
 })

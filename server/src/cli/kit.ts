@@ -11,3 +11,10 @@ export type Kit = {
 
 /** One segment of a path. */
 export const path = (segment: string): string => encodeURIComponent(segment)
+
+/** What is given of a query. */
+export function queryOf(given: Readonly<Record<string, string | undefined>>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, value)
+  return query.toString()
+}

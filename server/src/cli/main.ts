@@ -13,7 +13,7 @@ const config = (): Config => readConfig(environment)
 try {
   await createProgram({
     output,
-    dataDir: environment['TOLLGATE_DATA_DIR'] || '.tollgate',
+    dataDir: environment['TOLLGATE_DATA_DIR'] ?? '.tollgate',
     operatorKey: environment['TOLLGATE_OPERATOR_KEY'],
     variables: environment,
     launchers: {

@@ -4,7 +4,7 @@ import { newIdempotencyKey } from '../lib/ids.ts'
 import { VERSION } from '../lib/version.ts'
 import { addAudit } from './audit.ts'
 import { CliError, connect, type Connection } from './connection.ts'
-import { path, type Kit } from './kit.ts'
+import { path, queryOf, type Kit } from './kit.ts'
 import { addOperations } from './operations.ts'
 import { addProject, LIVE } from './project.ts'
 import type { Pulled } from './pull.ts'
@@ -177,13 +177,6 @@ function addEvents(program: Command, { remote, server, answer }: Kit): void {
   remote(events, 'replay <event>', 'handle an event again').action(async (event: string, _options, command: Command) => {
     answer(command, await server(command).call('POST', `/api/v1/stripe-events/${path(event)}/replay`))
   })
-}
-
-/** What is given of a query. */
-function queryOf(given: Readonly<Record<string, string | undefined>>): string {
-  const query = new URLSearchParams()
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, value)
-  return query.toString()
 }
 
 function addMails(program: Command, { remote, server, answer }: Kit): void {

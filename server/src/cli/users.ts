@@ -1,15 +1,16 @@
 import type { Command } from 'commander'
 import { CliError } from './connection.ts'
-import { path, type Kit } from './kit.ts'
+import { path, queryOf, type Kit } from './kit.ts'
 
 /** `tollgate users …`. */
 export function addUsers(program: Command, { remote, server, answer }: Kit): void {
   const users = program.command('users').description('people who sign in')
   remote(users, 'list', 'list them')
     .option('--email <address>', 'only who has this address')
-    .action(async ({ email }: { email?: string }, command: Command) => {
-      const query = email === undefined ? '' : `?email=${path(email)}`
-      answer(command, (await server(command).call<{ users: unknown[] }>('GET', `/api/v1/users${query}`)).users)
+    .option('--after <id>', 'the last id of the page before')
+    .action(async ({ email, after }: { email?: string; after?: string }, command: Command) => {
+      const query = queryOf({ limit: '100', email, starting_after: after })
+      answer(command, (await server(command).call<{ users: unknown[] }>('GET', `/api/v1/users?${query}`)).users)
     })
   remote(users, 'operator <address>', 'make somebody an operator, who sees every organization')
     .option('--remove', 'make them an ordinary user again')
