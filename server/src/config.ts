@@ -49,14 +49,10 @@ export const variablesSchema = z.object({
     .string()
     .default('examples/episodic-memory/billing.config.ts')
     .meta({ description: 'The billing.config.ts with meters, credits and plans.' }),
-  TOLLGATE_OPERATOR_KEY: z
-    .string()
-    .min(8, 'at least 8 characters are expected')
-    .optional()
-    .meta({
-      description:
-        'The bootstrap operator key. Without it, "tollgate dev" makes one and keeps it in the data directory (0600); "tollgate start" has none then.',
-    }),
+  TOLLGATE_OPERATOR_KEY: z.string().min(8, 'at least 8 characters are expected').optional().meta({
+    description:
+      'The bootstrap operator key. Without it, "tollgate dev" makes one and keeps it in the data directory (0600); "tollgate start" has none then.',
+  }),
   TOLLGATE_SECRET: z
     .string()
     .min(32, 'at least 32 characters are expected')
