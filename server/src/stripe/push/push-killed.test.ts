@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { testBilling } from '../../../test/billing.ts'
+import { normalizeCatalog } from '../../catalog/normalize.ts'
 import { openDatabase } from '../../db/database.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { MINUTE_MS } from '../../lib/period.ts'
@@ -83,4 +84,34 @@ test('what a push left open is settled by the server too, but not while another 
   await finishStrandedIntents(later())
   expect(await states()).toEqual([{ state: 'succeeded' }])
   expect(made()).toEqual([1, 2, 2])
+})
+
+test('a push that sells prices of before again is gone on with too, and makes none', async () => {
+  const { catalogs } = billing.context
+  const raised = normalizeCatalog({
+    ...CATALOG,
+    plans: {
+      ...CATALOG.plans,
+      pro: {
+        ...CATALOG.plans.pro,
+        prices: { monthly: { amountMinor: 3900 } },
+        allowances: { calls: { amount: 100, limit: 'soft', overage: { model: 'per_unit', unitAmountMinor: '0.9' } } },
+      },
+    },
+  })
+  const other = billing.with({ catalogs: { ...catalogs, current: { ...catalogs.current, catalog: raised } } })
+  expect(await pushCatalog(other, { variables: {} })).toMatchObject({ changed: 2 })
+  expect(made()).toEqual([1, 2, 4])
+  let kills = 0
+  for (let call = 1; (await push('before', call)) === 'killed'; call = 2) {
+    expect(await push('after', 1)).toBe('killed')
+    kills += 2
+  }
+  expect(kills).toBe(2 * 2)
+  expect(made()).toEqual([1, 2, 4])
+  expect(await pushCatalog(billing.context, { variables: {} })).toMatchObject({ changed: 0 })
+  const { rows } = await billing.database.db.query(
+    'select amount_minor from plan_prices where superseded_at is null union all select count(*) from usage_prices where superseded_at is null',
+  )
+  expect(rows).toEqual([{ amount_minor: 2900n }, { amount_minor: 1n }])
 })
