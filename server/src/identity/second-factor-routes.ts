@@ -1,10 +1,12 @@
 import { createRoute } from '@hono/zod-openapi'
 import type { App } from '../http/app.ts'
 import { body, json } from '../http/route-schemas.ts'
+import { DomainError } from '../lib/errors.ts'
 import { AUTH_PATH } from './better-auth.ts'
 import { bodyOf, forward, passCookies } from './forward-calls.ts'
 import * as schemas from './schemas.ts'
-import { accessTokenOf, callerOf, requireSession, type IdentityContext } from './session-calls.ts'
+import { accessTokenOf, callerOf, requireSession, sessionOf, type IdentityContext } from './session-calls.ts'
+import type { Session } from './sessions.ts'
 
 const tags = ['Identity']
 
@@ -14,7 +16,7 @@ const enableRoute = createRoute({
   path: `${AUTH_PATH}/two-factor`,
   summary: 'Set up a second factor',
   description:
-    'It is asked for from the first code on that /auth/two-factor/verify accepts. The backup codes are shown here alone.',
+    'For who has confirmed their address. It is asked for from the first code on that /auth/two-factor/verify accepts. The backup codes are shown here alone.',
   request: { body: body(schemas.ownPassword) },
   responses: { 200: json('For the authenticator app.', schemas.authenticator) },
 })
@@ -52,8 +54,14 @@ const backupCodesRoute = createRoute({
 })
 
 export function registerSecondFactorRoutes(app: App, context: IdentityContext): void {
+  // better-auth's own route for it, to which it is forwarded as it came.
+  app.use(`${AUTH_PATH}/two-factor/enable`, async (c, next) => {
+    requireConfirmed(await sessionOf(context, c))
+    await next()
+  })
+
   app.openapi(enableRoute, async (c) => {
-    await requireSession(context, c)
+    requireConfirmed(await requireSession(context, c))
     const { password } = c.req.valid('json')
     const answer = await forward(context, c, { method: 'POST', path: '/two-factor/enable', body: { password } })
     const { totpURI, backupCodes } = await bodyOf<{ totpURI: string; backupCodes: string[] }>(answer)
@@ -87,4 +95,15 @@ export function registerSecondFactorRoutes(app: App, context: IdentityContext): 
     const { backupCodes } = await bodyOf<{ backupCodes: string[] }>(answer)
     return c.json({ backup_codes: backupCodes }, 200)
   })
+}
+
+/**
+ * Whoever signed up with an address may not be who reads its mail. Who does gets in by a new password, and must not be asked for a
+ * factor that the other one has.
+ * @throws DomainError `email_not_verified`
+ */
+function requireConfirmed(session: Session | null): void {
+  // Nobody signed in is refused by the route.
+  if (session === null || session.emailVerified) return
+  throw new DomainError('email_not_verified', 'Confirm the address first: a second factor is of who reads its mail.')
 }

@@ -26,6 +26,8 @@ function base32(text: string): Buffer {
 
 async function person(email: string) {
   const { browser } = await identity.signUp(email)
+  const { pathname, search } = await identity.confirmationOf(email)
+  await browser.call('GET', pathname + search)
   const setUp = await browser.call('POST', '/api/v1/auth/two-factor', { password: PASSWORD })
   const { totp_uri: uri, backup_codes: codes } = setUp.body as { totp_uri: string; backup_codes: string[] }
   return { browser, email, uri, codes }
@@ -59,6 +61,23 @@ describe('a second factor', () => {
       (await signIn(email)).browser.call('POST', '/api/v1/auth/two-factor/verify', { backup_code: codes[0] })
     expect((await useCode()).body).toMatchObject({ caller: { user: { email } } })
     expect((await useCode()).status).toBe(401)
+  })
+
+  it('cannot be set up before the address is confirmed, so that who reads its mail is not kept out by who signed up with it', async () => {
+    const email = 'squatted@example.com'
+    const { browser, token: session } = await identity.signUp(email)
+    for (const path of ['/api/v1/auth/two-factor', '/api/v1/auth/two-factor/enable']) {
+      const asked = { password: PASSWORD }
+      for (const refused of [await browser.call('POST', path, asked), await identity.as(session, 'POST', path, asked)]) {
+        expect(refused).toMatchObject({ status: 403, body: { code: 'email_not_verified' } })
+      }
+    }
+    await browser.call('POST', '/api/v1/auth/password-reset', { email })
+    const token = /#token=(\S+)/.exec(await identity.mailTo(email, 'password_reset'))![1]!
+    const reset = { token, password: 'of who reads the mail' }
+    expect((await browser.call('POST', '/api/v1/auth/password-reset/confirm', reset)).status).toBe(200)
+    const owner = await identity.open().call('POST', '/api/v1/auth/sign-in', { email, password: reset.password })
+    expect(owner.body).toMatchObject({ two_factor_required: false, caller: { user: { email } } })
   })
 
   it('is taken away by who knows the password', async () => {
