@@ -80,6 +80,8 @@ const TWO_FACTOR_NAMES = {
   },
 } as const
 
+const LONGEST_SENTENCE = 300
+
 /** What an id of each model begins with. */
 const PREFIXES: Readonly<Record<string, string>> = { user: 'user', session: 'session', account: 'credential' }
 
@@ -152,11 +154,12 @@ export function betterAuthOptions(parts: BetterAuthParts) {
     },
     logger: {
       level: 'warn',
-      // The sentence alone: its arguments may be what a caller sent.
+      // The sentence alone, and its beginning: what follows may be what a caller sent, of any length.
       log: (level, message, ...told: unknown[]) => {
         told.forEach(noteIfDatabase)
-        if (level === 'error') parts.log.error({}, message)
-        else parts.log.warn({}, message)
+        const sentence = message.slice(0, LONGEST_SENTENCE)
+        if (level === 'error') parts.log.error({}, sentence)
+        else parts.log.warn({}, sentence)
       },
     },
   } satisfies BetterAuthOptions
