@@ -327,4 +327,19 @@ describe('a second live subscription', () => {
     expect((await post(id, 'cancel', { immediate: true })).body).toMatchObject({ status: 'cancelled', tier: 'free' })
     expect(await liveOf(id)).toEqual([])
   })
+
+  test('leaves with the one that counts at the period’s end, whatever was scheduled of either', async () => {
+    const id = await subscribed('two_schedules', { tier: 'pro' })
+    await succeed(id, 'downgrade', { new_tier: 'starter', at: 'period_end' })
+    const { stripe_customer_id: customer } = await subscriptionOf(id)
+    const price = await billing.priceOf('enterprise')
+    await advance(id, '1d')
+    await billing.stripe.subscriptions.create({ customer: String(customer), items: [{ price }] })
+    // The newer one counts from now on.
+    await expect.poll(() => subscriptionOf(id)).toMatchObject({ plan: 'enterprise', scheduled_change: null })
+    await succeed(id, 'cancel', { immediate: false })
+    await advance(id, '33d')
+    expect(await subscriptionOf(id)).toMatchObject({ plan: 'free', status: 'canceled' })
+    expect(await liveOf(id)).toEqual([])
+  })
 })

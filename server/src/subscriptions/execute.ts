@@ -16,7 +16,7 @@ import type { CurrentSubscription, PlanChange } from './plan-change.ts'
 import { pause } from './released.ts'
 import { endBesideSchedule, hasMoreAhead, release, releaseIfThere, switchAtPeriodEnd } from './schedules.ts'
 import { follow, isRefused, perform, undoingCancel, update, wantsAuthentication, type Acting, type Execution } from './steps.ts'
-import { listLiveSubscriptionIds } from './store.ts'
+import { findScheduleId, listLiveSubscriptionIds } from './store.ts'
 import { releaseSuperseded } from './superseded.ts'
 
 /** The step that a change is: what else is done at Stripe prepares it, or tidies up behind it. */
@@ -113,7 +113,12 @@ async function leave(execution: Execution, { subscription, otherSubscriptionIds 
     await release(execution, subscription.scheduleId)
     await endWithPeriod(execution, subscription.id)
   }
-  for (const subscriptionId of otherSubscriptionIds) await endWithPeriod(execution, subscriptionId)
+  for (const subscriptionId of otherSubscriptionIds) {
+    // Stripe takes no end of a subscription while a schedule says how it goes on.
+    const scheduleId = await findScheduleId(execution.session, { organizationId: execution.organizationId, subscriptionId })
+    if (scheduleId !== null) await releaseIfThere(execution, scheduleId)
+    await endWithPeriod(execution, subscriptionId)
+  }
 }
 
 function endWithPeriod(execution: Execution, subscriptionId: string): Promise<MutationResult> {

@@ -174,6 +174,18 @@ export async function listLiveSubscriptionIds(db: Queryable, organizationId: str
   return rows.map(({ id }) => id)
 }
 
+/** The schedule that says how a subscription goes on; null where none does. */
+export async function findScheduleId(
+  db: Queryable,
+  { organizationId, subscriptionId }: { readonly organizationId: string; readonly subscriptionId: string },
+): Promise<string | null> {
+  const { rows } = await db.query<{ scheduleId: string | null }>(
+    'select schedule_id as "scheduleId" from stripe_subscriptions where organization_id = $1 and id = $2',
+    [organizationId, subscriptionId],
+  )
+  return rows[0]?.scheduleId ?? null
+}
+
 /** The oldest open invoice of an ended subscription whose payment was tried, and is not under way: what a customer leaves behind by cancelling. */
 export async function findDebt(db: Queryable, organizationId: string): Promise<Debt | null> {
   const { rows } = await db.query<Debt>(
