@@ -142,6 +142,10 @@ export const variablesSchema = z.object({
     .default(14)
     .meta({ description: 'The length of a trial, in days. BILLING_TRIAL_PERIOD_DAYS is the same.' }),
   STRIPE_PAYMENT_GRACE_PERIOD_DAYS: days(365).default(3).meta({ description: 'Days of use after a payment failed (EM-7).' }),
+  TOLLGATE_USAGE_WRITERS: z.enum(['tenants', 'operators'], 'tenants or operators is expected').default('tenants').meta({
+    description:
+      'Who may tell, settle and take back use: whoever has the scope write in the organization, or operators alone, which keeps it from customers where anybody may sign up.',
+  }),
   TOLLGATE_DOWNGRADE_AT: z.enum(['now', 'period_end'], 'now or period_end is expected').default('now').meta({
     description:
       'When a change to a cheaper plan happens that does not say when itself. With now its credit lowers the next invoice, whatever was used of the allowance until then.',

@@ -25,6 +25,7 @@ export type CountingParts = {
   readonly isSecured: boolean
   readonly db: Db
   readonly grants: GrantsContext
+  readonly usageWriters: 'tenants' | 'operators'
   readonly revocations: RevocationFeed
   readonly log: Logger
   readonly metrics: Metrics
@@ -33,7 +34,8 @@ export type CountingParts = {
 const USAGE_CONNECTIONS = 4
 
 /** Opens what counts use and what reads it: connections of the write path, the write path, reports and live streams. */
-export function openCounting({ connectionString, isSecured, db, grants, revocations, log, metrics }: CountingParts): Counting {
+export function openCounting(parts: CountingParts): Counting {
+  const { connectionString, isSecured, db, grants, revocations, log, metrics } = parts
   const connections = openUsageConnections({
     connectionString,
     size: USAGE_CONNECTIONS,
@@ -57,7 +59,7 @@ export function openCounting({ connectionString, isSecured, db, grants, revocati
   return {
     connections,
     reading,
-    usage: { ...grants, metering, db },
+    usage: { ...grants, metering, db, writers: parts.usageWriters },
     async stop() {
       await metering.stop()
       await reading.stop()

@@ -70,6 +70,8 @@ export type StripeOptions = {
 export type PolicyOptions = {
   /** Default 14. */
   readonly trialDays?: number
+  /** Who may tell, settle and take back use over HTTP: whoever has the scope `write` in the organization, or operators alone; default `tenants`. */
+  readonly usageWriters?: 'tenants' | 'operators'
   /** Days of use after a payment failed (EM-7); default 3. */
   readonly graceDays?: number
   /** Days after a failed payment on which the customer is reminded (KF-13), beside the failure, a day before suspension, and suspension; default 1. */
@@ -125,6 +127,7 @@ export function optionsOfConfig(
     tenantPrefix: config.TOLLGATE_TENANT_PREFIX,
     policy: {
       trialDays: config.STRIPE_TRIAL_PERIOD_DAYS,
+      usageWriters: config.TOLLGATE_USAGE_WRITERS,
       graceDays: config.STRIPE_PAYMENT_GRACE_PERIOD_DAYS,
       dunningDays: config.TOLLGATE_DUNNING_DAYS,
       downgradeAt: config.TOLLGATE_DOWNGRADE_AT,

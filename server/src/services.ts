@@ -96,7 +96,16 @@ async function open(options: TollgateOptions, { log, metrics, closers }: Opening
   const verifier = createKeyVerifier({ db, secret: keySecret, clock, revocations, operatorKey: options.operatorKey })
 
   const grants: GrantsContext = { catalogs, clock, graceDays: options.policy?.graceDays ?? 3 }
-  const counting = openCounting({ connectionString, isSecured, db, grants, revocations, log, metrics })
+  const counting = openCounting({
+    connectionString,
+    isSecured,
+    db,
+    grants,
+    usageWriters: options.policy?.usageWriters ?? 'tenants',
+    revocations,
+    log,
+    metrics,
+  })
   closers.push(() => counting.stop())
   const billing = createBillingContext(options, { db, clock, catalogs, log, grants, metrics, metering: counting.usage.metering })
   if (billing.gateway !== null && options.stripe?.pushAtStart === true) {

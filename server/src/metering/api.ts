@@ -69,7 +69,12 @@ export type UsageApi = {
   usage(input: { readonly organizationId: string; readonly balance?: string }): Promise<UsageSummary>
 }
 
-export type UsageContext = GrantsContext & { readonly metering: Metering; readonly db: Queryable }
+export type UsageContext = GrantsContext & {
+  readonly metering: Metering
+  readonly db: Queryable
+  /** Who may tell, settle and take back use over HTTP; default `tenants`, with the scope `write`. */
+  readonly writers?: 'tenants' | 'operators'
+}
 
 export function createUsageApi(context: UsageContext): UsageApi {
   const { metering } = context

@@ -8,6 +8,7 @@ import { newId, recordedAtOf } from '../lib/ids.ts'
 import { momentOrDate } from '../lib/moments.ts'
 import { quantityToJson } from '../lib/quantity.ts'
 import { tellLevels } from '../metering/levels.ts'
+import { requireWriter } from '../metering/wire/calls.ts'
 import { idempotencyKey, properties, quantityOf } from '../metering/wire/requests.ts'
 import { readOrganization } from '../stripe/organizations.ts'
 import { retryReport } from './actions.ts'
@@ -197,7 +198,7 @@ export function registerPricingRoutes(app: App, context: PricingContext): void {
   })
   app.openapi(recordRoute, async (c) => {
     const given = c.req.valid('json')
-    const principal = requireScope(c.get('principal'), 'write')
+    const principal = requireWriter(usage, c.get('principal'))
     const organizationId = organizationFor(principal, given.tenant_id)
     await readOrganization(billing.db, organizationId)
     const answer = await usage.metering.ask({

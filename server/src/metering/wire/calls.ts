@@ -11,8 +11,11 @@ import { batchItemSchema, requestOfItem, type OrganizationOf } from './requests.
 
 // What the app's routes and the hot path share, so that both are one contract.
 
-export function requireWriter(principal: Principal | null): Principal {
-  return requireScope(principal, 'write')
+/** @throws DomainError `unauthenticated`, `forbidden` */
+export function requireWriter({ writers }: Pick<UsageContext, 'writers'>, principal: Principal | null): Principal {
+  const caller = requireScope(principal, 'write')
+  if (writers !== 'operators' || caller.kind === 'operator') return caller
+  throw new DomainError('forbidden', 'Here operators alone tell use, settle it and take it back (TOLLGATE_USAGE_WRITERS).')
 }
 
 /** Whoever may record may also ask. */

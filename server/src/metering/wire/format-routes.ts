@@ -38,7 +38,7 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
   const unitOf = unitsOf(usage)
   /** Who may not write, or gives too many, is refused before any is looked at. */
   async function decideItems<Given>(c: Context<AppEnv>, all: readonly Given[], form: Form<Given>): Promise<Result[]> {
-    const organizationOf = form.organizationsOf(requireWriter(c.get('principal')))
+    const organizationOf = form.organizationsOf(requireWriter(usage, c.get('principal')))
     if (all.length > MAX_BATCH_ITEMS) throw tooManyItems()
     const items = all.map(form.read)
     const results = await decideBatch(usage, { items, organizationOf, requestId: c.get('requestId') })
@@ -65,7 +65,7 @@ export function registerBodyFormats(app: App, usage: UsageContext): void {
     if (item instanceof DomainError) throw item
     const parsed = batchItemSchema.safeParse(item)
     if (!parsed.success) throw invalidRequest(parsed.error.issues)
-    const answer = await usage.metering.ask(requestOfItem(parsed.data, subjectsOf(requireWriter(c.get('principal')))))
+    const answer = await usage.metering.ask(requestOfItem(parsed.data, subjectsOf(requireWriter(usage, c.get('principal')))))
     return c.json(answerBody(answer, unitOf), 200, headersOf(answer))
   })
 }

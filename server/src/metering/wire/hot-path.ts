@@ -131,8 +131,9 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
     if (reply === undefined) replies.set(answer, (reply = replyOf(answer)))
     return reply
   }
+  const writer = (principal: Principal | null): Principal => requireWriter(usage, principal)
   const record = (verb: 'track' | 'consume'): Answerer => ({
-    admit: requireWriter,
+    admit: writer,
     answer: ({ body }, { organizationOf }) =>
       usage.metering.ask(recordRequestOf(verb, readPlainRecord(body) ?? parse(recordSchema, body), organizationOf)).then(replyOf),
   })
@@ -145,7 +146,7 @@ function createAnswerers(usage: UsageContext): Readonly<Record<Verb, Answerer>> 
         usage.metering.ask(checkRequestOf(readPlainCheck(body) ?? parse(checkSchema, body), organizationOf)).then(sameReplyOf),
     },
     batch: {
-      admit: requireWriter,
+      admit: writer,
       async answer({ body, text }, { organizationOf, requestId }) {
         const items = setCardDataApart(parse(batchSchema, body).items, text)
         const results = await decideBatch(usage, { items, organizationOf, requestId })

@@ -196,11 +196,13 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
   app.use('/api/v1/usage/*', async (c, next) => {
     if (c.req.method === 'POST') {
       if (c.req.path.endsWith('/usage/check')) requireAsker(c.get('principal'))
-      else requireWriter(c.get('principal'))
+      else requireWriter(context, c.get('principal'))
     }
     await next()
   })
   registerBodyFormats(app, context)
+
+  const writerOf = (c: Context<AppEnv>): Principal => requireWriter(context, c.get('principal'))
 
   async function answer(c: Context<AppEnv>, request: UsageRequest) {
     const given = await metering.ask(request)
@@ -243,8 +245,4 @@ export function registerUsageRoutes(app: App, context: UsageContext): void {
     const { summary, balance } = await readSummary(context.db, context, { organizationId, balanceKey })
     return c.json(summary, 200, creditHeaders(balance))
   })
-}
-
-function writerOf(c: Context<AppEnv>): Principal {
-  return requireWriter(c.get('principal'))
 }
