@@ -4,7 +4,7 @@ import { failing, KILLED } from '../../test/failing.ts'
 import { makeRoom, refuseWrites } from '../../test/full-disk.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { StripeCallError } from '../stripe/gateway/errors.ts'
-import { chargeDueLateUse } from './late-charges.ts'
+import { chargeDueLateUse, chargeLateUse } from './late-charges.ts'
 import { readStatement } from './statement.ts'
 
 const billing = testCredits()
@@ -35,6 +35,15 @@ async function toldOf(id: string): Promise<object[]> {
     `select state, amount_minor::int as minor, (select count(*)::int from audit_log
        where audit_log.organization_id = $1 and action = 'late_use.charged') as told
      from billing_spans where organization_id = $1 and kind = 'late'`,
+    [id],
+  )
+  return rows
+}
+
+/** What is left to operators of it. */
+async function leftOf(id: string): Promise<object[]> {
+  const { rows } = await db.query<object>(
+    "select data ->> 'amount_minor' as minor from billing_events where organization_id = $1 and kind = 'invoice_item.left_out'",
     [id],
   )
   return rows
@@ -73,6 +82,15 @@ describe('late use whose server is killed while it is charged', () => {
     expect(await toldOf(id)).toEqual([{ state: 'closed', minor: 56, told: 1 }])
   })
 
+  test('is not asked for again while nobody knows what came of the first call', async () => {
+    const id = await toldLate()
+    await chargeDueLateUse(dying('before')).catch(() => undefined)
+    await db.session((session) => chargeLateUse(billing.context, session, id))
+    expect([await itemsOf(id), await toldOf(id)]).toEqual([[], [{ state: 'closing', minor: 56, told: 0 }]])
+    await chargeDueLateUse(billing.context)
+    expect(await itemsOf(id)).toEqual([56])
+  })
+
   test('between fixing its amount and asking for its item keeps the amount, whatever is told meanwhile', async () => {
     const id = await toldLate()
     await chargeDueLateUse(dying('before')).catch(() => undefined)
@@ -89,11 +107,23 @@ test('late use that Stripe does not take is left to operators once, and not aske
   await chargeDueLateUse(failing(billing.context, 'before', 'create_invoice_item', refusal))
   await chargeDueLateUse(billing.context)
   expect(await itemsOf(id)).toEqual([])
-  const { rows } = await db.query(
-    "select data ->> 'amount_minor' as minor from billing_events where organization_id = $1 and kind = 'invoice_item.left_out'",
-    [id],
-  )
-  expect(rows).toEqual([{ minor: '56' }])
+  expect(await leftOf(id)).toEqual([{ minor: '56' }])
+})
+
+test('late use that Stripe does not take is not asked for again either where its server dies before that is told', async () => {
+  const id = await toldLate()
+  await chargeDueLateUse(dying('before')).catch(() => undefined)
+  const refusal = new StripeCallError('stripe_failed', 'Stripe refused this request.', 'refused')
+  await refuseWrites(db, 'billing_events')
+  await chargeDueLateUse(failing(billing.context, 'before', 'create_invoice_item', refusal)).catch(() => undefined)
+  await makeRoom(db)
+  expect(await toldOf(id)).toMatchObject([{ state: 'closing' }])
+  await chargeDueLateUse(billing.context)
+  expect([await itemsOf(id), await toldOf(id), await leftOf(id)]).toEqual([
+    [],
+    [{ state: 'closed', minor: 56, told: 0 }],
+    [{ minor: '56' }],
+  ])
 })
 
 test('late use of which Stripe cannot be asked waits, and is no fault', async () => {
