@@ -33,7 +33,8 @@ const catalogOf = (
 const billing = testUse(catalogOf(7, 2000, { amountMinor: 1500, purchasable: true }))
 const asker = { actor: 'operator:test', requestId: 'req_test' }
 /** Who bought under the first catalog, by what becomes of them. */
-const customers = { now: '', later: '', unpriced: '', shown: '', overtaken: '', unpushed: '' }
+const customers = { now: '', later: '', unpriced: '', shown: '', overtaken: '', unpushed: '', same: '', sameLater: '' }
+let same: BillingContext
 let dearer: BillingContext
 let latest: BillingContext
 let unpriced: BillingContext
@@ -46,7 +47,8 @@ async function contextOf(catalog: CatalogDefinition): Promise<BillingContext> {
 
 beforeAll(async () => {
   for (const name of ['now', 'later', 'unpriced', 'unpushed'] as const) customers[name] = await billing.customer('pro')
-  for (const name of ['shown', 'overtaken'] as const) customers[name] = await billing.customer('hidden')
+  for (const name of ['shown', 'overtaken', 'same', 'sameLater'] as const) customers[name] = await billing.customer('hidden')
+  same = await contextOf(catalogOf(9, 2000, { amountMinor: 1500, purchasable: true }))
   dearer = await contextOf(catalogOf(9, 2000, { amountMinor: 1700, purchasable: false }))
   latest = await contextOf(catalogOf(9, 2600, { amountMinor: 1900, purchasable: false }))
   unpriced = await contextOf(catalogOf(null, 2000, { amountMinor: 1700, purchasable: false }))
@@ -78,6 +80,15 @@ const renew = async (id: string): Promise<void> => {
 /** Oldest first. */
 const duesOf = async (id: string): Promise<number[]> =>
   (await billing.invoicesOf(id)).map(({ amount_due_minor: due }) => due).toReversed()
+
+test('terms under which a customer pays the same come at once, or with the next period, as it is asked', async () => {
+  const [now, later] = [await start(same, customers.same, 'now'), await start(same, customers.sameLater, 'period_end')]
+  await run(same)
+  expect([await stateOf(now.id), await stateOf(later.id)]).toMatchObject([{ state: 'done' }, { state: 'scheduled' }])
+  await renew(customers.sameLater)
+  await run(same)
+  expect(await stateOf(later.id)).toMatchObject({ state: 'done' })
+})
 
 test('now: what was used costs what it did, and what is used from then on what the new terms say, though the plan costs the same', async () => {
   const id = customers.now

@@ -32,7 +32,7 @@ export type Statement = {
  * @param at default: the organization's present
  */
 export async function readStatement(
-  context: BillingContext,
+  context: Pick<BillingContext, 'db' | 'clock' | 'catalogs'>,
   { organizationId, at }: { readonly organizationId: string; readonly at: Instant | null },
 ): Promise<Statement> {
   const { db, clock, catalogs } = context
