@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { PATIENCE } from '../../test/patience.ts'
 import { testMetering } from '../../test/metering.ts'
 import { DAY_MS } from '../lib/period.ts'
 import { MICRO } from '../lib/quantity.ts'
@@ -131,6 +132,31 @@ test('partitions are made once, take what the default partition caught, and repe
     'usage_events_2026_06',
     'usage_events_other',
   ])
+})
+
+test('a use on its way while its partition is made is counted in that', async () => {
+  const organizationId = await fixture.newOrganization()
+  await fixture.metering().ask(track(organizationId))
+  const before = clock.now()
+  clock.set(new Date('2027-01-10T00:00:00Z'))
+  const asked = await database.db.transaction(async (tx) => {
+    await tx.query('create table usage_events_2027_01 (like usage_event_blocks including all)')
+    await tx.query(
+      `alter table usage_event_blocks attach partition usage_events_2027_01 for values from ('2027-01-01Z') to ('2027-02-01Z')`,
+    )
+    const answer = fixture.metering().ask(track(organizationId))
+    await vi.waitFor(async () => {
+      const { rowCount } = await database.db.query(
+        `select from pg_locks where relation = 'usage_events_other'::regclass and not granted`,
+      )
+      expect(rowCount).toBe(1)
+    }, PATIENCE)
+    return { answer }
+  })
+  expect(await asked.answer).toMatchObject({ allowed: true, code: null })
+  const { rows } = await database.db.query('select count(*)::int as blocks from usage_events_2027_01')
+  expect(rows).toEqual([{ blocks: 1 }])
+  clock.set(before)
 })
 
 test('the balance check is silent while all sums agree, and tells whose do not', async () => {

@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { asSystem } from '../db/scope.ts'
 import type { GrantsContext } from '../grants/actions.ts'
 import { AccountsChanged } from '../grants/known-accounts.ts'
@@ -55,6 +56,8 @@ const PATIENCE_MS = 5_000
 // Deadlock, serialization failure: the same again is the cure. https://www.postgresql.org/docs/current/errcodes-appendix.html
 // So it is for a statement that was prepared before a migration changed its tables.
 const TRANSIENT = new Set(['40P01', '40001', '0A000', '26000'])
+// A row that its table must not have; without the name of a check it is one whose partition was made meanwhile (partitions.ts).
+const NOT_ALLOWED = '23514'
 // A sum that its column cannot hold.
 const OUT_OF_RANGE = '22003'
 // Lock or statement timeout: one organization is held by somebody; its neighbours need not wait for it.
@@ -131,10 +134,15 @@ function planFailure(error: unknown, attempt: number, passedMs: number): Failure
   if (error instanceof AccountsChanged && attempt < ATTEMPTS) return { kind: 'retry', afterMs: 0 }
   // A commit whose outcome is unknown is found again by its keys, so the same group may simply be tried again.
   const isLeft = attempt < ATTEMPTS && (attempt === 1 || passedMs < PATIENCE_MS)
-  if ((away || TRANSIENT.has(codeOf(error))) && isLeft) {
+  if ((away || TRANSIENT.has(codeOf(error)) || isPartitioned(error)) && isLeft) {
     return { kind: 'retry', afterMs: FIRST_RETRY_MS * 2 ** (attempt - 1) }
   }
   return away ? { kind: 'fail' } : { kind: 'split' }
+}
+
+/** Whether a row went to the default partition while its own was made: the same again goes there. */
+function isPartitioned(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === NOT_ALLOWED && error.constraint === undefined
 }
 
 function faultOf(error: unknown, onFault: ((error: unknown) => void) | undefined): Error {
