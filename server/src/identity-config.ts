@@ -45,7 +45,8 @@ export const identityVariables = {
     .default(false)
     .meta({ description: 'Whether an address has to be confirmed before its user may sign in.' }),
   TOLLGATE_TRUSTED_ORIGINS: listOnly(isOrigin, 'origins such as https://app.example.com are expected').meta({
-    description: 'Origins of other pages, separated by commas, that may call with the cookie of a session.',
+    description:
+      'Origins of other pages, separated by commas, that may call from a browser (CORS), also with the cookie of a session.',
   }),
   TOLLGATE_TRUSTED_PROXIES: listOnly(isProxy, 'addresses or ranges such as 10.0.0.0/8 are expected').meta({
     description: 'Addresses or ranges of proxies in front of the server, separated by commas: their X-Forwarded-For is believed.',

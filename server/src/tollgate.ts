@@ -180,6 +180,7 @@ function assemble(options: TollgateOptions, { services, metrics, log, isStopping
     authenticate: services.authenticate,
     onAnswered,
     openPrefix: `${AUTH_PATH}/`,
+    origins: options.identity?.trustedOrigins ?? [],
     register: [
       (app) => registerHealthRoutes(app, readinessChecks(services), isStopping),
       (app) => registerMetricsRoute(app, metrics, metricsReadersOf(options, services)),

@@ -1,4 +1,5 @@
 import { OpenAPIHono, type z } from '@hono/zod-openapi'
+import { cors } from 'hono/cors'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
@@ -29,6 +30,8 @@ export type AppOptions = {
   readonly register: readonly ((app: App) => void)[]
   /** Under it, what is no route of ours is answered by somebody who finds out who calls (better-auth). */
   readonly openPrefix?: string
+  /** Origins whose pages may call from a browser, beside the server's own. */
+  readonly origins?: readonly string[]
 }
 
 /** The largest body of a request, in bytes: a batch of 1,000 items with properties fits well. */
@@ -58,6 +61,7 @@ export function createApp(options: AppOptions): App {
     if (principal === null) throw nobody(request.headers)
     return principal
   }
+  if (options.origins !== undefined && options.origins.length > 0) app.use('/api/*', letCall(options.origins))
   if (onAnswered) {
     app.use(async (context, next) => {
       const began = performance.now()
@@ -111,6 +115,26 @@ export function createApp(options: AppOptions): App {
     paths.add(definition.route.path)
   }
   return app
+}
+
+/** Lets pages of these origins call: a browser asks for that before it sends JSON or a key, and shows them no other headers. */
+function letCall(origins: readonly string[]) {
+  return cors({
+    origin: [...origins],
+    credentials: true,
+    allowMethods: METHODS,
+    allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-API-Key', 'X-Organization-Id', 'X-Request-Id'],
+    exposeHeaders: [
+      'Idempotent-Replayed',
+      'Retry-After',
+      'X-Credits-Remaining',
+      'X-Credits-Total',
+      'X-Credits-Used',
+      'X-Quota-Warning',
+      'X-Request-Id',
+    ],
+    maxAge: 600,
+  })
 }
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']

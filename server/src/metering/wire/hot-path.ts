@@ -104,6 +104,8 @@ type Task = { readonly verb: Verb; readonly asked: CheckBody | null }
 
 /** null for what is the app's. */
 function taskOf({ method, url, headerOf }: Asking): Task | null {
+  // The app says whether the page that asks may read the answer.
+  if (headerOf('origin') !== null) return null
   if (method === 'GET') {
     const query = ASKED.exec(url)?.[1]
     const asked = query === undefined ? null : readPlainQuery(query)
