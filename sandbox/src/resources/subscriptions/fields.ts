@@ -146,11 +146,19 @@ function paymentSettings(
   }
 }
 
+/** A year of each. Source: docs.stripe.com/api/subscriptions/create (pending_invoice_item_interval.interval_count). */
+const MOST_INTERVALS = { day: 365, week: 52, month: 12, year: 1 } as const
+
 /** How often pending items are invoiced by themselves; the first time is one interval from now. */
 function pendingItemsPatch(param: SharedFields['pending_invoice_item_interval'], now: number): Partial<StoredSubscription> {
   if (param === undefined) return {}
   if (param === '') return { pending_invoice_item_interval: null, next_pending_invoice_item_invoice: null }
   const interval = { interval: param.interval, interval_count: param.interval_count ?? 1 }
+  if (interval.interval_count < 1 || interval.interval_count > MOST_INTERVALS[interval.interval]) {
+    throw invalidRequest('Pending items are invoiced after one interval at least, and within a year.', {
+      param: 'pending_invoice_item_interval[interval_count]',
+    })
+  }
   const next = addRecurrence(now, { interval: interval.interval, count: interval.interval_count })
   return { pending_invoice_item_interval: interval, next_pending_invoice_item_invoice: next }
 }

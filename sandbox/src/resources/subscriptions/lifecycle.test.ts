@@ -1,6 +1,7 @@
 import type { Stripe } from 'stripe'
 import { expect, test } from 'vitest'
 import { at, NOW, startBillingBench } from '../../../test/billing.ts'
+import { refusal } from '../../../test/refusal.ts'
 
 const END = at('2026-02-15T12:00:00Z')
 const HALF = NOW + (END - NOW) / 2
@@ -263,6 +264,23 @@ test('pending items are invoiced by themselves at their interval', async () => {
     next_pending_invoice_item_invoice: NOW + 2 * week,
     items: { data: [{ current_period_start: NOW }] },
   })
+})
+
+test('the interval of pending items is one at least, and a year at most', async () => {
+  const { stripe, price, customer } = await startBillingBench()
+  const { id } = await customer()
+  const subscription = await stripe.subscriptions.create({ customer: id, items: [{ price: (await price(1000)).id }] })
+  for (const [interval, interval_count] of [
+    ['day', 0],
+    ['month', -1],
+    ['week', 53],
+    ['month', 13],
+  ] as const) {
+    const refused = stripe.subscriptions.update(subscription.id, { pending_invoice_item_interval: { interval, interval_count } })
+    expect(await refusal(refused)).toMatchObject({ param: 'pending_invoice_item_interval[interval_count]' })
+  }
+  const { pending_invoice_item_interval: kept } = await stripe.subscriptions.retrieve(subscription.id)
+  expect(kept).toBeNull()
 })
 
 test('a resumption is previewed with the amounts that it then has', async () => {
