@@ -67,7 +67,8 @@ async function expectNextInvoice(id: string): Promise<void> {
   const { stripe_customer_id: customer, subscription_id: subscription } = body as Record<string, string>
   const invoice = await billing.stripe.invoices.createPreview({ customer: customer!, subscription: subscription! })
   // What is less than the smallest charge Stripe leaves to a later invoice: it is not due, and was invoiced all the same.
-  expect(told['next_invoice_amount_cents']).toBe(Math.max(0, invoice.total + (invoice.starting_balance ?? 0)))
+  const sum = invoice.total + (invoice.starting_balance ?? 0)
+  expect(told['next_invoice_amount_cents']).toBe(sum < 50 ? 0 : sum)
 }
 
 /** What of a statement stands once it is final; the end of a period in which the subscription ended is where the next one begins. */
